@@ -1,0 +1,49 @@
+"""The child's end of the pipe: commands in, events out, and death when the parent is gone."""
+
+import os
+import queue
+import threading
+from multiprocessing.connection import Connection
+
+from qplayground.core.messages import COMMANDS, EVENTS, Cancel, Command, Event
+
+
+class Channel:
+    """Reads commands on a thread of its own, so that a cancel and the parent's end are noticed while the child works.
+
+    When the parent closes its end, or dies, the process ends at once: nothing that a child holds outlives the window.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._cancelled: set[int] = set()
+        self._sending = threading.Lock()
+        threading.Thread(target=self._read, name="channel", daemon=True).start()
+
+    def receive(self) -> Command:
+        """Wait for the next command. Cancels never come this way; see `is_cancelled`."""
+        return self._commands.get()
+
+    def send(self, event: Event) -> None:
+        """Send one event; ends the process when nobody is left to read it."""
+        try:
+            with self._sending:
+                self._connection.send_bytes(EVENTS.encode(event))
+        except OSError:
+            os._exit(0)
+
+    def is_cancelled(self, command_id: int) -> bool:
+        """Whether the parent asked to stop that command."""
+        return command_id in self._cancelled
+
+    def _read(self) -> None:
+        while True:
+            try:
+                command = COMMANDS.decode(self._connection.recv_bytes())
+            except (EOFError, OSError):
+                os._exit(0)
+            if isinstance(command, Cancel):
+                self._cancelled.add(command.id)
+            else:
+                self._commands.put(command)

@@ -1,0 +1,66 @@
+"""Every failure that a person can meet: a stable code, a sentence, and what to do about it."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class ErrorCode(StrEnum):
+    """Stable codes; they stand in the JSON of a comparison and never change meaning."""
+
+    # what was asked for
+    EMPTY_PROMPT = "empty_prompt"
+    PROMPT_TOO_LONG = "prompt_too_long"
+    BAD_SETTINGS = "bad_settings"
+    BAD_PRECISION = "bad_precision"
+    BAD_DEVICE = "bad_device"
+    NO_CHAT_TEMPLATE = "no_chat_template"
+    # the model's files
+    MODEL_NOT_FOUND = "model_not_found"
+    INCOMPLETE_DOWNLOAD = "incomplete_download"
+    NO_WEIGHTS = "no_weights"
+    BROKEN_WEIGHTS = "broken_weights"
+    MISSING_TENSORS = "missing_tensors"
+    NON_FINITE_WEIGHTS = "non_finite_weights"
+    PICKLED_WEIGHTS = "pickled_weights"
+    GGUF_ONLY = "gguf_only"
+    BROKEN_CONFIG = "broken_config"
+    NOT_CAUSAL = "not_causal"
+    REMOTE_CODE = "remote_code"
+    BROKEN_TOKENIZER = "broken_tokenizer"
+    # getting a model
+    NO_NETWORK = "no_network"
+    GATED = "gated"
+    DEMO_UNAVAILABLE = "demo_unavailable"
+    DISK_FULL = "disk_full"
+    # running it
+    NOT_QUANTIZED = "not_quantized"
+    OUT_OF_MEMORY = "out_of_memory"
+    ENGINE_DIED = "engine_died"
+    UNSUPPORTED = "unsupported"
+    INTERNAL = "internal"
+
+
+class ErrorInfo(msgspec.Struct, frozen=True):
+    """What happened (`message`), what to do (`hint`), and the technical detail behind it."""
+
+    code: ErrorCode
+    message: str
+    hint: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class PlaygroundError(Exception):
+    """An ErrorInfo on its way to whoever shows it."""
+
+    def __init__(self, info: ErrorInfo) -> None:
+        super().__init__(str(info))
+        self.info = info
+
+
+def fail(code: ErrorCode, message: str, hint: str, detail: str = "") -> PlaygroundError:
+    """Make the exception to raise: `raise fail(ErrorCode.NO_WEIGHTS, …)`."""
+    return PlaygroundError(ErrorInfo(code, message, hint, detail))

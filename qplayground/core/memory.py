@@ -1,0 +1,48 @@
+"""Reading a process's memory as the operating system counts it."""
+
+import sys
+
+import msgspec
+import psutil
+
+
+class ProcessMemory(msgspec.Struct, frozen=True):
+    """Resident memory of one process at one moment.
+
+    `anonymous_bytes` is memory that exists only in RAM; `file_bytes` are pages of mapped files, which the system
+    can drop. Their sum is the resident set size that `top` shows. Where the system does not tell them apart, all of
+    it counts as anonymous.
+    """
+
+    anonymous_bytes: int
+    file_bytes: int
+
+    @property
+    def resident_bytes(self) -> int:
+        """Resident set size."""
+        return self.anonymous_bytes + self.file_bytes
+
+
+class MemorySample(msgspec.Struct, frozen=True):
+    """One reading from outside an engine; `time_s` is `time.monotonic`, which all processes of a machine share."""
+
+    time_s: float
+    memory: ProcessMemory
+    vram_bytes: int | None = None
+
+
+def read_process_memory(process: psutil.Process) -> ProcessMemory:
+    """Read a process's resident memory. Raises psutil.NoSuchProcess once it has ended."""
+    info = process.memory_info()
+    file_bytes = info.shared if sys.platform == "linux" else 0
+    return ProcessMemory(info.rss - file_bytes, file_bytes)
+
+
+def peak_resident_bytes() -> int:
+    """The highest resident set size that the calling process has had, as the kernel recorded it."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

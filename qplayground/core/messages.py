@@ -1,0 +1,208 @@
+"""The wire between the window and its child processes: frozen msgspec structs, told apart by tag.
+
+Every command has an id, and every event names the command that it belongs to (0: none), so that a late answer can be
+dropped. Times are `time.monotonic` seconds, which are comparable between the processes of one machine.
+"""
+
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+import msgspec
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.memory import ProcessMemory
+from qplayground.core.model import ModelEntry
+from qplayground.core.precision import Precision
+
+
+class Phase(StrEnum):
+    """What an engine is busy with; the timeline marks these."""
+
+    START = "start"
+    LOAD = "load"
+    QUANTIZE = "quantize"
+    SETTLE = "settle"
+    WARM_UP = "warm-up"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    UNLOAD = "unload"
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine can say of this machine: versions, processor, accelerators."""
+
+    python: str
+    platform: str
+    cpu: str
+    cpu_capability: str
+    cpu_threads: int
+    ram_total_bytes: int
+    versions: dict[str, str]
+    gpus: tuple[str, ...] = ()
+    bfloat16: bool = True
+
+
+# ---- commands, window → engine ------------------------------------------------------------------------------------
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Load a model in one precision. `request` is checked against tokenizer and context before weights are read."""
+
+    id: int
+    path: str
+    precision: Precision
+    device: str = "auto"
+    request: GenerationRequest
+
+
+class Generate(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Continue the prompt with the loaded model."""
+
+    id: int
+    request: GenerationRequest
+
+
+class Cancel(msgspec.Struct, frozen=True, tag=True):
+    """Stop generating after the token in work. A load is not cancelled: its engine is ended."""
+
+    id: int
+
+
+class PrepareDemo(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A job: turn the demo model's GGUF file into a safetensors folder at `target`, all or nothing."""
+
+    id: int
+    gguf_path: str
+    target: str
+
+
+class Download(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A job: fetch a model from the hub into the Hugging Face cache. `repo_id` is `owner/name` or `name`."""
+
+    id: int
+    repo_id: str
+    causal_architectures: tuple[str, ...] = ()
+
+
+Command = Load | Generate | Cancel | PrepareDemo | Download
+
+# ---- events, engine → window --------------------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The engine can take commands. `memory` is what it holds before any model."""
+
+    pid: int
+    time_s: float
+    machine: Machine
+    memory: ProcessMemory
+    causal_architectures: tuple[str, ...] = ()
+    command_id: int = 0
+
+
+class PhaseStarted(msgspec.Struct, frozen=True, tag=True):
+    """The engine went over to another phase."""
+
+    command_id: int
+    phase: Phase
+    time_s: float
+
+
+class Progressed(msgspec.Struct, frozen=True, tag=True):
+    """How far the phase in work has come, in bytes unless `unit` says otherwise."""
+
+    command_id: int
+    label: str
+    done: int
+    total: int
+    unit: str = "bytes"
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Every weight is in memory and the model has run once.
+
+    `weight_bytes` counts the tensors held after that first forward, scales included, tied ones once.
+    `runtime_memory` is what the process held, libraries warm, before the first weight.
+    """
+
+    command_id: int
+    seconds: float
+    device_map: dict[str, str]
+    weight_bytes: int
+    quantized_modules: int
+    runtime_memory: ProcessMemory
+    memory: ProcessMemory
+    vram_allocated_bytes: int | None = None
+
+
+class PromptRead(msgspec.Struct, frozen=True, tag=True):
+    """The prompt as token ids, special tokens and chat template included."""
+
+    command_id: int
+    token_ids: tuple[int, ...]
+
+
+class TokenGenerated(msgspec.Struct, frozen=True, tag=True):
+    """One generated token and the text that became certain with it (may be empty inside a character)."""
+
+    command_id: int
+    token_id: int
+    text: str
+    time_s: float
+
+
+class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The continuation is complete. `finish_reason` is `length`, `stop` (an end token) or `cancelled`.
+
+    `ttft_s` runs from the call of generate to the first token; `decode_tokens_per_s` is (n-1) / (t_last - t_first),
+    absent under two tokens.
+    """
+
+    command_id: int
+    text: str
+    finish_reason: str
+    ttft_s: float | None
+    decode_tokens_per_s: float | None
+    memory: ProcessMemory
+    peak_resident_bytes: int
+    weight_bytes: int
+    vram_allocated_bytes: int | None = None
+    vram_peak_bytes: int | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The command could not be carried out."""
+
+    command_id: int
+    error: ErrorInfo
+
+
+class JobDone(msgspec.Struct, frozen=True, tag=True):
+    """A job (a download, the preparation of the demo model) reached its end; `entry` is the model it made."""
+
+    command_id: int
+    entry: ModelEntry
+
+
+Event = Hello | PhaseStarted | Progressed | Loaded | PromptRead | TokenGenerated | Generated | Failed | JobDone
+
+T = TypeVar("T")
+
+
+class Codec(Generic[T]):
+    """msgpack bytes of one family of messages. Decoding anything else raises msgspec.ValidationError or DecodeError."""
+
+    def __init__(self, family: object) -> None:
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(family)  # type: ignore[arg-type]
+
+    def encode(self, message: T) -> bytes:
+        return self._encoder.encode(message)
+
+    def decode(self, data: bytes) -> T:
+        return self._decoder.decode(data)
+
+
+COMMANDS: Codec[Command] = Codec(Command)
+EVENTS: Codec[Event] = Codec(Event)

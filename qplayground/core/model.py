@@ -1,0 +1,46 @@
+"""What is known of a model from its config and its safetensors headers, without loading it."""
+
+from enum import StrEnum
+
+import msgspec
+
+from qplayground.core.errors import ErrorInfo
+
+
+class ModelSource(StrEnum):
+    """Where a model was found."""
+
+    DEMO = "demo"
+    CACHE = "cache"
+    FOLDER = "folder"
+
+
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One model that the picker lists.
+
+    `path` is the folder that transformers can load, absent while there is none. `parameters` counts elements
+    stored in the checkpoint (tied weights are stored once). `problem` says why it cannot be picked.
+    """
+
+    id: str
+    source: ModelSource
+    path: str | None = None
+    architecture: str | None = None
+    parameters: int | None = None
+    size_bytes: int = 0
+    complete: bool = False
+    context_tokens: int | None = None
+    has_chat_template: bool = False
+    stored_dtype: str | None = None
+    provenance: str = ""
+    problem: ErrorInfo | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a comparison can be started with it."""
+        return self.complete and self.problem is None and self.path is not None
+
+    @property
+    def title(self) -> str:
+        """The last part of the id, as people say it."""
+        return self.id.rstrip("/").split("/")[-1]

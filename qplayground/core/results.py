@@ -1,0 +1,113 @@
+"""A comparison and its runs, in the shape of `compare --json` (schema 1)."""
+
+from enum import StrEnum
+
+import msgspec
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.generation import GenerationSettings
+from qplayground.core.messages import Machine
+from qplayground.core.precision import Precision
+
+SCHEMA = 1
+
+
+class RunState(StrEnum):
+    """Where a run stands. The last three are final, and the only ones in a finished comparison."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    LOADING = "loading"
+    READY = "ready"
+    GENERATING = "generating"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
+
+
+class LoadFigures(msgspec.Struct):
+    """`seconds` from the load command to a model that has run once."""
+
+    seconds: float | None = None
+
+
+class SpeedFigures(msgspec.Struct):
+    """Time to first token and decode speed; see messages.Generated for the formulas."""
+
+    ttft_s: float | None = None
+    decode_tokens_per_s: float | None = None
+
+
+class MemoryFigures(msgspec.Struct):
+    """Bytes. `resident_bytes` is the whole process with the model and its cache, `peak_resident_bytes` its highest.
+
+    `runtime_bytes` is the same process before the first weight: resident minus runtime is the model's share.
+    """
+
+    weight_bytes: int | None = None
+    resident_bytes: int | None = None
+    peak_resident_bytes: int | None = None
+    runtime_bytes: int | None = None
+    vram_allocated_bytes: int | None = None
+    vram_peak_bytes: int | None = None
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """One model in one precision continuing one prompt. Owned and changed by the session alone."""
+
+    precision: str
+    recipe: Precision
+    state: RunState = RunState.QUEUED
+    error: ErrorInfo | None = None
+    device_map: dict[str, str] = {}
+    text: str = ""
+    prompt_tokens: int | None = None
+    token_ids: list[int] = []
+    finish_reason: str | None = None
+    load: LoadFigures = msgspec.field(default_factory=LoadFigures)
+    speed: SpeedFigures = msgspec.field(default_factory=SpeedFigures)
+    memory: MemoryFigures = msgspec.field(default_factory=MemoryFigures)
+
+
+class ComparedModel(msgspec.Struct, frozen=True):
+    """The model of a comparison."""
+
+    id: str
+    source: str
+    architecture: str | None
+    parameters: int | None
+    path: str
+    provenance: str = ""
+
+
+class Comparison(msgspec.Struct, kw_only=True):
+    """Runs that share everything but the precision."""
+
+    schema: int = SCHEMA
+    environment: Machine | None
+    model: ComparedModel
+    prompt: str
+    settings: GenerationSettings
+    device: str = "auto"
+    baseline: str | None
+    runs: list[Run]
+
+    def run(self, precision: str) -> Run:
+        """The run of that precision. Raises KeyError when there is none."""
+        for run in self.runs:
+            if run.precision == precision:
+                return run
+        raise KeyError(precision)
+
+    @property
+    def is_finished(self) -> bool:
+        return all(run.state.is_final for run in self.runs)
+
+
+def to_json(comparison: Comparison) -> bytes:
+    """The comparison as indented UTF-8 JSON."""
+    return msgspec.json.format(msgspec.json.encode(comparison), indent=2)

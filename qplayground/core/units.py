@@ -1,0 +1,48 @@
+"""Figures as people read them: three significant digits and a unit. Megabytes are 10^6 bytes, as on the disk's label."""
+
+import math
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """`value` with that many significant digits and no exponent; `–` for what is not a number."""
+    if not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    rounded = round(value, places)
+    if rounded and math.floor(math.log10(abs(rounded))) > math.floor(math.log10(abs(value))):
+        places = max(0, places - 1)  # 9.999 became 10.00
+    return f"{rounded:,.{places}f}"
+
+
+def bytes_text(count: int | None) -> str:
+    """538060288 → `538 MB`."""
+    if count is None:
+        return "–"
+    for factor, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if abs(count) >= 0.9995 * factor:
+            return f"{significant(count / factor)} {unit}"
+    return f"{count} B"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """0.0421 → `42.1 ms`."""
+    if seconds is None:
+        return "–"
+    return f"{significant(seconds)} s" if abs(seconds) >= 0.9995 else f"{significant(seconds * 1000)} ms"
+
+
+def rate_text(per_second: float | None) -> str:
+    """24.13 → `24.1 tok/s`."""
+    return "–" if per_second is None else f"{significant(per_second)} tok/s"
+
+
+def count_text(count: int | None) -> str:
+    """134515008 → `135 M`."""
+    if count is None:
+        return "–"
+    for factor, unit in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if abs(count) >= 0.9995 * factor:
+            return f"{significant(count / factor)} {unit}"
+    return str(count)

@@ -1,0 +1,1 @@
+"""Comparisons as files and tables for other programs and people."""

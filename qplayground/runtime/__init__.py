@@ -1,0 +1,1 @@
+"""The parent side: child processes, their workers, the sampler, the scheduler and the session."""

@@ -1,0 +1,1 @@
+"""Widgets. They know the session and the library, never an engine."""
