@@ -24,6 +24,7 @@ class Phase(StrEnum):
     QUANTIZE = "quantize"
     SETTLE = "settle"
     WARM_UP = "warm-up"
+    CHECK = "check"
     PREFILL = "prefill"
     DECODE = "decode"
     UNLOAD = "unload"
@@ -195,7 +196,7 @@ class Codec(Generic[T]):
 
     def __init__(self, family: object) -> None:
         self._encoder = msgspec.msgpack.Encoder()
-        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(family)  # type: ignore[arg-type]
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(family)
 
     def encode(self, message: T) -> bytes:
         return self._encoder.encode(message)

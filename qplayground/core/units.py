@@ -1,4 +1,4 @@
-"""Figures as people read them: three significant digits and a unit. Megabytes are 10^6 bytes, as on the disk's label."""
+"""Figures as people read them: three significant digits and a unit. Megabytes are 10^6 bytes."""
 
 import math
 

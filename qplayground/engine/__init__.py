@@ -1,1 +1,13 @@
-"""The only importer of torch, transformers, bitsandbytes and accelerate. Runs in child processes, knows no Qt."""
+"""The only importer of torch, transformers, bitsandbytes and accelerate. Runs in child processes, knows no Qt.
+
+These variables are read when the libraries are imported, so they are set before any of them can be.
+"""
+
+import logging
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # an engine loads folders only; it never calls home
+os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asking whether there is a GPU must not make a CUDA context
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not survive a fork
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # int8 logs a cast for every layer and token

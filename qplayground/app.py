@@ -1,0 +1,126 @@
+"""The composition root: the one place that picks concrete classes and puts them together."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import msgspec
+from PySide6.QtCore import QCoreApplication
+
+from qplayground.console import ConsoleComparison, Interrupts
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.messages import Hello
+from qplayground.core.model import ModelEntry
+from qplayground.core.results import Comparison, RunState, to_json
+from qplayground.core.units import bytes_text, count_text
+from qplayground.report.markdown import to_markdown
+from qplayground.report.table import plain_table
+from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.library import Library, list_models
+from qplayground.runtime.preferences import Preferences
+from qplayground.runtime.session import Session
+
+REPORT_STEM = "qplayground-report"
+
+
+def run_compare(arguments: argparse.Namespace, request: GenerationRequest) -> int:
+    """`qplayground compare`: 0 when every run is done, 1 when any failed. Raises PlaygroundError for wrong usage."""
+    comparison = _compare(arguments, request)
+    if comparison is None:
+        return 1
+    if arguments.json == "-":
+        sys.stdout.write(to_json(comparison).decode() + "\n")
+    else:
+        print(plain_table(comparison))
+    if arguments.json not in (None, "-"):
+        _write(Path(arguments.json), to_json(comparison))
+    return _exit_code(comparison)
+
+
+def run_without_display(arguments: argparse.Namespace, request: GenerationRequest) -> int:
+    """The default comparison where there is no display: the table, and a report beside it."""
+    comparison = _compare(arguments, request)
+    if comparison is None:
+        return 1
+    print(plain_table(comparison))
+    _write(Path(f"{REPORT_STEM}.json"), to_json(comparison))
+    _write(Path(f"{REPORT_STEM}.md"), to_markdown(comparison).encode())
+    print(f"\nThe report is in {REPORT_STEM}.md and {REPORT_STEM}.json.")
+    return _exit_code(comparison)
+
+
+def run_models(json_target: str | None) -> int:
+    """`qplayground models`: what the picker lists."""
+    application = QCoreApplication.instance() or QCoreApplication([])
+    session = Session(Launcher())
+    causal: list[str] = []
+
+    def on_machine_known(hello: Hello) -> None:
+        causal.extend(hello.causal_architectures)
+        application.exit()
+
+    session.machine_known.connect(on_machine_known)
+    session.log_added.connect(lambda text: (print(text, file=sys.stderr), application.exit()))
+    session.probe()
+    application.exec()
+    session.close()
+    folders = tuple(str(folder) for folder in Preferences.load().recent_folders)
+    entries = list_models(frozenset(causal), folders)
+    data = msgspec.json.format(msgspec.json.encode({"models": entries}), indent=2)
+    if json_target == "-":
+        sys.stdout.write(data.decode() + "\n")
+        return 0
+    if json_target is not None:
+        _write(Path(json_target), data)
+    for entry in entries:
+        print(_model_line(entry))
+    return 0
+
+
+def run_window() -> int:
+    """Open the window and run until it is closed."""
+    from qplayground.ui.application import run
+
+    return run(Launcher())
+
+
+def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Comparison | None:
+    preferences = Preferences.load()
+    names = [name.strip() for name in arguments.precisions.split(",") if name.strip()]
+    precisions = [preferences.precision(name) for name in names]
+    if not precisions:
+        raise fail(ErrorCode.BAD_PRECISION, "No precision is named.", "Give one or more, such as fp32,nf4.")
+    QCoreApplication.instance() or QCoreApplication([])
+    launcher = Launcher()
+    session = Session(launcher)
+    library = Library(launcher)
+    interrupts = Interrupts(session, library)
+    console = ConsoleComparison(session, library)
+    try:
+        console.run(arguments.model, precisions, request, arguments.device)
+    finally:
+        library.close()
+        session.close()
+        interrupts.close()
+    if console.error is not None:
+        print(f"qplayground: {console.error}", file=sys.stderr)
+    return console.comparison
+
+
+def _exit_code(comparison: Comparison) -> int:
+    return 0 if all(run.state is RunState.DONE for run in comparison.runs) else 1
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise PlaygroundError(
+            fail(ErrorCode.BAD_SETTINGS, f"{path} cannot be written.", "Name another place.", str(error)).info
+        ) from error
+
+
+def _model_line(entry: ModelEntry) -> str:
+    state = "" if entry.usable else f"  ({entry.problem.message if entry.problem else 'not prepared yet'})"
+    return f"{entry.id}  {count_text(entry.parameters)} parameters, {bytes_text(entry.size_bytes)}{state}"

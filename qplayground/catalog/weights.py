@@ -1,0 +1,154 @@
+"""Which weight files a folder holds, whether all of them are there, and what their headers say."""
+
+import re
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from qplayground.catalog.config import read_json
+from qplayground.catalog.headers import DOWNLOAD_AGAIN, read_header, stored_dtype
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,250}")
+PICKLED_SUFFIXES = (".bin", ".pt", ".pth")
+NOT_WEIGHTS = frozenset({"training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "rng_state.pth"})
+
+SAFETENSORS_HINT = "Choose a repository that has .safetensors files."
+GGUF_HINT = (
+    "Download the original model with .safetensors files, or convert it: load it in transformers with "
+    "from_pretrained(folder, gguf_file=name, quantization_config=GgufConfig(dequantize=True)) and call save_pretrained."
+)
+PICKLE_HINT = (
+    'Convert it where you trust it: python -c "from transformers import AutoModelForCausalLM as M; '
+    "M.from_pretrained('OLD').save_pretrained('NEW')\", and copy the tokenizer's files."
+)
+
+
+class Weights(msgspec.Struct, frozen=True, kw_only=True):
+    """The weight files of a folder: bytes on disk, and elements and type when every header was readable."""
+
+    size_bytes: int = 0
+    parameters: int | None = None
+    stored_dtype: str | None = None
+    problem: ErrorInfo | None = None
+
+
+def survey(folder: Path) -> Weights:
+    """Look at the files that transformers would load from that folder. Raises OSError when one cannot be read."""
+    names = {entry.name for entry in folder.iterdir()}
+    try:
+        wanted = wanted_files(folder, names)
+    except PlaygroundError as error:
+        return Weights(size_bytes=_size(folder, filter(_holds_weights, names)), problem=error.info)
+    missing = [name for name in wanted if not (folder / name).is_file()]
+    size_bytes = _size(folder, wanted)
+    if missing:
+        return Weights(size_bytes=size_bytes, problem=_missing(missing, len(wanted)))
+    elements: Counter[str] = Counter()
+    try:
+        for name in wanted:
+            for tensor in read_header(folder / name).values():
+                elements[tensor.dtype] += tensor.elements
+    except PlaygroundError as error:
+        return Weights(size_bytes=size_bytes, problem=error.info)
+    if not elements.total():
+        empty = ErrorInfo(ErrorCode.NO_WEIGHTS, "The weight files hold no weights at all.", DOWNLOAD_AGAIN)
+        return Weights(size_bytes=size_bytes, problem=empty)
+    return Weights(size_bytes=size_bytes, parameters=elements.total(), stored_dtype=stored_dtype(elements))
+
+
+def wanted_files(folder: Path, names: Collection[str]) -> list[str]:
+    """The safetensors files that make up the model, whether they are there or not; raises PlaygroundError for none.
+
+    A single file is preferred to shards, as transformers does.
+    """
+    if SINGLE in names:
+        return [SINGLE]
+    if INDEX in names:
+        return shards_of(_read_index(folder / INDEX))
+    shards = sorted(name for name in names if SHARD.fullmatch(name))
+    if shards:
+        raise fail(
+            ErrorCode.INCOMPLETE_DOWNLOAD,
+            f"There are {len(shards)} weight files but no {INDEX}, which says how they belong together.",
+            "Download the rest of the model.",
+        )
+    problem = names_problem(names)
+    assert problem is not None  # neither the single file nor an index is there
+    raise PlaygroundError(problem)
+
+
+def names_problem(names: Collection[str]) -> ErrorInfo | None:
+    """Why files of these names cannot be the weights of a model, or None when safetensors weights are among them."""
+    if SINGLE in names or INDEX in names:
+        return None
+    pickles = sorted(name for name in names if name.endswith(PICKLED_SUFFIXES) and name not in NOT_WEIGHTS)
+    ggufs = sorted(name for name in names if name.lower().endswith(".gguf"))
+    if pickles:
+        return ErrorInfo(
+            ErrorCode.PICKLED_WEIGHTS,
+            f"The weights are only there as a pickle ({pickles[0]}), which is refused: a pickle can run any code.",
+            PICKLE_HINT,
+        )
+    if ggufs:
+        return ErrorInfo(
+            ErrorCode.GGUF_ONLY,
+            f"The weights are only there as GGUF ({ggufs[0]}), which holds one fixed quantization.",
+            GGUF_HINT,
+        )
+    if "adapter_model.safetensors" in names:
+        message = "This is an adapter (LoRA): it changes a model's weights and has none of its own."
+        return ErrorInfo(ErrorCode.NO_WEIGHTS, message, "Merge it into its base model and save that.")
+    return ErrorInfo(ErrorCode.NO_WEIGHTS, f"There are no weights here: no {SINGLE} and no {INDEX}.", SAFETENSORS_HINT)
+
+
+def shards_of(index: Any) -> list[str]:
+    """The file names that an index refers to. Raises PlaygroundError(BROKEN_WEIGHTS) for a bad or hostile one."""
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise _bad_index("has no weight_map")
+    shards = set()
+    for name in weight_map.values():
+        if not isinstance(name, str) or not FILE_NAME.fullmatch(name) or PurePosixPath(name).suffix != ".safetensors":
+            raise _bad_index("names a file that cannot be a weight file", repr(name)[:200])
+        shards.add(name)
+    return sorted(shards)
+
+
+def _read_index(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        raise PlaygroundError(_missing([INDEX], 1)) from None
+    except ValueError as error:
+        raise _bad_index("is not valid JSON", str(error)) from error
+
+
+def _holds_weights(name: str) -> bool:
+    return name.endswith((".safetensors", ".gguf", *PICKLED_SUFFIXES)) and name not in NOT_WEIGHTS
+
+
+def _size(folder: Path, names: Any) -> int:
+    return sum((folder / name).stat().st_size for name in names if (folder / name).is_file())
+
+
+def _missing(missing: list[str], total: int) -> ErrorInfo:
+    are = "is" if len(missing) == 1 else "are"
+    return ErrorInfo(
+        ErrorCode.INCOMPLETE_DOWNLOAD,
+        f"{len(missing)} of {total} weight files {are} missing, {missing[0]} first of all."
+        if len(missing) > 1
+        else f"1 of {total} weight files is missing: {missing[0]}.",
+        "Download the model again: what is already there is kept.",
+        ", ".join(missing),
+    )
+
+
+def _bad_index(what: str, detail: str = "") -> PlaygroundError:
+    return fail(ErrorCode.BROKEN_WEIGHTS, f"{INDEX} {what}.", DOWNLOAD_AGAIN, detail)

@@ -1,0 +1,108 @@
+"""The command line. Without a subcommand it opens the window; nothing heavy is imported to parse arguments."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from qplayground import __version__
+from qplayground.core.errors import PlaygroundError
+from qplayground.core.generation import DEFAULT_PROMPT, GenerationRequest, GenerationSettings
+from qplayground.core.precision import DEFAULT_TICKED
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of every subcommand."""
+    parser = argparse.ArgumentParser(
+        prog="qplayground",
+        description="See what quantization does to a language model on this machine. "
+        "Without a command it opens the window.",
+    )
+    parser.add_argument("--version", action="version", version=f"qplayground {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_compare(commands.add_parser("compare", help="compare precisions without a window"))
+    models = commands.add_parser("models", help="list the models on this machine")
+    models.add_argument("--json", metavar="FILE", help="write the list as JSON to FILE, or to standard output for '-'")
+    return parser
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    defaults = GenerationSettings()
+    parser.add_argument("--model", default="demo", help="'demo', a folder, or a hub id (default: demo)")
+    parser.add_argument(
+        "--precisions",
+        default=",".join(DEFAULT_TICKED),
+        metavar="LIST",
+        help="comma-separated: fp32, bf16, fp16, int8, nf4, nf4-dq, fp4, fp4-dq, or your own (default: %(default)s)",
+    )
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="the text to continue (default: %(default)r)")
+    parser.add_argument("--max-new-tokens", type=int, default=defaults.max_new_tokens, metavar="N")
+    parser.add_argument("--sample", action="store_true", help="sample instead of taking the likeliest token")
+    parser.add_argument("--temperature", type=float, default=defaults.temperature, metavar="T")
+    parser.add_argument("--top-p", type=float, default=defaults.top_p, metavar="P", help="1 turns it off")
+    parser.add_argument("--top-k", type=int, default=defaults.top_k, metavar="K", help="0 turns it off")
+    parser.add_argument("--repetition-penalty", type=float, default=defaults.repetition_penalty, metavar="R")
+    parser.add_argument("--seed", type=int, default=defaults.seed, metavar="N", help="for --sample")
+    parser.add_argument("--chat-template", action="store_true", help="give the prompt as a user's turn of a chat")
+    parser.add_argument("--device", default="auto", help="auto, cpu, or cuda:N (default: auto)")
+    parser.add_argument("--json", metavar="FILE", help="write the comparison as JSON to FILE, or '-' for stdout")
+
+
+def request_of(arguments: argparse.Namespace) -> GenerationRequest:
+    """The request that the arguments of `compare` ask for."""
+    return GenerationRequest(
+        prompt=arguments.prompt,
+        settings=GenerationSettings(
+            max_new_tokens=arguments.max_new_tokens,
+            do_sample=arguments.sample,
+            temperature=arguments.temperature,
+            top_p=arguments.top_p,
+            top_k=arguments.top_k,
+            repetition_penalty=arguments.repetition_penalty,
+            seed=arguments.seed,
+            chat_template=arguments.chat_template,
+        ),
+    )
+
+
+def has_display() -> bool:
+    """Whether a window can be shown here."""
+    if sys.platform != "linux":
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code: 0 fine, 1 something failed, 2 wrong usage."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.command == "compare":
+            from qplayground.app import run_compare
+
+            return run_compare(arguments, request_of(arguments))
+        if arguments.command == "models":
+            from qplayground.app import run_models
+
+            return run_models(arguments.json)
+        if has_display():
+            from qplayground.app import run_window
+
+            return run_window()
+        from qplayground.app import run_without_display
+
+        print("There is no display here, so the comparison runs without a window.", file=sys.stderr)
+        arguments = parser.parse_args(["compare"])
+        return run_without_display(arguments, request_of(arguments))
+    except PlaygroundError as error:
+        _refuse(error)
+
+
+def _refuse(error: PlaygroundError) -> NoReturn:
+    print(f"qplayground: {error.info}", file=sys.stderr)
+    raise SystemExit(EXIT_USAGE)

@@ -1,0 +1,178 @@
+"""A comparison without a window: the same session and scheduler, progress on standard error."""
+
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from PySide6.QtCore import QCoreApplication, QObject, QSocketNotifier, Slot
+
+from qplayground.catalog.cache import scan_cache
+from qplayground.catalog.demo import DEMO_ID, demo_entry
+from qplayground.catalog.inspect import inspect_folder
+from qplayground.core.errors import ErrorCode, ErrorInfo, fail
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.messages import Hello, Phase, PhaseStarted, Progressed
+from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.precision import Precision
+from qplayground.core.results import Comparison, RunState
+from qplayground.core.units import bytes_text
+from qplayground.runtime.jobs import Job
+from qplayground.runtime.library import Library
+from qplayground.runtime.session import Session
+
+
+class Interrupts(QObject):
+    """Turns Ctrl-C into a call on Qt's thread; Python alone would notice it only when Qt next ran Python code."""
+
+    def __init__(self, session: Session, library: Library) -> None:
+        super().__init__(session)
+        self._session = session
+        self._library = library
+        self._read, self._write = socket.socketpair()
+        for end in (self._read, self._write):
+            end.setblocking(False)
+        self._notifier = QSocketNotifier(self._read.fileno(), QSocketNotifier.Type.Read, self)
+        self._notifier.activated.connect(self._on_interrupt)
+        self._previous = signal.signal(signal.SIGINT, lambda number, frame: None)
+        self._previous_fd = signal.set_wakeup_fd(self._write.fileno())
+
+    def close(self) -> None:
+        """Give Ctrl-C back to whoever had it."""
+        signal.set_wakeup_fd(self._previous_fd)
+        signal.signal(signal.SIGINT, self._previous)
+        self._notifier.setEnabled(False)
+        self._read.close()
+        self._write.close()
+
+    @Slot()
+    def _on_interrupt(self) -> None:
+        self._read.recv(64)
+        self._library.cancel_job()
+        self._session.stop()
+
+
+class ConsoleComparison(QObject):
+    """Finds or makes the model, runs one comparison, and leaves Qt's loop. `error` says why there is no comparison."""
+
+    def __init__(self, session: Session, library: Library, *, quiet: bool = False) -> None:
+        super().__init__()
+        self._session = session
+        self._library = library
+        self._quiet = quiet
+        self._wanted: tuple[list[Precision], GenerationRequest, str] | None = None
+        self._hub_id: str | None = None
+        self.comparison: Comparison | None = None
+        self.error: ErrorInfo | None = None
+        session.run_changed.connect(self._on_run_changed)
+        session.phase_started.connect(self._on_phase_started)
+        session.progressed.connect(self._on_progressed)
+        session.comparison_finished.connect(self._on_finished)
+        session.machine_known.connect(self._on_machine_known)
+        library.model_added.connect(self._on_model_added)
+        library.job_failed.connect(self._on_job_failed)
+        library.job_started.connect(self._on_job_started)
+
+    def run(self, model: str, precisions: list[Precision], request: GenerationRequest, device: str) -> None:
+        """Run Qt's loop until the comparison is over. Raises PlaygroundError when the model cannot be used."""
+        error = request.error()
+        if error is not None:
+            raise error
+        self._wanted = (precisions, request, device)
+        entry = find_model(model)
+        if entry is not None and (entry.usable or entry.problem is not None):
+            self._start(entry)
+        elif entry is not None:  # the demo model, still to be made
+            self._library.prepare_demo()
+        else:
+            self._hub_id = model
+            self._session.probe()  # a download is judged by what transformers can load, which an engine knows
+        if self.error is None:
+            QCoreApplication.exec()
+
+    def _start(self, entry: ModelEntry) -> None:
+        assert self._wanted is not None
+        precisions, request, device = self._wanted
+        self._session.compare(entry, precisions, request, device)
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    @Slot(object)
+    def _on_machine_known(self, hello: Hello) -> None:
+        if self._hub_id is not None and self.comparison is None and not self._session.is_busy:
+            self._library.set_causal_architectures(hello.causal_architectures)
+            self._library.download(self._hub_id)
+
+    @Slot(object)
+    def _on_model_added(self, entry: ModelEntry) -> None:
+        if entry.problem is not None:
+            self.error = entry.problem
+            QCoreApplication.exit()
+        else:
+            self._start(entry)
+
+    @Slot(object, object)
+    def _on_job_failed(self, _job: Job, error: ErrorInfo) -> None:
+        self.error = error
+        QCoreApplication.exit()
+
+    @Slot(object)
+    def _on_job_started(self, job: Job) -> None:
+        self._say(f"{job.title} …")
+        job.progressed.connect(self._on_job_progressed)
+        job.cancelled.connect(self._on_job_cancelled)
+
+    @Slot(object)
+    def _on_job_progressed(self, progress: Progressed) -> None:
+        if progress.done == progress.total:
+            self._say(f"  {progress.label}: {_amount(progress)}")
+
+    @Slot()
+    def _on_job_cancelled(self) -> None:
+        self.error = ErrorInfo(ErrorCode.DEMO_UNAVAILABLE, "Cancelled.", "")
+        QCoreApplication.exit()
+
+    @Slot(str)
+    def _on_run_changed(self, name: str) -> None:
+        comparison = self._session.comparison
+        if comparison is not None:
+            run = comparison.run(name)
+            if run.state.is_final or run.state is RunState.STARTING:
+                self._say(f"{name}: {run.state}{f': {run.error}' if run.error else ''}")
+
+    @Slot(str, object)
+    def _on_phase_started(self, name: str, event: PhaseStarted) -> None:
+        if event.phase in (Phase.LOAD, Phase.QUANTIZE, Phase.PREFILL):
+            self._say(f"{name}: {event.phase}")
+
+    @Slot(str, object)
+    def _on_progressed(self, name: str, progress: Progressed) -> None:
+        if progress.done == progress.total and progress.total:
+            self._say(f"{name}: {progress.label.lower()}, {_amount(progress)}")
+
+    @Slot(object)
+    def _on_finished(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+        QCoreApplication.exit()
+
+
+def find_model(wanted: str) -> ModelEntry | None:
+    """`demo`, a folder, or a model in the hub's cache; None for a hub id that is still to be downloaded.
+
+    Raises PlaygroundError for what can only have been meant as a folder and is none.
+    """
+    if wanted == DEMO_ID:
+        return demo_entry()
+    path = Path(wanted).expanduser()
+    if path.is_dir():
+        return inspect_folder(path, source=ModelSource.FOLDER, causal_architectures=frozenset())
+    if path.is_absolute() or wanted.startswith((".", "~")) or wanted.count("/") > 1 or path.exists():
+        raise fail(ErrorCode.MODEL_NOT_FOUND, f"There is no folder {wanted}.", "Give a folder that holds a model.")
+    cached = [entry for entry in scan_cache(frozenset()) if entry.id == wanted and entry.usable]
+    return cached[0] if cached else None
+
+
+def _amount(progress: Progressed) -> str:
+    return bytes_text(progress.total) if progress.unit == "bytes" else f"{progress.total} {progress.unit}"

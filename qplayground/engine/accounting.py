@@ -1,0 +1,76 @@
+"""The bytes of the tensors that a model really holds, by module and kind.
+
+`get_memory_footprint()` counts parameters and buffers only; bitsandbytes keeps row scales, block scales and code
+tables elsewhere, and those are counted here too. Tied weights share a storage and are counted once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class HeldTensor:
+    """One storage of a model. `kind` is `weight`, `bias`, `absmax`, `SCB`, …; `num_bytes` what its elements take."""
+
+    module: str
+    kind: str
+    tensor: torch.Tensor
+
+    @property
+    def num_bytes(self) -> int:
+        return self.tensor.numel() * self.tensor.element_size()
+
+
+def held_tensors(model: nn.Module) -> Iterator[HeldTensor]:
+    """Every distinct tensor that the model holds, bitsandbytes' own included. Tensors on the meta device are left out.
+
+    bitsandbytes repacks 4-bit weights on the first forward on some CPUs, so account after it, not before.
+    """
+    seen: set[tuple[str, int]] = set()
+    for name, module in model.named_modules():
+        for kind, tensor in _tensors_of(module):
+            if not isinstance(tensor, torch.Tensor) or tensor.is_meta or tensor.untyped_storage().nbytes() == 0:
+                continue
+            key = (str(tensor.device), tensor.untyped_storage().data_ptr())
+            if key not in seen:
+                seen.add(key)
+                yield HeldTensor(name, kind, tensor)
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Bytes of everything that `held_tensors` gives."""
+    return sum(held.num_bytes for held in held_tensors(model))
+
+
+def device_map(model: nn.Module) -> dict[str, str]:
+    """Where the model is: accelerate's map where it made one, otherwise one entry a device, `""` for all of it."""
+    mapped = getattr(model, "hf_device_map", None)
+    if mapped:
+        return {name: str(torch.device(device) if device != "disk" else device) for name, device in mapped.items()}
+    devices = sorted({str(parameter.device) for parameter in model.parameters()})
+    return {"": devices[0]} if len(devices) == 1 else {device: device for device in devices}
+
+
+def _tensors_of(module: nn.Module) -> Iterator[tuple[str, object]]:
+    for kind, parameter in module._parameters.items():
+        if parameter is None:
+            continue
+        yield kind, parameter
+        state = getattr(parameter, "quant_state", None)
+        if state is not None:
+            yield "absmax", state.absmax
+            yield "code", state.code
+            yield "offset", state.offset
+            nested = getattr(state, "state2", None)  # gone once repacked for the CPU
+            if nested is not None:
+                yield "nested_absmax", nested.absmax
+                yield "nested_code", nested.code
+        yield "CB", parameter.__dict__.get("CB")
+        yield "SCB", parameter.__dict__.get("SCB")
+    yield from module._buffers.items()
+    matmul_state = getattr(module, "state", None)  # Linear8bitLt moves its scales here on the first forward
+    yield "CB", getattr(matmul_state, "CB", None)
+    yield "SCB", getattr(matmul_state, "SCB", None)

@@ -1,0 +1,51 @@
+"""glibc's allocator, told what to keep: nothing while loading, its working blocks while decoding.
+
+With glibc's defaults a 4-bit load keeps three times its own size in freed heap. With small thresholds throughout,
+every weight that is dequantized for a token is a fresh mmap, and decoding takes twice as long. So the thresholds
+change between the two phases.
+"""
+
+import ctypes
+import gc
+import sys
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
+_KIB = 1024
+
+
+def _libc() -> ctypes.CDLL | None:
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "malloc_trim") else None  # musl has neither call
+
+
+def _set_thresholds(num_bytes: int) -> None:
+    libc = _libc()
+    if libc is not None:
+        libc.mallopt(_M_MMAP_THRESHOLD, num_bytes)
+        libc.mallopt(_M_TRIM_THRESHOLD, num_bytes)
+
+
+def enter_loading() -> None:
+    """Give every freed block of 128 KiB or more back at once, and keep to one arena."""
+    libc = _libc()
+    if libc is not None:
+        libc.mallopt(_M_ARENA_MAX, 1)
+    _set_thresholds(128 * _KIB)
+
+
+def enter_decoding() -> None:
+    """Drop what loading left behind, then keep blocks up to 32 MiB (glibc's maximum) for the next token."""
+    release()
+    _set_thresholds(32 * _KIB * _KIB)
+
+
+def release() -> None:
+    """Collect garbage and return free heap to the system."""
+    gc.collect()
+    libc = _libc()
+    if libc is not None:
+        libc.malloc_trim(0)

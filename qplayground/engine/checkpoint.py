@@ -1,0 +1,78 @@
+"""The safetensors files of a folder: what they hold, and how far loading them has come."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import get_local_safetensors_metadata
+from transformers.utils import logging
+
+from qplayground.engine.residency import let_go_of_source
+
+OnProgress = Callable[[str, int, int], None]
+
+_HELD_SOURCE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensor name → bytes, and file → tensor names."""
+
+    path: Path
+    tensor_bytes: dict[str, int]
+    files: dict[Path, tuple[str, ...]]
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(self.tensor_bytes.values())
+
+    @classmethod
+    def read(cls, path: Path) -> "Checkpoint":
+        """Read the headers of `model.safetensors`, or of every shard. Raises what a damaged header raises."""
+        tensor_bytes: dict[str, int] = {}
+        files: dict[Path, tuple[str, ...]] = {}
+        for file, metadata in get_local_safetensors_metadata(path).files_metadata.items():
+            sizes = {name: info.data_offsets[1] - info.data_offsets[0] for name, info in metadata.tensors.items()}
+            tensor_bytes.update(sizes)
+            files[path / file] = tuple(sizes)
+        return cls(path, tensor_bytes, files)
+
+
+@contextmanager
+def loading_progress(checkpoint: Checkpoint, on_progress: OnProgress) -> Iterator[None]:
+    """Report transformers' own per-tensor progress in bytes while inside.
+
+    A tensor counts once the library asks for the one after it, that is, when it has been placed.
+    """
+
+    def hook(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if kwargs.get("desc") != "Loading weights":
+            return factory(*args, **kwargs)
+        return _counted(list(args[0]), checkpoint, on_progress)
+
+    previous = logging.set_tqdm_hook(hook)
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(previous)
+
+
+def _counted(items: list[Any], checkpoint: Checkpoint, on_progress: OnProgress) -> Iterator[Any]:
+    total = checkpoint.total_bytes
+    known = sum(checkpoint.tensor_bytes.get(name, 0) for name, _ in items)
+    unnamed = sum(1 for name, _ in items if name not in checkpoint.tensor_bytes)
+    share = (total - known) // unnamed if unnamed else 0  # merged or renamed tensors have no size of their own
+    done = 0
+    held = 0
+    for item in items:
+        on_progress("Reading weights", done, total)
+        yield item
+        size = checkpoint.tensor_bytes.get(item[0], share)
+        done += size
+        held += size
+        if held >= _HELD_SOURCE_BYTES:
+            let_go_of_source()
+            held = 0
+    on_progress("Reading weights", total, total)

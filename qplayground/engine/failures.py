@@ -1,0 +1,80 @@
+"""What the libraries raise, put into words."""
+
+import errno
+
+import torch
+from safetensors import SafetensorError
+
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
+
+_SMALLER = "Try a smaller precision, fewer tokens, or close other programs."
+_DOWNLOAD_AGAIN = "Download the model again."
+
+_BY_TEXT: tuple[tuple[str, ErrorCode, str, str], ...] = (
+    ("out of memory", ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", _SMALLER),
+    ("can't allocate memory", ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", _SMALLER),
+    ("not enough memory", ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", _SMALLER),
+    (
+        "error while deserializing header",
+        ErrorCode.BROKEN_WEIGHTS,
+        "A weights file is damaged or cut short.",
+        _DOWNLOAD_AGAIN,
+    ),
+    (
+        "n must be divisible by block_n",
+        ErrorCode.UNSUPPORTED,
+        "bitsandbytes' 4-bit kernel for this processor needs layer widths that are multiples of 32.",
+        "Use int8 or a 16-bit precision for this model.",
+    ),
+    (
+        "ignore_mismatched_sizes",
+        ErrorCode.BROKEN_WEIGHTS,
+        "Tensors in the weights file have other shapes than the config says.",
+        _DOWNLOAD_AGAIN,
+    ),
+    (
+        "probability tensor contains either",
+        ErrorCode.NON_FINITE_WEIGHTS,
+        "The model's output is not finite in this precision, so nothing can be sampled.",
+        "Try bf16 or fp32.",
+    ),
+    (
+        "accelerator device when none is available",
+        ErrorCode.BAD_DEVICE,
+        "This machine has no such device.",
+        "Choose Auto or CPU.",
+    ),
+    ("torch not compiled with cuda", ErrorCode.BAD_DEVICE, "This torch has no CUDA support.", "Choose Auto or CPU."),
+    (
+        "does not appear to have a file named",
+        ErrorCode.INCOMPLETE_DOWNLOAD,
+        "The model folder lacks one of its files.",
+        _DOWNLOAD_AGAIN,
+    ),
+    ("no file named model", ErrorCode.NO_WEIGHTS, "The folder has no safetensors weights.", _DOWNLOAD_AGAIN),
+)
+
+
+def explain(error: BaseException) -> ErrorInfo:
+    """The ErrorInfo of any exception that reached an engine's command loop."""
+    if isinstance(error, PlaygroundError):
+        return error.info
+    detail = f"{type(error).__name__}: {error}"
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return ErrorInfo(ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", _SMALLER, detail)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return ErrorInfo(ErrorCode.DISK_FULL, "The disk is full.", "Free some space and try again.", detail)
+    text = str(error).lower()
+    for part, code, message, hint in _BY_TEXT:
+        if part in text:
+            return ErrorInfo(code, message, hint, detail)
+    if isinstance(error, SafetensorError):
+        return ErrorInfo(ErrorCode.BROKEN_WEIGHTS, "A weights file is damaged.", _DOWNLOAD_AGAIN, detail)
+    if isinstance(error, FileNotFoundError):
+        return ErrorInfo(ErrorCode.INCOMPLETE_DOWNLOAD, "A file of the model is missing.", _DOWNLOAD_AGAIN, detail)
+    return ErrorInfo(
+        ErrorCode.INTERNAL,
+        f"The engine met an error it does not know ({type(error).__name__}).",
+        "The detail says more; another precision may still work.",
+        detail,
+    )

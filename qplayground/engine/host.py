@@ -1,0 +1,151 @@
+"""The engine: one process, one model in one precision. Commands in, events out, one at a time."""
+
+import gc
+import os
+import time
+import traceback
+
+import psutil
+import torch
+import transformers.integrations.bitsandbytes  # here, so that a fork server has it before the first load
+import transformers.quantizers.quantizer_bnb_4bit
+import transformers.quantizers.quantizer_bnb_8bit
+
+from qplayground.core.channel import Channel
+from qplayground.core.memory import peak_resident_bytes, read_process_memory
+from qplayground.core.messages import (
+    Failed,
+    Generate,
+    Generated,
+    Hello,
+    Load,
+    Loaded,
+    Phase,
+    PhaseStarted,
+    Progressed,
+    PromptRead,
+    TokenGenerated,
+)
+from qplayground.engine import decoding, loading
+from qplayground.engine.detokenizer import Detokenizer
+from qplayground.engine.failures import explain
+from qplayground.engine.machine import describe_machine
+from qplayground.engine.preflight import causal_architectures
+from qplayground.engine.prompt import encode_prompt
+
+_PROGRESS_INTERVAL_S = 0.05
+
+gc.freeze()  # a collection would touch, and so copy, every object that a forked engine shares with its server
+
+
+def main(channel: Channel) -> None:
+    """Serve commands until the parent goes away, which ends the process (see Channel)."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.enable_progress_bar()  # the hook that reports progress sits on the bars
+    engine = Engine(channel)
+    channel.send(
+        Hello(
+            pid=os.getpid(),
+            time_s=time.monotonic(),
+            machine=describe_machine(),
+            memory=read_process_memory(psutil.Process()),
+            causal_architectures=causal_architectures(),
+        )
+    )
+    while True:
+        engine.carry_out(channel.receive())
+
+
+class Engine:
+    """Carries out one command after another; every failure becomes a Failed event."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._loaded: loading.LoadedModel | None = None
+        self._command_id = 0
+        self._last_progress_s = 0.0
+
+    def carry_out(self, command: object) -> None:
+        try:
+            if isinstance(command, Load):
+                self._command_id = command.id
+                self._load(command)
+            elif isinstance(command, Generate):
+                self._command_id = command.id
+                self._generate(command)
+        except Exception as error:  # whatever the libraries raise, the run fails and the process goes on
+            traceback.print_exc()
+            self._channel.send(Failed(self._command_id, explain(error)))
+
+    def _load(self, command: Load) -> None:
+        loaded = loading.load(command, self._on_phase, self._on_progress)
+        self._loaded = loaded
+        self._channel.send(
+            Loaded(
+                command_id=command.id,
+                seconds=loaded.seconds,
+                device_map=loaded.device_map,
+                weight_bytes=loaded.weight_bytes,
+                quantized_modules=loaded.quantized_modules,
+                runtime_memory=loaded.runtime_memory,
+                memory=read_process_memory(psutil.Process()),
+                vram_allocated_bytes=_vram(loaded.device, torch.cuda.memory_allocated),
+            )
+        )
+
+    def _generate(self, command: Generate) -> None:
+        loaded = self._loaded
+        if loaded is None:
+            raise RuntimeError("generate came before load")
+        prompt_ids = encode_prompt(loaded.tokenizer, command.request)
+        self._channel.send(PromptRead(command.id, tuple(prompt_ids)))
+        detokenizer = Detokenizer(loaded.tokenizer, prompt_ids)
+        pieces: list[str] = []
+        ids: list[int] = []
+
+        def on_token(token_id: int, time_s: float) -> None:
+            if not ids:
+                self._on_phase(Phase.DECODE)
+            ids.append(token_id)
+            pieces.append(detokenizer.push(token_id))
+            self._channel.send(TokenGenerated(command.id, token_id, pieces[-1], time_s))
+
+        self._on_phase(Phase.PREFILL)
+        timeline = decoding.generate(
+            loaded, prompt_ids, command.request.settings, on_token, lambda: self._channel.is_cancelled(command.id)
+        )
+        pieces.append(detokenizer.finish())
+        memory = read_process_memory(psutil.Process())
+        self._channel.send(
+            Generated(
+                command_id=command.id,
+                text="".join(pieces),
+                finish_reason=self._finish_reason(command, ids, loaded),
+                ttft_s=timeline.ttft_s,
+                decode_tokens_per_s=timeline.decode_tokens_per_s,
+                memory=memory,
+                peak_resident_bytes=max(peak_resident_bytes(), memory.resident_bytes),
+                weight_bytes=loaded.weight_bytes,
+                vram_allocated_bytes=_vram(loaded.device, torch.cuda.memory_allocated),
+                vram_peak_bytes=_vram(loaded.device, torch.cuda.max_memory_allocated),
+            )
+        )
+
+    def _finish_reason(self, command: Generate, ids: list[int], loaded: loading.LoadedModel) -> str:
+        if ids and ids[-1] in decoding.end_token_ids(loaded):
+            return "stop"
+        return "length" if len(ids) >= command.request.settings.max_new_tokens else "cancelled"
+
+    def _on_phase(self, phase: Phase) -> None:
+        self._channel.send(PhaseStarted(self._command_id, phase, time.monotonic()))
+
+    def _on_progress(self, label: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done < total and now - self._last_progress_s < _PROGRESS_INTERVAL_S:
+            return
+        self._last_progress_s = now
+        self._channel.send(Progressed(self._command_id, label, done, total))
+
+
+def _vram(device: torch.device, read: object) -> int | None:
+    return int(read(device)) if device.type == "cuda" and callable(read) else None

@@ -1,0 +1,147 @@
+"""Loading a model so that "loaded" is true: every weight in memory, quantized as asked, finite, and run once."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.memory import ProcessMemory, read_process_memory
+from qplayground.core.messages import Load, Phase
+from qplayground.core.precision import FourBit, Precision
+from qplayground.engine import allocator
+from qplayground.engine.accounting import device_map, weight_bytes
+from qplayground.engine.checkpoint import Checkpoint, loading_progress
+from qplayground.engine.machine import pick_device, synchronize
+from qplayground.engine.preflight import Preflight, inspect_model
+from qplayground.engine.residency import make_resident
+from qplayground.engine.verify import verify_finite, verify_loaded
+from qplayground.engine.warmup import warm_libraries
+
+OnPhase = Callable[[Phase], None]
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass
+class LoadedModel:
+    """A model ready to generate, with the figures of its load. `seconds` leaves out the integrity check."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    precision: Precision
+    device: torch.device
+    context_tokens: int | None
+    seconds: float
+    quantized_modules: int
+    runtime_memory: ProcessMemory
+
+    @property
+    def weight_bytes(self) -> int:
+        return weight_bytes(self.model)
+
+    @property
+    def device_map(self) -> dict[str, str]:
+        return device_map(self.model)
+
+
+def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedModel:
+    """Carry out a load command.
+
+    Raises PlaygroundError for everything that a person can act on; anything else comes from the libraries as it is
+    and is put into words by `failures.explain`.
+    """
+    on_phase(Phase.START)
+    precision = command.precision.checked()
+    path = Path(command.path)
+    device = pick_device(command.device)
+    preflight = inspect_model(path, command.request)
+    expected = preflight.expected_quantized_modules(precision)
+    checkpoint = Checkpoint.read(path)
+    allocator.enter_loading()
+    warm_libraries(precision, device)
+    allocator.release()
+    runtime_memory = read_process_memory(psutil.Process())
+
+    on_phase(Phase.QUANTIZE if precision.is_quantized else Phase.LOAD)
+    started = time.monotonic()
+    model, info = _from_pretrained(preflight, path, precision, device, checkpoint, on_progress)
+    on_phase(Phase.SETTLE)
+    make_resident(model, on_progress)
+    allocator.enter_decoding()
+    on_phase(Phase.WARM_UP)
+    _first_forward(model, preflight.prompt_ids, device)
+    synchronize(device)
+    seconds = time.monotonic() - started
+
+    on_phase(Phase.CHECK)
+    quantized = verify_loaded(model, info, precision, device, expected)
+    verify_finite(model, checkpoint if precision.is_quantized else None, on_progress)
+    allocator.release()
+    return LoadedModel(
+        model=model,
+        tokenizer=preflight.tokenizer,
+        precision=precision,
+        device=device,
+        context_tokens=preflight.context_tokens,
+        seconds=seconds,
+        quantized_modules=quantized,
+        runtime_memory=runtime_memory,
+    )
+
+
+def quantization_config(precision: Precision, default_skips: list[str]) -> BitsAndBytesConfig | None:
+    """transformers' configuration of a recipe, every default spelled out. None for an unquantized precision.
+
+    A list of skipped modules replaces the library's own, so its defaults are put in front of the user's.
+    """
+    skips = [*default_skips, *precision.skip_modules] if precision.skip_modules else None
+    if precision.quantization is None:
+        return None
+    if isinstance(precision.quantization, FourBit):
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=precision.quantization.quant_type,
+            bnb_4bit_compute_dtype=getattr(torch, precision.quantization.compute_dtype),
+            bnb_4bit_use_double_quant=precision.quantization.double_quantization,
+            llm_int8_skip_modules=skips,
+        )
+    return BitsAndBytesConfig(
+        load_in_8bit=True, llm_int8_threshold=precision.quantization.threshold, llm_int8_skip_modules=skips
+    )
+
+
+def _from_pretrained(
+    preflight: Preflight,
+    path: Path,
+    precision: Precision,
+    device: torch.device,
+    checkpoint: Checkpoint,
+    on_progress: OnProgress,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    with loading_progress(checkpoint, on_progress):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=preflight.config,
+            dtype=getattr(torch, precision.dtype),
+            quantization_config=quantization_config(precision, preflight.default_skips),
+            device_map={"": device},
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    model.eval()
+    return model, info
+
+
+@torch.inference_mode()
+def _first_forward(model: PreTrainedModel, prompt_ids: list[int], device: torch.device) -> None:
+    """Run the model once on one token: libraries load their kernels here, and bitsandbytes repacks its weights."""
+    if not prompt_ids:
+        raise fail(ErrorCode.EMPTY_PROMPT, "The prompt has no tokens.", "Type a few words for the model to continue.")
+    model(input_ids=torch.tensor([prompt_ids[:1]], device=device), use_cache=False)

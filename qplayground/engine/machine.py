@@ -1,0 +1,58 @@
+"""What this machine is, as far as torch knows it."""
+
+import platform
+from pathlib import Path
+
+import accelerate
+import bitsandbytes
+import psutil
+import safetensors
+import tokenizers
+import torch
+import transformers
+
+from qplayground.core.messages import Machine
+
+_LIBRARIES = (torch, transformers, bitsandbytes, accelerate, tokenizers, safetensors)
+
+
+def describe_machine() -> Machine:
+    """Versions, processor and accelerators. On a CUDA machine this asks the driver, so never call it before a fork."""
+    gpus: tuple[str, ...] = ()
+    bfloat16 = True
+    if torch.cuda.is_available():
+        gpus = tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+        bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return Machine(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        cpu=_cpu_name(),
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        cpu_threads=torch.get_num_threads(),
+        ram_total_bytes=psutil.virtual_memory().total,
+        versions={library.__name__: str(library.__version__) for library in _LIBRARIES},
+        gpus=gpus,
+        bfloat16=bfloat16,
+    )
+
+
+def pick_device(asked: str) -> torch.device:
+    """`auto` is the first GPU where there is one, else the CPU."""
+    if asked == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    return torch.device(asked)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given; a clock read before that is wrong."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _cpu_name() -> str:
+    try:
+        with Path("/proc/cpuinfo").open() as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,176 @@
+"""Everything that can be refused before a single weight is read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.pytorch_utils import Conv1D
+from transformers.quantizers.base import get_keys_to_not_convert
+from transformers.quantizers.quantizers_utils import should_convert_module
+
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.precision import Precision
+from qplayground.engine.prompt import encode_prompt
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What is known before the weights. `skeleton` is the model on the meta device: shapes without memory."""
+
+    config: PretrainedConfig
+    tokenizer: PreTrainedTokenizerBase
+    prompt_ids: list[int]
+    context_tokens: int | None
+    skeleton: PreTrainedModel
+
+    @property
+    def default_skips(self) -> list[str]:
+        """The modules that transformers never quantizes: tied ones, the output head, the last."""
+        return [str(name) for name in get_keys_to_not_convert(self.skeleton)]
+
+    def expected_quantized_modules(self, precision: Precision) -> int:
+        """How many linear layers the recipe asks to be converted."""
+        if not precision.is_quantized:
+            return 0
+        skips = [*self.default_skips, *precision.skip_modules]
+        return sum(
+            1
+            for name, module in self.skeleton.named_modules()
+            if (type(module) is nn.Linear or isinstance(module, Conv1D)) and should_convert_module(name, skips)
+        )
+
+
+def inspect_model(path: Path, request: GenerationRequest) -> Preflight:
+    """Read config and tokenizer, and check the request against them.
+
+    Raises PlaygroundError for a model that cannot be run and for a prompt that does not fit its context.
+    """
+    if not path.is_dir():
+        raise fail(ErrorCode.MODEL_NOT_FOUND, f"There is no folder {path}.", "Pick the model again.")
+    _refuse_files(path)
+    config = _read_config(path)
+    tokenizer = _read_tokenizer(path)
+    error = request.error()
+    if error:
+        raise error
+    context = context_length(config)
+    prompt_ids = encode_prompt(tokenizer, request)
+    _check_context(len(prompt_ids), request.settings.max_new_tokens, context)
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(config)
+    return Preflight(config, tokenizer, prompt_ids, context, skeleton)
+
+
+def context_length(config: PretrainedConfig) -> int | None:
+    """Positions that the model was made for, or None where its config names no limit."""
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(limit) if isinstance(limit, int) and limit > 0 else None
+
+
+def causal_architectures() -> tuple[str, ...]:
+    """The class names that transformers can load as causal language models, without those that only might be one."""
+    return tuple(sorted({str(name) for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()}))
+
+
+def _refuse_files(path: Path) -> None:
+    if any(path.glob("*.safetensors")):
+        return
+    if any(path.glob("*.bin")) or any(path.glob("*.pt")) or any(path.glob("*.pth")):
+        raise fail(
+            ErrorCode.PICKLED_WEIGHTS,
+            "The weights are pickled (.bin), and a pickle can run any program when it is opened.",
+            "Convert them where you trust them: load the model with transformers and call "
+            "model.save_pretrained(folder, safe_serialization=True).",
+        )
+    if any(path.glob("*.gguf")):
+        raise fail(
+            ErrorCode.GGUF_ONLY,
+            "The folder holds only GGUF files, which are quantized already.",
+            "Pick the model's original safetensors folder.",
+        )
+    raise fail(ErrorCode.NO_WEIGHTS, "The folder has no weights.", "It needs model.safetensors; download it again.")
+
+
+def _read_config(path: Path) -> PretrainedConfig:
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except ValueError as error:
+        if "trust_remote_code" in str(error):
+            raise fail(
+                ErrorCode.REMOTE_CODE,
+                "This model brings Python code of its own, which is never run here.",
+                "Pick a model whose architecture is part of transformers.",
+                str(error),
+            ) from error
+        raise _broken_config(error) from error
+    except (OSError, KeyError, TypeError, AttributeError) as error:
+        raise _broken_config(error) from error
+    except Exception as error:  # transformers 5 validates with huggingface_hub's own exception types
+        raise _broken_config(error) from error
+    if getattr(config, "quantization_config", None) is not None:
+        raise fail(
+            ErrorCode.UNSUPPORTED,
+            "This checkpoint is quantized already, so other precisions of it would not be comparable.",
+            "Pick the original 16- or 32-bit model.",
+        )
+    _check_causal(config)
+    return config
+
+
+def _check_causal(config: PretrainedConfig) -> None:
+    named = list(getattr(config, "architectures", None) or [])
+    known = set(causal_architectures())
+    encoder = getattr(config, "is_decoder", True) is False  # only families that can be either have the attribute
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or encoder or (named and not known & set(named)):
+        kind = named[0] if named else config.model_type
+        raise fail(
+            ErrorCode.NOT_CAUSAL,
+            f"{kind} is not a causal language model, so it cannot continue a prompt.",
+            "Pick a model made for text generation.",
+        )
+
+
+def _broken_config(error: Exception) -> PlaygroundError:
+    return fail(
+        ErrorCode.BROKEN_CONFIG,
+        "The model's config.json is missing, damaged or of a kind that transformers does not know.",
+        "Download the model again, or update transformers.",
+        f"{type(error).__name__}: {error}",
+    )
+
+
+def _read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # corrupt files raise whatever the parser met: KeyError, ValueError, bare Exception
+        raise fail(
+            ErrorCode.BROKEN_TOKENIZER,
+            "The model's tokenizer is missing or damaged.",
+            "Download the model again; it needs tokenizer.json beside config.json.",
+            f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def _check_context(prompt_tokens: int, new_tokens: int, context: int | None) -> None:
+    if context is None or prompt_tokens + new_tokens <= context:
+        return
+    room = context - prompt_tokens
+    message = f"The prompt has {prompt_tokens:,} tokens and the model's context {context:,}"
+    if room < 1:
+        raise fail(ErrorCode.PROMPT_TOO_LONG, f"{message}.", "Shorten the prompt.")
+    raise fail(
+        ErrorCode.PROMPT_TOO_LONG,
+        f"{message}, which leaves room for {room:,} new tokens, not {new_tokens:,}.",
+        f"Ask for {room:,} new tokens at most, or shorten the prompt.",
+    )

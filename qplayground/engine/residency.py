@@ -1,0 +1,89 @@
+"""Making weights really resident.
+
+On Linux a checkpoint loaded in its own dtype is only mapped: "loaded" costs nothing and the first forward pays for
+the disk. Such weights are copied into memory of their own, which is also what a quantized model's weights are in, so
+that precisions can be compared.
+"""
+
+import ctypes
+import mmap
+import sys
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+
+import torch
+from torch import nn
+
+OnProgress = Callable[[str, int, int], None]
+
+_MADV_DONTNEED = 4
+
+
+def make_resident(model: nn.Module, on_progress: OnProgress) -> int:
+    """Copy every file-backed weight into anonymous memory, keeping ties, and return the bytes copied.
+
+    The source's pages are let go tensor by tensor, so the transient cost is one tensor and not a second model.
+    """
+    mapped = _mapped_ranges()
+    tied: dict[int, list[torch.Tensor]] = {}
+    for tensor in chain(model.parameters(), model.buffers()):
+        if tensor.device.type == "cpu" and _is_mapped(tensor, mapped):
+            tied.setdefault(tensor.data_ptr(), []).append(tensor)
+    total = sum(_num_bytes(sharers[0]) for sharers in tied.values())
+    done = 0
+    for sharers in tied.values():
+        source = sharers[0].data
+        copy = source.clone()
+        for tensor in sharers:
+            tensor.data = copy
+        done += _num_bytes(copy)
+        _drop_pages(source)
+        on_progress("Copying into memory", done, total)
+    return done
+
+
+def let_go_of_source() -> None:
+    """Take every mapped checkpoint page out of this process; what is still needed comes back from the system's cache.
+
+    Called now and then while loading, so that the peak is the model's and not the file's.
+    """
+    if sys.platform == "linux":
+        for start, end in _mapped_ranges():
+            _madvise_dontneed(start, end)
+
+
+def _num_bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _mapped_ranges() -> list[tuple[int, int]]:
+    """Address ranges that map a safetensors file, sorted. Elsewhere than on Linux: everything."""
+    if sys.platform != "linux":
+        return [(0, sys.maxsize)]
+    ranges = []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if ".safetensors" in line or "/blobs/" in line:  # the hub's cache links to blobs without a suffix
+            start, end = line.split(" ", 1)[0].split("-")
+            ranges.append((int(start, 16), int(end, 16)))
+    return sorted(ranges)
+
+
+def _is_mapped(tensor: torch.Tensor, ranges: list[tuple[int, int]]) -> bool:
+    pointer = tensor.data_ptr()
+    index = bisect_right(ranges, (pointer, sys.maxsize)) - 1
+    return index >= 0 and ranges[index][0] <= pointer < ranges[index][1]
+
+
+def _drop_pages(source: torch.Tensor) -> None:
+    """Take the whole pages of one unmodified file-backed tensor out of this process."""
+    if sys.platform == "linux":
+        page = mmap.PAGESIZE
+        start = -(-source.data_ptr() // page) * page
+        _madvise_dontneed(start, (source.data_ptr() + _num_bytes(source)) // page * page)
+
+
+def _madvise_dontneed(start: int, end: int) -> None:
+    if end > start:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)

@@ -1,0 +1,85 @@
+"""Refusing a load that only looks like one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.precision import Precision
+from qplayground.engine.accounting import held_tensors
+from qplayground.engine.checkpoint import Checkpoint
+
+OnProgress = Callable[[str, int, int], None]
+
+_LABEL = "Checking every weight"
+
+
+def verify_loaded(
+    model: nn.Module, info: dict[str, Any], precision: Precision, device: torch.device, expected_quantized: int
+) -> int:
+    """Check what was loaded against what was asked for, and return the number of quantized modules.
+
+    Raises PlaygroundError: MISSING_TENSORS (transformers fills them with random numbers), NOT_QUANTIZED, BAD_DEVICE.
+    """
+    missing = sorted(info.get("missing_keys") or [])
+    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info.get("mismatched_keys") or [])
+    if missing or mismatched:
+        names = [*missing, *mismatched]
+        raise fail(
+            ErrorCode.MISSING_TENSORS,
+            f"The checkpoint lacks {len(names)} of the model's tensors; they would be random numbers.",
+            "Download the model again.",
+            ", ".join(names[:50]),
+        )
+    quantized = sum(1 for module in model.modules() if type(module).__name__ in ("Linear4bit", "Linear8bitLt"))
+    if quantized != expected_quantized or (precision.is_quantized and quantized == 0):
+        raise fail(
+            ErrorCode.NOT_QUANTIZED,
+            f"{precision.label} should have converted {expected_quantized} linear layers and converted {quantized}.",
+            "Skip fewer modules, or pick another precision for this model.",
+        )
+    elsewhere = sorted({str(held.tensor.device) for held in held_tensors(model) if held.tensor.device != device})
+    if elsewhere:
+        raise fail(
+            ErrorCode.BAD_DEVICE,
+            f"The model was asked to be on {device} and is partly on {', '.join(elsewhere)}.",
+            "Pick another device.",
+        )
+    return quantized
+
+
+def verify_finite(model: nn.Module, source: Checkpoint | None, on_progress: OnProgress) -> None:
+    """Raise PlaygroundError(NON_FINITE_WEIGHTS) when a weight is NaN or infinite.
+
+    With `source`, the checkpoint's own tensors are read too, one at a time: quantizing a NaN hides it.
+    """
+    for held in held_tensors(model):
+        _check(f"{held.module}.{held.kind}", held.tensor)
+    if source is None:
+        return
+    done = 0
+    for file, names in source.files.items():
+        for name in names:
+            with safe_open(file, framework="pt") as opened:  # closed each time, so that its pages are let go
+                _check(name, opened.get_tensor(name))
+            done += source.tensor_bytes[name]
+            on_progress(_LABEL, done, source.total_bytes)
+
+
+def _check(name: str, tensor: torch.Tensor) -> None:
+    if not tensor.is_floating_point() or tensor.numel() == 0:
+        return
+    low, high = torch.aminmax(tensor.detach())
+    if not (torch.isfinite(low) and torch.isfinite(high)):
+        raise _non_finite(name)
+
+
+def _non_finite(name: str) -> PlaygroundError:
+    return fail(
+        ErrorCode.NON_FINITE_WEIGHTS,
+        f"{name} holds values that are not finite in this precision.",
+        "The checkpoint is damaged, or its weights overflow: try bf16 or fp32, or download it again.",
+    )

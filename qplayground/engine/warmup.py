@@ -1,0 +1,36 @@
+"""Paying for the libraries before the model is weighed, so that their share is not booked on its weights."""
+
+import bitsandbytes as bnb
+import torch
+from torch.nn import functional
+
+from qplayground.core.precision import FourBit, Int8, Precision
+
+_WIDTH = 64
+
+
+@torch.inference_mode()
+def warm_libraries(precision: Precision, device: torch.device) -> None:
+    """Touch the kernels that a forward in this precision uses: matrix product, attention, (de)quantization."""
+    dtype = getattr(torch, precision.dtype)
+    hidden = torch.ones(1, 4, _WIDTH, dtype=dtype, device=device)
+    functional.linear(hidden, torch.ones(_WIDTH, _WIDTH, dtype=dtype, device=device))
+    heads = hidden.view(1, 1, 4, _WIDTH)
+    functional.scaled_dot_product_attention(heads, heads, heads, is_causal=True)
+    layer: torch.nn.Module
+    if isinstance(precision.quantization, FourBit):
+        layer = bnb.nn.Linear4bit(
+            _WIDTH,
+            _WIDTH,
+            bias=False,
+            compute_dtype=getattr(torch, precision.quantization.compute_dtype),
+            compress_statistics=precision.quantization.double_quantization,
+            quant_type=precision.quantization.quant_type,
+        )
+    elif isinstance(precision.quantization, Int8):
+        layer = bnb.nn.Linear8bitLt(
+            _WIDTH, _WIDTH, bias=False, has_fp16_weights=False, threshold=precision.quantization.threshold
+        )
+    else:
+        return
+    layer.eval().to(dtype).to(device)(hidden)

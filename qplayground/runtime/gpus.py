@@ -1,0 +1,75 @@
+"""NVIDIA GPUs as the driver's management library sees them: no CUDA context, no torch."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pynvml
+
+
+class Gpu(msgspec.Struct, frozen=True):
+    """One GPU. `index` is NVML's, in the order of PCI addresses; memory in bytes."""
+
+    index: int
+    name: str
+    total_bytes: int
+    free_bytes: int
+    bfloat16: bool
+
+
+@contextlib.contextmanager
+def _nvml() -> Iterator[bool]:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def list_gpus() -> list[Gpu]:
+    """The GPUs of this machine; empty where there is no driver."""
+    with _nvml() as there:
+        if not there:
+            return []
+        return [_describe(index) for index in range(pynvml.nvmlDeviceGetCount())]
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether there is any."""
+    with _nvml() as there:
+        return there and pynvml.nvmlDeviceGetCount() > 0
+
+
+@contextlib.contextmanager
+def vram_reader() -> Iterator[Callable[[int], int | None]]:
+    """A function from process id to the bytes that the driver counts for it over all GPUs, None where it cannot say."""
+    with _nvml() as there:
+        yield _vram_of if there else lambda pid: None
+
+
+def _vram_of(pid: int) -> int | None:
+    used = None
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+            if process.pid == pid and process.usedGpuMemory is not None:
+                used = (used or 0) + process.usedGpuMemory
+    return used
+
+
+def _describe(index: int) -> Gpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    name = pynvml.nvmlDeviceGetName(handle)
+    major, _ = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    return Gpu(
+        index=index,
+        name=name if isinstance(name, str) else name.decode(),
+        total_bytes=memory.total,
+        free_bytes=memory.free,
+        bfloat16=major >= 8,
+    )

@@ -1,0 +1,76 @@
+"""A long job in a child process of its own: a download, the preparation of the demo model."""
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, Signal, Slot
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.messages import Command, Event, Failed, JobDone, Progressed
+from qplayground.core.model import ModelEntry
+from qplayground.runtime.process import ChildProcess
+from qplayground.runtime.worker import ChildWorker
+
+
+class Job(QObject):
+    """Runs one command in one child and reports how it went.
+
+    Signals: `started`, `progressed(Progressed)`…, exactly one of `succeeded(ModelEntry)`, `failed(ErrorInfo)` and
+    `cancelled`, then `finished`.
+    """
+
+    started = Signal()
+    progressed = Signal(object)
+    succeeded = Signal(object)
+    failed = Signal(object)
+    cancelled = Signal()
+    finished = Signal()
+
+    def __init__(
+        self, title: str, make_child: Callable[[], ChildProcess], command: Command, parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.title = title
+        self._worker = ChildWorker(title, make_child, self, first_command=command)
+        self._worker.event_received.connect(self._on_event)
+        self._worker.exited.connect(self._on_exited)
+        self._entry: ModelEntry | None = None
+        self._error: ErrorInfo | None = None
+        self._cancelled = False
+
+    def start(self) -> None:
+        """Start the child."""
+        self.started.emit()
+        self._worker.start()
+
+    def cancel(self) -> None:
+        """Kill the child; `cancelled` follows unless the job was already done."""
+        self._cancelled = True
+        self._worker.end()
+
+    def close(self, wait_ms: int) -> None:
+        """End the child and wait for its thread; for the program's end."""
+        self.cancel()
+        self._worker.wait(wait_ms)
+
+    @Slot(str, object)
+    def _on_event(self, _name: str, event: Event) -> None:
+        if isinstance(event, Progressed):
+            self.progressed.emit(event)
+        elif isinstance(event, JobDone):
+            self._entry = event.entry
+            self._worker.end()
+        elif isinstance(event, Failed):
+            self._error = event.error
+            self._worker.end()
+
+    @Slot(str, object)
+    def _on_exited(self, _name: str, error: ErrorInfo | None) -> None:
+        if self._entry is not None:
+            self.succeeded.emit(self._entry)
+        elif self._cancelled:
+            self.cancelled.emit()
+        else:
+            self.failed.emit(
+                self._error or error or ErrorInfo(ErrorCode.ENGINE_DIED, f"{self.title} ended early.", "Try again.")
+            )
+        self.finished.emit()

@@ -1,0 +1,80 @@
+"""How a child process comes to be: from a preloaded fork server where that is safe, else spawned."""
+
+import multiprocessing
+import sys
+import threading
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
+
+from qplayground.runtime.gpus import has_nvidia_gpu
+from qplayground.runtime.process import ChildProcess
+
+ENGINE_TARGET = "qplayground.engine.host"
+
+
+def fork_is_safe() -> bool:
+    """Whether engines may be forked: on Linux without an NVIDIA GPU.
+
+    A fork after CUDA was initialised breaks the child, and importing bitsandbytes on a CUDA machine may initialise it.
+    """
+    return sys.platform == "linux" and not has_nvidia_gpu()
+
+
+class Launcher:
+    """Makes engines and jobs. `target` is the module whose `main(channel)` an engine runs.
+
+    With the fork server an engine is there in about 10 ms. Without it one spare engine is kept, importing ahead.
+    """
+
+    def __init__(self, target: str = ENGINE_TARGET, *, fork: bool | None = None) -> None:
+        self._target = target
+        self._fork = fork_is_safe() if fork is None else fork
+        self._context: BaseContext = multiprocessing.get_context("forkserver" if self._fork else "spawn")
+        self._spare: ChildProcess | None = None
+        self._spares = threading.Lock()
+
+    @property
+    def forks(self) -> bool:
+        """Whether engines come from a fork server."""
+        return self._fork
+
+    def warm(self) -> None:
+        """Begin importing, without waiting for it."""
+        if self._fork:
+            self._context.set_forkserver_preload([self._target])
+            forkserver.ensure_running()
+        else:
+            with self._spares:
+                self._refill()
+
+    def engine(self) -> ChildProcess:
+        """An engine to enter as a context. It may have been started already."""
+        if self._fork:
+            return ChildProcess(self._context, self._target, forked=True)
+        with self._spares:
+            self._refill()
+            engine, self._spare = self._spare, None
+        assert engine is not None
+        return engine
+
+    def job(self, target: str) -> ChildProcess:
+        """A child that runs module `target` without the engine's libraries preloaded."""
+        return ChildProcess(multiprocessing.get_context("spawn"), target, forked=False)
+
+    def engine_job(self, target: str) -> ChildProcess:
+        """A child that runs module `target` with the engine's libraries at hand."""
+        return ChildProcess(self._context, target, forked=self._fork)
+
+    def close(self) -> None:
+        """End the spare. The fork server ends by itself when this process does."""
+        with self._spares:
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.kill()
+            with spare:
+                pass
+
+    def _refill(self) -> None:
+        if self._spare is None:
+            self._spare = ChildProcess(self._context, self._target, forked=False)
+            self._spare.start()

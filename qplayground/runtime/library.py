@@ -1,0 +1,185 @@
+"""The models of this machine: owner of the list that the picker shows and of the jobs that add to it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from PySide6.QtCore import QObject, QThread, Signal, Slot
+
+from qplayground.catalog.cache import scan_cache
+from qplayground.catalog.demo import DEMO_ID, HUB_ID, DemoOrigin, demo_entry, demo_folder, demo_sources
+from qplayground.catalog.inspect import inspect_folder
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.messages import Download, PrepareDemo
+from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.runtime.jobs import Job
+from qplayground.runtime.launcher import Launcher
+
+PREPARE_TARGET = "qplayground.engine.prepare"
+DOWNLOAD_TARGET = "qplayground.catalog.download"
+_CLOSE_WAIT_MS = 2000
+
+
+def list_models(causal_architectures: frozenset[str], folders: tuple[str, ...] = ()) -> list[ModelEntry]:
+    """The demo model, the hub's cache, and the folders that a person opened, in that order. Reads headers only."""
+    opened = [
+        inspect_folder(Path(folder), source=ModelSource.FOLDER, causal_architectures=causal_architectures)
+        for folder in folders
+    ]
+    return [demo_entry(causal_architectures=causal_architectures), *scan_cache(causal_architectures), *opened]
+
+
+class _Scan(QThread):
+    """Runs `list_models` off the main thread."""
+
+    found = Signal(object)
+
+    def __init__(self, work: Callable[[], list[ModelEntry]], parent: QObject) -> None:
+        super().__init__(parent)
+        self._work = work
+
+    def run(self) -> None:
+        self.found.emit(self._work())
+
+
+class Library(QObject):
+    """The list of models, and the jobs that make one.
+
+    Signals: `entries_changed` when the list is new, `folder_opened(ModelEntry)` for a folder that was inspected,
+    `job_started(Job)`, `job_ended(Job)`, `job_failed(Job, ErrorInfo)`, `model_added(ModelEntry)` when a job made one.
+    """
+
+    entries_changed = Signal()
+    folder_opened = Signal(object)
+    job_started = Signal(object)
+    job_ended = Signal(object)
+    job_failed = Signal(object, object)
+    model_added = Signal(object)
+
+    def __init__(self, launcher: Launcher, folders: tuple[str, ...] = (), parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._launcher = launcher
+        self._folders = list(folders)
+        self._entries: list[ModelEntry] = []
+        self._causal: frozenset[str] = frozenset()
+        self._scan: _Scan | None = None
+        self._scan_again = False
+        self._job: Job | None = None
+
+    @property
+    def entries(self) -> list[ModelEntry]:
+        """The models as last seen."""
+        return list(self._entries)
+
+    @property
+    def job(self) -> Job | None:
+        """The job in work."""
+        return self._job
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that a person opened, oldest first."""
+        return tuple(self._folders)
+
+    def set_causal_architectures(self, names: tuple[str, ...]) -> None:
+        """Learn which architectures transformers can continue text with, and look again."""
+        self._causal = frozenset(names)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look for models; `entries_changed` follows."""
+        if self._scan is not None:
+            self._scan_again = True
+            return
+        causal, folders = self._causal, tuple(self._folders)
+        self._scan = _Scan(lambda: list_models(causal, folders), self)
+        self._scan.found.connect(self._on_found)
+        self._scan.finished.connect(self._on_scan_finished)
+        self._scan.start()
+
+    def open_folder(self, folder: str) -> None:
+        """Add a folder; `folder_opened` follows, then `entries_changed` when it can be used."""
+        path = Path(folder)
+        entry = inspect_folder(path, source=ModelSource.FOLDER, causal_architectures=self._causal)
+        if entry.usable and folder not in self._folders:
+            self._folders.append(folder)
+            self._entries.append(entry)
+            self.entries_changed.emit()
+        self.folder_opened.emit(entry)
+
+    def prepare_demo(self) -> None:
+        """Make the demo model from the best source that there is, in the background."""
+        source = demo_sources()[0]
+        if source.origin is DemoOrigin.PREPARED:
+            self.refresh()
+        elif source.origin is DemoOrigin.WHEEL and source.path is not None:
+            command = PrepareDemo(id=1, gguf_path=source.path, target=str(demo_folder()))
+            self._start(
+                Job("Preparing the demo model", lambda: self._launcher.engine_job(PREPARE_TARGET), command, self)
+            )
+        else:
+            self.download(HUB_ID)
+
+    def download(self, repo_id: str) -> None:
+        """Fetch a model from the hub in the background."""
+        command = Download(id=1, repo_id=repo_id, causal_architectures=tuple(self._causal))
+        self._start(Job(f"Downloading {repo_id}", lambda: self._launcher.job(DOWNLOAD_TARGET), command, self))
+
+    def cancel_job(self) -> None:
+        """Cancel the job in work."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def close(self) -> None:
+        """End the job and the scan, now."""
+        if self._job is not None:
+            self._job.close(_CLOSE_WAIT_MS)
+        if self._scan is not None:
+            self._scan.wait()
+
+    def _start(self, job: Job) -> None:
+        if self._job is not None:
+            error = ErrorInfo(ErrorCode.UNSUPPORTED, f"{self._job.title} is still going on.", "Wait, or cancel it.")
+            self.job_failed.emit(job, error)
+            return
+        self._job = job
+        job.succeeded.connect(self._on_job_succeeded)
+        job.failed.connect(self._on_job_failed)
+        job.finished.connect(self._on_job_finished)
+        self.job_started.emit(job)
+        job.start()
+
+    @Slot(object)
+    def _on_job_succeeded(self, entry: ModelEntry) -> None:
+        self._entries = [entry if known.id == entry.id else known for known in self._entries]
+        if all(known.id != entry.id for known in self._entries):
+            self._entries.append(entry)
+        self.entries_changed.emit()
+        self.model_added.emit(entry)
+
+    @Slot(object)
+    def _on_job_failed(self, error: ErrorInfo) -> None:
+        job = self._job
+        self._entries = [
+            msgspec.structs.replace(known, problem=error) if known.id == DEMO_ID and not known.complete else known
+            for known in self._entries
+        ]
+        self.entries_changed.emit()
+        self.job_failed.emit(job, error)
+
+    @Slot()
+    def _on_job_finished(self) -> None:
+        job, self._job = self._job, None
+        self.job_ended.emit(job)
+
+    @Slot(object)
+    def _on_found(self, entries: list[ModelEntry]) -> None:
+        self._entries = entries
+        self.entries_changed.emit()
+
+    @Slot()
+    def _on_scan_finished(self) -> None:
+        self._scan = None
+        if self._scan_again:
+            self._scan_again = False
+            self.refresh()

@@ -1,0 +1,260 @@
+"""What is kept between two starts: precisions of one's own, ticks, prompts, the last model. One JSON file."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, FourBit, Precision
+
+CONFIG_VARIABLE = "QPLAYGROUND_CONFIG"
+RECENT_LIMIT = 20
+
+_READY = {precision.name: precision for precision in READY_PRECISIONS}
+
+
+def preferences_path() -> Path:
+    """The file that `Preferences.load` reads unless told otherwise; QPLAYGROUND_CONFIG names another folder for it."""
+    folder = os.environ.get(CONFIG_VARIABLE)
+    return (Path(folder) if folder else platformdirs.user_config_path("qplayground")) / "preferences.json"
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """The file, as it is written."""
+
+    version: int = 1
+    custom: tuple[Precision, ...] = ()
+    edited: dict[str, Precision] = {}
+    ticked: tuple[str, ...] = DEFAULT_TICKED
+    recent_prompts: tuple[str, ...] = ()
+    recent_folders: tuple[str, ...] = ()
+    last_model: str | None = None
+
+
+class Preferences:
+    """The owner of what is kept. Every verb writes the file at once.
+
+    `notice` is a sentence for the user, empty as a rule: the file was damaged and set aside, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept = _Kept()
+        self._writable = True
+        self.notice = ""
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> "Preferences":
+        """Read the file; a missing one means defaults, a damaged one is set aside under another name."""
+        preferences = cls(path or preferences_path())
+        try:
+            preferences._kept = _read(preferences._path)
+        except FileNotFoundError:
+            pass
+        except (OSError, UnicodeError, msgspec.MsgspecError, PlaygroundError) as error:
+            preferences._set_aside(error)
+        return preferences
+
+    # ---- precisions -----------------------------------------------------------------------------------------------
+
+    def all_precisions(self) -> tuple[Precision, ...]:
+        """The ready precisions as edited, then the user's own in the order they were made."""
+        return tuple(self._kept.edited.get(ready.name, ready) for ready in READY_PRECISIONS) + self._kept.custom
+
+    def precision(self, name: str) -> Precision:
+        """The precision of that name. Raises PlaygroundError(BAD_PRECISION), naming the known ones."""
+        known = {precision.name: precision for precision in self.all_precisions()}
+        if name not in known:
+            raise fail(
+                ErrorCode.BAD_PRECISION, f"There is no precision named {name!r}.", f"Known ones: {', '.join(known)}."
+            )
+        return known[name]
+
+    def is_ready(self, name: str) -> bool:
+        """Whether that is one of the precisions that are always offered."""
+        return name in _READY
+
+    def is_edited(self, name: str) -> bool:
+        """Whether that is a ready precision with options of the user's own."""
+        return name in self._kept.edited
+
+    def save_precision(self, precision: Precision, *, replacing: str | None = None) -> None:
+        """Keep a ready precision's options, or a precision of the user's own, new or `replacing` another of theirs.
+
+        Raises PlaygroundError(BAD_PRECISION) and keeps nothing when it is not valid, or the name is taken.
+        """
+        precision.checked()
+        if replacing is None and any(own.name == precision.name for own in self._kept.custom):
+            replacing = precision.name
+        if replacing in _READY and precision.name != replacing:
+            raise fail(ErrorCode.BAD_PRECISION, f"{_READY[replacing].label} cannot be renamed.", "Make a new one.")
+        if precision.name in _READY and replacing in (None, precision.name):
+            self._save_edited(precision)
+        else:
+            self._save_custom(precision, replacing)
+
+    def remove_precision(self, name: str) -> None:
+        """Forget a precision of the user's own. Ready ones stay; see `reset_precision`."""
+        self._change(
+            custom=tuple(own for own in self._kept.custom if own.name != name),
+            ticked=tuple(ticked for ticked in self._kept.ticked if ticked != name or name in _READY),
+        )
+
+    def reset_precision(self, name: str) -> None:
+        """Give a ready precision its own options back."""
+        self._change(edited={key: value for key, value in self._kept.edited.items() if key != name})
+
+    def new_name(self, like: str) -> str:
+        """A free name close to that one: `nf4-2`, `nf4-3`, …"""
+        taken = {precision.name for precision in self.all_precisions()}
+        number = 2
+        while (name := f"{like[:36]}-{number}") in taken:
+            number += 1
+        return name
+
+    def _save_edited(self, precision: Precision) -> None:
+        ready = _READY[precision.name]
+        if not _says_what_it_is(precision, ready):
+            raise fail(
+                ErrorCode.BAD_PRECISION,
+                f"{ready.label} would no longer be what its name says.",
+                "Make a new precision for that.",
+            )
+        edited = {key: value for key, value in self._kept.edited.items() if key != precision.name}
+        if precision != ready:
+            edited[precision.name] = precision
+        self._change(edited=edited)
+
+    def _save_custom(self, precision: Precision, replacing: str | None) -> None:
+        others = {known.name for known in self.all_precisions() if known.name != replacing}
+        if precision.name in others:
+            raise fail(
+                ErrorCode.BAD_PRECISION,
+                f"There is already a precision named {precision.name!r}.",
+                "Choose another name.",
+            )
+        custom = list(self._kept.custom)
+        places = [index for index, own in enumerate(custom) if own.name == replacing]
+        if places:
+            custom[places[0]] = precision
+        else:
+            custom.append(precision)
+        ticked = tuple(precision.name if name == replacing else name for name in self._kept.ticked)
+        self._change(custom=tuple(custom), ticked=ticked)
+
+    # ---- ticks, prompts, models -----------------------------------------------------------------------------------
+
+    @property
+    def ticked(self) -> tuple[str, ...]:
+        """Names of the ticked precisions, in the order of `all_precisions`."""
+        return tuple(known.name for known in self.all_precisions() if known.name in self._kept.ticked)
+
+    def set_ticked(self, names: tuple[str, ...]) -> None:
+        """Keep which precisions are ticked; names that are not known are left out."""
+        self._change(ticked=tuple(known.name for known in self.all_precisions() if known.name in names))
+
+    @property
+    def recent_prompts(self) -> tuple[str, ...]:
+        """Prompts that were run, newest first."""
+        return self._kept.recent_prompts
+
+    def remember_prompt(self, prompt: str) -> None:
+        """Put a prompt first among the recent ones; an empty one is not kept."""
+        if prompt.strip() and _is_text(prompt):
+            self._change(recent_prompts=_first(prompt, self._kept.recent_prompts))
+
+    @property
+    def recent_folders(self) -> tuple[Path, ...]:
+        """Folders that models were opened from, newest first."""
+        return tuple(Path(folder) for folder in self._kept.recent_folders)
+
+    def remember_folder(self, folder: Path) -> None:
+        """Put a folder first among the recent ones."""
+        if _is_text(str(folder)):
+            self._change(recent_folders=_first(str(folder), self._kept.recent_folders))
+
+    @property
+    def last_model(self) -> str | None:
+        """Id of the model that was picked last."""
+        return self._kept.last_model
+
+    def set_last_model(self, model_id: str | None) -> None:
+        """Keep which model is picked."""
+        if model_id is None or _is_text(model_id):
+            self._change(last_model=model_id)
+
+    # ---- the file -------------------------------------------------------------------------------------------------
+
+    def _change(self, **changes: object) -> None:
+        kept = msgspec.structs.replace(self._kept, **changes)
+        if kept == self._kept:
+            return
+        self._kept = kept
+        if not self._writable:
+            return
+        try:
+            _write(self._path, msgspec.json.format(msgspec.json.encode(kept), indent=2))
+        except OSError as error:
+            self.notice = f"The preferences cannot be written to {self._path}: {error.strerror or error}."
+
+    def _set_aside(self, error: Exception) -> None:
+        number = 1
+        while (aside := self._path.with_name(f"{self._path.name}.damaged-{number}")).exists():
+            number += 1
+        try:
+            self._path.replace(aside)
+            self.notice = f"The preferences could not be read ({error}). They were set aside as {aside.name}."
+        except OSError:
+            self._writable = False  # what cannot be read and cannot be moved is not overwritten either
+            self.notice = f"The preferences in {self._path} could not be read ({error}). Nothing is kept this time."
+
+
+def _read(path: Path) -> _Kept:
+    kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
+    names = [precision.checked().name for precision in kept.custom]
+    if len({*names, *_READY}) != len(names) + len(_READY):
+        raise fail(ErrorCode.BAD_PRECISION, "Two precisions have the same name.", "")
+    for name, precision in kept.edited.items():
+        if name not in _READY or precision.name != name or not _says_what_it_is(precision.checked(), _READY[name]):
+            raise fail(ErrorCode.BAD_PRECISION, f"{name!r} is not a ready precision.", "")
+    return kept
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).replace(path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _says_what_it_is(edited: Precision, ready: Precision) -> bool:
+    """A ready precision keeps what it is named after, so that NF4 on a chart is always NF4."""
+    if edited.label != ready.label or type(edited.quantization) is not type(ready.quantization):
+        return False
+    if isinstance(edited.quantization, FourBit) and isinstance(ready.quantization, FourBit):
+        return (edited.quantization.quant_type, edited.quantization.double_quantization) == (
+            ready.quantization.quant_type,
+            ready.quantization.double_quantization,
+        )
+    return ready.is_quantized or edited.dtype is ready.dtype
+
+
+def _first(new: str, recent: tuple[str, ...]) -> tuple[str, ...]:
+    return (new, *(old for old in recent if old != new))[:RECENT_LIMIT]
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8; file names and arguments may hold bytes that cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,172 @@
+"""One child process's whole life: started, listened to, ended and buried. No Qt."""
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.messages import COMMANDS, EVENTS, Command, Event
+from qplayground.runtime import child
+
+EXIT_GRACE_S = 0.3
+LOG_LIMIT_BYTES = 1 << 20
+LOG_TAIL_BYTES = 8 << 10
+
+
+class ProcessExit(msgspec.Struct, frozen=True):
+    """How a child ended. `exit_code` is negative for a signal; `requested` when this side ended it."""
+
+    exit_code: int | None
+    requested: bool
+    output_tail: str
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        """What to tell the user, or None when the child was ended on purpose."""
+        if self.requested:
+            return None
+        if self.exit_code == -9:  # nobody here sent it: the kernel's out-of-memory killer, or a person
+            return ErrorInfo(
+                ErrorCode.OUT_OF_MEMORY,
+                "The engine was killed from outside, most likely because memory ran out.",
+                "Try a smaller precision, fewer tokens, or close other programs.",
+                self.output_tail,
+            )
+        code = self.exit_code or 0
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        return ErrorInfo(
+            ErrorCode.ENGINE_DIED,
+            f"The engine ended unexpectedly, {how}.",
+            "Run it again; if it happens again, the engine's output says more.",
+            self.output_tail,
+        )
+
+
+class ChildProcess:
+    """A context manager that owns a child from start to burial.
+
+    `events` waits on the pipe and on the process together and ends when the child does. `send` and `kill` may be
+    called from any thread; everything else belongs to the thread that entered the context.
+    """
+
+    def __init__(self, context: BaseContext, target: str, *, forked: bool) -> None:
+        self._context = context
+        self._target = target
+        self._forked = forked
+        self._process: BaseProcess | None = None
+        self._connection: Connection | None = None
+        self._log_path: Path | None = None
+        self._sending = threading.Lock()
+        self._kill_requested = False
+        self.outcome: ProcessExit | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start the child unless it runs already. Raises OSError when the system refuses."""
+        if self._process is not None:
+            return
+        log, path = tempfile.mkstemp(prefix="qplayground-", suffix=".log")
+        os.close(log)
+        self._log_path = Path(path)
+        ours, theirs = self._context.Pipe(duplex=True)
+        process = self._context.Process(  # type: ignore[attr-defined]
+            target=child.run, args=(self._target, theirs, path, self._forked), name=self._target, daemon=True
+        )
+        try:
+            process.start()
+        except BaseException:
+            ours.close()
+            self._log_path.unlink(missing_ok=True)
+            raise
+        finally:
+            theirs.close()
+        with self._sending:
+            self._connection = ours
+            self._process = process
+        if self._kill_requested:
+            self.kill()
+
+    def __enter__(self) -> "ChildProcess":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        process, connection = self._process, self._connection
+        assert process is not None and connection is not None
+        ended_by_itself = not process.is_alive()
+        with self._sending:
+            self._connection = None
+            connection.close()  # the child ends itself when it sees this
+        process.join(EXIT_GRACE_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        requested = self._kill_requested or not ended_by_itself
+        self.outcome = ProcessExit(process.exitcode, requested, self.output_tail())
+        process.close()
+        if self._log_path is not None:
+            self._log_path.unlink(missing_ok=True)
+
+    def send(self, command: Command) -> bool:
+        """Hand the child a command; False when it is not there any more."""
+        with self._sending:
+            if self._connection is None:
+                return False
+            try:
+                self._connection.send_bytes(COMMANDS.encode(command))
+            except OSError:
+                return False
+            return True
+
+    def events(self) -> Iterator[Event]:
+        """Everything the child says, in order, until it ends or is killed. Nonsense from it ends the conversation."""
+        process, connection = self._process, self._connection
+        assert process is not None and connection is not None
+        while not self._kill_requested:
+            ready = wait([connection, process.sentinel])
+            self._cut_log()
+            if connection not in ready:
+                return
+            try:
+                yield EVENTS.decode(connection.recv_bytes())
+            except (EOFError, OSError):
+                process.join(EXIT_GRACE_S)
+                return
+            except msgspec.MsgspecError:
+                return
+
+    def kill(self) -> None:
+        """End the child at once. Safe from any thread and at any time, before the start too."""
+        self._kill_requested = True
+        process = self._process
+        if process is not None:
+            try:
+                process.kill()
+            except (ValueError, ProcessLookupError):  # closed or gone meanwhile
+                return
+
+    def output_tail(self) -> str:
+        """The last of what the child wrote to its standard output and error."""
+        if self._log_path is None or not self._log_path.exists():
+            return ""
+        with self._log_path.open("rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_TAIL_BYTES))
+            return log.read().decode("utf-8", "replace").strip()
+
+    def _cut_log(self) -> None:
+        if self._log_path is not None and self._log_path.stat().st_size > LOG_LIMIT_BYTES:
+            tail = self.output_tail()
+            self._log_path.write_text(tail + "\n", "utf-8")

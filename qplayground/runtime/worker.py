@@ -1,0 +1,77 @@
+"""A QThread that owns one child process and passes on what it says."""
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, QThread, Signal, Slot
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.messages import Command
+from qplayground.runtime.process import ChildProcess, ProcessExit
+
+
+class ChildWorker(QThread):
+    """Translates between a child process and Qt; it decides nothing.
+
+    Signals: `event_received(name, Event)` for everything the child says, in order; then, exactly once, `exited(name,
+    ErrorInfo | None)`: the reason when the child ended by itself. `submit` and `end` may be called from any thread, at
+    any time. `first_command` is for children that do not wait to be told: it is sent as soon as there is a child.
+    """
+
+    event_received = Signal(str, object)
+    exited = Signal(str, object)
+
+    def __init__(
+        self,
+        name: str,
+        make_child: Callable[[], ChildProcess],
+        parent: QObject | None = None,
+        first_command: Command | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName(name)
+        self._name = name
+        self._make_child = make_child
+        self._child: ChildProcess | None = None
+        self._end_requested = False
+        self._first_command = first_command
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id once it runs."""
+        return None if self._child is None else self._child.pid
+
+    @Slot(object)
+    def submit(self, command: Command) -> bool:
+        """Hand the child a command; False when there is no child to take it."""
+        return self._child is not None and self._child.send(command)
+
+    @Slot()
+    def end(self) -> None:
+        """Kill the child. `exited` follows."""
+        self._end_requested = True
+        if self._child is not None:
+            self._child.kill()
+
+    def run(self) -> None:
+        """Own the child from start to burial."""
+        error: ErrorInfo | None = None
+        try:
+            child = self._make_child()
+            self._child = child
+            with child:
+                if self._end_requested:
+                    child.kill()
+                if self._first_command is not None:
+                    child.send(self._first_command)
+                for event in child.events():
+                    self.event_received.emit(self._name, event)
+            outcome: ProcessExit | None = child.outcome
+            error = outcome.error if outcome is not None else None
+        except OSError as failure:
+            error = ErrorInfo(
+                ErrorCode.ENGINE_DIED,
+                "The system would not start another process.",
+                "Close other programs and try again.",
+                f"{type(failure).__name__}: {failure}",
+            )
+        self.exited.emit(self._name, None if self._end_requested else error)

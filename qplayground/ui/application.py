@@ -1,0 +1,55 @@
+"""Starting the window: what must be there at once, and what may come after the first picture."""
+
+import sys
+
+from PySide6.QtCore import QSettings, QTimer
+from PySide6.QtWidgets import QApplication
+
+from qplayground.catalog.demo import DEMO_ID
+from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.library import Library
+from qplayground.runtime.preferences import Preferences, preferences_path
+from qplayground.runtime.session import Session
+from qplayground.ui import theme
+from qplayground.ui.window import MainWindow
+
+
+def make_window(launcher: Launcher) -> MainWindow:
+    """A window with a session, a library and preferences of its own. Starts nothing."""
+    preferences = Preferences.load()
+    path = preferences_path().with_name("window.ini")
+    session = Session(launcher)
+    library = Library(launcher, tuple(str(folder) for folder in preferences.recent_folders))
+    window = MainWindow(session, library, preferences, QSettings(str(path), QSettings.Format.IniFormat))
+    session.setParent(window)
+    library.setParent(window)
+    return window
+
+
+def start_background(window: MainWindow) -> None:
+    """What begins once the window is on the screen: models, engines, charts, the demo model."""
+    library = window.library
+    library.refresh()
+    window.memory.load()
+    window.session.probe()
+
+    def prepare_demo_once() -> None:
+        library.entries_changed.disconnect(prepare_demo_once)
+        demo = next((entry for entry in library.entries if entry.id == DEMO_ID), None)
+        if demo is not None and not demo.complete and demo.problem is None:
+            library.prepare_demo()
+
+    library.entries_changed.connect(prepare_demo_once)
+
+
+def run(launcher: Launcher) -> int:
+    """Open the window and run until it is closed; returns the exit code."""
+    app = QApplication.instance() or QApplication(sys.argv[:1])
+    assert isinstance(app, QApplication)
+    app.setApplicationName("qplayground")
+    app.setDesktopFileName("qplayground")
+    theme.apply_look(app)
+    window = make_window(launcher)
+    window.show()
+    QTimer.singleShot(0, window, lambda: start_background(window))
+    return app.exec()

@@ -1,0 +1,49 @@
+"""The job in work, in the status bar: what, how far, and a button that ends it."""
+
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
+
+from qplayground.core.messages import Progressed
+from qplayground.core.units import bytes_text
+from qplayground.runtime.jobs import Job
+from qplayground.runtime.library import Library
+from qplayground.ui import theme
+
+_BAR_WIDTH = 160
+
+
+class JobStatus(QWidget):
+    """Hidden while there is no job."""
+
+    def __init__(self, library: Library, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.label = QLabel()
+        self.bar = QProgressBar()
+        self.bar.setFixedWidth(_BAR_WIDTH)
+        self.bar.setTextVisible(False)
+        self.bar.setAccessibleName("Progress of the job")
+        self.cancel = QPushButton("Cancel")
+        self.cancel.clicked.connect(library.cancel_job)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.GRID)
+        for widget in (self.label, self.bar, self.cancel):
+            layout.addWidget(widget)
+        library.job_started.connect(self._on_started)
+        library.job_ended.connect(self.hide)
+        self.hide()
+
+    @Slot(object)
+    def _on_started(self, job: Job) -> None:
+        self._title = job.title
+        self.label.setText(job.title)
+        self.bar.setRange(0, 0)
+        job.progressed.connect(self._on_progressed)
+        self.show()
+
+    @Slot(object)
+    def _on_progressed(self, event: Progressed) -> None:
+        self.bar.setRange(0, 1000)
+        self.bar.setValue(round(1000 * event.done / max(event.total, 1)))
+        amount = f"{bytes_text(event.done)} of {bytes_text(event.total)}" if event.unit == "bytes" else ""
+        self.label.setText(" · ".join(part for part in (self._title, event.label.lower(), amount) if part))

@@ -1,0 +1,45 @@
+"""What this machine has, in the status bar."""
+
+import os
+
+import psutil
+from PySide6.QtCore import QTimer, Slot
+from PySide6.QtWidgets import QLabel, QWidget
+
+from qplayground.core.messages import Hello
+from qplayground.core.units import bytes_text
+from qplayground.runtime.session import Session
+
+_REFRESH_MS = 2000
+
+
+class MachineStatus(QLabel):
+    """Threads, free memory, GPUs, and whether the hub may be asked."""
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self.setAccessibleName("This machine")
+        session.machine_known.connect(self._on_machine_known)
+        timer = QTimer(self, interval=_REFRESH_MS)
+        timer.timeout.connect(self._show)
+        timer.start()
+        self._show()
+
+    @Slot(object)
+    def _on_machine_known(self, hello: Hello) -> None:
+        versions = "\n".join(f"{name} {version}" for name, version in hello.machine.versions.items())
+        self.setToolTip(f"{hello.machine.cpu} ({hello.machine.cpu_capability})\n{versions}")
+        self._show()
+
+    @Slot()
+    def _show(self) -> None:
+        machine = self._session.machine
+        threads = f"CPU, {machine.cpu_threads} threads" if machine else "starting the engines…"
+        memory = psutil.virtual_memory()
+        parts = [threads, f"{bytes_text(memory.available)} of {bytes_text(memory.total)} RAM free"]
+        if machine:
+            parts += machine.gpus
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+            parts.append("offline")
+        self.setText(" · ".join(parts))

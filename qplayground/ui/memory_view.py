@@ -1,0 +1,106 @@
+"""The Memory tab: the timeline and, beside it, the bars."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, QThread, Signal, Slot
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QVBoxLayout, QWidget
+
+from qplayground.core.results import Comparison
+from qplayground.runtime.session import Session
+from qplayground.ui import theme
+
+if TYPE_CHECKING:
+    from qplayground.ui.plots.memory_bars import MemoryBars
+    from qplayground.ui.plots.timeline import MemoryTimeline
+
+_MODULES = ("qplayground.ui.plots.timeline", "qplayground.ui.plots.memory_bars")
+
+
+class _Importer(QThread):
+    """Imports the charting library beside the event loop; it takes half a second."""
+
+    imported = Signal()
+
+    def run(self) -> None:
+        for module in _MODULES:
+            importlib.import_module(module)
+        self.imported.emit()
+
+
+class MemoryView(QWidget):
+    """Shows what the session measures. `ready` is emitted once, when the charts are there."""
+
+    ready = Signal()
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._timeline: MemoryTimeline | None = None
+        self._bars: MemoryBars | None = None
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._waiting = QLabel("The memory of each engine is drawn here while it runs.")
+        self._waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._waiting.setForegroundRole(self.palette().ColorRole.PlaceholderText)
+        self._layout.addWidget(self._waiting)
+        self._importer = _Importer(self)
+        self._importer.imported.connect(self._on_imported)
+
+    def load(self) -> None:
+        """Begin to bring in the charts."""
+        self._importer.start()
+
+    def close_importer(self) -> None:
+        """Wait for the import to end; for the program's end."""
+        self._importer.wait()
+
+    @Slot()
+    def _on_imported(self) -> None:
+        from qplayground.ui.plots.memory_bars import MemoryBars
+        from qplayground.ui.plots.timeline import MemoryTimeline
+
+        self._waiting.deleteLater()
+        self._timeline = MemoryTimeline()
+        self._bars = MemoryBars()
+        splitter = QSplitter(Qt.Orientation.Horizontal)
+        splitter.setChildrenCollapsible(False)
+        splitter.addWidget(self._timeline)
+        splitter.addWidget(self._with_key(self._bars))
+        splitter.setStretchFactor(0, 3)
+        splitter.setStretchFactor(1, 2)
+        self._layout.addWidget(splitter)
+        self._session.memory_sampled.connect(self._timeline.add_sample)
+        self._session.phase_started.connect(self._timeline.begin_phase)
+        self._session.run_changed.connect(self._on_run_changed)
+        self._session.comparison_started.connect(self._on_started)
+        if self._session.comparison is not None:
+            self._bars.show_comparison(self._session.comparison)
+        self.ready.emit()
+
+    def _with_key(self, bars: QWidget) -> QWidget:
+        box = QWidget()
+        key = QLabel("full: weights · light: cache and working memory · grey: the libraries, without a model · |: peak")
+        key.setFont(theme.small(key.font()))
+        key.setForegroundRole(key.palette().ColorRole.PlaceholderText)
+        key.setWordWrap(True)
+        line = QHBoxLayout()
+        line.setContentsMargins(theme.GRID, 0, theme.GRID, theme.HALF_GRID)
+        line.addWidget(key)
+        layout = QVBoxLayout(box)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(bars, 1)
+        layout.addLayout(line)
+        return box
+
+    @Slot(object)
+    def _on_started(self, comparison: Comparison) -> None:
+        if self._timeline is not None and self._bars is not None:
+            self._timeline.clear()
+            self._bars.show_comparison(comparison)
+
+    @Slot(str)
+    def _on_run_changed(self, _name: str) -> None:
+        if self._bars is not None:
+            self._bars.show_comparison(self._session.comparison)

@@ -1,0 +1,269 @@
+"""The bar at the top: which model, on which device, and the two verbs."""
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QKeySequence, QPalette, QStandardItem, QStandardItemModel
+from PySide6.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.units import bytes_text, count_text
+from qplayground.runtime.gpus import Gpu
+from qplayground.runtime.library import Library
+from qplayground.ui import theme
+
+_SOURCE_TEXT = {ModelSource.DEMO: "demo", ModelSource.CACHE: "hub cache", ModelSource.FOLDER: "folder"}
+
+
+class ModelBar(QWidget):
+    """Binds the library to a picker.
+
+    Signals: `model_changed(ModelEntry | None)`, `compare_requested()`, `stop_requested()`.
+    """
+
+    model_changed = Signal(object)
+    compare_requested = Signal()
+    stop_requested = Signal()
+
+    def __init__(self, library: Library, gpus: list[Gpu], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._library = library
+        self._wanted_id: str | None = None
+        self._build(gpus)
+        self._show_entries()
+        library.entries_changed.connect(self._show_entries)
+        library.folder_opened.connect(self._on_folder_opened)
+        library.model_added.connect(self._on_model_added)
+
+    # ---- build -----------------------------------------------------------------------------------------------
+
+    def _build(self, gpus: list[Gpu]) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.HALF_GRID)
+        layout.setSpacing(theme.HALF_GRID)
+        layout.addLayout(self._build_row(gpus))
+        layout.addWidget(self._build_hub_row())
+        self.details = QLabel()
+        self.details.setFont(theme.small(self.details.font()))
+        self.details.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self.details.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.details.setMinimumWidth(1)
+        self.details.setAccessibleName("About the model")
+        layout.addWidget(self.details)
+        self.error = QLabel()
+        self.error.setWordWrap(True)
+        self.error.setForegroundRole(QPalette.ColorRole.BrightText)
+        self.error.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.error.setAccessibleName("What is wrong")
+        self.error.hide()
+        layout.addWidget(self.error)
+
+    def _build_row(self, gpus: list[Gpu]) -> QHBoxLayout:
+        label = QLabel("&Model")
+        self.models = QComboBox()
+        self.models.setAccessibleName("Model")
+        self.models.setMinimumContentsLength(24)
+        self.models.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.models.currentIndexChanged.connect(self._on_current_changed)
+        label.setBuddy(self.models)
+        self.open_folder = QPushButton("&Open folder…")
+        self.open_folder.setShortcut(QKeySequence.StandardKey.Open)
+        self.open_folder.setToolTip("Pick a folder that holds a model in safetensors (Ctrl+O)")
+        self.open_folder.clicked.connect(self._on_open_folder)
+        self.hub_id = QPushButton("&Hub id…")
+        self.hub_id.setCheckable(True)
+        self.hub_id.setToolTip("Download a model from the Hugging Face hub by its id")
+        self.hub_id.toggled.connect(self._on_hub_toggled)
+        device_label = QLabel("&Device")
+        self.device = QComboBox()
+        self.device.setAccessibleName("Device")
+        self.device.addItem("Auto", "auto")
+        for gpu in gpus:
+            self.device.addItem(f"{gpu.name} · {bytes_text(gpu.free_bytes)} free", f"cuda:{gpu.index}")
+        self.device.addItem("CPU", "cpu")
+        device_label.setBuddy(self.device)
+        self.compare = QPushButton("▶ &Compare")
+        self.compare.setDefault(True)
+        self.compare.setShortcut("Ctrl+Return")
+        self.compare.clicked.connect(self.compare_requested)
+        self.stop = QPushButton("■ &Stop")
+        self.stop.setShortcut("Esc")
+        self.stop.setToolTip("Stop the comparison (Esc)")
+        self.stop.clicked.connect(self.stop_requested)
+        self.stop.setEnabled(False)
+        row = QHBoxLayout()
+        row.setSpacing(theme.GRID)
+        row.addWidget(label)
+        row.addWidget(self.models, 1)
+        for widget in (self.open_folder, self.hub_id, device_label, self.device):
+            row.addWidget(widget)
+        row.addSpacing(theme.GRID)
+        row.addWidget(self.compare)
+        row.addWidget(self.stop)
+        return row
+
+    def _build_hub_row(self) -> QWidget:
+        self._hub_row = QWidget()
+        row = QHBoxLayout(self._hub_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(theme.GRID)
+        label = QLabel("Hub &id")
+        self.hub_edit = QLineEdit()
+        self.hub_edit.setPlaceholderText("owner/name, for example HuggingFaceTB/SmolLM2-135M-Instruct")
+        self.hub_edit.setAccessibleName("Hub id")
+        self.hub_edit.returnPressed.connect(self._on_download)
+        label.setBuddy(self.hub_edit)
+        self.download = QPushButton("Do&wnload")
+        self.download.clicked.connect(self._on_download)
+        close = QToolButton()
+        close.setText("✕")
+        close.setToolTip("Close this line")
+        close.setAccessibleName("Close the hub id line")
+        close.clicked.connect(lambda: self.hub_id.setChecked(False))
+        for widget in (label, self.hub_edit, self.download, close):
+            row.addWidget(widget)
+        self._hub_row.hide()
+        return self._hub_row
+
+    # ---- what others ask of it -------------------------------------------------------------------------------
+
+    def current(self) -> ModelEntry | None:
+        """The picked model."""
+        data = self.models.currentData()
+        return data if isinstance(data, ModelEntry) else None
+
+    def want(self, model_id: str | None) -> None:
+        """Pick this model as soon as the library lists it."""
+        self._wanted_id = model_id
+        self._show_entries()
+
+    def current_device(self) -> str:
+        """`auto`, `cpu` or `cuda:N`."""
+        return str(self.device.currentData())
+
+    def set_busy(self, busy: bool) -> None:
+        """Swap what can be pressed while a comparison runs."""
+        for widget in (self.models, self.open_folder, self.hub_id, self.device):
+            widget.setEnabled(not busy)
+        self.stop.setEnabled(busy)
+        if busy:
+            self.compare.setEnabled(False)
+        else:
+            self._show_current()
+
+    def show_error(self, error: ErrorInfo | None) -> None:
+        """Say below the bar what went wrong; None takes it away."""
+        self.error.setVisible(error is not None)
+        self.error.setText("" if error is None else str(error))
+        self.error.setToolTip("" if error is None else error.detail)
+
+    # ---- model → widget --------------------------------------------------------------------------------------
+
+    @Slot()
+    def _show_entries(self) -> None:
+        kept = self._wanted_id or (self.current().id if self.current() else None)  # type: ignore[union-attr]
+        entries = self._library.entries
+        model = QStandardItemModel(self)
+        for entry in entries:
+            item = QStandardItem(_title(entry))
+            item.setData(entry, Qt.ItemDataRole.UserRole)
+            item.setToolTip(_details(entry) if entry.problem is None else str(entry.problem))
+            pickable = entry.usable or entry.source is ModelSource.DEMO
+            item.setEnabled(pickable)
+            model.appendRow(item)
+        if not entries:
+            item = QStandardItem("Looking for models…")
+            item.setEnabled(False)
+            model.appendRow(item)
+        self.models.blockSignals(True)
+        self.models.setModel(model)
+        index = next((row for row, entry in enumerate(entries) if entry.id == kept), 0)
+        self.models.setCurrentIndex(index)
+        self.models.blockSignals(False)
+        self._show_current()
+        self.model_changed.emit(self.current())
+
+    def _show_current(self) -> None:
+        entry = self.current()
+        usable = entry is not None and entry.usable
+        self.compare.setEnabled(usable and not self.stop.isEnabled())
+        self.compare.setToolTip("Run the ticked precisions one after another (Ctrl+Return)" if usable else _why(entry))
+        self.details.setText("" if entry is None else _details(entry) if entry.problem is None else str(entry.problem))
+        self.details.setToolTip(self.details.text())
+
+    # ---- widget → model --------------------------------------------------------------------------------------
+
+    @Slot(int)
+    def _on_current_changed(self, _index: int) -> None:
+        self._wanted_id = None
+        self.show_error(None)
+        self._show_current()
+        self.model_changed.emit(self.current())
+
+    @Slot()
+    def _on_open_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Open a model folder")
+        if folder:
+            self._library.open_folder(folder)
+
+    @Slot(bool)
+    def _on_hub_toggled(self, shown: bool) -> None:
+        self._hub_row.setVisible(shown)
+        if shown:
+            self.hub_edit.setFocus()
+
+    @Slot()
+    def _on_download(self) -> None:
+        repo_id = self.hub_edit.text().strip()
+        if repo_id:
+            self.show_error(None)
+            self._library.download(repo_id)
+
+    @Slot(object)
+    def _on_folder_opened(self, entry: ModelEntry) -> None:
+        self.show_error(entry.problem)
+        if entry.problem is None:
+            self.want(entry.id)
+
+    @Slot(object)
+    def _on_model_added(self, entry: ModelEntry) -> None:
+        self.hub_id.setChecked(False)
+        self.show_error(entry.problem)
+        self.want(entry.id)
+
+
+def _title(entry: ModelEntry) -> str:
+    name = "SmolLM2-135M-Instruct" if entry.source is ModelSource.DEMO else entry.title
+    state = "" if entry.usable else " · incomplete" if not entry.complete else " · cannot be used"
+    if entry.source is ModelSource.DEMO and not entry.complete:
+        state = " · being prepared"
+    figures = f"{count_text(entry.parameters)} · {bytes_text(entry.size_bytes)}"
+    return f"{name} · {figures} · {_SOURCE_TEXT[entry.source]}{state}"
+
+
+def _details(entry: ModelEntry) -> str:
+    parts = [
+        entry.architecture or "unknown architecture",
+        f"{count_text(entry.parameters)} parameters",
+        f"{bytes_text(entry.size_bytes)} on disk{f' in {entry.stored_dtype}' if entry.stored_dtype else ''}",
+    ]
+    if entry.context_tokens:
+        parts.append(f"context {entry.context_tokens:,} tokens")
+    if entry.provenance:
+        parts.append(entry.provenance)
+    return " · ".join(parts)
+
+
+def _why(entry: ModelEntry | None) -> str:
+    if entry is None:
+        return "No model is picked yet."
+    return str(entry.problem) if entry.problem else "The model is still being prepared."

@@ -1,0 +1,90 @@
+"""A strip above the timeline that says what each engine was doing, and when."""
+
+from dataclasses import dataclass
+
+import pyqtgraph as pg
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QPainter
+from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
+
+from qplayground.core.messages import Phase
+from qplayground.ui import theme
+from qplayground.ui.plots import style
+
+_ALPHA = {
+    Phase.START: 30,
+    Phase.LOAD: 90,
+    Phase.QUANTIZE: 90,
+    Phase.SETTLE: 60,
+    Phase.WARM_UP: 60,
+    Phase.CHECK: 40,
+    Phase.PREFILL: 150,
+    Phase.DECODE: 200,
+    Phase.UNLOAD: 30,
+}
+_PADDING = 3
+
+
+@dataclass
+class PhaseSpan:
+    """One phase of one precision, in seconds since the comparison began. `end_s` moves while it lasts."""
+
+    name: str
+    phase: Phase
+    start_s: float
+    end_s: float
+
+
+class PhaseLane(pg.GraphicsObject):  # type: ignore[misc]
+    """Draws spans as bands of the precision's hue, named where the name fits."""
+
+    def __init__(self, shown: QWidget) -> None:
+        super().__init__()
+        self._shown = shown
+        self.spans: list[PhaseSpan] = []
+
+    def begin(self, name: str, phase: Phase, now_s: float) -> None:
+        """Start a phase; the one before it ends."""
+        self.end(name, now_s)
+        self.prepareGeometryChange()
+        self.spans.append(PhaseSpan(name, phase, now_s, now_s))
+
+    def end(self, name: str, now_s: float) -> None:
+        """Let that precision's last phase end now."""
+        self.prepareGeometryChange()
+        for span in reversed(self.spans):
+            if span.name == name:
+                span.end_s = max(span.end_s, now_s)
+                break
+        self.update()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.prepareGeometryChange()
+        self.spans.clear()
+        self.update()
+
+    def span_at(self, time_s: float) -> PhaseSpan | None:
+        """What was going on at that moment."""
+        return next((span for span in self.spans if span.start_s <= time_s < span.end_s), None)
+
+    def boundingRect(self) -> QRectF:
+        if not self.spans:
+            return QRectF(0, 0, 0, 1)
+        start = min(span.start_s for span in self.spans)
+        return QRectF(start, 0, max(span.end_s for span in self.spans) - start, 1)
+
+    def paint(self, painter: QPainter, _option: QStyleOptionGraphicsItem, _widget: QWidget | None = None) -> None:
+        transform = painter.worldTransform()
+        painter.resetTransform()  # text is drawn in pixels, or it would be stretched with the axes
+        painter.setFont(style.tick_font(self._shown))
+        dark = theme.is_dark(self._shown)
+        for span in self.spans:
+            band = transform.mapRect(QRectF(span.start_s, 0, span.end_s - span.start_s, 1))
+            painter.fillRect(band, style.faded(theme.color(span.name, dark), _ALPHA[span.phase]))
+            text = f"{span.phase}"
+            if painter.fontMetrics().horizontalAdvance(text) + 2 * _PADDING <= band.width():
+                strong = _ALPHA[span.phase] >= 200
+                role = self._shown.palette().highlightedText() if strong and not dark else self._shown.palette().text()
+                painter.setPen(Qt.GlobalColor.black if strong and dark else role.color())
+                painter.drawText(band, Qt.AlignmentFlag.AlignCenter, text)

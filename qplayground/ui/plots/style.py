@@ -1,0 +1,47 @@
+"""pyqtgraph in the program's colours."""
+
+import pyqtgraph as pg
+from PySide6.QtGui import QColor, QFont, QPalette
+from PySide6.QtWidgets import QWidget
+
+from qplayground.ui import theme
+
+MEGABYTE = 1_000_000
+CURVE_WIDTH = 2
+
+
+def prepare() -> None:
+    """Settings of the library as a whole; call once, before the first chart."""
+    pg.setConfigOptions(antialias=True)
+
+
+def paint(plot: pg.PlotItem, shown: QWidget) -> None:
+    """Give a plot's axes the palette of the widget that shows it."""
+    text = shown.palette().color(QPalette.ColorRole.Text)
+    for side in ("left", "bottom", "top", "right"):
+        axis = plot.getAxis(side)
+        axis.setPen(pg.mkPen(secondary(shown)))
+        axis.setTextPen(pg.mkPen(text))
+        axis.setStyle(tickFont=tick_font(shown))
+
+
+def secondary(shown: QWidget) -> QColor:
+    """The colour of what is not the data."""
+    return shown.palette().color(QPalette.ColorRole.PlaceholderText)
+
+
+def tick_font(shown: QWidget) -> QFont:
+    """Small tabular digits."""
+    return theme.tabular(theme.small(shown.font()))
+
+
+def curve_pen(name: str, shown: QWidget) -> object:
+    """The pen of a precision's curve: its hue and its line style."""
+    return pg.mkPen(theme.color(name, theme.is_dark(shown)), width=CURVE_WIDTH, style=theme.line_style(name))
+
+
+def faded(color: QColor, alpha: int) -> QColor:
+    """That colour, see-through. `alpha` from 0 to 255."""
+    copy = QColor(color)
+    copy.setAlpha(alpha)
+    return copy

@@ -1,0 +1,211 @@
+"""Every engine's memory while it runs."""
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, QTimer, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from qplayground.core.memory import MemorySample
+from qplayground.core.messages import PhaseStarted
+from qplayground.core.units import bytes_text
+from qplayground.ui import theme
+from qplayground.ui.plots import style
+from qplayground.ui.plots.phase_lane import PhaseLane
+
+_REFRESH_MS = 100
+_LANE_HEIGHT = 22
+
+
+class Series:
+    """Samples of one engine in arrays that double when full."""
+
+    def __init__(self) -> None:
+        self._times = np.empty(256)
+        self._bytes = np.empty(256)
+        self._count = 0
+
+    def add(self, time_s: float, num_bytes: float) -> None:
+        if self._count == len(self._times):
+            self._times = np.resize(self._times, 2 * self._count)
+            self._bytes = np.resize(self._bytes, 2 * self._count)
+        self._times[self._count] = time_s
+        self._bytes[self._count] = num_bytes
+        self._count += 1
+
+    @property
+    def times_s(self) -> np.ndarray:
+        return self._times[: self._count]
+
+    @property
+    def megabytes(self) -> np.ndarray:
+        return self._bytes[: self._count] / style.MEGABYTE
+
+
+class MemoryTimeline(QWidget):
+    """Resident RAM of each engine over time, one curve a precision; VRAM in a plot of its own where there is any."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        style.prepare()
+        self._began_s: float | None = None
+        self._series: dict[str, Series] = {}
+        self._vram: dict[str, Series] = {}
+        self._curves: dict[str, pg.PlotDataItem] = {}
+        self._vram_curves: dict[str, pg.PlotDataItem] = {}
+        self._stale = False
+        self._build()
+        self._timer = QTimer(self, interval=_REFRESH_MS)
+        self._timer.timeout.connect(self._on_refresh)
+        self._paint()
+
+    def _build(self) -> None:
+        self._view = pg.GraphicsLayoutWidget()
+        self._view.setAccessibleName("Memory of each engine over time")
+        lane_plot = self._view.addPlot(row=0, col=0)
+        lane_plot.hideAxis("bottom")
+        lane_plot.getAxis("left").setStyle(showValues=False)
+        lane_plot.getAxis("left").setPen(None)
+        lane_plot.setMouseEnabled(x=True, y=False)
+        lane_plot.setYRange(0, 1, padding=0)
+        lane_plot.setMaximumHeight(_LANE_HEIGHT)
+        lane_plot.hideButtons()
+        lane_plot.setMenuEnabled(False)
+        self.lane = PhaseLane(self)
+        lane_plot.addItem(self.lane, ignoreBounds=True)
+        self.plot = self._view.addPlot(row=1, col=0)
+        self.plot.setLabel("left", "RAM, MB")
+        self.plot.setLabel("bottom", "seconds since the comparison began")
+        self._vram_plot: pg.PlotItem | None = None
+        self._plots = [self.plot]
+        self._lane_plot = lane_plot
+        lane_plot.setXLink(self.plot)
+        for plot in (lane_plot, self.plot):
+            plot.getAxis("left").setWidth(64)
+        self._configure(self.plot)
+        self._readout = pg.LabelItem(justify="right")
+        self._view.addItem(self._readout, row=3, col=0)
+        self._readout.setMaximumHeight(18)
+        self._cursor = pg.InfiniteLine(angle=90, movable=False)
+        self.plot.addItem(self._cursor, ignoreBounds=True)
+        self._cursor.hide()
+        self.plot.scene().sigMouseMoved.connect(self._on_mouse_moved)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._view)
+
+    def _configure(self, plot: pg.PlotItem) -> None:
+        plot.showGrid(x=False, y=True, alpha=0.15)
+        plot.setDownsampling(auto=True, mode="peak")
+        plot.setClipToView(True)
+        plot.setLimits(xMin=0, yMin=0)
+        plot.setMouseEnabled(x=True, y=True)
+        plot.addLegend(offset=(-8, 8), labelTextColor=self.palette().color(QPalette.ColorRole.Text))
+
+    # ---- what happens ----------------------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Forget the last comparison."""
+        for plot in self._plots:
+            plot.clearPlots()
+            plot.legend.clear()
+            plot.enableAutoRange()
+        self._began_s = None
+        self._series.clear()
+        self._vram.clear()
+        self._curves.clear()
+        self._vram_curves.clear()
+        self.lane.clear()
+
+    @Slot(str, object)
+    def add_sample(self, name: str, sample: MemorySample) -> None:
+        """Add one reading of one engine."""
+        time_s = self._since_start(sample.time_s)
+        self._series.setdefault(name, Series()).add(time_s, sample.memory.resident_bytes)
+        if sample.vram_bytes is not None:
+            self._vram.setdefault(name, Series()).add(time_s, sample.vram_bytes)
+        self.lane.end(name, time_s)
+        self._touch()
+
+    @Slot(str, object)
+    def begin_phase(self, name: str, event: PhaseStarted) -> None:
+        """Mark where a phase starts."""
+        self.lane.begin(name, event.phase, self._since_start(event.time_s))
+        self._touch()
+
+    def _since_start(self, time_s: float) -> float:
+        if self._began_s is None:
+            self._began_s = time_s
+        return max(0.0, time_s - self._began_s)
+
+    def _touch(self) -> None:
+        self._stale = True
+        if not self._timer.isActive():
+            self._timer.start()
+
+    # ---- drawing ---------------------------------------------------------------------------------------------
+
+    @Slot()
+    def _on_refresh(self) -> None:
+        if not self._stale:
+            self._timer.stop()
+            return
+        self._stale = False
+        if self._vram and self._vram_plot is None:
+            self._add_vram_plot()
+        self._draw(self.plot, self._series, self._curves)
+        if self._vram_plot is not None:
+            self._draw(self._vram_plot, self._vram, self._vram_curves)
+
+    def _draw(self, plot: pg.PlotItem, series: dict[str, Series], curves: dict[str, pg.PlotDataItem]) -> None:
+        for name, samples in series.items():
+            if name not in curves:
+                curves[name] = plot.plot(pen=style.curve_pen(name, self), name=name)
+            curves[name].setData(samples.times_s, samples.megabytes)
+
+    def _add_vram_plot(self) -> None:
+        self._vram_plot = self._view.addPlot(row=2, col=0)
+        self._vram_plot.setLabel("left", "VRAM, MB")
+        self._vram_plot.setXLink(self.plot)
+        self._vram_plot.getAxis("left").setWidth(64)
+        self._configure(self._vram_plot)
+        self._plots.append(self._vram_plot)
+        self._paint()
+
+    @Slot(object)
+    def _on_mouse_moved(self, position: object) -> None:
+        inside = self.plot.sceneBoundingRect().contains(position)
+        self._cursor.setVisible(inside)
+        if not inside:
+            self._readout.setText("")
+            return
+        time_s = self.plot.vb.mapSceneToView(position).x()
+        self._cursor.setPos(time_s)
+        self._readout.setText(self._reading(time_s))
+
+    def _reading(self, time_s: float) -> str:
+        span = self.lane.span_at(time_s)
+        samples = self._series.get(span.name) if span is not None else None
+        if span is None or samples is None or not len(samples.times_s):
+            return f"{time_s:.2f} s"
+        index = min(int(np.searchsorted(samples.times_s, time_s)), len(samples.times_s) - 1)
+        amount = bytes_text(int(samples.megabytes[index] * style.MEGABYTE))
+        return f"{time_s:.2f} s · {span.name} · {span.phase} · {amount}"
+
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_timer"):
+            self._paint()
+        super().changeEvent(event)
+
+    def _paint(self) -> None:
+        self._view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        self._readout.setAttr("color", self.palette().color(QPalette.ColorRole.Text))
+        self._cursor.setPen(pg.mkPen(style.secondary(self)))
+        for plot in self._plots:
+            style.paint(plot, self)
+            plot.legend.setLabelTextColor(self.palette().color(QPalette.ColorRole.Text))
+        for curves in (self._curves, self._vram_curves):
+            for name, curve in curves.items():
+                curve.setPen(style.curve_pen(name, self))
+        self._lane_plot.getAxis("left").setPen(pg.mkPen(theme.palette(theme.is_dark(self)).base().color()))
+        self.lane.update()

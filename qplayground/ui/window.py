@@ -1,0 +1,197 @@
+"""The main window: puts the widgets together and passes their wishes to the session."""
+
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, QSettings, Qt, Slot
+from PySide6.QtGui import QCloseEvent, QPalette
+from PySide6.QtWidgets import QLabel, QMainWindow, QPlainTextEdit, QSplitter, QTabWidget, QVBoxLayout, QWidget
+
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
+from qplayground.core.messages import Hello
+from qplayground.core.model import ModelEntry
+from qplayground.core.results import Comparison
+from qplayground.runtime.gpus import list_gpus
+from qplayground.runtime.jobs import Job
+from qplayground.runtime.library import Library
+from qplayground.runtime.preferences import Preferences
+from qplayground.runtime.session import Session
+from qplayground.ui import theme
+from qplayground.ui.job_status import JobStatus
+from qplayground.ui.machine_status import MachineStatus
+from qplayground.ui.memory_view import MemoryView
+from qplayground.ui.model_bar import ModelBar
+from qplayground.ui.precision_panel import PrecisionPanel
+from qplayground.ui.prompt_box import PromptBox
+from qplayground.ui.results_view import ResultsView
+
+_AT_THE_PROMPT = {
+    ErrorCode.EMPTY_PROMPT,
+    ErrorCode.BAD_SETTINGS,
+    ErrorCode.PROMPT_TOO_LONG,
+    ErrorCode.NO_CHAT_TEMPLATE,
+}
+_LOG_BLOCKS = 5000
+
+
+class MainWindow(QMainWindow):
+    """Model bar on top; precisions and prompt on the left; columns and charts on the right."""
+
+    def __init__(self, session: Session, library: Library, preferences: Preferences, settings: QSettings) -> None:
+        super().__init__()
+        self.session = session
+        self.library = library
+        self._preferences = preferences
+        self._settings = settings
+        self.setWindowTitle("qplayground")
+        gpus = list_gpus()
+        self.models = ModelBar(library, gpus)
+        self.precisions = PrecisionPanel(preferences)
+        if gpus:
+            self.precisions.set_bfloat16_available(gpus[0].bfloat16)
+        self.prompt = PromptBox(preferences)
+        self.results = ResultsView(session)
+        self.memory = MemoryView(session)
+        self.log = QPlainTextEdit()
+        self._build()
+        self._connect()
+        self._restore()
+
+    # ---- build -----------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.log.setReadOnly(True)
+        self.log.setMaximumBlockCount(_LOG_BLOCKS)
+        self.log.setAccessibleName("Log")
+        self.log.setPlaceholderText("What fails is written here with its technical detail.")
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.addTab(self.memory, "Memor&y")
+        self.tabs.addTab(self.log, "Lo&g")
+        self._left = self._split(Qt.Orientation.Vertical, "left", self.precisions, self.prompt)
+        self._right = self._split(Qt.Orientation.Vertical, "right", self.results, self.tabs)
+        self._right.setStretchFactor(0, 3)
+        self._right.setStretchFactor(1, 2)
+        self._left.setStretchFactor(0, 1)
+        self._left.setStretchFactor(1, 0)
+        self._across = self._split(Qt.Orientation.Horizontal, "across", self._left, self._right)
+        self._across.setStretchFactor(0, 0)
+        self._across.setStretchFactor(1, 1)
+        self._notice = QLabel()
+        self._notice.setWordWrap(True)
+        self._notice.setForegroundRole(QPalette.ColorRole.BrightText)
+        self._notice.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
+        self._notice.setVisible(bool(self._preferences.notice))
+        self._notice.setText(self._preferences.notice)
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.models)
+        layout.addWidget(self._notice)
+        layout.addWidget(self._across, 1)
+        self.setCentralWidget(page)
+        self.statusBar().setSizeGripEnabled(False)
+        self.statusBar().addWidget(MachineStatus(self.session), 1)
+        self.job = JobStatus(self.library)
+        self.statusBar().addPermanentWidget(self.job)
+
+    def _split(self, orientation: Qt.Orientation, name: str, *widgets: QWidget) -> QSplitter:
+        splitter = QSplitter(orientation)
+        splitter.setObjectName(name)
+        splitter.setChildrenCollapsible(False)
+        for widget in widgets:
+            splitter.addWidget(widget)
+        return splitter
+
+    def _connect(self) -> None:
+        self.models.compare_requested.connect(self.compare)
+        self.models.stop_requested.connect(self.session.stop)
+        self.models.model_changed.connect(self._on_model_changed)
+        self.prompt.submitted.connect(self.compare)
+        self.prompt.changed.connect(lambda: self.prompt.show_error(""))
+        self.session.machine_known.connect(self._on_machine_known)
+        self.session.comparison_started.connect(self._on_started)
+        self.session.comparison_finished.connect(self._on_finished)
+        self.session.log_added.connect(self.log.appendPlainText)
+        self.library.job_failed.connect(self._on_job_failed)
+        self.library.folder_opened.connect(self._on_folder_opened)
+
+    # ---- verbs -----------------------------------------------------------------------------------------------
+
+    @Slot()
+    def compare(self) -> None:
+        """Compare the ticked precisions on the prompt; what forbids it is said where it belongs."""
+        entry = self.models.current()
+        if entry is None or not self.models.compare.isEnabled():
+            return
+        self.models.show_error(None)
+        self.prompt.show_error("")
+        request = self.prompt.request()
+        try:
+            self.session.compare(entry, self.precisions.selected(), request, self.models.current_device())
+        except PlaygroundError as error:
+            self._show_error(error.info)
+            return
+        self._preferences.remember_prompt(request.prompt)
+        self._preferences.set_last_model(entry.id)
+
+    def _show_error(self, error: ErrorInfo) -> None:
+        if error.code in _AT_THE_PROMPT:
+            self.prompt.show_error(str(error))
+        else:
+            self.models.show_error(error)
+
+    # ---- what happens ----------------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _on_machine_known(self, hello: Hello) -> None:
+        self.library.set_causal_architectures(hello.causal_architectures)
+
+    @Slot(object)
+    def _on_model_changed(self, entry: ModelEntry | None) -> None:
+        self.prompt.set_chat_template_available(entry is not None and entry.has_chat_template)
+
+    @Slot(object)
+    def _on_folder_opened(self, entry: ModelEntry) -> None:
+        if entry.usable and entry.path is not None:
+            self._preferences.remember_folder(Path(entry.path))
+
+    @Slot(object)
+    def _on_started(self, _comparison: Comparison) -> None:
+        self.models.set_busy(True)
+
+    @Slot(object)
+    def _on_finished(self, comparison: Comparison) -> None:
+        self.models.set_busy(False)
+        errors = {run.error.code: run.error for run in comparison.runs if run.error is not None}
+        for code, error in errors.items():
+            if code in _AT_THE_PROMPT:
+                self.prompt.show_error(str(error))
+
+    @Slot(object, object)
+    def _on_job_failed(self, job: Job, error: ErrorInfo) -> None:
+        self.models.show_error(error)
+        self.log.appendPlainText(f"{job.title}: {error} {error.detail}".rstrip())
+
+    # ---- what is kept ----------------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        self.resize(1280, 720)
+        geometry = self._settings.value("geometry")
+        if isinstance(geometry, QByteArray):
+            self.restoreGeometry(geometry)
+        for splitter in (self._left, self._right, self._across):
+            state = self._settings.value(f"splitter/{splitter.objectName()}")
+            if isinstance(state, QByteArray):
+                splitter.restoreState(state)
+        self.models.want(self._preferences.last_model)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Keep the layout and end everything that runs."""
+        self._settings.setValue("geometry", self.saveGeometry())
+        for splitter in (self._left, self._right, self._across):
+            self._settings.setValue(f"splitter/{splitter.objectName()}", splitter.saveState())
+        self.memory.close_importer()
+        self.library.close()
+        self.session.close()
+        super().closeEvent(event)

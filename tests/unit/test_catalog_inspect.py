@@ -1,0 +1,325 @@
+"""What is known of a folder without loading it, and one clear problem for everything that can be wrong with it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qplayground.catalog.inspect import inspect_folder
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.model import ModelEntry, ModelSource
+from tests.unit.catalog_files import CAUSAL, LLAMA, safetensors_bytes, tensor_file, write_model, write_shards
+
+
+def look(folder: Path, causal: frozenset[str] = CAUSAL) -> ModelEntry:
+    return inspect_folder(folder, source=ModelSource.FOLDER, causal_architectures=causal)
+
+
+def problem_of(folder: Path, code: ErrorCode) -> ErrorInfo:
+    entry = look(folder)
+    assert entry.problem is not None
+    assert entry.problem.code is code, entry.problem
+    assert entry.problem.message
+    assert entry.problem.hint
+    assert not entry.usable
+    return entry.problem
+
+
+def test_a_whole_model_is_described(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny", chat_template__jinja=b"{{ messages }}")
+    header = {
+        "big": {"dtype": "BF16", "shape": [100], "data_offsets": [0, 200]},
+        "small": {"dtype": "F32", "shape": [10], "data_offsets": [200, 240]},
+    }
+    content = safetensors_bytes(header, bytes(240))
+    (folder / "model.safetensors").write_bytes(content)
+    assert look(folder) == ModelEntry(
+        id=str(folder),
+        source=ModelSource.FOLDER,
+        path=str(folder),
+        architecture="LlamaForCausalLM",
+        parameters=110,
+        size_bytes=len(content),
+        complete=True,
+        context_tokens=2048,
+        has_chat_template=True,
+        stored_dtype="bfloat16",
+    )
+    assert look(folder).usable
+
+
+def test_shards_are_added_up(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=3, total=3)
+    entry = look(folder)
+    assert (entry.parameters, entry.size_bytes, entry.usable) == (18, 3 * len(tensor_file()), True)
+
+
+def test_a_given_id_is_kept(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    entry = inspect_folder(folder, source=ModelSource.CACHE, causal_architectures=CAUSAL, id="owner/tiny")
+    assert (entry.id, entry.source) == ("owner/tiny", ModelSource.CACHE)
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens"),
+    [
+        ({"max_position_embeddings": 512}, 512),
+        ({"n_positions": 1024}, 1024),
+        ({"text_config": {"max_position_embeddings": 131072}}, 131072),
+        ({"max_position_embeddings": -1, "n_ctx": 64}, 64),
+        ({"max_position_embeddings": True}, None),
+        ({"max_position_embeddings": "512"}, None),
+        ({}, None),
+    ],
+)
+def test_the_context_is_found_wherever_configs_keep_it(
+    tmp_path: Path, fields: dict[str, Any], tokens: int | None
+) -> None:
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **fields}
+    assert look(write_model(tmp_path / "tiny", config)).context_tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("tokenizer_config.json", {"chat_template": "{{ x }}"}, True),
+        ("tokenizer_config.json", {"chat_template": [{"name": "default", "template": "x"}]}, True),
+        ("chat_template.json", {"chat_template": "{{ x }}"}, True),
+        ("tokenizer_config.json", {"chat_template": None}, False),
+        ("tokenizer_config.json", ["chat_template"], False),
+    ],
+)
+def test_chat_templates_are_found(tmp_path: Path, name: str, content: Any, expected: bool) -> None:
+    folder = write_model(tmp_path / "tiny")
+    (folder / name).write_text(json.dumps(content))
+    assert look(folder).has_chat_template is expected
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    assert str(tmp_path / "gone") in problem_of(tmp_path / "gone", ErrorCode.MODEL_NOT_FOUND).message
+    assert look(tmp_path / "gone").path is None
+
+
+def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(tensor_file())
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    problem_of(tmp_path / "model.safetensors", ErrorCode.MODEL_NOT_FOUND)
+    problem_of(tmp_path / "model.gguf", ErrorCode.GGUF_ONLY)
+
+
+@pytest.mark.parametrize(
+    "config", [b"", b"{", b"[]", b"{}", b'{"model_type": 7}', b'{"model_type": ""}', b"\xff\xfe", b"[" * 200_000]
+)
+def test_a_broken_config(tmp_path: Path, config: bytes) -> None:
+    folder = write_model(tmp_path / "tiny")
+    (folder / "config.json").write_bytes(config)
+    problem_of(folder, ErrorCode.BROKEN_CONFIG)
+    assert not look(folder).complete
+
+
+def test_a_missing_config(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    (folder / "config.json").unlink()
+    assert "no config.json" in problem_of(folder, ErrorCode.BROKEN_CONFIG).message
+
+
+def test_a_cache_repository_opened_as_a_folder(tmp_path: Path) -> None:
+    for name in ("blobs", "snapshots", "refs"):
+        (tmp_path / name).mkdir()
+    assert "snapshots" in problem_of(tmp_path, ErrorCode.BROKEN_CONFIG).hint
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]},
+        {"model_type": "clip", "architectures": ["CLIPModel"]},
+        {"model_type": "bert", "architectures": ["BertForMaskedLM"]},
+        {"model_type": "bert", "architectures": ["BertLMHeadModel"]},
+        {"model_type": "bert", "architectures": ["BertLMHeadModel"], "is_decoder": False},
+    ],
+)
+def test_models_that_do_not_continue_text(tmp_path: Path, config: dict[str, Any]) -> None:
+    problem_of(write_model(tmp_path / "tiny", config), ErrorCode.NOT_CAUSAL)
+
+
+def test_a_bert_set_up_as_a_decoder_is_a_text_generator(tmp_path: Path) -> None:
+    config = {"model_type": "bert", "architectures": ["BertLMHeadModel"], "is_decoder": True}
+    assert look(write_model(tmp_path / "tiny", config)).usable
+
+
+def test_nothing_is_judged_before_the_architectures_are_known(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny", {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]})
+    assert look(folder, frozenset()).usable
+
+
+def test_code_that_a_model_brings_is_refused_unless_it_is_not_needed(tmp_path: Path) -> None:
+    auto_map = {"AutoModelForCausalLM": "modeling_x.XForCausalLM"}
+    foreign = write_model(tmp_path / "a", {"model_type": "x", "architectures": ["XForCausalLM"], "auto_map": auto_map})
+    native = write_model(tmp_path / "b", {**LLAMA, "auto_map": auto_map})
+    problem_of(foreign, ErrorCode.REMOTE_CODE)
+    assert look(native).usable
+
+
+def test_weights_that_are_quantized_already(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny", {**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4}})
+    assert "gptq" in problem_of(folder, ErrorCode.UNSUPPORTED).message
+
+
+@pytest.mark.parametrize("with_config", [True, False])
+def test_gguf_only(tmp_path: Path, with_config: bool) -> None:
+    folder = write_model(tmp_path / "tiny", tiny__gguf=b"GGUF")
+    (folder / "model.safetensors").unlink()
+    if not with_config:
+        (folder / "config.json").unlink()
+    assert "tiny.gguf" in problem_of(folder, ErrorCode.GGUF_ONLY).message
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pt", "weights.pth"])
+def test_pickles_are_refused_and_never_opened(tmp_path: Path, name: str) -> None:
+    folder = write_model(tmp_path / "tiny")
+    (folder / "model.safetensors").unlink()
+    marker = tmp_path / "ran"
+    (folder / name).write_bytes(b"cposix\nsystem\n(S'touch " + os.fsencode(marker) + b"'\ntR.")
+    problem = problem_of(folder, ErrorCode.PICKLED_WEIGHTS)
+    assert name in problem.message
+    assert "save_pretrained" in problem.hint
+    assert not marker.exists()
+
+
+def test_a_pickle_beside_safetensors_is_ignored(tmp_path: Path) -> None:
+    assert look(write_model(tmp_path / "tiny", pytorch_model__bin=b"x" * 100)).usable
+
+
+def test_no_weights(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny", training_args__bin=b"x")
+    (folder / "model.safetensors").unlink()
+    problem_of(folder, ErrorCode.NO_WEIGHTS)
+
+
+def test_an_adapter_is_named_as_such(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny", adapter_model__safetensors=tensor_file())
+    (folder / "model.safetensors").unlink()
+    assert "LoRA" in problem_of(folder, ErrorCode.NO_WEIGHTS).message
+
+
+def test_a_file_without_tensors_holds_no_weights(tmp_path: Path) -> None:
+    problem_of(write_model(tmp_path / "tiny", model__safetensors=safetensors_bytes({})), ErrorCode.NO_WEIGHTS)
+
+
+def test_missing_shards_are_counted(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=1, total=5)
+    problem = problem_of(folder, ErrorCode.INCOMPLETE_DOWNLOAD)
+    assert problem.message.startswith("4 of 5 ")
+    assert "model-00005-of-00005.safetensors" in problem.detail
+    entry = look(folder)
+    assert (entry.complete, entry.size_bytes) == (False, len(tensor_file()))
+
+
+def test_shards_without_their_index(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=2, total=2)
+    (folder / "model.safetensors.index.json").unlink()
+    problem_of(folder, ErrorCode.INCOMPLETE_DOWNLOAD)
+
+
+def test_a_weight_file_whose_link_leads_nowhere_is_missing(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(tmp_path / "blob-that-was-deleted")
+    problem_of(folder, ErrorCode.INCOMPLETE_DOWNLOAD)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../outside.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "a\\b.safetensors", "model.bin", 7, None],
+)
+def test_an_index_that_leads_elsewhere_is_refused(tmp_path: Path, name: Any) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=1, total=1)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    (tmp_path / "outside.safetensors").write_bytes(tensor_file())
+    problem_of(folder, ErrorCode.BROKEN_WEIGHTS)
+
+
+@pytest.mark.parametrize("index", [b"", b"[]", b"{}", b'{"weight_map": {}}', b'{"weight_map": ["a"]}'])
+def test_a_broken_index(tmp_path: Path, index: bytes) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=1, total=1)
+    (folder / "model.safetensors.index.json").write_bytes(index)
+    problem_of(folder, ErrorCode.BROKEN_WEIGHTS)
+
+
+def test_one_broken_shard_is_named(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=3, total=3)
+    (folder / "model-00002-of-00003.safetensors").write_bytes(tensor_file()[:-1])
+    assert "model-00002-of-00003.safetensors" in problem_of(folder, ErrorCode.BROKEN_WEIGHTS).message
+
+
+def test_a_missing_tokenizer(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny", tokenizer_config__json=b"{}", vocab__json=b"{}")
+    (folder / "tokenizer.json").unlink()
+    problem_of(folder, ErrorCode.BROKEN_TOKENIZER)
+    assert look(folder).complete
+
+
+def test_a_tokenizer_that_is_a_pointer(tmp_path: Path) -> None:
+    problem_of(write_model(tmp_path / "tiny", tokenizer__json=b"version https://git-lfs"), ErrorCode.BROKEN_TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    "names", [["tokenizer.model"], ["spiece.model"], ["tekken.json"], ["vocab.json", "merges.txt"], ["qwen.tiktoken"]]
+)
+def test_other_tokenizers_are_known(tmp_path: Path, names: list[str]) -> None:
+    folder = write_model(tmp_path / "tiny")
+    (folder / "tokenizer.json").unlink()
+    for name in names:
+        (folder / name).write_bytes(b"{}")
+    assert look(folder).usable
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="permissions do not bind this user")
+def test_an_unreadable_folder(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    folder.chmod(0)
+    try:
+        problem_of(folder, ErrorCode.BROKEN_CONFIG)
+    finally:
+        folder.chmod(0o700)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
+    max_leaves=5,
+)
+config_keys = st.sampled_from(
+    ["architectures", "auto_map", "quantization_config", "text_config", "is_decoder", "n_positions"]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(config=st.dictionaries(config_keys, json_values), index=json_values)
+def test_no_config_or_index_makes_it_raise(tmp_path: Path, config: dict[str, Any], index: Any) -> None:
+    folder = write_model(tmp_path / "tiny", {"model_type": "llama", **config})
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    assert look(folder).problem is not None
+
+
+def test_the_catalogue_costs_the_window_nothing_heavy() -> None:
+    code = (
+        "import sys, qplayground.catalog.cache, qplayground.catalog.demo, qplayground.catalog.download;"
+        "print(sorted({'torch', 'transformers', 'huggingface_hub', 'numpy', 'PySide6'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

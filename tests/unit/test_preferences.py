@@ -1,0 +1,232 @@
+"""What is kept between two starts, and what happens to a file that cannot be read."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from qplayground.core.errors import ErrorCode, PlaygroundError
+from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype, FourBit, Int8, Precision
+from qplayground.runtime.preferences import CONFIG_VARIABLE, Preferences, preferences_path
+
+MINE = Precision(
+    name="mine", label="mine", dtype=Dtype.FLOAT16, quantization=Int8(threshold=3.5), skip_modules=("a.b",)
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "config" / "preferences.json"
+
+
+def ready(name: str) -> Precision:
+    return next(precision for precision in READY_PRECISIONS if precision.name == name)
+
+
+def edited_int8(threshold: float = 0.0) -> Precision:
+    return msgspec.structs.replace(ready("int8"), quantization=Int8(threshold=threshold))
+
+
+def test_the_environment_names_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path))
+    assert preferences_path() == tmp_path / "preferences.json"
+    Preferences.load().set_last_model("gpt2")
+    assert Preferences.load(tmp_path / "preferences.json").last_model == "gpt2"
+
+
+def test_a_missing_file_means_defaults_and_is_not_written_by_reading(path: Path) -> None:
+    preferences = Preferences.load(path)
+    assert preferences.all_precisions() == READY_PRECISIONS
+    assert preferences.ticked == DEFAULT_TICKED
+    assert (preferences.recent_prompts, preferences.recent_folders, preferences.last_model) == ((), (), None)
+    assert preferences.notice == ""
+    assert not path.parent.exists()
+
+
+def test_everything_is_there_at_the_next_start(path: Path, tmp_path: Path) -> None:
+    preferences = Preferences.load(path)
+    preferences.save_precision(MINE)
+    preferences.save_precision(edited_int8())
+    preferences.set_ticked(("mine", "fp4", "unheard-of"))
+    preferences.remember_prompt("Zażółć\ngęślą 🙂")
+    preferences.remember_folder(tmp_path)
+    preferences.set_last_model("owner/name")
+
+    again = Preferences.load(path)
+    assert again.precision("mine") == MINE
+    assert again.precision("int8") == edited_int8()
+    assert again.is_edited("int8")
+    assert not again.is_edited("nf4")
+    assert again.all_precisions()[-1] == MINE
+    assert again.ticked == ("fp4", "mine")
+    assert again.recent_prompts == ("Zażółć\ngęślą 🙂",)
+    assert again.recent_folders == (tmp_path,)
+    assert again.last_model == "owner/name"
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones(path: Path) -> None:
+    with pytest.raises(PlaygroundError) as caught:
+        Preferences.load(path).precision("q4")
+    assert caught.value.info.code is ErrorCode.BAD_PRECISION
+    assert "'q4'" in str(caught.value)
+    assert "fp32, bf16, fp16, int8, nf4, nf4-dq, fp4, fp4-dq" in str(caught.value)
+
+
+def test_a_renamed_precision_keeps_its_place_and_its_tick(path: Path) -> None:
+    preferences = Preferences.load(path)
+    other = msgspec.structs.replace(MINE, name="other")
+    preferences.save_precision(MINE)
+    preferences.save_precision(other)
+    preferences.set_ticked(("mine",))
+    preferences.save_precision(msgspec.structs.replace(MINE, name="ours"), replacing="mine")
+    assert [precision.name for precision in preferences.all_precisions()[-2:]] == ["ours", "other"]
+    assert preferences.ticked == ("ours",)
+
+
+@pytest.mark.parametrize(
+    ("precision", "replacing"),
+    [
+        (msgspec.structs.replace(MINE, name="other"), "mine"),  # taken by one of the user's own
+        (msgspec.structs.replace(MINE, name="nf4"), "mine"),  # taken by a ready one
+        (msgspec.structs.replace(MINE, name="Not A Name"), None),
+        (msgspec.structs.replace(MINE, quantization=Int8(threshold=float("nan"))), None),
+        (msgspec.structs.replace(ready("fp32"), name="renamed"), "fp32"),
+        (msgspec.structs.replace(ready("fp32"), dtype=Dtype.FLOAT16), None),  # no longer what it is named after
+        (msgspec.structs.replace(ready("nf4"), quantization=FourBit(quant_type="fp4")), None),
+        (msgspec.structs.replace(ready("nf4"), quantization=FourBit(double_quantization=True)), None),
+        (msgspec.structs.replace(ready("nf4"), quantization=Int8()), None),
+        (msgspec.structs.replace(ready("int8"), label="Eight"), None),
+    ],
+)
+def test_what_is_not_valid_is_refused_and_changes_nothing(
+    path: Path, precision: Precision, replacing: str | None
+) -> None:
+    preferences = Preferences.load(path)
+    preferences.save_precision(MINE)
+    preferences.save_precision(msgspec.structs.replace(MINE, name="other"))
+    before = preferences.all_precisions()
+    with pytest.raises(PlaygroundError) as caught:
+        preferences.save_precision(precision, replacing=replacing)
+    assert caught.value.info.code is ErrorCode.BAD_PRECISION
+    assert preferences.all_precisions() == before
+    assert Preferences.load(path).all_precisions() == before
+
+
+def test_options_of_a_ready_precision_can_be_changed_and_reset(path: Path) -> None:
+    preferences = Preferences.load(path)
+    changed = msgspec.structs.replace(
+        ready("nf4"), dtype=Dtype.FLOAT32, quantization=FourBit(compute_dtype=Dtype.FLOAT32), skip_modules=("x",)
+    )
+    preferences.save_precision(changed)
+    assert preferences.precision("nf4") == changed
+    preferences.reset_precision("nf4")
+    assert preferences.precision("nf4") == ready("nf4")
+    preferences.save_precision(changed)
+    preferences.save_precision(ready("nf4"))
+    assert not preferences.is_edited("nf4")
+
+
+def test_removing_takes_the_tick_along_and_leaves_ready_ones_alone(path: Path) -> None:
+    preferences = Preferences.load(path)
+    preferences.save_precision(MINE)
+    preferences.set_ticked(("fp32", "mine"))
+    preferences.remove_precision("mine")
+    preferences.remove_precision("fp32")
+    assert preferences.all_precisions() == READY_PRECISIONS
+    assert preferences.ticked == ("fp32",)
+
+
+def test_new_names_are_free_and_valid(path: Path) -> None:
+    preferences = Preferences.load(path)
+    assert preferences.new_name("nf4") == "nf4-2"
+    preferences.save_precision(msgspec.structs.replace(MINE, name="nf4-2"))
+    assert preferences.new_name("nf4") == "nf4-3"
+    msgspec.structs.replace(MINE, name=preferences.new_name("a" * 40)).checked()
+
+
+def test_recent_prompts_are_newest_first_without_doubles_and_at_most_twenty(path: Path) -> None:
+    preferences = Preferences.load(path)
+    for number in range(25):
+        preferences.remember_prompt(f"prompt {number}")
+    preferences.remember_prompt("prompt 10")
+    preferences.remember_prompt("  \n")
+    preferences.remember_prompt("half a character \udc80")
+    recent = Preferences.load(path).recent_prompts
+    assert recent[:3] == ("prompt 10", "prompt 24", "prompt 23")
+    assert len(recent) == len(set(recent)) == 20
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"[]",
+        b'{"ticked": 3}',
+        b'{"custom": [{"name": "Not A Name", "label": "", "dtype": "float16"}]}',
+        b'{"custom": [{"name": "nf4", "label": "", "dtype": "float16"}]}',
+        b'{"edited": {"fp32": {"name": "fp32", "label": "FP32", "dtype": "float16"}}}',
+        b'{"edited": {"mine": {"name": "mine", "label": "mine", "dtype": "float16"}}}',
+    ],
+)
+def test_a_damaged_file_is_set_aside_and_said(path: Path, damage: bytes) -> None:
+    path.parent.mkdir()
+    for number in (1, 2):
+        path.write_bytes(damage)
+        preferences = Preferences.load(path)
+        assert preferences.all_precisions() == READY_PRECISIONS
+        assert f"preferences.json.damaged-{number}" in preferences.notice
+        assert (path.parent / f"preferences.json.damaged-{number}").read_bytes() == damage
+        preferences.set_last_model("gpt2")
+        assert Preferences.load(path).last_model == "gpt2"
+
+
+def test_a_file_of_a_later_version_with_more_in_it_is_read(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b'{"version": 2, "last_model": "gpt2", "novelty": [1, 2]}')
+    preferences = Preferences.load(path)
+    assert (preferences.last_model, preferences.notice) == ("gpt2", "")
+
+
+def test_what_cannot_be_written_is_said_and_still_holds_until_the_end(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("a file where the folder should be")
+    preferences = Preferences(tmp_path / "config" / "preferences.json")
+    preferences.set_last_model("gpt2")
+    assert preferences.last_model == "gpt2"
+    assert "cannot be written" in preferences.notice
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preferences = Preferences.load(path)
+    preferences.set_last_model("gpt2")
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    preferences.set_last_model("other")
+    assert "No space left on device" in preferences.notice
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert Preferences.load(path).last_model == "gpt2"
+
+
+def test_nothing_is_overwritten_that_could_neither_be_read_nor_moved(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"{")
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refuse)
+        preferences = Preferences.load(path)
+    preferences.set_last_model("gpt2")
+    assert preferences.last_model == "gpt2"
+    assert "Nothing is kept this time" in preferences.notice
+    assert path.read_bytes() == b"{"
