@@ -127,7 +127,7 @@ class ConsoleComparison(QObject):
     @Slot(object)
     def _on_job_progressed(self, progress: Progressed) -> None:
         if progress.done == progress.total:
-            self._say(f"  {progress.label}: {_amount(progress)}")
+            self._say(f"  {progress.label.lower()}{f', {_amount(progress)}' if progress.total else ''}")
 
     @Slot()
     def _on_job_cancelled(self) -> None:

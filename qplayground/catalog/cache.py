@@ -107,7 +107,7 @@ def _is_text_generator(config: ModelConfig, causal_architectures: frozenset[str]
     if config.architecture is None:
         return False
     problem = config_problem(config, causal_architectures)
-    if problem is None or problem.code is ErrorCode.UNSUPPORTED:
+    if problem is None or problem.code is ErrorCode.ALREADY_QUANTIZED:
         return config.architecture in causal_architectures
     return problem.code is ErrorCode.REMOTE_CODE and "AutoModelForCausalLM" in config.auto_classes
 

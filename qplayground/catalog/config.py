@@ -92,7 +92,7 @@ def config_problem(config: ModelConfig, causal_architectures: frozenset[str]) ->
     """Why a model with that config cannot be compared, or None. An empty set judges nothing but quantization."""
     if config.quantized_by:
         return ErrorInfo(
-            ErrorCode.UNSUPPORTED,
+            ErrorCode.ALREADY_QUANTIZED,
             f"These weights are already quantized ({config.quantized_by}), so no precision of them can be compared.",
             "Choose the original model, with weights in float32, bfloat16 or float16.",
         )

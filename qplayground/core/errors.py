@@ -27,6 +27,7 @@ class ErrorCode(StrEnum):
     BROKEN_CONFIG = "broken_config"
     NOT_CAUSAL = "not_causal"
     REMOTE_CODE = "remote_code"
+    ALREADY_QUANTIZED = "already_quantized"
     BROKEN_TOKENIZER = "broken_tokenizer"
     # getting a model
     NO_NETWORK = "no_network"

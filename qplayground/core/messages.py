@@ -111,7 +111,7 @@ class PhaseStarted(msgspec.Struct, frozen=True, tag=True):
 
 
 class Progressed(msgspec.Struct, frozen=True, tag=True):
-    """How far the phase in work has come, in bytes unless `unit` says otherwise."""
+    """How far the phase in work has come, in bytes unless `unit` says otherwise. A total of 0: not known."""
 
     command_id: int
     label: str

@@ -83,7 +83,7 @@ class Precision(msgspec.Struct, frozen=True, kw_only=True):
         elif isinstance(self.quantization, Int8) and not 0 <= self.quantization.threshold < 1e6:
             problem = f"The int8 outlier threshold must be 0 or more, not {self.quantization.threshold:g}."
         else:
-            bad = [module for module in self.skip_modules if not MODULE_PATTERN.fullmatch(module)]
+            bad = [module for module in self.skip_modules if not _is_module_pattern(module)]
             if bad:
                 problem = f"{bad[0]!r} is not a module name."
         if problem:
@@ -107,6 +107,15 @@ def _four_bit(quant_type: Literal["nf4", "fp4"], *, double: bool) -> Precision:
         dtype=Dtype.BFLOAT16,
         quantization=FourBit(quant_type=quant_type, double_quantization=double),
     )
+
+
+def _is_module_pattern(text: str) -> bool:
+    """transformers matches skipped modules as regular expressions, so what is not one would fail inside a load."""
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return MODULE_PATTERN.fullmatch(text) is not None
 
 
 READY_PRECISIONS: tuple[Precision, ...] = (

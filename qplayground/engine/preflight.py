@@ -18,8 +18,10 @@ from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
+from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
+from qplayground.core.model import ModelSource
 from qplayground.core.precision import Precision
 from qplayground.engine.prompt import encode_prompt
 
@@ -56,9 +58,9 @@ def inspect_model(path: Path, request: GenerationRequest) -> Preflight:
 
     Raises PlaygroundError for a model that cannot be run and for a prompt that does not fit its context.
     """
-    if not path.is_dir():
-        raise fail(ErrorCode.MODEL_NOT_FOUND, f"There is no folder {path}.", "Pick the model again.")
-    _refuse_files(path)
+    entry = inspect_folder(path, source=ModelSource.FOLDER, causal_architectures=frozenset(causal_architectures()))
+    if entry.problem is not None:
+        raise PlaygroundError(entry.problem)
     config = _read_config(path)
     tokenizer = _read_tokenizer(path)
     error = request.error()
@@ -83,25 +85,6 @@ def causal_architectures() -> tuple[str, ...]:
     return tuple(sorted({str(name) for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()}))
 
 
-def _refuse_files(path: Path) -> None:
-    if any(path.glob("*.safetensors")):
-        return
-    if any(path.glob("*.bin")) or any(path.glob("*.pt")) or any(path.glob("*.pth")):
-        raise fail(
-            ErrorCode.PICKLED_WEIGHTS,
-            "The weights are pickled (.bin), and a pickle can run any program when it is opened.",
-            "Convert them where you trust them: load the model with transformers and call "
-            "model.save_pretrained(folder, safe_serialization=True).",
-        )
-    if any(path.glob("*.gguf")):
-        raise fail(
-            ErrorCode.GGUF_ONLY,
-            "The folder holds only GGUF files, which are quantized already.",
-            "Pick the model's original safetensors folder.",
-        )
-    raise fail(ErrorCode.NO_WEIGHTS, "The folder has no weights.", "It needs model.safetensors; download it again.")
-
-
 def _read_config(path: Path) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
@@ -118,27 +101,14 @@ def _read_config(path: Path) -> PretrainedConfig:
         raise _broken_config(error) from error
     except Exception as error:  # transformers 5 validates with huggingface_hub's own exception types
         raise _broken_config(error) from error
-    if getattr(config, "quantization_config", None) is not None:
-        raise fail(
-            ErrorCode.UNSUPPORTED,
-            "This checkpoint is quantized already, so other precisions of it would not be comparable.",
-            "Pick the original 16- or 32-bit model.",
-        )
-    _check_causal(config)
-    return config
-
-
-def _check_causal(config: PretrainedConfig) -> None:
-    named = list(getattr(config, "architectures", None) or [])
-    known = set(causal_architectures())
     encoder = getattr(config, "is_decoder", True) is False  # only families that can be either have the attribute
-    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or encoder or (named and not known & set(named)):
-        kind = named[0] if named else config.model_type
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or encoder:
         raise fail(
             ErrorCode.NOT_CAUSAL,
-            f"{kind} is not a causal language model, so it cannot continue a prompt.",
+            f"A {config.model_type} model is not a causal language model, so it cannot continue a prompt.",
             "Pick a model made for text generation.",
         )
+    return config
 
 
 def _broken_config(error: Exception) -> PlaygroundError:

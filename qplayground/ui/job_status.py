@@ -43,7 +43,8 @@ class JobStatus(QWidget):
 
     @Slot(object)
     def _on_progressed(self, event: Progressed) -> None:
-        self.bar.setRange(0, 1000)
+        self.bar.setRange(0, 1000 if event.total else 0)
         self.bar.setValue(round(1000 * event.done / max(event.total, 1)))
-        amount = f"{bytes_text(event.done)} of {bytes_text(event.total)}" if event.unit == "bytes" else ""
+        in_bytes = event.unit == "bytes" and event.total
+        amount = f"{bytes_text(event.done)} of {bytes_text(event.total)}" if in_bytes else ""
         self.label.setText(" · ".join(part for part in (self._title, event.label.lower(), amount) if part))

@@ -99,6 +99,8 @@ class PrecisionEditor(QWidget):
         self.double_quantization = QCheckBox("Dou&ble quantization")
         self.skip_modules = QLineEdit()
         self.skip_modules.setPlaceholderText("none")
+        self.threshold.setText(f"{Int8().threshold:g}")
+        self.compute_dtype.choose(FourBit().compute_dtype)
         self.fixed = _note("")
         self._form.addWidget(self.fixed, 0, 0, 1, 2)
         self.fixed.setVisible(self._ready)
@@ -161,7 +163,6 @@ class PrecisionEditor(QWidget):
             self.double_quantization.setChecked(precision.quantization.double_quantization)
         if precision.is_quantized:
             self.skip_modules.setText(", ".join(precision.skip_modules))
-        self.threshold.setText(self.threshold.text() or f"{Int8().threshold:g}")
         self.reset.setVisible(self._ready and edited)
         self._show_rows()
 

@@ -105,6 +105,7 @@ class PrecisionPanel(QWidget):
         row.editor.error_shown.connect(lambda: self._reveal(row.editor.error))
         self._list.insertWidget(len(self._rows), row)
         self._rows.append(row)
+        row.show()  # a widget that joins a layout later is hidden until the next event, and takes no focus
         return row
 
     # ---- model → widget -------------------------------------------------------------------------------------------

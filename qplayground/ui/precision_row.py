@@ -23,6 +23,10 @@ from qplayground.ui.precision_editor import NO_BFLOAT16, PrecisionEditor
 class _TickBox(QCheckBox):
     """A check box that elides its text where there is no room for it."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+
     def minimumSizeHint(self) -> QSize:
         return QSize(theme.GRID * 9, super().minimumSizeHint().height())
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QFocusEvent
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtGui import QColor, QFocusEvent
+from PySide6.QtWidgets import QApplication, QScrollArea, QWidget
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype, Int8, Precision
@@ -256,11 +256,16 @@ def test_nothing_is_wider_than_three_hundred_pixels_allow(qtbot: QtBot, preferen
     opened = row(panel, name)
     bar = panel.style().pixelMetric(panel.style().PixelMetric.PM_ScrollBarExtent)
     assert opened.minimumSizeHint().width() <= 300 - bar
-    qtbot.waitUntil(lambda: opened.options.geometry().right() <= 300 - bar and opened.editor.width() > 0)
+    viewport = panel.findChild(QScrollArea).viewport()
+    qtbot.waitUntil(lambda: 0 < opened.editor.width() <= opened.width() == viewport.width())
+
+
+def swatch_color(panel: PrecisionPanel) -> QColor:
+    image = row(panel, "fp32").tick.icon().pixmap(theme.SWATCH, theme.SWATCH).toImage()
+    return image.pixelColor(image.rect().center())
 
 
 def test_the_swatch_follows_the_scheme(qtbot: QtBot, qapp: QApplication, panel: PrecisionPanel) -> None:
     for dark in (True, False):
         theme.paint(qapp, dark)
-        image = row(panel, "fp32").tick.icon().pixmap(theme.SWATCH, theme.SWATCH).toImage()
-        assert image.pixelColor(image.rect().center()) == theme.color("fp32", dark)
+        qtbot.waitUntil(lambda dark=dark: swatch_color(panel) == theme.color("fp32", dark))  # type: ignore[misc]

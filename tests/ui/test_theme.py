@@ -82,7 +82,7 @@ def test_the_look_follows_the_scheme_while_the_program_runs(qapp: QApplication, 
     for scheme, dark in ((Qt.ColorScheme.Dark, True), (Qt.ColorScheme.Light, False)):
         hints.colorSchemeChanged.emit(scheme)  # the offscreen platform has no scheme to change
         assert theme.is_dark(qapp) is dark
-        assert theme.is_dark(label) is dark
+        qtbot.waitUntil(lambda dark=dark: theme.is_dark(label) is dark)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("dark", [True, False])

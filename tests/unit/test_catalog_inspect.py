@@ -170,7 +170,7 @@ def test_code_that_a_model_brings_is_refused_unless_it_is_not_needed(tmp_path: P
 
 def test_weights_that_are_quantized_already(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "tiny", {**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4}})
-    assert "gptq" in problem_of(folder, ErrorCode.UNSUPPORTED).message
+    assert "gptq" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
 
 
 @pytest.mark.parametrize("with_config", [True, False])

