@@ -22,7 +22,7 @@ class Phase(StrEnum):
     START = "start"
     LOAD = "load"
     QUANTIZE = "quantize"
-    SETTLE = "settle"
+    COPY = "copy"
     WARM_UP = "warm-up"
     CHECK = "check"
     PREFILL = "prefill"

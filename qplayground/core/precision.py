@@ -66,12 +66,11 @@ class Precision(msgspec.Struct, frozen=True, kw_only=True):
             return f"every weight in {self.dtype}"
         skipped = f", {len(self.skip_modules)} more skipped" if self.skip_modules else ""
         if isinstance(self.quantization, Int8):
-            return f"int8 rows, outliers over {self.quantization.threshold:g}, rest {self.dtype}{skipped}"
-        nested = " + double quantization" if self.quantization.double_quantization else ""
-        return (
-            f"{self.quantization.quant_type} blocks of 64{nested}, computes in "
-            f"{self.quantization.compute_dtype}, rest {self.dtype}{skipped}"
-        )
+            return f"int8 · outliers > {self.quantization.threshold:g} · rest {self.dtype}{skipped}"
+        kind = f"{self.quantization.quant_type}{' + DQ' if self.quantization.double_quantization else ''}"
+        compute = self.quantization.compute_dtype
+        rest = f"rest and compute {compute}" if compute is self.dtype else f"rest {self.dtype}, compute {compute}"
+        return f"{kind} · {rest}{skipped}"
 
     def checked(self) -> "Precision":
         """Return this precision, or raise PlaygroundError(BAD_PRECISION) with what is wrong in it."""
@@ -92,12 +91,13 @@ class Precision(msgspec.Struct, frozen=True, kw_only=True):
 
     def without_bfloat16(self) -> "Precision":
         """The same recipe with float16 wherever a quantized precision asks for bfloat16."""
-        if self.quantization is None or self.dtype is not Dtype.BFLOAT16:
-            return self
         quantization = self.quantization
+        if quantization is None:
+            return self
         if isinstance(quantization, FourBit) and quantization.compute_dtype is Dtype.BFLOAT16:
             quantization = msgspec.structs.replace(quantization, compute_dtype=Dtype.FLOAT16)
-        return msgspec.structs.replace(self, dtype=Dtype.FLOAT16, quantization=quantization)
+        dtype = Dtype.FLOAT16 if self.dtype is Dtype.BFLOAT16 else self.dtype
+        return msgspec.structs.replace(self, dtype=dtype, quantization=quantization)
 
 
 def _four_bit(quant_type: Literal["nf4", "fp4"], *, double: bool) -> Precision:

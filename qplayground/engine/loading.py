@@ -70,7 +70,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     on_phase(Phase.QUANTIZE if precision.is_quantized else Phase.LOAD)
     started = time.monotonic()
     model, info = _from_pretrained(preflight, path, precision, device, checkpoint, on_progress)
-    on_phase(Phase.SETTLE)
+    on_phase(Phase.COPY)
     make_resident(model, on_progress)
     allocator.enter_decoding()
     on_phase(Phase.WARM_UP)

@@ -35,7 +35,7 @@ _PHASE_TEXT = {
     Phase.START: "preparing",
     Phase.LOAD: "loading",
     Phase.QUANTIZE: "loading and quantizing",
-    Phase.SETTLE: "copying into memory",
+    Phase.COPY: "copying into memory",
     Phase.WARM_UP: "warming up",
     Phase.CHECK: "checking every weight",
     Phase.PREFILL: "reading the prompt",
@@ -44,11 +44,11 @@ _PHASE_TEXT = {
 }
 _FIGURES = (
     ("Decode", "Tokens a second after the first: (n-1) / (time of the last - time of the first)"),
-    ("First token", "From the call of generate to the first token, the prompt's reading included"),
+    ("RAM", "Resident memory of the engine at the end of the run, the libraries' own share included"),
+    ("First", "Time to first token: from the call of generate, the prompt's reading included"),
+    ("Peak", "The highest resident memory that the engine had, loading included"),
     ("Load", "From the load command to a model that has run once, every weight in memory"),
     ("Weights", "Bytes of the tensors that the model holds, scales and tables included, tied ones counted once"),
-    ("RAM", "Resident memory of the engine at the end of the run, the libraries' own share included"),
-    ("Peak RAM", "The highest resident memory that the engine had, loading included"),
 )
 
 
@@ -129,22 +129,26 @@ class RunColumn(QFrame):
 
     def _build_figures(self) -> QGridLayout:
         grid = QGridLayout()
-        grid.setHorizontalSpacing(theme.GRID)
+        grid.setHorizontalSpacing(theme.HALF_GRID)
         grid.setVerticalSpacing(0)
-        grid.setColumnStretch(1, 1)
+        for column, stretch in enumerate((0, 1, 0, 0, 1)):
+            grid.setColumnStretch(column, stretch)
+        grid.setColumnMinimumWidth(2, theme.GRID)
         self.figures: dict[str, QLabel] = {}
-        for row, (name, explanation) in enumerate(_FIGURES):
+        for place, (name, explanation) in enumerate(_FIGURES):
+            row, side = divmod(place, 2)
             label = QLabel(name)
+            label.setFont(theme.small(label.font()))
             label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
             value = QLabel("–")
-            value.setFont(theme.tabular(value.font()))
+            value.setFont(theme.tabular(theme.small(value.font())))
             value.setAlignment(Qt.AlignmentFlag.AlignRight)
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             value.setAccessibleName(name)
             for widget in (label, value):
                 widget.setToolTip(explanation)
-            grid.addWidget(label, row, 0)
-            grid.addWidget(value, row, 1)
+            grid.addWidget(label, row, 3 * side)
+            grid.addWidget(value, row, 3 * side + 1)
             self.figures[name] = value
         return grid
 
@@ -177,7 +181,7 @@ class RunColumn(QFrame):
 
     def show_progress(self, event: Progressed) -> None:
         """Show how far it has come."""
-        self.progress.setRange(0, 1000)
+        self.progress.setRange(0, 1000 if event.total else 0)
         self.progress.setValue(round(1000 * event.done / max(event.total, 1)))
         self.state.setText(f"{event.label.lower()} · {bytes_text(event.done)} of {bytes_text(event.total)}")
 
@@ -194,11 +198,11 @@ class RunColumn(QFrame):
         memory = run.memory
         values = (
             rate_text(run.speed.decode_tokens_per_s),
+            bytes_text(memory.resident_bytes),
             seconds_text(run.speed.ttft_s),
+            bytes_text(memory.peak_resident_bytes),
             seconds_text(run.load.seconds),
             bytes_text(memory.weight_bytes),
-            bytes_text(memory.resident_bytes),
-            bytes_text(memory.peak_resident_bytes),
         )
         for (name, _), value in zip(_FIGURES, values, strict=True):
             self.figures[name].setText(value)
@@ -212,8 +216,8 @@ class RunColumn(QFrame):
             self.state.setText(str(run.error))
             self.state.setToolTip(run.error.detail)
         elif run.state is RunState.DONE:
-            why = "at an end token" if run.finish_reason == "stop" else "at the length asked for"
-            self.state.setText(f"done · {len(run.token_ids)} tokens, ended {why}")
+            why = "end token" if run.finish_reason == "stop" else "length reached"
+            self.state.setText(f"done · {len(run.token_ids)} tokens · {why}")
         elif run.state is RunState.CANCELLED and run.token_ids:
             self.state.setText(f"stopped after {len(run.token_ids)} tokens")
         elif self._phase is not None and run.state in (RunState.LOADING, RunState.GENERATING):

@@ -71,6 +71,7 @@ class MainWindow(QMainWindow):
         self._right = self._split(Qt.Orientation.Vertical, "right", self.results, self.tabs)
         self._right.setStretchFactor(0, 3)
         self._right.setStretchFactor(1, 2)
+        self._right.setSizes([400, 260])
         self._left.setStretchFactor(0, 1)
         self._left.setStretchFactor(1, 0)
         self._across = self._split(Qt.Orientation.Horizontal, "across", self._left, self._right)

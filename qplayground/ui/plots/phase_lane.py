@@ -15,7 +15,7 @@ _ALPHA = {
     Phase.START: 30,
     Phase.LOAD: 90,
     Phase.QUANTIZE: 90,
-    Phase.SETTLE: 60,
+    Phase.COPY: 60,
     Phase.WARM_UP: 60,
     Phase.CHECK: 40,
     Phase.PREFILL: 150,

@@ -24,6 +24,7 @@ class Series:
         self._times = np.empty(256)
         self._bytes = np.empty(256)
         self._count = 0
+        self._highest = 0.0
 
     def add(self, time_s: float, num_bytes: float) -> None:
         if self._count == len(self._times):
@@ -31,7 +32,12 @@ class Series:
             self._bytes = np.resize(self._bytes, 2 * self._count)
         self._times[self._count] = time_s
         self._bytes[self._count] = num_bytes
+        self._highest = max(self._highest, num_bytes)
         self._count += 1
+
+    @property
+    def highest_megabytes(self) -> float:
+        return self._highest / style.MEGABYTE
 
     @property
     def times_s(self) -> np.ndarray:
@@ -54,9 +60,10 @@ class MemoryTimeline(QWidget):
         self._curves: dict[str, pg.PlotDataItem] = {}
         self._vram_curves: dict[str, pg.PlotDataItem] = {}
         self._stale = False
-        self._build()
+        self._follows = True
         self._timer = QTimer(self, interval=_REFRESH_MS)
         self._timer.timeout.connect(self._on_refresh)
+        self._build()
         self._paint()
 
     def _build(self) -> None:
@@ -64,7 +71,7 @@ class MemoryTimeline(QWidget):
         self._view.setAccessibleName("Memory of each engine over time")
         lane_plot = self._view.addPlot(row=0, col=0)
         lane_plot.hideAxis("bottom")
-        lane_plot.getAxis("left").setStyle(showValues=False)
+        lane_plot.getAxis("left").setStyle(showValues=False, tickLength=0)
         lane_plot.getAxis("left").setPen(None)
         lane_plot.setMouseEnabled(x=True, y=False)
         lane_plot.setYRange(0, 1, padding=0)
@@ -100,7 +107,24 @@ class MemoryTimeline(QWidget):
         plot.setClipToView(True)
         plot.setLimits(xMin=0, yMin=0)
         plot.setMouseEnabled(x=True, y=True)
-        plot.addLegend(offset=(-8, 8), labelTextColor=self.palette().color(QPalette.ColorRole.Text))
+        plot.setAutoVisible(y=True)
+        plot.enableAutoRange(x=True, y=False)
+        plot.vb.sigRangeChangedManually.connect(self._on_range_changed_by_hand)
+        plot.autoBtn.clicked.connect(self._follow)
+        legend = plot.addLegend(offset=(-8, -8), labelTextColor=self.palette().color(QPalette.ColorRole.Text))
+        legend.setColumnCount(8)
+
+    @Slot()
+    def _follow(self) -> None:
+        """Let the axes grow with the data, until somebody pans or zooms."""
+        self._follows = True
+        for plot in self._plots:
+            plot.enableAutoRange(x=True, y=False)
+        self._touch()
+
+    @Slot()
+    def _on_range_changed_by_hand(self) -> None:
+        self._follows = False
 
     # ---- what happens ----------------------------------------------------------------------------------------
 
@@ -109,7 +133,7 @@ class MemoryTimeline(QWidget):
         for plot in self._plots:
             plot.clearPlots()
             plot.legend.clear()
-            plot.enableAutoRange()
+        self._follow()
         self._began_s = None
         self._series.clear()
         self._vram.clear()
@@ -120,6 +144,8 @@ class MemoryTimeline(QWidget):
     @Slot(str, object)
     def add_sample(self, name: str, sample: MemorySample) -> None:
         """Add one reading of one engine."""
+        if sample.memory.resident_bytes == 0:  # the system has taken the memory back already; the process is ending
+            return
         time_s = self._since_start(sample.time_s)
         self._series.setdefault(name, Series()).add(time_s, sample.memory.resident_bytes)
         if sample.vram_bytes is not None:
@@ -162,6 +188,9 @@ class MemoryTimeline(QWidget):
             if name not in curves:
                 curves[name] = plot.plot(pen=style.curve_pen(name, self), name=name)
             curves[name].setData(samples.times_s, samples.megabytes)
+        if self._follows and series:  # from zero: an axis cut off below would exaggerate the differences
+            highest = max(samples.highest_megabytes for samples in series.values())
+            plot.setYRange(0, 1.1 * highest, padding=0)
 
     def _add_vram_plot(self) -> None:
         self._vram_plot = self._view.addPlot(row=2, col=0)
@@ -193,7 +222,7 @@ class MemoryTimeline(QWidget):
         return f"{time_s:.2f} s · {span.name} · {span.phase} · {amount}"
 
     def changeEvent(self, event: QEvent) -> None:
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_timer"):
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "plot"):
             self._paint()
         super().changeEvent(event)
 
