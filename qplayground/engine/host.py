@@ -78,6 +78,7 @@ class Engine:
             self._channel.send(Failed(self._command_id, explain(error)))
 
     def _load(self, command: Load) -> None:
+        self._loaded = None  # the model before goes first: never two in memory, nor an old one after a failure
         loaded = loading.load(command, self._on_phase, self._on_progress)
         self._loaded = loaded
         self._channel.send(

@@ -3,9 +3,9 @@
 import multiprocessing
 import sys
 import threading
-from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 
+from qplayground.runtime.fork_server import ForkServer
 from qplayground.runtime.gpus import has_nvidia_gpu
 from qplayground.runtime.process import ChildProcess
 
@@ -30,6 +30,7 @@ class Launcher:
         self._target = target
         self._fork = fork_is_safe() if fork is None else fork
         self._context: BaseContext = multiprocessing.get_context("forkserver" if self._fork else "spawn")
+        self._server = ForkServer(self._context, target) if self._fork else None
         self._spare: ChildProcess | None = None
         self._spares = threading.Lock()
 
@@ -40,17 +41,16 @@ class Launcher:
 
     def warm(self) -> None:
         """Begin importing, without waiting for it."""
-        if self._fork:
-            self._context.set_forkserver_preload([self._target])
-            forkserver.ensure_running()
+        if self._server is not None:
+            self._server.ensure_running()
         else:
             with self._spares:
                 self._refill()
 
     def engine(self) -> ChildProcess:
         """An engine to enter as a context. It may have been started already."""
-        if self._fork:
-            return ChildProcess(self._context, self._target, forked=True)
+        if self._server is not None:
+            return self._forked(self._server, self._target)
         with self._spares:
             self._refill()
             engine, self._spare = self._spare, None
@@ -59,14 +59,18 @@ class Launcher:
 
     def job(self, target: str) -> ChildProcess:
         """A child that runs module `target` without the engine's libraries preloaded."""
-        return ChildProcess(multiprocessing.get_context("spawn"), target, forked=False)
+        return ChildProcess(multiprocessing.get_context("spawn"), target)
 
     def engine_job(self, target: str) -> ChildProcess:
         """A child that runs module `target` with the engine's libraries at hand."""
-        return ChildProcess(self._context, target, forked=self._fork)
+        if self._server is not None:
+            return self._forked(self._server, target)
+        return ChildProcess(self._context, target)
 
     def close(self) -> None:
-        """End the spare. The fork server ends by itself when this process does."""
+        """End what is there ahead of need. A fork server that is ready ends by itself when this process does."""
+        if self._server is not None:
+            self._server.close()
         with self._spares:
             spare, self._spare = self._spare, None
         if spare is not None:
@@ -74,7 +78,10 @@ class Launcher:
             with spare:
                 pass
 
+    def _forked(self, server: ForkServer, target: str) -> ChildProcess:
+        return ChildProcess(self._context, target, server.ensure_running())
+
     def _refill(self) -> None:
         if self._spare is None:
-            self._spare = ChildProcess(self._context, self._target, forked=False)
+            self._spare = ChildProcess(self._context, self._target)
             self._spare.start()

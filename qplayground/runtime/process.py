@@ -4,6 +4,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -57,15 +58,16 @@ class ChildProcess:
     called from any thread; everything else belongs to the thread that entered the context.
     """
 
-    def __init__(self, context: BaseContext, target: str, *, forked: bool) -> None:
+    def __init__(self, context: BaseContext, target: str, server_ready: Future[None] | None = None) -> None:
         self._context = context
         self._target = target
-        self._forked = forked
+        self._server_ready = server_ready
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._log_path: Path | None = None
         self._sending = threading.Lock()
         self._kill_requested = False
+        self._may_start = threading.Event()
         self.outcome: ProcessExit | None = None
 
     @property
@@ -73,15 +75,22 @@ class ChildProcess:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start the child unless it runs already. Raises OSError when the system refuses."""
-        if self._process is not None:
+        """Start the child unless it runs already, or was killed before it could.
+
+        Waits for the fork server where it comes from one; `kill` ends that wait. Raises OSError when the system
+        refuses.
+        """
+        if self._process is not None or not self._wait_for_server():
             return
         log, path = tempfile.mkstemp(prefix="qplayground-", suffix=".log")
         os.close(log)
         self._log_path = Path(path)
         ours, theirs = self._context.Pipe(duplex=True)
         process = self._context.Process(  # type: ignore[attr-defined]
-            target=child.run, args=(self._target, theirs, path, self._forked), name=self._target, daemon=True
+            target=child.run,
+            args=(self._target, theirs, path, self._server_ready is not None),
+            name=self._target,
+            daemon=True,
         )
         try:
             process.start()
@@ -97,6 +106,15 @@ class ChildProcess:
         if self._kill_requested:
             self.kill()
 
+    def _wait_for_server(self) -> bool:
+        if self._server_ready is not None:
+            self._server_ready.add_done_callback(lambda _: self._may_start.set())
+            self._may_start.wait()
+            if self._kill_requested:
+                return False
+            self._server_ready.result()
+        return not self._kill_requested
+
     def __enter__(self) -> "ChildProcess":
         self.start()
         return self
@@ -105,7 +123,9 @@ class ChildProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         process, connection = self._process, self._connection
-        assert process is not None and connection is not None
+        if process is None or connection is None:
+            self.outcome = ProcessExit(None, True, "")
+            return
         ended_by_itself = not process.is_alive()
         with self._sending:
             self._connection = None
@@ -134,7 +154,8 @@ class ChildProcess:
     def events(self) -> Iterator[Event]:
         """Everything the child says, in order, until it ends or is killed. Nonsense from it ends the conversation."""
         process, connection = self._process, self._connection
-        assert process is not None and connection is not None
+        if process is None or connection is None:
+            return
         while not self._kill_requested:
             ready = wait([connection, process.sentinel])
             self._cut_log()
@@ -151,6 +172,7 @@ class ChildProcess:
     def kill(self) -> None:
         """End the child at once. Safe from any thread and at any time, before the start too."""
         self._kill_requested = True
+        self._may_start.set()
         process = self._process
         if process is not None:
             try:

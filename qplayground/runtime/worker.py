@@ -67,7 +67,7 @@ class ChildWorker(QThread):
                     self.event_received.emit(self._name, event)
             outcome: ProcessExit | None = child.outcome
             error = outcome.error if outcome is not None else None
-        except OSError as failure:
+        except (OSError, EOFError) as failure:
             error = ErrorInfo(
                 ErrorCode.ENGINE_DIED,
                 "The system would not start another process.",

@@ -1,0 +1,74 @@
+"""The fork server: one process that has the engine's libraries imported, from which engines are forked in milliseconds.
+
+Python's own fork server does the work. Asking it for a process blocks until its imports are done, which takes
+seconds, so that first question is asked on a thread of its own and everybody else waits for the answer in a way that
+can be given up.
+"""
+
+import threading
+from concurrent.futures import Future
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
+
+import psutil
+
+_COMMAND = "multiprocessing.forkserver"
+
+
+class ForkServer:
+    """Starts the server, knows when it is ready, and can end it while it is still importing."""
+
+    def __init__(self, context: BaseContext, preload: str) -> None:
+        self._context = context
+        self._preload = preload
+        self._process: psutil.Process | None = None
+        self._ready: Future[None] = Future()
+        self._lock = threading.Lock()
+
+    def ensure_running(self) -> Future[None]:
+        """Start the server unless it runs; the answer is done when it can fork, or holds why it cannot."""
+        with self._lock:
+            if self._process is None or not _is_alive(self._process):
+                self._context.set_forkserver_preload([self._preload])
+                forkserver.ensure_running()
+                self._process = _find()
+                self._ready = Future()
+                threading.Thread(target=self._ask, args=(self._ready,), name="fork server", daemon=True).start()
+            return self._ready
+
+    def close(self) -> None:
+        """End a server that is still importing. One that is ready ends by itself when this process does."""
+        with self._lock:
+            if self._process is not None and not self._ready.done() and _is_alive(self._process):
+                self._process.kill()
+
+    def _ask(self, ready: Future[None]) -> None:
+        try:
+            first = self._context.Process(target=_nothing)  # type: ignore[attr-defined]
+            first.start()
+            first.join()
+        except (OSError, EOFError) as error:
+            ready.set_exception(OSError(f"the fork server did not start: {error!r}"))
+        else:
+            ready.set_result(None)
+
+
+def _nothing() -> None:
+    """What the first child runs."""
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _find() -> psutil.Process | None:
+    for process in psutil.Process().children():
+        try:
+            if any(_COMMAND in part for part in process.cmdline()) and _is_alive(process):
+                return process
+        except psutil.NoSuchProcess:
+            continue
+    return None

@@ -1,0 +1,32 @@
+"""Run the benchmarks, print a table, write bench.json. Exit code 1 when a target is missed."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tests.benchmarks import decoding, engines, responsiveness, startup
+from tests.benchmarks.figures import Figure, table
+
+_ALL = {"startup": startup, "engines": engines, "decoding": decoding, "responsiveness": responsiveness}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", help="which ones (default: all)")
+    parser.add_argument("--json", default="bench.json", help="where the figures go (default: %(default)s)")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(_ALL)
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(_ALL)}")
+    figures: list[Figure] = []
+    for name in arguments.names or _ALL:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        figures += _ALL[name].measure()
+    print(table(figures))
+    Path(arguments.json).write_text(json.dumps([figure.as_dict() for figure in figures], indent=2) + "\n")
+    return 0 if all(figure.met for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

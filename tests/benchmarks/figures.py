@@ -1,0 +1,50 @@
+"""A measured figure beside its target."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass
+class Figure:
+    """`value` is the median unless the name says otherwise; `at_most` or `at_least` is the target, if there is one."""
+
+    name: str
+    value: float
+    unit: str
+    at_most: float | None = None
+    at_least: float | None = None
+    samples: list[float] = field(default_factory=list)
+
+    @property
+    def met(self) -> bool:
+        above = self.at_most is not None and self.value > self.at_most
+        below = self.at_least is not None and self.value < self.at_least
+        return not above and not below
+
+    @property
+    def target(self) -> str:
+        if self.at_most is not None:
+            return f"≤ {self.at_most:g}"
+        return "" if self.at_least is None else f"≥ {self.at_least:g}"
+
+    def as_dict(self) -> dict[str, object]:
+        return {**asdict(self), "met": self.met}
+
+
+def median_of(
+    name: str, samples: Sequence[float], unit: str, *, at_most: float | None = None, at_least: float | None = None
+) -> Figure:
+    """A figure whose value is the median of its samples."""
+    return Figure(name, statistics.median(samples), unit, at_most, at_least, list(samples))
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """Aligned rows: figure, measured, spread, target, met."""
+    rows = [("figure", "measured", "spread", "target", "")]
+    for figure in figures:
+        spread = f"{min(figure.samples):.3g} … {max(figure.samples):.3g}" if len(figure.samples) > 1 else ""
+        verdict = "" if not figure.target else "met" if figure.met else "MISSED"
+        rows.append((figure.name, f"{figure.value:.3g} {figure.unit}", spread, figure.target, verdict))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
