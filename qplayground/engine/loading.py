@@ -8,7 +8,13 @@ from typing import Any
 
 import psutil
 import torch
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.memory import ProcessMemory, read_process_memory
@@ -136,7 +142,18 @@ def _from_pretrained(
             output_loading_info=True,
         )
     model.eval()
+    model.generation_config = _special_tokens_only(model.generation_config)
     return model, info
+
+
+def _special_tokens_only(own: GenerationConfig) -> GenerationConfig:
+    """A model's own generation settings without its habits: `generate` takes whatever a request leaves open from them.
+
+    Beams, suppressed tokens or a ban on repetition would change a text, or be refused, and no control shows them.
+    """
+    return GenerationConfig(
+        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+    )
 
 
 @torch.inference_mode()

@@ -30,7 +30,7 @@ def list_models(causal_architectures: frozenset[str], folders: tuple[str, ...] =
 
 
 class _Scan(QThread):
-    """Runs `list_models` off the main thread."""
+    """Looks at models off the main thread: a folder can be on a slow disk."""
 
     found = Signal(object)
 
@@ -98,14 +98,14 @@ class Library(QObject):
         self._scan.start()
 
     def open_folder(self, folder: str) -> None:
-        """Add a folder; `folder_opened` follows, then `entries_changed` when it can be used."""
-        path = Path(folder)
-        entry = inspect_folder(path, source=ModelSource.FOLDER, causal_architectures=self._causal)
-        if entry.usable and folder not in self._folders:
-            self._folders.append(folder)
-            self._entries.append(entry)
-            self.entries_changed.emit()
-        self.folder_opened.emit(entry)
+        """Look into a folder; `entries_changed` follows when it can be used, then `folder_opened` in any case."""
+        causal = self._causal
+        look = _Scan(
+            lambda: [inspect_folder(Path(folder), source=ModelSource.FOLDER, causal_architectures=causal)], self
+        )
+        look.found.connect(self._on_inspected)
+        look.finished.connect(look.deleteLater)
+        look.start()
 
     def prepare_demo(self) -> None:
         """Make the demo model from the best source that there is, in the background."""
@@ -134,8 +134,8 @@ class Library(QObject):
         """End the job and the scan, now."""
         if self._job is not None:
             self._job.close(_CLOSE_WAIT_MS)
-        if self._scan is not None:
-            self._scan.wait()
+        for scan in self.findChildren(_Scan):
+            scan.wait()
 
     def _start(self, job: Job) -> None:
         if self._job is not None:
@@ -171,6 +171,17 @@ class Library(QObject):
     def _on_job_finished(self) -> None:
         job, self._job = self._job, None
         self.job_ended.emit(job)
+        if job is not None:
+            job.deleteLater()
+
+    @Slot(object)
+    def _on_inspected(self, found: list[ModelEntry]) -> None:
+        entry = found[0]
+        if entry.usable and entry.id not in self._folders:
+            self._folders.append(entry.id)
+            self._entries.append(entry)
+            self.entries_changed.emit()
+        self.folder_opened.emit(entry)
 
     @Slot(object)
     def _on_found(self, entries: list[ModelEntry]) -> None:
@@ -179,6 +190,8 @@ class Library(QObject):
 
     @Slot()
     def _on_scan_finished(self) -> None:
+        if self._scan is not None:
+            self._scan.deleteLater()
         self._scan = None
         if self._scan_again:
             self._scan_again = False

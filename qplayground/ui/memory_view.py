@@ -47,6 +47,13 @@ class MemoryView(QWidget):
         self._importer = _Importer(self)
         self._importer.imported.connect(self._on_imported)
 
+    @property
+    def timeline(self) -> "MemoryTimeline":
+        """The timeline. Raises RuntimeError before `ready`."""
+        if self._timeline is None:
+            raise RuntimeError("the charts are not loaded yet")
+        return self._timeline
+
     def load(self) -> None:
         """Begin to bring in the charts."""
         self._importer.start()

@@ -1,7 +1,7 @@
 """The bar at the top: which model, on which device, and the two verbs."""
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtGui import QKeySequence, QPalette, QStandardItem, QStandardItemModel
+from PySide6.QtGui import QKeySequence, QPalette, QShortcut, QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -43,6 +43,8 @@ class ModelBar(QWidget):
         library.entries_changed.connect(self._show_entries)
         library.folder_opened.connect(self._on_folder_opened)
         library.model_added.connect(self._on_model_added)
+        library.job_started.connect(self._show_current)
+        library.job_ended.connect(self._show_current)
 
     # ---- build -----------------------------------------------------------------------------------------------
 
@@ -58,7 +60,12 @@ class ModelBar(QWidget):
         self.details.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.details.setMinimumWidth(1)
         self.details.setAccessibleName("About the model")
-        layout.addWidget(self.details)
+        self.prepare = QPushButton("Prepare the demo model")
+        self.prepare.clicked.connect(self._library.prepare_demo)
+        about = QHBoxLayout()
+        about.addWidget(self.details, 1)
+        about.addWidget(self.prepare)
+        layout.addLayout(about)
         self.error = QLabel()
         self.error.setWordWrap(True)
         self.error.setForegroundRole(QPalette.ColorRole.BrightText)
@@ -75,13 +82,14 @@ class ModelBar(QWidget):
         self.models.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.models.currentIndexChanged.connect(self._on_current_changed)
         label.setBuddy(self.models)
-        self.open_folder = QPushButton("&Open folder…")
-        self.open_folder.setShortcut(QKeySequence.StandardKey.Open)
+        self.open_folder = QPushButton("Open &folder…")
+        self._add_key(QKeySequence.StandardKey.Open, self.open_folder)
         self.open_folder.setToolTip("Pick a folder that holds a model in safetensors (Ctrl+O)")
         self.open_folder.clicked.connect(self._on_open_folder)
-        self.hub_id = QPushButton("&Hub id…")
+        self.hub_id = QPushButton("Hub id…")
         self.hub_id.setCheckable(True)
-        self.hub_id.setToolTip("Download a model from the Hugging Face hub by its id")
+        self._add_key("Ctrl+D", self.hub_id)
+        self.hub_id.setToolTip("Download a model from the Hugging Face hub by its id (Ctrl+D)")
         self.hub_id.toggled.connect(self._on_hub_toggled)
         device_label = QLabel("&Device")
         self.device = QComboBox()
@@ -93,10 +101,10 @@ class ModelBar(QWidget):
         device_label.setBuddy(self.device)
         self.compare = QPushButton("▶ &Compare")
         self.compare.setDefault(True)
-        self.compare.setShortcut("Ctrl+Return")
+        self._add_key("Ctrl+Return", self.compare)
         self.compare.clicked.connect(self.compare_requested)
         self.stop = QPushButton("■ &Stop")
-        self.stop.setShortcut("Esc")
+        self._add_key("Esc", self.stop)
         self.stop.setToolTip("Stop the comparison (Esc)")
         self.stop.clicked.connect(self.stop_requested)
         self.stop.setEnabled(False)
@@ -111,12 +119,18 @@ class ModelBar(QWidget):
         row.addWidget(self.stop)
         return row
 
+    def _add_key(self, keys: QKeySequence.StandardKey | str, button: QPushButton) -> None:
+        """A key beside the button's mnemonic; `QPushButton.setShortcut` would take the mnemonic away."""
+        shortcut = QShortcut(QKeySequence(keys), self)
+        shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+        shortcut.activated.connect(button.click)
+
     def _build_hub_row(self) -> QWidget:
         self._hub_row = QWidget()
         row = QHBoxLayout(self._hub_row)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(theme.GRID)
-        label = QLabel("Hub &id")
+        label = QLabel("Hub id")
         self.hub_edit = QLineEdit()
         self.hub_edit.setPlaceholderText("owner/name, for example HuggingFaceTB/SmolLM2-135M-Instruct")
         self.hub_edit.setAccessibleName("Hub id")
@@ -192,8 +206,11 @@ class ModelBar(QWidget):
         self._show_current()
         self.model_changed.emit(self.current())
 
+    @Slot()
     def _show_current(self) -> None:
         entry = self.current()
+        unprepared = entry is not None and entry.source is ModelSource.DEMO and not entry.complete
+        self.prepare.setVisible(unprepared and self._library.job is None)
         usable = entry is not None and entry.usable
         self.compare.setEnabled(usable and not self.stop.isEnabled())
         self.compare.setToolTip("Run the ticked precisions one after another (Ctrl+Return)" if usable else _why(entry))
@@ -245,7 +262,7 @@ def _title(entry: ModelEntry) -> str:
     name = "SmolLM2-135M-Instruct" if entry.source is ModelSource.DEMO else entry.title
     state = "" if entry.usable else " · incomplete" if not entry.complete else " · cannot be used"
     if entry.source is ModelSource.DEMO and not entry.complete:
-        state = " · being prepared"
+        state = " · not prepared yet"
     figures = f"{count_text(entry.parameters)} · {bytes_text(entry.size_bytes)}"
     return f"{name} · {figures} · {_SOURCE_TEXT[entry.source]}{state}"
 
@@ -266,4 +283,4 @@ def _details(entry: ModelEntry) -> str:
 def _why(entry: ModelEntry | None) -> str:
     if entry is None:
         return "No model is picked yet."
-    return str(entry.problem) if entry.problem else "The model is still being prepared."
+    return str(entry.problem) if entry.problem else "The model is not prepared yet."

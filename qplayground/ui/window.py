@@ -66,7 +66,7 @@ class MainWindow(QMainWindow):
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.addTab(self.memory, "Memor&y")
-        self.tabs.addTab(self.log, "Lo&g")
+        self.tabs.addTab(self.log, "Log")
         self._left = self._split(Qt.Orientation.Vertical, "left", self.precisions, self.prompt)
         self._right = self._split(Qt.Orientation.Vertical, "right", self.results, self.tabs)
         self._right.setStretchFactor(0, 3)

@@ -256,8 +256,9 @@ def test_nothing_is_wider_than_three_hundred_pixels_allow(qtbot: QtBot, preferen
     opened = row(panel, name)
     bar = panel.style().pixelMetric(panel.style().PixelMetric.PM_ScrollBarExtent)
     assert opened.minimumSizeHint().width() <= 300 - bar
-    viewport = panel.findChild(QScrollArea).viewport()
-    qtbot.waitUntil(lambda: 0 < opened.editor.width() <= opened.width() == viewport.width())
+    area = panel.findChild(QScrollArea)
+    assert area is not None
+    qtbot.waitUntil(lambda: 0 < opened.editor.width() <= opened.width() == area.viewport().width())
 
 
 def swatch_color(panel: PrecisionPanel) -> QColor:

@@ -1,0 +1,30 @@
+"""Pictures of the real window after a real comparison of the demo model: `python -m tests.pictures FOLDER`.
+
+One picture a size and scheme, to be looked at by whoever changes what they show. README's is docs/screenshot.png.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks.display import display
+
+SIZES = ((1280, 720), (1920, 1080))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.pictures", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    with display() as screen, tempfile.TemporaryDirectory() as config:
+        environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
+        command = [sys.executable, "-m", "tests.pictures.take", str(arguments.folder.absolute())]
+        return subprocess.run(command, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

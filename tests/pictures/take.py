@@ -1,0 +1,62 @@
+"""Opens the window, compares, and saves what is on the screen in every size and scheme."""
+
+import sys
+from pathlib import Path
+
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication
+
+from qplayground.runtime.launcher import Launcher
+from qplayground.ui import theme
+from qplayground.ui.application import make_window, start_background
+from tests.pictures.__main__ import SIZES
+
+_SETTLE_MS = 1200  # the chart's last refresh and the server's answer to a new size
+
+
+def main(folder: Path) -> int:
+    app = QApplication([])
+    theme.apply_look(app)
+    theme.paint(app, dark=False)
+    window = make_window(Launcher())
+    window.resize(*SIZES[0])
+    window.show()
+    start_background(window)
+    waiting = {"charts", "machine", "model"}
+    shots = [(size, dark) for size in SIZES for dark in (False, True)]
+
+    def arrived(what: str) -> None:
+        if what in waiting:
+            waiting.discard(what)
+            if not waiting:
+                window.models.compare.click()
+
+    def model_listed() -> None:
+        entry = window.models.current()
+        if entry is not None and entry.usable:
+            arrived("model")
+
+    def next_shot() -> None:
+        if not shots:
+            window.close()
+            return
+        (width, height), dark = shots[0]
+        theme.paint(app, dark)
+        window.resize(width, height)
+        QTimer.singleShot(_SETTLE_MS, window, save)
+
+    def save() -> None:
+        (width, height), dark = shots.pop(0)
+        name = f"{width}x{height}-{'dark' if dark else 'light'}.png"
+        window.screen().grabWindow(window.winId()).save(str(folder / name))
+        next_shot()
+
+    window.memory.ready.connect(lambda: arrived("charts"))
+    window.session.machine_known.connect(lambda hello: arrived("machine"))
+    window.library.entries_changed.connect(model_listed)
+    window.session.comparison_finished.connect(lambda comparison: next_shot())
+    return app.exec()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,214 @@
+"""The whole window over a scripted engine, used as a person uses it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QPlainTextEdit, QWidget
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.results import RunState
+from qplayground.runtime.launcher import Launcher
+from qplayground.ui import theme
+from qplayground.ui.application import make_window
+from qplayground.ui.window import MainWindow
+from tests.ui.conftest import FAKE_ENGINE
+from tests.unit.catalog_files import write_model
+
+LEFT = Qt.MouseButton.LeftButton
+
+
+def type_prompt(qtbot: QtBot, window: MainWindow, text: str) -> None:
+    window.prompt.text.setFocus()
+    window.prompt.text.selectAll()
+    qtbot.keyClicks(window.prompt.text, text)
+
+
+def tick(qtbot: QtBot, window: MainWindow, *names: str) -> None:
+    for precision in window.precisions.precisions():
+        row = window.precisions.row(precision.name)
+        assert row is not None
+        if row.tick.isChecked() != (precision.name in names):
+            row.tick.click()
+
+
+def compare(qtbot: QtBot, window: MainWindow, timeout: int = 20_000) -> None:
+    with qtbot.waitSignal(window.session.comparison_finished, timeout=timeout):
+        qtbot.mouseClick(window.models.compare, LEFT)
+
+
+def states(window: MainWindow) -> list[RunState]:
+    assert window.session.comparison is not None
+    return [run.state for run in window.session.comparison.runs]
+
+
+def test_a_comparison_writes_a_column_a_precision_with_its_figures(qtbot: QtBot, ready_window: MainWindow) -> None:
+    type_prompt(qtbot, ready_window, "Once fast=6")
+    compare(qtbot, ready_window)
+    assert list(ready_window.results.columns) == ["fp32", "bf16", "int8", "nf4"]
+    assert states(ready_window) == [RunState.DONE] * 4
+    comparison = ready_window.session.comparison
+    assert comparison is not None
+    for run in comparison.runs:
+        column = ready_window.results.columns[run.precision]
+        assert column.text.toPlainText() == "Once fast=6" + run.text
+        assert "6 tokens" in column.state.text()
+        assert all(label.text() != "–" for label in column.figures.values())
+        assert not column.progress.isVisible()
+
+
+def test_the_charts_show_every_precision(qtbot: QtBot, ready_window: MainWindow) -> None:
+    tick(qtbot, ready_window, "fp32", "nf4")
+    type_prompt(qtbot, ready_window, "nf4=slow fp32=slow")
+    seen: set[str] = set()
+    ready_window.session.memory_sampled.connect(lambda name, sample: seen.add(name))
+    qtbot.mouseClick(ready_window.models.compare, LEFT)
+    qtbot.waitUntil(lambda: "fp32" in seen)
+    qtbot.waitUntil(lambda: "fp32" in ready_window.memory.timeline._curves)
+    phases = {span.phase for span in ready_window.memory.timeline.lane.spans if span.name == "fp32"}
+    assert len(phases) >= 3
+    with qtbot.waitSignal(ready_window.session.comparison_finished):
+        qtbot.mouseClick(ready_window.models.stop, LEFT)
+
+
+def test_one_crash_costs_one_column(qtbot: QtBot, ready_window: MainWindow) -> None:
+    tick(qtbot, ready_window, "fp32", "int8", "nf4")
+    type_prompt(qtbot, ready_window, "int8=segfault-loading fast=3")
+    compare(qtbot, ready_window)
+    assert states(ready_window) == [RunState.DONE, RunState.FAILED, RunState.DONE]
+    failed = ready_window.results.columns["int8"]
+    assert "ended unexpectedly" in failed.state.text()
+    assert "int8" in ready_window.log.toPlainText()
+    assert ready_window.models.compare.isEnabled()
+
+
+@pytest.mark.parametrize("behaviour", ["slow", "ignore-cancel", "hang-loading"])
+def test_stop_ends_any_phase_and_the_window_is_ready_again(
+    qtbot: QtBot, ready_window: MainWindow, behaviour: str
+) -> None:
+    type_prompt(qtbot, ready_window, behaviour)
+    phases: list[object] = []
+    ready_window.session.phase_started.connect(lambda name, event: phases.append(event.phase))
+    texts: list[str] = []
+    ready_window.session.text_added.connect(lambda name, text: texts.append(text))
+    qtbot.mouseClick(ready_window.models.compare, LEFT)
+    assert not ready_window.models.compare.isEnabled()
+    qtbot.waitUntil(lambda: len(texts) > 2 if "loading" not in behaviour else bool(phases), timeout=10_000)
+    with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=1000):
+        qtbot.keyClick(ready_window, Qt.Key.Key_Escape)
+    assert states(ready_window) == [RunState.CANCELLED] * 4
+    assert ready_window.models.compare.isEnabled()
+    assert not ready_window.models.stop.isEnabled()
+    first = ready_window.results.columns["fp32"]
+    assert first.text.toPlainText().startswith(behaviour)
+    if "loading" not in behaviour:
+        assert len(first.text.toPlainText()) > len(behaviour)  # what was written stays
+
+
+def test_an_empty_prompt_is_answered_at_the_prompt(qtbot: QtBot, ready_window: MainWindow) -> None:
+    ready_window.prompt.text.setPlainText("   ")
+    qtbot.mouseClick(ready_window.models.compare, LEFT)
+    assert "empty" in ready_window.prompt.error.text()
+    assert ready_window.session.comparison is None
+    assert ready_window.prompt.text.toPlainText() == "   "
+
+
+def test_no_precision_ticked_is_said(qtbot: QtBot, ready_window: MainWindow) -> None:
+    tick(qtbot, ready_window)
+    qtbot.mouseClick(ready_window.models.compare, LEFT)
+    assert "No precision is ticked" in ready_window.models.error.text()
+    assert ready_window.models.error.isVisible()
+
+
+def test_a_broken_folder_is_refused_and_the_picked_model_stays(
+    qtbot: QtBot, ready_window: MainWindow, tmp_path: Path
+) -> None:
+    picked = ready_window.models.current()
+    broken = write_model(tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"short")
+    with qtbot.waitSignal(ready_window.library.folder_opened):
+        ready_window.library.open_folder(str(broken))
+    assert "model.safetensors" in ready_window.models.error.text()
+    assert ready_window.models.current() == picked
+
+
+def test_control_return_in_the_prompt_starts_once(qtbot: QtBot, ready_window: MainWindow) -> None:
+    tick(qtbot, ready_window, "fp32")
+    type_prompt(qtbot, ready_window, "Once fast=2")
+    started: list[object] = []
+    ready_window.session.comparison_started.connect(started.append)
+    with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=20_000):
+        qtbot.keyClick(ready_window.prompt.text, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert len(started) == 1
+
+
+def test_prompts_and_the_model_are_remembered(qtbot: QtBot, ready_window: MainWindow) -> None:
+    tick(qtbot, ready_window, "fp32")
+    type_prompt(qtbot, ready_window, "Remember fast=2")
+    compare(qtbot, ready_window)
+    picked = ready_window.models.current()
+    ready_window.close()
+    again = make_window(ready_window.session._launcher)
+    qtbot.addWidget(again)
+    with qtbot.waitSignal(again.library.entries_changed, timeout=10_000):
+        again.library.refresh()
+    assert again.models.current() == picked
+    assert again._preferences.recent_prompts[0] == "Remember fast=2"
+    assert [precision.name for precision in again.precisions.selected()] == ["fp32"]
+
+
+@pytest.mark.parametrize("behaviour", ["hang-loading", "ignore-cancel", "slow"])
+def test_closing_at_any_moment_ends_every_engine(qtbot: QtBot, ready_window: MainWindow, behaviour: str) -> None:
+    type_prompt(qtbot, ready_window, behaviour)
+    with qtbot.waitSignal(ready_window.session.phase_started, timeout=10_000):
+        qtbot.mouseClick(ready_window.models.compare, LEFT)
+    ready_window.close()  # the no_process_left fixture looks for survivors
+
+
+def test_the_engine_describes_the_machine(qtbot: QtBot, window: MainWindow) -> None:
+    with qtbot.waitSignal(window.session.machine_known, timeout=20_000):
+        window.session.probe()
+    machine = window.session.machine
+    assert machine is not None
+    assert machine.cpu == "a fake processor"
+
+
+def test_every_control_has_a_name_for_screen_readers(ready_window: MainWindow) -> None:
+    kinds = (QAbstractButton, QComboBox, QLineEdit, QPlainTextEdit)
+    nameless = [
+        widget
+        for widget in ready_window.findChildren(QWidget)
+        if isinstance(widget, kinds)
+        and widget.isVisibleTo(ready_window)
+        and not widget.objectName().startswith("qt_")
+        and not (widget.accessibleName() or getattr(widget, "text", str)() or widget.toolTip())
+    ]
+    assert nameless == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_window_fits_1280_by_720_in_both_schemes(
+    qtbot: QtBot, qapp: QApplication, ready_window: MainWindow, dark: bool
+) -> None:
+    theme.paint(qapp, dark)
+    ready_window.resize(1280, 720)
+    type_prompt(qtbot, ready_window, "Once fast=6")
+    compare(qtbot, ready_window)
+    assert ready_window.minimumSizeHint().width() <= 1280
+    assert ready_window.minimumSizeHint().height() <= 720
+    for column in ready_window.results.columns.values():
+        bottom = column.figures["Load"].mapTo(ready_window, column.figures["Load"].rect().bottomLeft()).y()
+        assert bottom < ready_window.tabs.mapTo(ready_window, ready_window.tabs.rect().topLeft()).y()
+    base = ready_window.palette().base().color()
+    assert (base.lightness() < 128) is dark
+
+
+def test_damaged_preferences_are_set_aside_and_said(qtbot: QtBot, tmp_path: Path) -> None:
+    path = tmp_path / "config" / "preferences.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"ticked": 7}))
+    window = make_window(Launcher(FAKE_ENGINE))
+    qtbot.addWidget(window)
+    assert window._notice.text()
+    window.close()
