@@ -3,6 +3,7 @@
 from transformers import PreTrainedTokenizerBase
 
 _CONTEXT_TOKENS = 6
+_LONGEST_CHARACTER = 4
 _REPLACEMENT = "\ufffd"
 _LONGEST_HOLD = 16
 
@@ -11,13 +12,17 @@ class Detokenizer:
     """Turns ids into text deltas.
 
     A token's text can depend on the tokens before it (leading spaces, characters spread over several tokens), so each
-    delta is the difference between decoding a short context with and without the new tokens. A tail that decodes to
-    the replacement character is held back until it is whole, or until it can no longer become so.
+    delta is the difference between decoding a short context with and without the new tokens: the tokens of the delta
+    before it, at first the end of the prompt. A tail that decodes to the replacement character is held back until it
+    is whole, or until it can no longer become so.
+
+    The context begins with a whole character. Tokenizers with a token for each byte (Llama 2, Mistral, Gemma) decode a
+    run of bytes all or nothing, so that half a character at its beginning would spoil everything up to the next word.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int]) -> None:
         self._tokenizer = tokenizer
-        self._ids = list(prompt_ids[-_CONTEXT_TOKENS:])
+        self._ids = self._end_of(prompt_ids)
         self._start = 0
         self._shown = len(self._ids)
 
@@ -42,8 +47,13 @@ class Detokenizer:
         return before, self._decode(self._ids[self._start :])
 
     def _accept(self) -> None:
-        self._start = max(self._start, self._shown - _CONTEXT_TOKENS)
+        self._start = self._shown
         self._shown = len(self._ids)
+
+    def _end_of(self, prompt_ids: list[int]) -> list[int]:
+        ends = (prompt_ids[-length:] for length in range(_CONTEXT_TOKENS, _CONTEXT_TOKENS + _LONGEST_CHARACTER))
+        whole = (end for end in ends if not self._decode(end).startswith(_REPLACEMENT))
+        return list(next(whole, prompt_ids[-_CONTEXT_TOKENS:]))
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -31,7 +31,7 @@ from qplayground.engine.detokenizer import Detokenizer
 from qplayground.engine.failures import explain
 from qplayground.engine.machine import describe_machine
 from qplayground.engine.preflight import causal_architectures
-from qplayground.engine.prompt import encode_prompt
+from qplayground.engine.prompt import read_prompt
 
 _PROGRESS_INTERVAL_S = 0.05
 
@@ -98,7 +98,7 @@ class Engine:
         loaded = self._loaded
         if loaded is None:
             raise RuntimeError("generate came before load")
-        prompt_ids = encode_prompt(loaded.tokenizer, command.request)
+        prompt_ids = read_prompt(loaded.tokenizer, command.request, loaded.context_tokens)
         self._channel.send(PromptRead(command.id, tuple(prompt_ids)))
         detokenizer = Detokenizer(loaded.tokenizer, prompt_ids)
         pieces: list[str] = []

@@ -16,7 +16,6 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.memory import ProcessMemory, read_process_memory
 from qplayground.core.messages import Load, Phase
 from qplayground.core.precision import FourBit, Precision
@@ -76,16 +75,18 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     on_phase(Phase.QUANTIZE if precision.is_quantized else Phase.LOAD)
     started = time.monotonic()
     model, info = _from_pretrained(preflight, path, precision, device, checkpoint, on_progress)
+    quantized = verify_loaded(model, info, precision, device, expected)  # the first forward would crash, or read astray
     on_phase(Phase.COPY)
     make_resident(model, on_progress)
     allocator.enter_decoding()
     on_phase(Phase.WARM_UP)
     _first_forward(model, preflight.prompt_ids, device)
     synchronize(device)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # transformers sets aside one block of the model's size before it loads
     seconds = time.monotonic() - started
 
     on_phase(Phase.CHECK)
-    quantized = verify_loaded(model, info, precision, device, expected)
     verify_finite(model, checkpoint if precision.is_quantized else None, on_progress)
     allocator.release()
     return LoadedModel(
@@ -151,14 +152,10 @@ def _special_tokens_only(own: GenerationConfig) -> GenerationConfig:
 
     Beams, suppressed tokens or a ban on repetition would change a text, or be refused, and no control shows them.
     """
-    return GenerationConfig(
-        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
-    )
+    return GenerationConfig(bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id)
 
 
 @torch.inference_mode()
 def _first_forward(model: PreTrainedModel, prompt_ids: list[int], device: torch.device) -> None:
     """Run the model once on one token: libraries load their kernels here, and bitsandbytes repacks its weights."""
-    if not prompt_ids:
-        raise fail(ErrorCode.EMPTY_PROMPT, "The prompt has no tokens.", "Type a few words for the model to continue.")
     model(input_ids=torch.tensor([prompt_ids[:1]], device=device), use_cache=False)

@@ -11,6 +11,7 @@ import tokenizers
 import torch
 import transformers
 
+from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.messages import Machine
 
 _LIBRARIES = (torch, transformers, bitsandbytes, accelerate, tokenizers, safetensors)
@@ -37,10 +38,23 @@ def describe_machine() -> Machine:
 
 
 def pick_device(asked: str) -> torch.device:
-    """`auto` is the first GPU where there is one, else the CPU."""
+    """`auto` is the first GPU where there is one, else the CPU. The answer always says which of several it is.
+
+    Raises PlaygroundError(BAD_DEVICE) for a device that this machine does not have.
+    """
     if asked == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    return torch.device(asked)
+        asked = "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(1, device=asked).device
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError) as error:  # torch words it differently for each kind of device
+        raise fail(
+            ErrorCode.BAD_DEVICE,
+            f"This machine has no device {asked!r}.",
+            "Choose Auto or CPU.",
+            f"{type(error).__name__}: {error}",
+        ) from error
 
 
 def synchronize(device: torch.device) -> None:

@@ -23,7 +23,7 @@ from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.model import ModelSource
 from qplayground.core.precision import Precision
-from qplayground.engine.prompt import encode_prompt
+from qplayground.engine.prompt import read_prompt
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,9 @@ def inspect_model(path: Path, request: GenerationRequest) -> Preflight:
         raise PlaygroundError(entry.problem)
     config = _read_config(path)
     tokenizer = _read_tokenizer(path)
-    error = request.error()
-    if error:
-        raise error
     context = context_length(config)
-    prompt_ids = encode_prompt(tokenizer, request)
-    _check_context(len(prompt_ids), request.settings.max_new_tokens, context)
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config)
-    return Preflight(config, tokenizer, prompt_ids, context, skeleton)
+    prompt_ids = read_prompt(tokenizer, request, context)
+    return Preflight(config, tokenizer, prompt_ids, context, _skeleton(config))
 
 
 def context_length(config: PretrainedConfig) -> int | None:
@@ -88,19 +82,8 @@ def causal_architectures() -> tuple[str, ...]:
 def _read_config(path: Path) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except ValueError as error:
-        if "trust_remote_code" in str(error):
-            raise fail(
-                ErrorCode.REMOTE_CODE,
-                "This model brings Python code of its own, which is never run here.",
-                "Pick a model whose architecture is part of transformers.",
-                str(error),
-            ) from error
-        raise _broken_config(error) from error
-    except (OSError, KeyError, TypeError, AttributeError) as error:
-        raise _broken_config(error) from error
     except Exception as error:  # transformers 5 validates with huggingface_hub's own exception types
-        raise _broken_config(error) from error
+        raise (_remote_code(error) if _wants_code(error) else _broken_config(error)) from error
     encoder = getattr(config, "is_decoder", True) is False  # only families that can be either have the attribute
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or encoder:
         raise fail(
@@ -109,6 +92,27 @@ def _read_config(path: Path) -> PretrainedConfig:
             "Pick a model made for text generation.",
         )
     return config
+
+
+def _skeleton(config: PretrainedConfig) -> PreTrainedModel:
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # a config can be well-formed and still name an activation that does not exist
+        raise _broken_config(error) from error
+
+
+def _wants_code(error: Exception) -> bool:
+    return isinstance(error, ValueError) and "trust_remote_code" in str(error)
+
+
+def _remote_code(error: Exception) -> PlaygroundError:
+    return fail(
+        ErrorCode.REMOTE_CODE,
+        "This model brings Python code of its own, which is never run here.",
+        "Pick a model whose architecture is part of transformers.",
+        str(error),
+    )
 
 
 def _broken_config(error: Exception) -> PlaygroundError:
@@ -124,23 +128,11 @@ def _read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # corrupt files raise whatever the parser met: KeyError, ValueError, bare Exception
+        if _wants_code(error):
+            raise _remote_code(error) from error
         raise fail(
             ErrorCode.BROKEN_TOKENIZER,
             "The model's tokenizer is missing or damaged.",
             "Download the model again; it needs tokenizer.json beside config.json.",
             f"{type(error).__name__}: {error}",
         ) from error
-
-
-def _check_context(prompt_tokens: int, new_tokens: int, context: int | None) -> None:
-    if context is None or prompt_tokens + new_tokens <= context:
-        return
-    room = context - prompt_tokens
-    message = f"The prompt has {prompt_tokens:,} tokens and the model's context {context:,}"
-    if room < 1:
-        raise fail(ErrorCode.PROMPT_TOO_LONG, f"{message}.", "Shorten the prompt.")
-    raise fail(
-        ErrorCode.PROMPT_TOO_LONG,
-        f"{message}, which leaves room for {room:,} new tokens, not {new_tokens:,}.",
-        f"Ask for {room:,} new tokens at most, or shorten the prompt.",
-    )

@@ -6,6 +6,23 @@ from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.generation import GenerationRequest
 
 
+def read_prompt(
+    tokenizer: PreTrainedTokenizerBase, request: GenerationRequest, context_tokens: int | None
+) -> list[int]:
+    """The ids that the model is given, checked against its context (None: no limit is known).
+
+    Raises PlaygroundError: EMPTY_PROMPT, BAD_SETTINGS, PROMPT_TOO_LONG, NO_CHAT_TEMPLATE.
+    """
+    error = request.error()
+    if error:
+        raise error
+    prompt_ids = encode_prompt(tokenizer, request)
+    if not prompt_ids:
+        raise fail(ErrorCode.EMPTY_PROMPT, "The prompt has no tokens.", "Type a few words for the model to continue.")
+    _check_context(len(prompt_ids), request.settings.max_new_tokens, context_tokens)
+    return prompt_ids
+
+
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest) -> list[int]:
     """The ids that the model is given: the prompt with the tokenizer's special tokens, or as one user turn of a chat.
 
@@ -28,3 +45,17 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest
             f"{type(error).__name__}: {error}",
         ) from error
     return [int(token) for token in encoded["input_ids"]]
+
+
+def _check_context(prompt_tokens: int, new_tokens: int, context: int | None) -> None:
+    if context is None or prompt_tokens + new_tokens <= context:
+        return
+    room = context - prompt_tokens
+    message = f"The prompt has {prompt_tokens:,} tokens and the model's context {context:,}"
+    if room < 1:
+        raise fail(ErrorCode.PROMPT_TOO_LONG, f"{message}.", "Shorten the prompt.")
+    raise fail(
+        ErrorCode.PROMPT_TOO_LONG,
+        f"{message}, which leaves room for {room:,} new tokens, not {new_tokens:,}.",
+        f"Ask for {room:,} new tokens at most, or shorten the prompt.",
+    )

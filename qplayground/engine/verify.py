@@ -22,7 +22,9 @@ def verify_loaded(
 ) -> int:
     """Check what was loaded against what was asked for, and return the number of quantized modules.
 
-    Raises PlaygroundError: MISSING_TENSORS (transformers fills them with random numbers), NOT_QUANTIZED, BAD_DEVICE.
+    Raises PlaygroundError: MISSING_TENSORS (transformers fills them with random numbers), NOT_QUANTIZED, BAD_DEVICE,
+    BROKEN_WEIGHTS. Call it before the first forward: a quantized layer that is incomplete would crash there, and one
+    of the wrong shape would read memory that is not its own.
     """
     missing = sorted(info.get("missing_keys") or [])
     mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info.get("mismatched_keys") or [])
@@ -34,7 +36,7 @@ def verify_loaded(
             "Download the model again.",
             ", ".join(names[:50]),
         )
-    quantized = sum(1 for module in model.modules() if type(module).__name__ in ("Linear4bit", "Linear8bitLt"))
+    quantized = _check_quantized_shapes(model)
     if quantized != expected_quantized or (precision.is_quantized and quantized == 0):
         raise fail(
             ErrorCode.NOT_QUANTIZED,
@@ -49,6 +51,25 @@ def verify_loaded(
             "Pick another device.",
         )
     return quantized
+
+
+def _check_quantized_shapes(model: nn.Module) -> int:
+    """Count the quantized layers; transformers compares shapes for all the others only."""
+    count = 0
+    for name, module in model.named_modules():
+        if type(module).__name__ not in ("Linear4bit", "Linear8bitLt"):
+            continue
+        count += 1
+        state = getattr(module.weight, "quant_state", None)
+        shape = tuple(module.weight.shape if state is None else state.shape)
+        if shape != (module.out_features, module.in_features):
+            raise fail(
+                ErrorCode.BROKEN_WEIGHTS,
+                "Tensors in the weights file have other shapes than the config says.",
+                "Download the model again.",
+                f"{name}: {shape} instead of {(module.out_features, module.in_features)}",
+            )
+    return count
 
 
 def verify_finite(model: nn.Module, source: Checkpoint | None, on_progress: OnProgress) -> None:

@@ -1,16 +1,18 @@
 """A comparison as Markdown."""
 
+import re
+
 from qplayground.core.results import Comparison
 from qplayground.report.table import HEADINGS, outcome, rows
 
-_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]()<>#+-.!|~"})
+_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]()<>#+-.!|~&"})
 
 
 def to_markdown(comparison: Comparison) -> str:
     """Heading, circumstances, table of figures, and every text. Model output is escaped or fenced, never markup."""
     model = comparison.model
     lines = [
-        f"# {_inline(model.id)}: {len(comparison.runs)} precisions compared",
+        f"# {_inline(model.id)}: {len(comparison.runs)} precision{'s' * (len(comparison.runs) != 1)} compared",
         "",
         f"- Model: {_inline(model.id)} ({_inline(model.architecture or 'unknown')}), {_inline(model.provenance)}",
         f"- Machine: {_machine(comparison)}",
@@ -35,7 +37,7 @@ def _inline(text: str) -> str:
 
 
 def _fenced(text: str) -> list[str]:
-    longest = max((len(line) - len(line.lstrip("`")) for line in text.splitlines()), default=0)
+    longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}text", text, fence]
 

@@ -3,6 +3,9 @@
 from qplayground.core.results import Comparison, Run, RunState
 from qplayground.core.units import bytes_text, rate_text, seconds_text
 
+# What a model writes can hold terminal commands; they are shown, not obeyed.
+_CONTROLS = {code: 0xFFFD for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
 HEADINGS = ("Precision", "State", "Weights", "RAM", "Peak RAM", "VRAM", "Load", "First token", "Decode")
 
 
@@ -19,7 +22,8 @@ def plain_table(comparison: Comparison) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     for run in comparison.runs:
         lines.append("")
-        lines.append(f"[{run.precision}] {comparison.prompt if run.error is None else ''}{outcome(run)}")
+        text = f"{comparison.prompt if run.error is None else ''}{outcome(run)}"
+        lines.append(f"[{run.precision}] {text.translate(_CONTROLS)}")
     return "\n".join(lines)
 
 

@@ -185,7 +185,9 @@ class Library(QObject):
 
     @Slot(object)
     def _on_found(self, entries: list[ModelEntry]) -> None:
-        self._entries = entries
+        found = {entry.id for entry in entries}
+        opened_meanwhile = [known for known in self._entries if known.id in self._folders and known.id not in found]
+        self._entries = [*entries, *opened_meanwhile]
         self.entries_changed.emit()
 
     @Slot()

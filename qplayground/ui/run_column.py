@@ -50,6 +50,10 @@ _FIGURES = (
     ("Load", "From the load command to a model that has run once, every weight in memory"),
     ("Weights", "Bytes of the tensors that the model holds, scales and tables included, tied ones counted once"),
 )
+_GPU_FIGURES = (
+    ("VRAM", "GPU memory that torch had allocated at the end of the run"),
+    ("VRAM peak", "The most GPU memory that torch had allocated, loading included"),
+)
 
 
 class RunColumn(QFrame):
@@ -135,7 +139,8 @@ class RunColumn(QFrame):
             grid.setColumnStretch(column, stretch)
         grid.setColumnMinimumWidth(2, theme.GRID)
         self.figures: dict[str, QLabel] = {}
-        for place, (name, explanation) in enumerate(_FIGURES):
+        self._gpu_labels: list[QLabel] = []
+        for place, (name, explanation) in enumerate((*_FIGURES, *_GPU_FIGURES)):
             row, side = divmod(place, 2)
             label = QLabel(name)
             label.setFont(theme.small(label.font()))
@@ -150,6 +155,8 @@ class RunColumn(QFrame):
             grid.addWidget(label, row, 3 * side)
             grid.addWidget(value, row, 3 * side + 1)
             self.figures[name] = value
+            if place >= len(_FIGURES):
+                self._gpu_labels += [label, value]
         return grid
 
     # ---- model → widget --------------------------------------------------------------------------------------
@@ -203,9 +210,13 @@ class RunColumn(QFrame):
             bytes_text(memory.peak_resident_bytes),
             seconds_text(run.load.seconds),
             bytes_text(memory.weight_bytes),
+            bytes_text(memory.vram_allocated_bytes),
+            bytes_text(memory.vram_peak_bytes),
         )
-        for (name, _), value in zip(_FIGURES, values, strict=True):
+        for (name, _), value in zip((*_FIGURES, *_GPU_FIGURES), values, strict=True):
             self.figures[name].setText(value)
+        for label in self._gpu_labels:
+            label.setVisible(memory.vram_allocated_bytes is not None)
 
     def _show_state(self) -> None:
         run = self._run

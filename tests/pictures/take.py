@@ -3,18 +3,20 @@
 import sys
 from pathlib import Path
 
-from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QApplication
-
-from qplayground.runtime.launcher import Launcher
-from qplayground.ui import theme
-from qplayground.ui.application import make_window, start_background
 from tests.pictures.__main__ import SIZES
 
 _SETTLE_MS = 1200  # the chart's last refresh and the server's answer to a new size
 
 
 def main(folder: Path) -> int:
+    # Imported here: every engine imports the main module too, and must not pay for Qt in the pictures.
+    from PySide6.QtCore import QTimer
+    from PySide6.QtWidgets import QApplication
+
+    from qplayground.runtime.launcher import Launcher
+    from qplayground.ui import theme
+    from qplayground.ui.application import make_window, start_background
+
     app = QApplication([])
     theme.apply_look(app)
     theme.paint(app, dark=False)

@@ -23,6 +23,7 @@ def paint(plot: pg.PlotItem, shown: QWidget) -> None:
         axis.setPen(pg.mkPen(secondary(shown)))
         axis.setTextPen(pg.mkPen(text))
         axis.setStyle(tickFont=tick_font(shown))
+        axis.enableAutoSIPrefix(False)  # the labels name their units
 
 
 def secondary(shown: QWidget) -> QColor:

