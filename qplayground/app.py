@@ -54,19 +54,17 @@ def run_models(json_target: str | None) -> int:
     """`qplayground models`: what the picker lists."""
     application = QCoreApplication.instance() or QCoreApplication([])
     session = Session(Launcher())
-    causal: list[str] = []
-
-    def on_machine_known(hello: Hello) -> None:
-        causal.extend(hello.causal_architectures)
-        application.exit()
-
-    session.machine_known.connect(on_machine_known)
-    session.log_added.connect(lambda text: (print(text, file=sys.stderr), application.exit()))
+    known: list[Hello] = []
+    session.machine_known.connect(known.append)
+    session.machine_known.connect(application.quit)
+    session.machine_unknown.connect(application.quit)
+    session.log_added.connect(lambda text: print(text, file=sys.stderr))
     session.probe()
     application.exec()
     session.close()
     folders = tuple(str(folder) for folder in Preferences.load().recent_folders)
-    entries = list_models(frozenset(causal), folders)
+    causal = frozenset(known[0].causal_architectures) if known else frozenset()
+    entries = list_models(causal, folders)
     data = msgspec.json.format(msgspec.json.encode({"models": entries}), indent=2)
     if json_target == "-":
         sys.stdout.write(data.decode() + "\n")

@@ -10,7 +10,7 @@ from PySide6.QtCore import QCoreApplication, QObject, QSocketNotifier, Slot
 from qplayground.catalog.cache import scan_cache
 from qplayground.catalog.demo import DEMO_ID, demo_entry
 from qplayground.catalog.inspect import inspect_folder
-from qplayground.core.errors import ErrorCode, ErrorInfo, fail
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import Hello, Phase, PhaseStarted, Progressed
 from qplayground.core.model import ModelEntry, ModelSource
@@ -69,6 +69,7 @@ class ConsoleComparison(QObject):
         session.progressed.connect(self._on_progressed)
         session.comparison_finished.connect(self._on_finished)
         session.machine_known.connect(self._on_machine_known)
+        session.machine_unknown.connect(self._give_up)
         library.model_added.connect(self._on_model_added)
         library.job_failed.connect(self._on_job_failed)
         library.job_started.connect(self._on_job_started)
@@ -93,7 +94,15 @@ class ConsoleComparison(QObject):
     def _start(self, entry: ModelEntry) -> None:
         assert self._wanted is not None
         precisions, request, device = self._wanted
-        self._session.compare(entry, precisions, request, device)
+        try:
+            self._session.compare(entry, precisions, request, device)
+        except PlaygroundError as error:
+            self._give_up(error.info)
+
+    @Slot(object)
+    def _give_up(self, error: ErrorInfo) -> None:
+        self.error = error
+        QCoreApplication.exit()
 
     def _say(self, text: str) -> None:
         if not self._quiet:
@@ -107,16 +116,11 @@ class ConsoleComparison(QObject):
 
     @Slot(object)
     def _on_model_added(self, entry: ModelEntry) -> None:
-        if entry.problem is not None:
-            self.error = entry.problem
-            QCoreApplication.exit()
-        else:
-            self._start(entry)
+        self._start(entry)
 
     @Slot(object, object)
     def _on_job_failed(self, _job: Job, error: ErrorInfo) -> None:
-        self.error = error
-        QCoreApplication.exit()
+        self._give_up(error)
 
     @Slot(object)
     def _on_job_started(self, job: Job) -> None:
@@ -131,8 +135,7 @@ class ConsoleComparison(QObject):
 
     @Slot()
     def _on_job_cancelled(self) -> None:
-        self.error = ErrorInfo(ErrorCode.DEMO_UNAVAILABLE, "Cancelled.", "")
-        QCoreApplication.exit()
+        self._give_up(ErrorInfo(ErrorCode.DEMO_UNAVAILABLE, "Cancelled.", ""))
 
     @Slot(str)
     def _on_run_changed(self, name: str) -> None:

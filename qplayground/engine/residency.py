@@ -27,10 +27,10 @@ def make_resident(model: nn.Module, on_progress: OnProgress) -> int:
     The source's pages are let go tensor by tensor, so the transient cost is one tensor and not a second model.
     """
     mapped = _mapped_ranges()
-    tied: dict[int, list[torch.Tensor]] = {}
+    tied: dict[tuple[int, torch.Size], list[torch.Tensor]] = {}
     for tensor in chain(model.parameters(), model.buffers()):
         if tensor.device.type == "cpu" and _is_mapped(tensor, mapped):
-            tied.setdefault(tensor.data_ptr(), []).append(tensor)
+            tied.setdefault((tensor.data_ptr(), tensor.shape), []).append(tensor)
     total = sum(_num_bytes(sharers[0]) for sharers in tied.values())
     done = 0
     for sharers in tied.values():

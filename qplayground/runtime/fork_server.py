@@ -12,6 +12,8 @@ from multiprocessing.context import BaseContext
 
 import psutil
 
+from qplayground.runtime.process import without_interrupts
+
 _COMMAND = "multiprocessing.forkserver"
 
 
@@ -30,7 +32,8 @@ class ForkServer:
         with self._lock:
             if self._process is None or not _is_alive(self._process):
                 self._context.set_forkserver_preload([self._preload])
-                forkserver.ensure_running()
+                with without_interrupts():
+                    forkserver.ensure_running()
                 self._process = _find()
                 self._ready = Future()
                 threading.Thread(target=self._ask, args=(self._ready,), name="fork server", daemon=True).start()

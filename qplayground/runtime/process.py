@@ -1,10 +1,14 @@
 """One child process's whole life: started, listened to, ended and buried. No Qt."""
 
+import contextlib
 import os
+import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -18,20 +22,49 @@ from qplayground.core.messages import COMMANDS, EVENTS, Command, Event
 from qplayground.runtime import child
 
 EXIT_GRACE_S = 0.3
+LOG_CHECK_S = 1.0
 LOG_LIMIT_BYTES = 1 << 20
 LOG_TAIL_BYTES = 8 << 10
 
 
+@contextlib.contextmanager
+def without_interrupts() -> Iterator[None]:
+    """What is started inside never sees Ctrl-C, which goes to every process of a terminal: the window answers it.
+
+    A fork server that met it while importing would die.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it inside would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class ProcessExit(msgspec.Struct, frozen=True):
-    """How a child ended. `exit_code` is negative for a signal; `requested` when this side ended it."""
+    """How a child ended. `exit_code` is negative for a signal; `requested` when this side ended it.
+
+    `nonsense` is what could not be understood, when it was ended for that.
+    """
 
     exit_code: int | None
     requested: bool
-    output_tail: str
+    output_tail: str = ""
+    nonsense: str = ""
 
     @property
     def error(self) -> ErrorInfo | None:
         """What to tell the user, or None when the child was ended on purpose."""
+        if self.nonsense:
+            return ErrorInfo(
+                ErrorCode.INTERNAL,
+                "The engine said something that cannot be understood.",
+                "Run it again; if it happens again, please report it.",
+                f"{self.nonsense}\n{self.output_tail}".rstrip(),
+            )
         if self.requested:
             return None
         if self.exit_code == -9:  # nobody here sent it: the kernel's out-of-memory killer, or a person
@@ -66,13 +99,17 @@ class ChildProcess:
         self._connection: Connection | None = None
         self._log_path: Path | None = None
         self._sending = threading.Lock()
+        self._burying = threading.Lock()  # held for moments only, so that a kill never waits
         self._kill_requested = False
+        self._nonsense = ""
         self._may_start = threading.Event()
         self.outcome: ProcessExit | None = None
 
     @property
     def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
+        """The process's id while there is one."""
+        with self._burying:
+            return None if self._process is None else self._process.pid
 
     def start(self) -> None:
         """Start the child unless it runs already, or was killed before it could.
@@ -93,7 +130,8 @@ class ChildProcess:
             daemon=True,
         )
         try:
-            process.start()
+            with without_interrupts():
+                process.start()
         except BaseException:
             ours.close()
             self._log_path.unlink(missing_ok=True)
@@ -124,7 +162,7 @@ class ChildProcess:
     ) -> None:
         process, connection = self._process, self._connection
         if process is None or connection is None:
-            self.outcome = ProcessExit(None, True, "")
+            self.outcome = ProcessExit(None, requested=True)
             return
         ended_by_itself = not process.is_alive()
         with self._sending:
@@ -135,8 +173,10 @@ class ChildProcess:
             process.kill()
             process.join()
         requested = self._kill_requested or not ended_by_itself
-        self.outcome = ProcessExit(process.exitcode, requested, self.output_tail())
-        process.close()
+        self.outcome = ProcessExit(process.exitcode, requested, self.output_tail(), self._nonsense)
+        with self._burying:
+            self._process = None
+            process.close()
         if self._log_path is not None:
             self._log_path.unlink(missing_ok=True)
 
@@ -157,28 +197,28 @@ class ChildProcess:
         if process is None or connection is None:
             return
         while not self._kill_requested:
-            ready = wait([connection, process.sentinel])
+            ready = wait([connection, process.sentinel], LOG_CHECK_S)
             self._cut_log()
-            if connection not in ready:
+            if not ready:
+                continue
+            data = _receive(connection)
+            if data is None:
+                process.join(EXIT_GRACE_S)  # its files are closed a moment before it is over
                 return
             try:
-                yield EVENTS.decode(connection.recv_bytes())
-            except (EOFError, OSError):
-                process.join(EXIT_GRACE_S)
+                event = EVENTS.decode(data)
+            except msgspec.MsgspecError as error:
+                self._nonsense = str(error)
                 return
-            except msgspec.MsgspecError:
-                return
+            yield event
 
     def kill(self) -> None:
         """End the child at once. Safe from any thread and at any time, before the start too."""
         self._kill_requested = True
         self._may_start.set()
-        process = self._process
-        if process is not None:
-            try:
-                process.kill()
-            except (ValueError, ProcessLookupError):  # closed or gone meanwhile
-                return
+        with self._burying:
+            if self._process is not None:
+                self._process.kill()
 
     def output_tail(self) -> str:
         """The last of what the child wrote to its standard output and error."""
@@ -192,3 +232,11 @@ class ChildProcess:
         if self._log_path is not None and self._log_path.stat().st_size > LOG_LIMIT_BYTES:
             tail = self.output_tail()
             self._log_path.write_text(tail + "\n", "utf-8")
+
+
+def _receive(connection: Connection) -> bytes | None:
+    """One message, last words included; None when there is none and, the child being seen to end, none will come."""
+    try:
+        return connection.recv_bytes() if connection.poll() else None
+    except (EOFError, OSError):
+        return None

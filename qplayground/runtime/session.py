@@ -39,7 +39,8 @@ class Session(QObject):
 
     Signals, all with the precision's name first: `run_changed(name)` (its state or figures), `text_added(name, text)`,
     `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`, `memory_sampled(name, MemorySample)`. And
-    `comparison_started(Comparison)`, `comparison_finished(Comparison)`, `machine_known(Hello)`, `log_added(str)`.
+    `comparison_started(Comparison)`, `comparison_finished(Comparison)`, `log_added(str)`, and after a probe either
+    `machine_known(Hello)` or `machine_unknown(ErrorInfo)`.
     """
 
     comparison_started = Signal(object)
@@ -50,6 +51,7 @@ class Session(QObject):
     progressed = Signal(str, object)
     memory_sampled = Signal(str, object)
     machine_known = Signal(object)
+    machine_unknown = Signal(object)
     log_added = Signal(str)
 
     def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
@@ -88,7 +90,7 @@ class Session(QObject):
     # ---- verbs -----------------------------------------------------------------------------------------------
 
     def probe(self) -> None:
-        """Have an engine describe the machine; `machine_known` follows. Warms the launcher as well."""
+        """Have an engine describe the machine; `machine_known` or `machine_unknown` follows. Warms the launcher."""
         self._launcher.warm()
         worker = ChildWorker("probe", self._launcher.engine, self)
         worker.event_received.connect(self._on_probe_event)
@@ -111,6 +113,12 @@ class Session(QObject):
         error = request.error()
         if error is not None:
             raise error
+        if not _is_text(f"{request.prompt}{model.path}{device}"):
+            raise fail(
+                ErrorCode.BAD_SETTINGS,
+                "The prompt or the model's path holds bytes that are no text.",
+                "Type the prompt again, or rename the folder.",
+            )
         recipes = [precision.checked() for precision in precisions]
         names = [precision.name for precision in recipes]
         if len(set(names)) != len(names):
@@ -127,18 +135,17 @@ class Session(QObject):
             baseline=baseline_of(names, tuple(recipes)),
             runs=[Run(precision=precision.name, recipe=precision) for precision in recipes],
         )
-        self._scheduler = Scheduler(names)
+        self._scheduler = scheduler = Scheduler(names)
         self._launcher.warm()
         self._sampler.start()
         self.comparison_started.emit(self._comparison)
-        self._do(self._scheduler.begin())
+        self._do(scheduler.begin())  # nothing, when whoever heard that stopped it
 
     def stop(self) -> None:
         """Stop the comparison in every phase; `comparison_finished` follows within a second."""
         if self._scheduler is not None:
-            actions = self._scheduler.stop()
+            self._do(self._scheduler.stop())
             self._show_states()
-            self._do(actions)
             self._finish_if_done()
 
     def close(self) -> None:
@@ -177,7 +184,8 @@ class Session(QObject):
                 self._submit(name, Generate(id=self._new_id(name), request=self._request))
             elif verb is Verb.ASK_TO_STOP:
                 self._submit(name, Cancel(self._commands[name]))
-                self._stop_deadline.start()
+                if not self._stop_deadline.isActive():  # asking again gives no more time
+                    self._stop_deadline.start()
             else:
                 self._workers[name].end()
 
@@ -250,9 +258,8 @@ class Session(QObject):
     def _happened(self, name: str, happened: Happened) -> None:
         if self._scheduler is None:
             return
-        actions = self._scheduler.handle(name, happened)
+        self._do(self._scheduler.handle(name, happened))
         self._show_states()
-        self._do(actions)
         self._finish_if_done()
 
     def _fail(self, run: Run, error: ErrorInfo) -> None:
@@ -266,10 +273,11 @@ class Session(QObject):
             self.comparison_finished.emit(self._comparison)
 
     def _show_states(self) -> None:
-        if self._scheduler is None or self._comparison is None:
+        scheduler, comparison = self._scheduler, self._comparison
+        if scheduler is None or comparison is None:
             return
-        for run in self._comparison.runs:
-            state = self._scheduler.state(run.precision)
+        for run in comparison.runs:
+            state = scheduler.state(run.precision)
             if run.state is not state:
                 run.state = state
                 if state is RunState.CANCELLED and run.finish_reason is None:
@@ -297,7 +305,8 @@ class Session(QObject):
     @Slot(str, object)
     def _on_probe_exited(self, _name: str, error: ErrorInfo | None) -> None:
         if error is not None:
-            self.log_added.emit(f"The engine could not describe this machine. {error} {error.detail}")
+            self.log_added.emit(f"No engine could be started. {error} {error.detail}")
+            self.machine_unknown.emit(error)
 
     def _note_machine(self, hello: Hello) -> None:
         first = self._hello is None
@@ -306,6 +315,15 @@ class Session(QObject):
             self._comparison.environment = hello.machine
         if first:
             self.machine_known.emit(hello)
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8; arguments and file names may hold bytes that cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _take_loaded(run: Run, event: Loaded) -> None:

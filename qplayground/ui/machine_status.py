@@ -6,6 +6,7 @@ import psutil
 from PySide6.QtCore import QTimer, Slot
 from PySide6.QtWidgets import QLabel, QWidget
 
+from qplayground.core.errors import ErrorInfo
 from qplayground.core.messages import Hello
 from qplayground.core.units import bytes_text
 from qplayground.runtime.session import Session
@@ -20,7 +21,9 @@ class MachineStatus(QLabel):
         super().__init__(parent)
         self._session = session
         self.setAccessibleName("This machine")
+        self._waiting = "starting the engines…"
         session.machine_known.connect(self._on_machine_known)
+        session.machine_unknown.connect(self._on_machine_unknown)
         timer = QTimer(self, interval=_REFRESH_MS)
         timer.timeout.connect(self._show)
         timer.start()
@@ -32,10 +35,16 @@ class MachineStatus(QLabel):
         self.setToolTip(f"{hello.machine.cpu} ({hello.machine.cpu_capability})\n{versions}")
         self._show()
 
+    @Slot(object)
+    def _on_machine_unknown(self, error: ErrorInfo) -> None:
+        self._waiting = "no engine could be started"
+        self.setToolTip(f"{error} {error.detail}")
+        self._show()
+
     @Slot()
     def _show(self) -> None:
         machine = self._session.machine
-        threads = f"CPU, {machine.cpu_threads} threads" if machine else "starting the engines…"
+        threads = f"CPU, {machine.cpu_threads} threads" if machine else self._waiting
         memory = psutil.virtual_memory()
         parts = [threads, f"{bytes_text(memory.available)} of {bytes_text(memory.total)} RAM free"]
         if machine:

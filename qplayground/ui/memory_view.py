@@ -81,6 +81,7 @@ class MemoryView(QWidget):
         self._session.phase_started.connect(self._timeline.begin_phase)
         self._session.run_changed.connect(self._on_run_changed)
         self._session.comparison_started.connect(self._on_started)
+        self._session.comparison_finished.connect(self._on_finished)
         if self._session.comparison is not None:
             self._bars.show_comparison(self._session.comparison)
         self.ready.emit()
@@ -106,6 +107,11 @@ class MemoryView(QWidget):
         if self._timeline is not None and self._bars is not None:
             self._timeline.clear()
             self._bars.show_comparison(comparison)
+
+    @Slot(object)
+    def _on_finished(self, _comparison: Comparison) -> None:
+        if self._timeline is not None:
+            self._timeline.show_all()
 
     @Slot(str)
     def _on_run_changed(self, _name: str) -> None:

@@ -15,6 +15,9 @@ from qplayground.ui.plots.phase_lane import PhaseLane
 
 _REFRESH_MS = 100
 _LANE_HEIGHT = 22
+_FIRST_SPAN_S = 5.0
+_FIRST_SPAN_MB = 500.0
+_GROWTH = 1.25
 
 
 class Series:
@@ -107,8 +110,7 @@ class MemoryTimeline(QWidget):
         plot.setClipToView(True)
         plot.setLimits(xMin=0, yMin=0)
         plot.setMouseEnabled(x=True, y=True)
-        plot.setAutoVisible(y=True)
-        plot.enableAutoRange(x=True, y=False)
+        plot.disableAutoRange()
         plot.vb.sigRangeChangedManually.connect(self._on_range_changed_by_hand)
         plot.autoBtn.clicked.connect(self._follow)
         legend = plot.addLegend(offset=(-8, -8), labelTextColor=self.palette().color(QPalette.ColorRole.Text))
@@ -119,7 +121,8 @@ class MemoryTimeline(QWidget):
         """Let the axes grow with the data, until somebody pans or zooms."""
         self._follows = True
         for plot in self._plots:
-            plot.enableAutoRange(x=True, y=False)
+            plot.setXRange(0, _FIRST_SPAN_S, padding=0)
+            plot.setYRange(0, _FIRST_SPAN_MB, padding=0)
         self._touch()
 
     @Slot()
@@ -171,6 +174,12 @@ class MemoryTimeline(QWidget):
 
     # ---- drawing ---------------------------------------------------------------------------------------------
 
+    def show_all(self) -> None:
+        """Fit the axes to what there is, for the end of a comparison."""
+        if self._follows and self._series:
+            latest_s = max(samples.times_s[-1] for samples in self._series.values())
+            self.plot.setXRange(0, max(latest_s, 1.0) * 1.02, padding=0)
+
     @Slot()
     def _on_refresh(self) -> None:
         if not self._stale:
@@ -188,9 +197,21 @@ class MemoryTimeline(QWidget):
             if name not in curves:
                 curves[name] = plot.plot(pen=style.curve_pen(name, self), name=name)
             curves[name].setData(samples.times_s, samples.megabytes)
-        if self._follows and series:  # from zero: an axis cut off below would exaggerate the differences
-            highest = max(samples.highest_megabytes for samples in series.values())
-            plot.setYRange(0, 1.1 * highest, padding=0)
+        if self._follows and series:
+            self._make_room(plot, series)
+
+    def _make_room(self, plot: pg.PlotItem, series: dict[str, Series]) -> None:
+        """Widen the axes in steps, since each new range draws the whole chart again.
+
+        Memory starts at zero: an axis cut off below would exaggerate the differences.
+        """
+        (_, right), (_, top) = plot.viewRange()
+        latest_s = max(samples.times_s[-1] for samples in series.values())
+        highest = max(samples.highest_megabytes for samples in series.values())
+        if latest_s > right:
+            plot.setXRange(0, latest_s * _GROWTH, padding=0)
+        if highest > top or highest < top / 2:
+            plot.setYRange(0, highest * _GROWTH, padding=0)
 
     def _add_vram_plot(self) -> None:
         self._vram_plot = self._view.addPlot(row=2, col=0)
