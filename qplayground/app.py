@@ -1,6 +1,7 @@
 """The composition root: the one place that picks concrete classes and puts them together."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -26,11 +27,12 @@ REPORT_STEM = "qplayground-report"
 
 def run_compare(arguments: argparse.Namespace, request: GenerationRequest) -> int:
     """`qplayground compare`: 0 when every run is done, 1 when any failed. Raises PlaygroundError for wrong usage."""
+    _check_target(arguments.json)
     comparison = _compare(arguments, request)
     if comparison is None:
         return 1
     if arguments.json == "-":
-        sys.stdout.write(to_json(comparison).decode() + "\n")
+        _print_json(to_json(comparison))
     else:
         print(plain_table(comparison))
     if arguments.json not in (None, "-"):
@@ -52,6 +54,7 @@ def run_without_display(arguments: argparse.Namespace, request: GenerationReques
 
 def run_models(json_target: str | None) -> int:
     """`qplayground models`: what the picker lists."""
+    _check_target(json_target)
     application = QCoreApplication.instance() or QCoreApplication([])
     session = Session(Launcher())
     known: list[Hello] = []
@@ -67,7 +70,7 @@ def run_models(json_target: str | None) -> int:
     entries = list_models(causal, folders)
     data = msgspec.json.format(msgspec.json.encode({"models": entries}), indent=2)
     if json_target == "-":
-        sys.stdout.write(data.decode() + "\n")
+        _print_json(data)
         return 0
     if json_target is not None:
         _write(Path(json_target), data)
@@ -93,8 +96,8 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
     launcher = Launcher()
     session = Session(launcher)
     library = Library(launcher)
-    interrupts = Interrupts(session, library)
     console = ConsoleComparison(session, library)
+    interrupts = Interrupts(console.interrupt)
     try:
         console.run(arguments.model, precisions, request, arguments.device)
     finally:
@@ -114,9 +117,26 @@ def _write(path: Path, data: bytes) -> None:
     try:
         path.write_bytes(data)
     except OSError as error:
-        raise PlaygroundError(
-            fail(ErrorCode.BAD_SETTINGS, f"{path} cannot be written.", "Name another place.", str(error)).info
-        ) from error
+        raise _unwritable(path, str(error)) from error
+
+
+def _check_target(target: str | None) -> None:
+    """Refuse before the work where its result could not be put."""
+    if target is not None and target != "-":
+        path = Path(target)
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise _unwritable(path)
+
+
+def _unwritable(path: Path, detail: str = "") -> PlaygroundError:
+    return fail(ErrorCode.BAD_SETTINGS, f"{path} cannot be written.", "Name another place.", detail)
+
+
+def _print_json(data: bytes) -> None:
+    """JSON is UTF-8, whatever the terminal speaks."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def _model_line(entry: ModelEntry) -> str:

@@ -1,6 +1,7 @@
 """The command line. Without a subcommand it opens the window; nothing heavy is imported to parse arguments."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -79,6 +80,9 @@ def has_display() -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code: 0 fine, 1 something failed, 2 wrong usage."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal without some character shows another and loses no result
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     parser = build_parser()
     arguments = parser.parse_args(argv)
     try:

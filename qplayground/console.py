@@ -3,6 +3,7 @@
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, QObject, QSocketNotifier, Slot
@@ -25,10 +26,9 @@ from qplayground.runtime.session import Session
 class Interrupts(QObject):
     """Turns Ctrl-C into a call on Qt's thread; Python alone would notice it only when Qt next ran Python code."""
 
-    def __init__(self, session: Session, library: Library) -> None:
-        super().__init__(session)
-        self._session = session
-        self._library = library
+    def __init__(self, on_interrupt: Callable[[], None]) -> None:
+        super().__init__()
+        self._call = on_interrupt
         self._read, self._write = socket.socketpair()
         for end in (self._read, self._write):
             end.setblocking(False)
@@ -48,8 +48,7 @@ class Interrupts(QObject):
     @Slot()
     def _on_interrupt(self) -> None:
         self._read.recv(64)
-        self._library.cancel_job()
-        self._session.stop()
+        self._call()
 
 
 class ConsoleComparison(QObject):
@@ -82,7 +81,7 @@ class ConsoleComparison(QObject):
         self._wanted = (precisions, request, device)
         entry = find_model(model)
         if entry is not None and (entry.usable or entry.problem is not None):
-            self._start(entry)
+            self._compare(entry)
         elif entry is not None:  # the demo model, still to be made
             self._library.prepare_demo()
         else:
@@ -91,13 +90,19 @@ class ConsoleComparison(QObject):
         if self.error is None:
             QCoreApplication.exec()
 
-    def _start(self, entry: ModelEntry) -> None:
+    def interrupt(self) -> None:
+        """Stop what is going on: the comparison, the job before it, or the wait for an engine."""
+        if self._session.is_busy:
+            self._session.stop()
+        elif self._library.job is not None:
+            self._library.cancel_job()
+        else:
+            self._on_job_cancelled()
+
+    def _compare(self, entry: ModelEntry) -> None:
         assert self._wanted is not None
         precisions, request, device = self._wanted
-        try:
-            self._session.compare(entry, precisions, request, device)
-        except PlaygroundError as error:
-            self._give_up(error.info)
+        self._session.compare(entry, precisions, request, device)
 
     @Slot(object)
     def _give_up(self, error: ErrorInfo) -> None:
@@ -116,7 +121,10 @@ class ConsoleComparison(QObject):
 
     @Slot(object)
     def _on_model_added(self, entry: ModelEntry) -> None:
-        self._start(entry)
+        try:
+            self._compare(entry)
+        except PlaygroundError as error:  # nobody above a slot would hear it
+            self._give_up(error.info)
 
     @Slot(object, object)
     def _on_job_failed(self, _job: Job, error: ErrorInfo) -> None:

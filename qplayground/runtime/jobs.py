@@ -33,6 +33,7 @@ class Job(QObject):
         self._worker = ChildWorker(title, make_child, self, first_command=command)
         self._worker.event_received.connect(self._on_event)
         self._worker.exited.connect(self._on_exited)
+        self._worker.finished.connect(self.finished)  # only then may a job, and its thread with it, be deleted
         self._entry: ModelEntry | None = None
         self._error: ErrorInfo | None = None
         self._cancelled = False
@@ -73,4 +74,3 @@ class Job(QObject):
             self.failed.emit(
                 self._error or error or ErrorInfo(ErrorCode.ENGINE_DIED, f"{self.title} ended early.", "Try again.")
             )
-        self.finished.emit()

@@ -1,0 +1,204 @@
+"""The picker: what it lists, what it refuses, and the jobs that add to it."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QStandardItemModel
+from PySide6.QtWidgets import QFileDialog
+from pytestqt.qtbot import QtBot
+
+from qplayground.catalog.demo import DemoOrigin, DemoSource
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.runtime import library as library_module
+from qplayground.runtime.gpus import Gpu
+from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.library import Library
+from qplayground.ui.job_status import JobStatus
+from qplayground.ui.model_bar import ModelBar
+from tests.process import children
+from tests.unit.catalog_files import write_model
+
+LEFT = Qt.MouseButton.LeftButton
+DEMO = ModelEntry(
+    id="demo",
+    source=ModelSource.DEMO,
+    path="/demo",
+    architecture="LlamaForCausalLM",
+    parameters=134_515_008,
+    size_bytes=538_060_288,
+    complete=True,
+    context_tokens=8192,
+    stored_dtype="float32",
+    provenance="from a package",
+)
+UNPREPARED = msgspec.structs.replace(DEMO, path=None, complete=False)
+CACHED = msgspec.structs.replace(DEMO, id="owner/model", source=ModelSource.CACHE, path="/cached")
+PARTIAL = ModelEntry(
+    id="owner/partial",
+    source=ModelSource.CACHE,
+    problem=ErrorInfo(ErrorCode.INCOMPLETE_DOWNLOAD, "The download was interrupted.", "Download it again."),
+)
+
+
+@pytest.fixture
+def library(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> Library:
+    monkeypatch.setattr(library_module, "DOWNLOAD_TARGET", children.TARGET)
+    return Library(Launcher(fork=False))
+
+
+@pytest.fixture
+def bar(qtbot: QtBot, library: Library) -> ModelBar:
+    bar = ModelBar(library, [Gpu(0, "A GPU", 8_000_000_000, 6_000_000_000, True)])
+    qtbot.addWidget(bar)
+    bar.resize(1200, 80)
+    bar.show()
+    return bar
+
+
+def test_before_the_first_scan_it_says_that_it_looks(bar: ModelBar) -> None:
+    assert bar.models.itemText(0) == "Looking for models…"
+    assert bar.current() is None
+    assert not bar.compare.isEnabled()
+
+
+def test_every_entry_shows_its_size_and_source_and_the_line_below_says_more(bar: ModelBar, library: Library) -> None:
+    library._on_found([DEMO, CACHED])
+    assert bar.models.itemText(0) == "SmolLM2-135M-Instruct · 135 M · 538 MB · demo"
+    assert bar.models.itemText(1) == "model · 135 M · 538 MB · hub cache"
+    for part in ("LlamaForCausalLM", "135 M parameters", "538 MB on disk in float32", "8,192", "from a package"):
+        assert part in bar.details.text()
+    assert bar.compare.isEnabled()
+
+
+def test_a_partial_download_is_listed_and_cannot_be_picked(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
+    library._on_found([DEMO, PARTIAL])
+    model = bar.models.model()
+    assert isinstance(model, QStandardItemModel)
+    item = model.item(1)
+    assert "incomplete" in item.text()
+    assert not item.isEnabled()
+    assert item.toolTip() == "The download was interrupted. Download it again."
+    qtbot.keyClick(bar.models, Qt.Key.Key_Down)
+    assert bar.current() == DEMO
+
+
+def test_picking_with_the_keyboard_tells_the_window(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
+    library._on_found([DEMO, CACHED])
+    with qtbot.waitSignal(bar.model_changed) as changed:
+        qtbot.keyClick(bar.models, Qt.Key.Key_Down)
+    assert changed.args == [CACHED]
+
+
+def test_the_pick_survives_a_new_scan(bar: ModelBar, library: Library) -> None:
+    library._on_found([DEMO, CACHED])
+    bar.models.setCurrentIndex(1)
+    library._on_found([DEMO, PARTIAL, CACHED])
+    assert bar.current() == CACHED
+
+
+def test_the_device_list_has_what_the_machine_has(bar: ModelBar) -> None:
+    texts = [bar.device.itemText(row) for row in range(bar.device.count())]
+    assert texts == ["Auto", "A GPU · 6.00 GB free", "CPU"]
+    assert bar.current_device() == "auto"
+    bar.device.setCurrentIndex(1)
+    assert bar.current_device() == "cuda:0"
+
+
+def test_busy_swaps_the_verbs(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
+    library._on_found([DEMO])
+    bar.set_busy(True)
+    assert not bar.compare.isEnabled()
+    assert bar.stop.isEnabled()
+    with qtbot.waitSignal(bar.stop_requested):
+        qtbot.mouseClick(bar.stop, LEFT)
+    bar.set_busy(False)
+    with qtbot.waitSignal(bar.compare_requested):
+        qtbot.mouseClick(bar.compare, LEFT)
+
+
+def test_opening_a_folder_picks_it(
+    qtbot: QtBot, bar: ModelBar, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library._on_found([DEMO])
+    folder = write_model(tmp_path / "mine")
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(folder))
+    with qtbot.waitSignal(library.folder_opened):
+        qtbot.mouseClick(bar.open_folder, LEFT)
+    current = bar.current()
+    assert current is not None
+    assert current.path == str(folder)
+    assert not bar.error.isVisible()
+    library._on_found([DEMO])  # a scan that had begun before knows nothing of it
+    assert bar.current() == current
+
+
+def test_a_folder_that_is_no_model_is_explained(
+    qtbot: QtBot, bar: ModelBar, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library._on_found([DEMO])
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(tmp_path))
+    with qtbot.waitSignal(library.folder_opened):
+        qtbot.mouseClick(bar.open_folder, LEFT)
+    assert bar.error.isVisible()
+    assert "config.json" in bar.error.text()
+    assert bar.current() == DEMO
+
+
+def test_a_download_shows_its_progress_and_is_picked_when_done(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
+    library._on_found([DEMO])
+    status = JobStatus(library)
+    qtbot.addWidget(status)
+    seen: list[str] = []
+    library.job_started.connect(lambda job: job.progressed.connect(lambda event: seen.append(status.label.text())))
+    bar.hub_id.click()
+    qtbot.keyClicks(bar.hub_edit, "complete")
+    with qtbot.waitSignals([library.model_added, library.job_ended], timeout=10_000):
+        qtbot.keyClick(bar.hub_edit, Qt.Key.Key_Return)
+    assert any("Downloading complete" in text for text in seen)
+    assert bar.current() == children.ENTRY
+    assert not bar.hub_edit.isVisible()
+    assert status.isHidden()
+
+
+def test_a_failed_download_says_why_and_the_id_stays(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
+    library._on_found([DEMO])
+    library.job_failed.connect(lambda job, error: bar.show_error(error))
+    bar.hub_id.click()
+    qtbot.keyClicks(bar.hub_edit, "fail")
+    with qtbot.waitSignal(library.job_ended, timeout=10_000):
+        qtbot.mouseClick(bar.download, LEFT)
+    assert bar.error.text() == str(children.FAILURE)
+    assert bar.hub_edit.text() == "fail"
+    assert bar.hub_edit.isVisible()
+
+
+def test_a_job_can_be_cancelled(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
+    status = JobStatus(library)
+    qtbot.addWidget(status)
+    library.download("hang")
+    assert library.job is not None
+    with qtbot.waitSignal(library.job.progressed, timeout=10_000):
+        pass
+    with qtbot.waitSignal(library.job_ended, timeout=2000):
+        qtbot.mouseClick(status.cancel, LEFT)
+    assert not bar.error.isVisible()
+
+
+def test_an_unprepared_demo_offers_to_be_prepared(
+    qtbot: QtBot, bar: ModelBar, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    library._on_found([UNPREPARED])
+    assert "not prepared yet" in bar.models.itemText(0)
+    assert not bar.compare.isEnabled()
+    assert bar.prepare.isVisible()
+    monkeypatch.setattr(library, "download", lambda repo_id: asked.append(True))
+    hub = DemoSource(DemoOrigin.HUB, None, "")
+    monkeypatch.setattr(library_module, "demo_sources", lambda: [hub])
+    qtbot.mouseClick(bar.prepare, LEFT)
+    assert asked == [True]
+    library._on_found([DEMO])
+    assert not bar.prepare.isVisible()
