@@ -58,9 +58,9 @@ class ChildWorker(QThread):
         try:
             child = self._make_child()
             self._child = child
+            if self._end_requested:  # before there was a child to kill; entering it can take long
+                child.kill()
             with child:
-                if self._end_requested:
-                    child.kill()
                 if self._first_command is not None:
                     child.send(self._first_command)
                 for event in child.events():

@@ -1,0 +1,81 @@
+"""Tiny models and loads of them, made once a session and shared."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import transformers
+
+from qplayground.core.channel import Channel
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.messages import Command, Event
+from qplayground.core.precision import Precision
+from qplayground.engine import host, loading  # importing the host freezes the heap, without which a load takes longer
+from tests.engine import tiny
+
+ModelFolder = Callable[[str], Path]
+LoadShared = Callable[[str, str], loading.LoadedModel]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet_libraries() -> None:
+    """As an engine has them: no warnings on standard error, and progress bars on, since progress hangs on them."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.enable_progress_bar()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
+    """Gives the folder of one of tiny.FAMILIES. Only to be read: copy it to change it."""
+    root = tmp_path_factory.mktemp("models")
+
+    def folder(family: str) -> Path:
+        path = root / family
+        return path if path.exists() else tiny.make(path, family)
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def load_shared(model_folder: ModelFolder) -> LoadShared:
+    """Loads a family in a ready precision, once a session."""
+    kept: dict[tuple[str, str], loading.LoadedModel] = {}
+
+    def load(family: str, precision: str) -> loading.LoadedModel:
+        key = (family, precision)
+        if key not in kept:
+            kept[key] = load_quietly(model_folder(family), precision)
+        return kept[key]
+
+    return load
+
+
+def load_quietly(
+    folder: Path, recipe: str | Precision = "fp32", asked: GenerationRequest | None = None
+) -> loading.LoadedModel:
+    """Load without listening to phases and progress."""
+    return loading.load(tiny.load_command(folder, recipe, asked), lambda phase: None, lambda label, done, total: None)
+
+
+class RecordingChannel(Channel):
+    """A channel without a pipe, which keeps what an engine says. `cancel_after` tokens it asks to stop."""
+
+    def __init__(self, cancel_after: int | None = None) -> None:
+        self.sent: list[Event] = []
+        self._cancel_after = cancel_after
+
+    def send(self, event: Event) -> None:
+        self.sent.append(event)
+
+    def is_cancelled(self, command_id: int) -> bool:
+        tokens = sum(type(event).__name__ == "TokenGenerated" for event in self.sent)
+        return self._cancel_after is not None and tokens >= self._cancel_after
+
+
+def carry_out(*commands: Command, cancel_after: int | None = None) -> list[Event]:
+    """What a new engine answers to those commands, in this process."""
+    channel = RecordingChannel(cancel_after)
+    engine = host.Engine(channel)
+    for command in commands:
+        engine.carry_out(command)
+    return channel.sent

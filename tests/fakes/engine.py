@@ -1,0 +1,263 @@
+"""An engine without torch that does as its prompt says, over the real protocol.
+
+The prompt is read as words. `nf4=exit-loading` tells one precision what to do, `slow` tells all of them; any other word
+is just a prompt. A precision that is told nothing is `ok`. Several behaviours can be joined: `flood slow`.
+
+- `ok`: load in a few steps, continue the prompt with as many tokens as were asked for
+- `fast=N`: `ok` with N tokens
+- `slow`: about a hundred tokens a second until it is cancelled
+- `ignore-cancel`: the same, and never stop
+- `exit-…`, `segfault-…`, `fail-…`, `hang-…` followed by `loading` or `generating`: end with code 3, be killed by
+  SIGSEGV, send Failed, say nothing more. While generating it happens after the third token.
+- `flood`: write 4 MB on standard error before the first token
+- `late`: precede each command's events with events of the command before it
+- `nonsense`: after the third token, send bytes that are no message
+"""
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+from itertools import count
+from typing import NoReturn
+
+import psutil
+
+from qplayground.core.channel import Channel
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.memory import ProcessMemory, peak_resident_bytes, read_process_memory
+from qplayground.core.messages import (
+    Failed,
+    Generate,
+    Generated,
+    Hello,
+    Load,
+    Loaded,
+    Machine,
+    Phase,
+    PhaseStarted,
+    Progressed,
+    PromptRead,
+    TokenGenerated,
+)
+from qplayground.core.precision import Int8, Precision
+
+EXIT_CODE = 3
+PARAMETERS = 134_515_008
+FLOOD_BYTES = 4_000_000
+FAILURE = fail(ErrorCode.UNSUPPORTED, "The fake engine was told to fail.", "Tell it something else.", "scripted")
+SENTENCE = "to augment human hands, not replace them. By sharing what each of us knows, we can"
+WORDS = SENTENCE.split()
+
+_MISHAPS = frozenset({"exit", "segfault", "fail", "hang"})
+_BEHAVIOURS = frozenset(
+    {"ok", "slow", "ignore-cancel", "flood", "late", "nonsense"}
+    | {f"{mishap}-{stage}" for mishap in _MISHAPS for stage in ("loading", "generating")}
+)
+_MISHAP_AFTER = 3
+_PACE_S = 0.01
+
+
+def main(channel: Channel) -> None:
+    """Serve commands until the parent goes away, as the real engine does."""
+    faulthandler.disable()
+    memory = read_process_memory(psutil.Process())
+    machine = Machine(
+        python=sys.version.split()[0],
+        platform=sys.platform,
+        cpu="a fake processor",
+        cpu_capability="FAKE",
+        cpu_threads=1,
+        ram_total_bytes=psutil.virtual_memory().total,
+        versions={"fake": "1"},
+    )
+    channel.send(
+        Hello(
+            pid=os.getpid(),
+            time_s=time.monotonic(),
+            machine=machine,
+            memory=memory,
+            causal_architectures=("GPT2LMHeadModel", "LlamaForCausalLM"),
+        )
+    )
+    engine = FakeEngine(channel, memory)
+    while True:
+        engine.carry_out(channel.receive())
+
+
+class Script:
+    """What a prompt tells one precision to do."""
+
+    def __init__(self, prompt: str, precision: str) -> None:
+        self.behaviours: set[str] = set()
+        self.tokens: int | None = None
+        for word in prompt.split():
+            name, _, told = word.partition("=")
+            if name == "fast":
+                self._add(word)
+            elif told and name == precision:
+                self._add(told)
+            elif word in _BEHAVIOURS:
+                self.behaviours.add(word)
+
+    def _add(self, word: str) -> None:
+        name, _, number = word.partition("=")
+        if name == "fast" and number.isdecimal():
+            self.tokens = int(number)
+        elif word in _BEHAVIOURS:
+            self.behaviours.add(word)
+        else:  # a misspelt behaviour must not pass for an engine that works
+            raise fail(ErrorCode.BAD_SETTINGS, f"The fake engine knows no {word!r}.", "See tests/fakes/engine.py.")
+
+    def __contains__(self, behaviour: str) -> bool:
+        return behaviour in self.behaviours
+
+    @property
+    def is_endless(self) -> bool:
+        return "slow" in self or "ignore-cancel" in self
+
+
+class FakeEngine:
+    """Carries out one command after another."""
+
+    def __init__(self, channel: Channel, runtime_memory: ProcessMemory) -> None:
+        self._channel = channel
+        self._runtime_memory = runtime_memory
+        self._loaded: Precision | None = None
+
+    def carry_out(self, command: object) -> None:
+        if not isinstance(command, (Load, Generate)):
+            return
+        try:
+            self._load(command) if isinstance(command, Load) else self._generate(command)
+        except PlaygroundError as error:
+            self._channel.send(Failed(command.id, error.info))
+
+    def _load(self, command: Load) -> None:
+        self._loaded = None
+        script = Script(command.request.prompt, command.precision.name)
+        started = time.monotonic()
+        total = weight_bytes(command.precision)
+        if "late" in script:
+            self._send_late(command.id)
+        self._enter(command.id, Phase.START)
+        self._enter(command.id, Phase.QUANTIZE if command.precision.is_quantized else Phase.LOAD)
+        for quarter in range(3):
+            self._channel.send(Progressed(command.id, "Reading weights", quarter * total // 4, total))
+        self._meet_mishap(script, "loading")
+        self._channel.send(Progressed(command.id, "Reading weights", total, total))
+        for phase in (Phase.COPY, Phase.WARM_UP, Phase.CHECK):
+            self._enter(command.id, phase)
+        self._loaded = command.precision
+        self._channel.send(
+            Loaded(
+                command_id=command.id,
+                seconds=time.monotonic() - started,
+                device_map={"": "cpu"},
+                weight_bytes=total,
+                quantized_modules=210 if command.precision.is_quantized else 0,
+                runtime_memory=self._runtime_memory,
+                memory=self._memory(),
+            )
+        )
+
+    def _generate(self, command: Generate) -> None:
+        if self._loaded is None:
+            raise fail(ErrorCode.INTERNAL, "Generate came before load.", "Load first.")
+        script = Script(command.request.prompt, self._loaded.name)
+        if "late" in script:
+            self._send_late(command.id)
+        prompt = command.request.prompt.split()
+        self._channel.send(PromptRead(command.id, tuple(range(len(prompt)))))
+        self._enter(command.id, Phase.PREFILL)
+        if "flood" in script:
+            _flood()
+        texts, times, reason = self._say(command, script, self._loaded)
+        memory = self._memory()
+        self._channel.send(
+            Generated(
+                command_id=command.id,
+                text="".join(texts),
+                finish_reason=reason,
+                ttft_s=times[1] - times[0] if texts else None,
+                decode_tokens_per_s=(len(texts) - 1) / (times[-1] - times[1]) if len(texts) > 1 else None,
+                memory=memory,
+                peak_resident_bytes=max(peak_resident_bytes(), memory.resident_bytes),
+                weight_bytes=weight_bytes(self._loaded),
+            )
+        )
+
+    def _say(self, command: Generate, script: Script, precision: Precision) -> tuple[list[str], list[float], str]:
+        """Send the tokens; returns their texts, the times (the start first), and the reason to stop."""
+        length = script.tokens if script.tokens is not None else command.request.settings.max_new_tokens
+        texts: list[str] = []
+        times = [time.monotonic()]
+        pace = threading.Event()  # never set: waiting on it is only a pause
+        for index in count() if script.is_endless else range(length):
+            if index == _MISHAP_AFTER:
+                self._meet_mishap(script, "generating")
+                if "nonsense" in script:
+                    self._send_nonsense()
+            if script.is_endless:
+                pace.wait(_PACE_S)
+            token = token_at(index, precision)
+            texts.append(f" {WORDS[token]}")
+            times.append(max(time.monotonic(), times[-1] + 1e-6))
+            if index == 0:
+                self._enter(command.id, Phase.DECODE)
+            self._channel.send(TokenGenerated(command.id, token, texts[-1], times[-1]))
+            if self._channel.is_cancelled(command.id) and "ignore-cancel" not in script:
+                return texts, times, "cancelled"
+        return texts, times, "length"
+
+    def _meet_mishap(self, script: Script, stage: str) -> None:
+        if f"fail-{stage}" in script:
+            raise FAILURE
+        if f"exit-{stage}" in script:
+            print("about to exit", file=sys.stderr, flush=True)
+            os._exit(EXIT_CODE)
+        if f"segfault-{stage}" in script:
+            signal.raise_signal(signal.SIGSEGV)
+        if f"hang-{stage}" in script:
+            _hang()
+
+    def _send_late(self, command_id: int) -> None:
+        earlier = command_id - 1
+        self._channel.send(Progressed(earlier, "An earlier load", 1, 2))
+        self._channel.send(TokenGenerated(earlier, 0, "LATE", time.monotonic()))
+        self._channel.send(Failed(earlier, FAILURE.info))
+
+    def _send_nonsense(self) -> None:
+        self._channel._connection.send_bytes(b"\xc1 is no msgpack")
+
+    def _enter(self, command_id: int, phase: Phase) -> None:
+        self._channel.send(PhaseStarted(command_id, phase, time.monotonic()))
+
+    def _memory(self) -> ProcessMemory:
+        return read_process_memory(psutil.Process())
+
+
+def weight_bytes(precision: Precision) -> int:
+    """What SmolLM2-135M takes, give or take."""
+    if isinstance(precision.quantization, Int8):
+        return 163_484_032
+    return 116_426_752 if precision.quantization else PARAMETERS * precision.dtype.itemsize
+
+
+def token_at(index: int, precision: Precision) -> int:
+    """The token that the fake model continues with: quantized precisions part from the others at the fifth."""
+    return (index + 3 if precision.is_quantized and index >= 4 else index) % len(WORDS)
+
+
+def _flood() -> None:
+    line = "flood " * 20 + "\n"
+    for _ in range(FLOOD_BYTES // len(line) + 1):
+        sys.stderr.write(line)
+    sys.stderr.flush()
+
+
+def _hang() -> NoReturn:
+    while True:
+        threading.Event().wait()

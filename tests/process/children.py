@@ -1,0 +1,157 @@
+"""Small child processes. The first command says what one does: `gguf_path` is a behaviour below, `target` its argument.
+
+Nothing here waits a fixed time for something that could be waited for; a child that hangs waits for its end.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qplayground.core.channel import Channel
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.messages import Download, Failed, JobDone, PrepareDemo, Progressed
+from qplayground.core.model import ModelEntry, ModelSource
+
+TARGET = __name__
+ENTRY = ModelEntry(id="made", source=ModelSource.FOLDER, path="/made", complete=True)
+FAILURE = ErrorInfo(ErrorCode.DISK_FULL, "The disk is full.", "Empty it.", "scripted")
+CHUNK = 1 << 20
+MEBIBYTE = 1 << 20
+
+
+def main(channel: Channel) -> None:
+    """Do as the first command says, once."""
+    command = channel.receive()
+    assert isinstance(command, PrepareDemo | Download)
+    behaviour, argument = (
+        (command.gguf_path, command.target) if isinstance(command, PrepareDemo) else (command.repo_id, "")
+    )
+    BEHAVIOURS[behaviour](channel, argument)
+
+
+def asked(behaviour: str, argument: str = "") -> PrepareDemo:
+    """The command that makes a child do that."""
+    return PrepareDemo(id=1, gguf_path=behaviour, target=argument)
+
+
+def say(channel: Channel, label: str, done: int = 1, total: int = 1) -> None:
+    channel.send(Progressed(1, label, done, total, "steps"))
+
+
+def _complete(channel: Channel, argument: str) -> None:
+    for step in range(3):
+        say(channel, "Working", step, 3)
+    channel.send(JobDone(1, ENTRY))
+
+
+def _only_progress(channel: Channel, argument: str) -> None:
+    for step in range(int(argument)):
+        say(channel, "Working", step, int(argument))
+
+
+def _fail(channel: Channel, argument: str) -> None:
+    say(channel, "Working")
+    channel.send(Failed(1, FAILURE))
+
+
+def _exit(channel: Channel, argument: str) -> None:
+    say(channel, "Working")
+    print("about to exit", file=sys.stderr, flush=True)
+    os._exit(int(argument))
+
+
+def _crash(channel: Channel, argument: str) -> None:
+    signal.raise_signal(signal.SIGSEGV)
+
+
+def _raise(channel: Channel, argument: str) -> None:
+    raise ValueError("scripted")
+
+
+def _hang(channel: Channel, argument: str) -> None:
+    say(channel, "hanging")
+    threading.Event().wait()
+
+
+def _freeze(channel: Channel, argument: str) -> None:
+    """Stop every thread, the one that watches the pipe too: only a kill ends this."""
+    say(channel, "freezing")
+    signal.raise_signal(signal.SIGSTOP)
+
+
+def _close_and_hang(channel: Channel, argument: str) -> None:
+    """Give up the pipe and stay."""
+    channel._connection.close = lambda: None  # type: ignore[method-assign]
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, channel._connection.fileno())
+    signal.raise_signal(signal.SIGSTOP)
+
+
+def _flood(channel: Channel, argument: str) -> None:
+    """Write a mebibyte, say so, and wait for any command; as often as was asked."""
+    for chunk in range(int(argument)):
+        _write_mebibyte(chunk)
+        say(channel, "flooded", chunk)
+        channel.receive()
+    print("the last line", file=sys.stderr, flush=True)
+
+
+def _flood_in_silence(channel: Channel, argument: str) -> None:
+    """Write three mebibytes and say nothing until somebody cuts the log."""
+    for chunk in range(3):
+        _write_mebibyte(chunk)
+    pause = threading.Event()
+    while os.fstat(2).st_size > 2 * MEBIBYTE:
+        pause.wait(0.01)
+    say(channel, "cut")
+
+
+def _write_mebibyte(number: int) -> None:
+    line = f"flood {number:05}\n".ljust(128, "~")
+    os.write(2, (line * (MEBIBYTE // len(line))).encode())
+
+
+def _talk_nonsense(channel: Channel, argument: str) -> None:
+    say(channel, "sense")
+    channel._connection.send_bytes(b"\xc1 is no msgpack")
+    threading.Event().wait()
+
+
+def _grow(channel: Channel, argument: str) -> None:
+    """Say the pid, then hold 64 MiB more at every command."""
+    held: list[Any] = []
+    say(channel, "pid", os.getpid())
+    while True:
+        channel.receive()
+        held.append(bytearray(os.urandom(1)) * (64 * MEBIBYTE))
+        say(channel, "grown", len(held))
+
+
+def _write_pid(channel: Channel, argument: str) -> None:
+    """Tell a file who this is, all or nothing, then stay."""
+    path = Path(argument)
+    path.with_suffix(".part").write_text(str(os.getpid()))
+    path.with_suffix(".part").replace(path)
+    threading.Event().wait()
+
+
+BEHAVIOURS: dict[str, Callable[[Channel, str], None]] = {
+    "complete": _complete,
+    "only-progress": _only_progress,
+    "fail": _fail,
+    "exit": _exit,
+    "crash": _crash,
+    "raise": _raise,
+    "hang": _hang,
+    "freeze": _freeze,
+    "close-and-hang": _close_and_hang,
+    "flood": _flood,
+    "flood-in-silence": _flood_in_silence,
+    "talk-nonsense": _talk_nonsense,
+    "grow": _grow,
+    "write-pid": _write_pid,
+}

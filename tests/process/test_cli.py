@@ -1,0 +1,287 @@
+"""The program as people start it: exit codes, what goes to which stream, Ctrl-C, and no display."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from qplayground import __version__
+from qplayground.core.generation import GenerationSettings
+from qplayground.runtime.preferences import Preferences
+from tests.unit.catalog_files import cache_repo, write_model
+
+PROGRAM = [sys.executable, "-m", "qplayground"]
+
+
+@pytest.fixture
+def demo_cache(demo_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the program see the cache where the demo model is prepared."""
+    monkeypatch.setenv("QPLAYGROUND_CACHE", str(demo_model.parent.parent))
+    return demo_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that passes for a model until an engine looks into it."""
+    return write_model(tmp_path / "a model")
+
+
+def run(*arguments: str, cwd: Path | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the program to its end."""
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=cwd,
+        env={**os.environ, **environment},
+        timeout=120,
+    )
+
+
+def check_refused(done: "subprocess.CompletedProcess[str]", part: str) -> None:
+    """Wrong usage: exit code 2, one sentence on standard error, nothing else."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# ---- without an engine --------------------------------------------------------------------------------------------
+
+
+def test_help_names_the_commands() -> None:
+    done = run("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"compare\s+compare precisions", done.stdout)
+    assert re.search(r"models\s+list the models", done.stdout)
+
+
+def test_help_of_compare_names_every_setting() -> None:
+    done = run("compare", "--help")
+    assert done.returncode == 0
+    for name in GenerationSettings.__struct_fields__:
+        option = {"do_sample": "sample"}.get(name, name).replace("_", "-")
+        assert f"--{option}" in done.stdout
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"qplayground {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["reboot"], "invalid choice: 'reboot'"),
+        (["compare", "--max-new-tokens", "many"], "invalid int value: 'many'"),
+        (["compare", "--unheard-of"], "unrecognized arguments"),
+        (["compare", "--precisions", "fp32,nf5"], "There is no precision named 'nf5'. Known ones: fp32, bf16"),
+        (["compare", "--precisions", " , "], "No precision is named."),
+        (["compare", "--prompt", " \n"], "The prompt is empty."),
+        (["compare", "--max-new-tokens", "0"], "Max new tokens must be between"),
+        (["compare", "--temperature", "nan", "--sample"], "The temperature must be"),
+        (["compare", "--top-p", "1.5", "--sample"], "Top-p must be"),
+        (["compare", "--top-k", "-1", "--sample"], "Top-k must be"),
+        (["compare", "--repetition-penalty", "0"], "The repetition penalty must be"),
+        (["compare", "--seed", "-1"], "The seed must be"),
+        (["compare", "--model", "./no/such/folder"], "There is no folder ./no/such/folder"),
+        (["compare", "--model", "/no/such/folder"], "There is no folder /no/such/folder"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], part: str) -> None:
+    check_refused(run(*arguments), part)
+
+
+def test_a_folder_without_a_model_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    check_refused(run("compare", "--model", str(tmp_path / "empty")), "config.json")
+
+
+def test_a_precision_that_is_named_twice_is_wrong_usage(folder: Path) -> None:
+    check_refused(run("compare", "--model", str(folder), "--precisions", "nf4,nf4"), "named twice")
+
+
+def test_a_prompt_that_is_no_text_is_wrong_usage(folder: Path) -> None:
+    check_refused(run("compare", "--model", str(folder), "--prompt", "\udcff"), "no text")
+
+
+@pytest.mark.parametrize("place", ["no/such/folder/result.json", "."])
+@pytest.mark.parametrize("command", [["compare", "--model"], ["models"]])
+def test_a_result_that_cannot_be_written_is_said_before_the_work(
+    folder: Path, tmp_path: Path, place: str, command: list[str]
+) -> None:
+    arguments = [*command, str(folder)] if command[0] == "compare" else command
+    done = run(*arguments, "--json", place, cwd=tmp_path)
+    check_refused(done, f"{place} cannot be written.")
+    assert "starting" not in done.stderr
+
+
+# ---- with an engine -----------------------------------------------------------------------------------------------
+
+
+def test_models_as_json(folder: Path, tmp_path: Path) -> None:
+    """The demo model, the cache and the opened folders; ASCII terminals get UTF-8 all the same."""
+    unusual = folder.rename(tmp_path / "modèle")
+    Preferences.load().remember_folder(unusual)
+    write_model(cache_repo(Path(os.environ["HF_HUB_CACHE"]), "owner/name"))
+    bert = {"model_type": "bert", "architectures": ["BertModel"]}
+    write_model(cache_repo(Path(os.environ["HF_HUB_CACHE"]), "owner/encoder"), bert)
+    done = run("models", "--json", "-", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    models = json.loads(done.stdout)["models"]
+    assert [model["id"] for model in models] == ["demo", "owner/name", str(unusual)]  # an encoder cannot continue
+    for model in models:
+        assert set(model) >= {"id", "source", "path", "architecture", "parameters", "size_bytes", "complete"}
+    assert [model["source"] for model in models] == ["demo", "cache", "folder"]
+    assert [model["complete"] for model in models] == [False, True, True]
+    assert models[2]["path"] == str(unusual)
+    assert (models[1]["architecture"], models[1]["parameters"]) == ("LlamaForCausalLM", 6)
+
+
+def test_a_precision_that_fails_is_exit_1_and_in_the_json(folder: Path, tmp_path: Path) -> None:
+    """The folder's one tensor is no Llama, which only an engine can tell."""
+    target = tmp_path / "result.json"
+    done = run("compare", "--model", str(folder), "--precisions", "fp32,nf4", "--json", str(target))
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    result = json.loads(target.read_bytes())
+    for run_ in result["runs"]:
+        assert run_["state"] == "failed"
+        assert run_["error"]["code"] != "internal"
+        assert run_["error"]["message"] in done.stdout
+        assert f"{run_['precision']}: failed" in done.stderr
+
+
+@pytest.mark.demo
+def test_a_comparison_as_json(demo_cache: Path) -> None:
+    done = run(
+        *("compare", "--model", "demo", "--precisions", "fp32,nf4", "--max-new-tokens", "8", "--json", "-"),
+        PYTHONIOENCODING="ascii",
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)  # and nothing but that
+    assert set(result) >= {"schema", "environment", "model", "prompt", "settings", "baseline", "runs"}
+    assert (result["schema"], result["prompt"], result["baseline"]) == (1, "The future of AI is", "fp32")
+    assert (result["model"]["id"], result["model"]["source"]) == ("demo", "demo")
+    assert result["model"]["parameters"] == 134_515_008
+    assert result["environment"]["versions"]["torch"]
+    assert result["settings"]["max_new_tokens"] == 8
+    assert [run["precision"] for run in result["runs"]] == ["fp32", "nf4"]
+    for run_ in result["runs"]:
+        _check_done(run_, tokens=8)
+    weights = [run_["memory"]["weight_bytes"] for run_ in result["runs"]]
+    assert weights[1] < weights[0] / 3
+    assert "fp32: done" in done.stderr
+
+
+def _check_done(run: dict[str, Any], tokens: int) -> None:
+    assert (run["state"], run["error"]) == ("done", None)
+    assert run["text"].strip()
+    assert (len(run["token_ids"]), run["finish_reason"]) == (tokens, "length")
+    assert run["prompt_tokens"] > 0
+    assert run["device_map"]
+    assert run["load"]["seconds"] > 0
+    assert run["speed"]["ttft_s"] > 0
+    assert run["speed"]["decode_tokens_per_s"] > 0
+    memory = run["memory"]
+    assert memory["peak_resident_bytes"] >= memory["resident_bytes"] > memory["weight_bytes"] > 0
+    assert {"vram_allocated_bytes", "vram_peak_bytes"} <= set(memory)
+
+
+@pytest.mark.demo
+def test_without_a_display_it_compares_and_leaves_a_report(demo_cache: Path, tmp_path: Path) -> None:
+    display = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    done = run(cwd=tmp_path, **dict.fromkeys(display, ""))
+    assert done.returncode == 0, done.stderr
+    assert "There is no display here" in done.stderr
+    assert done.stdout.startswith("Precision")
+    assert "The report is in qplayground-report.md and qplayground-report.json." in done.stdout
+    result = json.loads((tmp_path / "qplayground-report.json").read_bytes())
+    assert [(run_["precision"], run_["state"]) for run_ in result["runs"]] == [
+        *(("fp32", "done"), ("bf16", "done"), ("int8", "done"), ("nf4", "done"))
+    ]
+    report = (tmp_path / "qplayground-report.md").read_text("utf-8")
+    assert report.startswith("# demo: 4 precisions compared\n")
+    assert all(run_["text"] in report for run_ in result["runs"])
+
+
+# ---- Ctrl-C -------------------------------------------------------------------------------------------------------
+
+
+class Running:
+    """The program at work, in a process group of its own as in a terminal."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        self.errors = ""
+
+    def wait_for(self, part: str) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.errors += line
+            if part in line:
+                return
+        pytest.fail(f"it ended without saying {part!r}:\n{self.errors}")
+
+    def interrupt(self) -> tuple[int, str, float]:
+        """Press Ctrl-C; the exit code, standard output, and how many seconds it took."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        started = time.monotonic()
+        os.killpg(self.process.pid, signal.SIGINT)
+        output, errors = self.process.communicate(timeout=30)
+        took = time.monotonic() - started
+        self.errors += errors
+        _, alive = psutil.wait_procs(family, timeout=3)
+        assert alive == []
+        assert "Traceback" not in self.errors, self.errors
+        return self.process.returncode, output, took
+
+
+@pytest.fixture
+def long_comparison(demo_cache: Path) -> Iterator[Running]:
+    arguments = ("--precisions", "fp32,nf4", "--max-new-tokens", "5000", "--json", "-")
+    running = Running("compare", "--model", "demo", *arguments)
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+@pytest.mark.demo
+@pytest.mark.parametrize("moment", ["fp32: starting", "fp32: load", "fp32: prefill"])
+def test_ctrl_c_stops_a_comparison_and_keeps_what_there_is(long_comparison: Running, moment: str) -> None:
+    long_comparison.wait_for(moment)
+    code, output, took = long_comparison.interrupt()
+    assert code == 1
+    assert took < 3
+    result = json.loads(output)
+    assert [run_["state"] for run_ in result["runs"]] == ["cancelled", "cancelled"]
+
+
+def test_ctrl_c_while_an_engine_is_awaited_ends_it() -> None:
+    """A hub id first needs an engine to say what can be downloaded."""
+    running = Running("compare", "--model", "no-such-owner/no-such-name")
+    family: list[psutil.Process] = []
+    while not family:  # once there is a child, Ctrl-C has been taken over
+        family = psutil.Process(running.process.pid).children()
+        assert running.process.poll() is None
+    code, output, took = running.interrupt()
+    assert (code, output) == (1, "")
+    assert took < 3
+    assert "Cancelled." in running.errors

@@ -1,0 +1,429 @@
+"""One child's whole life, by fork server and by spawn."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from qplayground.core.errors import ErrorCode
+from qplayground.core.messages import Cancel, Event, Failed, JobDone, Progressed
+from qplayground.runtime import process as process_module
+from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.process import EXIT_GRACE_S, LOG_LIMIT_BYTES, LOG_TAIL_BYTES, ChildProcess
+from tests.process import children
+from tests.process.children import asked
+
+MakeChild = Callable[[], ChildProcess]
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and fork servers as Linux has them")
+
+
+@pytest.fixture(params=["fork", "spawn"], scope="module")
+def make_child(request: pytest.FixtureRequest) -> MakeChild:
+    launcher = Launcher(children.TARGET, fork=request.param == "fork")
+    with launcher.engine_job(children.TARGET) as first:  # from here on, the fork server answers at once
+        first.kill()
+    return lambda: launcher.engine_job(children.TARGET)
+
+
+@pytest.fixture
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where children's logs lie during this test."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def live(make_child: MakeChild, behaviour: str, argument: str = "") -> tuple[ChildProcess, list[Event]]:
+    """A child that was told that and lived to its end, and everything that it said."""
+    child = make_child()
+    with child:
+        assert child.send(asked(behaviour, argument))
+        events = list(child.events())
+    return child, events
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        pause.wait(0.01)
+
+
+# ---- how children end ---------------------------------------------------------------------------------------------
+
+
+def test_a_child_that_completes_is_heard_to_the_end(make_child: MakeChild) -> None:
+    child, events = live(make_child, "complete")
+    assert events[:-1] == [Progressed(1, "Working", step, 3, "steps") for step in range(3)]
+    assert events[-1] == JobDone(1, children.ENTRY)
+    assert child.outcome is not None
+    assert (child.outcome.exit_code, child.outcome.requested) == (0, False)
+
+
+def test_many_events_arrive_complete_and_in_order(make_child: MakeChild) -> None:
+    _, events = live(make_child, "only-progress", "5000")
+    assert [event.done for event in events if isinstance(event, Progressed)] == list(range(5000))
+
+
+def test_a_child_that_fails_says_why(make_child: MakeChild) -> None:
+    _, events = live(make_child, "fail")
+    assert events[-1] == Failed(1, children.FAILURE)
+
+
+def test_an_exit_code_is_an_error_with_the_output(make_child: MakeChild) -> None:
+    child, events = live(make_child, "exit", "3")
+    assert len(events) == 1
+    assert child.outcome is not None
+    assert child.outcome.exit_code == 3
+    error = child.outcome.error
+    assert error is not None
+    assert error.code is ErrorCode.ENGINE_DIED
+    assert "exit code 3" in error.message
+    assert error.detail == "about to exit"
+
+
+def test_an_exception_is_an_error_with_its_traceback(make_child: MakeChild) -> None:
+    child, _ = live(make_child, "raise")
+    assert child.outcome is not None
+    assert child.outcome.exit_code == 1
+    assert child.outcome.error is not None
+    assert child.outcome.error.detail.endswith("ValueError: scripted")
+
+
+def test_a_crash_in_native_code_names_the_signal(make_child: MakeChild) -> None:
+    child, _ = live(make_child, "crash")
+    assert child.outcome is not None
+    assert child.outcome.exit_code == -signal.SIGSEGV
+    assert child.outcome.error is not None
+    assert child.outcome.error.code is ErrorCode.ENGINE_DIED
+    assert "by signal 11" in child.outcome.error.message
+
+
+def test_a_kill_from_outside_is_taken_for_the_systems(make_child: MakeChild) -> None:
+    child = make_child()
+    with child:
+        child.send(asked("hang"))
+        for _ in child.events():
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGKILL)
+    assert child.outcome is not None
+    assert (child.outcome.exit_code, child.outcome.requested) == (-signal.SIGKILL, False)
+    assert child.outcome.error is not None
+    assert child.outcome.error.code is ErrorCode.OUT_OF_MEMORY
+
+
+def test_nonsense_ends_the_conversation_and_the_child(make_child: MakeChild) -> None:
+    child, events = live(make_child, "talk-nonsense")
+    assert events == [Progressed(1, "sense", 1, 1, "steps")]
+    assert child.outcome is not None
+    assert child.outcome.error is not None
+    assert child.outcome.error.code is ErrorCode.INTERNAL
+
+
+def test_a_child_ends_when_its_parent_lets_go(make_child: MakeChild) -> None:
+    child = make_child()
+    with child:
+        child.send(asked("hang"))
+        next(child.events())
+        pid = child.pid
+    assert pid is not None
+    assert is_gone(pid)
+    assert child.outcome is not None
+    assert (child.outcome.exit_code, child.outcome.requested) == (0, True)  # it went by itself, when asked
+    assert child.outcome.error is None
+
+
+@pytest.mark.parametrize("behaviour", ["freeze", "close-and-hang"])
+def test_a_child_that_does_not_end_is_killed_within_the_grace(make_child: MakeChild, behaviour: str) -> None:
+    child = make_child()
+    with child:
+        child.send(asked(behaviour))
+        if behaviour == "freeze":
+            next(child.events())
+        else:
+            assert list(child.events()) == []
+        pid = child.pid
+        wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        leaving = time.monotonic()
+    took = time.monotonic() - leaving
+    assert pid is not None
+    assert is_gone(pid)
+    assert EXIT_GRACE_S <= took < EXIT_GRACE_S + 1
+    assert child.outcome is not None
+    assert (child.outcome.exit_code, child.outcome.requested) == (-signal.SIGKILL, True)
+    assert child.outcome.error is None
+
+
+def test_it_knows_its_pid_only_while_there_is_a_process(make_child: MakeChild) -> None:
+    child = make_child()
+    assert child.pid is None
+    with child:
+        assert child.pid in {process.pid for process in psutil.Process().children(recursive=True)}
+        child.kill()
+    assert child.pid is None
+
+
+# ---- killing ------------------------------------------------------------------------------------------------------
+
+
+def test_killed_before_the_start(make_child: MakeChild) -> None:
+    child = make_child()
+    child.kill()
+    with child:
+        assert list(child.events()) == []
+    assert child.outcome is not None
+    assert child.outcome.requested
+    assert child.outcome.error is None
+
+
+def test_killed_between_start_and_use(make_child: MakeChild) -> None:
+    child = make_child()
+    child.start()
+    child.kill()
+    with child:
+        assert list(child.events()) == []
+    assert child.outcome is not None
+    assert child.outcome.requested
+
+
+def test_killed_while_starting(make_child: MakeChild, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kill comes when there is a process that the child does not know of yet."""
+    child = make_child()
+    pids: list[int] = []
+    process_class = type(child._context.Process())  # type: ignore[attr-defined]
+    start = process_class.start
+
+    def start_slowly(process: object) -> None:
+        start(process)
+        pids.append(process.pid)  # type: ignore[attr-defined]
+        child.kill()
+
+    monkeypatch.setattr(process_class, "start", start_slowly)
+    with child:
+        assert list(child.events()) == []
+    assert child.outcome is not None
+    assert child.outcome.requested
+    wait_until(lambda: is_gone(pids[0]))
+
+
+def test_killed_from_another_thread_while_it_is_listened_to(make_child: MakeChild) -> None:
+    child = make_child()
+    with child:
+        child.send(asked("freeze"))
+        events = child.events()
+        next(events)
+        pid = child.pid
+        wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        killer = threading.Timer(0, child.kill)
+        killer.start()
+        started = time.monotonic()
+        assert list(events) == []
+        assert time.monotonic() - started < 1
+        killer.join()
+    assert child.outcome is not None
+    assert (child.outcome.exit_code, child.outcome.requested) == (-signal.SIGKILL, True)
+
+
+def test_a_kill_is_safe_at_any_moment(make_child: MakeChild) -> None:
+    """Threads that kill as hard as they can while the child comes and goes; none may raise."""
+    failures: list[BaseException] = []
+
+    def kill_on(child: ChildProcess, over: threading.Event) -> None:
+        try:
+            while not over.is_set():
+                child.kill()
+        except BaseException as error:
+            failures.append(error)
+
+    for _ in range(5):
+        child, over = make_child(), threading.Event()
+        killers = [threading.Thread(target=kill_on, args=(child, over)) for _ in range(2)]
+        child.start()
+        for killer in killers:
+            killer.start()
+        with child:
+            assert list(child.events()) == []
+        over.set()
+        for killer in killers:
+            killer.join()
+    assert failures == []
+
+
+def test_killing_twice_and_after_the_end_does_nothing(make_child: MakeChild) -> None:
+    child, _ = live(make_child, "complete")
+    outcome = child.outcome
+    child.kill()
+    child.kill()
+    assert child.outcome is outcome
+
+
+def test_a_fork_server_that_still_imports_keeps_nobody_waiting() -> None:
+    """A stop during the first seconds, in an interpreter of its own, since a process has one fork server."""
+    code = """
+import threading, time
+from qplayground.runtime.launcher import Launcher
+
+launcher = Launcher("tests.process.slow_import", fork=True)
+launcher.warm()
+child = launcher.engine()
+threading.Timer(0.2, child.kill).start()
+started = time.monotonic()
+with child:
+    assert list(child.events()) == []
+assert child.outcome.requested
+launcher.close()
+print(time.monotonic() - started)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1
+
+
+# ---- commands -----------------------------------------------------------------------------------------------------
+
+
+def test_a_command_to_nobody_is_refused(make_child: MakeChild) -> None:
+    child = make_child()
+    assert not child.send(Cancel(1))
+    with child:
+        child.send(asked("complete"))
+        list(child.events())
+        wait_until(lambda: not child.send(Cancel(1)))
+    assert not child.send(Cancel(1))
+
+
+def test_a_system_that_starts_nothing_is_an_os_error(
+    make_child: MakeChild, monkeypatch: pytest.MonkeyPatch, logs: Path
+) -> None:
+    child = make_child()
+
+    def refuse(process: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(type(child._context.Process()), "start", refuse)  # type: ignore[attr-defined]
+    with pytest.raises(OSError, match="temporarily unavailable"), child:
+        pass
+    assert list(logs.iterdir()) == []
+
+
+def test_a_fork_server_that_is_gone_is_an_error(make_child: MakeChild, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = make_child()
+
+    def end_of_file(process: object) -> None:
+        raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr(type(child._context.Process()), "start", end_of_file)  # type: ignore[attr-defined]
+    with pytest.raises(EOFError), child:
+        pass
+
+
+# ---- the log ------------------------------------------------------------------------------------------------------
+
+
+def test_a_flood_is_cut_and_its_end_kept(make_child: MakeChild, logs: Path) -> None:
+    child = make_child()
+    sizes = []
+    with child:
+        child.send(asked("flood", "5"))
+        for _ in child.events():
+            (log,) = logs.iterdir()
+            sizes.append(log.stat().st_size)
+            child.send(asked("go on"))
+    assert len(sizes) == 5
+    assert max(sizes) <= LOG_LIMIT_BYTES
+    assert child.outcome is not None
+    tail = child.outcome.output_tail
+    assert len(tail.encode()) <= LOG_TAIL_BYTES
+    assert tail.endswith("the last line")
+    assert "flood 00004" in tail
+    assert list(logs.iterdir()) == []
+
+
+def test_a_flood_of_a_child_that_says_nothing_is_cut_too(make_child: MakeChild, logs: Path) -> None:
+    child, events = live(make_child, "flood-in-silence")
+    assert [event.label for event in events if isinstance(event, Progressed)] == ["cut"]
+
+
+@pytest.mark.parametrize("behaviour", ["complete", "crash", "talk-nonsense"])
+def test_the_log_is_removed(make_child: MakeChild, logs: Path, behaviour: str) -> None:
+    child = make_child()
+    with child:
+        assert len(list(logs.iterdir())) == 1
+        child.send(asked(behaviour))
+        list(child.events())
+    assert list(logs.iterdir()) == []
+
+
+def test_what_is_said_just_before_the_end_is_heard(make_child: MakeChild, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process can be seen to end before its last words are seen to have come."""
+    wait = process_module.wait
+
+    def see_only_the_end(objects: list[object], timeout: float | None = None) -> list[object]:
+        connection, sentinel = objects
+        wait([sentinel])
+        return [sentinel]
+
+    monkeypatch.setattr(process_module, "wait", see_only_the_end)
+    _, events = live(make_child, "complete")
+    assert events[-1] == JobDone(1, children.ENTRY)
+
+
+# ---- the parent's death -------------------------------------------------------------------------------------------
+
+PARENT = """
+import sys
+from qplayground.runtime.launcher import Launcher
+from tests.process.children import TARGET, asked
+
+launcher = Launcher(TARGET, fork=sys.argv[1] == "fork")
+engines = [launcher.engine_job(TARGET) for _ in sys.argv[2:]]
+for engine, path in zip(engines, sys.argv[2:]):
+    engine.__enter__()
+    engine.send(asked("write-pid", path))
+print("started", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(params=["fork", "spawn"])
+def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", list[Path]]]:
+    """A program with two engines, and the files where they say who they are."""
+    files = [tmp_path / name for name in ("one", "two")]
+    command = [sys.executable, "-c", PARENT, request.param, *map(str, files)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        yield running, files
+        running.kill()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_engines_die_with_the_window_however_it_dies(
+    parent: tuple["subprocess.Popen[str]", list[Path]], how: signal.Signals
+) -> None:
+    running, files = parent
+    wait_until(lambda: all(file.exists() for file in files), 20)
+    pids = [int(file.read_text()) for file in files]
+    family = psutil.Process(running.pid).children(recursive=True)
+    assert set(pids) <= {process.pid for process in family}
+    running.send_signal(how)
+    running.wait()
+    died = time.monotonic()
+    wait_until(lambda: all(is_gone(pid) for pid in pids), 2)
+    assert time.monotonic() - died < 2
+    wait_until(lambda: all(is_gone(process.pid) for process in family), 2)  # the fork server too

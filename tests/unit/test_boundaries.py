@@ -1,0 +1,64 @@
+"""What a fresh interpreter imports, and what PySide6 does with True."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "bitsandbytes", "accelerate", "huggingface_hub", "pyqtgraph")
+
+
+def python(code: str) -> str:
+    """What that code prints in an interpreter of its own; it must end well."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def imported_by(module: str) -> set[str]:
+    """The top-level packages that importing it brings in."""
+    printed = python(f"import json, sys, {module}; print(json.dumps([name.split('.')[0] for name in sys.modules]))")
+    return set(json.loads(printed))
+
+
+@pytest.mark.parametrize("module", ["qplayground.app", "qplayground.ui.application", "qplayground.cli"])
+def test_the_window_imports_nothing_heavy(module: str) -> None:
+    modules = imported_by(module)
+    assert "qplayground" in modules
+    assert not modules & set(HEAVY)
+
+
+def test_parsing_arguments_imports_no_qt() -> None:
+    assert not imported_by("qplayground.cli") & {"PySide6", "shiboken6", "psutil"}
+
+
+def test_a_child_starts_light() -> None:
+    assert not imported_by("qplayground.runtime.child") & {"PySide6", *HEAVY}
+
+
+def test_emit_keeps_its_references_to_true() -> None:
+    """PySide6 6.12.0 drops one on each emit, and Python 3.11, whose True can die, aborts after some 600."""
+    printed = python(
+        """
+import sys
+from PySide6.QtCore import QObject, Signal
+
+class Emitter(QObject):
+    happened = Signal(object)
+    toggled = Signal(bool)
+
+emitter = Emitter()
+heard = []
+emitter.happened.connect(lambda value: heard.append(value is True))
+emitter.toggled.connect(lambda value: heard.append(value is True))
+before = sys.getrefcount(True)
+for _ in range(2000):
+    emitter.happened.emit(True)
+    emitter.toggled.emit(True)
+heard_all = len(heard) == 4000 and all(heard)
+heard.clear()
+print(heard_all, abs(sys.getrefcount(True) - before) < 100)
+"""
+    )
+    assert printed.split() == ["True", "True"]

@@ -1,0 +1,177 @@
+"""A comparison as a table for the terminal and as Markdown; what a model wrote is never markup."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.generation import GenerationSettings
+from qplayground.core.messages import Machine
+from qplayground.core.model import ModelSource
+from qplayground.core.precision import READY_PRECISIONS
+from qplayground.core.results import (
+    ComparedModel,
+    Comparison,
+    LoadFigures,
+    MemoryFigures,
+    Run,
+    RunState,
+    SpeedFigures,
+)
+from qplayground.report.markdown import to_markdown
+from qplayground.report.table import HEADINGS, outcome, plain_table, rows
+
+READY = {precision.name: precision for precision in READY_PRECISIONS}
+MACHINE = Machine(
+    python="3.11",
+    platform="linux",
+    cpu="Some <CPU>",
+    cpu_capability="AVX2",
+    cpu_threads=2,
+    ram_total_bytes=8 * 10**9,
+    versions={"torch": "2.9.1", "transformers": "5.20"},
+    gpus=("A | GPU",),
+)
+OUT_OF_MEMORY = ErrorInfo(ErrorCode.OUT_OF_MEMORY, "Memory ran out.", "Close other programs.", "Killed: 9")
+
+
+def done(name: str = "fp32", text: str = " to help.") -> Run:
+    return Run(
+        precision=name,
+        recipe=READY[name],
+        state=RunState.DONE,
+        text=text,
+        finish_reason="length",
+        load=LoadFigures(1.5),
+        speed=SpeedFigures(0.0421, 24.13),
+        memory=MemoryFigures(538_060_288, 1_000_000_000, 1_200_000_000, 400_000_000),
+    )
+
+
+def failed(name: str = "nf4") -> Run:
+    return Run(precision=name, recipe=READY[name], state=RunState.FAILED, error=OUT_OF_MEMORY, text=" half a")
+
+
+def cancelled(name: str = "int8", text: str = " to be") -> Run:
+    return Run(precision=name, recipe=READY[name], state=RunState.CANCELLED, text=text, finish_reason="cancelled")
+
+
+def comparison(*runs: Run, model: str = "demo", machine: Machine | None = MACHINE, prompt: str = "AI is") -> Comparison:
+    return Comparison(
+        environment=machine,
+        model=ComparedModel(model, ModelSource.DEMO, "LlamaForCausalLM", 134_515_008, "/models/demo", "from a package"),
+        prompt=prompt,
+        settings=GenerationSettings(),
+        baseline="fp32",
+        runs=list(runs),
+    )
+
+
+def fenced_blocks(markdown: str) -> list[str]:
+    """The contents of every fence, as CommonMark closes them: up to three spaces, as many backticks or more."""
+    blocks: list[str] = []
+    fence = ""
+    content: list[str] = []
+    for line in re.split(r"\r\n|\r|\n", markdown):
+        opening = re.fullmatch(r" {0,3}(`{3,})[^`]*", line)
+        closing = re.fullmatch(r" {0,3}(`{3,})[ \t]*", line)
+        if fence and closing and len(closing[1]) >= len(fence):
+            blocks.append("\n".join(content))
+            fence, content = "", []
+        elif fence:
+            content.append(line)
+        elif opening:
+            fence = opening[1]
+    assert not fence, "a fence is left open"
+    return blocks
+
+
+# ---- the table ----------------------------------------------------------------------------------------------------
+
+
+def test_a_row_of_figures() -> None:
+    assert rows(comparison(done())) == [
+        ("fp32 (baseline)", "done", "538 MB", "1.00 GB", "1.20 GB", "–", "1.50 s", "42.1 ms", "24.1 tok/s")
+    ]
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    (row,) = rows(comparison(failed()))
+    assert row == ("nf4", "failed", *["–"] * 7)
+
+
+def test_the_plain_table_has_columns_that_line_up() -> None:
+    lines = plain_table(comparison(done(), done("nf4"))).splitlines()
+    assert lines[0].split("  ")[0] == "Precision"
+    starts = [lines[0].index(heading) for heading in HEADINGS]
+    for row in (lines[1], lines[2], lines[3]):
+        assert all(start == 0 or (row[start - 1] == " " and row[start] != " ") for start in starts), row
+
+
+def test_the_plain_table_ends_with_every_text() -> None:
+    table = plain_table(comparison(done(), failed(), cancelled()))
+    assert "\n\n[fp32] AI is to help.\n" in table
+    assert "\n\n[nf4] Memory ran out. Close other programs.\n" in table
+    assert table.endswith("\n\n[int8] AI is to be … (stopped)")
+
+
+def test_a_model_cannot_command_the_terminal() -> None:
+    table = plain_table(comparison(done(text=" a\x1b[2J\rb\x07\x9b31m\n\tc")))
+    assert table.endswith("[fp32] AI is a�[2J�b��31m\n\tc")
+
+
+def test_outcomes() -> None:
+    assert outcome(done()) == " to help."
+    assert outcome(failed()) == str(OUT_OF_MEMORY)
+    assert outcome(cancelled()) == " to be … (stopped)"
+
+
+# ---- markdown -----------------------------------------------------------------------------------------------------
+
+
+def test_markdown_has_a_table_with_a_row_a_run() -> None:
+    lines = to_markdown(comparison(done(), failed(), cancelled())).splitlines()
+    first = lines.index("| " + " | ".join(HEADINGS) + " |")
+    assert lines[first + 1].count("---") == len(HEADINGS)
+    table = lines[first : first + 5]
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == len(HEADINGS) + 1 for line in table)
+    assert lines[first + 5] == ""
+    assert r"| fp32 \(baseline\) | done | 538 MB | 1\.00 GB |" in table[2]
+
+
+def test_markdown_says_under_what_circumstances() -> None:
+    text = to_markdown(comparison(done()))
+    assert text.startswith("# demo: 1 precision compared\n")
+    assert r"Some \<CPU\> \(AVX2\), 2 threads; A \| GPU; torch 2\.9\.1, transformers 5\.20" in text
+    assert "at most 50 new tokens, greedy, baseline fp32" in text
+    assert "from a package" in text
+    assert "- Machine: unknown\n" in to_markdown(comparison(done(), machine=None))
+
+
+def test_markdown_names_the_settings_of_sampling() -> None:
+    sampled = comparison(done())
+    sampled.settings = GenerationSettings(do_sample=True, temperature=0.5, top_p=0.75, top_k=40, seed=7)
+    assert r"sampling \(temperature 0\.5, top\-p 0\.75, top\-k 40, seed 7\)" in to_markdown(sampled)
+
+
+def test_markdown_shows_every_text_error_and_stop_in_a_fence() -> None:
+    blocks = fenced_blocks(to_markdown(comparison(done(), failed(), cancelled())))
+    assert blocks == ["AI is", " to help.", str(OUT_OF_MEMORY), " to be … (stopped)"]
+
+
+def test_names_are_no_markup() -> None:
+    text = to_markdown(comparison(done(), model="/tmp/*a*_b_[c](d)<e>&lt;`f`|g\n# h"))
+    assert text.startswith(r"# /tmp/\*a\*\_b\_\[c\]\(d\)\<e\>\&lt;\`f\`\|g \# h: 1 precision compared" "\n")
+
+
+def test_a_text_cannot_close_its_fence() -> None:
+    for hostile in ("```\n# mine", "   ```\n# mine", "a ````` b\n`````", "\r```\r# mine", "```text\nx\n```"):
+        blocks = fenced_blocks(to_markdown(comparison(done(text=hostile), prompt=hostile)))
+        assert blocks == [hostile.replace("\r", "\n")] * 2
+
+
+@given(st.text("` ~\na#", max_size=30), st.text("` ~\na#", max_size=30))
+def test_no_text_can_close_its_fence(prompt: str, text: str) -> None:
+    blocks = fenced_blocks(to_markdown(comparison(done(text=text), done("nf4"), prompt=prompt)))
+    assert blocks == [prompt, text, " to help."]
