@@ -42,15 +42,28 @@ class Preflight:
         return [str(name) for name in get_keys_to_not_convert(self.skeleton)]
 
     def expected_quantized_modules(self, precision: Precision) -> int:
-        """How many linear layers the recipe asks to be converted."""
+        """How many linear layers the recipe asks to be converted.
+
+        Raises PlaygroundError(BAD_PRECISION) for a skipped module that this model does not have.
+        """
         if not precision.is_quantized:
             return 0
-        skips = [*self.default_skips, *precision.skip_modules]
-        return sum(
-            1
+        layers = [
+            name
             for name, module in self.skeleton.named_modules()
-            if (type(module) is nn.Linear or isinstance(module, Conv1D)) and should_convert_module(name, skips)
-        )
+            if type(module) is nn.Linear or isinstance(module, Conv1D)
+        ]
+        modules = [name for name, _ in self.skeleton.named_modules() if name]
+        for pattern in precision.skip_modules:
+            if all(should_convert_module(name, [pattern]) for name in modules):
+                raise fail(
+                    ErrorCode.BAD_PRECISION,
+                    f"{precision.label} skips {pattern}, which is the name or ending of no module of this model.",
+                    f"Layers here are called like {layers[-1] if layers else '…'}; whole names, endings and regular "
+                    "expressions from the start count.",
+                )
+        skips = [*self.default_skips, *precision.skip_modules]
+        return sum(1 for name in layers if should_convert_module(name, skips))
 
 
 def inspect_model(path: Path, request: GenerationRequest) -> Preflight:

@@ -504,6 +504,22 @@ def test_a_recipe_that_is_wrong(folder: Path, refused: Any) -> None:
     assert refused(folder, recipe, before_weights=True).code is ErrorCode.BAD_PRECISION
 
 
+def test_a_skipped_module_that_the_model_does_not_have(folder: Path, refused: Any) -> None:
+    ready = tiny.precision("int8")
+    recipe = Precision(
+        name="skip",
+        label="SKIP",
+        dtype=ready.dtype,
+        quantization=ready.quantization,
+        skip_modules=("up_proj", "up_prj"),
+    )
+
+    error = refused(folder, recipe, before_weights=True)
+
+    assert error.code is ErrorCode.BAD_PRECISION
+    assert "up_prj" in error.message
+
+
 @pytest.mark.parametrize("device", ["cuda:7", "gpu", "mps", ""])
 def test_a_device_that_is_not_there(device: str, folder: Path) -> None:
     if device == "mps" and torch.backends.mps.is_available():
