@@ -181,7 +181,8 @@ def test_a_download_that_succeeds_adds_its_model(qtbot: QtBot, shelf: Shelf) -> 
     shelf.refresh(qtbot)
     with qtbot.waitSignal(shelf.library.job_ended, timeout=10_000):
         shelf.library.download("complete")
-        assert shelf.library.job is shelf.jobs[0]
+        started = shelf.library.job
+        assert started is shelf.jobs[0]
     assert shelf.names[1:] == ["job_started", "entries_changed", "model_added", "job_ended"]
     assert shelf.library.entries == [DEMO, CACHED, children.ENTRY]
     assert shelf.library.job is None

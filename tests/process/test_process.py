@@ -7,7 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -53,7 +56,7 @@ def live(make_child: MakeChild, behaviour: str, argument: str = "") -> tuple[Chi
 
 def is_gone(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 
@@ -241,29 +244,32 @@ def test_killed_from_another_thread_while_it_is_listened_to(make_child: MakeChil
     assert (child.outcome.exit_code, child.outcome.requested) == (-signal.SIGKILL, True)
 
 
-def test_a_kill_is_safe_at_any_moment(make_child: MakeChild) -> None:
-    """Threads that kill as hard as they can while the child comes and goes; none may raise."""
-    failures: list[BaseException] = []
+def test_a_kill_at_the_burial_waits_for_its_end(make_child: MakeChild, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is being closed is half there: a kill in that moment must not touch it."""
+    child = make_child()
+    process_class = type(child._context.Process())  # type: ignore[attr-defined]
+    close, kill = process_class.close, process_class.kill
+    steps: list[str] = []
+    killer = threading.Thread(target=child.kill)
 
-    def kill_on(child: ChildProcess, over: threading.Event) -> None:
-        try:
-            while not over.is_set():
-                child.kill()
-        except BaseException as error:
-            failures.append(error)
+    def close_slowly(process: BaseProcess) -> None:
+        steps.append("closing")
+        killer.start()
+        killer.join(0.1)
+        close(process)
+        steps.append("closed")
 
-    for _ in range(5):
-        child, over = make_child(), threading.Event()
-        killers = [threading.Thread(target=kill_on, args=(child, over)) for _ in range(2)]
-        child.start()
-        for killer in killers:
-            killer.start()
-        with child:
-            assert list(child.events()) == []
-        over.set()
-        for killer in killers:
-            killer.join()
-    assert failures == []
+    def note_kill(process: BaseProcess) -> None:
+        steps.append("killed")
+        kill(process)
+
+    monkeypatch.setattr(process_class, "close", close_slowly)
+    monkeypatch.setattr(process_class, "kill", note_kill)
+    with child:
+        child.send(asked("complete"))
+        list(child.events())
+    killer.join()
+    assert steps == ["closing", "closed"]
 
 
 def test_killing_twice_and_after_the_end_does_nothing(make_child: MakeChild) -> None:
@@ -357,7 +363,7 @@ def test_a_flood_is_cut_and_its_end_kept(make_child: MakeChild, logs: Path) -> N
 
 
 def test_a_flood_of_a_child_that_says_nothing_is_cut_too(make_child: MakeChild, logs: Path) -> None:
-    child, events = live(make_child, "flood-in-silence")
+    _, events = live(make_child, "flood-in-silence")
     assert [event.label for event in events if isinstance(event, Progressed)] == ["cut"]
 
 
@@ -373,12 +379,9 @@ def test_the_log_is_removed(make_child: MakeChild, logs: Path, behaviour: str) -
 
 def test_what_is_said_just_before_the_end_is_heard(make_child: MakeChild, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process can be seen to end before its last words are seen to have come."""
-    wait = process_module.wait
 
-    def see_only_the_end(objects: list[object], timeout: float | None = None) -> list[object]:
-        connection, sentinel = objects
-        wait([sentinel])
-        return [sentinel]
+    def see_only_the_end(objects: list[Any], timeout: float | None = None) -> list[Any]:
+        return connection.wait(objects[1:])  # the second is the process
 
     monkeypatch.setattr(process_module, "wait", see_only_the_end)
     _, events = live(make_child, "complete")

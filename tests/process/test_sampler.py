@@ -4,11 +4,12 @@ import os
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from PySide6.QtTest import QSignalSpy
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.memory import MemorySample
+from qplayground.core.memory import MemorySample, ProcessMemory, read_process_memory
 from qplayground.core.messages import Cancel, Progressed
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.process import ChildProcess
@@ -96,18 +97,28 @@ def test_what_is_forgotten_is_not_sampled(qtbot: QtBot, samples: Samples) -> Non
     assert len(samples.of("one")) == last
 
 
-def test_a_child_that_ended_is_forgotten(qtbot: QtBot, samples: Samples, growing: ChildProcess) -> None:
-    assert growing.pid is not None
-    samples.sampler.watch("child", growing.pid)
+def test_a_child_that_ended_is_forgotten(
+    qtbot: QtBot, samples: Samples, growing: ChildProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = growing.pid
+    assert pid is not None
+    reads: list[int] = []
+
+    def read(process: psutil.Process) -> ProcessMemory:
+        reads.append(process.pid)
+        return read_process_memory(process)
+
+    monkeypatch.setattr("qplayground.runtime.sampler.read_process_memory", read)
+    samples.sampler.watch("child", pid)
     qtbot.waitUntil(lambda: len(samples.of("child")) >= 1)
     growing.kill()
     with growing:
         pass  # it is buried here
     samples.sampler.watch("me", os.getpid())
     qtbot.waitUntil(lambda: len(samples.of("me")) >= 2)
-    last = len(samples.of("child"))
+    last = reads.count(pid)
     qtbot.waitUntil(lambda: len(samples.of("me")) >= 5)
-    assert len(samples.of("child")) == last
+    assert reads.count(pid) == last  # it is not even tried
     assert samples.sampler.isRunning()
 
 

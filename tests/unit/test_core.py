@@ -150,10 +150,11 @@ def test_summaries_say_what_the_recipe_does() -> None:
 )
 def test_bounds_of_the_settings(name: str, good: list[float], bad: list[float]) -> None:
     for value in good:
-        request = GenerationRequest(settings=GenerationSettings(**{name: value}))
-        assert request.error() is None, value
+        settings = msgspec.structs.replace(GenerationSettings(), **{name: value})
+        assert GenerationRequest(settings=settings).error() is None, value
     for value in bad:
-        error = GenerationRequest(settings=GenerationSettings(**{name: value})).error()
+        settings = msgspec.structs.replace(GenerationSettings(), **{name: value})
+        error = GenerationRequest(settings=settings).error()
         assert error is not None, value
         assert error.info.code is ErrorCode.BAD_SETTINGS
         assert name.split("_")[0].lower() in error.info.message.lower()

@@ -162,7 +162,7 @@ def test_markdown_shows_every_text_error_and_stop_in_a_fence() -> None:
 
 def test_names_are_no_markup() -> None:
     text = to_markdown(comparison(done(), model="/tmp/*a*_b_[c](d)<e>&lt;`f`|g\n# h"))
-    assert text.startswith(r"# /tmp/\*a\*\_b\_\[c\]\(d\)\<e\>\&lt;\`f\`\|g \# h: 1 precision compared" "\n")
+    assert text.startswith(r"# /tmp/\*a\*\_b\_\[c\]\(d\)\<e\>\&lt;\`f\`\|g \# h: 1 precision compared")
 
 
 def test_a_text_cannot_close_its_fence() -> None:
