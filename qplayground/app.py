@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def run_models(json_target: str | None) -> int:
     _check_target(json_target)
     application = QCoreApplication.instance() or QCoreApplication([])
     session = Session(Launcher())
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing here is worth keeping
     known: list[Hello] = []
     session.machine_known.connect(known.append)
     session.machine_known.connect(application.quit)

@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -50,8 +51,16 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repetition-penalty", type=float, default=defaults.repetition_penalty, metavar="R")
     parser.add_argument("--seed", type=int, default=defaults.seed, metavar="N", help="for --sample")
     parser.add_argument("--chat-template", action="store_true", help="give the prompt as a user's turn of a chat")
-    parser.add_argument("--device", default="auto", help="auto, cpu, or cuda:N (default: auto)")
+    parser.add_argument(
+        "--device", default="auto", type=_device, metavar="DEVICE", help="auto, cpu, or cuda:N (default: auto)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the comparison as JSON to FILE, or '-' for stdout")
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda:\d+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not auto, cpu or cuda:N")
+    return text
 
 
 def request_of(arguments: argparse.Namespace) -> GenerationRequest:

@@ -5,6 +5,8 @@ import queue
 import threading
 from multiprocessing.connection import Connection
 
+import msgspec
+
 from qplayground.core.messages import COMMANDS, EVENTS, Cancel, Command, Event
 
 
@@ -43,6 +45,8 @@ class Channel:
                 command = COMMANDS.decode(self._connection.recv_bytes())
             except (EOFError, OSError):
                 os._exit(0)
+            except msgspec.MsgspecError:
+                os._exit(1)  # a parent of another version; nothing that it says can be relied on
             if isinstance(command, Cancel):
                 self._cancelled.add(command.id)
             else:

@@ -53,11 +53,14 @@ def vram_reader() -> Iterator[Callable[[int], int | None]]:
 
 def _vram_of(pid: int) -> int | None:
     used = None
-    for index in range(pynvml.nvmlDeviceGetCount()):
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
-            if process.pid == pid and process.usedGpuMemory is not None:
-                used = (used or 0) + process.usedGpuMemory
+    try:
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+                if process.pid == pid and process.usedGpuMemory is not None:
+                    used = (used or 0) + process.usedGpuMemory
+    except pynvml.NVMLError:  # a driver that was reset, or one that does not tell
+        return None
     return used
 
 

@@ -67,6 +67,7 @@ class Session(QObject):
         self._commands: dict[str, int] = {}
         self._last_command_id = 0
         self._probe: ChildWorker | None = None
+        self._closed = False
         self._stop_deadline = QTimer(self, singleShot=True, interval=STOP_GRACE_MS)
         self._stop_deadline.timeout.connect(self._on_stop_deadline)
 
@@ -150,6 +151,7 @@ class Session(QObject):
 
     def close(self) -> None:
         """End every engine and thread, now."""
+        self._closed = True
         self._stop_deadline.stop()
         self._scheduler = None
         workers = self.findChildren(ChildWorker)
@@ -270,6 +272,8 @@ class Session(QObject):
         if self._scheduler is not None and self._scheduler.is_finished and not self._workers:
             self._stop_deadline.stop()
             self._scheduler = None
+            if not self._closed:
+                self._launcher.warm()  # only now, when nothing is timed any more
             self.comparison_finished.emit(self._comparison)
 
     def _show_states(self) -> None:
@@ -307,6 +311,8 @@ class Session(QObject):
         if error is not None:
             self.log_added.emit(f"No engine could be started. {error} {error.detail}")
             self.machine_unknown.emit(error)
+        elif not self._closed:
+            self._launcher.warm()  # the probe may have used up what was there ahead of need
 
     def _note_machine(self, hello: Hello) -> None:
         first = self._hello is None

@@ -5,6 +5,7 @@ Nothing here waits a fixed time for something that could be waited for; a child 
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -84,10 +85,9 @@ def _freeze(channel: Channel, argument: str) -> None:
 
 
 def _close_and_hang(channel: Channel, argument: str) -> None:
-    """Give up the pipe and stay."""
-    channel._connection.close = lambda: None  # type: ignore[method-assign]
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, channel._connection.fileno())
+    """Say that nothing more will be said, and stay."""
+    with socket.socket(fileno=os.dup(channel._connection.fileno())) as pipe:
+        pipe.shutdown(socket.SHUT_WR)
     signal.raise_signal(signal.SIGSTOP)
 
 

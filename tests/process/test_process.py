@@ -1,6 +1,7 @@
 """One child's whole life, by fork server and by spawn."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -244,32 +245,46 @@ def test_killed_from_another_thread_while_it_is_listened_to(make_child: MakeChil
     assert (child.outcome.exit_code, child.outcome.requested) == (-signal.SIGKILL, True)
 
 
-def test_a_kill_at_the_burial_waits_for_its_end(make_child: MakeChild, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that is being closed is half there: a kill in that moment must not touch it."""
+def test_a_burial_waits_for_a_kill_in_work(make_child: MakeChild, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill that another thread has begun must not find the process closed under it."""
     child = make_child()
     process_class = type(child._context.Process())  # type: ignore[attr-defined]
-    close, kill = process_class.close, process_class.kill
-    steps: list[str] = []
-    killer = threading.Thread(target=child.kill)
+    close, steps = process_class.close, []
+    begun, closed = threading.Event(), threading.Event()
 
-    def close_slowly(process: BaseProcess) -> None:
-        steps.append("closing")
-        killer.start()
-        killer.join(0.1)
+    def kill_slowly(process: BaseProcess) -> None:
+        begun.set()
+        closed.wait(0.2)
+        steps.append("killed")
+
+    def note_close(process: BaseProcess) -> None:
         close(process)
         steps.append("closed")
+        closed.set()
 
-    def note_kill(process: BaseProcess) -> None:
-        steps.append("killed")
-        kill(process)
-
-    monkeypatch.setattr(process_class, "close", close_slowly)
-    monkeypatch.setattr(process_class, "kill", note_kill)
+    monkeypatch.setattr(process_class, "kill", kill_slowly)
+    monkeypatch.setattr(process_class, "close", note_close)
+    killer = threading.Thread(target=child.kill)
     with child:
         child.send(asked("complete"))
         list(child.events())
+        killer.start()
+        assert begun.wait(5)
     killer.join()
-    assert steps == ["closing", "closed"]
+    assert steps == ["killed", "closed"]
+
+
+def test_neither_a_child_nor_its_fork_server_hears_ctrl_c(make_child: MakeChild) -> None:
+    with make_child() as child:
+        assert child.pid is not None
+        family = [child.pid]
+        parent = psutil.Process(child.pid).ppid()
+        if parent != os.getpid():
+            family.append(parent)
+        for pid in family:
+            (blocked,) = re.findall(r"SigBlk:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+            assert int(blocked, 16) & 1 << (signal.SIGINT - 1)
+        child.kill()
 
 
 def test_killing_twice_and_after_the_end_does_nothing(make_child: MakeChild) -> None:
@@ -410,7 +425,8 @@ def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple["su
     """A program with two engines, and the files where they say who they are."""
     files = [tmp_path / name for name in ("one", "two")]
     command = [sys.executable, "-c", PARENT, request.param, *map(str, files)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+    there = {**os.environ, "TMPDIR": str(tmp_path)}  # nobody is left to remove its children's logs
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=there) as running:
         yield running, files
         running.kill()
 

@@ -86,7 +86,7 @@ class Stage:
     def _on_run_changed(self, name: str) -> None:
         state = self.run(name).state
         self.states.append((name, state))
-        self.most_engines = max(self.most_engines, len(engines()))
+        self.most_engines = max(self.most_engines, len(self.engines()))
 
     def _on_phase_started(self, name: str, event: PhaseStarted) -> None:
         self.said.append(("phase", name, event.phase))
@@ -124,6 +124,11 @@ class Stage:
         self.check_finished()
         return self.comparison
 
+    def engines(self) -> list[int]:
+        """The engines that belong to a run; the one that may wait ahead of the next comparison does not."""
+        spare = self.session._launcher._spare
+        return [pid for pid in engines() if spare is None or pid != spare.pid]
+
     def stop(self) -> float:
         """Stop, and say how many seconds it took."""
         started = time.monotonic()
@@ -136,7 +141,7 @@ class Stage:
     def check_finished(self) -> None:
         assert not self.session.is_busy
         assert self.comparison.is_finished
-        assert engines() == []
+        assert self.engines() == []
         assert self.said.count(("finished",)) == self.said.count(("started",))
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
@@ -234,7 +239,7 @@ def test_a_probe_describes_the_machine_and_leaves_no_engine(stage: Stage, qtbot:
         stage.session.probe()
     assert known.args is not None
     assert known.args[0].causal_architectures == ("GPT2LMHeadModel", "LlamaForCausalLM")
-    stage.wait_for(lambda: engines() == [])
+    stage.wait_for(lambda: stage.engines() == [])
     assert stage.session.machine is not None
     assert stage.log == []
     assert stage.compare("hello", ["nf4"]).environment == stage.session.machine
@@ -277,7 +282,7 @@ def test_what_breaks_in_one_leaves_the_others(stage: Stage, behaviour: str, code
 def test_an_engine_that_is_killed_from_outside_ran_out_of_memory(stage: Stage) -> None:
     def kill_the_engine(name: str, text: str) -> None:
         if name == "bf16":
-            for pid in engines():
+            for pid in stage.engines():
                 os.kill(pid, signal.SIGKILL)
 
     stage.session.text_added.connect(kill_the_engine)
@@ -535,3 +540,18 @@ def test_progress_is_passed_on_as_it_came(stage: Stage) -> None:
     assert [(event.done, event.total) for event in events] == [
         (total * quarter // 4, total) for quarter in (0, 1, 2, 4)
     ]
+
+
+def test_without_a_fork_server_an_engine_waits_ahead_of_the_next_comparison(qtbot: QtBot) -> None:
+    launcher = Launcher(FAKE, fork=False)
+    session = Session(launcher)
+    with qtbot.waitSignal(session.machine_known, timeout=10_000):
+        session.probe()
+    try:
+        qtbot.waitUntil(lambda: launcher._spare is not None, timeout=5000)
+        with qtbot.waitSignal(session.comparison_finished, timeout=20_000):
+            session.compare(MODEL, READY_PRECISIONS[:2], GenerationRequest(prompt="Once fast=2"))
+        assert launcher._spare is not None
+    finally:
+        session.close()
+    assert launcher._spare is None
