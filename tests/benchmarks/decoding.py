@@ -1,6 +1,7 @@
 """Decode speed and tokens beside a plain script that loads the same precision and calls `generate`, alternating."""
 
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,13 @@ from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.runtime.launcher import Launcher
 from tests.benchmarks.figures import Figure, median_of
 
-ROUNDS = 5
+ROUNDS = 3
+REPEATS = 5  # in one process, of which the median counts: a single run of 32 tokens takes a second and is noisy
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 NEW_TOKENS = 32
 
 _PLAIN = """
-import json, sys, time, torch
+import json, statistics, sys, time, torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 path, name, prompt, n = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 configs = {
@@ -36,9 +38,12 @@ def run(tokens):
     out = model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
     return time.monotonic() - start, out[0, inputs["input_ids"].shape[1]:].tolist()
 run(1)
-first, _ = run(1)
-whole, ids = run(n)
-print(json.dumps({"rate": (len(ids) - 1) / (whole - first), "ids": ids}))
+rates = []
+for _ in range(int(sys.argv[5])):
+    first, _ = run(1)
+    whole, ids = run(n)
+    rates.append((len(ids) - 1) / (whole - first))
+print(json.dumps({"rate": statistics.median(rates), "ids": ids}))
 """
 
 
@@ -70,6 +75,7 @@ def measure() -> list[Figure]:
 def _engine(launcher: Launcher, path: Path, precision: Precision) -> tuple[float, list[int]]:
     request = GenerationRequest(settings=GenerationSettings(max_new_tokens=NEW_TOKENS))
     ids: list[int] = []
+    rates: list[float] = []
     with launcher.engine() as engine:
         for event in engine.events():
             if isinstance(event, Hello):
@@ -79,14 +85,18 @@ def _engine(launcher: Launcher, path: Path, precision: Precision) -> tuple[float
             elif isinstance(event, TokenGenerated):
                 ids.append(event.token_id)
             elif isinstance(event, Generated) and event.decode_tokens_per_s is not None:
-                return event.decode_tokens_per_s, ids
+                rates.append(event.decode_tokens_per_s)
+                if len(rates) == REPEATS:
+                    return statistics.median(rates), ids
+                ids.clear()
+                engine.send(Generate(id=2 + len(rates), request=request))
             elif isinstance(event, Failed):
                 raise RuntimeError(str(event.error))
     raise RuntimeError(f"the engine ended early: {engine.outcome}")
 
 
 def _plain(path: Path, name: str) -> tuple[float, list[int]]:
-    command = [sys.executable, "-c", _PLAIN, str(path), name, GenerationRequest().prompt, str(NEW_TOKENS)]
+    command = [sys.executable, "-c", _PLAIN, str(path), name, GenerationRequest().prompt, str(NEW_TOKENS), str(REPEATS)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     answer = json.loads(done.stdout.splitlines()[-1])
     return answer["rate"], answer["ids"]
