@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from PySide6.QtCore import QCoreApplication
 
-from qplayground.console import ConsoleComparison, Interrupts
+from qplayground.console import ConsoleComparison
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import Hello
@@ -18,6 +18,8 @@ from qplayground.core.results import Comparison, RunState, to_json
 from qplayground.core.units import bytes_text, count_text
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import plain_table
+from qplayground.runtime.gpus import list_gpus
+from qplayground.runtime.interrupts import Interrupts
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.library import Library, list_models
 from qplayground.runtime.preferences import Preferences
@@ -83,8 +85,15 @@ def run_models(json_target: str | None) -> int:
 
 def run_window() -> int:
     """Open the window and run until it is closed."""
-    from qplayground.ui.application import run
-
+    try:
+        from qplayground.ui.application import run
+    except ImportError as error:
+        raise fail(
+            ErrorCode.UNSUPPORTED,
+            f"The window's libraries cannot be loaded: {error}.",
+            "On Debian or Ubuntu install the packages that packaging/debian-packages.txt names, or use "
+            "`qplayground compare`.",
+        ) from error
     return run(Launcher())
 
 
@@ -92,6 +101,12 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
     preferences = Preferences.load()
     names = [name.strip() for name in arguments.precisions.split(",") if name.strip()]
     precisions = [preferences.precision(name) for name in names]
+    gpus = list_gpus() if arguments.device != "cpu" else []
+    if gpus and not gpus[0].bfloat16:  # as the window's panel does
+        precisions = [
+            precision.without_bfloat16() if preferences.is_ready(precision.name) else precision
+            for precision in precisions
+        ]
     if not precisions:
         raise fail(ErrorCode.BAD_PRECISION, "No precision is named.", "Give one or more, such as fp32,nf4.")
     QCoreApplication.instance() or QCoreApplication([])

@@ -1,12 +1,9 @@
 """A comparison without a window: the same session and scheduler, progress on standard error."""
 
-import signal
-import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QCoreApplication, QObject, QSocketNotifier, Slot
+from PySide6.QtCore import QCoreApplication, QObject, Slot
 
 from qplayground.catalog.cache import scan_cache
 from qplayground.catalog.demo import DEMO_ID, demo_entry
@@ -17,38 +14,11 @@ from qplayground.core.messages import Hello, Phase, PhaseStarted, Progressed
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.precision import Precision
 from qplayground.core.results import Comparison, RunState
+from qplayground.core.text import is_text
 from qplayground.core.units import bytes_text
 from qplayground.runtime.jobs import Job
 from qplayground.runtime.library import Library
 from qplayground.runtime.session import Session
-
-
-class Interrupts(QObject):
-    """Turns Ctrl-C into a call on Qt's thread; Python alone would notice it only when Qt next ran Python code."""
-
-    def __init__(self, on_interrupt: Callable[[], None]) -> None:
-        super().__init__()
-        self._call = on_interrupt
-        self._read, self._write = socket.socketpair()
-        for end in (self._read, self._write):
-            end.setblocking(False)
-        self._notifier = QSocketNotifier(self._read.fileno(), QSocketNotifier.Type.Read, self)
-        self._notifier.activated.connect(self._on_interrupt)
-        self._previous = signal.signal(signal.SIGINT, lambda number, frame: None)
-        self._previous_fd = signal.set_wakeup_fd(self._write.fileno())
-
-    def close(self) -> None:
-        """Give Ctrl-C back to whoever had it."""
-        signal.set_wakeup_fd(self._previous_fd)
-        signal.signal(signal.SIGINT, self._previous)
-        self._notifier.setEnabled(False)
-        self._read.close()
-        self._write.close()
-
-    @Slot()
-    def _on_interrupt(self) -> None:
-        self._read.recv(64)
-        self._call()
 
 
 class ConsoleComparison(QObject):
@@ -174,6 +144,8 @@ def find_model(wanted: str) -> ModelEntry | None:
 
     Raises PlaygroundError for what can only have been meant as a folder and is none.
     """
+    if not is_text(wanted):
+        raise fail(ErrorCode.MODEL_NOT_FOUND, "The model's name is not valid text.", "Name a folder or a hub id.")
     if wanted == DEMO_ID:
         return demo_entry()
     path = Path(wanted).expanduser()
@@ -181,8 +153,9 @@ def find_model(wanted: str) -> ModelEntry | None:
         return inspect_folder(path, source=ModelSource.FOLDER, causal_architectures=frozenset())
     if path.is_absolute() or wanted.startswith((".", "~")) or wanted.count("/") > 1 or path.exists():
         raise fail(ErrorCode.MODEL_NOT_FOUND, f"There is no folder {wanted}.", "Give a folder that holds a model.")
-    cached = [entry for entry in scan_cache(frozenset()) if entry.id == wanted and entry.usable]
-    return cached[0] if cached else None
+    cached = next((entry for entry in scan_cache(frozenset()) if entry.id == wanted), None)
+    interrupted = cached is not None and cached.problem is not None and not cached.complete
+    return None if interrupted else cached
 
 
 def _amount(progress: Progressed) -> str:

@@ -30,7 +30,7 @@ class RunState(StrEnum):
 
 
 class LoadFigures(msgspec.Struct):
-    """`seconds` from the load command to a model that has run once."""
+    """`seconds` from opening the checkpoint to a model that has run once; the libraries are imported before."""
 
     seconds: float | None = None
 
@@ -43,9 +43,9 @@ class SpeedFigures(msgspec.Struct):
 
 
 class MemoryFigures(msgspec.Struct):
-    """Bytes. `resident_bytes` is the whole process with the model and its cache, `peak_resident_bytes` its highest.
+    """Bytes. `resident_bytes` is the whole process after loading, then after its run.
 
-    `runtime_bytes` is the same process before the first weight: resident minus runtime is the model's share.
+    `peak_resident_bytes` is its highest, the integrity check left out. `runtime_bytes` is the same process before the first weight: resident minus runtime is the model's share.
     """
 
     weight_bytes: int | None = None
@@ -102,6 +102,11 @@ class Comparison(msgspec.Struct, kw_only=True):
             if run.precision == precision:
                 return run
         raise KeyError(precision)
+
+    @property
+    def lead(self) -> str:
+        """What stands before each text: the prompt, set apart where the text is a chat's answer to it."""
+        return f"{self.prompt}\n\n" if self.settings.chat_template else self.prompt
 
     @property
     def is_finished(self) -> bool:

@@ -125,7 +125,7 @@ class Engine:
                 ttft_s=timeline.ttft_s,
                 decode_tokens_per_s=timeline.decode_tokens_per_s,
                 memory=memory,
-                peak_resident_bytes=max(peak_resident_bytes(), memory.resident_bytes),
+                peak_resident_bytes=max(loaded.load_peak_bytes, peak_resident_bytes(), memory.resident_bytes),
                 weight_bytes=loaded.weight_bytes,
                 vram_allocated_bytes=_vram(loaded.device, torch.cuda.memory_allocated),
                 vram_peak_bytes=_vram(loaded.device, torch.cuda.max_memory_allocated),

@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from qplayground.core.memory import ProcessMemory, read_process_memory
+from qplayground.core.memory import ProcessMemory, forget_peak, peak_resident_bytes, read_process_memory
 from qplayground.core.messages import Load, Phase
 from qplayground.core.precision import FourBit, Precision
 from qplayground.engine import allocator
@@ -34,7 +34,11 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass
 class LoadedModel:
-    """A model ready to generate, with the figures of its load. `seconds` leaves out the integrity check."""
+    """A model ready to generate, with the figures of its load.
+
+    `seconds` runs from opening the checkpoint to the end of the first forward; `load_peak_bytes` is the highest
+    resident memory until then. Both leave the integrity check out.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -44,6 +48,7 @@ class LoadedModel:
     seconds: float
     quantized_modules: int
     runtime_memory: ProcessMemory
+    load_peak_bytes: int
 
     @property
     def weight_bytes(self) -> int:
@@ -86,9 +91,11 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         torch.cuda.empty_cache()  # transformers sets aside one block of the model's size before it loads
     seconds = time.monotonic() - started
 
+    load_peak_bytes = peak_resident_bytes()
     on_phase(Phase.CHECK)
     verify_finite(model, checkpoint if precision.is_quantized else None, on_progress)
     allocator.release()
+    forget_peak()  # what the check needed is this program's doing, not the precision's
     return LoadedModel(
         model=model,
         tokenizer=preflight.tokenizer,
@@ -98,6 +105,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         seconds=seconds,
         quantized_modules=quantized,
         runtime_memory=runtime_memory,
+        load_peak_bytes=load_peak_bytes,
     )
 
 

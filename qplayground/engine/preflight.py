@@ -76,15 +76,9 @@ def inspect_model(path: Path, request: GenerationRequest) -> Preflight:
         raise PlaygroundError(entry.problem)
     config = _read_config(path)
     tokenizer = _read_tokenizer(path)
-    context = context_length(config)
+    context = entry.context_tokens
     prompt_ids = read_prompt(tokenizer, request, context)
     return Preflight(config, tokenizer, prompt_ids, context, _skeleton(config))
-
-
-def context_length(config: PretrainedConfig) -> int | None:
-    """Positions that the model was made for, or None where its config names no limit."""
-    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return int(limit) if isinstance(limit, int) and limit > 0 else None
 
 
 def causal_architectures() -> tuple[str, ...]:

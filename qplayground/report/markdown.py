@@ -59,4 +59,7 @@ def _settings(comparison: Comparison) -> str:
         if settings.do_sample
         else "greedy"
     )
-    return _inline(f"at most {settings.max_new_tokens} new tokens, {how}, baseline {comparison.baseline}")
+    penalty = f", repetition penalty {settings.repetition_penalty:g}" if settings.repetition_penalty != 1 else ""
+    chat = ", as a user's turn of a chat" if settings.chat_template else ""
+    text = f"at most {settings.max_new_tokens} new tokens, {how}{penalty}{chat}, baseline {comparison.baseline}"
+    return _inline(text)

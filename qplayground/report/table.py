@@ -22,7 +22,7 @@ def plain_table(comparison: Comparison) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     for run in comparison.runs:
         lines.append("")
-        text = f"{comparison.prompt if run.error is None else ''}{outcome(run)}"
+        text = f"{comparison.lead if run.error is None else ''}{outcome(run)}"
         lines.append(f"[{run.precision}] {text.translate(_CONTROLS)}")
     return "\n".join(lines)
 

@@ -35,13 +35,19 @@ def list_gpus() -> list[Gpu]:
     with _nvml() as there:
         if not there:
             return []
-        return [_describe(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        try:
+            return [_describe(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        except pynvml.NVMLError:  # a lost GPU, or one that does not tell; Auto still finds it
+            return []
 
 
 def has_nvidia_gpu() -> bool:
     """Whether there is any."""
     with _nvml() as there:
-        return there and pynvml.nvmlDeviceGetCount() > 0
+        try:
+            return there and pynvml.nvmlDeviceGetCount() > 0
+        except pynvml.NVMLError:
+            return there  # there is a driver, so better not fork
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """How a child process comes to be: from a preloaded fork server where that is safe, else spawned."""
 
+import contextlib
 import multiprocessing
 import sys
 import threading
@@ -41,14 +42,16 @@ class Launcher:
         return self._fork
 
     def warm(self) -> None:
-        """Begin importing, without waiting for it."""
-        if self._server is not None:
-            self._server.ensure_running()
-        else:
+        """Begin importing, without waiting for it. A system that refuses is met again, and told of, by `engine`."""
+        with contextlib.suppress(OSError):
+            if self._server is not None:
+                self._server.ensure_running()
+                return
             with self._spares:
                 if self._spare is None:
-                    self._spare = ChildProcess(self._context, self._target)
-                    self._spare.start()
+                    spare = ChildProcess(self._context, self._target)
+                    spare.start()
+                    self._spare = spare
 
     def engine(self) -> ChildProcess:
         """An engine to enter as a context. It may have been started already."""
@@ -56,6 +59,9 @@ class Launcher:
             return self._forked(self._server, self._target)
         with self._spares:
             spare, self._spare = self._spare, None
+        if spare is not None and not spare.is_alive:
+            with spare:  # somebody killed it while it waited
+                spare = None
         return spare or ChildProcess(self._context, self._target)
 
     def job(self, target: str) -> ChildProcess:

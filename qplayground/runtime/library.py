@@ -1,5 +1,6 @@
 """The models of this machine: owner of the list that the picker shows and of the jobs that add to it."""
 
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +40,12 @@ class _Scan(QThread):
         self._work = work
 
     def run(self) -> None:
-        self.found.emit(self._work())
+        found: list[ModelEntry] = []
+        try:
+            found = self._work()
+        except Exception:  # whatever a strange folder provokes, the window stops waiting
+            traceback.print_exc()
+        self.found.emit(found)
 
 
 class Library(QObject):
@@ -65,6 +71,8 @@ class Library(QObject):
         self._scan: _Scan | None = None
         self._scan_again = False
         self._job: Job | None = None
+        self._job_makes_demo = False
+        self._closed = False
 
     @property
     def entries(self) -> list[ModelEntry]:
@@ -75,6 +83,11 @@ class Library(QObject):
     def job(self) -> Job | None:
         """The job in work."""
         return self._job
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether the demo model is being made, which keeps every processor busy."""
+        return self._job is not None and self._job_makes_demo
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -88,6 +101,8 @@ class Library(QObject):
 
     def refresh(self) -> None:
         """Look for models; `entries_changed` follows."""
+        if self._closed:
+            return
         if self._scan is not None:
             self._scan_again = True
             return
@@ -110,18 +125,24 @@ class Library(QObject):
     def prepare_demo(self) -> None:
         """Make the demo model from the best source that there is, in the background."""
         source = demo_sources()[0]
-        if source.origin is DemoOrigin.PREPARED:
-            self.refresh()
+        self._job_makes_demo = self._job is None
+        if source.origin is DemoOrigin.PREPARED:  # by somebody else, meanwhile
+            self._on_job_succeeded(demo_entry(causal_architectures=self._causal))
         elif source.origin is DemoOrigin.WHEEL and source.path is not None:
             command = PrepareDemo(id=1, gguf_path=source.path, target=str(demo_folder()))
             self._start(
                 Job("Preparing the demo model", lambda: self._launcher.engine_job(PREPARE_TARGET), command, self)
             )
         else:
-            self.download(HUB_ID)
+            self._download(HUB_ID)
 
     def download(self, repo_id: str) -> None:
         """Fetch a model from the hub in the background."""
+        if self._job is None:
+            self._job_makes_demo = False
+        self._download(repo_id)
+
+    def _download(self, repo_id: str) -> None:
         command = Download(id=1, repo_id=repo_id, causal_architectures=tuple(self._causal))
         self._start(Job(f"Downloading {repo_id}", lambda: self._launcher.job(DOWNLOAD_TARGET), command, self))
 
@@ -131,13 +152,16 @@ class Library(QObject):
             self._job.cancel()
 
     def close(self) -> None:
-        """End the job and the scan, now."""
+        """End the job and the scans; nothing is started any more."""
+        self._closed = True
         if self._job is not None:
             self._job.close(_CLOSE_WAIT_MS)
         for scan in self.findChildren(_Scan):
-            scan.wait()
+            scan.wait(_CLOSE_WAIT_MS)
 
     def _start(self, job: Job) -> None:
+        if self._closed:
+            return
         if self._job is not None:
             error = ErrorInfo(ErrorCode.UNSUPPORTED, f"{self._job.title} is still going on.", "Wait, or cancel it.")
             self.job_failed.emit(job, error)
@@ -161,7 +185,9 @@ class Library(QObject):
     def _on_job_failed(self, error: ErrorInfo) -> None:
         job = self._job
         self._entries = [
-            msgspec.structs.replace(known, problem=error) if known.id == DEMO_ID and not known.complete else known
+            msgspec.structs.replace(known, problem=error)
+            if self._job_makes_demo and known.id == DEMO_ID and not known.complete
+            else known
             for known in self._entries
         ]
         self.entries_changed.emit()
@@ -173,13 +199,18 @@ class Library(QObject):
         self.job_ended.emit(job)
         if job is not None:
             job.deleteLater()
+        if self._job_makes_demo:
+            self.refresh()  # the hub's copy is in the cache under its own name too
 
     @Slot(object)
     def _on_inspected(self, found: list[ModelEntry]) -> None:
+        if not found:
+            return
         entry = found[0]
-        if entry.usable and entry.id not in self._folders:
-            self._folders.append(entry.id)
-            self._entries.append(entry)
+        if entry.usable:
+            if entry.id not in self._folders:
+                self._folders.append(entry.id)
+            self._entries = [*(known for known in self._entries if known.id != entry.id), entry]
             self.entries_changed.emit()
         self.folder_opened.emit(entry)
 

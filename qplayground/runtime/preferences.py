@@ -9,6 +9,7 @@ import platformdirs
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, FourBit, Precision
+from qplayground.core.text import is_text
 
 CONFIG_VARIABLE = "QPLAYGROUND_CONFIG"
 RECENT_LIMIT = 20
@@ -163,7 +164,7 @@ class Preferences:
 
     def remember_prompt(self, prompt: str) -> None:
         """Put a prompt first among the recent ones; an empty one is not kept."""
-        if prompt.strip() and _is_text(prompt):
+        if prompt.strip() and is_text(prompt):
             self._change(recent_prompts=_first(prompt, self._kept.recent_prompts))
 
     @property
@@ -173,7 +174,7 @@ class Preferences:
 
     def remember_folder(self, folder: Path) -> None:
         """Put a folder first among the recent ones."""
-        if _is_text(str(folder)):
+        if is_text(str(folder)):
             self._change(recent_folders=_first(str(folder), self._kept.recent_folders))
 
     @property
@@ -183,7 +184,7 @@ class Preferences:
 
     def set_last_model(self, model_id: str | None) -> None:
         """Keep which model is picked."""
-        if model_id is None or _is_text(model_id):
+        if model_id is None or is_text(model_id):
             self._change(last_model=model_id)
 
     # ---- the file -------------------------------------------------------------------------------------------------
@@ -249,12 +250,3 @@ def _says_what_it_is(edited: Precision, ready: Precision) -> bool:
 
 def _first(new: str, recent: tuple[str, ...]) -> tuple[str, ...]:
     return (new, *(old for old in recent if old != new))[:RECENT_LIMIT]
-
-
-def _is_text(text: str) -> bool:
-    """Whether it can be written as UTF-8; file names and arguments may hold bytes that cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -111,6 +111,12 @@ class ChildProcess:
         with self._burying:
             return None if self._process is None else self._process.pid
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has been started and runs."""
+        with self._burying:
+            return self._process is not None and self._process.is_alive()
+
     def start(self) -> None:
         """Start the child unless it runs already, or was killed before it could.
 
@@ -229,9 +235,9 @@ class ChildProcess:
             return log.read().decode("utf-8", "replace").strip()
 
     def _cut_log(self) -> None:
-        if self._log_path is not None and self._log_path.stat().st_size > LOG_LIMIT_BYTES:
-            tail = self.output_tail()
-            self._log_path.write_text(tail + "\n", "utf-8")
+        with contextlib.suppress(FileNotFoundError):  # a cleaner of temporary files may have been here
+            if self._log_path is not None and self._log_path.stat().st_size > LOG_LIMIT_BYTES:
+                self._log_path.write_text(self.output_tail() + "\n", "utf-8")
 
 
 def _receive(connection: Connection) -> bytes | None:

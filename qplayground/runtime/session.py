@@ -1,5 +1,6 @@
 """The session: owner of the comparison in work, for the window and the command line alike."""
 
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -25,6 +26,7 @@ from qplayground.core.messages import (
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision, baseline_of
 from qplayground.core.results import ComparedModel, Comparison, Run, RunState
+from qplayground.core.text import is_text
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.sampler import Sampler
 from qplayground.runtime.scheduler import Action, Happened, Scheduler, Verb
@@ -67,6 +69,8 @@ class Session(QObject):
         self._commands: dict[str, int] = {}
         self._last_command_id = 0
         self._probe: ChildWorker | None = None
+        self.started_s = 0.0
+        """When the comparison was started, in `time.monotonic` seconds."""
         self._closed = False
         self._stop_deadline = QTimer(self, singleShot=True, interval=STOP_GRACE_MS)
         self._stop_deadline.timeout.connect(self._on_stop_deadline)
@@ -114,7 +118,7 @@ class Session(QObject):
         error = request.error()
         if error is not None:
             raise error
-        if not _is_text(f"{request.prompt}{model.path}{device}"):
+        if not is_text(f"{request.prompt}{model.path}{device}"):
             raise fail(
                 ErrorCode.BAD_SETTINGS,
                 "The prompt or the model's path holds bytes that are no text.",
@@ -125,6 +129,7 @@ class Session(QObject):
         if len(set(names)) != len(names):
             raise fail(ErrorCode.BAD_PRECISION, "A precision is named twice.", "Name each one once.")
         self._request = request
+        self.started_s = time.monotonic()
         self._comparison = Comparison(
             environment=self.machine,
             model=ComparedModel(
@@ -311,7 +316,9 @@ class Session(QObject):
         if error is not None:
             self.log_added.emit(f"No engine could be started. {error} {error.detail}")
             self.machine_unknown.emit(error)
-        elif not self._closed:
+        elif self._hello is None and not self._closed:
+            self.machine_unknown.emit(ErrorInfo(ErrorCode.ENGINE_DIED, "The engine said nothing.", "Start again."))
+        elif not self._closed and not self.is_busy:
             self._launcher.warm()  # the probe may have used up what was there ahead of need
 
     def _note_machine(self, hello: Hello) -> None:
@@ -321,15 +328,6 @@ class Session(QObject):
             self._comparison.environment = hello.machine
         if first:
             self.machine_known.emit(hello)
-
-
-def _is_text(text: str) -> bool:
-    """Whether it can be written as UTF-8; arguments and file names may hold bytes that cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _take_loaded(run: Run, event: Loaded) -> None:

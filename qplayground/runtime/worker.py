@@ -67,11 +67,12 @@ class ChildWorker(QThread):
                     self.event_received.emit(self._name, event)
             outcome: ProcessExit | None = child.outcome
             error = outcome.error if outcome is not None else None
-        except (OSError, EOFError) as failure:
+        except Exception as failure:  # whatever it is, somebody waits to hear that it is over
             error = ErrorInfo(
                 ErrorCode.ENGINE_DIED,
-                "The system would not start another process.",
+                "The engine's process could not be started or followed.",
                 "Close other programs and try again.",
                 f"{type(failure).__name__}: {failure}",
             )
-        self.exited.emit(self._name, None if self._end_requested else error)
+        finally:
+            self.exited.emit(self._name, None if self._end_requested else error)

@@ -6,6 +6,7 @@ from PySide6.QtCore import QSettings, QTimer
 from PySide6.QtWidgets import QApplication
 
 from qplayground.catalog.demo import DEMO_ID
+from qplayground.runtime.interrupts import Interrupts
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.library import Library
 from qplayground.runtime.preferences import Preferences, preferences_path
@@ -52,4 +53,8 @@ def run(launcher: Launcher) -> int:
     window = make_window(launcher)
     window.show()
     QTimer.singleShot(0, window, lambda: start_background(window))
-    return app.exec()
+    interrupts = Interrupts(window.close)
+    try:
+        return app.exec()
+    finally:
+        interrupts.close()

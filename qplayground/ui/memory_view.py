@@ -83,12 +83,12 @@ class MemoryView(QWidget):
         self._session.comparison_started.connect(self._on_started)
         self._session.comparison_finished.connect(self._on_finished)
         if self._session.comparison is not None:
-            self._bars.show_comparison(self._session.comparison)
+            self._on_started(self._session.comparison)
         self.ready.emit()
 
     def _with_key(self, bars: QWidget) -> QWidget:
         box = QWidget()
-        key = QLabel("full: weights · light: cache and working memory · grey: the libraries, without a model · |: peak")
+        key = QLabel("full: weights · light: working memory · grey: the libraries, without a model · |: peak")
         key.setFont(theme.small(key.font()))
         key.setForegroundRole(key.palette().ColorRole.PlaceholderText)
         key.setWordWrap(True)
@@ -105,7 +105,7 @@ class MemoryView(QWidget):
     @Slot(object)
     def _on_started(self, comparison: Comparison) -> None:
         if self._timeline is not None and self._bars is not None:
-            self._timeline.clear()
+            self._timeline.clear(self._session.started_s)
             self._bars.show_comparison(comparison)
 
     @Slot(object)

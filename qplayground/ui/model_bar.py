@@ -186,7 +186,7 @@ class ModelBar(QWidget):
     def _show_entries(self) -> None:
         kept = self._wanted_id or (self.current().id if self.current() else None)  # type: ignore[union-attr]
         entries = self._library.entries
-        model = QStandardItemModel(self)
+        model = QStandardItemModel(self.models)
         for entry in entries:
             item = QStandardItem(_title(entry))
             item.setData(entry, Qt.ItemDataRole.UserRole)
@@ -210,10 +210,16 @@ class ModelBar(QWidget):
     def _show_current(self) -> None:
         entry = self.current()
         unprepared = entry is not None and entry.source is ModelSource.DEMO and not entry.complete
-        self.prepare.setVisible(unprepared and self._library.job is None)
+        busy = self.stop.isEnabled()
+        self.prepare.setVisible(unprepared and self._library.job is None and not busy)
         usable = entry is not None and entry.usable
-        self.compare.setEnabled(usable and not self.stop.isEnabled())
-        self.compare.setToolTip("Run the ticked precisions one after another (Ctrl+Return)" if usable else _why(entry))
+        preparing = self._library.is_preparing
+        self.compare.setEnabled(usable and not busy and not preparing)
+        if preparing:
+            self.compare.setToolTip("The demo model is being prepared; what is timed meanwhile would be too slow.")
+        else:
+            tip = "Run the ticked precisions one after another (Ctrl+Return)"
+            self.compare.setToolTip(tip if usable else _why(entry))
         self.details.setText("" if entry is None else _details(entry) if entry.problem is None else str(entry.problem))
         self.details.setToolTip(self.details.text())
 

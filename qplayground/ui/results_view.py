@@ -37,7 +37,7 @@ class ResultsView(QWidget):
     @Slot(object)
     def _on_started(self, comparison: Comparison) -> None:
         self.columns = {
-            run.precision: RunColumn(run, comparison.prompt, baseline=run.precision == comparison.baseline)
+            run.precision: RunColumn(run, comparison.lead, baseline=run.precision == comparison.baseline)
             for run in comparison.runs
         }
         strip = QWidget()

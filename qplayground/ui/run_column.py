@@ -44,10 +44,10 @@ _PHASE_TEXT = {
 }
 _FIGURES = (
     ("Decode", "Tokens a second after the first: (n-1) / (time of the last - time of the first)"),
-    ("RAM", "Resident memory of the engine at the end of the run, the libraries' own share included"),
+    ("RAM", "Resident memory of the engine after loading, then after its run, the libraries' own share included"),
     ("First", "Time to first token: from the call of generate, the prompt's reading included"),
     ("Peak", "The highest resident memory that the engine had, loading included"),
-    ("Load", "From the load command to a model that has run once, every weight in memory"),
+    ("Load", "From opening the checkpoint to a model that has run once, every weight in memory; libraries come before"),
     ("Weights", "Bytes of the tensors that the model holds, scales and tables included, tied ones counted once"),
 )
 _GPU_FIGURES = (

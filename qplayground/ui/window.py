@@ -193,6 +193,6 @@ class MainWindow(QMainWindow):
         for splitter in (self._left, self._right, self._across):
             self._settings.setValue(f"splitter/{splitter.objectName()}", splitter.saveState())
         self.memory.close_importer()
-        self.library.close()
         self.session.close()
+        self.library.close()
         super().closeEvent(event)

@@ -18,7 +18,7 @@ def measure() -> list[Figure]:
     with display() as screen, tempfile.TemporaryDirectory() as config:
         environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
         command = [sys.executable, "-m", "tests.benchmarks.responsiveness"]
-        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=400)
     late = sorted(json.loads(done.stdout.splitlines()[-1]))
     return [
         Figure("event loop late, 99 %", late[int(0.99 * len(late))], "ms", at_most=20.0),

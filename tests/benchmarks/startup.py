@@ -50,6 +50,8 @@ def _open_window() -> None:
     from PySide6.QtCore import QEvent, QObject, QTimer
     from PySide6.QtWidgets import QApplication
 
+    import qplayground.app
+    import qplayground.cli  # noqa: F401  (as the command does)
     from qplayground.runtime.launcher import Launcher
     from qplayground.ui import theme
     from qplayground.ui.application import make_window, start_background

@@ -135,7 +135,7 @@ def test_a_folder_with_a_model_is_listed_once(qtbot: QtBot, shelf: Shelf, tmp_pa
         assert opened.args is not None
         assert opened.args[0].usable
         assert opened.args[0].id == str(folder)
-    assert shelf.names == ["entries_changed", "folder_opened", "folder_opened"]
+    assert shelf.names == ["entries_changed", "folder_opened"] * 2  # looked at anew: it may have been mended
     assert [entry.id for entry in shelf.library.entries] == [str(folder)]
     assert shelf.library.folders == (str(folder),)
     shelf.library.close()

@@ -156,3 +156,14 @@ def test_a_system_that_starts_nothing_is_a_reason(qtbot: QtBot, failure: Excepti
     assert heard.error is not None
     assert heard.error.code is ErrorCode.ENGINE_DIED
     assert type(failure).__name__ in heard.error.detail
+
+
+def test_whatever_goes_wrong_it_says_that_it_is_over(qtbot: QtBot) -> None:
+    def make_child() -> ChildProcess:
+        raise ValueError("scripted")
+
+    worker = ChildWorker("strange", make_child)
+    with qtbot.waitSignals([worker.exited, worker.finished], timeout=5000) as over:
+        worker.start()
+    assert over.all_signals_and_args[0].args[0] == "strange"
+    assert "ValueError: scripted" in over.all_signals_and_args[0].args[1].detail

@@ -195,7 +195,7 @@ def test_an_unprepared_demo_offers_to_be_prepared(
     assert "not prepared yet" in bar.models.itemText(0)
     assert not bar.compare.isEnabled()
     assert bar.prepare.isVisible()
-    monkeypatch.setattr(library, "download", lambda repo_id: asked.append(True))
+    monkeypatch.setattr(library, "_download", lambda repo_id: asked.append(True))
     hub = DemoSource(DemoOrigin.HUB, None, "")
     monkeypatch.setattr(library_module, "demo_sources", lambda: [hub])
     qtbot.mouseClick(bar.prepare, LEFT)

@@ -17,7 +17,7 @@ _LABEL_GAP = 0.02
 class MemoryBars(QWidget):
     """One bar a precision: weights, what else the model needed, and the libraries' own share; a tick at the peak.
 
-    The three add up to the resident RAM of the engine at the end of its run. VRAM has a bar of its own below.
+    The three add up to the resident RAM of the engine after loading, then after its run. VRAM is named in the caption.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -26,7 +26,7 @@ class MemoryBars(QWidget):
         self._view = pg.GraphicsLayoutWidget()
         self._view.setAccessibleName("Memory of each precision, split into weights, working memory and libraries")
         self._plot = self._view.addPlot()
-        self._plot.setLabel("bottom", "RAM at the end of the run, MB")
+        self._plot.setLabel("bottom", "RAM, MB")
         self._plot.setMouseEnabled(x=False, y=False)
         self._plot.setMenuEnabled(False)
         self._plot.hideButtons()
@@ -80,7 +80,7 @@ class MemoryBars(QWidget):
     def _segments(self, memory: MemoryFigures, hue: QColor) -> list[tuple[int, QColor]]:
         runtime = memory.runtime_bytes or 0
         on_gpu = memory.vram_allocated_bytes is not None
-        weights = 0 if on_gpu else min(memory.weight_bytes or 0, (memory.resident_bytes or 0) - runtime)
+        weights = 0 if on_gpu else max(0, min(memory.weight_bytes or 0, (memory.resident_bytes or 0) - runtime))
         rest = max(0, (memory.resident_bytes or 0) - runtime - weights)
         return [(weights, hue), (rest, style.faded(hue, 110)), (runtime, style.faded(style.secondary(self), 70))]
 

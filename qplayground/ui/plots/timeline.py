@@ -131,13 +131,13 @@ class MemoryTimeline(QWidget):
 
     # ---- what happens ----------------------------------------------------------------------------------------
 
-    def clear(self) -> None:
-        """Forget the last comparison."""
+    def clear(self, began_s: float | None = None) -> None:
+        """Forget the last comparison. `began_s` is when the next began; by default its first event is."""
         for plot in self._plots:
             plot.clearPlots()
             plot.legend.clear()
         self._follow()
-        self._began_s = None
+        self._began_s = began_s
         self._series.clear()
         self._vram.clear()
         self._curves.clear()
