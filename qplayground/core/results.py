@@ -45,7 +45,8 @@ class SpeedFigures(msgspec.Struct):
 class MemoryFigures(msgspec.Struct):
     """Bytes. `resident_bytes` is the whole process after loading, then after its run.
 
-    `peak_resident_bytes` is its highest, the integrity check left out. `runtime_bytes` is the same process before the first weight: resident minus runtime is the model's share.
+    `peak_resident_bytes` is its highest, the integrity check left out. `runtime_bytes` is the same process before the
+    first weight: resident minus runtime is the model's share.
     """
 
     weight_bytes: int | None = None
