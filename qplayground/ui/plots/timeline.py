@@ -253,7 +253,10 @@ class MemoryTimeline(QWidget):
         self._cursor.setPen(pg.mkPen(style.secondary(self)))
         for plot in self._plots:
             style.paint(plot, self)
-            plot.legend.setLabelTextColor(self.palette().color(QPalette.ColorRole.Text))
+            text = self.palette().color(QPalette.ColorRole.Text)
+            plot.legend.setLabelTextColor(text)
+            for _, label in plot.legend.items:  # the legend colours new labels only
+                label.setText(label.text, color=text)
         for curves in (self._curves, self._vram_curves):
             for name, curve in curves.items():
                 curve.setPen(style.curve_pen(name, self))
