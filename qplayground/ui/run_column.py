@@ -196,8 +196,9 @@ class RunColumn(QFrame):
         """Show the run's state and figures."""
         run = self._run
         if run.state.is_final:
-            self._pending = ""
-            self._show_text()
+            self.flush()
+            if self.text.toPlainText() != self._prompt + run.text:
+                self._show_text()
         self.progress.setVisible(run.state in (RunState.STARTING, RunState.LOADING, RunState.GENERATING))
         if run.state is RunState.GENERATING:
             self.progress.setRange(0, 0)
@@ -231,6 +232,8 @@ class RunColumn(QFrame):
             self.state.setText(f"done · {len(run.token_ids)} tokens · {why}")
         elif run.state is RunState.CANCELLED and run.token_ids:
             self.state.setText(f"stopped after {len(run.token_ids)} tokens")
+        elif run.state is RunState.CANCELLED and self._phase is None:
+            self.state.setText("not run")
         elif self._phase is not None and run.state in (RunState.LOADING, RunState.GENERATING):
             self.state.setText(_PHASE_TEXT[self._phase])
         else:

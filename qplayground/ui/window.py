@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QSettings, Qt, Slot
-from PySide6.QtGui import QCloseEvent, QPalette
+from PySide6.QtGui import QCloseEvent, QKeySequence, QPalette, QShortcut
 from PySide6.QtWidgets import QLabel, QMainWindow, QPlainTextEdit, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
@@ -105,6 +105,7 @@ class MainWindow(QMainWindow):
         return splitter
 
     def _connect(self) -> None:
+        QShortcut(QKeySequence(QKeySequence.StandardKey.Quit), self).activated.connect(self.close)
         self.models.compare_requested.connect(self.compare)
         self.models.stop_requested.connect(self.session.stop)
         self.models.model_changed.connect(self._on_model_changed)
