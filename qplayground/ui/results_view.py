@@ -37,7 +37,12 @@ class ResultsView(QWidget):
     @Slot(object)
     def _on_started(self, comparison: Comparison) -> None:
         self.columns = {
-            run.precision: RunColumn(run, comparison.lead, baseline=run.precision == comparison.baseline)
+            run.precision: RunColumn(
+                run,
+                comparison.lead,
+                baseline=run.precision == comparison.baseline,
+                max_new_tokens=comparison.settings.max_new_tokens,
+            )
             for run in comparison.runs
         }
         strip = QWidget()

@@ -13,7 +13,7 @@ from qplayground.ui import theme
 from qplayground.ui.plots import style
 from qplayground.ui.plots.phase_lane import PhaseLane
 
-_REFRESH_MS = 100
+_REFRESH_MS = 500  # drawing takes processor time from the engine that is timed
 _LANE_HEIGHT = 22
 _FIRST_SPAN_S = 5.0
 _FIRST_SPAN_MB = 500.0
