@@ -1,4 +1,4 @@
-"""The composition root: the one place that picks concrete classes and puts them together."""
+"""What each command puts together. The window's own parts are put together in `ui/application.py`."""
 
 import argparse
 import os
