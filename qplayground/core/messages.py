@@ -124,11 +124,13 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Every weight is in memory and the model has run once.
 
     `weight_bytes` counts the tensors held after that first forward, scales included, tied ones once.
-    `runtime_memory` is what the process held, libraries warm, before the first weight.
+    `runtime_memory` is what the process held, libraries warm, before the first weight. `other_cpus` is how many
+    processors other programs kept busy meanwhile, on average.
     """
 
     command_id: int
     seconds: float
+    other_cpus: float | None = None
     device_map: dict[str, str]
     weight_bytes: int
     quantized_modules: int
@@ -144,20 +146,26 @@ class PromptRead(msgspec.Struct, frozen=True, tag=True):
     token_ids: tuple[int, ...]
 
 
-class TokenGenerated(msgspec.Struct, frozen=True, tag=True):
+class Token(msgspec.Struct, frozen=True):
     """One generated token and the text that became certain with it (may be empty inside a character)."""
 
-    command_id: int
-    token_id: int
+    id: int
     text: str
     time_s: float
+
+
+class TokensGenerated(msgspec.Struct, frozen=True, tag=True):
+    """One or more tokens, in order. They come in batches: each message wakes the window, which the engine pays for."""
+
+    command_id: int
+    tokens: tuple[Token, ...]
 
 
 class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The continuation is complete. `finish_reason` is `length`, `stop` (an end token) or `cancelled`.
 
     `ttft_s` runs from the call of generate to the first token; `decode_tokens_per_s` is (n-1) / (t_last - t_first),
-    absent under two tokens.
+    absent under two tokens. `other_cpus` is how many processors other programs kept busy meanwhile, on average.
     """
 
     command_id: int
@@ -165,6 +173,7 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     finish_reason: str
     ttft_s: float | None
     decode_tokens_per_s: float | None
+    other_cpus: float | None = None
     memory: ProcessMemory
     peak_resident_bytes: int
     weight_bytes: int
@@ -186,7 +195,7 @@ class JobDone(msgspec.Struct, frozen=True, tag=True):
     entry: ModelEntry
 
 
-Event = Hello | PhaseStarted | Progressed | Loaded | PromptRead | TokenGenerated | Generated | Failed | JobDone
+Event = Hello | PhaseStarted | Progressed | Loaded | PromptRead | TokensGenerated | Generated | Failed | JobDone
 
 T = TypeVar("T")
 

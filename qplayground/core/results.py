@@ -30,16 +30,21 @@ class RunState(StrEnum):
 
 
 class LoadFigures(msgspec.Struct):
-    """`seconds` from opening the checkpoint to a model that has run once; the libraries are imported before."""
+    """`seconds` from opening the checkpoint to a model that has run once; the libraries are imported before.
+
+    `other_cpus`: how many processors other programs kept busy meanwhile, on average.
+    """
 
     seconds: float | None = None
+    other_cpus: float | None = None
 
 
 class SpeedFigures(msgspec.Struct):
-    """Time to first token and decode speed; see messages.Generated for the formulas."""
+    """Time to first token and decode speed; see messages.Generated for the formulas. `other_cpus` as in the load's."""
 
     ttft_s: float | None = None
     decode_tokens_per_s: float | None = None
+    other_cpus: float | None = None
 
 
 class MemoryFigures(msgspec.Struct):

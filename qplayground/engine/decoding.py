@@ -13,16 +13,21 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 from transformers.generation.streamers import BaseStreamer
 
 from qplayground.core.generation import GenerationSettings
+from qplayground.core.processor import read_processor, used_by_others
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.machine import synchronize
 
 
 @dataclass
 class Timeline:
-    """When things happened, in `time.monotonic` seconds; the figures of a run are computed from it."""
+    """When things happened, in `time.monotonic` seconds; the figures of a run are computed from it.
+
+    `other_cpus` is how many processors other programs kept busy meanwhile, on average.
+    """
 
     started_s: float = 0.0
     token_times_s: list[float] = field(default_factory=list)
+    other_cpus: float | None = None
 
     @property
     def ttft_s(self) -> float | None:
@@ -101,6 +106,7 @@ def generate(
     ids = torch.tensor([prompt_ids], device=loaded.device)
     torch.manual_seed(settings.seed)
     synchronize(loaded.device)
+    clocks = read_processor()
     timeline.started_s = time.monotonic()
     loaded.model.generate(
         input_ids=ids,
@@ -110,6 +116,7 @@ def generate(
         stopping_criteria=StoppingCriteriaList([_StopWhenAsked(should_stop)]),
     )
     synchronize(loaded.device)
+    timeline.other_cpus = used_by_others(clocks, read_processor())
     return timeline
 
 

@@ -24,7 +24,7 @@ from qplayground.core.messages import (
     PhaseStarted,
     Progressed,
     PromptRead,
-    TokenGenerated,
+    Token,
 )
 from qplayground.engine import decoding, loading
 from qplayground.engine.detokenizer import Detokenizer
@@ -32,8 +32,9 @@ from qplayground.engine.failures import explain
 from qplayground.engine.machine import describe_machine
 from qplayground.engine.preflight import causal_architectures
 from qplayground.engine.prompt import read_prompt
+from qplayground.engine.token_stream import TokenStream
 
-_PROGRESS_INTERVAL_S = 0.05
+_PROGRESS_INTERVAL_S = 0.1
 
 gc.freeze()  # a collection would touch, and so copy, every object that a forked engine shares with its server
 
@@ -85,6 +86,7 @@ class Engine:
             Loaded(
                 command_id=command.id,
                 seconds=loaded.seconds,
+                other_cpus=loaded.other_cpus,
                 device_map=loaded.device_map,
                 weight_bytes=loaded.weight_bytes,
                 quantized_modules=loaded.quantized_modules,
@@ -101,6 +103,7 @@ class Engine:
         prompt_ids = read_prompt(loaded.tokenizer, command.request, loaded.context_tokens)
         self._channel.send(PromptRead(command.id, tuple(prompt_ids)))
         detokenizer = Detokenizer(loaded.tokenizer, prompt_ids)
+        stream = TokenStream(self._channel, command.id)
         pieces: list[str] = []
         ids: list[int] = []
 
@@ -109,12 +112,13 @@ class Engine:
                 self._on_phase(Phase.DECODE)
             ids.append(token_id)
             pieces.append(detokenizer.push(token_id))
-            self._channel.send(TokenGenerated(command.id, token_id, pieces[-1], time_s))
+            stream.push(Token(token_id, pieces[-1], time_s))
 
         self._on_phase(Phase.PREFILL)
         timeline = decoding.generate(
             loaded, prompt_ids, command.request.settings, on_token, lambda: self._channel.is_cancelled(command.id)
         )
+        stream.flush()
         pieces.append(detokenizer.finish())
         memory = read_process_memory(psutil.Process())
         self._channel.send(
@@ -124,6 +128,7 @@ class Engine:
                 finish_reason=self._finish_reason(command, ids, loaded),
                 ttft_s=timeline.ttft_s,
                 decode_tokens_per_s=timeline.decode_tokens_per_s,
+                other_cpus=timeline.other_cpus,
                 memory=memory,
                 peak_resident_bytes=max(loaded.load_peak_bytes, peak_resident_bytes(), memory.resident_bytes),
                 weight_bytes=loaded.weight_bytes,

@@ -19,6 +19,7 @@ from transformers import (
 from qplayground.core.memory import ProcessMemory, forget_peak, peak_resident_bytes, read_process_memory
 from qplayground.core.messages import Load, Phase
 from qplayground.core.precision import FourBit, Precision
+from qplayground.core.processor import read_processor, used_by_others
 from qplayground.engine import allocator
 from qplayground.engine.accounting import device_map, weight_bytes
 from qplayground.engine.checkpoint import Checkpoint, loading_progress
@@ -36,7 +37,8 @@ OnProgress = Callable[[str, int, int], None]
 class LoadedModel:
     """A model ready to generate, with the figures of its load.
 
-    `seconds` runs from opening the checkpoint to the end of the first forward; `load_peak_bytes` is the highest
+    `seconds` runs from opening the checkpoint to the end of the first forward; `other_cpus` is how many processors
+    other programs kept busy meanwhile; `load_peak_bytes` is the highest
     resident memory until then. Both leave the integrity check out.
     """
 
@@ -46,6 +48,7 @@ class LoadedModel:
     device: torch.device
     context_tokens: int | None
     seconds: float
+    other_cpus: float | None
     quantized_modules: int
     runtime_memory: ProcessMemory
     load_peak_bytes: int
@@ -78,6 +81,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     runtime_memory = read_process_memory(psutil.Process())
 
     on_phase(Phase.QUANTIZE if precision.is_quantized else Phase.LOAD)
+    clocks = read_processor()
     started = time.monotonic()
     model, info = _from_pretrained(preflight, path, precision, device, checkpoint, on_progress)
     quantized = verify_loaded(model, info, precision, device, expected)  # the first forward would crash, or read astray
@@ -90,6 +94,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     if device.type == "cuda":
         torch.cuda.empty_cache()  # transformers sets aside one block of the model's size before it loads
     seconds = time.monotonic() - started
+    other_cpus = used_by_others(clocks, read_processor())
 
     load_peak_bytes = peak_resident_bytes()
     on_phase(Phase.CHECK)
@@ -103,6 +108,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         device=device,
         context_tokens=preflight.context_tokens,
         seconds=seconds,
+        other_cpus=other_cpus,
         quantized_modules=quantized,
         runtime_memory=runtime_memory,
         load_peak_bytes=load_peak_bytes,

@@ -2,6 +2,7 @@
 
 import re
 
+from qplayground.core.caveats import caveats
 from qplayground.core.results import Comparison
 from qplayground.report.table import HEADINGS, outcome, rows
 
@@ -28,7 +29,10 @@ def to_markdown(comparison: Comparison) -> str:
         *_fenced(comparison.prompt),
     ]
     for run in comparison.runs:
-        lines += ["", f"## {_inline(run.precision)}", "", f"{_inline(run.recipe.summary)}.", "", *_fenced(outcome(run))]
+        lines += ["", f"## {_inline(run.precision)}", "", f"{_inline(run.recipe.summary)}.", ""]
+        for caveat in caveats(comparison, run):
+            lines += [f"**{_inline(caveat)}**", ""]
+        lines += _fenced(outcome(run))
     return "\n".join(lines) + "\n"
 
 

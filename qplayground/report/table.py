@@ -1,5 +1,6 @@
 """A comparison as rows of text, for the terminal and for Markdown."""
 
+from qplayground.core.caveats import caveats
 from qplayground.core.results import Comparison, Run, RunState
 from qplayground.core.units import bytes_text, rate_text, seconds_text
 
@@ -24,6 +25,7 @@ def plain_table(comparison: Comparison) -> str:
         lines.append("")
         text = f"{comparison.lead if run.error is None else ''}{outcome(run)}"
         lines.append(f"[{run.precision}] {text.translate(_CONTROLS)}")
+        lines += [f"    ! {caveat}" for caveat in caveats(comparison, run)]
     return "\n".join(lines)
 
 

@@ -10,12 +10,14 @@ from qplayground.core.memory import MemorySample, read_process_memory
 from qplayground.runtime.gpus import vram_reader
 
 SAMPLES_PER_S = 20
+REPORTED_TOGETHER = 5  # each report wakes the window, which takes processor time from the engine that is timed
 
 
 class Sampler(QThread):
     """Reads every watched process's memory 20 times a second.
 
-    Signal: `sampled(key, MemorySample)`, where `key` is what `watch` was given. Sleeps while nothing is watched.
+    Signal: `sampled(key, list[MemorySample])`, where `key` is what `watch` was given: a few readings at a time, in
+    order. Sleeps while nothing is watched.
     """
 
     sampled = Signal(str, object)
@@ -23,6 +25,7 @@ class Sampler(QThread):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._watched: dict[str, psutil.Process] = {}
+        self._unreported: dict[str, list[MemorySample]] = {}
         self._changed = threading.Condition()
         self._stopping = False
 
@@ -58,13 +61,21 @@ class Sampler(QThread):
                     except psutil.Error:
                         self.forget(key)
                         continue
-                    self.sampled.emit(key, MemorySample(time.monotonic(), memory, vram_of(process.pid)))
+                    sample = MemorySample(time.monotonic(), memory, vram_of(process.pid))
+                    self._unreported.setdefault(key, []).append(sample)
+                self._report()
+
+    def _report(self) -> None:
+        """Pass on what has gathered: enough of it, or the last of a process that is not watched any more."""
+        for key, samples in list(self._unreported.items()):
+            if len(samples) >= REPORTED_TOGETHER or key not in self._watched:
+                self.sampled.emit(key, self._unreported.pop(key))
 
     def _wait_for_work(self) -> bool:
         with self._changed:
             if self._watched:
                 self._changed.wait(1 / SAMPLES_PER_S)
-            while not self._watched and not self._stopping:
+            while not self._watched and not self._unreported and not self._stopping:
                 self._changed.wait()
             return not self._stopping
 

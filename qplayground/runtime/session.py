@@ -21,7 +21,7 @@ from qplayground.core.messages import (
     PhaseStarted,
     Progressed,
     PromptRead,
-    TokenGenerated,
+    TokensGenerated,
 )
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision, baseline_of
@@ -39,16 +39,16 @@ CLOSE_WAIT_MS = 2000
 class Session(QObject):
     """Carries out what the scheduler decides and keeps the results. Belongs to the thread that made it.
 
-    Signals, all with the precision's name first: `run_changed(name)` (its state or figures), `text_added(name, text)`,
-    `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`, `memory_sampled(name, MemorySample)`. And
-    `comparison_started(Comparison)`, `comparison_finished(Comparison)`, `log_added(str)`, and after a probe either
-    `machine_known(Hello)` or `machine_unknown(ErrorInfo)`.
+    Signals, all with the precision's name first: `run_changed(name)` (its state or figures), `tokens_added(name,
+    tuple[Token])`, `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`, `memory_sampled(name,
+    list[MemorySample])`. And `comparison_started(Comparison)`, `comparison_finished(Comparison)`, `log_added(str)`,
+    and after a probe either `machine_known(Hello)` or `machine_unknown(ErrorInfo)`.
     """
 
     comparison_started = Signal(object)
     comparison_finished = Signal(object)
     run_changed = Signal(str)
-    text_added = Signal(str, str)
+    tokens_added = Signal(str, object)
     phase_started = Signal(str, object)
     progressed = Signal(str, object)
     memory_sampled = Signal(str, object)
@@ -229,10 +229,10 @@ class Session(QObject):
 
     def _take(self, name: str, event: Event) -> None:
         run = self._run(name)
-        if isinstance(event, TokenGenerated):
-            run.token_ids.append(event.token_id)
-            run.text += event.text
-            self.text_added.emit(name, event.text)
+        if isinstance(event, TokensGenerated):
+            run.token_ids += (token.id for token in event.tokens)
+            run.text += "".join(token.text for token in event.tokens)
+            self.tokens_added.emit(name, event.tokens)
         elif isinstance(event, Progressed):
             self.progressed.emit(name, event)
         elif isinstance(event, PhaseStarted):
@@ -332,6 +332,7 @@ class Session(QObject):
 
 def _take_loaded(run: Run, event: Loaded) -> None:
     run.load.seconds = event.seconds
+    run.load.other_cpus = event.other_cpus
     run.device_map = event.device_map
     run.memory = msgspec.structs.replace(
         run.memory,
@@ -347,6 +348,7 @@ def _take_generated(run: Run, event: Generated) -> None:
     run.finish_reason = event.finish_reason
     run.speed.ttft_s = event.ttft_s
     run.speed.decode_tokens_per_s = event.decode_tokens_per_s
+    run.speed.other_cpus = event.other_cpus
     run.memory = msgspec.structs.replace(
         run.memory,
         weight_bytes=event.weight_bytes,

@@ -77,7 +77,7 @@ class MemoryView(QWidget):
         splitter.setStretchFactor(0, 3)
         splitter.setStretchFactor(1, 2)
         self._layout.addWidget(splitter)
-        self._session.memory_sampled.connect(self._timeline.add_sample)
+        self._session.memory_sampled.connect(self._timeline.add_samples)
         self._session.phase_started.connect(self._timeline.begin_phase)
         self._session.run_changed.connect(self._on_run_changed)
         self._session.comparison_started.connect(self._on_started)

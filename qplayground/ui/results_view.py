@@ -4,7 +4,7 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QStackedLayout, QWidget
 
-from qplayground.core.messages import PhaseStarted, Progressed
+from qplayground.core.messages import PhaseStarted, Progressed, Token
 from qplayground.core.results import Comparison
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
@@ -30,21 +30,13 @@ class ResultsView(QWidget):
         self._stack.addWidget(self._scroll)
         session.comparison_started.connect(self._on_started)
         session.run_changed.connect(self._on_run_changed)
-        session.text_added.connect(self._on_text_added)
+        session.tokens_added.connect(self._on_tokens_added)
         session.phase_started.connect(self._on_phase_started)
         session.progressed.connect(self._on_progressed)
 
     @Slot(object)
     def _on_started(self, comparison: Comparison) -> None:
-        self.columns = {
-            run.precision: RunColumn(
-                run,
-                comparison.lead,
-                baseline=run.precision == comparison.baseline,
-                max_new_tokens=comparison.settings.max_new_tokens,
-            )
-            for run in comparison.runs
-        }
+        self.columns = {run.precision: RunColumn(comparison, run) for run in comparison.runs}
         strip = QWidget()
         layout = QHBoxLayout(strip)
         layout.setContentsMargins(theme.HALF_GRID, theme.HALF_GRID, theme.HALF_GRID, theme.HALF_GRID)
@@ -58,9 +50,9 @@ class ResultsView(QWidget):
     def _on_run_changed(self, name: str) -> None:
         self.columns[name].refresh()
 
-    @Slot(str, str)
-    def _on_text_added(self, name: str, text: str) -> None:
-        self.columns[name].add_text(text)
+    @Slot(str, object)
+    def _on_tokens_added(self, name: str, tokens: tuple[Token, ...]) -> None:
+        self.columns[name].add_text("".join(token.text for token in tokens))
 
     @Slot(str, object)
     def _on_phase_started(self, name: str, event: PhaseStarted) -> None:

@@ -14,8 +14,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from qplayground.core.caveats import caveats
 from qplayground.core.messages import Phase, Progressed
-from qplayground.core.results import Run, RunState
+from qplayground.core.results import Comparison, Run, RunState
 from qplayground.core.units import bytes_text, rate_text, seconds_text
 from qplayground.ui import theme
 
@@ -57,14 +58,13 @@ _GPU_FIGURES = (
 
 
 class RunColumn(QFrame):
-    """Shows one run. Text is flushed ten times a second: drawing takes processor time from the engine that is timed."""
+    """Shows one run. Text is drawn ten times a second at most: drawing takes processor time from what is timed."""
 
-    def __init__(
-        self, run: Run, prompt: str, *, baseline: bool, max_new_tokens: int = 1, parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, comparison: Comparison, run: Run, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._max_new_tokens = max_new_tokens
+        self._comparison = comparison
         self._run = run
+        baseline = run.precision == comparison.baseline
         self._pending = ""
         self._phase: Phase | None = None
         self.setAccessibleName(f"{run.recipe.label}, {run.recipe.summary}")
@@ -75,9 +75,10 @@ class RunColumn(QFrame):
         layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.GRID)
         layout.setSpacing(theme.HALF_GRID)
         layout.addLayout(self._build_header(baseline))
-        layout.addWidget(self._build_text(prompt), 1)
+        layout.addWidget(self._build_text(), 1)
         layout.addWidget(self._build_progress())
         layout.addWidget(self._build_state())
+        layout.addWidget(self._build_caveat())
         layout.addLayout(self._build_figures())
         self._flush_timer = QTimer(self, singleShot=True, interval=FLUSH_MS)
         self._flush_timer.timeout.connect(self.flush)
@@ -105,7 +106,7 @@ class RunColumn(QFrame):
         self._paint_swatch()
         return row
 
-    def _build_text(self, prompt: str) -> QPlainTextEdit:
+    def _build_text(self) -> QPlainTextEdit:
         self.text = QPlainTextEdit()
         self.text.setReadOnly(True)
         self.text.setTextInteractionFlags(
@@ -113,7 +114,6 @@ class RunColumn(QFrame):
         )
         self.text.setAccessibleName(f"Text written in {self._run.recipe.label}")
         self.text.setFrameShape(QFrame.Shape.NoFrame)
-        self._prompt = prompt
         self._show_text()
         return self.text
 
@@ -133,6 +133,14 @@ class RunColumn(QFrame):
         self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.state.setAccessibleName("State")
         return self.state
+
+    def _build_caveat(self) -> QLabel:
+        self.caveat = QLabel()
+        self.caveat.setWordWrap(True)
+        self.caveat.setForegroundRole(QPalette.ColorRole.BrightText)
+        self.caveat.setAccessibleName("What spoilt the figures")
+        self.caveat.hide()
+        return self.caveat
 
     def _build_figures(self) -> QGridLayout:
         grid = QGridLayout()
@@ -165,15 +173,16 @@ class RunColumn(QFrame):
     # ---- model → widget --------------------------------------------------------------------------------------
 
     def add_text(self, text: str) -> None:
-        """Take streamed text; it is shown at the next flush."""
+        """Take streamed text; it is shown at once, or a moment later when some has just been shown."""
         self._pending += text
         if not self._flush_timer.isActive():
-            self._flush_timer.start()
+            self.flush()
 
     def flush(self) -> None:
         """Show what has come in since the last time."""
         if not self._pending:
             return
+        self._flush_timer.start()
         bar = self.text.verticalScrollBar()
         at_end = bar.value() == bar.maximum()
         cursor = QTextCursor(self.text.document())
@@ -188,7 +197,8 @@ class RunColumn(QFrame):
     def show_phase(self, phase: Phase) -> None:
         """Show what the engine is busy with."""
         self._phase = phase
-        self.progress.setRange(0, self._max_new_tokens)  # an animated bar would take time from what is timed
+        # An animated bar would take processor time from what is timed.
+        self.progress.setRange(0, self._comparison.settings.max_new_tokens)
         self.progress.setValue(0)
         self._show_state()
 
@@ -203,10 +213,12 @@ class RunColumn(QFrame):
         run = self._run
         if run.state.is_final:
             self.flush()
-            if self.text.toPlainText() != self._prompt + run.text:
+            if self.text.toPlainText() != self._comparison.lead + run.text:
                 self._show_text()
         self.progress.setVisible(run.state in (RunState.STARTING, RunState.LOADING, RunState.GENERATING))
         self._show_state()
+        self.caveat.setText("\n".join(caveats(self._comparison, run)))
+        self.caveat.setVisible(bool(self.caveat.text()))
         memory = run.memory
         values = (
             rate_text(run.speed.decode_tokens_per_s),
@@ -246,7 +258,7 @@ class RunColumn(QFrame):
     def _show_text(self) -> None:
         self.text.clear()
         cursor = QTextCursor(self.text.document())
-        cursor.insertText(self._prompt, self._format(self.palette().color(QPalette.ColorRole.PlaceholderText)))
+        cursor.insertText(self._comparison.lead, self._format(self.palette().color(QPalette.ColorRole.PlaceholderText)))
         cursor.insertText(self._run.text, self._format(self.palette().color(QPalette.ColorRole.Text)))
 
     def _format(self, color: object) -> QTextCharFormat:

@@ -6,10 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.benchmarks import decoding, engines, responsiveness, startup
+from tests.benchmarks import decoding, engines, responsiveness, startup, window_cost
 from tests.benchmarks.figures import Figure, table
 
-_ALL = {"startup": startup, "engines": engines, "decoding": decoding, "responsiveness": responsiveness}
+_ALL = {
+    "startup": startup,
+    "engines": engines,
+    "decoding": decoding,
+    "window_cost": window_cost,
+    "responsiveness": responsiveness,
+}
 
 
 def main() -> int:

@@ -1,25 +1,29 @@
-"""Decode speed and tokens beside a plain script that loads the same precision and calls `generate`, alternating."""
+"""Decode speed and tokens beside a plain script that loads the same precision and calls `generate`.
+
+Both stay loaded in processes of their own and take turns, since the speed of a machine changes from second to second.
+"""
 
 import json
-import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from qplayground.catalog.demo import demo_folder
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages import Failed, Generate, Generated, Hello, Load, Loaded, TokenGenerated
+from qplayground.core.messages import Event, Failed, Generate, Generated, Hello, Load, Loaded, TokensGenerated
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.process import ChildProcess
 from tests.benchmarks.figures import Figure, median_of
 
-ROUNDS = 3
-REPEATS = 5  # in one process, of which the median counts: a single run of 32 tokens takes a second and is noisy
+ROUNDS = 15
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 NEW_TOKENS = 32
 
 _PLAIN = """
-import json, statistics, sys, time, torch
+import json, sys, time, torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 path, name, prompt, n = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 configs = {
@@ -38,65 +42,88 @@ def run(tokens):
     out = model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
     return time.monotonic() - start, out[0, inputs["input_ids"].shape[1]:].tolist()
 run(1)
-rates = []
-for _ in range(int(sys.argv[5])):
+for _ in sys.stdin:
     first, _ = run(1)
     whole, ids = run(n)
-    rates.append((len(ids) - 1) / (whole - first))
-print(json.dumps({"rate": statistics.median(rates), "ids": ids}))
+    print(json.dumps({"rate": (len(ids) - 1) / (whole - first), "ids": ids}), flush=True)
 """
 
 
 def measure() -> list[Figure]:
     """For each precision the ratio of the engine's decode speed to the plain script's, and whether tokens agree."""
-    path = demo_folder()
     launcher = Launcher()
     launcher.warm()
     figures = []
-    for name in PRECISIONS:
-        precision = next(precision for precision in READY_PRECISIONS if precision.name == name)
-        engine_rates, plain_rates, agreeing = [], [], 0
-        for _ in range(ROUNDS):
-            rate, ids = _engine(launcher, path, precision)
-            plain_rate, plain_ids = _plain(path, name)
-            engine_rates.append(rate)
-            plain_rates.append(plain_rate)
-            agreeing += ids == plain_ids
-        ratios = [ours / plain for ours, plain in zip(engine_rates, plain_rates, strict=True)]
+    for precision in (precision for precision in READY_PRECISIONS if precision.name in PRECISIONS):
+        with _engine(launcher, demo_folder(), precision) as engine, _plain(demo_folder(), precision.name) as plain:
+            pairs = [(next(engine), next(plain)) for _ in range(1 + ROUNDS)][1:]  # the first warms both up
+        name = precision.name
         figures += [
-            median_of(f"{name}: engine decodes", engine_rates, "tok/s"),
-            median_of(f"{name}: plain script decodes", plain_rates, "tok/s"),
-            median_of(f"{name}: engine / plain script", ratios, "", at_least=0.97),
-            Figure(f"{name}: runs with equal tokens", agreeing / ROUNDS, "", at_least=1.0),
+            median_of(f"{name}: engine decodes", [rate for (rate, _), _ in pairs], "tok/s"),
+            median_of(f"{name}: plain script decodes", [rate for _, (rate, _) in pairs], "tok/s"),
+            median_of(
+                f"{name}: engine / plain script", [ours / plain for (ours, _), (plain, _) in pairs], "", at_least=0.97
+            ),
+            Figure(
+                f"{name}: runs with equal tokens",
+                sum(ours == plain for (_, ours), (_, plain) in pairs) / ROUNDS,
+                "",
+                at_least=1.0,
+            ),
         ]
+    launcher.close()
     return figures
 
 
-def _engine(launcher: Launcher, path: Path, precision: Precision) -> tuple[float, list[int]]:
+Reading = tuple[float, list[int]]
+"""Tokens a second, and the tokens."""
+
+
+@contextmanager
+def _engine(launcher: Launcher, path: Path, precision: Precision) -> Iterator[Iterator[Reading]]:
+    """Each `next` generates once."""
     request = GenerationRequest(settings=GenerationSettings(max_new_tokens=NEW_TOKENS))
-    ids: list[int] = []
-    rates: list[float] = []
     with launcher.engine() as engine:
-        for event in engine.events():
-            if isinstance(event, Hello):
-                engine.send(Load(id=1, path=str(path), precision=precision, request=request))
-            elif isinstance(event, Loaded):
-                engine.send(Generate(id=2, request=request))
-            elif isinstance(event, TokenGenerated):
-                ids.append(event.token_id)
-            elif isinstance(event, Generated) and event.decode_tokens_per_s is not None:
-                rates.append(event.decode_tokens_per_s)
-                if len(rates) == REPEATS:
-                    return statistics.median(rates), ids
-                ids.clear()
-                engine.send(Generate(id=2 + len(rates), request=request))
-            elif isinstance(event, Failed):
-                raise RuntimeError(str(event.error))
-    raise RuntimeError(f"the engine ended early: {engine.outcome}")
+        events = engine.events()
+        _until(engine, events, Hello)
+        engine.send(Load(id=1, path=str(path), precision=precision, request=request))
+        _until(engine, events, Loaded)
+        yield _engine_readings(engine, events, request)
 
 
-def _plain(path: Path, name: str) -> tuple[float, list[int]]:
-    command = [sys.executable, "-c", _PLAIN, str(path), name, GenerationRequest().prompt, str(NEW_TOKENS), str(REPEATS)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    answer = json.loads(done.stdout.splitlines()[-1])
-    return answer["rate"], answer["ids"]
+def _engine_readings(engine: ChildProcess, events: Iterator[Event], request: GenerationRequest) -> Iterator[Reading]:
+    while True:
+        engine.send(Generate(id=2, request=request))
+        before, generated = _until(engine, events, Generated)
+        assert isinstance(generated, Generated) and generated.decode_tokens_per_s is not None
+        ids = [token.id for event in before if isinstance(event, TokensGenerated) for token in event.tokens]
+        yield generated.decode_tokens_per_s, ids
+
+
+def _until(engine: ChildProcess, events: Iterator[Event], kind: type[Event]) -> tuple[list[Event], Event]:
+    before: list[Event] = []
+    for event in events:
+        if isinstance(event, kind):
+            return before, event
+        if isinstance(event, Failed):
+            raise RuntimeError(str(event.error))
+        before.append(event)
+    raise RuntimeError(f"the engine ended early: {engine.output_tail()}")
+
+
+@contextmanager
+def _plain(path: Path, name: str) -> Iterator[Iterator[Reading]]:
+    """Each `next` generates once."""
+    command = [sys.executable, "-c", _PLAIN, str(path), name, GenerationRequest().prompt, str(NEW_TOKENS)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
+        yield _plain_readings(process)
+        process.kill()
+
+
+def _plain_readings(process: "subprocess.Popen[str]") -> Iterator[Reading]:
+    assert process.stdin is not None and process.stdout is not None
+    while True:
+        print(file=process.stdin, flush=True)
+        answer = json.loads(process.stdout.readline())
+        yield answer["rate"], answer["ids"]

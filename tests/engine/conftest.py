@@ -8,7 +8,7 @@ import transformers
 
 from qplayground.core.channel import Channel
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.messages import Command, Event
+from qplayground.core.messages import Command, Event, Token, TokensGenerated
 from qplayground.core.precision import Precision
 from qplayground.engine import host, loading  # importing the host freezes the heap, without which a load takes longer
 from tests.engine import tiny
@@ -58,18 +58,19 @@ def load_quietly(
 
 
 class RecordingChannel(Channel):
-    """A channel without a pipe, which keeps what an engine says. `cancel_after` tokens it asks to stop."""
+    """A channel without a pipe, which keeps what an engine says. Asked `cancel_after` times, it says to stop."""
 
     def __init__(self, cancel_after: int | None = None) -> None:
         self.sent: list[Event] = []
         self._cancel_after = cancel_after
+        self._times_asked = 0
 
     def send(self, event: Event) -> None:
         self.sent.append(event)
 
     def is_cancelled(self, command_id: int) -> bool:
-        tokens = sum(type(event).__name__ == "TokenGenerated" for event in self.sent)
-        return self._cancel_after is not None and tokens >= self._cancel_after
+        self._times_asked += 1
+        return self._cancel_after is not None and self._times_asked > self._cancel_after
 
 
 def carry_out(*commands: Command, cancel_after: int | None = None) -> list[Event]:
@@ -79,3 +80,8 @@ def carry_out(*commands: Command, cancel_after: int | None = None) -> list[Event
     for command in commands:
         engine.carry_out(command)
     return channel.sent
+
+
+def tokens_of(events: list[Event]) -> list[Token]:
+    """The tokens in what an engine said."""
+    return [token for event in events if isinstance(event, TokensGenerated) for token in event.tokens]

@@ -26,13 +26,14 @@ from qplayground.core.messages import (
     PhaseStarted,
     Progressed,
     PromptRead,
-    TokenGenerated,
+    Token,
+    TokensGenerated,
 )
 from qplayground.runtime import process
 from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
 from qplayground.runtime.process import ChildProcess
 from tests.engine import tiny
-from tests.engine.conftest import ModelFolder
+from tests.engine.conftest import ModelFolder, tokens_of
 from tests.fakes import engine as fake
 
 FAKE_TARGET = "tests.fakes.engine"
@@ -81,6 +82,13 @@ class Conversation:
                 return before, event
             assert not isinstance(event, (Failed, Generated, Loaded)), event
             before.append(event)
+
+    def tokens(self, at_least: int) -> list[Token]:
+        """The next tokens, a few more perhaps than asked for."""
+        tokens: list[Token] = []
+        while len(tokens) < at_least:
+            tokens += self.until(TokensGenerated)[1].tokens
+        return tokens
 
     def rest(self) -> list[Event]:
         """What is said until the engine ends."""
@@ -197,9 +205,10 @@ def test_generating_gives_the_prompt_every_token_and_the_whole_text(engine: Kind
         before, generated = conversation.until(Generated)
 
     (prompt,) = (event for event in before if isinstance(event, PromptRead))
-    tokens = [event for event in before if isinstance(event, TokenGenerated)]
+    tokens = tokens_of(before)
+    first = next(event for event in before if isinstance(event, TokensGenerated))
     assert len(prompt.token_ids) == 2
-    assert before.index(prompt) < before.index(tokens[0])
+    assert before.index(prompt) < before.index(first)
     assert len(tokens) == 8
     assert generated.text == "".join(token.text for token in tokens)
     assert all(token.text for token in tokens)
@@ -227,10 +236,10 @@ def test_one_token_has_no_decode_speed(engine: Kind) -> None:
 def test_a_cancelled_generation_keeps_its_text(engine: Kind) -> None:
     with engine.loaded() as conversation:
         command = conversation.generate(engine.endless, tiny.CONTEXT - 2)
-        shown = [conversation.until(TokenGenerated)[1] for _ in range(3)]
+        shown = conversation.tokens(3)
         conversation.cancel(command)
-        while isinstance(event := conversation.next(), TokenGenerated):
-            shown.append(event)
+        while isinstance(event := conversation.next(), TokensGenerated):
+            shown += event.tokens
 
     assert isinstance(event, Generated)
     assert event.finish_reason == "cancelled"
@@ -244,7 +253,7 @@ def test_a_cancel_of_another_command_changes_nothing(engine: Kind) -> None:
         conversation.generate(engine.prompt, 8)
         before, generated = conversation.until(Generated)
 
-    assert sum(isinstance(event, TokenGenerated) for event in before) == 8
+    assert len(tokens_of(before)) == 8
     assert generated.finish_reason == "length"
 
 
@@ -255,7 +264,7 @@ def test_generating_twice_on_one_load_gives_the_same_tokens(engine: Kind) -> Non
             command = conversation.generate(engine.prompt, 8)
             before, _ = conversation.until(Generated)
             assert {event.command_id for event in before} == {command}
-            runs.append([event.token_id for event in before if isinstance(event, TokenGenerated)])
+            runs.append([token.id for token in tokens_of(before)])
 
     assert runs[0] == runs[1]
     assert len(runs[0]) == 8
@@ -308,7 +317,7 @@ def test_a_busy_engine_ends_when_the_pipe_is_closed(engine: Kind, monkeypatch: p
     monkeypatch.setattr(process, "EXIT_GRACE_S", WAIT_S)
     with engine.loaded() as conversation:
         conversation.generate(engine.endless, tiny.CONTEXT - 2)
-        conversation.until(TokenGenerated)
+        conversation.tokens(1)
         child = conversation.child
 
     assert child.outcome is not None
@@ -318,7 +327,7 @@ def test_a_busy_engine_ends_when_the_pipe_is_closed(engine: Kind, monkeypatch: p
 def test_killing_ends_the_conversation_at_once(engine: Kind) -> None:
     with engine.loaded() as conversation:
         conversation.generate(engine.endless, tiny.CONTEXT - 2)
-        conversation.until(TokenGenerated)
+        conversation.tokens(1)
         conversation.child.kill()
         rest = conversation.rest()
         child = conversation.child
@@ -364,7 +373,7 @@ def test_the_fake_dies_while_generating_and_leaves_its_last_words() -> None:
         rest = conversation.rest()
         child = conversation.child
 
-    assert sum(isinstance(event, TokenGenerated) for event in rest) == 3
+    assert len(tokens_of(rest)) == 3
     assert child.outcome is not None and child.outcome.exit_code == fake.EXIT_CODE
     assert "about to exit" in child.outcome.output_tail
 
@@ -373,8 +382,7 @@ def test_the_fake_fails_while_generating_and_goes_on() -> None:
     with fake_engine() as conversation:
         load_fake(conversation, "fail-generating")
         conversation.generate("fail-generating")
-        for _ in range(3):
-            conversation.until(TokenGenerated)
+        conversation.tokens(3)
         _, failed = conversation.until(Failed)
         assert failed.error == fake.FAILURE.info
         conversation.generate("ok")
@@ -390,7 +398,7 @@ def test_the_fake_obeys_per_precision() -> None:
         conversation.generate(prompt)
         before, generated = conversation.until(Generated)
 
-    assert sum(isinstance(event, TokenGenerated) for event in before) == 4
+    assert len(tokens_of(before)) == 4
     assert generated.finish_reason == "length"
 
 
@@ -418,10 +426,9 @@ def test_the_fake_ignores_a_cancel_when_told_to() -> None:
     with fake_engine() as conversation:
         load_fake(conversation, "ignore-cancel")
         command = conversation.generate("ignore-cancel")
-        conversation.until(TokenGenerated)
+        conversation.tokens(1)
         conversation.cancel(command)
-        for _ in range(20):
-            conversation.until(TokenGenerated)
+        conversation.tokens(20)
 
 
 @pytest.mark.parametrize("stage", ["loading", "generating"])
@@ -430,15 +437,14 @@ def test_the_fake_hangs_until_it_is_killed(stage: str) -> None:
         if stage == "generating":
             load_fake(conversation, "hang-generating")
             conversation.generate("hang-generating")
-            for _ in range(3):
-                conversation.until(TokenGenerated)
+            conversation.tokens(3)
         else:
             conversation.load("", "hang-loading")
             for _ in range(3):
                 conversation.until(Progressed)
         child = conversation.child
         conversation.child.kill()
-        assert not any(isinstance(event, (Loaded, Generated, TokenGenerated)) for event in conversation.rest())
+        assert not any(isinstance(event, (Loaded, Generated, TokensGenerated)) for event in conversation.rest())
 
     assert child.outcome is not None and child.outcome.exit_code == -9
 
@@ -447,8 +453,8 @@ def test_the_fake_floods_its_standard_error_and_the_log_stays_small() -> None:
     with fake_engine() as conversation:
         load_fake(conversation, "flood slow")
         command = conversation.generate("flood slow")
-        conversation.until(TokenGenerated)  # it comes after the flood
-        conversation.until(TokenGenerated)
+        conversation.tokens(1)  # it comes after the flood
+        conversation.tokens(1)
         log = conversation.child._log_path
         assert log is not None
         size = log.stat().st_size
@@ -472,7 +478,7 @@ def test_the_fakes_nonsense_ends_the_conversation() -> None:
         conversation.generate("nonsense")
         rest = conversation.rest()
 
-    assert sum(isinstance(event, TokenGenerated) for event in rest) == 3
+    assert len(tokens_of(rest)) == 3
     assert not any(isinstance(event, Generated) for event in rest)
 
 

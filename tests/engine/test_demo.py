@@ -8,9 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from qplayground.core.generation import DEFAULT_PROMPT
-from qplayground.core.messages import Generate, Generated, Loaded, PromptRead, TokenGenerated
+from qplayground.core.messages import Generate, Generated, Loaded, PromptRead
 from tests.engine import tiny
-from tests.engine.conftest import carry_out
+from tests.engine.conftest import carry_out, tokens_of
 
 pytestmark = pytest.mark.demo
 
@@ -32,7 +32,7 @@ def test_the_demo_model(precision: str, demo_model: Path) -> None:
 
     (loaded,) = (event for event in events if isinstance(event, Loaded))
     (prompt,) = (event for event in events if isinstance(event, PromptRead))
-    tokens = [event for event in events if isinstance(event, TokenGenerated)]
+    tokens = tokens_of(events)
     generated = events[-1]
     assert isinstance(generated, Generated)
     assert len(prompt.token_ids) == 5
@@ -43,7 +43,7 @@ def test_the_demo_model(precision: str, demo_model: Path) -> None:
         assert generated.text.startswith(" to augment human capabilities, not replace them.")
     assert generated.text == "".join(token.text for token in tokens)
     if precision in BY_HAND:
-        assert [token.token_id for token in tokens] == by_hand(demo_model, BY_HAND[precision])
+        assert [token.id for token in tokens] == by_hand(demo_model, BY_HAND[precision])
 
 
 def by_hand(folder: Path, config: BitsAndBytesConfig) -> list[int]:

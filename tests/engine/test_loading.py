@@ -17,14 +17,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
 from qplayground.core.generation import GenerationSettings
-from qplayground.core.messages import Generate, Generated, Phase, TokenGenerated
+from qplayground.core.messages import Generate, Generated, Phase
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
 from qplayground.engine import decoding, loading
 from qplayground.engine.accounting import held_tensors
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.residency import make_resident
 from tests.engine import tiny
-from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly
+from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly, tokens_of
 
 NAMES = [precision.name for precision in READY_PRECISIONS]
 PLAIN = [precision.name for precision in READY_PRECISIONS if not precision.is_quantized]
@@ -329,7 +329,7 @@ def test_an_end_token_stops_the_text(model_folder: ModelFolder, load_shared: Loa
 
     events = carry_out(tiny.load_command(folder), Generate(id=2, request=asked))
 
-    assert [event.token_id for event in events if isinstance(event, TokenGenerated)] == ids[:4]
+    assert [token.id for token in tokens_of(events)] == ids[:4]
     assert isinstance(events[-1], Generated) and events[-1].finish_reason == "stop"
 
 
@@ -350,7 +350,7 @@ def test_a_cancel_ends_after_the_token_in_work(model_folder: ModelFolder) -> Non
     command = tiny.load_command(model_folder("llama"))
     events = carry_out(command, Generate(id=2, request=tiny.request(max_new_tokens=100)), cancel_after=5)
 
-    assert sum(isinstance(event, TokenGenerated) for event in events) == 6
+    assert len(tokens_of(events)) == 6
     assert isinstance(events[-1], Generated) and events[-1].finish_reason == "cancelled"
 
 

@@ -40,7 +40,8 @@ from qplayground.core.messages import (
     PhaseStarted,
     Progressed,
     PromptRead,
-    TokenGenerated,
+    Token,
+    TokensGenerated,
 )
 from qplayground.core.precision import Int8, Precision
 
@@ -207,7 +208,7 @@ class FakeEngine:
             times.append(max(time.monotonic(), times[-1] + 1e-6))
             if index == 0:
                 self._enter(command.id, Phase.DECODE)
-            self._channel.send(TokenGenerated(command.id, token, texts[-1], times[-1]))
+            self._channel.send(TokensGenerated(command.id, (Token(token, texts[-1], times[-1]),)))
             if self._channel.is_cancelled(command.id) and "ignore-cancel" not in script:
                 return texts, times, "cancelled"
         return texts, times, "length"
@@ -226,7 +227,7 @@ class FakeEngine:
     def _send_late(self, command_id: int) -> None:
         earlier = command_id - 1
         self._channel.send(Progressed(earlier, "An earlier load", 1, 2))
-        self._channel.send(TokenGenerated(earlier, 0, "LATE", time.monotonic()))
+        self._channel.send(TokensGenerated(earlier, (Token(0, "LATE", time.monotonic()),)))
         self._channel.send(Failed(earlier, FAILURE.info))
 
     def _send_nonsense(self) -> None:

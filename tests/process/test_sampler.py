@@ -24,7 +24,7 @@ class Samples:
     def __init__(self) -> None:
         self.sampler = Sampler()
         self.taken: list[tuple[str, MemorySample]] = []
-        self.sampler.sampled.connect(lambda key, sample: self.taken.append((key, sample)))
+        self.sampler.sampled.connect(lambda key, samples: self.taken.extend((key, sample) for sample in samples))
         self.sampler.start()
 
     def of(self, key: str) -> list[MemorySample]:

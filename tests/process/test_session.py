@@ -77,10 +77,12 @@ class Stage:
         session.comparison_started.connect(lambda comparison: self.said.append(("started",)))
         session.comparison_finished.connect(lambda comparison: self.said.append(("finished",)))
         session.run_changed.connect(self._on_run_changed)
-        session.text_added.connect(lambda name, text: self.said.append(("text", name, text)))
+        session.tokens_added.connect(
+            lambda name, tokens: self.said.extend(("text", name, token.text) for token in tokens)
+        )
         session.phase_started.connect(self._on_phase_started)
         session.progressed.connect(lambda name, event: self.said.append(("progress", name, event.label)))
-        session.memory_sampled.connect(lambda name, sample: self.samples.append((name, sample)))
+        session.memory_sampled.connect(lambda name, samples: self.samples.extend((name, sample) for sample in samples))
         session.log_added.connect(self.log.append)
 
     def _on_run_changed(self, name: str) -> None:
@@ -280,12 +282,12 @@ def test_what_breaks_in_one_leaves_the_others(stage: Stage, behaviour: str, code
 
 
 def test_an_engine_that_is_killed_from_outside_ran_out_of_memory(stage: Stage) -> None:
-    def kill_the_engine(name: str, text: str) -> None:
+    def kill_the_engine(name: str, tokens: object) -> None:
         if name == "bf16":
             for pid in stage.engines():
                 os.kill(pid, signal.SIGKILL)
 
-    stage.session.text_added.connect(kill_the_engine)
+    stage.session.tokens_added.connect(kill_the_engine)
     stage.compare("bf16=slow", ["fp32", "bf16", "nf4"])
     assert stage.outcomes() == {"fp32": RunState.DONE, "bf16": RunState.FAILED, "nf4": RunState.DONE}
     assert stage.error("bf16").code is ErrorCode.OUT_OF_MEMORY
@@ -361,7 +363,7 @@ def test_stop_while_generating_keeps_what_was_said(stage: Stage, behaviour: str)
 def test_stop_that_is_pressed_again_and_again_is_no_slower(stage: Stage, qtbot: QtBot) -> None:
     stage.start("ignore-cancel", ["fp32", "nf4"])
     stage.wait_for(lambda: len(stage.texts("fp32").split()) >= 3)
-    stage.session.text_added.connect(lambda name, text: stage.session.stop())
+    stage.session.tokens_added.connect(lambda name, tokens: stage.session.stop())
     assert stage.stop() < STOP_LIMIT_S
     assert set(stage.outcomes().values()) == {RunState.CANCELLED}
 

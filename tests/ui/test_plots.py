@@ -31,7 +31,7 @@ def timeline(qtbot: QtBot) -> MemoryTimeline:
 
 def test_samples_become_curves_in_megabytes_from_the_first_moment(qtbot: QtBot, timeline: MemoryTimeline) -> None:
     for step in range(600):  # more than the arrays first hold
-        timeline.add_sample("fp32", sample(100 + step / 20, 400 + step))
+        timeline.add_samples("fp32", [sample(100 + step / 20, 400 + step)])
     qtbot.waitUntil(lambda: "fp32" in timeline._curves)
     times, megabytes = timeline._series["fp32"].times_s, timeline._series["fp32"].megabytes
     assert len(times) == 600
@@ -42,28 +42,28 @@ def test_samples_become_curves_in_megabytes_from_the_first_moment(qtbot: QtBot, 
 
 
 def test_the_axis_starts_at_zero_until_somebody_zooms(qtbot: QtBot, timeline: MemoryTimeline) -> None:
-    timeline.add_sample("nf4", sample(0, 500))
-    timeline.add_sample("nf4", sample(1, 510))
+    timeline.add_samples("nf4", [sample(0, 500)])
+    timeline.add_samples("nf4", [sample(1, 510)])
     qtbot.waitUntil(lambda: timeline.plot.viewRange()[1][1] > 510)
     assert timeline.plot.viewRange()[1][0] == pytest.approx(0)
     timeline.plot.vb.sigRangeChangedManually.emit([True, True])
     timeline.plot.setYRange(505, 515, padding=0)
-    timeline.add_sample("nf4", sample(2, 900))
+    timeline.add_samples("nf4", [sample(2, 900)])
     qtbot.waitUntil(lambda: not timeline._stale)
     assert timeline.plot.viewRange()[1] == pytest.approx([505, 515])
 
 
 def test_a_dying_process_does_not_draw_a_cliff(timeline: MemoryTimeline) -> None:
-    timeline.add_sample("nf4", sample(0, 500))
-    timeline.add_sample("nf4", sample(1, 0))
+    timeline.add_samples("nf4", [sample(0, 500)])
+    timeline.add_samples("nf4", [sample(1, 0)])
     assert list(timeline._series["nf4"].megabytes) == [500]
 
 
 def test_phases_follow_one_another_and_end_with_the_last_sample(timeline: MemoryTimeline) -> None:
     timeline.begin_phase("fp32", PhaseStarted(1, Phase.LOAD, 10.0))
-    timeline.add_sample("fp32", sample(11, 400))
+    timeline.add_samples("fp32", [sample(11, 400)])
     timeline.begin_phase("fp32", PhaseStarted(1, Phase.DECODE, 12.0))
-    timeline.add_sample("fp32", sample(15, 400))
+    timeline.add_samples("fp32", [sample(15, 400)])
     spans = [(span.phase, span.start_s, span.end_s) for span in timeline.lane.spans]
     assert spans == [(Phase.LOAD, 0, 2), (Phase.DECODE, 2, 5)]
     assert timeline.lane.span_at(1.0) is timeline.lane.spans[0]
@@ -71,19 +71,19 @@ def test_phases_follow_one_another_and_end_with_the_last_sample(timeline: Memory
 
 
 def test_vram_gets_a_plot_of_its_own_only_when_there_is_some(qtbot: QtBot, timeline: MemoryTimeline) -> None:
-    timeline.add_sample("fp32", sample(0, 400))
+    timeline.add_samples("fp32", [sample(0, 400)])
     qtbot.waitUntil(lambda: "fp32" in timeline._curves)
     assert timeline._vram_plot is None
-    timeline.add_sample("fp32", sample(1, 400, vram=300 * MB))
+    timeline.add_samples("fp32", [sample(1, 400, vram=300 * MB)])
     qtbot.waitUntil(lambda: timeline._vram_plot is not None)
     assert list(timeline._vram["fp32"].megabytes) == [300]
 
 
 def test_a_new_comparison_starts_empty(qtbot: QtBot, timeline: MemoryTimeline) -> None:
-    timeline.add_sample("fp32", sample(0, 400))
+    timeline.add_samples("fp32", [sample(0, 400)])
     qtbot.waitUntil(lambda: "fp32" in timeline._curves)
     timeline.clear()
-    timeline.add_sample("nf4", sample(50, 100))
+    timeline.add_samples("nf4", [sample(50, 100)])
     qtbot.waitUntil(lambda: "nf4" in timeline._curves)
     assert "fp32" not in timeline._curves
     assert timeline._series["nf4"].times_s[0] == 0
@@ -122,7 +122,7 @@ def test_weights_on_a_gpu_are_not_drawn_as_ram(qtbot: QtBot) -> None:
 
 
 def test_charts_follow_the_scheme(qtbot: QtBot, qapp: QApplication, timeline: MemoryTimeline) -> None:
-    timeline.add_sample("fp32", sample(0, 400))
+    timeline.add_samples("fp32", [sample(0, 400)])
     qtbot.waitUntil(lambda: "fp32" in timeline._curves)
     theme.paint(qapp, dark=True)
     dark = theme.color("fp32", dark=True)

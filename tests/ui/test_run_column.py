@@ -8,6 +8,7 @@ from qplayground.core.messages import Phase, Progressed
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import LoadFigures, MemoryFigures, Run, RunState, SpeedFigures
 from qplayground.ui.run_column import RunColumn
+from tests.comparisons import comparison
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def run() -> Run:
 
 @pytest.fixture
 def column(qtbot: QtBot, run: Run) -> RunColumn:
-    column = RunColumn(run, "The future", baseline=True)
+    column = RunColumn(comparison(run, prompt="The future"), run)
     qtbot.addWidget(column)
     column.resize(300, 400)
     column.show()
@@ -98,6 +99,16 @@ def test_figures_and_errors(column: RunColumn, run: Run) -> None:
     assert not column.figures["VRAM"].isVisible()
     assert column.state.text() == "There was not enough memory. Try int8."
     assert "MemoryError" in column.state.toolTip()
+
+
+def test_a_run_beside_busy_programs_says_so(column: RunColumn, run: Run) -> None:
+    run.speed = SpeedFigures(ttft_s=0.1, decode_tokens_per_s=3.3, other_cpus=0.05)
+    column.refresh()
+    assert not column.caveat.isVisible()
+    run.speed.other_cpus = 1.26
+    column.refresh()
+    assert column.caveat.isVisible()
+    assert "1.3 processors" in column.caveat.text() and "speed" in column.caveat.text()
 
 
 def test_vram_is_shown_where_there_is_any(column: RunColumn, run: Run) -> None:

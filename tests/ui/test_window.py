@@ -62,7 +62,7 @@ def test_the_charts_show_every_precision(qtbot: QtBot, ready_window: MainWindow)
     tick(qtbot, ready_window, "fp32", "nf4")
     type_prompt(qtbot, ready_window, "nf4=slow fp32=slow")
     seen: set[str] = set()
-    ready_window.session.memory_sampled.connect(lambda name, sample: seen.add(name))
+    ready_window.session.memory_sampled.connect(lambda name, samples: seen.add(name))
     qtbot.mouseClick(ready_window.models.compare, LEFT)
     qtbot.waitUntil(lambda: "fp32" in seen)
     qtbot.waitUntil(lambda: "fp32" in ready_window.memory.timeline._curves)
@@ -91,7 +91,7 @@ def test_stop_ends_any_phase_and_the_window_is_ready_again(
     phases: list[object] = []
     ready_window.session.phase_started.connect(lambda name, event: phases.append(event.phase))
     texts: list[str] = []
-    ready_window.session.text_added.connect(lambda name, text: texts.append(text))
+    ready_window.session.tokens_added.connect(lambda name, tokens: texts.extend(token.text for token in tokens))
     qtbot.mouseClick(ready_window.models.compare, LEFT)
     assert not ready_window.models.compare.isEnabled()
     qtbot.waitUntil(lambda: len(texts) > 2 if "loading" not in behaviour else bool(phases), timeout=10_000)

@@ -32,7 +32,8 @@ from qplayground.core.messages import (
     PrepareDemo,
     Progressed,
     PromptRead,
-    TokenGenerated,
+    Token,
+    TokensGenerated,
 )
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype, FourBit, Int8, Precision, baseline_of
@@ -312,7 +313,7 @@ events = st.one_of(
         vram_allocated_bytes=st.none() | sizes,
     ),
     st.builds(PromptRead, ids, st.lists(ids, max_size=5).map(tuple)),
-    st.builds(TokenGenerated, ids, ids, texts, times),
+    st.builds(TokensGenerated, ids, st.lists(st.builds(Token, ids, texts, times)).map(tuple)),
     st.builds(
         Generated,
         command_id=ids,

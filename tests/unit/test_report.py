@@ -5,67 +5,11 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.caveats import caveats
 from qplayground.core.generation import GenerationSettings
-from qplayground.core.messages import Machine
-from qplayground.core.model import ModelSource
-from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.results import (
-    ComparedModel,
-    Comparison,
-    LoadFigures,
-    MemoryFigures,
-    Run,
-    RunState,
-    SpeedFigures,
-)
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import HEADINGS, outcome, plain_table, rows
-
-READY = {precision.name: precision for precision in READY_PRECISIONS}
-MACHINE = Machine(
-    python="3.11",
-    platform="linux",
-    cpu="Some <CPU>",
-    cpu_capability="AVX2",
-    cpu_threads=2,
-    ram_total_bytes=8 * 10**9,
-    versions={"torch": "2.9.1", "transformers": "5.20"},
-    gpus=("A | GPU",),
-)
-OUT_OF_MEMORY = ErrorInfo(ErrorCode.OUT_OF_MEMORY, "Memory ran out.", "Close other programs.", "Killed: 9")
-
-
-def done(name: str = "fp32", text: str = " to help.") -> Run:
-    return Run(
-        precision=name,
-        recipe=READY[name],
-        state=RunState.DONE,
-        text=text,
-        finish_reason="length",
-        load=LoadFigures(1.5),
-        speed=SpeedFigures(0.0421, 24.13),
-        memory=MemoryFigures(538_060_288, 1_000_000_000, 1_200_000_000, 400_000_000),
-    )
-
-
-def failed(name: str = "nf4") -> Run:
-    return Run(precision=name, recipe=READY[name], state=RunState.FAILED, error=OUT_OF_MEMORY, text=" half a")
-
-
-def cancelled(name: str = "int8", text: str = " to be") -> Run:
-    return Run(precision=name, recipe=READY[name], state=RunState.CANCELLED, text=text, finish_reason="cancelled")
-
-
-def comparison(*runs: Run, model: str = "demo", machine: Machine | None = MACHINE, prompt: str = "AI is") -> Comparison:
-    return Comparison(
-        environment=machine,
-        model=ComparedModel(model, ModelSource.DEMO, "LlamaForCausalLM", 134_515_008, "/models/demo", "from a package"),
-        prompt=prompt,
-        settings=GenerationSettings(),
-        baseline="fp32",
-        runs=list(runs),
-    )
+from tests.comparisons import OUT_OF_MEMORY, cancelled, comparison, done, failed
 
 
 def fenced_blocks(markdown: str) -> list[str]:
@@ -175,3 +119,15 @@ def test_a_text_cannot_close_its_fence() -> None:
 def test_no_text_can_close_its_fence(prompt: str, text: str) -> None:
     blocks = fenced_blocks(to_markdown(comparison(done(text=text), done("nf4"), prompt=prompt)))
     assert blocks == [prompt, text, " to help."]
+
+
+def test_what_spoilt_a_run_is_said_beside_it() -> None:
+    busy, quiet = done("fp32"), done("nf4")
+    busy.speed.other_cpus, quiet.speed.other_cpus = 0.9, 0.19
+    busy.load.other_cpus = 0.3
+    both = comparison(busy, quiet)
+    (caveat,) = caveats(both, busy)
+    assert "0.9 processors" in caveat and "load time and speed" in caveat
+    assert caveats(both, quiet) == ()
+    assert plain_table(both).count(caveat) == 1
+    assert to_markdown(both).count("processors busy") == 1

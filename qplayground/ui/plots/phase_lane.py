@@ -42,33 +42,39 @@ class PhaseLane(pg.GraphicsObject):  # type: ignore[misc]
         super().__init__()
         self._shown = shown
         self.spans: list[PhaseSpan] = []
+        self._drawn = QRectF(0, 0, 0, 1)
 
     def begin(self, name: str, phase: Phase, now_s: float) -> None:
         """Start a phase; the one before it ends."""
         self.end(name, now_s)
-        self.prepareGeometryChange()
         self.spans.append(PhaseSpan(name, phase, now_s, now_s))
 
     def end(self, name: str, now_s: float) -> None:
-        """Let that precision's last phase end now."""
-        self.prepareGeometryChange()
+        """Let that precision's last phase end now. Not drawn before `refresh`."""
         for span in reversed(self.spans):
             if span.name == name:
                 span.end_s = max(span.end_s, now_s)
                 break
+
+    def refresh(self) -> None:
+        """Draw the spans as they are now."""
+        self.prepareGeometryChange()
+        self._drawn = self._extent()
         self.update()
 
     def clear(self) -> None:
         """Forget everything."""
-        self.prepareGeometryChange()
         self.spans.clear()
-        self.update()
+        self.refresh()
 
     def span_at(self, time_s: float) -> PhaseSpan | None:
         """What was going on at that moment."""
         return next((span for span in self.spans if span.start_s <= time_s < span.end_s), None)
 
     def boundingRect(self) -> QRectF:
+        return self._drawn
+
+    def _extent(self) -> QRectF:
         if not self.spans:
             return QRectF(0, 0, 0, 1)
         start = min(span.start_s for span in self.spans)

@@ -7,13 +7,15 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from qplayground.core.memory import MemorySample
-from qplayground.core.messages import PhaseStarted
+from qplayground.core.messages import Phase, PhaseStarted
 from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 from qplayground.ui.plots import style
 from qplayground.ui.plots.phase_lane import PhaseLane
 
-_REFRESH_MS = 500  # drawing takes processor time from the engine that is timed
+_REFRESH_MS = 250
+_TIMED_REFRESH_MS = 1000  # drawing takes processor time from the engine that is timed
+_TIMED = (Phase.PREFILL, Phase.DECODE)
 _LANE_HEIGHT = 22
 _FIRST_SPAN_S = 5.0
 _FIRST_SPAN_MB = 500.0
@@ -145,21 +147,23 @@ class MemoryTimeline(QWidget):
         self.lane.clear()
 
     @Slot(str, object)
-    def add_sample(self, name: str, sample: MemorySample) -> None:
-        """Add one reading of one engine."""
-        if sample.memory.resident_bytes == 0:  # the system has taken the memory back already; the process is ending
-            return
-        time_s = self._since_start(sample.time_s)
-        self._series.setdefault(name, Series()).add(time_s, sample.memory.resident_bytes)
-        if sample.vram_bytes is not None:
-            self._vram.setdefault(name, Series()).add(time_s, sample.vram_bytes)
-        self.lane.end(name, time_s)
+    def add_samples(self, name: str, samples: list[MemorySample]) -> None:
+        """Add readings of one engine, in order."""
+        for sample in samples:
+            if sample.memory.resident_bytes == 0:  # the system has taken it back already; the process is ending
+                continue
+            time_s = self._since_start(sample.time_s)
+            self._series.setdefault(name, Series()).add(time_s, sample.memory.resident_bytes)
+            if sample.vram_bytes is not None:
+                self._vram.setdefault(name, Series()).add(time_s, sample.vram_bytes)
+            self.lane.end(name, time_s)
         self._touch()
 
     @Slot(str, object)
     def begin_phase(self, name: str, event: PhaseStarted) -> None:
         """Mark where a phase starts."""
         self.lane.begin(name, event.phase, self._since_start(event.time_s))
+        self._timer.setInterval(_TIMED_REFRESH_MS if event.phase in _TIMED else _REFRESH_MS)
         self._touch()
 
     def _since_start(self, time_s: float) -> float:
@@ -186,6 +190,7 @@ class MemoryTimeline(QWidget):
             self._timer.stop()
             return
         self._stale = False
+        self.lane.refresh()
         if self._vram and self._vram_plot is None:
             self._add_vram_plot()
         self._draw(self.plot, self._series, self._curves)

@@ -1,0 +1,134 @@
+"""A whole comparison of four precisions in the real window, in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.benchmarks.display import display
+
+_TICK_MS = 5
+_DECODING = "decoding"
+_TURN_S = 0.5
+
+
+@dataclass(frozen=True)
+class WindowRun:
+    """What a comparison in the window gave.
+
+    `late_ms`: by how much each tick of a 5 ms timer came late, if it ran. `token_times_s`: when each token of each
+    precision was there, in `time.monotonic` seconds.
+    """
+
+    late_ms: list[float]
+    token_times_s: dict[str, list[float]]
+
+
+def compare_in_window(max_new_tokens: int) -> WindowRun:
+    """Press Compare as a new user would, once everything is there, and wait for the end."""
+    with _window(max_new_tokens, "tick") as process:
+        return _result(process)
+
+
+def compare_and_suspend(max_new_tokens: int) -> tuple[WindowRun, list[float]]:
+    """The same, the window's process being stopped and continued by turns as soon as tokens come.
+
+    Its engines go on meanwhile, which shows what the window costs them. Also returns when it was stopped, continued,
+    stopped and so on, in `time.monotonic` seconds.
+    """
+    with _window(max_new_tokens) as process:
+        assert process.stdout is not None
+        turns: list[float] = []
+        while process.stdout.readline().strip() != _DECODING:
+            pass
+        try:
+            while process.poll() is None:
+                process.send_signal(signal.SIGCONT if len(turns) % 2 else signal.SIGSTOP)
+                turns.append(time.monotonic())
+                time.sleep(_TURN_S)
+        finally:
+            process.send_signal(signal.SIGCONT)
+        return _result(process), turns
+
+
+@contextmanager
+def _window(max_new_tokens: int, *options: str) -> Iterator[subprocess.Popen[str]]:
+    with display() as screen, tempfile.TemporaryDirectory() as config:
+        environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
+        command = [sys.executable, "-m", "tests.benchmarks.window", str(max_new_tokens), *options]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            yield process
+
+
+def _result(process: subprocess.Popen[str]) -> WindowRun:
+    assert process.stdout is not None
+    return WindowRun(**json.loads(process.stdout.read().splitlines()[-1]))
+
+
+def _main() -> None:
+    from PySide6.QtCore import Qt, QTimer
+    from PySide6.QtWidgets import QApplication
+
+    from qplayground.core.messages import Token
+    from qplayground.runtime.launcher import Launcher
+    from qplayground.ui import theme
+    from qplayground.ui.application import make_window, start_background
+
+    app = QApplication([])
+    theme.apply_look(app)
+    window = make_window(Launcher())
+    window.prompt.max_new_tokens.setValue(int(sys.argv[1]))
+    window.show()
+    start_background(window)
+    late: list[float] = []
+    last = [0.0]
+    token_times: dict[str, list[float]] = {}
+
+    def tick() -> None:
+        now = time.monotonic()
+        late.append(max(0.0, 1000 * (now - last[0]) - _TICK_MS))
+        last[0] = now
+
+    ticker = QTimer(window, interval=_TICK_MS, timerType=Qt.TimerType.PreciseTimer)
+    ticker.timeout.connect(tick)
+    waiting = {"charts", "machine", "model"}
+
+    def arrived(what: str) -> None:
+        waiting.discard(what)
+        if not waiting and not window.session.is_busy:
+            if "tick" in sys.argv:
+                last[0] = time.monotonic()
+                ticker.start()
+            window.models.compare.click()
+
+    def take(name: str, tokens: tuple[Token, ...]) -> None:
+        if not token_times:
+            print(_DECODING, flush=True)
+        token_times.setdefault(name, []).extend(token.time_s for token in tokens)
+
+    def finished() -> None:
+        ticker.stop()
+        print(json.dumps({"late_ms": late, "token_times_s": token_times}), flush=True)
+        window.close()
+
+    def model_listed() -> None:
+        entry = window.models.current()
+        if entry is not None and entry.usable and "model" in waiting:
+            arrived("model")
+
+    window.memory.ready.connect(lambda: arrived("charts"))
+    window.session.machine_known.connect(lambda hello: arrived("machine"))
+    window.library.entries_changed.connect(model_listed)
+    window.session.tokens_added.connect(take)
+    window.session.comparison_finished.connect(lambda comparison: finished())
+    app.exec()
+
+
+if __name__ == "__main__":
+    _main()

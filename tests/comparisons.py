@@ -1,0 +1,61 @@
+"""Comparisons for tests of what is made of them."""
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.generation import GenerationSettings
+from qplayground.core.messages import Machine
+from qplayground.core.model import ModelSource
+from qplayground.core.precision import READY_PRECISIONS
+from qplayground.core.results import (
+    ComparedModel,
+    Comparison,
+    LoadFigures,
+    MemoryFigures,
+    Run,
+    RunState,
+    SpeedFigures,
+)
+
+READY = {precision.name: precision for precision in READY_PRECISIONS}
+MACHINE = Machine(
+    python="3.11",
+    platform="linux",
+    cpu="Some <CPU>",
+    cpu_capability="AVX2",
+    cpu_threads=2,
+    ram_total_bytes=8 * 10**9,
+    versions={"torch": "2.9.1", "transformers": "5.20"},
+    gpus=("A | GPU",),
+)
+OUT_OF_MEMORY = ErrorInfo(ErrorCode.OUT_OF_MEMORY, "Memory ran out.", "Close other programs.", "Killed: 9")
+
+
+def done(name: str = "fp32", text: str = " to help.") -> Run:
+    return Run(
+        precision=name,
+        recipe=READY[name],
+        state=RunState.DONE,
+        text=text,
+        finish_reason="length",
+        load=LoadFigures(1.5),
+        speed=SpeedFigures(0.0421, 24.13),
+        memory=MemoryFigures(538_060_288, 1_000_000_000, 1_200_000_000, 400_000_000),
+    )
+
+
+def failed(name: str = "nf4") -> Run:
+    return Run(precision=name, recipe=READY[name], state=RunState.FAILED, error=OUT_OF_MEMORY, text=" half a")
+
+
+def cancelled(name: str = "int8", text: str = " to be") -> Run:
+    return Run(precision=name, recipe=READY[name], state=RunState.CANCELLED, text=text, finish_reason="cancelled")
+
+
+def comparison(*runs: Run, model: str = "demo", machine: Machine | None = MACHINE, prompt: str = "AI is") -> Comparison:
+    return Comparison(
+        environment=machine,
+        model=ComparedModel(model, ModelSource.DEMO, "LlamaForCausalLM", 134_515_008, "/models/demo", "from a package"),
+        prompt=prompt,
+        settings=GenerationSettings(),
+        baseline="fp32",
+        runs=list(runs),
+    )
