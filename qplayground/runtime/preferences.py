@@ -1,4 +1,4 @@
-"""What is kept between two starts: precisions of one's own, ticks, prompts, the last model. One JSON file."""
+"""What is kept between two starts: precisions of one's own, ticks, prompts, what was run last. One JSON file."""
 
 import os
 import tempfile
@@ -8,6 +8,7 @@ import msgspec
 import platformdirs
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.generation import GenerationRequest
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, FourBit, Precision
 from qplayground.core.text import is_text
 
@@ -33,6 +34,7 @@ class _Kept(msgspec.Struct, frozen=True):
     recent_prompts: tuple[str, ...] = ()
     recent_folders: tuple[str, ...] = ()
     last_model: str | None = None
+    last_request: GenerationRequest | None = None
 
 
 class Preferences:
@@ -168,6 +170,17 @@ class Preferences:
             self._change(recent_prompts=_first(prompt, self._kept.recent_prompts))
 
     @property
+    def last_request(self) -> GenerationRequest | None:
+        """Prompt and settings that were run last."""
+        return self._kept.last_request
+
+    def remember_request(self, request: GenerationRequest) -> None:
+        """Keep what is run, for the next start, and its prompt among the recent ones."""
+        if is_text(request.prompt):
+            self._change(last_request=request)
+            self.remember_prompt(request.prompt)
+
+    @property
     def recent_folders(self) -> tuple[Path, ...]:
         """Folders that models were opened from, newest first."""
         return tuple(Path(folder) for folder in self._kept.recent_folders)
@@ -221,6 +234,8 @@ def _read(path: Path) -> _Kept:
     for name, precision in kept.edited.items():
         if name not in _READY or precision.name != name or not _says_what_it_is(precision.checked(), _READY[name]):
             raise fail(ErrorCode.BAD_PRECISION, f"{name!r} is not a ready precision.", "")
+    if kept.last_request is not None and (error := kept.last_request.error()) is not None:
+        raise error
     return kept
 
 

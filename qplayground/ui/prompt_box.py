@@ -73,7 +73,7 @@ class PromptBox(QWidget):
         self._chat_template_available = False
         self._chat_template_wanted = False
         self._build()
-        self.set_request(GenerationRequest())
+        self.set_request(preferences.last_request or GenerationRequest())
         self.set_chat_template_available(False)
         self._bind()
 

@@ -32,17 +32,17 @@ class WindowRun:
 
 def compare_in_window(max_new_tokens: int) -> WindowRun:
     """Press Compare as a new user would, once everything is there, and wait for the end."""
-    with _window(max_new_tokens, "tick") as process:
+    with _window(max_new_tokens, tick=True) as process:
         return _result(process)
 
 
-def compare_and_suspend(max_new_tokens: int) -> tuple[WindowRun, list[float]]:
+def compare_and_suspend(max_new_tokens: int, prompt: str) -> tuple[WindowRun, list[float]]:
     """The same, the window's process being stopped and continued by turns as soon as tokens come.
 
     Its engines go on meanwhile, which shows what the window costs them. Also returns when it was stopped, continued,
     stopped and so on, in `time.monotonic` seconds.
     """
-    with _window(max_new_tokens) as process:
+    with _window(max_new_tokens, prompt) as process:
         assert process.stdout is not None
         turns: list[float] = []
         while process.stdout.readline().strip() != _DECODING:
@@ -58,10 +58,17 @@ def compare_and_suspend(max_new_tokens: int) -> tuple[WindowRun, list[float]]:
 
 
 @contextmanager
-def _window(max_new_tokens: int, *options: str) -> Iterator[subprocess.Popen[str]]:
+def _window(max_new_tokens: int, prompt: str = "", *, tick: bool = False) -> Iterator[subprocess.Popen[str]]:
     with display() as screen, tempfile.TemporaryDirectory() as config:
         environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
-        command = [sys.executable, "-m", "tests.benchmarks.window", str(max_new_tokens), *options]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.benchmarks.window",
+            str(max_new_tokens),
+            prompt,
+            *(["tick"] if tick else []),
+        ]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             yield process
 
@@ -84,6 +91,8 @@ def _main() -> None:
     theme.apply_look(app)
     window = make_window(Launcher())
     window.prompt.max_new_tokens.setValue(int(sys.argv[1]))
+    if sys.argv[2]:
+        window.prompt.text.setPlainText(sys.argv[2])
     window.show()
     start_background(window)
     late: list[float] = []

@@ -55,6 +55,14 @@ def test_it_starts_with_the_usual_request(box: PromptBox) -> None:
     assert not box.temperature.isVisible()
 
 
+def test_it_starts_with_what_was_run_last(qtbot: QtBot, preferences: Preferences) -> None:
+    request = GenerationRequest(prompt="Once", settings=GenerationSettings(max_new_tokens=7, do_sample=True, seed=3))
+    preferences.remember_request(request)
+    box = PromptBox(preferences)
+    qtbot.addWidget(box)
+    assert box.request() == request
+
+
 def test_typing_changes_the_prompt(qtbot: QtBot, box: PromptBox) -> None:
     box.text.selectAll()
     with qtbot.waitSignal(box.changed):

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
+from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype, FourBit, Int8, Precision
 from qplayground.runtime.preferences import CONFIG_VARIABLE, Preferences, preferences_path
 
@@ -230,3 +231,19 @@ def test_nothing_is_overwritten_that_could_neither_be_read_nor_moved(
     assert preferences.last_model == "gpt2"
     assert "Nothing is kept this time" in preferences.notice
     assert path.read_bytes() == b"{"
+
+
+def test_what_was_run_last_is_there_at_the_next_start(path: Path) -> None:
+    request = GenerationRequest(prompt="Once", settings=GenerationSettings(max_new_tokens=7, do_sample=True, seed=3))
+    Preferences.load(path).remember_request(request)
+    again = Preferences.load(path)
+    assert again.last_request == request
+    assert again.recent_prompts == ("Once",)
+
+
+def test_a_kept_request_out_of_range_is_set_aside(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text('{"last_request": {"prompt": "Once", "settings": {"max_new_tokens": -1}}}')
+    preferences = Preferences.load(path)
+    assert preferences.last_request is None
+    assert "set aside" in preferences.notice
