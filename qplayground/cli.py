@@ -16,6 +16,7 @@ from qplayground.core.precision import DEFAULT_TICKED
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+_EXIT_CODES = "Exit codes: 0 everything ran, 1 something failed, 2 wrong usage."
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,10 +25,11 @@ def build_parser() -> argparse.ArgumentParser:
         prog="qplayground",
         description="See what quantization does to a language model on this machine. "
         "Without a command it opens the window.",
+        epilog=_EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"qplayground {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    _add_compare(commands.add_parser("compare", help="compare precisions without a window"))
+    _add_compare(commands.add_parser("compare", help="compare precisions without a window", epilog=_EXIT_CODES))
     models = commands.add_parser("models", help="list the models on this machine")
     models.add_argument("--json", metavar="FILE", help="write the list as JSON to FILE, or to standard output for '-'")
     return parser
@@ -43,13 +45,29 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         help="comma-separated: fp32, bf16, fp16, int8, nf4, nf4-dq, fp4, fp4-dq, or your own (default: %(default)s)",
     )
     parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="the text to continue (default: %(default)r)")
-    parser.add_argument("--max-new-tokens", type=int, default=defaults.max_new_tokens, metavar="N")
+    parser.add_argument(
+        "--max-new-tokens",
+        type=int,
+        default=defaults.max_new_tokens,
+        metavar="N",
+        help="1 or more (default: %(default)s)",
+    )
     parser.add_argument("--sample", action="store_true", help="sample instead of taking the likeliest token")
-    parser.add_argument("--temperature", type=float, default=defaults.temperature, metavar="T")
-    parser.add_argument("--top-p", type=float, default=defaults.top_p, metavar="P", help="1 turns it off")
-    parser.add_argument("--top-k", type=int, default=defaults.top_k, metavar="K", help="0 turns it off")
-    parser.add_argument("--repetition-penalty", type=float, default=defaults.repetition_penalty, metavar="R")
-    parser.add_argument("--seed", type=int, default=defaults.seed, metavar="N", help="for --sample")
+    parser.add_argument(
+        "--temperature", type=float, default=defaults.temperature, metavar="T", help="above 0 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--top-p", type=float, default=defaults.top_p, metavar="P", help="up to 1, which is off (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--top-k", type=int, default=defaults.top_k, metavar="K", help="0 is off (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--repetition-penalty", type=float, default=defaults.repetition_penalty, metavar="R", help="1 is off (default)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=defaults.seed, metavar="N", help="for --sample (default: %(default)s)"
+    )
     parser.add_argument("--chat-template", action="store_true", help="give the prompt as a user's turn of a chat")
     parser.add_argument(
         "--device", default="auto", type=_device, metavar="DEVICE", help="auto, cpu, or cuda:N (default: auto)"

@@ -7,6 +7,7 @@ from PySide6.QtCore import QCoreApplication, QObject, Slot
 
 from qplayground.catalog.cache import scan_cache
 from qplayground.catalog.demo import DEMO_ID, demo_entry
+from qplayground.catalog.download import check_repo_id
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
@@ -55,6 +56,7 @@ class ConsoleComparison(QObject):
         elif entry is not None:  # the demo model, still to be made
             self._library.prepare_demo()
         else:
+            check_repo_id(model)
             self._hub_id = model
             self._session.probe()  # a download is judged by what transformers can load, which an engine knows
         if self.error is None:

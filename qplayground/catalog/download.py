@@ -53,15 +53,25 @@ def main(channel: Channel) -> None:
         channel.send(JobDone(command.id, entry))
 
 
+def check_repo_id(repo_id: str) -> None:
+    """Raise PlaygroundError(MODEL_NOT_FOUND) for what no model on the hub can be called."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not re-exported for mypy
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise PlaygroundError(explain(error, repo_id)) from error
+
+
 def download(repo_id: str, causal_architectures: frozenset[str], report: Report) -> ModelEntry:
     """Fetch that model's `main` revision and describe it.
 
     Raises PlaygroundError for what the program refuses, and what the hub's library raises for the rest.
     """
     from huggingface_hub import HfApi, is_offline_mode, snapshot_download
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not re-exported for mypy
 
-    validate_repo_id(repo_id)
+    check_repo_id(repo_id)
     if is_offline_mode():
         raise PlaygroundError(offline(repo_id))
     info = HfApi().model_info(repo_id, files_metadata=True, timeout=TIMEOUT_S)

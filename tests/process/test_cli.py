@@ -74,6 +74,11 @@ def test_help_of_compare_names_every_setting() -> None:
         assert f"--{option}" in done.stdout
 
 
+def test_help_tells_the_exit_codes() -> None:
+    for arguments in (["--help"], ["compare", "--help"]):
+        assert "2 wrong usage" in " ".join(run(*arguments).stdout.split())
+
+
 def test_version() -> None:
     done = run("--version")
     assert (done.returncode, done.stdout) == (0, f"qplayground {__version__}\n")
