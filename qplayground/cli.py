@@ -13,8 +13,6 @@ from qplayground.core.errors import PlaygroundError
 from qplayground.core.generation import DEFAULT_PROMPT, GenerationRequest, GenerationSettings
 from qplayground.core.precision import DEFAULT_TICKED
 
-EXIT_OK = 0
-EXIT_FAILED = 1
 EXIT_USAGE = 2
 _EXIT_CODES = "Exit codes: 0 everything ran, 1 something failed, 2 wrong usage."
 

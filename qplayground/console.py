@@ -25,11 +25,10 @@ from qplayground.runtime.session import Session
 class ConsoleComparison(QObject):
     """Finds or makes the model, runs one comparison, and leaves Qt's loop. `error` says why there is no comparison."""
 
-    def __init__(self, session: Session, library: Library, *, quiet: bool = False) -> None:
+    def __init__(self, session: Session, library: Library) -> None:
         super().__init__()
         self._session = session
         self._library = library
-        self._quiet = quiet
         self._wanted: tuple[list[Precision], GenerationRequest, str] | None = None
         self._hub_id: str | None = None
         self.comparison: Comparison | None = None
@@ -82,8 +81,7 @@ class ConsoleComparison(QObject):
         QCoreApplication.exit()
 
     def _say(self, text: str) -> None:
-        if not self._quiet:
-            print(text, file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
     @Slot(object)
     def _on_machine_known(self, hello: Hello) -> None:

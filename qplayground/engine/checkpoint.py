@@ -9,9 +9,8 @@ from typing import Any
 from huggingface_hub import get_local_safetensors_metadata
 from transformers.utils import logging
 
+from qplayground.engine.progress import OnProgress
 from qplayground.engine.residency import let_go_of_source
-
-OnProgress = Callable[[str, int, int], None]
 
 _HELD_SOURCE_BYTES = 64 << 20
 

@@ -1,7 +1,6 @@
 """Loading a model so that "loaded" is true: every weight in memory, quantized as asked, finite, and run once."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,10 @@ from qplayground.engine.accounting import device_map, weight_bytes
 from qplayground.engine.checkpoint import Checkpoint, loading_progress
 from qplayground.engine.machine import pick_device, synchronize
 from qplayground.engine.preflight import Preflight, inspect_model
+from qplayground.engine.progress import OnPhase, OnProgress
 from qplayground.engine.residency import make_resident
 from qplayground.engine.verify import verify_finite, verify_loaded
 from qplayground.engine.warmup import warm_libraries
-
-OnPhase = Callable[[Phase], None]
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass

@@ -9,14 +9,13 @@ import ctypes
 import mmap
 import sys
 from bisect import bisect_right
-from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import nn
 
-OnProgress = Callable[[str, int, int], None]
+from qplayground.engine.progress import OnProgress
 
 _MADV_DONTNEED = 4
 

@@ -1,6 +1,5 @@
 """Refusing a load that only looks like one."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,8 +10,7 @@ from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.precision import Precision
 from qplayground.engine.accounting import held_tensors
 from qplayground.engine.checkpoint import Checkpoint
-
-OnProgress = Callable[[str, int, int], None]
+from qplayground.engine.progress import OnProgress
 
 _LABEL = "Checking every weight"
 

@@ -20,7 +20,6 @@ class JobStatus(QWidget):
         self.label = QLabel()
         self.bar = QProgressBar()
         self.bar.setFixedWidth(_BAR_WIDTH)
-        self.bar.setTextVisible(False)
         self.bar.setAccessibleName("Progress of the job")
         self.cancel = QPushButton("Cancel")
         self.cancel.clicked.connect(library.cancel_job)

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QThread, Signal, Slot
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
 from qplayground.core.results import Comparison
 from qplayground.runtime.session import Session
@@ -38,12 +38,12 @@ class MemoryView(QWidget):
         self._session = session
         self._timeline: MemoryTimeline | None = None
         self._bars: MemoryBars | None = None
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._stack = QStackedLayout(self)
+        self._stack.setContentsMargins(0, 0, 0, 0)
         self._waiting = QLabel("The memory of each engine is drawn here while it runs.")
         self._waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._waiting.setForegroundRole(self.palette().ColorRole.PlaceholderText)
-        self._layout.addWidget(self._waiting)
+        self._stack.addWidget(self._waiting)
         self._importer = _Importer(self)
         self._importer.imported.connect(self._on_imported)
 
@@ -67,7 +67,6 @@ class MemoryView(QWidget):
         from qplayground.ui.plots.memory_bars import MemoryBars
         from qplayground.ui.plots.timeline import MemoryTimeline
 
-        self._waiting.deleteLater()
         self._timeline = MemoryTimeline()
         self._bars = MemoryBars()
         splitter = QSplitter(Qt.Orientation.Horizontal)
@@ -76,7 +75,7 @@ class MemoryView(QWidget):
         splitter.addWidget(self._with_key(self._bars))
         splitter.setStretchFactor(0, 3)
         splitter.setStretchFactor(1, 2)
-        self._layout.addWidget(splitter)
+        self._stack.addWidget(splitter)
         self._session.memory_sampled.connect(self._timeline.add_samples)
         self._session.phase_started.connect(self._timeline.begin_phase)
         self._session.run_changed.connect(self._on_run_changed)
@@ -107,6 +106,7 @@ class MemoryView(QWidget):
         if self._timeline is not None and self._bars is not None:
             self._timeline.clear(self._session.started_s)
             self._bars.show_comparison(comparison)
+            self._stack.setCurrentIndex(1)  # axes without data would show figures that nothing measured
 
     @Slot(object)
     def _on_finished(self, _comparison: Comparison) -> None:

@@ -20,7 +20,7 @@ _SETTLED_S = 0.05
 def measure() -> list[Figure]:
     """For each precision, the decode speed with the window running over that with the window standing still.
 
-    The target is for all of them together: some thirty ratios of one precision leave an error of 0.02.
+    Without a target: some thirty ratios of one precision leave an error of 0.02.
     """
     ratios: dict[str, list[float]] = {}
     for _ in range(COMPARISONS):
@@ -30,7 +30,7 @@ def measure() -> list[Figure]:
     everything = [ratio for found in ratios.values() for ratio in found]
     return [
         *(median_of(f"{name}: decoding under the window / without", found, "") for name, found in ratios.items()),
-        median_of("all: decoding under the window / without", everything, "", at_least=0.97),
+        median_of("all: decoding under the window / without", everything, ""),
     ]
 
 

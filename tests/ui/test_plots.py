@@ -127,6 +127,6 @@ def test_charts_follow_the_scheme(qtbot: QtBot, qapp: QApplication, timeline: Me
     theme.paint(qapp, dark=True)
     dark = theme.color("fp32", dark=True)
     qtbot.waitUntil(lambda: timeline._curves["fp32"].opts["pen"].color() == dark)
-    (_, label), *_ = timeline.plot.legend.items
+    (_, label), *_ = timeline.legend.items
     assert label.item.toHtml().lower().count(timeline.palette().text().color().name().lower())
     theme.paint(qapp, dark=False)

@@ -17,6 +17,7 @@ _REFRESH_MS = 250
 _TIMED_REFRESH_MS = 1000  # drawing takes processor time from the engine that is timed
 _TIMED = (Phase.PREFILL, Phase.DECODE)
 _LANE_HEIGHT = 22
+_LEGEND_HEIGHT = 20
 _FIRST_SPAN_S = 5.0
 _FIRST_SPAN_MB = 500.0
 _GROWTH = 1.25
@@ -74,7 +75,10 @@ class MemoryTimeline(QWidget):
     def _build(self) -> None:
         self._view = pg.GraphicsLayoutWidget()
         self._view.setAccessibleName("Memory of each engine over time")
-        lane_plot = self._view.addPlot(row=0, col=0)
+        self.legend = pg.LegendItem(colCount=8, pen=None, brush=None)
+        self._view.addItem(self.legend, row=0, col=0)  # above the plot, where it covers no data
+        self.legend.setFixedHeight(_LEGEND_HEIGHT)
+        lane_plot = self._view.addPlot(row=1, col=0)
         lane_plot.hideAxis("bottom")
         lane_plot.getAxis("left").setStyle(showValues=False, tickLength=0)
         lane_plot.getAxis("left").setPen(None)
@@ -85,7 +89,7 @@ class MemoryTimeline(QWidget):
         lane_plot.setMenuEnabled(False)
         self.lane = PhaseLane(self)
         lane_plot.addItem(self.lane, ignoreBounds=True)
-        self.plot = self._view.addPlot(row=1, col=0)
+        self.plot = self._view.addPlot(row=2, col=0)
         self.plot.setLabel("left", "RAM, MB")
         self.plot.setLabel("bottom", "seconds since the comparison began")
         self._vram_plot: pg.PlotItem | None = None
@@ -96,7 +100,7 @@ class MemoryTimeline(QWidget):
             plot.getAxis("left").setWidth(64)
         self._configure(self.plot)
         self._readout = pg.LabelItem(justify="right")
-        self._view.addItem(self._readout, row=3, col=0)
+        self._view.addItem(self._readout, row=4, col=0)
         self._readout.setMaximumHeight(18)
         self._cursor = pg.InfiniteLine(angle=90, movable=False)
         self.plot.addItem(self._cursor, ignoreBounds=True)
@@ -115,8 +119,6 @@ class MemoryTimeline(QWidget):
         plot.disableAutoRange()
         plot.vb.sigRangeChangedManually.connect(self._on_range_changed_by_hand)
         plot.autoBtn.clicked.connect(self._follow)
-        legend = plot.addLegend(offset=(-8, -8), labelTextColor=self.palette().color(QPalette.ColorRole.Text))
-        legend.setColumnCount(8)
 
     @Slot()
     def _follow(self) -> None:
@@ -137,7 +139,7 @@ class MemoryTimeline(QWidget):
         """Forget the last comparison. `began_s` is when the next began; by default its first event is."""
         for plot in self._plots:
             plot.clearPlots()
-            plot.legend.clear()
+        self.legend.clear()
         self._follow()
         self._began_s = began_s
         self._series.clear()
@@ -200,7 +202,9 @@ class MemoryTimeline(QWidget):
     def _draw(self, plot: pg.PlotItem, series: dict[str, Series], curves: dict[str, pg.PlotDataItem]) -> None:
         for name, samples in series.items():
             if name not in curves:
-                curves[name] = plot.plot(pen=style.curve_pen(name, self), name=name)
+                curves[name] = plot.plot(pen=style.curve_pen(name, self))
+                if plot is self.plot:
+                    self.legend.addItem(curves[name], name)
             curves[name].setData(samples.times_s, samples.megabytes)
         if self._follows and series:
             self._make_room(plot, series)
@@ -219,7 +223,7 @@ class MemoryTimeline(QWidget):
             plot.setYRange(0, highest * _GROWTH, padding=0)
 
     def _add_vram_plot(self) -> None:
-        self._vram_plot = self._view.addPlot(row=2, col=0)
+        self._vram_plot = self._view.addPlot(row=3, col=0)
         self._vram_plot.setLabel("left", "VRAM, MB")
         self._vram_plot.setXLink(self.plot)
         self._vram_plot.getAxis("left").setWidth(64)
@@ -258,10 +262,10 @@ class MemoryTimeline(QWidget):
         self._cursor.setPen(pg.mkPen(style.secondary(self)))
         for plot in self._plots:
             style.paint(plot, self)
-            text = self.palette().color(QPalette.ColorRole.Text)
-            plot.legend.setLabelTextColor(text)
-            for _, label in plot.legend.items:  # the legend colours new labels only
-                label.setText(label.text, color=text)
+        text = self.palette().color(QPalette.ColorRole.Text)
+        self.legend.setLabelTextColor(text)
+        for _, label in self.legend.items:  # the legend colours new labels only
+            label.setText(label.text, color=text)
         for curves in (self._curves, self._vram_curves):
             for name, curve in curves.items():
                 curve.setPen(style.curve_pen(name, self))
