@@ -14,6 +14,7 @@ from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import ProcessMemory
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
+from qplayground.core.tokens import Token
 
 
 class Phase(StrEnum):
@@ -58,10 +59,16 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Generate(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Continue the prompt with the loaded model."""
+    """Continue the prompt with the loaded model.
+
+    `benchmark`: every new token counts, end tokens never come, a warm-up is thrown away, nothing is said before the end
+    and nothing is read of each token. `threads` is how many the engine computes with, by default all of its machine's.
+    """
 
     id: int
     request: GenerationRequest
+    benchmark: bool = False
+    threads: int | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -125,12 +132,14 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     `weight_bytes` counts the tensors held after that first forward, scales included, tied ones once.
     `runtime_memory` is what the process held, libraries warm, before the first weight. `other_cpus` is how many
-    processors other programs kept busy meanwhile, on average.
+    processors other programs kept busy meanwhile, on average. `disk_share` is how much of the checkpoint came from the
+    disk and not from the system's page cache, None where the system does not tell.
     """
 
     command_id: int
     seconds: float
     other_cpus: float | None = None
+    disk_share: float | None = None
     device_map: dict[str, str]
     weight_bytes: int
     quantized_modules: int
@@ -146,14 +155,6 @@ class PromptRead(msgspec.Struct, frozen=True, tag=True):
     token_ids: tuple[int, ...]
 
 
-class Token(msgspec.Struct, frozen=True):
-    """One generated token and the text that became certain with it (may be empty inside a character)."""
-
-    id: int
-    text: str
-    time_s: float
-
-
 class TokensGenerated(msgspec.Struct, frozen=True, tag=True):
     """One or more tokens, in order. They come in batches: each message wakes the window, which the engine pays for."""
 
@@ -164,15 +165,19 @@ class TokensGenerated(msgspec.Struct, frozen=True, tag=True):
 class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The continuation is complete. `finish_reason` is `length`, `stop` (an end token) or `cancelled`.
 
-    `ttft_s` runs from the call of generate to the first token; `decode_tokens_per_s` is (n-1) / (t_last - t_first),
-    absent under two tokens. `other_cpus` is how many processors other programs kept busy meanwhile, on average.
+    `ttft_s` runs from the call of generate to the first token; `prefill_tokens_per_s` is the prompt's tokens over the
+    time until the model has read them; `decode_tokens_per_s` is (n-1) / (t_last - t_first), absent under two tokens.
+    Reading each token's probability took `held_s` in all, which is in none of these. `other_cpus` is how many
+    processors other programs kept busy meanwhile, on average.
     """
 
     command_id: int
     text: str
     finish_reason: str
     ttft_s: float | None
+    prefill_tokens_per_s: float | None
     decode_tokens_per_s: float | None
+    held_s: float = 0.0
     other_cpus: float | None = None
     memory: ProcessMemory
     peak_resident_bytes: int

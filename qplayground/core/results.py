@@ -4,10 +4,13 @@ from enum import StrEnum
 
 import msgspec
 
+from qplayground.core.divergence import Divergence
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.messages import Machine
 from qplayground.core.precision import Precision
+from qplayground.core.samples import Samples
+from qplayground.core.tokens import Token
 
 SCHEMA = 1
 
@@ -29,22 +32,47 @@ class RunState(StrEnum):
         return self in (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
 
 
+class Mode(StrEnum):
+    """How a comparison is run."""
+
+    ONCE = "once"
+    """Each precision alone, one reading."""
+    BENCHMARK = "benchmark"
+    """Each precision alone, several rounds, every one of the same number of tokens."""
+    RACE = "race"
+    """All at once, the threads divided among them: a show, whose times are not comparable."""
+
+
 class LoadFigures(msgspec.Struct):
     """`seconds` from opening the checkpoint to a model that has run once; the libraries are imported before.
 
-    `other_cpus`: how many processors other programs kept busy meanwhile, on average.
+    `other_cpus`: how many processors other programs kept busy meanwhile, on average. `disk_share`: how much of the
+    checkpoint came from the disk and not from the page cache. `kept`: the model was in memory already; the
+    figures are of the load that put it there. With `samples`, `seconds` is their median.
     """
 
     seconds: float | None = None
     other_cpus: float | None = None
+    disk_share: float | None = None
+    kept: bool = False
+    samples: Samples | None = None
 
 
 class SpeedFigures(msgspec.Struct):
-    """Time to first token and decode speed; see messages.Generated for the formulas. `other_cpus` as in the load's."""
+    """See messages.Generated for the formulas. In a benchmark each figure is the median of its samples.
+
+    `samples` are of the decode speed. `other_cpus` as in the load's, the worst of a benchmark's rounds. `held_s` is in
+    none of the figures.
+    """
 
     ttft_s: float | None = None
+    prefill_tokens_per_s: float | None = None
     decode_tokens_per_s: float | None = None
     other_cpus: float | None = None
+    held_s: float = 0.0
+    samples: Samples | None = None
+    ttft_samples: Samples | None = None
+    prefill_samples: Samples | None = None
 
 
 class MemoryFigures(msgspec.Struct):
@@ -73,7 +101,9 @@ class Run(msgspec.Struct, kw_only=True):
     text: str = ""
     prompt_tokens: int | None = None
     token_ids: list[int] = []
+    tokens: list[Token] = []
     finish_reason: str | None = None
+    divergence: Divergence | None = None
     load: LoadFigures = msgspec.field(default_factory=LoadFigures)
     speed: SpeedFigures = msgspec.field(default_factory=SpeedFigures)
     memory: MemoryFigures = msgspec.field(default_factory=MemoryFigures)
@@ -91,7 +121,7 @@ class ComparedModel(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, kw_only=True):
-    """Runs that share everything but the precision."""
+    """Runs that share everything but the precision. `started_at` is in ISO 8601, UTC."""
 
     schema: int = SCHEMA
     environment: Machine | None
@@ -99,7 +129,10 @@ class Comparison(msgspec.Struct, kw_only=True):
     prompt: str
     settings: GenerationSettings
     device: str = "auto"
+    mode: Mode = Mode.ONCE
+    rounds: int = 1
     baseline: str | None
+    started_at: str = ""
     runs: list[Run]
 
     def run(self, precision: str) -> Run:

@@ -1,11 +1,13 @@
 """The safetensors files of a folder: what they hold, and how far loading them has come."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from huggingface_hub import get_local_safetensors_metadata
 from transformers.utils import logging
 
@@ -37,6 +39,19 @@ class Checkpoint:
             tensor_bytes.update(sizes)
             files[path / file] = tuple(sizes)
         return cls(path, tensor_bytes, files)
+
+
+def bytes_read_from_disk() -> int | None:
+    """What this process has made the disk read so far, mapped files included; the page cache's share is not in it.
+
+    None where the system does not count it so.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        return int(psutil.Process().io_counters().read_bytes)
+    except (psutil.Error, OSError, NotImplementedError):  # a kernel without the accounting
+        return None
 
 
 @contextmanager

@@ -4,11 +4,13 @@
 own is what makes the tokens and the speed those of a plain script.
 """
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from torch import nn
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
@@ -16,23 +18,39 @@ from qplayground.core.generation import GenerationSettings
 from qplayground.core.processor import read_processor, used_by_others
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.machine import synchronize
+from qplayground.engine.stopwatch import Stopwatch
+from qplayground.engine.token_insight import Insight, LogitsWatch
+
+WARM_UP_TOKENS = 8
+
+OnToken = Callable[[int, float, Insight | None], None]
+"""A token's id, its time, and what the model thought of it."""
 
 
 @dataclass
 class Timeline:
-    """When things happened, in `time.monotonic` seconds; the figures of a run are computed from it.
+    """When things happened, in seconds since the call of generate; the figures of a run are computed from it.
 
+    What is read of each token beside generating it is left out, and took `held_s` in all. `prefilled_s` is when the
+    model had read the prompt.
     `other_cpus` is how many processors other programs kept busy meanwhile, on average.
     """
 
-    started_s: float = 0.0
+    prompt_tokens: int
+    prefilled_s: float | None = None
     token_times_s: list[float] = field(default_factory=list)
+    held_s: float = 0.0
     other_cpus: float | None = None
 
     @property
     def ttft_s(self) -> float | None:
         """From the call of generate to the first token."""
-        return self.token_times_s[0] - self.started_s if self.token_times_s else None
+        return self.token_times_s[0] if self.token_times_s else None
+
+    @property
+    def prefill_tokens_per_s(self) -> float | None:
+        """The prompt's tokens over the time that the model took to read them."""
+        return self.prompt_tokens / self.prefilled_s if self.prefilled_s else None
 
     @property
     def decode_tokens_per_s(self) -> float | None:
@@ -46,18 +64,27 @@ class Timeline:
 class _TokenSink(BaseStreamer):  # type: ignore[misc]
     """Stamps each token as it is decided. The first call of generate brings the prompt, which is passed over."""
 
-    def __init__(self, timeline: Timeline, on_token: Callable[[int, float], None]) -> None:
+    def __init__(
+        self, timeline: Timeline, clock: Stopwatch, on_token: OnToken, look: Callable[[int], Insight] | None
+    ) -> None:
         self._timeline = timeline
+        self._clock = clock
         self._on_token = on_token
+        self._look = look
         self._prompt_seen = False
 
     def put(self, value: torch.Tensor) -> None:
         if not self._prompt_seen:
             self._prompt_seen = True
             return
-        now = time.monotonic()
+        now = self._clock.elapsed_s
         self._timeline.token_times_s.append(now)
-        self._on_token(int(value.reshape(-1)[0]), now)
+        token_id = int(value.reshape(-1)[0])
+        seen = None
+        if self._look is not None:
+            with self._clock.held():
+                seen = self._look(token_id)
+        self._on_token(token_id, now, seen)
 
     def end(self) -> None:
         """Nothing is held back here."""
@@ -71,8 +98,11 @@ class _StopWhenAsked(StoppingCriteria):  # type: ignore[misc]
         return torch.full((input_ids.shape[0],), self._should_stop(), dtype=torch.bool, device=input_ids.device)
 
 
-def generation_config(loaded: LoadedModel, settings: GenerationSettings) -> GenerationConfig:
-    """The settings on the screen and nothing else: of the model's own defaults only its special tokens are kept."""
+def generation_config(loaded: LoadedModel, settings: GenerationSettings, *, whole: bool = False) -> GenerationConfig:
+    """The settings on the screen and nothing else: of the model's own defaults only its special tokens are kept.
+
+    `whole`: the text is as long as asked, since tokens that would end it cannot come.
+    """
     own = loaded.model.generation_config
     sampling = (
         {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k}
@@ -81,6 +111,7 @@ def generation_config(loaded: LoadedModel, settings: GenerationSettings) -> Gene
     )
     return GenerationConfig(
         max_new_tokens=settings.max_new_tokens,
+        min_new_tokens=settings.max_new_tokens if whole else None,
         do_sample=settings.do_sample,
         repetition_penalty=settings.repetition_penalty,
         bos_token_id=own.bos_token_id,
@@ -95,35 +126,78 @@ def generate(
     loaded: LoadedModel,
     prompt_ids: list[int],
     settings: GenerationSettings,
-    on_token: Callable[[int, float], None],
+    on_token: OnToken,
     should_stop: Callable[[], bool],
+    *,
+    benchmark: bool = False,
 ) -> Timeline:
-    """Run one continuation on a batch of one. `on_token` gets each new id and its time, in order.
+    """Run one continuation on a batch of one. `on_token` gets each new token, in order.
 
-    The seed is set before every run, so that a run can be repeated; it does not make precisions comparable.
+    A benchmark is as long as asked and reads nothing of its tokens. The seed is set before every run, so that a run can
+    be repeated; it does not make precisions comparable.
     """
-    timeline = Timeline()
+    timeline = Timeline(len(prompt_ids))
     ids = torch.tensor([prompt_ids], device=loaded.device)
+    config = generation_config(loaded, settings, whole=benchmark)
     torch.manual_seed(settings.seed)
-    synchronize(loaded.device)
-    clocks = read_processor()
-    timeline.started_s = time.monotonic()
+    with ExitStack() as hooks:
+        look = None if benchmark else _look(loaded, hooks.enter_context(LogitsWatch().on(loaded.model)))
+        synchronize(loaded.device)
+        clocks = read_processor()
+        clock = Stopwatch()
+        hooks.enter_context(_prefill_stamped(loaded, clock, timeline))
+        loaded.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=config,
+            streamer=_TokenSink(timeline, clock, on_token, look),
+            stopping_criteria=StoppingCriteriaList([_StopWhenAsked(should_stop)]),
+        )
+        synchronize(loaded.device)
+    timeline.held_s = clock.held_s
+    timeline.other_cpus = used_by_others(clocks, read_processor())
+    return timeline
+
+
+@torch.inference_mode()
+def warm_up(loaded: LoadedModel, prompt_ids: list[int], should_stop: Callable[[], bool]) -> None:
+    """A few tokens that nobody sees: the first ones of a process are slower than all that follow."""
+    ids = torch.tensor([prompt_ids], device=loaded.device)
     loaded.model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
-        generation_config=generation_config(loaded, settings),
-        streamer=_TokenSink(timeline, on_token),
+        generation_config=generation_config(loaded, GenerationSettings(max_new_tokens=WARM_UP_TOKENS), whole=True),
         stopping_criteria=StoppingCriteriaList([_StopWhenAsked(should_stop)]),
     )
-    synchronize(loaded.device)
-    timeline.other_cpus = used_by_others(clocks, read_processor())
-    return timeline
 
 
 def end_token_ids(loaded: LoadedModel) -> frozenset[int]:
     """The tokens that end a text."""
     own = loaded.model.generation_config.eos_token_id
     return frozenset() if own is None else frozenset(own if isinstance(own, list) else [own])
+
+
+def _look(loaded: LoadedModel, watch: LogitsWatch) -> Callable[[int], Insight]:
+    def look(token_id: int) -> Insight:
+        return watch.insight(token_id, loaded.tokenizer)
+
+    return look
+
+
+@contextmanager
+def _prefill_stamped(loaded: LoadedModel, clock: Stopwatch, timeline: Timeline) -> Iterator[None]:
+    """Note when the model's first forward, which reads the prompt, is over."""
+
+    def stamp(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+        synchronize(loaded.device)
+        timeline.prefilled_s = clock.elapsed_s
+        handle.remove()  # later forwards are not to pay for it
+
+    handle = loaded.model.register_forward_hook(stamp)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _first(value: int | list[int] | None) -> int | None:

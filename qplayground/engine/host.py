@@ -24,14 +24,15 @@ from qplayground.core.messages import (
     PhaseStarted,
     Progressed,
     PromptRead,
-    Token,
 )
+from qplayground.core.tokens import Token
 from qplayground.engine import decoding, loading
 from qplayground.engine.detokenizer import Detokenizer
 from qplayground.engine.failures import explain
 from qplayground.engine.machine import describe_machine
 from qplayground.engine.preflight import causal_architectures
 from qplayground.engine.prompt import read_prompt
+from qplayground.engine.token_insight import Insight
 from qplayground.engine.token_stream import TokenStream
 
 _PROGRESS_INTERVAL_S = 0.1
@@ -65,6 +66,7 @@ class Engine:
         self._loaded: loading.LoadedModel | None = None
         self._command_id = 0
         self._last_progress_s = 0.0
+        self._threads = torch.get_num_threads()
 
     def carry_out(self, command: object) -> None:
         try:
@@ -87,6 +89,7 @@ class Engine:
                 command_id=command.id,
                 seconds=loaded.seconds,
                 other_cpus=loaded.other_cpus,
+                disk_share=loaded.disk_share,
                 device_map=loaded.device_map,
                 weight_bytes=loaded.weight_bytes,
                 quantized_modules=loaded.quantized_modules,
@@ -103,20 +106,27 @@ class Engine:
         prompt_ids = read_prompt(loaded.tokenizer, command.request, loaded.context_tokens)
         self._channel.send(PromptRead(command.id, tuple(prompt_ids)))
         detokenizer = Detokenizer(loaded.tokenizer, prompt_ids)
-        stream = TokenStream(self._channel, command.id)
+        stream = TokenStream(self._channel, command.id, silent=command.benchmark)
         pieces: list[str] = []
         ids: list[int] = []
 
-        def on_token(token_id: int, time_s: float) -> None:
+        def on_token(token_id: int, time_s: float, seen: Insight | None) -> None:
             if not ids:
                 self._on_phase(Phase.DECODE)
             ids.append(token_id)
             pieces.append(detokenizer.push(token_id))
-            stream.push(Token(token_id, pieces[-1], time_s))
+            stream.push(Token(token_id, pieces[-1], time_s, *(seen or ())))
 
+        def should_stop() -> bool:
+            return self._channel.is_cancelled(command.id)
+
+        torch.set_num_threads(command.threads or self._threads)
+        if command.benchmark:
+            self._on_phase(Phase.WARM_UP)
+            decoding.warm_up(loaded, prompt_ids, should_stop)
         self._on_phase(Phase.PREFILL)
         timeline = decoding.generate(
-            loaded, prompt_ids, command.request.settings, on_token, lambda: self._channel.is_cancelled(command.id)
+            loaded, prompt_ids, command.request.settings, on_token, should_stop, benchmark=command.benchmark
         )
         stream.flush()
         pieces.append(detokenizer.finish())
@@ -127,7 +137,9 @@ class Engine:
                 text="".join(pieces),
                 finish_reason=self._finish_reason(command, ids, loaded),
                 ttft_s=timeline.ttft_s,
+                prefill_tokens_per_s=timeline.prefill_tokens_per_s,
                 decode_tokens_per_s=timeline.decode_tokens_per_s,
+                held_s=timeline.held_s,
                 other_cpus=timeline.other_cpus,
                 memory=memory,
                 peak_resident_bytes=max(loaded.load_peak_bytes, peak_resident_bytes(), memory.resident_bytes),

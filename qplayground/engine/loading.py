@@ -21,7 +21,7 @@ from qplayground.core.precision import FourBit, Precision
 from qplayground.core.processor import read_processor, used_by_others
 from qplayground.engine import allocator
 from qplayground.engine.accounting import device_map, weight_bytes
-from qplayground.engine.checkpoint import Checkpoint, loading_progress
+from qplayground.engine.checkpoint import Checkpoint, bytes_read_from_disk, loading_progress
 from qplayground.engine.machine import pick_device, synchronize
 from qplayground.engine.preflight import Preflight, inspect_model
 from qplayground.engine.progress import OnPhase, OnProgress
@@ -35,8 +35,8 @@ class LoadedModel:
     """A model ready to generate, with the figures of its load.
 
     `seconds` runs from opening the checkpoint to the end of the first forward; `other_cpus` is how many processors
-    other programs kept busy meanwhile; `load_peak_bytes` is the highest
-    resident memory until then. Both leave the integrity check out.
+    other programs kept busy meanwhile; `disk_share` is how much of the checkpoint came from the disk and not from the
+    system's page cache; `load_peak_bytes` is the highest resident memory until then. All leave the integrity check out.
     """
 
     model: PreTrainedModel
@@ -46,6 +46,7 @@ class LoadedModel:
     context_tokens: int | None
     seconds: float
     other_cpus: float | None
+    disk_share: float | None
     quantized_modules: int
     runtime_memory: ProcessMemory
     load_peak_bytes: int
@@ -79,6 +80,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
 
     on_phase(Phase.QUANTIZE if precision.is_quantized else Phase.LOAD)
     clocks = read_processor()
+    read_before = bytes_read_from_disk()
     started = time.monotonic()
     model, info = _from_pretrained(preflight, path, precision, device, checkpoint, on_progress)
     quantized = verify_loaded(model, info, precision, device, expected)  # the first forward would crash, or read astray
@@ -92,6 +94,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         torch.cuda.empty_cache()  # transformers sets aside one block of the model's size before it loads
     seconds = time.monotonic() - started
     other_cpus = used_by_others(clocks, read_processor())
+    read_after = bytes_read_from_disk()
 
     load_peak_bytes = peak_resident_bytes()
     on_phase(Phase.CHECK)
@@ -106,6 +109,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         context_tokens=preflight.context_tokens,
         seconds=seconds,
         other_cpus=other_cpus,
+        disk_share=_share(read_before, read_after, checkpoint.total_bytes),
         quantized_modules=quantized,
         runtime_memory=runtime_memory,
         load_peak_bytes=load_peak_bytes,
@@ -156,6 +160,12 @@ def _from_pretrained(
     model.eval()
     model.generation_config = _special_tokens_only(model.generation_config)
     return model, info
+
+
+def _share(before: int | None, after: int | None, total: int) -> float | None:
+    if before is None or after is None or total == 0:
+        return None
+    return min(1.0, (after - before) / total)
 
 
 def _special_tokens_only(own: GenerationConfig) -> GenerationConfig:

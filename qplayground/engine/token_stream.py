@@ -3,7 +3,8 @@
 import time
 
 from qplayground.core.channel import Channel
-from qplayground.core.messages import Token, TokensGenerated
+from qplayground.core.messages import TokensGenerated
+from qplayground.core.tokens import Token
 
 SEND_INTERVAL_S = 0.2
 
@@ -11,11 +12,13 @@ SEND_INTERVAL_S = 0.2
 class TokenStream:
     """Sends a token at once when the last message is a while ago, else with those that follow it.
 
-    The window needs processor time for each message, and takes it from the threads that are timed here.
+    The window needs processor time for each message, and takes it from the threads that are timed here: a `silent`
+    stream sends nothing before `flush`.
     """
 
-    def __init__(self, channel: Channel, command_id: int) -> None:
+    def __init__(self, channel: Channel, command_id: int, *, silent: bool = False) -> None:
         self._channel = channel
+        self._silent = silent
         self._command_id = command_id
         self._waiting: list[Token] = []
         self._last_sent_s = float("-inf")
@@ -23,7 +26,7 @@ class TokenStream:
     def push(self, token: Token) -> None:
         """Take the next token."""
         self._waiting.append(token)
-        if time.monotonic() - self._last_sent_s >= SEND_INTERVAL_S:
+        if not self._silent and time.monotonic() - self._last_sent_s >= SEND_INTERVAL_S:
             self.flush()
 
     def flush(self) -> None:

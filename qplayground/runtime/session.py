@@ -231,6 +231,7 @@ class Session(QObject):
         run = self._run(name)
         if isinstance(event, TokensGenerated):
             run.token_ids += (token.id for token in event.tokens)
+            run.tokens += event.tokens
             run.text += "".join(token.text for token in event.tokens)
             self.tokens_added.emit(name, event.tokens)
         elif isinstance(event, Progressed):
@@ -333,6 +334,7 @@ class Session(QObject):
 def _take_loaded(run: Run, event: Loaded) -> None:
     run.load.seconds = event.seconds
     run.load.other_cpus = event.other_cpus
+    run.load.disk_share = event.disk_share
     run.device_map = event.device_map
     run.memory = msgspec.structs.replace(
         run.memory,
@@ -347,6 +349,8 @@ def _take_generated(run: Run, event: Generated) -> None:
     run.text = event.text
     run.finish_reason = event.finish_reason
     run.speed.ttft_s = event.ttft_s
+    run.speed.prefill_tokens_per_s = event.prefill_tokens_per_s
+    run.speed.held_s = event.held_s
     run.speed.decode_tokens_per_s = event.decode_tokens_per_s
     run.speed.other_cpus = event.other_cpus
     run.memory = msgspec.structs.replace(

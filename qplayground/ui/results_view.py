@@ -4,8 +4,9 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QStackedLayout, QWidget
 
-from qplayground.core.messages import PhaseStarted, Progressed, Token
+from qplayground.core.messages import PhaseStarted, Progressed
 from qplayground.core.results import Comparison
+from qplayground.core.tokens import Token
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
 from qplayground.ui.run_column import RunColumn

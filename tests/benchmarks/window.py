@@ -82,7 +82,8 @@ def _main() -> None:
     from PySide6.QtCore import Qt, QTimer
     from PySide6.QtWidgets import QApplication
 
-    from qplayground.core.messages import Token
+    from qplayground.core.messages import Phase, PhaseStarted
+    from qplayground.core.tokens import Token
     from qplayground.runtime.launcher import Launcher
     from qplayground.ui import theme
     from qplayground.ui.application import make_window, start_background
@@ -98,6 +99,7 @@ def _main() -> None:
     late: list[float] = []
     last = [0.0]
     token_times: dict[str, list[float]] = {}
+    began: dict[str, float] = {}
 
     def tick() -> None:
         now = time.monotonic()
@@ -121,9 +123,23 @@ def _main() -> None:
             print(_DECODING, flush=True)
         token_times.setdefault(name, []).extend(token.time_s for token in tokens)
 
+    def note_phase(name: str, event: PhaseStarted) -> None:
+        if event.phase is Phase.PREFILL:
+            began[name] = event.time_s
+
+    def on_the_wall(name: str) -> list[float]:
+        """The engine's clock is held while it reads a token's probability; here that belongs to the time."""
+        times, comparison = token_times[name], window.session.comparison
+        assert comparison is not None
+        held = comparison.run(name).speed.held_s
+        return [began[name] + time_s + held * index / len(times) for index, time_s in enumerate(times)]
+
     def finished() -> None:
         ticker.stop()
-        print(json.dumps({"late_ms": late, "token_times_s": token_times}), flush=True)
+        print(
+            json.dumps({"late_ms": late, "token_times_s": {name: on_the_wall(name) for name in token_times}}),
+            flush=True,
+        )
         window.close()
 
     def model_listed() -> None:
@@ -135,6 +151,7 @@ def _main() -> None:
     window.session.machine_known.connect(lambda hello: arrived("machine"))
     window.library.entries_changed.connect(model_listed)
     window.session.tokens_added.connect(take)
+    window.session.phase_started.connect(note_phase)
     window.session.comparison_finished.connect(lambda comparison: finished())
     app.exec()
 

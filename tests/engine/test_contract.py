@@ -26,9 +26,9 @@ from qplayground.core.messages import (
     PhaseStarted,
     Progressed,
     PromptRead,
-    Token,
     TokensGenerated,
 )
+from qplayground.core.tokens import Token
 from qplayground.runtime import process
 from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
 from qplayground.runtime.process import ChildProcess

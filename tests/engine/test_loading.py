@@ -40,7 +40,7 @@ def continuation(loaded: loading.LoadedModel, prompt: str = tiny.PROMPT, **setti
         loaded,
         [int(token) for token in loaded.tokenizer(prompt)["input_ids"]],
         GenerationSettings(**{"max_new_tokens": 12, **settings}),
-        lambda token, time_s: ids.append(token),
+        lambda token, time_s, seen: ids.append(token),
         lambda: False,
     )
     return ids

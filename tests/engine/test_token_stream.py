@@ -2,7 +2,7 @@
 
 import pytest
 
-from qplayground.core.messages import Token
+from qplayground.core.tokens import Token
 from qplayground.engine.token_stream import SEND_INTERVAL_S, TokenStream
 from tests.engine.conftest import RecordingChannel, tokens_of
 

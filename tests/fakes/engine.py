@@ -40,10 +40,10 @@ from qplayground.core.messages import (
     PhaseStarted,
     Progressed,
     PromptRead,
-    Token,
     TokensGenerated,
 )
 from qplayground.core.precision import Int8, Precision
+from qplayground.core.tokens import Alternative, Token
 
 EXIT_CODE = 3
 PARAMETERS = 134_515_008
@@ -51,6 +51,8 @@ FLOOD_BYTES = 4_000_000
 FAILURE = fail(ErrorCode.UNSUPPORTED, "The fake engine was told to fail.", "Tell it something else.", "scripted")
 SENTENCE = "to augment human hands, not replace them. By sharing what each of us knows, we can"
 WORDS = SENTENCE.split()
+
+INSIGHT = (0.5, 1, (Alternative(" to", 0.5), Alternative(" a", 0.25)))
 
 _MISHAPS = frozenset({"exit", "segfault", "fail", "hang"})
 _BEHAVIOURS = frozenset(
@@ -172,6 +174,8 @@ class FakeEngine:
             self._send_late(command.id)
         prompt = command.request.prompt.split()
         self._channel.send(PromptRead(command.id, tuple(range(len(prompt)))))
+        if command.benchmark:
+            self._enter(command.id, Phase.WARM_UP)
         self._enter(command.id, Phase.PREFILL)
         if "flood" in script:
             _flood()
@@ -182,8 +186,9 @@ class FakeEngine:
                 command_id=command.id,
                 text="".join(texts),
                 finish_reason=reason,
-                ttft_s=times[1] - times[0] if texts else None,
-                decode_tokens_per_s=(len(texts) - 1) / (times[-1] - times[1]) if len(texts) > 1 else None,
+                ttft_s=times[0] if texts else None,
+                prefill_tokens_per_s=len(prompt) / times[0] if texts else None,
+                decode_tokens_per_s=(len(texts) - 1) / (times[-1] - times[0]) if len(texts) > 1 else None,
                 memory=memory,
                 peak_resident_bytes=max(peak_resident_bytes(), memory.resident_bytes),
                 weight_bytes=weight_bytes(self._loaded),
@@ -191,10 +196,12 @@ class FakeEngine:
         )
 
     def _say(self, command: Generate, script: Script, precision: Precision) -> tuple[list[str], list[float], str]:
-        """Send the tokens; returns their texts, the times (the start first), and the reason to stop."""
+        """Send the tokens; returns their texts, their times, and the reason to stop."""
         length = script.tokens if script.tokens is not None else command.request.settings.max_new_tokens
         texts: list[str] = []
-        times = [time.monotonic()]
+        times: list[float] = []
+        started = time.monotonic()
+        waiting: list[Token] = []
         pace = threading.Event()  # never set: waiting on it is only a pause
         for index in count() if script.is_endless else range(length):
             if index == _MISHAP_AFTER:
@@ -205,12 +212,16 @@ class FakeEngine:
                 pace.wait(_PACE_S)
             token = token_at(index, precision)
             texts.append(f" {WORDS[token]}")
-            times.append(max(time.monotonic(), times[-1] + 1e-6))
+            times.append(max(time.monotonic() - started, times[-1] + 1e-6 if times else 1e-6))
             if index == 0:
                 self._enter(command.id, Phase.DECODE)
-            self._channel.send(TokensGenerated(command.id, (Token(token, texts[-1], times[-1]),)))
+            waiting.append(Token(token, texts[-1], times[-1], *(() if command.benchmark else INSIGHT)))
+            if not command.benchmark:
+                self._channel.send(TokensGenerated(command.id, (waiting.pop(),)))
             if self._channel.is_cancelled(command.id) and "ignore-cancel" not in script:
                 return texts, times, "cancelled"
+        if waiting:
+            self._channel.send(TokensGenerated(command.id, tuple(waiting)))
         return texts, times, "length"
 
     def _meet_mishap(self, script: Script, stage: str) -> None:
@@ -227,7 +238,7 @@ class FakeEngine:
     def _send_late(self, command_id: int) -> None:
         earlier = command_id - 1
         self._channel.send(Progressed(earlier, "An earlier load", 1, 2))
-        self._channel.send(TokensGenerated(earlier, (Token(0, "LATE", time.monotonic()),)))
+        self._channel.send(TokensGenerated(earlier, (Token(0, "LATE", 0.0),)))
         self._channel.send(Failed(earlier, FAILURE.info))
 
     def _send_nonsense(self) -> None:

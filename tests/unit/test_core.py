@@ -32,12 +32,12 @@ from qplayground.core.messages import (
     PrepareDemo,
     Progressed,
     PromptRead,
-    Token,
     TokensGenerated,
 )
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype, FourBit, Int8, Precision, baseline_of
 from qplayground.core.results import ComparedModel, Comparison, Run, RunState, to_json
+from qplayground.core.tokens import Token
 from qplayground.core.units import bytes_text, count_text, rate_text, seconds_text, significant
 
 READY = {precision.name: precision for precision in READY_PRECISIONS}

@@ -1,0 +1,50 @@
+"""Where a text leaves the baseline's. It says nothing of quality: one near tie is enough to part two good texts."""
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from itertools import takewhile
+
+import msgspec
+
+_WORDS = re.compile(r"\s*\S+|\s+$")
+
+
+class Divergence(msgspec.Struct, frozen=True):
+    """`first_token` is the index of the first generated token that differs from the baseline's, None when none does.
+
+    `common_prefix_tokens` counts the tokens before it. A text that was merely stopped earlier does not differ.
+    """
+
+    first_token: int | None
+    common_prefix_tokens: int
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A stretch of words: `kept` in both texts, `only_ours`, or `only_theirs`; exactly one of them is not empty."""
+
+    kept: str = ""
+    only_ours: str = ""
+    only_theirs: str = ""
+
+
+def diverge(ours: Sequence[int], baseline: Sequence[int]) -> Divergence:
+    """Compare two continuations of one prompt, as token ids."""
+    pairs = zip(ours, baseline, strict=False)
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return Divergence(common if common < min(len(ours), len(baseline)) else None, common)
+
+
+def word_changes(ours: str, baseline: str) -> list[Change]:
+    """What to take from and add to the baseline's text to get ours, word by word (each with the space before it)."""
+    new, old = _WORDS.findall(ours), _WORDS.findall(baseline)
+    changes = []
+    for kind, old_start, old_end, new_start, new_end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            changes.append(Change(kept="".join(new[new_start:new_end])))
+            continue
+        if old_end > old_start:
+            changes.append(Change(only_theirs="".join(old[old_start:old_end])))
+        if new_end > new_start:
+            changes.append(Change(only_ours="".join(new[new_start:new_end])))
+    return changes

@@ -1,0 +1,26 @@
+"""Generated tokens, and what the model thought of them."""
+
+import msgspec
+
+
+class Alternative(msgspec.Struct, frozen=True):
+    """A token that could have come, with its probability."""
+
+    text: str
+    probability: float
+
+
+class Token(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One generated token and the text that became certain with it (may be empty inside a character).
+
+    `time_s` is counted from the call of generate. `probability` and `rank` (1: the likeliest) are the model's own,
+    before temperature, top-p, top-k and penalties; so are the likeliest `alternatives`, this token among them. They
+    are absent in a benchmark.
+    """
+
+    id: int
+    text: str
+    time_s: float
+    probability: float | None = None
+    rank: int | None = None
+    alternatives: tuple[Alternative, ...] = ()

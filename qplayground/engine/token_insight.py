@@ -1,0 +1,60 @@
+"""What the model itself thought of each token that it wrote."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from qplayground.core.tokens import Alternative
+
+ALTERNATIVES = 5
+
+
+class Insight(NamedTuple):
+    """A token's probability, its rank (1: the likeliest; ties share the better one), and the likeliest tokens."""
+
+    probability: float
+    rank: int
+    alternatives: tuple[Alternative, ...]
+
+
+class LogitsWatch:
+    """Keeps the logits of the last position of the model's latest forward, by reference: watching costs nothing.
+
+    They are the model's own, before any temperature, top-p, top-k or penalty.
+    """
+
+    def __init__(self) -> None:
+        self._last: torch.Tensor | None = None
+
+    @contextmanager
+    def on(self, model: nn.Module) -> Iterator["LogitsWatch"]:
+        """Watch that model while the context is open."""
+
+        def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            self._last = output.logits[0, -1]
+
+        handle = model.register_forward_hook(keep)
+        try:
+            yield self
+        finally:
+            handle.remove()
+            self._last = None
+
+    @torch.inference_mode()
+    def insight(self, token_id: int, tokenizer: PreTrainedTokenizerBase) -> Insight:
+        """What the latest forward says of that token. Raises RuntimeError before the first forward."""
+        if self._last is None:
+            raise RuntimeError("no forward has been watched yet")
+        scores = self._last.float()
+        probabilities = torch.softmax(scores, dim=-1)
+        best, ids = torch.topk(probabilities, min(ALTERNATIVES, len(probabilities)))
+        texts = [str(tokenizer.decode([index], clean_up_tokenization_spaces=False)) for index in ids.tolist()]
+        return Insight(
+            probability=float(probabilities[token_id]),
+            rank=int((scores > scores[token_id]).sum()) + 1,
+            alternatives=tuple(map(Alternative, texts, best.tolist())),
+        )

@@ -1,0 +1,60 @@
+"""Where texts part, in tokens and in words."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qplayground.core.divergence import Change, diverge, word_changes
+
+ids = st.lists(st.integers(0, 3), max_size=12)
+
+
+@pytest.mark.parametrize(
+    ("ours", "baseline", "first", "common"),
+    [
+        ([1, 2, 3], [1, 2, 3], None, 3),
+        ([1, 2, 4], [1, 2, 3], 2, 2),
+        ([9], [1, 2], 0, 0),
+        ([1, 2], [1, 2, 3], None, 2),
+        ([1, 2, 3], [1, 2], None, 2),
+        ([], [1], None, 0),
+        ([1, 9, 3], [1, 2, 3], 1, 1),
+    ],
+)
+def test_the_first_token_that_differs(ours: list[int], baseline: list[int], first: int | None, common: int) -> None:
+    found = diverge(ours, baseline)
+    assert (found.first_token, found.common_prefix_tokens) == (first, common)
+
+
+@given(ids, ids)
+def test_everything_before_the_first_difference_is_equal(ours: list[int], baseline: list[int]) -> None:
+    found = diverge(ours, baseline)
+    common = found.common_prefix_tokens
+    assert ours[:common] == baseline[:common]
+    if found.first_token is None:
+        assert common == min(len(ours), len(baseline))
+    else:
+        assert found.first_token == common
+        assert ours[common] != baseline[common]
+    assert diverge(baseline, ours) == found
+
+
+words = st.text(alphabet="ab \n", max_size=30)
+
+
+@given(words, words)
+def test_changes_give_both_texts_back(ours: str, baseline: str) -> None:
+    changes = word_changes(ours, baseline)
+    assert "".join(change.kept + change.only_ours for change in changes) == ours
+    assert "".join(change.kept + change.only_theirs for change in changes) == baseline
+    for change in changes:
+        assert sum(map(bool, (change.kept, change.only_ours, change.only_theirs))) == 1
+
+
+def test_a_word_is_exchanged() -> None:
+    assert word_changes("the red cat", "the black cat") == [
+        Change(kept="the"),
+        Change(only_theirs=" black"),
+        Change(only_ours=" red"),
+        Change(kept=" cat"),
+    ]
