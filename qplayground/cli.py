@@ -14,7 +14,7 @@ from qplayground.core.generation import DEFAULT_PROMPT, GenerationRequest, Gener
 from qplayground.core.precision import DEFAULT_TICKED
 
 EXIT_USAGE = 2
-_EXIT_CODES = "Exit codes: 0 everything ran, 1 something failed, 2 wrong usage."
+_EXIT_CODES = "Exit codes: 0 everything ran, 1 something failed or was stopped, 2 wrong usage."
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -32,13 +32,17 @@ class Phase(StrEnum):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine can say of this machine: versions, processor, accelerators."""
+    """What an engine can say of this machine: versions, processor, accelerators.
+
+    `cpu_threads` is how many threads torch computes with, `cpus` how many logical processors an engine may use.
+    """
 
     python: str
     platform: str
     cpu: str
     cpu_capability: str
     cpu_threads: int
+    cpus: int | None = None
     ram_total_bytes: int
     versions: dict[str, str]
     gpus: tuple[str, ...] = ()

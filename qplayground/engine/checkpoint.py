@@ -87,6 +87,6 @@ def _counted(items: list[Any], checkpoint: Checkpoint, on_progress: OnProgress) 
         done += size
         held += size
         if held >= _HELD_SOURCE_BYTES:
-            let_go_of_source()
+            let_go_of_source(checkpoint.files)
             held = 0
     on_progress("Reading weights", total, total)

@@ -7,6 +7,7 @@ own is what makes the tokens and the speed those of a plain script.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class Timeline:
 
     What is read of each token beside generating it is left out, and took `held_s` in all. `prefilled_s` is when the
     model had read the prompt.
-    `other_cpus` is how many processors other programs kept busy meanwhile, on average.
+    `other_cpus` is how many processors other programs kept busy on average, the worse of prefill and decode.
     """
 
     prompt_tokens: int
@@ -143,9 +144,14 @@ def generate(
     with ExitStack() as hooks:
         look = None if benchmark else _look(loaded, hooks.enter_context(LogitsWatch().on(loaded.model)))
         synchronize(loaded.device)
-        clocks = read_processor()
+        clocks = [read_processor()]
         clock = Stopwatch()
-        hooks.enter_context(_prefill_stamped(loaded, clock, timeline))
+
+        def on_prefilled() -> None:
+            timeline.prefilled_s = clock.elapsed_s
+            clocks.append(read_processor())
+
+        hooks.enter_context(_told_when_prefilled(loaded, on_prefilled))
         loaded.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -155,7 +161,9 @@ def generate(
         )
         synchronize(loaded.device)
     timeline.held_s = clock.held_s
-    timeline.other_cpus = used_by_others(clocks, read_processor())
+    clocks.append(read_processor())
+    spans = [used_by_others(before, after) for before, after in pairwise(clocks)]
+    timeline.other_cpus = max((others for others in spans if others is not None), default=None)
     return timeline
 
 
@@ -185,15 +193,15 @@ def _look(loaded: LoadedModel, watch: LogitsWatch) -> Callable[[int], Insight]:
 
 
 @contextmanager
-def _prefill_stamped(loaded: LoadedModel, clock: Stopwatch, timeline: Timeline) -> Iterator[None]:
-    """Note when the model's first forward, which reads the prompt, is over."""
+def _told_when_prefilled(loaded: LoadedModel, on_prefilled: Callable[[], None]) -> Iterator[None]:
+    """Tell once the model's first forward, which reads the prompt, is over."""
 
-    def stamp(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+    def tell(_module: nn.Module, _inputs: Any, _output: Any) -> None:
         synchronize(loaded.device)
-        timeline.prefilled_s = clock.elapsed_s
+        on_prefilled()
         handle.remove()  # later forwards are not to pay for it
 
-    handle = loaded.model.register_forward_hook(stamp)
+    handle = loaded.model.register_forward_hook(tell)
     try:
         yield
     finally:

@@ -35,7 +35,7 @@ from qplayground.engine.prompt import read_prompt
 from qplayground.engine.token_insight import Insight
 from qplayground.engine.token_stream import TokenStream
 
-_PROGRESS_INTERVAL_S = 0.1
+_PROGRESS_INTERVAL_S = 0.2  # each report wakes the window, which takes processor time from the load
 
 gc.freeze()  # a collection would touch, and so copy, every object that a forked engine shares with its server
 
@@ -125,10 +125,12 @@ class Engine:
             self._on_phase(Phase.WARM_UP)
             decoding.warm_up(loaded, prompt_ids, should_stop)
         self._on_phase(Phase.PREFILL)
-        timeline = decoding.generate(
-            loaded, prompt_ids, command.request.settings, on_token, should_stop, benchmark=command.benchmark
-        )
-        stream.flush()
+        try:
+            timeline = decoding.generate(
+                loaded, prompt_ids, command.request.settings, on_token, should_stop, benchmark=command.benchmark
+            )
+        finally:
+            stream.flush()  # what was written before a failure too
         pieces.append(detokenizer.finish())
         memory = read_process_memory(psutil.Process())
         self._channel.send(

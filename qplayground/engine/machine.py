@@ -1,6 +1,8 @@
 """What this machine is, as far as torch knows it."""
 
+import os
 import platform
+import sys
 from pathlib import Path
 
 import accelerate
@@ -30,6 +32,7 @@ def describe_machine() -> Machine:
         cpu=_cpu_name(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         cpu_threads=torch.get_num_threads(),
+        cpus=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         ram_total_bytes=psutil.virtual_memory().total,
         versions={library.__name__: str(library.__version__) for library in _LIBRARIES},
         gpus=gpus,

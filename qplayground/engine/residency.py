@@ -7,8 +7,10 @@ that precisions can be compared.
 
 import ctypes
 import mmap
+import os
 import sys
 from bisect import bisect_right
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
@@ -25,7 +27,7 @@ def make_resident(model: nn.Module, on_progress: OnProgress) -> int:
 
     The source's pages are let go tensor by tensor, so the transient cost is one tensor and not a second model.
     """
-    mapped = _mapped_ranges()
+    mapped = sorted(addresses for addresses, _ in _file_mappings())
     tied: dict[tuple[int, torch.Size], list[torch.Tensor]] = {}
     for tensor in chain(model.parameters(), model.buffers()):
         if tensor.device.type == "cpu" and _is_mapped(tensor, mapped):
@@ -43,30 +45,34 @@ def make_resident(model: nn.Module, on_progress: OnProgress) -> int:
     return done
 
 
-def let_go_of_source() -> None:
-    """Take every mapped checkpoint page out of this process; what is still needed comes back from the system's cache.
+def let_go_of_source(files: Iterable[Path]) -> None:
+    """Take every mapped page of those files out of this process; what is needed comes back from the system's cache.
 
-    Called now and then while loading, so that the peak is the model's and not the file's.
+    Called now and then while loading, so that the peak is the model's and not the file's. A name in a model's folder
+    may be a link to anywhere; other mapped files, libraries above all, must keep what was written to their pages.
     """
     if sys.platform == "linux":
-        for start, end in _mapped_ranges():
-            _madvise_dontneed(start, end)
+        paths = {os.fsencode(file.resolve()).replace(b"\n", rb"\012") for file in files}
+        for (start, end), path in _file_mappings():
+            if path.removesuffix(b" (deleted)") in paths:
+                _madvise_dontneed(start, end)
 
 
 def _num_bytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _mapped_ranges() -> list[tuple[int, int]]:
-    """Address ranges that map a safetensors file, sorted. Elsewhere than on Linux: everything."""
+def _file_mappings() -> list[tuple[tuple[int, int], bytes]]:
+    """Address ranges that map files, and those files. Elsewhere than on Linux: everything maps one without a name."""
     if sys.platform != "linux":
-        return [(0, sys.maxsize)]
-    ranges = []
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        if ".safetensors" in line or "/blobs/" in line:  # the hub's cache links to blobs without a suffix
-            start, end = line.split(" ", 1)[0].split("-")
-            ranges.append((int(start, 16), int(end, 16)))
-    return sorted(ranges)
+        return [((0, sys.maxsize), b"")]
+    mappings = []
+    for line in Path("/proc/self/maps").read_bytes().splitlines():
+        addresses, _, _, _, inode, *path = line.split(maxsplit=5)
+        if inode != b"0":
+            start, end = addresses.split(b"-")
+            mappings.append(((int(start, 16), int(end, 16)), path[0] if path else b""))
+    return mappings
 
 
 def _is_mapped(tensor: torch.Tensor, ranges: list[tuple[int, int]]) -> bool:

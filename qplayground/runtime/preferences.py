@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import platformdirs
@@ -34,7 +35,7 @@ class _Kept(msgspec.Struct, frozen=True):
     recent_prompts: tuple[str, ...] = ()
     recent_folders: tuple[str, ...] = ()
     last_model: str | None = None
-    last_request: GenerationRequest | None = None
+    last_request: dict[str, Any] | None = None  # another version's may have other settings, which is no damage
 
 
 class Preferences:
@@ -171,13 +172,17 @@ class Preferences:
 
     @property
     def last_request(self) -> GenerationRequest | None:
-        """Prompt and settings that were run last."""
-        return self._kept.last_request
+        """Prompt and settings that were run last; None too when this version cannot run them."""
+        try:
+            request = msgspec.convert(self._kept.last_request, GenerationRequest)
+        except msgspec.ValidationError:
+            return None
+        return request if request.error() is None else None
 
     def remember_request(self, request: GenerationRequest) -> None:
         """Keep what is run, for the next start, and its prompt among the recent ones."""
         if is_text(request.prompt):
-            self._change(last_request=request)
+            self._change(last_request=msgspec.to_builtins(request))
             self.remember_prompt(request.prompt)
 
     @property
@@ -234,8 +239,6 @@ def _read(path: Path) -> _Kept:
     for name, precision in kept.edited.items():
         if name not in _READY or precision.name != name or not _says_what_it_is(precision.checked(), _READY[name]):
             raise fail(ErrorCode.BAD_PRECISION, f"{name!r} is not a ready precision.", "")
-    if kept.last_request is not None and (error := kept.last_request.error()) is not None:
-        raise error
     return kept
 
 

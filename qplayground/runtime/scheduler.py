@@ -1,14 +1,19 @@
 """What happens next in a comparison: a state machine without threads, processes, clocks or Qt.
 
 One precision at a time is started, loaded, generated and ended, so that a machine that can hold any one precision can
-compare them all, and nothing that is timed shares the processor.
+compare them all, and nothing that is timed shares the processor. Two things change that, and only when asked for:
+engines that are kept loaded, and a race, in which all are loaded one after another and then write at once.
 """
 
-from collections.abc import Sequence
-from enum import StrEnum
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum, StrEnum, auto
 from typing import NamedTuple
 
 from qplayground.core.results import RunState
+
+HasRoom = Callable[[str, Sequence[str]], bool]
+"""Whether that precision can be loaded while those engines keep their models."""
 
 
 class Happened(StrEnum):
@@ -40,71 +45,193 @@ class Action(NamedTuple):
     precision: str
 
 
-_NEXT: dict[tuple[RunState, Happened], tuple[RunState, Verb | None]] = {
-    (RunState.STARTING, Happened.HELLO): (RunState.LOADING, Verb.LOAD),
-    (RunState.LOADING, Happened.LOADED): (RunState.GENERATING, Verb.GENERATE),
-    (RunState.GENERATING, Happened.GENERATED): (RunState.DONE, Verb.END),
-    (RunState.GENERATING, Happened.INTERRUPTED): (RunState.CANCELLED, Verb.END),
-    (RunState.GENERATING, Happened.STUCK): (RunState.CANCELLED, Verb.END),
-}
+class _Engine(Enum):
+    STARTING = auto()
+    LOADED = auto()
+    BUSY = auto()
+    ENDING = auto()
+
+
+def turns_of(precisions: Sequence[str], rounds: int) -> list[str]:
+    """Who runs when: each round begins one place later, so that no precision is always the first or the last."""
+    count = len(precisions)
+    return [precisions[(place + turn) % count] for turn in range(rounds) for place in range(count)]
 
 
 class Scheduler:
-    """Owns where each run stands. Every method returns the actions that follow, in order."""
+    """Owns where each run stands and what each engine is at. Every verb returns the actions that follow, in order.
 
-    def __init__(self, precisions: Sequence[str]) -> None:
+    `loaded` are engines that hold their precision's model from an earlier comparison, the coldest first.
+    """
+
+    def __init__(
+        self,
+        precisions: Sequence[str],
+        *,
+        rounds: int = 1,
+        race: bool = False,
+        keep_loaded: bool = False,
+        loaded: Sequence[str] = (),
+        has_room: HasRoom = lambda precision, kept: True,
+    ) -> None:
         self._states = dict.fromkeys(precisions, RunState.QUEUED)
-        self._alive: str | None = None
+        self._turns = deque(turns_of(precisions, rounds))
+        self._rounds = rounds
+        self._race = race
+        self._keep_loaded = keep_loaded
+        self._has_room = has_room
+        self._engines = dict.fromkeys(loaded, _Engine.LOADED)  # the coldest first
+        self._cut: set[str] = set()
+
+    # ---- what others may ask ---------------------------------------------------------------------------------
 
     def state(self, precision: str) -> RunState:
-        """Where that run stands."""
+        """Where that run stands. Raises KeyError for one that there is not."""
         return self._states[precision]
 
     @property
     def is_finished(self) -> bool:
-        """Every run is final and no engine is left."""
-        return self._alive is None and all(state.is_final for state in self._states.values())
+        """Every run is final, and no engine is at anything; some may keep their models."""
+        at_rest = all(engine is _Engine.LOADED for engine in self._engines.values())
+        return at_rest and all(state.is_final for state in self._states.values())
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The engines that hold a model and do nothing, the coldest first."""
+        return tuple(name for name, engine in self._engines.items() if engine is _Engine.LOADED)
+
+    # ---- verbs -----------------------------------------------------------------------------------------------
 
     def begin(self) -> list[Action]:
         """Start the first run."""
-        return self._start_next()
+        return self._advance()
 
-    def handle(self, precision: str, happened: Happened) -> list[Action]:
-        """Take note of something that happened. What does not fit the run's state is late and changes nothing."""
-        state = self._states[precision]
-        if happened is Happened.EXITED:
-            if not state.is_final:
-                self._states[precision] = RunState.FAILED
-            if self._alive == precision:
-                self._alive = None
-            return self._start_next()
-        if happened is Happened.FAILED and not state.is_final:
-            self._states[precision] = RunState.FAILED
-            return [Action(Verb.END, precision)]
-        following = _NEXT.get((state, happened))
-        if following is None:
+    def run_again(self, precision: str) -> list[Action]:
+        """Give a new run, or one that is final, its turns, after those that wait already."""
+        if not self._states.get(precision, RunState.DONE).is_final:
             return []
-        self._states[precision], verb = following
-        return [] if verb is None else [Action(verb, precision)]
+        self._states[precision] = RunState.QUEUED
+        self._cut.discard(precision)
+        self._turns.extend([precision] * self._rounds)
+        return self._advance()
+
+    def remove(self, precision: str) -> list[Action]:
+        """Forget a run that is final. Raises ValueError for one that is not."""
+        if not self._states[precision].is_final:
+            raise ValueError(f"{precision} is in work")
+        del self._states[precision]
+        return self._end(precision) if self._engines.get(precision) is _Engine.LOADED else []
+
+    def keep_loaded(self, keep: bool) -> list[Action]:
+        """Change whether engines keep their models after a run; those that do already are ended if not."""
+        self._keep_loaded = keep
+        if keep:
+            return []
+        idle = [name for name in self.loaded if self._states.get(name) is not RunState.READY]
+        return [action for name in idle for action in self._end(name)]
 
     def stop(self) -> list[Action]:
         """Cancel everything: what waits at once, a load by ending its engine, a generation by asking first."""
+        self._cut.update(self._turns)
+        self._turns.clear()
         actions = []
         for precision, state in self._states.items():
             if state is RunState.GENERATING:
                 actions.append(Action(Verb.ASK_TO_STOP, precision))
             elif not state.is_final:
                 self._states[precision] = RunState.CANCELLED
-                if self._alive == precision:
-                    actions.append(Action(Verb.END, precision))
+                engine = self._engines.get(precision)
+                if engine is _Engine.STARTING or (engine is _Engine.LOADED and not self._keep_loaded):
+                    actions += self._end(precision)
         return actions
 
-    def _start_next(self) -> list[Action]:
-        if self._alive is not None:
+    def handle(self, precision: str, happened: Happened) -> list[Action]:
+        """Take note of something that happened. What does not fit the run's state is late and changes nothing."""
+        state = self._states.get(precision)
+        if happened is Happened.EXITED:
+            return self._on_exited(precision)
+        if state is None or state.is_final:
             return []
-        for precision, state in self._states.items():
-            if state is RunState.QUEUED:
-                self._states[precision] = RunState.STARTING
-                self._alive = precision
-                return [Action(Verb.START, precision)]
+        if happened is Happened.FAILED:
+            return self._give_up(precision, RunState.FAILED)
+        if (state, happened) == (RunState.STARTING, Happened.HELLO):
+            self._states[precision] = RunState.LOADING
+            return [Action(Verb.LOAD, precision)]
+        if (state, happened) == (RunState.LOADING, Happened.LOADED):
+            self._engines[precision] = _Engine.LOADED
+            return self._take_turn(precision)
+        if state is not RunState.GENERATING:
+            return []
+        if happened is Happened.STUCK:
+            return self._give_up(precision, RunState.CANCELLED)
+        if happened is Happened.INTERRUPTED:
+            self._drop_turns(precision)
+            return self._release(precision, RunState.CANCELLED)
+        if happened is Happened.GENERATED:
+            left = RunState.CANCELLED if precision in self._cut else RunState.DONE
+            return self._release(precision, RunState.QUEUED if precision in self._turns else left)
         return []
+
+    # ---- what follows ----------------------------------------------------------------------------------------
+
+    def _on_exited(self, precision: str) -> list[Action]:
+        engine = self._engines.pop(precision, None)
+        state = self._states.get(precision)
+        if engine is not _Engine.ENDING and state is not None and not state.is_final and state is not RunState.QUEUED:
+            self._drop_turns(precision)
+            self._states[precision] = RunState.FAILED
+        return self._advance()
+
+    def _give_up(self, precision: str, state: RunState) -> list[Action]:
+        self._drop_turns(precision)
+        self._states[precision] = state
+        return self._end(precision) if precision in self._engines else []
+
+    def _release(self, precision: str, state: RunState) -> list[Action]:
+        self._states[precision] = state
+        del self._engines[precision]
+        self._engines[precision] = _Engine.LOADED  # at the end: it is the warmest
+        return self._advance() if self._keep_loaded else self._end(precision)
+
+    def _end(self, precision: str) -> list[Action]:
+        if self._engines[precision] is _Engine.ENDING:
+            return []
+        self._engines[precision] = _Engine.ENDING
+        return [Action(Verb.END, precision)]
+
+    def _drop_turns(self, precision: str) -> None:
+        self._turns = deque(turn for turn in self._turns if turn != precision)
+
+    def _advance(self) -> list[Action]:
+        """Whatever is next, once no engine is at anything."""
+        if any(engine is not _Engine.LOADED for engine in self._engines.values()):
+            return []
+        if not self._turns:
+            return self._start_race()
+        precision = self._turns[0]
+        if precision not in self._engines and not self._has_room(precision, self.loaded):
+            coldest = next((name for name in self.loaded if self._states.get(name) is not RunState.READY), None)
+            if coldest is not None:
+                return self._end(coldest)
+        self._turns.popleft()
+        if precision in self._engines:
+            return self._take_turn(precision)
+        self._states[precision] = RunState.STARTING
+        self._engines[precision] = _Engine.STARTING
+        return [Action(Verb.START, precision)]
+
+    def _take_turn(self, precision: str) -> list[Action]:
+        """Its model is loaded: write, or in a race wait for the others."""
+        if self._race:
+            self._states[precision] = RunState.READY
+            return self._advance()
+        return self._generate(precision)
+
+    def _start_race(self) -> list[Action]:
+        ready = [name for name, state in self._states.items() if state is RunState.READY]
+        return [action for name in ready for action in self._generate(name)]
+
+    def _generate(self, precision: str) -> list[Action]:
+        self._states[precision] = RunState.GENERATING
+        self._engines[precision] = _Engine.BUSY
+        return [Action(Verb.GENERATE, precision)]

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from msgspec.structs import replace
 from PySide6.QtCore import QRegularExpression, QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QPalette, QRegularExpressionValidator
 from PySide6.QtWidgets import (
@@ -241,6 +242,12 @@ class PromptBox(QWidget):
 
     def request(self) -> GenerationRequest:
         """What is typed here, right or wrong; see GenerationRequest.error."""
+        wished = self.wish()
+        template = self._chat_template_available and self._chat_template_wanted
+        return replace(wished, settings=replace(wished.settings, chat_template=template))
+
+    def wish(self) -> GenerationRequest:
+        """The same with the chat template as it was ticked, even where the model that is picked has none."""
         return GenerationRequest(
             prompt=self.text.toPlainText(),
             settings=GenerationSettings(
@@ -251,7 +258,7 @@ class PromptBox(QWidget):
                 top_k=self.top_k.value(),
                 repetition_penalty=self.repetition_penalty.value(),
                 seed=int(self.seed.text() or 0),
-                chat_template=self._chat_template_available and self._chat_template_wanted,
+                chat_template=self._chat_template_wanted,
             ),
         )
 

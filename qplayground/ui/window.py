@@ -134,7 +134,7 @@ class MainWindow(QMainWindow):
         except PlaygroundError as error:
             self._show_error(error.info)
             return
-        self._preferences.remember_request(request)
+        self._preferences.remember_request(self.prompt.wish())
         self._preferences.set_last_model(entry.id)
 
     def _show_error(self, error: ErrorInfo) -> None:

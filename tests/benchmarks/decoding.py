@@ -53,6 +53,13 @@ def measure() -> list[Figure]:
     """For each precision the ratio of the engine's decode speed to the plain script's, and whether tokens agree."""
     launcher = Launcher()
     launcher.warm()
+    try:
+        return _measure(launcher)
+    finally:
+        launcher.close()
+
+
+def _measure(launcher: Launcher) -> list[Figure]:
     figures = []
     for precision in (precision for precision in READY_PRECISIONS if precision.name in PRECISIONS):
         with _engine(launcher, demo_folder(), precision) as engine, _plain(demo_folder(), precision.name) as plain:
@@ -71,7 +78,6 @@ def measure() -> list[Figure]:
                 at_least=1.0,
             ),
         ]
-    launcher.close()
     return figures
 
 

@@ -2,10 +2,13 @@
 
 import json
 import os
+import random
+import select
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +18,8 @@ from tests.benchmarks.display import display
 
 _TICK_MS = 5
 _DECODING = "decoding"
-_TURN_S = 0.5
+_TURN_S = (0.3, 0.8)
+_DEADLINE_S = 600
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,15 @@ def compare_and_suspend(max_new_tokens: int, prompt: str) -> tuple[WindowRun, li
     with _window(max_new_tokens, prompt) as process:
         assert process.stdout is not None
         turns: list[float] = []
-        while process.stdout.readline().strip() != _DECODING:
-            pass
+        while (line := process.stdout.readline()).strip() != _DECODING:
+            if not line:
+                raise RuntimeError("the window ended before the first token")
+        draw = random.Random(0)  # turns of one length would keep step with the window's own timers
         try:
-            while process.poll() is None:
+            while process.poll() is None and not _has_answered(process):
                 process.send_signal(signal.SIGCONT if len(turns) % 2 else signal.SIGSTOP)
                 turns.append(time.monotonic())
-                time.sleep(_TURN_S)
+                time.sleep(draw.uniform(*_TURN_S))
         finally:
             process.send_signal(signal.SIGCONT)
         return _result(process), turns
@@ -70,7 +76,19 @@ def _window(max_new_tokens: int, prompt: str = "", *, tick: bool = False) -> Ite
             *(["tick"] if tick else []),
         ]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-            yield process
+            deadline = threading.Timer(_DEADLINE_S, process.kill)
+            deadline.start()
+            try:
+                yield process
+            finally:
+                deadline.cancel()
+                process.kill()
+
+
+def _has_answered(process: subprocess.Popen[str]) -> bool:
+    """Its answer may be larger than the pipe, so that it waits to be read before it ends."""
+    assert process.stdout is not None
+    return bool(select.select([process.stdout], [], [], 0)[0])
 
 
 def _result(process: subprocess.Popen[str]) -> WindowRun:

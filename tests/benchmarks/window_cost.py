@@ -1,7 +1,7 @@
 """What the window costs the engine that it watches.
 
-The window's process is stopped and continued every half second while an engine decodes: the tokens that came while it
-stood still are compared with those of the half seconds before and after.
+The window's process is stopped and continued every half second or so while an engine decodes: the tokens that came
+while it stood still are compared with those of the half seconds before and after.
 """
 
 import itertools

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages import Generate, Generated, Phase, PhaseStarted, TokensGenerated
+from qplayground.core.messages import Failed, Generate, Generated, Loaded, Phase, PhaseStarted, TokensGenerated
 from qplayground.engine import checkpoint, decoding, loading, stopwatch, token_insight
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.stopwatch import Stopwatch
@@ -149,6 +149,32 @@ def test_a_benchmark_warms_up_and_sends_its_tokens_at_the_end(model_folder: Mode
     generated = [event for event in events if isinstance(event, Generated)]
     assert all(event.prefill_tokens_per_s and event.ttft_s for event in generated)
     assert generated[0].held_s == 0 < generated[1].held_s
+
+
+def test_what_others_used_is_reported(model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    spans = iter([0.25, 0.5, 0.75])  # the load, the prefill, the decode
+    for module in (loading, decoding):
+        monkeypatch.setattr(module, "used_by_others", lambda before, after: next(spans))
+    load = tiny.load_command(model_folder("llama"), "fp32")
+    events = carry_out(load, Generate(id=2, request=load.request))
+    assert [event.other_cpus for event in events if isinstance(event, Loaded)] == [0.25]
+    assert [event.other_cpus for event in events if isinstance(event, Generated)] == [0.75]
+
+
+def test_what_was_written_before_a_failure_is_sent(model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    insight = token_insight.LogitsWatch.insight
+    looks = itertools.count(1)
+
+    def fail_at_the_fifth(self: token_insight.LogitsWatch, token_id: int, tokenizer: Any) -> Insight:
+        if next(looks) == 5:
+            raise RuntimeError("probability tensor contains inf")
+        return insight(self, token_id, tokenizer)
+
+    monkeypatch.setattr(token_insight.LogitsWatch, "insight", fail_at_the_fifth)
+    load = tiny.load_command(model_folder("llama"), "fp32")
+    events = carry_out(load, Generate(id=2, request=load.request))
+    assert isinstance(events[-1], Failed)
+    assert len(tokens_of(events)) == 4
 
 
 def test_threads_are_given_back_after_a_race(model_folder: ModelFolder) -> None:

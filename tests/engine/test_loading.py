@@ -1,5 +1,6 @@
 """Loads of tiny models in every ready precision: what is converted, what it weighs, and what it then says."""
 
+import mmap
 import shutil
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, P
 from qplayground.engine import decoding, loading
 from qplayground.engine.accounting import held_tensors
 from qplayground.engine.checkpoint import Checkpoint
-from qplayground.engine.residency import make_resident
+from qplayground.engine.residency import let_go_of_source, make_resident
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly, tokens_of
 
@@ -234,6 +235,37 @@ def test_a_plain_load_does_keep_its_file_mapped(model_folder: ModelFolder, tmp_p
 
     assert str(folder) in Path("/proc/self/maps").read_text()
     assert model is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="transformers maps files on Linux")
+def test_weights_behind_a_link_become_resident_too(model_folder: ModelFolder, tmp_path: Path) -> None:
+    """git-annex, DVC and other stores keep the bytes under a name that says nothing."""
+    folder = shutil.copytree(model_folder("llama-tied"), tmp_path / "model")
+    hidden = (folder / "model.safetensors").rename(tmp_path / "d41d8cd98f00b204")
+    (folder / "model.safetensors").symlink_to(hidden)
+
+    loaded = load_quietly(folder, "fp32")
+
+    assert str(hidden) not in Path("/proc/self/maps").read_text()
+    assert continuation(loaded)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there pages can be dropped")
+def test_letting_go_touches_no_other_file(tmp_path: Path) -> None:
+    """A library's written pages would come back as they are on the disk."""
+    (tmp_path / "blobs").mkdir()
+    library, weights = tmp_path / "blobs" / "libx.so", tmp_path / "model.safetensors"
+    for file in (library, weights):
+        file.write_bytes(b"A" * 8192)
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(weights)
+    with library.open("rb") as opened, weights.open("rb") as other:
+        written = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
+        source = mmap.mmap(other.fileno(), 0, access=mmap.ACCESS_COPY)
+        written[:4] = source[:4] = b"RELO"
+        let_go_of_source([link])
+        assert written[:4] == b"RELO"
+        assert source[:4] == b"AAAA"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there it is known what is mapped")

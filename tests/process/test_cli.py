@@ -44,7 +44,7 @@ def run(*arguments: str, cwd: Path | None = None, **environment: str) -> "subpro
         encoding="utf-8",
         cwd=cwd,
         env={**os.environ, **environment},
-        timeout=120,
+        timeout=600,
     )
 
 

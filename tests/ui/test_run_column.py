@@ -108,7 +108,7 @@ def test_a_run_beside_busy_programs_says_so(column: RunColumn, run: Run) -> None
     run.speed.other_cpus = 1.26
     column.refresh()
     assert column.caveat.isVisible()
-    assert "1.3 processors" in column.caveat.text() and "speed" in column.caveat.text()
+    assert "1.3 processors" in column.caveat.text() and "while it wrote" in column.caveat.text()
 
 
 def test_vram_is_shown_where_there_is_any(column: RunColumn, run: Run) -> None:

@@ -241,9 +241,11 @@ def test_what_was_run_last_is_there_at_the_next_start(path: Path) -> None:
     assert again.recent_prompts == ("Once",)
 
 
-def test_a_kept_request_out_of_range_is_set_aside(path: Path) -> None:
+@pytest.mark.parametrize("settings", ['{"max_new_tokens": -1}', '{"min_p": 0.1}', '{"seed": "x"}', "3"])
+def test_a_request_of_another_version_costs_nothing_else(path: Path, settings: str) -> None:
     path.parent.mkdir()
-    path.write_text('{"last_request": {"prompt": "Once", "settings": {"max_new_tokens": -1}}}')
+    path.write_text(f'{{"ticked": ["nf4"], "last_request": {{"prompt": "Once", "settings": {settings}}}}}')
     preferences = Preferences.load(path)
     assert preferences.last_request is None
-    assert "set aside" in preferences.notice
+    assert preferences.ticked == ("nf4",)
+    assert preferences.notice == ""

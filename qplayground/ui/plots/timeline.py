@@ -15,9 +15,10 @@ from qplayground.ui.plots.phase_lane import PhaseLane
 
 _REFRESH_MS = 250
 _TIMED_REFRESH_MS = 1000  # drawing takes processor time from the engine that is timed
-_TIMED = (Phase.PREFILL, Phase.DECODE)
+_UNTIMED = (Phase.START, Phase.CHECK)
 _LANE_HEIGHT = 22
-_LEGEND_HEIGHT = 20
+_LEGEND_COLUMNS = 8
+_LEGEND_ROW_HEIGHT = 22
 _FIRST_SPAN_S = 5.0
 _FIRST_SPAN_MB = 500.0
 _GROWTH = 1.25
@@ -75,9 +76,8 @@ class MemoryTimeline(QWidget):
     def _build(self) -> None:
         self._view = pg.GraphicsLayoutWidget()
         self._view.setAccessibleName("Memory of each engine over time")
-        self.legend = pg.LegendItem(colCount=8, pen=None, brush=None)
+        self.legend = pg.LegendItem(colCount=_LEGEND_COLUMNS, pen=None, brush=None)
         self._view.addItem(self.legend, row=0, col=0)  # above the plot, where it covers no data
-        self.legend.setFixedHeight(_LEGEND_HEIGHT)
         lane_plot = self._view.addPlot(row=1, col=0)
         lane_plot.hideAxis("bottom")
         lane_plot.getAxis("left").setStyle(showValues=False, tickLength=0)
@@ -165,7 +165,7 @@ class MemoryTimeline(QWidget):
     def begin_phase(self, name: str, event: PhaseStarted) -> None:
         """Mark where a phase starts."""
         self.lane.begin(name, event.phase, self._since_start(event.time_s))
-        self._timer.setInterval(_TIMED_REFRESH_MS if event.phase in _TIMED else _REFRESH_MS)
+        self._timer.setInterval(_REFRESH_MS if event.phase in _UNTIMED else _TIMED_REFRESH_MS)
         self._touch()
 
     def _since_start(self, time_s: float) -> float:
@@ -205,6 +205,7 @@ class MemoryTimeline(QWidget):
                 curves[name] = plot.plot(pen=style.curve_pen(name, self))
                 if plot is self.plot:
                     self.legend.addItem(curves[name], name)
+                    self.legend.setFixedHeight(-(-len(curves) // _LEGEND_COLUMNS) * _LEGEND_ROW_HEIGHT)
             curves[name].setData(samples.times_s, samples.megabytes)
         if self._follows and series:
             self._make_room(plot, series)

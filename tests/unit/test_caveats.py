@@ -1,0 +1,78 @@
+"""What spoils a figure, how it is noticed, and when it is said."""
+
+import pytest
+from msgspec.structs import replace
+
+from qplayground.core import processor
+from qplayground.core.caveats import caveats
+from qplayground.core.processor import ProcessorTimes, read_processor, used_by_others
+from qplayground.core.results import Mode
+from tests.comparisons import MACHINE, comparison, done
+
+
+@pytest.mark.parametrize(
+    ("span_s", "busy_s", "own_s", "others"),
+    [
+        (1.0, 1.5, 0.5, 1.0),
+        (2.0, 4.0, 4.0, 0.0),
+        (2.0, 3.9, 4.0, 0.0),  # the machine's clock is coarser than a process's own
+        (0.1, 0.2, 0.0, None),
+    ],
+)
+def test_what_others_used(span_s: float, busy_s: float, own_s: float, others: float | None) -> None:
+    assert used_by_others(ProcessorTimes(5, 70, 3), ProcessorTimes(5 + span_s, 70 + busy_s, 3 + own_s)) == others
+
+
+def test_the_clocks_go_on() -> None:
+    before = read_processor()
+    while read_processor().time_s < before.time_s + 2 * processor.SHORTEST_S:
+        pass
+    after = read_processor()
+    assert after.own_s > before.own_s
+    assert after.busy_s >= before.busy_s
+    assert used_by_others(before, after) is not None
+
+
+@pytest.mark.parametrize(
+    ("threads", "cpus", "others", "said"),
+    [
+        (2, 2, 0.15, False),
+        (2, 2, 0.3, True),
+        (32, 32, 3.0, True),  # three threads of 32 hold up all
+        (4, 8, 3.0, False),  # there was room for them
+        (4, 8, 4.5, True),
+        (2, None, 0.3, True),
+    ],
+)
+def test_others_matter_where_they_take_from_the_threads(
+    threads: int, cpus: int | None, others: float, said: bool
+) -> None:
+    run = done()
+    run.speed.other_cpus = others
+    both = comparison(run, machine=replace(MACHINE, cpu_threads=threads, cpus=cpus))
+    assert bool(caveats(both, run)) is said
+
+
+def test_a_gpu_writes_whatever_the_processor_does() -> None:
+    run = done()
+    run.speed.other_cpus = 2.0
+    run.device_map = {"": "cuda:0"}
+    assert caveats(comparison(run), run) == ()
+    run.device_map = {"a": "cuda:0", "b": "cpu"}
+    assert len(caveats(comparison(run), run)) == 1
+
+
+def test_a_cold_load_says_so() -> None:
+    run = done()
+    run.load.disk_share = 0.05
+    assert caveats(comparison(run), run) == ()
+    run.load.disk_share = 0.96
+    (caveat,) = caveats(comparison(run), run)
+    assert "96%" in caveat and "cold" in caveat
+
+
+def test_a_race_is_no_comparison() -> None:
+    run = done()
+    raced = comparison(run, done("nf4"))
+    raced.mode = Mode.RACE
+    assert any("show" in caveat for caveat in caveats(raced, run))
