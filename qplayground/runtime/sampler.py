@@ -44,6 +44,12 @@ class Sampler(QThread):
         with self._changed:
             self._watched.pop(key, None)
 
+    def _forget_process(self, key: str, process: psutil.Process) -> None:
+        """Only that process: another may be watched under its key by now."""
+        with self._changed:
+            if self._watched.get(key) is process:
+                del self._watched[key]
+
     def stop(self) -> None:
         """End the thread and wait for it."""
         with self._changed:
@@ -59,7 +65,7 @@ class Sampler(QThread):
                     try:
                         memory = read_process_memory(process)
                     except psutil.Error:
-                        self.forget(key)
+                        self._forget_process(key, process)
                         continue
                     sample = MemorySample(time.monotonic(), memory, vram_of(process.pid))
                     self._unreported.setdefault(key, []).append(sample)

@@ -120,6 +120,10 @@ class Scheduler:
         if not self._states[precision].is_final:
             raise ValueError(f"{precision} is in work")
         del self._states[precision]
+        return self.let_go(precision)
+
+    def let_go(self, precision: str) -> list[Action]:
+        """End an engine that holds a model which is of no use; one that is in work stays."""
         return self._end(precision) if self._engines.get(precision) is _Engine.LOADED else []
 
     def keep_loaded(self, keep: bool) -> list[Action]:

@@ -1,11 +1,12 @@
 """What the scheduler decides: one engine at a time, every run to a final state, a stop that ends everything."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from qplayground.core.results import RunState
-from qplayground.runtime.scheduler import Action, Happened, Scheduler, Verb
+from qplayground.runtime.scheduler import Action, Happened, Scheduler, Verb, turns_of
 
 NAMES = ("fp32", "bf16", "int8", "nf4")
 
@@ -160,13 +161,186 @@ def test_stop_before_the_beginning_leaves_nothing_to_do() -> None:
     assert scheduler.is_finished
 
 
+def through(scheduler: Scheduler, *happenings: tuple[str, Happened]) -> list[list[Action]]:
+    return [scheduler.handle(name, happened) for name, happened in happenings]
+
+
+def load(scheduler: Scheduler, name: str) -> list[Action]:
+    """From started to loaded; what follows."""
+    scheduler.handle(name, Happened.HELLO)
+    return scheduler.handle(name, Happened.LOADED)
+
+
+def test_rounds_begin_one_place_later_each() -> None:
+    assert turns_of("abc", 3) == [*"abc", *"bca", *"cab"]
+    assert turns_of("ab", 1) == ["a", "b"]
+
+
+def test_each_round_is_a_new_engine() -> None:
+    scheduler = Scheduler(("fp32", "nf4"), rounds=2)
+    order = []
+    actions = scheduler.begin()
+    while actions:
+        ((verb, name),) = actions
+        assert verb is Verb.START
+        order.append(name)
+        assert load(scheduler, name) == act(Verb.GENERATE, name)
+        assert scheduler.handle(name, Happened.GENERATED) == act(Verb.END, name)
+        waits = name in order[:-1]
+        assert scheduler.state(name) is (RunState.DONE if waits else RunState.QUEUED)
+        actions = scheduler.handle(name, Happened.EXITED)
+    assert order == ["fp32", "nf4", "nf4", "fp32"]
+    assert scheduler.is_finished
+
+
+def test_a_failure_ends_all_rounds_of_its_precision() -> None:
+    scheduler = Scheduler(("fp32", "nf4"), rounds=2)
+    scheduler.begin()
+    scheduler.handle("fp32", Happened.FAILED)
+    assert scheduler.handle("fp32", Happened.EXITED) == act(Verb.START, "nf4")
+    load(scheduler, "nf4")
+    scheduler.handle("nf4", Happened.GENERATED)
+    assert scheduler.handle("nf4", Happened.EXITED) == act(Verb.START, "nf4")
+    assert scheduler.state("fp32") is RunState.FAILED
+
+
+def test_a_stop_in_a_round_leaves_no_run_done_that_misses_rounds() -> None:
+    scheduler = Scheduler(("fp32", "nf4"), rounds=2)
+    scheduler.begin()
+    load(scheduler, "fp32")
+    assert scheduler.stop() == act(Verb.ASK_TO_STOP, "fp32")
+    scheduler.handle("fp32", Happened.GENERATED)
+    assert states(scheduler, ("fp32", "nf4")) == [RunState.CANCELLED] * 2
+
+
+def test_kept_engines_write_again_without_loading() -> None:
+    scheduler = Scheduler(("fp32", "nf4"), keep_loaded=True)
+    scheduler.begin()
+    load(scheduler, "fp32")
+    assert scheduler.handle("fp32", Happened.GENERATED) == act(Verb.START, "nf4")
+    load(scheduler, "nf4")
+    assert scheduler.handle("nf4", Happened.GENERATED) == []
+    assert scheduler.is_finished
+    assert scheduler.loaded == ("fp32", "nf4")
+
+    again = Scheduler(("fp32", "bf16", "nf4"), keep_loaded=True, loaded=scheduler.loaded)
+    assert again.begin() == act(Verb.GENERATE, "fp32")
+    assert again.handle("fp32", Happened.GENERATED) == act(Verb.START, "bf16")
+    load(again, "bf16")
+    assert again.handle("bf16", Happened.GENERATED) == act(Verb.GENERATE, "nf4")
+
+
+def test_the_coldest_engine_makes_room_first() -> None:
+    scheduler = Scheduler(
+        ("fp32",), keep_loaded=True, loaded=("nf4", "int8"), has_room=lambda name, kept: len(kept) < 1
+    )
+    assert scheduler.begin() == act(Verb.END, "nf4")
+    assert scheduler.state("fp32") is RunState.QUEUED
+    assert scheduler.handle("nf4", Happened.EXITED) == act(Verb.END, "int8")
+    assert scheduler.handle("int8", Happened.EXITED) == act(Verb.START, "fp32")
+
+
+def test_an_engine_that_has_just_written_is_the_warmest() -> None:
+    scheduler = Scheduler(("fp32",), keep_loaded=True, loaded=("fp32", "nf4"))
+    scheduler.begin()
+    scheduler.handle("fp32", Happened.GENERATED)
+    assert scheduler.loaded == ("nf4", "fp32")
+
+
+def test_keeping_no_longer_ends_what_is_idle() -> None:
+    scheduler = Scheduler(("fp32",), keep_loaded=True, loaded=("nf4",))
+    scheduler.begin()
+    assert scheduler.keep_loaded(False) == act(Verb.END, "nf4")
+    load(scheduler, "fp32")
+    assert scheduler.handle("fp32", Happened.GENERATED) == act(Verb.END, "fp32")
+    assert scheduler.keep_loaded(True) == []
+
+
+def test_an_idle_engine_that_dies_is_not_waited_for() -> None:
+    scheduler = Scheduler(("fp32",), keep_loaded=True, loaded=("nf4", "fp32"))
+    assert scheduler.handle("nf4", Happened.EXITED) == act(Verb.GENERATE, "fp32")
+    scheduler.handle("fp32", Happened.GENERATED)
+    scheduler.handle("fp32", Happened.EXITED)
+    assert scheduler.state("fp32") is RunState.DONE
+    assert scheduler.is_finished
+
+
+def test_an_engine_of_no_use_leaves_before_anything_is_started() -> None:
+    scheduler = Scheduler(("fp32",), loaded=("fp32",))
+    assert scheduler.let_go("fp32") == act(Verb.END, "fp32")
+    assert scheduler.begin() == []
+    assert not scheduler.is_finished
+    assert scheduler.handle("fp32", Happened.EXITED) == act(Verb.START, "fp32")
+    assert scheduler.let_go("fp32") == []
+
+
+def test_in_a_race_all_load_one_after_another_and_write_at_once() -> None:
+    scheduler = Scheduler(("fp32", "int8", "nf4"), race=True)
+    assert scheduler.begin() == act(Verb.START, "fp32")
+    assert load(scheduler, "fp32") == act(Verb.START, "int8")
+    assert scheduler.state("fp32") is RunState.READY
+    scheduler.handle("int8", Happened.FAILED)
+    assert scheduler.handle("int8", Happened.EXITED) == act(Verb.START, "nf4")
+    assert load(scheduler, "nf4") == act(Verb.GENERATE, "fp32") + act(Verb.GENERATE, "nf4")
+    assert scheduler.handle("nf4", Happened.GENERATED) == act(Verb.END, "nf4")
+    assert scheduler.handle("nf4", Happened.EXITED) == []
+    assert scheduler.handle("fp32", Happened.GENERATED) == act(Verb.END, "fp32")
+    assert not scheduler.is_finished
+    scheduler.handle("fp32", Happened.EXITED)
+    assert scheduler.is_finished
+
+
+def test_a_run_that_waits_for_the_race_can_be_stopped() -> None:
+    scheduler = Scheduler(("fp32", "nf4"), race=True)
+    scheduler.begin()
+    load(scheduler, "fp32")
+    assert scheduler.stop() == act(Verb.END, "fp32") + act(Verb.END, "nf4")
+    assert states(scheduler, ("fp32", "nf4")) == [RunState.CANCELLED] * 2
+
+
+def test_one_run_goes_again_and_the_rest_stays() -> None:
+    scheduler = Scheduler(("fp32", "nf4"))
+    scheduler.begin()
+    load(scheduler, "fp32")
+    scheduler.handle("fp32", Happened.GENERATED)
+    scheduler.handle("fp32", Happened.EXITED)
+    assert scheduler.run_again("nf4") == []  # it has its turn before it already
+    assert scheduler.run_again("fp32") == []
+    load(scheduler, "nf4")
+    scheduler.handle("nf4", Happened.GENERATED)
+    assert scheduler.handle("nf4", Happened.EXITED) == act(Verb.START, "fp32")
+    assert scheduler.state("nf4") is RunState.DONE
+
+
+def test_a_precision_is_added_and_removed() -> None:
+    scheduler = in_state(RunState.GENERATING)
+    assert scheduler.run_again("fp4") == []
+    assert scheduler.state("fp4") is RunState.QUEUED
+    with pytest.raises(ValueError, match="fp32"):
+        scheduler.remove("fp32")
+    scheduler.stop()
+    assert scheduler.remove("fp4") == []
+    with pytest.raises(KeyError):
+        scheduler.state("fp4")
+
+
+def test_removing_a_run_ends_its_kept_engine() -> None:
+    scheduler = Scheduler(("fp32",), keep_loaded=True, loaded=("fp32",))
+    scheduler.begin()
+    scheduler.handle("fp32", Happened.GENERATED)
+    assert scheduler.remove("fp32") == act(Verb.END, "fp32")
+    assert scheduler.handle("fp32", Happened.EXITED) == []
+
+
 class AnyOrder(RuleBasedStateMachine):
     """Everything that can happen, in any order, whether it fits or not."""
 
-    @initialize(count=st.integers(1, 4))
-    def begin(self, count: int) -> None:
+    @initialize(count=st.integers(1, 4), rounds=st.integers(1, 3), race=st.booleans(), keep=st.booleans())
+    def begin(self, count: int, rounds: int, race: bool, keep: bool) -> None:
         self.names = NAMES[:count]
-        self.scheduler = Scheduler(self.names)
+        self.race, self.keep, self.rounds = race, keep, rounds
+        self.scheduler = Scheduler(self.names, rounds=rounds, race=race, keep_loaded=keep)
+        self.ended: set[str] = set()
         self.alive: set[str] = set()
         self.started: list[str] = []
         self.finals: dict[str, RunState] = {}
@@ -177,10 +351,16 @@ class AnyOrder(RuleBasedStateMachine):
         for verb, name in actions:
             if verb is Verb.START:
                 assert not self.stopped
+                assert name not in self.alive
                 self.started.append(name)
                 self.alive.add(name)
             else:
-                assert name in self.alive, f"{verb} goes to an engine that is gone"
+                assert name in self.alive - self.ended, f"{verb} goes to an engine that is gone"
+            if verb is Verb.END:
+                self.ended.add(name)
+            if verb is Verb.GENERATE and not self.race:
+                busy = [other for other in self.names if self.scheduler.state(other) is RunState.GENERATING]
+                assert busy == [name]
 
     @rule(index=st.integers(0, 3), happened=st.sampled_from([kind for kind in Happened if kind is not Happened.EXITED]))
     def something_happens(self, index: int, happened: Happened) -> None:
@@ -193,11 +373,12 @@ class AnyOrder(RuleBasedStateMachine):
             self.carry_out(actions)
 
     @precondition(lambda self: self.alive)
-    @rule()
-    def the_engine_exits(self) -> None:
-        name = self.alive.pop()
+    @rule(index=st.integers(0, 3))
+    def an_engine_exits(self, index: int) -> None:
+        name = sorted(self.alive)[index % len(self.alive)]
+        self.alive.discard(name)
+        self.ended.discard(name)
         self.carry_out(self.scheduler.handle(name, Happened.EXITED))
-        assert self.scheduler.state(name).is_final
 
     @rule()
     def a_person_stops(self) -> None:
@@ -205,8 +386,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.carry_out(self.scheduler.stop())
 
     @invariant()
-    def one_engine_at_most_is_alive(self) -> None:
-        assert len(getattr(self, "alive", ())) <= 1
+    def one_engine_at_most_is_alive_unless_asked_for(self) -> None:
+        if hasattr(self, "alive") and not self.keep and not self.race:
+            assert len(self.alive) <= 1
 
     @invariant()
     def a_final_state_stays(self) -> None:
@@ -219,8 +401,10 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def it_is_finished_exactly_when_nothing_is_left(self) -> None:
         if hasattr(self, "names"):
-            over = not self.alive and all(self.scheduler.state(name).is_final for name in self.names)
+            over = not self.ended and all(self.scheduler.state(name).is_final for name in self.names)
             assert self.scheduler.is_finished is over
+            assert not over or self.alive == set(self.scheduler.loaded)
+            assert not over or self.keep or not self.alive
 
     def teardown(self) -> None:
         """Wherever it got to: a stop, then what engines do when they are told to end, ends everything."""
@@ -230,10 +414,11 @@ class AnyOrder(RuleBasedStateMachine):
         for name in list(self.alive):
             self.carry_out(self.scheduler.handle(name, Happened.STUCK))
             assert self.scheduler.state(name).is_final
-            self.alive.remove(name)
-            self.carry_out(self.scheduler.handle(name, Happened.EXITED))
+        for name in list(self.ended):
+            self.an_engine_exits(sorted(self.alive).index(name))
         assert self.scheduler.is_finished
-        assert self.started == list(self.names[: len(self.started)])
+        order = turns_of(self.names, self.rounds)
+        assert all(self.started.count(name) <= order.count(name) for name in self.names)
 
 
 TestAnyOrder = AnyOrder.TestCase

@@ -1,0 +1,111 @@
+"""Writing what an engine said into a run. Called by the session alone, which owns the runs."""
+
+import msgspec
+
+from qplayground.core.divergence import diverge
+from qplayground.core.messages import Generated, Loaded, TokensGenerated
+from qplayground.core.precision import baseline_of
+from qplayground.core.results import Comparison, LoadFigures, MemoryFigures, Run, RunState, SpeedFigures
+from qplayground.core.samples import Samples
+
+
+def clear(run: Run) -> None:
+    """Forget everything that it gave: it begins anew."""
+    clear_text(run)
+    run.error = None
+    run.device_map = {}
+    run.prompt_tokens = None
+    run.load = LoadFigures()
+    run.speed = SpeedFigures()
+    run.memory = MemoryFigures()
+
+
+def clear_text(run: Run) -> None:
+    """Forget what it wrote, but none of its figures: it writes once more."""
+    run.text = ""
+    run.token_ids = []
+    run.tokens = []
+    run.finish_reason = None
+    run.divergence = None
+
+
+def take_tokens(run: Run, event: TokensGenerated) -> None:
+    """Add tokens to the text."""
+    run.token_ids += (token.id for token in event.tokens)
+    run.tokens += event.tokens
+    run.text += "".join(token.text for token in event.tokens)
+
+
+def take_loaded(run: Run, event: Loaded, *, repeated: bool = False, kept: bool = False) -> None:
+    """Note a load. `repeated`: one of several rounds; `kept`: one of an earlier comparison."""
+    samples = _with(run.load.samples, event.seconds) if repeated else None
+    run.load = LoadFigures(
+        seconds=samples.median if samples is not None else event.seconds,
+        other_cpus=_worse(run.load.other_cpus, event.other_cpus),
+        disk_share=_worse(run.load.disk_share, event.disk_share),
+        kept=kept,
+        samples=samples,
+    )
+    run.device_map = event.device_map
+    run.memory = msgspec.structs.replace(
+        run.memory,
+        weight_bytes=event.weight_bytes,
+        resident_bytes=event.memory.resident_bytes,
+        runtime_bytes=event.runtime_memory.resident_bytes,
+        vram_allocated_bytes=event.vram_allocated_bytes,
+    )
+
+
+def take_generated(run: Run, event: Generated, *, repeated: bool = False) -> None:
+    """Note a complete text. `repeated`: one of several rounds, whose figures are the medians."""
+    run.text = event.text
+    run.finish_reason = event.finish_reason
+    before = run.speed if repeated else SpeedFigures()
+    decode = _with(before.samples, event.decode_tokens_per_s) if repeated else None
+    ttft = _with(before.ttft_samples, event.ttft_s) if repeated else None
+    prefill = _with(before.prefill_samples, event.prefill_tokens_per_s) if repeated else None
+    run.speed = SpeedFigures(
+        ttft_s=ttft.median if ttft is not None else event.ttft_s,
+        prefill_tokens_per_s=prefill.median if prefill is not None else event.prefill_tokens_per_s,
+        decode_tokens_per_s=decode.median if decode is not None else event.decode_tokens_per_s,
+        other_cpus=_worse(before.other_cpus, event.other_cpus),
+        held_s=event.held_s,
+        samples=decode,
+        ttft_samples=ttft,
+        prefill_samples=prefill,
+    )
+    run.memory = msgspec.structs.replace(
+        run.memory,
+        weight_bytes=event.weight_bytes,
+        resident_bytes=event.memory.resident_bytes,
+        peak_resident_bytes=max(event.peak_resident_bytes, run.memory.peak_resident_bytes or 0),
+        vram_allocated_bytes=event.vram_allocated_bytes,
+        vram_peak_bytes=event.vram_peak_bytes,
+    )
+
+
+def default_baseline(comparison: Comparison) -> str | None:
+    """The widest precision that ran or may still run, of all when none did."""
+    recipes = tuple(run.recipe for run in comparison.runs)
+    hopeful = [run.precision for run in comparison.runs if run.state not in (RunState.FAILED, RunState.CANCELLED)]
+    return baseline_of(hopeful or [run.precision for run in comparison.runs], recipes)
+
+
+def refresh_divergence(comparison: Comparison) -> None:
+    """Say of every run that is over where its text leaves the baseline's, once that is over too."""
+    baseline = next((run for run in comparison.runs if run.precision == comparison.baseline), None)
+    known = baseline is not None and baseline.state.is_final and bool(baseline.token_ids)
+    for run in comparison.runs:
+        comparable = known and run.state.is_final and bool(run.token_ids)
+        run.divergence = diverge(run.token_ids, baseline.token_ids) if comparable and baseline is not None else None
+
+
+def _with(samples: Samples | None, value: float | None) -> Samples | None:
+    if value is None:
+        return samples
+    return Samples.of((*(samples.values if samples is not None else ()), value))
+
+
+def _worse(one: float | None, other: float | None) -> float | None:
+    known = [value for value in (one, other) if value is not None]
+    return max(known, default=None)

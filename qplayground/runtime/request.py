@@ -1,0 +1,82 @@
+"""What a comparison is asked to be, and whether it can be."""
+
+from datetime import datetime
+
+import msgspec
+
+from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.messages import Machine
+from qplayground.core.model import ModelEntry
+from qplayground.core.precision import Precision, baseline_of
+from qplayground.core.results import ComparedModel, Comparison, Mode, Run
+from qplayground.core.text import is_text
+
+ROUNDS_LIMIT = 100
+
+
+class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`rounds` counts in a benchmark only. `baseline` is the name of one of the precisions, None for the widest."""
+
+    model: ModelEntry
+    precisions: tuple[Precision, ...]
+    request: GenerationRequest
+    device: str = "auto"
+    mode: Mode = Mode.ONCE
+    rounds: int = 1
+    baseline: str | None = None
+
+    def check(self) -> None:
+        """Raise PlaygroundError with the first thing that forbids it."""
+        model, request = self.model, self.request
+        if model.problem is not None:
+            raise fail(model.problem.code, model.problem.message, model.problem.hint, model.problem.detail)
+        if model.path is None or not model.complete:
+            raise fail(ErrorCode.INCOMPLETE_DOWNLOAD, f"{model.title} is not complete yet.", "Wait, or pick another.")
+        if not self.precisions:
+            raise fail(ErrorCode.BAD_PRECISION, "No precision is ticked.", "Tick one or more.")
+        error = request.error()
+        if error is not None:
+            raise error
+        if not is_text(f"{request.prompt}{model.path}{self.device}"):
+            raise fail(
+                ErrorCode.BAD_SETTINGS,
+                "The prompt or the model's path holds bytes that are no text.",
+                "Type the prompt again, or rename the folder.",
+            )
+        names = [precision.checked().name for precision in self.precisions]
+        if len(set(names)) != len(names):
+            raise fail(ErrorCode.BAD_PRECISION, "A precision is named twice.", "Name each one once.")
+        if self.baseline is not None and self.baseline not in names:
+            raise fail(
+                ErrorCode.BAD_PRECISION,
+                f"The baseline {self.baseline!r} is not among the precisions that are compared.",
+                f"Choose one of {', '.join(names)}.",
+            )
+        if self.mode is Mode.BENCHMARK:
+            self._check_benchmark()
+
+    def comparison(self, machine: Machine | None, now: datetime) -> Comparison:
+        """The comparison as it begins."""
+        model = self.model
+        assert model.path is not None
+        return Comparison(
+            environment=machine,
+            model=ComparedModel(
+                model.id, model.source, model.architecture, model.parameters, model.path, model.provenance
+            ),
+            prompt=self.request.prompt,
+            settings=self.request.settings,
+            device=self.device,
+            mode=self.mode,
+            rounds=self.rounds if self.mode is Mode.BENCHMARK else 1,
+            baseline=self.baseline or baseline_of([precision.name for precision in self.precisions], self.precisions),
+            started_at=now.isoformat(timespec="seconds"),
+            runs=[Run(precision=precision.name, recipe=precision) for precision in self.precisions],
+        )
+
+    def _check_benchmark(self) -> None:
+        if self.request.settings.do_sample:
+            raise fail(ErrorCode.BAD_SETTINGS, "A benchmark is greedy.", "Turn sampling off.")
+        if not 1 <= self.rounds <= ROUNDS_LIMIT:
+            raise fail(ErrorCode.BAD_SETTINGS, f"A benchmark has 1 to {ROUNDS_LIMIT} rounds.", "Change the number.")
