@@ -14,8 +14,9 @@ from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import Hello
 from qplayground.core.model import ModelEntry
-from qplayground.core.results import Comparison, RunState, to_json
+from qplayground.core.results import Comparison, Mode, RunState, to_json
 from qplayground.core.units import bytes_text, count_text
+from qplayground.report.files import STEM, write_all
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import plain_table
 from qplayground.runtime.gpus import list_gpus
@@ -23,14 +24,15 @@ from qplayground.runtime.interrupts import Interrupts
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.library import Library, list_models
 from qplayground.runtime.preferences import Preferences
+from qplayground.runtime.request import ComparisonRequest
 from qplayground.runtime.session import Session
-
-REPORT_STEM = "qplayground-report"
 
 
 def run_compare(arguments: argparse.Namespace, request: GenerationRequest) -> int:
     """`qplayground compare`: 0 when every run is done, 1 when any failed. Raises PlaygroundError for wrong usage."""
     _check_target(arguments.json)
+    if arguments.out is not None:
+        _make_folder(Path(arguments.out))
     comparison = _compare(arguments, request)
     if comparison is None:
         return 1
@@ -40,6 +42,8 @@ def run_compare(arguments: argparse.Namespace, request: GenerationRequest) -> in
         print(plain_table(comparison))
     if arguments.json not in (None, "-"):
         _write(Path(arguments.json), to_json(comparison))
+    if arguments.out is not None:
+        _write_all(comparison, Path(arguments.out))
     return _exit_code(comparison)
 
 
@@ -49,9 +53,9 @@ def run_without_display(arguments: argparse.Namespace, request: GenerationReques
     if comparison is None:
         return 1
     print(plain_table(comparison))
-    _write(Path(f"{REPORT_STEM}.json"), to_json(comparison))
-    _write(Path(f"{REPORT_STEM}.md"), to_markdown(comparison).encode())
-    print(f"\nThe report is in {REPORT_STEM}.md and {REPORT_STEM}.json.")
+    _write(Path(f"{STEM}.json"), to_json(comparison))
+    _write(Path(f"{STEM}.md"), to_markdown(comparison).encode())
+    print(f"\nThe report is in {STEM}.md and {STEM}.json.")
     return _exit_code(comparison)
 
 
@@ -112,11 +116,20 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
     QCoreApplication.instance() or QCoreApplication([])
     launcher = Launcher()
     session = Session(launcher)
+    session.set_keep_loaded(arguments.keep_loaded)
     library = Library(launcher)
     console = ConsoleComparison(session, library)
     interrupts = Interrupts(console.interrupt)
+    how = ComparisonRequest(
+        precisions=tuple(precisions),
+        request=request,
+        device=arguments.device,
+        mode=Mode.ONCE if arguments.runs is None else Mode.BENCHMARK,
+        rounds=1 if arguments.runs is None else arguments.runs,
+        baseline=arguments.baseline,
+    )
     try:
-        console.run(arguments.model, precisions, request, arguments.device)
+        console.run(arguments.model, how)
     finally:
         library.close()
         session.close()
@@ -135,6 +148,24 @@ def _write(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise _unwritable(path, str(error)) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Refuse before the work where the reports could not be put."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, str(error)) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _unwritable(folder)
+
+
+def _write_all(comparison: Comparison, folder: Path) -> None:
+    try:
+        written = write_all(comparison, folder)
+    except OSError as error:
+        raise _unwritable(folder, str(error)) from error
+    print(f"{len(written)} files are in {folder}.", file=sys.stderr)
 
 
 def _check_target(target: str | None) -> None:

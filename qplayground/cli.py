@@ -55,7 +55,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "--temperature", type=float, default=defaults.temperature, metavar="T", help="above 0 (default: %(default)s)"
     )
     parser.add_argument(
-        "--top-p", type=float, default=defaults.top_p, metavar="P", help="up to 1, which is off (default: %(default)s)"
+        "--top-p", type=float, default=defaults.top_p, metavar="P", help="1 is off (default: %(default)s)"
     )
     parser.add_argument(
         "--top-k", type=int, default=defaults.top_k, metavar="K", help="0 is off (default: %(default)s)"
@@ -70,7 +70,22 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="auto", type=_device, metavar="DEVICE", help="auto, cpu, or cuda:N (default: auto)"
     )
+    parser.add_argument(
+        "--baseline", metavar="NAME", help="the precision that the others are compared with (default: the widest)"
+    )
+    parser.add_argument(
+        "--runs",
+        type=int,
+        metavar="N",
+        help="benchmark: N rounds of equal length, greedy, end tokens ignored, in rotated order; medians are shown",
+    )
+    parser.add_argument(
+        "--keep-loaded", action="store_true", help="keep models in memory between rounds, as long as there is room"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the comparison as JSON to FILE, or '-' for stdout")
+    parser.add_argument(
+        "--out", metavar="DIR", help="write every report (JSON, HTML, Markdown, CSV, a script a precision) into DIR"
+    )
 
 
 def _device(text: str) -> str:

@@ -10,15 +10,14 @@ from qplayground.catalog.demo import DEMO_ID, demo_entry
 from qplayground.catalog.download import check_repo_id
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
-from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import Hello, Phase, PhaseStarted, Progressed
 from qplayground.core.model import ModelEntry, ModelSource
-from qplayground.core.precision import Precision
 from qplayground.core.results import Comparison, RunState
 from qplayground.core.text import is_text
 from qplayground.core.units import bytes_text
 from qplayground.runtime.jobs import Job
 from qplayground.runtime.library import Library
+from qplayground.runtime.request import ComparisonRequest
 from qplayground.runtime.session import Session
 
 
@@ -29,7 +28,7 @@ class ConsoleComparison(QObject):
         super().__init__()
         self._session = session
         self._library = library
-        self._wanted: tuple[list[Precision], GenerationRequest, str] | None = None
+        self._wanted: ComparisonRequest | None = None
         self._hub_id: str | None = None
         self.comparison: Comparison | None = None
         self.error: ErrorInfo | None = None
@@ -43,12 +42,10 @@ class ConsoleComparison(QObject):
         library.job_failed.connect(self._on_job_failed)
         library.job_started.connect(self._on_job_started)
 
-    def run(self, model: str, precisions: list[Precision], request: GenerationRequest, device: str) -> None:
-        """Run Qt's loop until the comparison is over. Raises PlaygroundError when the model cannot be used."""
-        error = request.error()
-        if error is not None:
-            raise error
-        self._wanted = (precisions, request, device)
+    def run(self, model: str, wanted: ComparisonRequest) -> None:
+        """Run Qt's loop until the comparison is over. Raises PlaygroundError when it cannot be started."""
+        wanted.check()
+        self._wanted = wanted
         entry = find_model(model)
         if entry is not None and (entry.usable or entry.problem is not None):
             self._compare(entry)
@@ -72,8 +69,7 @@ class ConsoleComparison(QObject):
 
     def _compare(self, entry: ModelEntry) -> None:
         assert self._wanted is not None
-        precisions, request, device = self._wanted
-        self._session.compare(entry, precisions, request, device)
+        self._session.compare(entry, self._wanted)
 
     @Slot(object)
     def _give_up(self, error: ErrorInfo) -> None:

@@ -14,6 +14,7 @@ from qplayground.core.results import (
     RunState,
     SpeedFigures,
 )
+from qplayground.core.tokens import Alternative, Token
 
 READY = {precision.name: precision for precision in READY_PRECISIONS}
 MACHINE = Machine(
@@ -29,12 +30,19 @@ MACHINE = Machine(
 OUT_OF_MEMORY = ErrorInfo(ErrorCode.OUT_OF_MEMORY, "Memory ran out.", "Close other programs.", "Killed: 9")
 
 
+def _words(text: str) -> list[tuple[int, str]]:
+    return list(enumerate(text.split()))
+
+
 def done(name: str = "fp32", text: str = " to help.") -> Run:
     return Run(
         precision=name,
         recipe=READY[name],
         state=RunState.DONE,
         text=text,
+        prompt_tokens=5,
+        token_ids=[1, 2, 3],
+        tokens=[Token(place, word, 0.1 * place, 0.5, 1, (Alternative(word, 0.5),)) for place, word in _words(text)],
         finish_reason="length",
         load=LoadFigures(1.5),
         speed=SpeedFigures(ttft_s=0.0421, prefill_tokens_per_s=118.8, decode_tokens_per_s=24.13),

@@ -18,7 +18,7 @@ def caveats(comparison: Comparison, run: Run) -> tuple[str, ...]:
     share = run.load.disk_share
     if share is not None and share > COLD_SHARE:
         found.append(
-            f"{share:.0%} of the checkpoint came from the disk (a cold load): the next load, from memory, is faster."
+            f"{share:.0%} of the checkpoint came from the disk (a cold load): the next one, from memory, will be faster."
         )
     return tuple(found)
 

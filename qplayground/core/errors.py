@@ -15,6 +15,7 @@ class ErrorCode(StrEnum):
     BAD_PRECISION = "bad_precision"
     BAD_DEVICE = "bad_device"
     NO_CHAT_TEMPLATE = "no_chat_template"
+    BAD_FILE = "bad_file"
     # the model's files
     MODEL_NOT_FOUND = "model_not_found"
     INCOMPLETE_DOWNLOAD = "incomplete_download"

@@ -72,6 +72,11 @@ class Precision(msgspec.Struct, frozen=True, kw_only=True):
         rest = f"rest and compute {compute}" if compute is self.dtype else f"rest {self.dtype}, compute {compute}"
         return f"{kind} · {rest}{skipped}"
 
+    @property
+    def is_edited(self) -> bool:
+        """Whether it has a ready precision's name and other options."""
+        return any(ready.name == self.name and ready != self for ready in READY_PRECISIONS)
+
     def checked(self) -> "Precision":
         """Return this precision, or raise PlaygroundError(BAD_PRECISION) with what is wrong in it."""
         problem = None
@@ -86,7 +91,7 @@ class Precision(msgspec.Struct, frozen=True, kw_only=True):
             if bad:
                 problem = f"{bad[0]!r} is not a module name."
         if problem:
-            raise PlaygroundError(ErrorInfo(ErrorCode.BAD_PRECISION, problem, "Change that option and try again."))
+            raise PlaygroundError(ErrorInfo(ErrorCode.BAD_PRECISION, problem, "Change it and try again."))
         return self
 
     def without_bfloat16(self) -> "Precision":

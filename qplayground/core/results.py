@@ -5,7 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from qplayground.core.divergence import Divergence
-from qplayground.core.errors import ErrorInfo
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.messages import Machine
 from qplayground.core.precision import Precision
@@ -152,6 +152,53 @@ class Comparison(msgspec.Struct, kw_only=True):
         return all(run.state.is_final for run in self.runs)
 
 
+class _Version(msgspec.Struct):
+    schema: int
+
+
 def to_json(comparison: Comparison) -> bytes:
     """The comparison as indented UTF-8 JSON."""
     return msgspec.json.format(msgspec.json.encode(comparison), indent=2)
+
+
+def from_json(data: bytes) -> Comparison:
+    """Read what `to_json` wrote. Raises PlaygroundError(BAD_FILE), naming the field, for anything else."""
+    hint = "The file is as it was; open another one."
+    try:
+        version = msgspec.json.decode(data, type=_Version).schema
+        if version > SCHEMA:
+            raise fail(
+                ErrorCode.BAD_FILE,
+                f"The comparison was written by a newer version of the program (its field schema is {version}, and "
+                f"this version knows {SCHEMA}).",
+                "Update qplayground to open it. The file is as it was.",
+            )
+        comparison = msgspec.json.decode(data, type=Comparison)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise fail(ErrorCode.BAD_FILE, f"This is not a whole comparison: {_where(error)}.", hint, str(error)) from error
+    problem = _contradiction(comparison)
+    if problem:
+        raise fail(ErrorCode.BAD_FILE, f"This is not a whole comparison: {problem}", hint)
+    return comparison
+
+
+def _contradiction(comparison: Comparison) -> str:
+    names = [run.precision for run in comparison.runs]
+    if not names or len(set(names)) != len(names):
+        return "its field runs names none, or one twice."
+    if comparison.baseline is not None and comparison.baseline not in names:
+        return "its field baseline names no run."
+    for index, run in enumerate(comparison.runs):
+        if run.recipe.name != run.precision:
+            return f"its field runs[{index}].recipe.name is not that of its run."
+        try:
+            run.recipe.checked()  # names become file names
+        except PlaygroundError as error:
+            return f"in its field runs[{index}].recipe: {error.info.message}"
+    return ""
+
+
+def _where(error: Exception) -> str:
+    problem, _, place = str(error).partition(" - at `$")
+    field = place.rstrip("`").lstrip(".")
+    return f"in its field {field}: {problem}" if field else problem

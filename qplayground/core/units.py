@@ -38,6 +38,11 @@ def rate_text(per_second: float | None) -> str:
     return "–" if per_second is None else f"{significant(per_second)} tok/s"
 
 
+def ratio_text(ratio: float | None) -> str:
+    """0.3124 → `×0.31`."""
+    return "" if ratio is None else f"×{significant(ratio, 2)}"
+
+
 def count_text(count: int | None) -> str:
     """134515008 → `135 M`."""
     if count is None:

@@ -12,7 +12,9 @@ import safetensors
 import tokenizers
 import torch
 import transformers
+from bitsandbytes.functional import has_avx512bf16
 
+from qplayground import __version__
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.messages import Machine
 
@@ -33,8 +35,12 @@ def describe_machine() -> Machine:
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         cpu_threads=torch.get_num_threads(),
         cpus=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        avx512_bf16=bool(has_avx512bf16()),
         ram_total_bytes=psutil.virtual_memory().total,
-        versions={library.__name__: str(library.__version__) for library in _LIBRARIES},
+        versions={
+            "qplayground": __version__,
+            **{library.__name__: str(library.__version__) for library in _LIBRARIES},
+        },
         gpus=gpus,
         bfloat16=bfloat16,
     )

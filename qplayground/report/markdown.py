@@ -2,36 +2,39 @@
 
 import re
 
-from qplayground.core.caveats import caveats
 from qplayground.core.results import Comparison
-from qplayground.report.table import HEADINGS, outcome, rows
+from qplayground.report.describe import machine_text, model_text, name_text, settings_text, title_text
+from qplayground.report.table import notes, outcome, table_rows
 
-_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]()<>#+-.!|~&"})
+# Those that mean something inside a line; nothing written here begins one.
+_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|~&$"})
 
 
 def to_markdown(comparison: Comparison) -> str:
     """Heading, circumstances, table of figures, and every text. Model output is escaped or fenced, never markup."""
     model = comparison.model
+    headings, *figures = table_rows(comparison)
     lines = [
-        f"# {_inline(model.id)}: {len(comparison.runs)} precision{'s' * (len(comparison.runs) != 1)} compared",
+        f"# {_inline(title_text(comparison))}",
         "",
-        f"- Model: {_inline(model.id)} ({_inline(model.architecture or 'unknown')}), {_inline(model.provenance)}",
-        f"- Machine: {_machine(comparison)}",
-        f"- Settings: {_settings(comparison)}",
+        f"- Model: {_inline(', '.join((model_text(model), model.architecture or 'unknown', model.provenance)))}",
+        f"- Machine: {_inline(machine_text(comparison))}",
+        f"- Settings: {_inline(settings_text(comparison))}",
         "- RAM is the engine's whole resident memory, the libraries' share included; MB are 10^6 bytes.",
+        "- × is the figure over the baseline's.",
         "",
-        "| " + " | ".join(HEADINGS) + " |",
-        "|" + " --- |" * len(HEADINGS),
-        *("| " + " | ".join(_inline(cell) for cell in row) + " |" for row in rows(comparison)),
+        "| " + " | ".join(headings) + " |",
+        "|" + " --- |" * len(headings),
+        *("| " + " | ".join(_inline(cell) for cell in row) + " |" for row in figures),
         "",
         "## Prompt",
         "",
         *_fenced(comparison.prompt),
     ]
     for run in comparison.runs:
-        lines += ["", f"## {_inline(run.precision)}", "", f"{_inline(run.recipe.summary)}.", ""]
-        for caveat in caveats(comparison, run):
-            lines += [f"**{_inline(caveat)}**", ""]
+        lines += ["", f"## {_inline(name_text(run))}", "", f"{_inline(run.recipe.summary)}.", ""]
+        for note in notes(comparison, run):
+            lines += [f"**{_inline(note)}**", ""]
         lines += _fenced(outcome(run))
     return "\n".join(lines) + "\n"
 
@@ -44,26 +47,3 @@ def _fenced(text: str) -> list[str]:
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}text", text, fence]
-
-
-def _machine(comparison: Comparison) -> str:
-    machine = comparison.environment
-    if machine is None:
-        return "unknown"
-    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-    gpus = f"; {', '.join(machine.gpus)}" if machine.gpus else ""
-    return _inline(f"{machine.cpu} ({machine.cpu_capability}), {machine.cpu_threads} threads{gpus}; {versions}")
-
-
-def _settings(comparison: Comparison) -> str:
-    settings = comparison.settings
-    how = (
-        f"sampling (temperature {settings.temperature:g}, top-p {settings.top_p:g}, top-k {settings.top_k}, "
-        f"seed {settings.seed})"
-        if settings.do_sample
-        else "greedy"
-    )
-    penalty = f", repetition penalty {settings.repetition_penalty:g}" if settings.repetition_penalty != 1 else ""
-    chat = ", as a user's turn of a chat" if settings.chat_template else ""
-    text = f"at most {settings.max_new_tokens} new tokens, {how}{penalty}{chat}, baseline {comparison.baseline}"
-    return _inline(text)

@@ -16,9 +16,10 @@ ROUNDS_LIMIT = 100
 
 
 class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`rounds` counts in a benchmark only. `baseline` is the name of one of the precisions, None for the widest."""
+    """Everything but the model. `rounds` counts in a benchmark only. `baseline` names one of the precisions; None means
+    the widest.
+    """
 
-    model: ModelEntry
     precisions: tuple[Precision, ...]
     request: GenerationRequest
     device: str = "auto"
@@ -27,23 +28,14 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
     baseline: str | None = None
 
     def check(self) -> None:
-        """Raise PlaygroundError with the first thing that forbids it."""
-        model, request = self.model, self.request
-        if model.problem is not None:
-            raise fail(model.problem.code, model.problem.message, model.problem.hint, model.problem.detail)
-        if model.path is None or not model.complete:
-            raise fail(ErrorCode.INCOMPLETE_DOWNLOAD, f"{model.title} is not complete yet.", "Wait, or pick another.")
+        """Raise PlaygroundError with the first thing that forbids it, whatever the model."""
         if not self.precisions:
             raise fail(ErrorCode.BAD_PRECISION, "No precision is ticked.", "Tick one or more.")
-        error = request.error()
+        error = self.request.error()
         if error is not None:
             raise error
-        if not is_text(f"{request.prompt}{model.path}{self.device}"):
-            raise fail(
-                ErrorCode.BAD_SETTINGS,
-                "The prompt or the model's path holds bytes that are no text.",
-                "Type the prompt again, or rename the folder.",
-            )
+        if not is_text(f"{self.request.prompt}{self.device}"):
+            raise fail(ErrorCode.BAD_SETTINGS, "The prompt holds bytes that are no text.", "Type it again.")
         names = [precision.checked().name for precision in self.precisions]
         if len(set(names)) != len(names):
             raise fail(ErrorCode.BAD_PRECISION, "A precision is named twice.", "Name each one once.")
@@ -56,10 +48,14 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
         if self.mode is Mode.BENCHMARK:
             self._check_benchmark()
 
-    def comparison(self, machine: Machine | None, now: datetime) -> Comparison:
-        """The comparison as it begins."""
-        model = self.model
-        assert model.path is not None
+    def comparison(self, model: ModelEntry, machine: Machine | None, now: datetime) -> Comparison:
+        """The comparison as it begins. Raises PlaygroundError for a model that cannot be used."""
+        if model.problem is not None:
+            raise fail(model.problem.code, model.problem.message, model.problem.hint, model.problem.detail)
+        if model.path is None or not model.complete:
+            raise fail(ErrorCode.INCOMPLETE_DOWNLOAD, f"{model.title} is not complete yet.", "Wait, or pick another.")
+        if not is_text(model.path):
+            raise fail(ErrorCode.BAD_SETTINGS, "The model's path holds bytes that are no text.", "Rename the folder.")
         return Comparison(
             environment=machine,
             model=ComparedModel(

@@ -129,38 +129,20 @@ class Session(QObject):
             self._launcher.warm()
             self._probe.start()
 
-    def compare(
-        self,
-        model: ModelEntry,
-        precisions: Sequence[Precision],
-        request: GenerationRequest,
-        device: str = "auto",
-        *,
-        mode: Mode = Mode.ONCE,
-        rounds: int = 1,
-        baseline: str | None = None,
-    ) -> None:
+    def compare(self, model: ModelEntry, wanted: ComparisonRequest) -> None:
         """Start a comparison. Raises PlaygroundError, and changes nothing, when it cannot be started."""
         if self._closed or self._busy:
             raise fail(ErrorCode.BAD_SETTINGS, "A comparison is running.", "Stop it first.")
-        wanted = ComparisonRequest(
-            model=model,
-            precisions=tuple(precisions),
-            request=request,
-            device=device,
-            mode=mode,
-            rounds=rounds,
-            baseline=baseline,
-        )
         wanted.check()
-        self._request = request
-        self._baseline_chosen = baseline is not None
+        comparison = wanted.comparison(model, self.machine, datetime.now(UTC))
+        self._comparison = comparison
+        self._request = wanted.request
+        self._baseline_chosen = wanted.baseline is not None
         self.started_s = time.monotonic()
-        self._comparison = comparison = wanted.comparison(self.machine, datetime.now(UTC))
         self._scheduler = scheduler = Scheduler(
             [run.precision for run in comparison.runs],
             rounds=comparison.rounds,
-            race=mode is Mode.RACE,
+            race=comparison.mode is Mode.RACE,
             keep_loaded=self._keep_loaded,
             loaded=self.loaded,
             has_room=self._has_room,

@@ -6,6 +6,7 @@ import msgspec
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
+from qplayground.core import hues
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.precision import Precision
 from qplayground.runtime.preferences import Preferences
@@ -173,7 +174,7 @@ class PrecisionPanel(QWidget):
         except PlaygroundError as error:
             row.editor.show_error(str(error))
             return
-        theme.rename(old, edited.name)
+        hues.rename(old, edited.name)
         row.precision = edited
         self._after_change(renamed=old != edited.name)
 

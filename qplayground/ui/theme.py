@@ -4,59 +4,38 @@ from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QIcon, QPainter, QPalette, QPixmap
 from PySide6.QtWidgets import QApplication, QWidget
 
+from qplayground.core import hues
+
 GRID = 8
 HALF_GRID = 4
 SWATCH = 12
 """Spacings and margins are these or multiples of them, in device-independent pixels."""
 
-_HUES: dict[str, tuple[str, str]] = {
-    # Okabe & Ito's set: on light, on dark. Shifted in lightness alone, and only as far as a contrast of 3:1 asks.
-    "black": ("#000000", "#E6E6E6"),
-    "sky blue": ("#1C92D4", "#56B4E9"),
-    "blue": ("#0072B2", "#007ABF"),
-    "orange": ("#B87F00", "#E69F00"),
-    "bluish green": ("#009E73", "#009E73"),
-    "yellow": ("#958B0C", "#F0E442"),
-    "vermillion": ("#D55E00", "#D55E00"),
-    "reddish purple": ("#C76C9F", "#CC79A7"),
+_HOLLOW = 3
+_LINES = {
+    "solid": Qt.PenStyle.SolidLine,
+    "dash": Qt.PenStyle.DashLine,
+    "dot": Qt.PenStyle.DotLine,
+    "dash dot": Qt.PenStyle.DashDotLine,
+    "dash dot dot": Qt.PenStyle.DashDotDotLine,
 }
-_LINES = (
-    Qt.PenStyle.SolidLine,
-    Qt.PenStyle.DashLine,
-    Qt.PenStyle.DotLine,
-    Qt.PenStyle.DashDotLine,
-    Qt.PenStyle.DashDotDotLine,
-)
-_READY: dict[str, tuple[str, int]] = {
-    "fp32": ("black", 0),
-    "bf16": ("sky blue", 1),
-    "fp16": ("blue", 4),
-    "int8": ("orange", 3),
-    "nf4": ("bluish green", 2),
-    "nf4-dq": ("yellow", 0),
-    "fp4": ("vermillion", 1),
-    "fp4-dq": ("reddish purple", 3),
-}
-# Eight ready precisions use up the eight hues, so a custom one shares a hue and never both hue and line. The hues
-# of the precisions that are seldom ticked come first.
-_CUSTOM_ORDER = ("fp4-dq", "nf4-dq", "fp16", "fp4", "int8", "nf4", "bf16", "fp32")
-_custom_places: dict[str, int] = {}
 
 
 def color(name: str, dark: bool) -> QColor:
     """The hue of the precision of that name, at least 3:1 against the base of the light or the dark look."""
-    hue, _ = _hue_and_line(name)
-    return QColor(_HUES[hue][dark])
+    return QColor(hues.hue(name, dark))
 
 
 def line_style(name: str) -> Qt.PenStyle:
     """The line style of the precision of that name."""
-    _, line = _hue_and_line(name)
-    return _LINES[line]
+    return _LINES[hues.line(name)]
 
 
 def swatch(name: str, shown: QWidget) -> QIcon:
-    """A square in the hue of that precision, for a label of `shown`; make it anew when its palette changes."""
+    """A square in the hue of that precision, for a label of `shown`; make it anew when its palette changes.
+
+    A precision that shares its hue with a ready one is drawn hollow.
+    """
     ratio = shown.devicePixelRatioF()
     pixmap = QPixmap(round(SWATCH * ratio), round(SWATCH * ratio))
     pixmap.setDevicePixelRatio(ratio)
@@ -65,24 +44,13 @@ def swatch(name: str, shown: QWidget) -> QIcon:
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(color(name, is_dark(shown)))
-    painter.drawRoundedRect(QRectF(0, 0, SWATCH, SWATCH), 2, 2)
+    square = QRectF(0, 0, SWATCH, SWATCH)
+    painter.drawRoundedRect(square, 2, 2)
+    if hues.is_shared(name):
+        painter.setCompositionMode(QPainter.CompositionMode.CompositionMode_Clear)
+        painter.drawRect(square.adjusted(_HOLLOW, _HOLLOW, -_HOLLOW, -_HOLLOW))
     painter.end()
     return QIcon(pixmap)
-
-
-def _hue_and_line(name: str) -> tuple[str, int]:
-    if name in _READY:
-        return _READY[name]
-    place = _custom_places.setdefault(name, len(_custom_places))
-    turn, index = divmod(place, len(_CUSTOM_ORDER))
-    hue, line = _READY[_CUSTOM_ORDER[index]]
-    return hue, (line + 1 + turn % (len(_LINES) - 1)) % len(_LINES)
-
-
-def rename(old: str, new: str) -> None:
-    """Let a custom precision keep its hue and line under another name."""
-    if old in _custom_places and new not in _custom_places:
-        _custom_places[new] = _custom_places.pop(old)
 
 
 def is_dark(shown: QWidget | QApplication) -> bool:

@@ -14,6 +14,7 @@ from qplayground.runtime.gpus import list_gpus
 from qplayground.runtime.jobs import Job
 from qplayground.runtime.library import Library
 from qplayground.runtime.preferences import Preferences
+from qplayground.runtime.request import ComparisonRequest
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
 from qplayground.ui.job_status import JobStatus
@@ -130,7 +131,12 @@ class MainWindow(QMainWindow):
         self.prompt.show_error("")
         request = self.prompt.request()
         try:
-            self.session.compare(entry, self.precisions.selected(), request, self.models.current_device())
+            self.session.compare(
+                entry,
+                ComparisonRequest(
+                    precisions=self.precisions.selected(), request=request, device=self.models.current_device()
+                ),
+            )
         except PlaygroundError as error:
             self._show_error(error.info)
             return

@@ -216,8 +216,43 @@ def test_without_a_display_it_compares_and_leaves_a_report(demo_cache: Path, tmp
         *(("fp32", "done"), ("bf16", "done"), ("int8", "done"), ("nf4", "done"))
     ]
     report = (tmp_path / "qplayground-report.md").read_text("utf-8")
-    assert report.startswith("# demo: 4 precisions compared\n")
+    assert report.startswith("# SmolLM2-135M-Instruct (demo): 4 precisions compared\n")
     assert all(run_["text"] in report for run_ in result["runs"])
+
+
+def test_a_benchmark_with_every_report(demo_cache: Path, tmp_path: Path) -> None:
+    done = run(
+        *("compare", "--precisions", "bf16,nf4", "--max-new-tokens", "6", "--runs", "2", "--baseline", "nf4"),
+        *("--keep-loaded", "--json", "-", "--out", str(tmp_path / "reports")),
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["mode"], result["rounds"], result["baseline"]) == ("benchmark", 2, "nf4")
+    bf16, nf4 = result["runs"]
+    assert nf4["divergence"] == {"first_token": None, "common_prefix_tokens": 6}
+    assert set(bf16["divergence"]) == {"first_token", "common_prefix_tokens"}
+    for run_ in result["runs"]:
+        assert len(run_["token_ids"]) == 6
+        assert run_["speed"]["samples"]["n"] == 2
+        assert {"median", "mean", "sd", "values"} <= set(run_["speed"]["samples"])
+        assert run_["speed"]["prefill_tokens_per_s"] > 0
+        assert run_["load"]["samples"]["n"] == 1  # kept between the rounds
+    suffixes = sorted(path.suffix for path in (tmp_path / "reports").iterdir())
+    assert suffixes == [".csv", ".html", ".json", ".md", ".py", ".py"]
+    assert json.loads((tmp_path / "reports" / "qplayground-report.json").read_bytes()) == result
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--baseline", "q9"), "baseline 'q9' is not among"),
+        (("--runs", "0"), "1 to 100 rounds"),
+        (("--runs", "3", "--sample"), "A benchmark is greedy"),
+        (("--out", "/proc/nowhere"), "/proc/nowhere cannot be written"),
+    ],
+)
+def test_wrong_benchmarks_and_targets(demo_cache: Path, arguments: tuple[str, ...], part: str) -> None:
+    check_refused(run("compare", "--precisions", "fp32", *arguments), part)
 
 
 # ---- Ctrl-C -------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 import psutil
@@ -21,6 +22,7 @@ from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.results import Comparison, Run, RunState
 from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.request import ComparisonRequest
 from qplayground.runtime.session import Session
 from tests import conftest
 from tests.fakes import engine as fake
@@ -48,6 +50,10 @@ def recipes(names: Sequence[str]) -> list[Precision]:
 
 def request(prompt: str, tokens: int = 8) -> GenerationRequest:
     return GenerationRequest(prompt=prompt, settings=GenerationSettings(max_new_tokens=tokens))
+
+
+def wanted(names: Sequence[str], prompt: str, tokens: int = 8, **how: Any) -> ComparisonRequest:
+    return ComparisonRequest(precisions=tuple(recipes(names)), request=request(prompt, tokens), **how)
 
 
 def engines() -> list[int]:
@@ -116,7 +122,7 @@ class Stage:
         return error
 
     def start(self, prompt: str, names: Sequence[str] = FOUR, tokens: int = 8) -> None:
-        self.session.compare(MODEL, recipes(names), request(prompt, tokens))
+        self.session.compare(MODEL, wanted(names, prompt, tokens))
 
     def compare(self, prompt: str, names: Sequence[str] = FOUR, tokens: int = 8) -> Comparison:
         """Run a comparison to its end."""
@@ -414,14 +420,15 @@ def test_a_fork_server_that_still_imports_holds_up_neither_stop_nor_close() -> N
 import time
 from PySide6.QtCore import QCoreApplication, QTimer
 from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.request import ComparisonRequest
 from qplayground.runtime.session import Session
-from tests.process.test_session import MODEL, recipes, request
+from tests.process.test_session import MODEL, wanted
 
 app = QCoreApplication([])
 session = Session(Launcher("tests.process.slow_import", fork=True))
 session.comparison_finished.connect(lambda comparison: app.exit())
 session.probe()
-session.compare(MODEL, recipes(["fp32", "nf4"]), request("hello"))
+session.compare(MODEL, wanted(["fp32", "nf4"], "hello"))
 QTimer.singleShot(200, session.stop)
 app.exec()
 print(not session.is_busy, {run.state.value for run in session.comparison.runs})
@@ -444,7 +451,7 @@ PROBLEM = ErrorInfo(ErrorCode.GGUF_ONLY, "It is GGUF.", "Take another.")
 
 
 @pytest.mark.parametrize(
-    ("model", "precisions", "wanted", "code"),
+    ("model", "precisions", "asked", "code"),
     [
         (MODEL, recipes(FOUR), request(" \n"), ErrorCode.EMPTY_PROMPT),
         (MODEL, recipes(FOUR), request("hello", tokens=0), ErrorCode.BAD_SETTINGS),
@@ -459,11 +466,11 @@ PROBLEM = ErrorInfo(ErrorCode.GGUF_ONLY, "It is GGUF.", "Take another.")
     ],
 )
 def test_what_cannot_be_compared_is_refused_and_changes_nothing(
-    qtbot: QtBot, model: ModelEntry, precisions: list[Precision], wanted: GenerationRequest, code: ErrorCode
+    qtbot: QtBot, model: ModelEntry, precisions: list[Precision], asked: GenerationRequest, code: ErrorCode
 ) -> None:
     stage = Stage(qtbot, Launcher(FAKE, fork=False))
     with pytest.raises(PlaygroundError) as caught:
-        stage.session.compare(model, precisions, wanted)
+        stage.session.compare(model, ComparisonRequest(precisions=tuple(precisions), request=asked))
     assert caught.value.info.code is code
     assert stage.session.comparison is None
     assert not stage.session.is_busy
@@ -552,7 +559,7 @@ def test_without_a_fork_server_an_engine_waits_ahead_of_the_next_comparison(qtbo
     try:
         qtbot.waitUntil(lambda: launcher._spare is not None, timeout=5000)
         with qtbot.waitSignal(session.comparison_finished, timeout=20_000):
-            session.compare(MODEL, READY_PRECISIONS[:2], GenerationRequest(prompt="Once fast=2"))
+            session.compare(MODEL, wanted(["fp32", "bf16"], "Once fast=2"))
         assert launcher._spare is not None
     finally:
         session.close()

@@ -14,8 +14,9 @@ from qplayground.core.precision import Int8
 from qplayground.core.results import Comparison, Mode, RunState
 from qplayground.runtime import session as session_module
 from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.request import ComparisonRequest
 from tests.fakes.engine import FAILURE
-from tests.process.test_session import FAKE, MODEL, Stage, recipes, request
+from tests.process.test_session import FAKE, MODEL, Stage, recipes, request, wanted
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def stage(qtbot: QtBot) -> Iterator[Stage]:
 
 def run(stage: Stage, qtbot: QtBot, prompt: str, *names: str, tokens: int = 8, **how: object) -> Comparison:
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
-        stage.session.compare(MODEL, recipes(names), request(prompt, tokens), **how)  # type: ignore[arg-type]
+        stage.session.compare(MODEL, wanted(names, prompt, tokens, **how))
     return stage.comparison
 
 
@@ -79,7 +80,9 @@ def test_an_engine_that_holds_something_else_is_not_asked(stage: Stage, qtbot: Q
     else:
         model = replace(MODEL, path="/elsewhere")
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
-        stage.session.compare(model, precisions, request("once"), device)
+        stage.session.compare(
+            model, ComparisonRequest(precisions=tuple(precisions), request=request("once"), device=device)
+        )
     assert stage.run("int8").state is RunState.DONE
     assert not stage.run("int8").load.kept
     assert loads(stage, "int8") == 2
@@ -220,10 +223,12 @@ def test_a_benchmark_that_says_nothing_is_refused(stage: Stage, settings: Genera
     with pytest.raises(PlaygroundError) as refused:
         stage.session.compare(
             MODEL,
-            recipes(["fp32"]),
-            GenerationRequest(prompt="once", settings=settings),
-            mode=Mode.BENCHMARK,
-            rounds=rounds,
+            ComparisonRequest(
+                precisions=tuple(recipes(["fp32"])),
+                request=GenerationRequest(prompt="once", settings=settings),
+                mode=Mode.BENCHMARK,
+                rounds=rounds,
+            ),
         )
     assert refused.value.info.code is ErrorCode.BAD_SETTINGS
 
@@ -244,7 +249,7 @@ def test_a_race_writes_at_once(stage: Stage, qtbot: QtBot) -> None:
 
 
 def test_a_race_is_stopped_while_it_loads(stage: Stage, qtbot: QtBot) -> None:
-    stage.session.compare(MODEL, recipes(["fp32", "nf4"]), request("nf4=hang-loading"), mode=Mode.RACE)
+    stage.session.compare(MODEL, wanted(["fp32", "nf4"], "nf4=hang-loading", mode=Mode.RACE))
     qtbot.waitUntil(lambda: stage.run("fp32").state is RunState.READY, timeout=10_000)
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=5000):
         stage.session.stop()

@@ -8,6 +8,7 @@ from PySide6.QtGui import QColor, QFont, QPalette
 from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 
+from qplayground.core import hues
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS
 from qplayground.ui import theme
 
@@ -68,7 +69,7 @@ def test_a_custom_precision_keeps_its_hue_through_other_precisions_and_its_own_r
     before = theme.color("test-theme-stable", False), theme.line_style("test-theme-stable")
     theme.color("test-theme-later", False)
     assert (theme.color("test-theme-stable", False), theme.line_style("test-theme-stable")) == before
-    theme.rename("test-theme-stable", "test-theme-renamed")
+    hues.rename("test-theme-stable", "test-theme-renamed")
     assert (theme.color("test-theme-renamed", False), theme.line_style("test-theme-renamed")) == before
     assert theme.color("fp32", False) == QColor("black")
 

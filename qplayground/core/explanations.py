@@ -1,0 +1,52 @@
+"""Why a smaller precision is slower here, which it often is."""
+
+from qplayground.core.precision import Dtype, FourBit, Int8
+from qplayground.core.results import Comparison, Mode, Run
+
+SLOWER = 0.95
+"""Below this share of the baseline's decode speed; closer ones are no more than noise."""
+
+
+def why_slower(comparison: Comparison, run: Run) -> str | None:
+    """A sentence for a run that holds fewer bytes than the baseline and yet decodes slower, else None.
+
+    In a benchmark the difference must also exceed the spread of the samples.
+    """
+    baseline = next((other for other in comparison.runs if other.precision == comparison.baseline), None)
+    if baseline is None or baseline is run or comparison.mode is Mode.RACE:
+        return None
+    ours, theirs = run.speed.decode_tokens_per_s, baseline.speed.decode_tokens_per_s
+    smaller = (run.memory.weight_bytes or 0) < (baseline.memory.weight_bytes or 0)
+    if not smaller or ours is None or theirs is None or ours >= SLOWER * theirs:
+        return None
+    one, other = run.speed.samples, baseline.speed.samples
+    if one is not None and other is not None and theirs - ours <= max(one.sd, other.sd):
+        return None
+    reason = _reason(comparison, run)
+    return f"Smaller than {baseline.precision}, and slower: {reason}" if reason else None
+
+
+def _reason(comparison: Comparison, run: Run) -> str:
+    on_gpu = any(device.startswith("cuda") for device in run.device_map.values())
+    kind = run.recipe.quantization
+    if isinstance(kind, Int8):
+        apart = ", and columns with outliers are computed apart in 16 bits" if kind.threshold else ""
+        where = "in several kernels a layer" if on_gpu else "without a fused kernel on this processor"
+        return f"LLM.int8() quantizes the activations of every layer at every token{apart}, {where}."
+    if isinstance(kind, FourBit):
+        if on_gpu:
+            return "4-bit weights become 16-bit ones again at every token; a small model gains less than that costs."
+        if _fused_four_bit(comparison, kind):
+            return "the fused 4-bit kernel of this processor still unpacks every weight at every token."
+        return (
+            f"every 4-bit weight is turned back into {kind.compute_dtype} at every token, since bitsandbytes has no "
+            "fused kernel for this processor and compute dtype."
+        )
+    if run.recipe.dtype in (Dtype.BFLOAT16, Dtype.FLOAT16) and not on_gpu:
+        return f"this processor has no fast {run.recipe.dtype} arithmetic, so torch converts as it computes."
+    return ""
+
+
+def _fused_four_bit(comparison: Comparison, kind: FourBit) -> bool:
+    machine = comparison.environment
+    return machine is not None and bool(machine.avx512_bf16) and kind.compute_dtype is Dtype.BFLOAT16

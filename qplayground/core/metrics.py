@@ -1,0 +1,167 @@
+"""Every figure of a run that can be shown, sorted by, set in relation to the baseline's, or drawn."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from qplayground.core.results import Comparison, Run
+from qplayground.core.samples import Samples
+from qplayground.core.units import bytes_text, rate_text, seconds_text
+
+
+class Metric(NamedTuple):
+    """One figure. `read` gives it in the `unit` that exports state, None where a run has none.
+
+    `more_is_better` is None for what is neither good nor bad.
+    """
+
+    key: str
+    title: str
+    unit: str
+    description: str
+    read: Callable[[Run], float | None]
+    text: Callable[[float | None], str]
+    more_is_better: bool | None
+    spread: Callable[[Run], Samples | None] = lambda run: None
+
+
+def _bytes(value: float | None) -> str:
+    return bytes_text(None if value is None else int(value))
+
+
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{int(value):,}"
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "decode_tokens_per_s",
+        "Decode",
+        "tokens/s",
+        "Tokens a second after the first: (n-1) / (time of the last - time of the first)",
+        lambda run: run.speed.decode_tokens_per_s,
+        rate_text,
+        True,
+        lambda run: run.speed.samples,
+    ),
+    Metric(
+        "ttft_s",
+        "First token",
+        "s",
+        "Time to first token: from the call of generate, the prompt's reading included",
+        lambda run: run.speed.ttft_s,
+        seconds_text,
+        False,
+        lambda run: run.speed.ttft_samples,
+    ),
+    Metric(
+        "prefill_tokens_per_s",
+        "Prefill",
+        "tokens/s",
+        "The prompt's tokens over the time that the model took to read them",
+        lambda run: run.speed.prefill_tokens_per_s,
+        rate_text,
+        True,
+        lambda run: run.speed.prefill_samples,
+    ),
+    Metric(
+        "load_s",
+        "Load",
+        "s",
+        "From opening the checkpoint to a model that has run once, every weight in memory; libraries come before",
+        lambda run: run.load.seconds,
+        seconds_text,
+        False,
+        lambda run: run.load.samples,
+    ),
+    Metric(
+        "weight_bytes",
+        "Weights",
+        "bytes",
+        "Bytes of the tensors that the model holds, scales and tables included, tied ones counted once",
+        lambda run: run.memory.weight_bytes,
+        _bytes,
+        False,
+    ),
+    Metric(
+        "resident_bytes",
+        "RAM",
+        "bytes",
+        "Resident memory of the engine after loading, then after its run, the libraries' own share included",
+        lambda run: run.memory.resident_bytes,
+        _bytes,
+        False,
+    ),
+    Metric(
+        "peak_resident_bytes",
+        "Peak RAM",
+        "bytes",
+        "The highest resident memory that the engine had, loading included, its check of every weight left out",
+        lambda run: run.memory.peak_resident_bytes,
+        _bytes,
+        False,
+    ),
+    Metric(
+        "vram_allocated_bytes",
+        "VRAM",
+        "bytes",
+        "GPU memory that torch had allocated at the end of the run",
+        lambda run: run.memory.vram_allocated_bytes,
+        _bytes,
+        False,
+    ),
+    Metric(
+        "vram_peak_bytes",
+        "Peak VRAM",
+        "bytes",
+        "The most GPU memory that torch had allocated, loading included",
+        lambda run: run.memory.vram_peak_bytes,
+        _bytes,
+        False,
+    ),
+    Metric(
+        "new_tokens",
+        "Tokens",
+        "tokens",
+        "How many tokens it wrote",
+        lambda run: len(run.token_ids) or None,
+        _count,
+        None,
+    ),
+    Metric(
+        "common_prefix_tokens",
+        "Same",
+        "tokens",
+        "How many tokens are the baseline's, up to the first that differs",
+        lambda run: None if run.divergence is None else run.divergence.common_prefix_tokens,
+        _count,
+        None,
+    ),
+)
+
+BY_KEY = {metric.key: metric for metric in METRICS}
+
+
+def ratio(metric: Metric, run: Run, comparison: Comparison) -> float | None:
+    """A candidate's figure over the baseline's. None for the baseline itself, and where either has none."""
+    if metric.more_is_better is None or comparison.baseline is None or run.precision == comparison.baseline:
+        return None
+    baseline = next((other for other in comparison.runs if other.precision == comparison.baseline), None)
+    ours, theirs = metric.read(run), None if baseline is None else metric.read(baseline)
+    return None if ours is None or not theirs else ours / theirs
+
+
+def shown_metrics(comparison: Comparison) -> tuple[Metric, ...]:
+    """Those that at least one run has; memory of a GPU only where there is one."""
+    return tuple(metric for metric in METRICS if any(metric.read(run) is not None for run in comparison.runs))
+
+
+def efficient(points: list[tuple[float, float]], more_x: bool, more_y: bool) -> list[int]:
+    """Indices of the points that no other one beats or equals in both, in order of x: the efficient front."""
+
+    def beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+        better_x = one[0] >= other[0] if more_x else one[0] <= other[0]
+        better_y = one[1] >= other[1] if more_y else one[1] <= other[1]
+        return better_x and better_y and one != other
+
+    front = [index for index, point in enumerate(points) if not any(beats(other, point) for other in points)]
+    return sorted(front, key=lambda index: points[index])

@@ -1,0 +1,57 @@
+"""A comparison as a table for spreadsheets: one row a run, units in the headings, every digit."""
+
+import csv
+import io
+
+from qplayground.core.metrics import METRICS, Metric, ratio
+from qplayground.core.results import Comparison
+from qplayground.core.samples import Samples
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def to_csv(comparison: Comparison) -> str:
+    """RFC 4180, with a heading. Texts that a spreadsheet would take for formulas are quoted by an apostrophe."""
+    output = io.StringIO()
+    writer = csv.writer(output)
+    writer.writerow(
+        [
+            "precision",
+            "recipe",
+            "state",
+            "baseline",
+            *(f"{metric.key} ({metric.unit})" for metric in METRICS),
+            *(f"{metric.key} / baseline" for metric in METRICS if metric.more_is_better is not None),
+            *(f"{metric.key} {what}" for metric in _sampled(comparison) for what in ("n", "mean", "sd")),
+            "text",
+            "error",
+        ]
+    )
+    for run in comparison.runs:
+        samples = [metric.spread(run) for metric in _sampled(comparison)]
+        writer.writerow(
+            [
+                run.precision,
+                run.recipe.summary,
+                run.state,
+                run.precision == comparison.baseline,
+                *(metric.read(run) for metric in METRICS),
+                *(ratio(metric, run, comparison) for metric in METRICS if metric.more_is_better is not None),
+                *(figure for found in samples for figure in _summary(found)),
+                _harmless(run.text),
+                _harmless("" if run.error is None else str(run.error)),
+            ]
+        )
+    return output.getvalue()
+
+
+def _sampled(comparison: Comparison) -> list[Metric]:
+    return [metric for metric in METRICS if any(metric.spread(run) is not None for run in comparison.runs)]
+
+
+def _summary(samples: Samples | None) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if samples is None else (samples.n, samples.mean, samples.sd)
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,0 +1,52 @@
+"""A comparison's circumstances in a few words, for every report alike."""
+
+from qplayground.core.model import ModelSource
+from qplayground.core.results import ComparedModel, Comparison, Mode, Run
+
+DEMO_NAME = "SmolLM2-135M-Instruct"
+
+
+def model_text(model: ComparedModel) -> str:
+    """The model as people call it."""
+    return f"{DEMO_NAME} (demo)" if model.source == ModelSource.DEMO else model.id
+
+
+def name_text(run: Run) -> str:
+    """The precision's name, and whether it is what a precision of that name is elsewhere."""
+    return f"{run.precision} (edited)" if run.recipe.is_edited else run.precision
+
+
+def title_text(comparison: Comparison) -> str:
+    """A heading."""
+    count = len(comparison.runs)
+    return f"{model_text(comparison.model)}: {count} precision{'s' * (count != 1)} compared"
+
+
+def machine_text(comparison: Comparison) -> str:
+    """Processor, threads, GPUs and library versions."""
+    machine = comparison.environment
+    if machine is None:
+        return "unknown"
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    gpus = f"; {', '.join(machine.gpus)}" if machine.gpus else ""
+    return f"{machine.cpu} ({machine.cpu_capability}), {machine.cpu_threads} threads{gpus}; {versions}"
+
+
+def settings_text(comparison: Comparison) -> str:
+    """How the texts were made."""
+    settings = comparison.settings
+    how = (
+        f"sampling (temperature {settings.temperature:g}, top-p {settings.top_p:g}, top-k {settings.top_k}, "
+        f"seed {settings.seed}, which does not make precisions comparable)"
+        if settings.do_sample
+        else "greedy"
+    )
+    length = f"at most {settings.max_new_tokens} new tokens"
+    if comparison.mode is Mode.BENCHMARK:
+        length = f"benchmark, {comparison.rounds} rounds of {settings.max_new_tokens} new tokens, end tokens ignored"
+    elif comparison.mode is Mode.RACE:
+        length = f"race, {length}"
+    penalty = f", repetition penalty {settings.repetition_penalty:g}" if settings.repetition_penalty != 1 else ""
+    chat = ", as a user's turn of a chat" if settings.chat_template else ""
+    when = f", started {comparison.started_at}" if comparison.started_at else ""
+    return f"{length}, {how}{penalty}{chat}, baseline {comparison.baseline}{when}"

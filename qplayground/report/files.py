@@ -1,0 +1,39 @@
+"""A comparison written to files, in every format."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from qplayground.core.results import Comparison, to_json
+from qplayground.report.csv import to_csv
+from qplayground.report.html import to_html
+from qplayground.report.markdown import to_markdown
+from qplayground.report.script import to_script
+
+STEM = "qplayground-report"
+
+FORMATS: dict[str, tuple[str, Callable[[Comparison], bytes]]] = {
+    "json": ("JSON, opens again in qplayground", to_json),
+    "html": ("HTML with charts, for a browser", lambda comparison: to_html(comparison).encode()),
+    "md": ("Markdown", lambda comparison: to_markdown(comparison).encode()),
+    "csv": ("CSV, for spreadsheets", lambda comparison: to_csv(comparison).encode("utf-8-sig")),
+}
+"""Suffix → what it is, and what makes it."""
+
+
+def write_report(comparison: Comparison, path: Path) -> None:
+    """Write one format, told by the suffix; an unknown one means JSON. Raises OSError."""
+    _, make = FORMATS.get(path.suffix.lower().lstrip("."), FORMATS["json"])
+    path.write_bytes(make(comparison))
+
+
+def write_all(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write every format and each run's script into a folder, made where there is none. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix in FORMATS:
+        written.append(folder / f"{STEM}.{suffix}")
+        write_report(comparison, written[-1])
+    for run in comparison.runs:
+        written.append(folder / f"{run.precision}.py")
+        written[-1].write_text(to_script(comparison, run), "utf-8")
+    return written

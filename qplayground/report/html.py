@@ -1,0 +1,162 @@
+"""A comparison as one HTML file that needs nothing else: figures, charts, texts. Model output is never markup."""
+
+from html import escape
+
+from qplayground.core.caveats import caveats
+from qplayground.core.divergence import word_changes
+from qplayground.core.explanations import why_slower
+from qplayground.core.hues import hue
+from qplayground.core.metrics import BY_KEY, Metric, ratio, shown_metrics
+from qplayground.core.results import Comparison, Run
+from qplayground.core.units import ratio_text
+from qplayground.report.describe import machine_text, name_text, settings_text, title_text
+from qplayground.report.svg import Bar, bar_chart
+from qplayground.report.table import outcome
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; --ground: #fff; --text: #1a1a1a; --quiet: #5c5c5c; --line: #c8c8c8; {light} }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ground: #1f1f1f; --text: #e8e8e8; --quiet: #ababab; --line: #4a4a4a; {dark} }}
+}}
+body {{ background: var(--ground); color: var(--text); font: 15px/1.45 system-ui, sans-serif; margin: 2em auto;
+  max-width: 1100px; padding: 0 1em; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ text-align: right; padding: .25em .8em; border-bottom: 1px solid var(--line); white-space: nowrap; }}
+th:first-child, td:first-child {{ text-align: left; }}
+small, .quiet {{ color: var(--quiet); }}
+.wide {{ overflow-x: auto; }}
+.chart text {{ fill: currentColor; font-size: 12px; }}
+.chart line {{ stroke: currentColor; stroke-width: 1.5; }}
+.charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(440px, 1fr)); gap: 1.5em; }}
+.runs {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 1.5em; }}
+.text {{ white-space: pre-wrap; overflow-wrap: anywhere; }}
+h3 span {{ display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .5em; }}
+ins {{ text-decoration: none; background: color-mix(in srgb, currentColor 14%, transparent); }}
+del {{ color: var(--quiet); }}
+.caveat {{ color: #b3261e; }}
+@media (prefers-color-scheme: dark) {{ .caveat {{ color: #ffb4ab; }} }}
+</style>
+<h1>{title}</h1>
+<p class="quiet">{circumstances}</p>
+<h2>Figures</h2>
+<div class="wide">{table}</div>
+<p class="quiet">RAM is the engine's whole resident memory, the libraries' share included. MB are 10<sup>6</sup> bytes.
+× is the figure over the baseline's.</p>
+<div class="charts">{charts}</div>
+<h2>Prompt</h2>
+<p class="text">{prompt}</p>
+<h2>Texts</h2>
+<p class="quiet">Words that the baseline does not have are shaded; its own that are missing are struck out.</p>
+<div class="runs">{runs}</div>
+</html>
+"""
+
+
+def to_html(comparison: Comparison) -> str:
+    """The page. Nothing in it is fetched from anywhere, and no script runs in it."""
+    names = [run.precision for run in comparison.runs]
+    return _PAGE.format(
+        title=escape(title_text(comparison)),
+        light=" ".join(f"--hue-{index}: {hue(name, False)};" for index, name in enumerate(names)),
+        dark=" ".join(f"--hue-{index}: {hue(name, True)};" for index, name in enumerate(names)),
+        circumstances="<br>".join(
+            escape(line) for line in (machine_text(comparison), settings_text(comparison), comparison.model.provenance)
+        ),
+        table=_table(comparison),
+        charts="".join(f"<figure>{chart}</figure>" for chart in _charts(comparison)),
+        prompt=escape(comparison.prompt),
+        runs="".join(_run(comparison, run, index) for index, run in enumerate(comparison.runs)),
+    )
+
+
+def _table(comparison: Comparison) -> str:
+    metrics = shown_metrics(comparison)
+    heads = "".join(f'<th title="{escape(metric.description)}">{escape(metric.title)}</th>' for metric in metrics)
+    rows = []
+    for run in comparison.runs:
+        name = escape(name_text(run)) + (" <small>baseline</small>" if run.precision == comparison.baseline else "")
+        cells = "".join(f"<td>{_cell(metric, run, comparison)}</td>" for metric in metrics)
+        rows.append(f"<tr><td>{name}</td><td>{run.state}</td>{cells}</tr>")
+    return f"<table><tr><th>Precision</th><th>State</th>{heads}</tr>{''.join(rows)}</table>"
+
+
+def _cell(metric: Metric, run: Run, comparison: Comparison) -> str:
+    beside = ratio_text(ratio(metric, run, comparison))
+    spread = metric.spread(run)
+    if spread is not None and spread.n > 1:
+        beside = f"± {escape(metric.text(spread.sd))} {beside}"
+    return escape(metric.text(metric.read(run))) + (f"<br><small>{beside}</small>" if beside else "")
+
+
+def _charts(comparison: Comparison) -> list[str]:
+    key = "RAM: weights, working memory (light), libraries (grey); |: peak"
+    charts = [f"<figcaption>{key}</figcaption>{_memory(comparison)}"]
+    for key in ("decode_tokens_per_s", "ttft_s"):
+        metric = BY_KEY[key]
+        bars = []
+        for index, run in enumerate(comparison.runs):
+            value, spread = metric.read(run), metric.spread(run)
+            if value is not None:
+                whisker = (min(spread.values), max(spread.values)) if spread is not None and spread.n > 1 else None
+                text = metric.text(value)
+                bars.append(Bar(run.precision, [(value, f"var(--hue-{index})", text)], text, whisker))
+        whiskers = "; line: lowest to highest sample" if any(bar.whisker for bar in bars) else ""
+        charts.append(f"<figcaption>{escape(metric.title)}{whiskers}</figcaption>{bar_chart(metric.title, bars)}")
+    return charts
+
+
+def _memory(comparison: Comparison) -> str:
+    weight, resident, peak = (BY_KEY[key] for key in ("weight_bytes", "resident_bytes", "peak_resident_bytes"))
+    bars = []
+    for index, run in enumerate(comparison.runs):
+        memory = run.memory
+        if memory.resident_bytes is None:
+            continue
+        runtime = memory.runtime_bytes or 0
+        on_gpu = memory.vram_allocated_bytes is not None
+        weights = 0 if on_gpu else max(0, min(memory.weight_bytes or 0, memory.resident_bytes - runtime))
+        working = max(0, memory.resident_bytes - runtime - weights)
+        fill = f"var(--hue-{index})"
+        parts = [
+            (float(weights), fill, f"weights {weight.text(weights)}"),
+            (float(working), f"color-mix(in srgb, {fill} 45%, transparent)", f"working memory {weight.text(working)}"),
+            (float(runtime), "var(--line)", f"libraries {weight.text(runtime)}"),
+        ]
+        high = peak.read(run)
+        bars.append(Bar(run.precision, parts, resident.text(memory.resident_bytes), mark=high))
+    return bar_chart("RAM", bars)
+
+
+def _run(comparison: Comparison, run: Run, index: int) -> str:
+    notes = "".join(f'<p class="caveat">{escape(caveat)}</p>' for caveat in caveats(comparison, run))
+    slower = why_slower(comparison, run)
+    notes += f'<p class="quiet">{escape(slower)}</p>' if slower else ""
+    return (
+        f'<section><h3><span style="background:var(--hue-{index})"></span>{escape(run.recipe.label)}</h3>'
+        f'<p class="quiet">{escape(run.recipe.summary)}{_same(run)}</p>{notes}'
+        f'<p class="text">{_marked(comparison, run)}</p></section>'
+    )
+
+
+def _same(run: Run) -> str:
+    if run.divergence is None or run.divergence.first_token is None:
+        return ""
+    return f"; the first {run.divergence.common_prefix_tokens} tokens are the baseline's"
+
+
+def _marked(comparison: Comparison, run: Run) -> str:
+    if run.error is not None or run.divergence is None or run.precision == comparison.baseline:
+        return escape(outcome(run))
+    baseline = comparison.run(comparison.baseline or "")
+    return "".join(
+        f"<ins>{escape(change.only_ours)}</ins>" * bool(change.only_ours)
+        + f"<del>{escape(change.only_theirs)}</del>" * bool(change.only_theirs)
+        + escape(change.kept)
+        for change in word_changes(run.text, baseline.text)
+    )

@@ -1,0 +1,135 @@
+"""The plain transformers script that does what a run did."""
+
+from qplayground.core.precision import FourBit, Int8, Precision
+from qplayground.core.results import Comparison, Mode, Run
+
+_MAIN = '''"""{title}
+
+Made by qplayground. On the same machine and library versions it gives the same tokens as the run there:
+{versions}.
+"""
+
+{imports}
+
+path = {path}
+prompt = {prompt}
+
+tokenizer = AutoTokenizer.from_pretrained(path)
+{quantization}model = AutoModelForCausalLM.from_pretrained(
+    path,
+{arguments})
+own = model.generation_config  # of the model's own habits only the special tokens are kept
+model.generation_config = GenerationConfig(
+    bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+)
+{inputs}
+torch.manual_seed({seed})
+output = model.generate(
+    **inputs,
+{settings})
+new_ids = output[0, inputs["input_ids"].shape[1] :].tolist()
+print(tokenizer.decode(new_ids, skip_special_tokens=True))
+'''
+
+_SKIPS = """# A list of skipped modules replaces the library's own, so those come first.
+with torch.device("meta"):
+    skeleton = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
+skips = [*get_keys_to_not_convert(skeleton), {own}]
+"""
+
+
+def to_script(comparison: Comparison, run: Run) -> str:
+    """Python source. Every text of the user's stands in it as a literal."""
+    recipe = run.recipe
+    skips = bool(recipe.skip_modules) and recipe.is_quantized
+    return _MAIN.format(
+        title=_prose(f"{comparison.model.id} in {recipe.name}: {recipe.summary}."),
+        versions=_prose(_versions(comparison)),
+        imports=_imports(recipe, skips),
+        path=repr(comparison.model.path),
+        prompt=repr(comparison.prompt),
+        quantization=_quantization(recipe, skips),
+        arguments=_lines(
+            f"dtype=torch.{recipe.dtype}",
+            *(["quantization_config=quantization"] if recipe.is_quantized else []),
+            f"device_map={_device_map(comparison, run)!r}",
+            "use_safetensors=True",
+        ),
+        inputs=_inputs(comparison),
+        seed=comparison.settings.seed,
+        settings=_lines(*_settings(comparison)),
+    )
+
+
+def _imports(recipe: Precision, skips: bool) -> str:
+    names = ["AutoModelForCausalLM", "AutoTokenizer", "GenerationConfig"]
+    names += ["BitsAndBytesConfig"] if recipe.is_quantized else []
+    names += ["AutoConfig"] if skips else []
+    lines = ["import torch", f"from transformers import {', '.join(sorted(names))}"]
+    if skips:
+        lines.append("from transformers.quantizers.base import get_keys_to_not_convert")
+    return "\n".join(lines)
+
+
+def _quantization(recipe: Precision, skips: bool) -> str:
+    kind = recipe.quantization
+    if kind is None:
+        return ""
+    options = [f"llm_int8_threshold={kind.threshold!r}", "load_in_8bit=True"] if isinstance(kind, Int8) else []
+    if isinstance(kind, FourBit):
+        options = [
+            "load_in_4bit=True",
+            f"bnb_4bit_quant_type={kind.quant_type!r}",
+            f"bnb_4bit_compute_dtype=torch.{kind.compute_dtype}",
+            f"bnb_4bit_use_double_quant={kind.double_quantization}",
+        ]
+    before = ""
+    if skips:
+        before = _SKIPS.format(own=", ".join(map(repr, recipe.skip_modules)))
+        options.append("llm_int8_skip_modules=skips")
+    return f"{before}quantization = BitsAndBytesConfig(\n{_lines(*options)})\n"
+
+
+def _inputs(comparison: Comparison) -> str:
+    if comparison.settings.chat_template:
+        return (
+            'messages = [{"role": "user", "content": prompt}]\n'
+            "inputs = tokenizer.apply_chat_template(\n"
+            '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"\n'
+            ").to(model.device)"
+        )
+    return 'inputs = tokenizer(prompt, return_tensors="pt").to(model.device)'
+
+
+def _settings(comparison: Comparison) -> list[str]:
+    settings = comparison.settings
+    options = [f"max_new_tokens={settings.max_new_tokens}"]
+    if comparison.mode is Mode.BENCHMARK:
+        options.append(f"min_new_tokens={settings.max_new_tokens}")
+    options.append(f"do_sample={settings.do_sample}")
+    if settings.do_sample:
+        options += [
+            f"temperature={settings.temperature!r}",
+            f"top_p={settings.top_p!r}",
+            f"top_k={settings.top_k}",
+        ]
+    options.append(f"repetition_penalty={settings.repetition_penalty!r}")
+    return options
+
+
+def _device_map(comparison: Comparison, run: Run) -> dict[str, str]:
+    return run.device_map or {"": "cpu" if comparison.device == "auto" else comparison.device}
+
+
+def _versions(comparison: Comparison) -> str:
+    machine = comparison.environment
+    return "unknown" if machine is None else ", ".join(f"{name} {value}" for name, value in machine.versions.items())
+
+
+def _prose(text: str) -> str:
+    """Text that cannot end the docstring that it stands in."""
+    return text.replace("\\", "/").replace('"', "'")
+
+
+def _lines(*arguments: str) -> str:
+    return "".join(f"    {argument},\n" for argument in arguments)

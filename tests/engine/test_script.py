@@ -1,0 +1,75 @@
+"""A run's plain script, executed, writes the tokens that the run wrote."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from qplayground.core.generation import GenerationRequest, GenerationSettings
+from qplayground.core.messages import Generate, Load
+from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.core.results import ComparedModel, Comparison, Mode, Run
+from qplayground.report.script import to_script
+from tests.engine import tiny
+from tests.engine.conftest import ModelFolder, carry_out, tokens_of
+
+READY = {precision.name: precision for precision in READY_PRECISIONS}
+
+
+def both(folder: Path, recipe: Precision, mode: Mode = Mode.ONCE, **settings: Any) -> tuple[list[int], list[int]]:
+    """The tokens of a run and of its script."""
+    request = GenerationRequest(
+        prompt=tiny.PROMPT, settings=GenerationSettings(**{"max_new_tokens": 12, "seed": 5, **settings})
+    )
+    benchmark = mode is Mode.BENCHMARK
+    events = carry_out(
+        Load(id=1, path=str(folder), precision=recipe, device="cpu", request=request),
+        Generate(id=2, request=request, benchmark=benchmark),
+    )
+    run = Run(precision=recipe.name, recipe=recipe, device_map={"": "cpu"})
+    comparison = Comparison(
+        environment=None,
+        model=ComparedModel("tiny", "folder", None, None, str(folder)),
+        prompt=request.prompt,
+        settings=request.settings,
+        mode=mode,
+        baseline=recipe.name,
+        runs=[run],
+    )
+    names: dict[str, Any] = {}
+    exec(compile(to_script(comparison, run), "script.py", "exec"), names)
+    return [token.id for token in tokens_of(events)], names["new_ids"]
+
+
+@pytest.mark.parametrize("precision", READY)
+def test_every_precision(model_folder: ModelFolder, precision: str) -> None:
+    ours, script = both(model_folder("llama"), READY[precision])
+    assert ours == script
+    assert len(ours) == 12
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"do_sample": True, "temperature": 1.7, "top_p": 0.8, "top_k": 40},
+        {"do_sample": True, "top_k": 0, "top_p": 1.0},
+        {"repetition_penalty": 1.3},
+        {"chat_template": True},
+    ],
+)
+def test_every_setting(model_folder: ModelFolder, settings: dict[str, Any]) -> None:
+    ours, script = both(model_folder("llama"), READY["fp32"], **settings)
+    assert ours == script
+
+
+def test_a_benchmark(model_folder: ModelFolder) -> None:
+    ours, script = both(model_folder("qwen2"), READY["bf16"], Mode.BENCHMARK)
+    assert ours == script
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama-tied"])
+def test_modules_that_are_skipped(model_folder: ModelFolder, family: str) -> None:
+    module = "c_attn" if family == "gpt2" else "q_proj"
+    ours, script = both(model_folder(family), replace(READY["nf4"], skip_modules=(module,)))
+    assert ours == script

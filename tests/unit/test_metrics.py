@@ -1,0 +1,107 @@
+"""Figures beside the baseline's, the efficient front, and why a smaller precision is slower."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from qplayground.core.explanations import why_slower
+from qplayground.core.metrics import BY_KEY, METRICS, efficient, ratio, shown_metrics
+from qplayground.core.precision import Dtype, FourBit
+from qplayground.core.results import Comparison, Mode, Run
+from qplayground.core.samples import Samples
+from qplayground.core.units import ratio_text
+from tests.comparisons import MACHINE, comparison, done, failed
+
+
+def test_a_ratio_is_to_the_baseline() -> None:
+    smaller = done("nf4")
+    smaller.memory.weight_bytes = 134_515_072
+    both = comparison(done(), smaller, failed("int8"))
+    weights = BY_KEY["weight_bytes"]
+    assert ratio(weights, smaller, both) == 0.25
+    assert ratio(weights, both.runs[0], both) is None
+    assert ratio(weights, both.runs[2], both) is None
+    assert ratio(BY_KEY["new_tokens"], smaller, both) is None
+    both.baseline = None
+    assert ratio(weights, smaller, both) is None
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.3124, "×0.31"), (1.0, "×1.0"), (12.3, "×12"), (None, "")])
+def test_ratios_as_people_read_them(value: float | None, text: str) -> None:
+    assert ratio_text(value) == text
+
+
+def test_only_figures_that_there_are_are_shown() -> None:
+    assert "vram_peak_bytes" not in [metric.key for metric in shown_metrics(comparison(done()))]
+    on_gpu = done()
+    on_gpu.memory.vram_peak_bytes = 5
+    assert "vram_peak_bytes" in [metric.key for metric in shown_metrics(comparison(on_gpu))]
+    assert len({metric.key for metric in METRICS}) == len(METRICS)
+
+
+points = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=8)
+
+
+@given(points, st.booleans(), st.booleans())
+def test_nothing_beats_the_front_and_the_front_beats_the_rest(
+    found: list[tuple[float, float]], more_x: bool, more_y: bool
+) -> None:
+    def cost(point: tuple[float, float]) -> tuple[float, float]:
+        return (-point[0] if more_x else point[0], -point[1] if more_y else point[1])
+
+    front = efficient(found, more_x, more_y)
+    costs = [cost(point) for point in found]
+    for index, (x, y) in enumerate(costs):
+        beaten = any(other[0] <= x and other[1] <= y and other != (x, y) for other in costs)
+        assert (index in front) is not beaten
+    assert [found[index] for index in front] == sorted(found[index] for index in front)
+
+
+def slower(name: str, speed: float = 10.0) -> Run:
+    run = done(name)
+    run.memory.weight_bytes = 1000
+    run.speed.decode_tokens_per_s = speed
+    return run
+
+
+def told(run: Run, **machine: object) -> str:
+    made = comparison(done(), run, machine=replace(MACHINE, **machine))
+    return why_slower(made, run) or ""
+
+
+def test_a_reason_fits_the_device_and_the_precision() -> None:
+    assert "outliers" in told(slower("int8")) and "this processor" in told(slower("int8"))
+    assert "no fused kernel" in told(slower("nf4"))
+    assert "fused 4-bit kernel of this processor" in told(slower("nf4"), avx512_bf16=True)
+    other = slower("nf4")
+    other.recipe = replace(other.recipe, quantization=FourBit(compute_dtype=Dtype.FLOAT16))
+    assert "float16" in told(other, avx512_bf16=True)
+    assert "bfloat16 arithmetic" in told(slower("bf16"))
+    on_gpu = slower("nf4")
+    on_gpu.device_map = {"": "cuda:0"}
+    assert "this processor" not in told(on_gpu) and told(on_gpu)
+
+
+def test_what_is_not_slower_needs_no_reason() -> None:
+    assert told(slower("nf4", 24.0)) == ""
+    assert told(slower("nf4", 23.5)) == ""  # within the noise
+    larger = slower("nf4")
+    larger.memory.weight_bytes = 10**12
+    assert told(larger) == ""
+    assert told(done()) == ""
+
+
+def test_a_difference_within_the_spread_is_none() -> None:
+    run, baseline = slower("nf4", 20.0), done()
+    run.speed.samples, baseline.speed.samples = Samples.of([10.0, 20.0, 30.0]), Samples.of([24.0, 24.1, 24.3])
+    assert why_slower(comparison(baseline, run), run) is None
+    run.speed.samples = Samples.of([19.9, 20.0, 20.1])
+    assert why_slower(comparison(baseline, run), run)
+
+
+def test_a_race_explains_nothing() -> None:
+    run = slower("int8")
+    raced: Comparison = comparison(done(), run)
+    raced.mode = Mode.RACE
+    assert why_slower(raced, run) is None
