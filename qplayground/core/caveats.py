@@ -1,40 +1,56 @@
 """What a reader must know before believing a run's figures."""
 
+from typing import NamedTuple
+
 from qplayground.core.results import Comparison, Mode, Run
 
 DISTURBING_CPUS = 0.2
 """Work is divided evenly among the threads, so one that is held up by this much holds up all. The window takes less."""
 COLD_SHARE = 0.1
 
+_SPEED = frozenset({"decode_tokens_per_s", "ttft_s", "prefill_tokens_per_s"})
+_LOAD = frozenset({"load_s"})
 
-def caveats(comparison: Comparison, run: Run) -> tuple[str, ...]:
-    """Sentences about what spoilt a run's figures, or sets them apart; none when nothing is known to have."""
+
+class Caveat(NamedTuple):
+    """A sentence, and the keys of the metrics that it is about."""
+
+    sentence: str
+    spoils: frozenset[str]
+
+
+def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
+    """What spoilt a run's figures, or sets them apart; none when nothing is known to have."""
     found = []
     if comparison.mode is Mode.RACE and len(comparison.runs) > 1:
-        found.append("It ran beside the others on a share of the processor: its times are a show, not a comparison.")
-    disturbed = _disturbed(comparison, run)
-    if disturbed:
-        found.append(f"Something else kept {disturbed}: do not compare. Run it again.")
+        found.append(
+            Caveat("It ran beside the others on a share of the processor: its times are a show, not figures.", _SPEED)
+        )
+    free = _free_cpus(comparison)
+    loading, writing = run.load.other_cpus, None if _is_on_gpu(run) else run.speed.other_cpus
+    for others, when, spoils in ((loading, "while it loaded", _LOAD), (writing, "while it wrote", _SPEED)):
+        if others is not None and others > free:
+            sentence = f"Something else kept {others:.1f} processors busy {when}: do not compare that. Run it again."
+            found.append(Caveat(sentence, spoils))
     share = run.load.disk_share
     if share is not None and share > COLD_SHARE:
-        found.append(
-            f"{share:.0%} of the checkpoint came from the disk (a cold load): the next one, from memory, will be faster."
-        )
+        sentence = f"A cold load: {share:.0%} of the checkpoint came from the disk. From memory it is faster."
+        found.append(Caveat(sentence, _LOAD))
     return tuple(found)
 
 
-def _disturbed(comparison: Comparison, run: Run) -> str:
+def spoilt(comparison: Comparison, run: Run) -> frozenset[str]:
+    """Keys of all metrics that a caveat is about."""
+    return frozenset().union(*(caveat.spoils for caveat in caveats(comparison, run)))
+
+
+def _free_cpus(comparison: Comparison) -> float:
+    """What others may use without taking it from the threads."""
     machine = comparison.environment
-    threads = machine.cpu_threads if machine is not None else 1
-    cpus = machine.cpus if machine is not None and machine.cpus is not None else threads
-    free = max(0, cpus - threads) + DISTURBING_CPUS  # what others may use without taking it from the threads
-    on_gpu = bool(run.device_map) and all(device.startswith("cuda") for device in run.device_map.values())
-    parts = [
-        f"{others:.1f} processors busy {when}"
-        for others, when in (
-            (run.load.other_cpus, "while it loaded"),
-            (None if on_gpu else run.speed.other_cpus, "while it wrote"),
-        )
-        if others is not None and others > free
-    ]
-    return " and ".join(parts)
+    if machine is None or machine.cpus is None:
+        return DISTURBING_CPUS
+    return max(0, machine.cpus - machine.cpu_threads) + DISTURBING_CPUS
+
+
+def _is_on_gpu(run: Run) -> bool:
+    return bool(run.device_map) and all(device.startswith("cuda") for device in run.device_map.values())

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from qplayground.core.caveats import caveats
+from qplayground.core.caveats import caveats, spoilt
 from qplayground.core.divergence import word_changes
 from qplayground.core.explanations import why_slower
 from qplayground.core.hues import hue
@@ -91,7 +91,8 @@ def _cell(metric: Metric, run: Run, comparison: Comparison) -> str:
     spread = metric.spread(run)
     if spread is not None and spread.n > 1:
         beside = f"± {escape(metric.text(spread.sd))} {beside}"
-    return escape(metric.text(metric.read(run))) + (f"<br><small>{beside}</small>" if beside else "")
+    mark = "*" if metric.key in spoilt(comparison, run) else ""
+    return escape(metric.text(metric.read(run))) + mark + (f"<br><small>{beside}</small>" if beside else "")
 
 
 def _charts(comparison: Comparison) -> list[str]:
@@ -134,7 +135,7 @@ def _memory(comparison: Comparison) -> str:
 
 
 def _run(comparison: Comparison, run: Run, index: int) -> str:
-    notes = "".join(f'<p class="caveat">{escape(caveat)}</p>' for caveat in caveats(comparison, run))
+    notes = "".join(f'<p class="caveat">{escape(caveat.sentence)}</p>' for caveat in caveats(comparison, run))
     slower = why_slower(comparison, run)
     notes += f'<p class="quiet">{escape(slower)}</p>' if slower else ""
     return (

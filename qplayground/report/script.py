@@ -128,7 +128,8 @@ def _versions(comparison: Comparison) -> str:
 
 def _prose(text: str) -> str:
     """Text that cannot end the docstring that it stands in."""
-    return text.replace("\\", "/").replace('"', "'")
+    harmless = text.replace("\\", "/").replace('"', "'")
+    return "".join(character if character.isprintable() else " " for character in harmless)
 
 
 def _lines(*arguments: str) -> str:

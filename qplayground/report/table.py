@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from qplayground.core.caveats import caveats
+from qplayground.core.caveats import caveats, spoilt
 from qplayground.core.explanations import why_slower
 from qplayground.core.metrics import Metric, ratio, shown_metrics
 from qplayground.core.results import Comparison, Run, RunState
@@ -30,14 +30,14 @@ def plain_table(comparison: Comparison) -> str:
         lines.append("")
         text = f"{comparison.lead if run.error is None else ''}{outcome(run)}"
         lines.append(f"[{run.precision}] {text.translate(_CONTROLS)}")
-        lines += [f"    ! {note}" for note in notes(comparison, run)]
+        lines += [f"    * {note}" for note in notes(comparison, run)]
     return "\n".join(lines)
 
 
 def notes(comparison: Comparison, run: Run) -> tuple[str, ...]:
     """What a reader should know beside the figures."""
     slower = why_slower(comparison, run)
-    return (*caveats(comparison, run), *((slower,) if slower else ()))
+    return (*(caveat.sentence for caveat in caveats(comparison, run)), *((slower,) if slower else ()))
 
 
 def outcome(run: Run) -> str:
@@ -54,8 +54,10 @@ def _row(comparison: Comparison, run: Run, metrics: Sequence[Metric]) -> tuple[s
     return (
         f"{name} (baseline)" if run.precision == comparison.baseline else name,
         run.state,
-        *(
-            f"{metric.text(metric.read(run))} {ratio_text(ratio(metric, run, comparison))}".rstrip()
-            for metric in metrics
-        ),
+        *(_cell(comparison, run, metric) for metric in metrics),
     )
+
+
+def _cell(comparison: Comparison, run: Run, metric: Metric) -> str:
+    mark = "*" if metric.key in spoilt(comparison, run) else ""
+    return f"{metric.text(metric.read(run))}{mark} {ratio_text(ratio(metric, run, comparison))}".rstrip()

@@ -9,12 +9,13 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QStackedLayout, QV
 from qplayground.core.results import Comparison
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
+from qplayground.ui.comparison_tabs import CHART_MODULES
 
 if TYPE_CHECKING:
     from qplayground.ui.plots.memory_bars import MemoryBars
     from qplayground.ui.plots.timeline import MemoryTimeline
 
-_MODULES = ("qplayground.ui.plots.timeline", "qplayground.ui.plots.memory_bars")
+_MODULES = ("qplayground.ui.plots.timeline", "qplayground.ui.plots.memory_bars", *CHART_MODULES)
 
 
 class _Importer(QThread):
@@ -80,6 +81,7 @@ class MemoryView(QWidget):
         self._session.phase_started.connect(self._timeline.begin_phase)
         self._session.run_changed.connect(self._on_run_changed)
         self._session.comparison_started.connect(self._on_started)
+        self._session.comparison_changed.connect(self._bars.show_comparison)
         self._session.comparison_finished.connect(self._on_finished)
         if self._session.comparison is not None:
             self._on_started(self._session.comparison)
@@ -87,7 +89,10 @@ class MemoryView(QWidget):
 
     def _with_key(self, bars: QWidget) -> QWidget:
         box = QWidget()
-        key = QLabel("full: weights · light: working memory · grey: the libraries, without a model · |: peak")
+        key = QLabel(
+            "full: weights · light: working memory · grey: the libraries, without a model · |: peak, the check of all "
+            "weights left out · figures: model + libraries"
+        )
         key.setFont(theme.small(key.font()))
         key.setForegroundRole(key.palette().ColorRole.PlaceholderText)
         key.setWordWrap(True)

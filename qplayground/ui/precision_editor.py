@@ -104,7 +104,7 @@ class PrecisionEditor(QWidget):
         self.fixed = _note("")
         self._form.addWidget(self.fixed, 0, 0, 1, 2)
         self.fixed.setVisible(self._ready)
-        self._add("N&ame", self.name, "What “qplayground compare” calls it, too.")
+        self._add("N&ame", self.name, "Also its name on the command line.")
         self._add("&Kind", self.kind, "Whether bitsandbytes converts the linear layers, and to what.")
         self._add("Fo&rmat", self.dtype, _FORMAT_PLAIN)
         self._add("Outlier t&hreshold", self.threshold, _THRESHOLD)

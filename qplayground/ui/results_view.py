@@ -1,23 +1,97 @@
-"""The columns side by side."""
+"""The columns side by side, and what can be done with them."""
 
-from PySide6.QtCore import Qt, Slot
-from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QStackedLayout, QWidget
+from functools import partial
+
+from PySide6.QtCore import QPoint, Qt, Signal, Slot
+from PySide6.QtGui import QGuiApplication, QPalette
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QScrollArea,
+    QScrollBar,
+    QStackedWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from qplayground.core.messages import PhaseStarted, Progressed
+from qplayground.core.precision import Precision
 from qplayground.core.results import Comparison
 from qplayground.core.tokens import Token
-from qplayground.runtime.session import Session
+from qplayground.report.markdown import to_markdown
+from qplayground.report.script import to_script
 from qplayground.ui import theme
 from qplayground.ui.run_column import RunColumn
 
 
 class ResultsView(QWidget):
-    """One column a run of the session's comparison; before the first, a sentence that says what to do."""
+    """One column a run; before the first, a sentence that says what to do. It changes nothing itself.
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+    Signals, with precisions' names: `baseline_chosen(name)`, `run_again_requested(name)`, `remove_requested(name)`,
+    `move_requested(name, place)`; `add_requested(Precision)`; `export_requested()`, `open_requested()`.
+    """
+
+    baseline_chosen = Signal(str)
+    run_again_requested = Signal(str)
+    remove_requested = Signal(str)
+    move_requested = Signal(str, int)
+    add_requested = Signal(object)
+    export_requested = Signal()
+    open_requested = Signal()
+
+    def __init__(self, *, read_only: bool = False, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.columns: dict[str, RunColumn] = {}
+        self._comparison: Comparison | None = None
+        self._addable: tuple[Precision, ...] = ()
+        self._read_only = read_only
+        self._scrolling = False
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self._build_tools())
+        layout.addWidget(self._build_strip(), 1)
+        self._show_tools()
+
+    # ---- build -----------------------------------------------------------------------------------------------
+
+    def _build_tools(self) -> QWidget:
+        self.changes = QCheckBox("&Differences")
+        self.changes.setToolTip("Show each text word by word beside the baseline's")
+        self.changes.toggled.connect(self._on_changes_toggled)
+        self.tint = QCheckBox("&Tint by probability")
+        self.tint.setToolTip("The less likely the model found a token, the stronger its ground; hover one for more")
+        self.tint.toggled.connect(self._on_tint_toggled)
+        self.copy = self._button("Co&py", "Copy the figures and all texts as Markdown", self._copy_all)
+        self.export = self._button("&Export…", "Save as JSON, HTML, Markdown, CSV (Ctrl+S)", self.export_requested.emit)
+        self.open = self._button("Open…", "Open a saved comparison (JSON)", self.open_requested.emit)
+        self.add = self._button("&Add ▾", "Add a precision to this comparison and run it", self._show_add_menu)
+        bar = QWidget()
+        row = QHBoxLayout(bar)
+        row.setContentsMargins(theme.GRID + theme.HALF_GRID, theme.HALF_GRID, theme.GRID, 0)
+        row.setSpacing(theme.GRID)
+        for widget in (self.changes, self.tint):
+            row.addWidget(widget)
+        row.addStretch()
+        for button in (self.add, self.copy, self.export, self.open):
+            row.addWidget(button)
+        return bar
+
+    def _button(self, text: str, tip: str, act: object) -> QToolButton:
+        button = QToolButton()
+        button.setText(text)
+        button.setToolTip(tip)
+        button.setAutoRaise(True)
+        button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        button.setAccessibleName(text.replace("&", "").rstrip("… ▾"))
+        button.clicked.connect(act)
+        return button
+
+    def _build_strip(self) -> QWidget:
         empty = QLabel("Tick precisions, type a prompt, press Compare.\nEach precision writes its text here.")
         empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         empty.setForegroundRole(QPalette.ColorRole.PlaceholderText)
@@ -25,40 +99,162 @@ class ResultsView(QWidget):
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
         self._scroll.setAccessibleName("Results")
-        self._stack = QStackedLayout(self)
-        self._stack.setContentsMargins(0, 0, 0, 0)
+        self._stack = QStackedWidget()
         self._stack.addWidget(empty)
         self._stack.addWidget(self._scroll)
-        session.comparison_started.connect(self._on_started)
-        session.run_changed.connect(self._on_run_changed)
-        session.tokens_added.connect(self._on_tokens_added)
-        session.phase_started.connect(self._on_phase_started)
-        session.progressed.connect(self._on_progressed)
+        return self._stack
+
+    # ---- model → widget --------------------------------------------------------------------------------------
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """What is shown."""
+        return self._comparison
 
     @Slot(object)
-    def _on_started(self, comparison: Comparison) -> None:
-        self.columns = {run.precision: RunColumn(comparison, run) for run in comparison.runs}
+    def show_comparison(self, comparison: Comparison) -> None:
+        """Show its runs in their order; columns of runs that stayed are kept."""
+        kept = {id(column.run): column for column in self.columns.values()} if comparison is self._comparison else {}
+        self._comparison = comparison
+        self.columns = {run.precision: kept.get(id(run)) or self._make_column(run.precision) for run in comparison.runs}
         strip = QWidget()
         layout = QHBoxLayout(strip)
-        layout.setContentsMargins(theme.HALF_GRID, theme.HALF_GRID, theme.HALF_GRID, theme.HALF_GRID)
+        layout.setContentsMargins(theme.HALF_GRID, 0, theme.HALF_GRID, theme.HALF_GRID)
         layout.setSpacing(theme.HALF_GRID)
         for column in self.columns.values():
             layout.addWidget(column)
+            column.refresh()
+        old = self._scroll.takeWidget()
         self._scroll.setWidget(strip)
+        if old is not None:
+            old.deleteLater()
         self._stack.setCurrentIndex(1)
+        self._show_tools()
+
+    def set_addable(self, precisions: tuple[Precision, ...]) -> None:
+        """What Add offers, without those that are shown already."""
+        self._addable = precisions
 
     @Slot(str)
-    def _on_run_changed(self, name: str) -> None:
-        self.columns[name].refresh()
+    def refresh_run(self, name: str) -> None:
+        """Show its state and figures; a baseline's matter to all."""
+        if name not in self.columns:
+            return
+        comparison = self._comparison
+        everyone = comparison is not None and comparison.baseline == name and comparison.run(name).state.is_final
+        for column in self.columns.values() if everyone else (self.columns[name],):
+            column.refresh()
+
+    @Slot(str)
+    def clear_run(self, name: str) -> None:
+        """It writes anew."""
+        if name in self.columns:
+            self.columns[name].show_text()
+            self.columns[name].refresh()
 
     @Slot(str, object)
-    def _on_tokens_added(self, name: str, tokens: tuple[Token, ...]) -> None:
-        self.columns[name].add_text("".join(token.text for token in tokens))
+    def add_tokens(self, name: str, tokens: tuple[Token, ...]) -> None:
+        """What it has just written."""
+        if name in self.columns:
+            self.columns[name].add_tokens(tokens)
 
     @Slot(str, object)
-    def _on_phase_started(self, name: str, event: PhaseStarted) -> None:
-        self.columns[name].show_phase(event.phase)
+    def show_phase(self, name: str, event: PhaseStarted) -> None:
+        """What its engine is at."""
+        if name in self.columns:
+            self.columns[name].show_phase(event.phase)
 
     @Slot(str, object)
-    def _on_progressed(self, name: str, event: Progressed) -> None:
-        self.columns[name].show_progress(event)
+    def show_progress(self, name: str, event: Progressed) -> None:
+        """How far that has come."""
+        if name in self.columns:
+            self.columns[name].show_progress(event)
+
+    def _make_column(self, name: str) -> RunColumn:
+        assert self._comparison is not None
+        column = RunColumn(self._comparison, self._comparison.run(name))
+        column.text.set_tinted(self.tint.isChecked())
+        column.show_text(self.changes.isChecked())
+        column.menu_requested.connect(partial(self._show_menu, name))
+        bar = column.text.verticalScrollBar()
+        bar.actionTriggered.connect(partial(self._scroll_together, bar))
+        return column
+
+    def _show_tools(self) -> None:
+        there = self._comparison is not None
+        for widget in (self.changes, self.tint, self.copy, self.export):
+            widget.setEnabled(there)
+        self.add.setVisible(not self._read_only)
+        self.add.setEnabled(there)
+        self.open.setVisible(not self._read_only)
+
+    # ---- widget → model --------------------------------------------------------------------------------------
+
+    def _scroll_together(self, moved: QScrollBar, _action: int) -> None:
+        """A reader's own scrolling moves all texts by the same share; one that streams moves itself alone."""
+        share = moved.sliderPosition() / max(moved.maximum(), 1)
+        for column in self.columns.values():
+            bar = column.text.verticalScrollBar()
+            if bar is not moved:
+                bar.setValue(round(share * bar.maximum()))
+
+    @Slot(bool)
+    def _on_changes_toggled(self, shown: bool) -> None:
+        for column in self.columns.values():
+            column.show_text(shown)
+
+    @Slot(bool)
+    def _on_tint_toggled(self, tinted: bool) -> None:
+        for column in self.columns.values():
+            column.text.set_tinted(tinted)
+
+    def _show_menu(self, name: str, button: QToolButton) -> None:
+        menu = self.make_menu(name)
+        menu.popup(button.mapToGlobal(QPoint(0, button.height())))
+
+    def make_menu(self, name: str) -> QMenu:
+        """What can be done with that run."""
+        comparison = self._comparison
+        assert comparison is not None
+        run = comparison.run(name)
+        place, count = comparison.runs.index(run), len(comparison.runs)
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._action(menu, "Use as &baseline", name != comparison.baseline, partial(self.baseline_chosen.emit, name))
+        if not self._read_only:
+            self._action(menu, "&Run again", run.state.is_final, partial(self.run_again_requested.emit, name))
+        menu.addSeparator()
+        self._action(menu, "Copy &text", bool(run.text), partial(_copy, f"{comparison.lead}{run.text}"))
+        self._action(menu, "Copy as &Python", True, lambda: _copy(to_script(comparison, run)))
+        if not self._read_only:
+            menu.addSeparator()
+            self._action(menu, "Move &left", place > 0, partial(self.move_requested.emit, name, place - 1))
+            self._action(menu, "Move r&ight", place + 1 < count, partial(self.move_requested.emit, name, place + 1))
+            removable = run.state.is_final and count > 1
+            self._action(menu, "Re&move", removable, partial(self.remove_requested.emit, name))
+        return menu
+
+    def _action(self, menu: QMenu, text: str, enabled: bool, act: object) -> None:
+        action = menu.addAction(text)
+        action.setEnabled(enabled)
+        action.triggered.connect(lambda: act())  # type: ignore[operator]
+
+    @Slot()
+    def _show_add_menu(self) -> None:
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for precision in self._addable:
+            if precision.name not in self.columns:
+                self._action(
+                    menu, precision.label.replace("&", "&&"), True, partial(self.add_requested.emit, precision)
+                )
+        menu.popup(self.add.mapToGlobal(QPoint(0, self.add.height())))
+
+    @Slot()
+    def _copy_all(self) -> None:
+        if self._comparison is not None:
+            _copy(to_markdown(self._comparison))
+
+
+def _copy(text: str) -> None:
+    QGuiApplication.clipboard().setText(text)

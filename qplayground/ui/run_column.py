@@ -1,24 +1,31 @@
 """One precision's column: what it is, what it writes, what it cost."""
 
-from PySide6.QtCore import QEvent, Qt, QTimer
-from PySide6.QtGui import QPalette, QTextCharFormat, QTextCursor
+from collections.abc import Sequence
+
+from PySide6.QtCore import QEvent, Qt, QTimer, Signal
+from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QPlainTextEdit,
     QProgressBar,
     QSizePolicy,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
-from qplayground.core.caveats import caveats
+from qplayground.core.caveats import caveats, spoilt
+from qplayground.core.divergence import diverge, word_changes
+from qplayground.core.explanations import why_slower
 from qplayground.core.messages import Phase, Progressed
+from qplayground.core.metrics import BY_KEY, Metric, ratio
 from qplayground.core.results import Comparison, Run, RunState
-from qplayground.core.units import bytes_text, rate_text, seconds_text
+from qplayground.core.tokens import Token
+from qplayground.core.units import bytes_text, ratio_text
 from qplayground.ui import theme
+from qplayground.ui.token_text import TokenText
 
 FLUSH_MS = 100
 MINIMUM_WIDTH = 232
@@ -26,7 +33,7 @@ _STATE_TEXT = {
     RunState.QUEUED: "queued",
     RunState.STARTING: "starting an engine",
     RunState.LOADING: "loading",
-    RunState.READY: "loaded",
+    RunState.READY: "loaded, waits for the others",
     RunState.GENERATING: "generating",
     RunState.DONE: "done",
     RunState.FAILED: "failed",
@@ -44,77 +51,82 @@ _PHASE_TEXT = {
     Phase.UNLOAD: "unloading",
 }
 _FIGURES = (
-    ("Decode", "Tokens a second after the first: (n-1) / (time of the last - time of the first)"),
-    ("RAM", "Resident memory of the engine after loading, then after its run, the libraries' own share included"),
-    ("First", "Time to first token: from the call of generate, the prompt's reading included"),
-    ("Peak", "The highest resident memory that the engine had, loading included"),
-    ("Load", "From opening the checkpoint to a model that has run once, every weight in memory; libraries come before"),
-    ("Weights", "Bytes of the tensors that the model holds, scales and tables included, tied ones counted once"),
+    "decode_tokens_per_s",
+    "ttft_s",
+    "load_s",
+    "weight_bytes",
+    "resident_bytes",
+    "peak_resident_bytes",
+    "vram_allocated_bytes",
+    "vram_peak_bytes",
 )
-_GPU_FIGURES = (
-    ("VRAM", "GPU memory that torch had allocated at the end of the run"),
-    ("VRAM peak", "The most GPU memory that torch had allocated, loading included"),
-)
+_ONLY_ON_GPU = ("vram_allocated_bytes", "vram_peak_bytes")
+_IN_WORK = (RunState.STARTING, RunState.LOADING, RunState.GENERATING)
 
 
 class RunColumn(QFrame):
-    """Shows one run. Text is drawn ten times a second at most: drawing takes processor time from what is timed."""
+    """Shows one run. Text is drawn ten times a second at most: drawing takes processor time from what is timed.
+
+    Signal: `menu_requested(QToolButton)`, to be answered with what can be done with this run.
+    """
+
+    menu_requested = Signal(object)
 
     def __init__(self, comparison: Comparison, run: Run, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._comparison = comparison
-        self._run = run
-        baseline = run.precision == comparison.baseline
-        self._pending = ""
+        self.comparison = comparison
+        self.run = run
+        self._pending: list[Token] = []
         self._phase: Phase | None = None
+        self._shows_changes = False
         self.setAccessibleName(f"{run.recipe.label}, {run.recipe.summary}")
-        self.setFrameShape(QFrame.Shape.Box if baseline else QFrame.Shape.NoFrame)
         self.setMinimumWidth(MINIMUM_WIDTH)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.GRID)
+        layout.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, theme.GRID)
         layout.setSpacing(theme.HALF_GRID)
-        layout.addLayout(self._build_header(baseline))
+        layout.addLayout(self._build_header())
         layout.addWidget(self._build_text(), 1)
         layout.addWidget(self._build_progress())
         layout.addWidget(self._build_state())
-        layout.addWidget(self._build_caveat())
+        layout.addWidget(self._build_notes())
         layout.addLayout(self._build_figures())
         self._flush_timer = QTimer(self, singleShot=True, interval=FLUSH_MS)
         self._flush_timer.timeout.connect(self.flush)
+        self.show_text()
         self.refresh()
 
     # ---- build -----------------------------------------------------------------------------------------------
 
-    def _build_header(self, baseline: bool) -> QHBoxLayout:
+    def _build_header(self) -> QHBoxLayout:
         self._swatch = QLabel()
-        title = QLabel(self._run.recipe.label)
+        title = QLabel(self.run.recipe.label)
         font = title.font()
         font.setBold(True)
         title.setFont(font)
-        title.setToolTip(self._run.recipe.summary)
+        title.setToolTip(self.run.recipe.summary)
+        self._tag = QLabel()
+        self._tag.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self.menu = QToolButton()
+        self.menu.setText("⋯")
+        self.menu.setAutoRaise(True)
+        self.menu.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.menu.setToolTip(f"What can be done with {self.run.recipe.label}")
+        self.menu.setAccessibleName(f"Actions of {self.run.recipe.label}")
+        self.menu.clicked.connect(lambda: self.menu_requested.emit(self.menu))
         row = QHBoxLayout()
         row.setSpacing(theme.GRID)
         row.addWidget(self._swatch)
         row.addWidget(title)
         row.addStretch()
-        if baseline:
-            tag = QLabel("baseline")
-            tag.setToolTip("The precision that the others are compared with")
-            tag.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-            row.addWidget(tag)
+        row.addWidget(self._tag)
+        row.addWidget(self.menu)
         self._paint_swatch()
         return row
 
-    def _build_text(self) -> QPlainTextEdit:
-        self.text = QPlainTextEdit()
-        self.text.setReadOnly(True)
-        self.text.setTextInteractionFlags(
-            Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
-        )
-        self.text.setAccessibleName(f"Text written in {self._run.recipe.label}")
-        self.text.setFrameShape(QFrame.Shape.NoFrame)
-        self._show_text()
+    def _build_text(self) -> TokenText:
+        self.text = TokenText()
+        self.text.setAccessibleName(f"Text written in {self.run.recipe.label}")
         return self.text
 
     def _build_progress(self) -> QProgressBar:
@@ -134,47 +146,55 @@ class RunColumn(QFrame):
         self.state.setAccessibleName("State")
         return self.state
 
-    def _build_caveat(self) -> QLabel:
+    def _build_notes(self) -> QWidget:
         self.caveat = QLabel()
-        self.caveat.setWordWrap(True)
         self.caveat.setForegroundRole(QPalette.ColorRole.BrightText)
         self.caveat.setAccessibleName("What spoilt the figures")
-        self.caveat.hide()
-        return self.caveat
+        self.slower = QLabel()
+        self.slower.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self.slower.setAccessibleName("Why it is slower")
+        box = QWidget()
+        column = QVBoxLayout(box)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        for label in (self.caveat, self.slower):
+            label.setWordWrap(True)
+            label.setFont(theme.small(label.font()))
+            label.hide()
+            column.addWidget(label)
+        return box
 
     def _build_figures(self) -> QGridLayout:
         grid = QGridLayout()
-        grid.setHorizontalSpacing(theme.HALF_GRID)
+        grid.setHorizontalSpacing(theme.GRID)
         grid.setVerticalSpacing(0)
-        for column, stretch in enumerate((0, 1, 0, 0, 1)):
-            grid.setColumnStretch(column, stretch)
-        grid.setColumnMinimumWidth(2, theme.GRID)
+        grid.setColumnStretch(1, 1)
+        grid.setColumnMinimumWidth(2, theme.GRID * 5)
         self.figures: dict[str, QLabel] = {}
+        self.ratios: dict[str, QLabel] = {}
         self._gpu_labels: list[QLabel] = []
-        for place, (name, explanation) in enumerate((*_FIGURES, *_GPU_FIGURES)):
-            row, side = divmod(place, 2)
-            label = QLabel(name)
-            label.setFont(theme.small(label.font()))
-            label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-            value = QLabel("–")
-            value.setFont(theme.tabular(theme.small(value.font())))
-            value.setAlignment(Qt.AlignmentFlag.AlignRight)
+        for row, metric in enumerate(BY_KEY[key] for key in _FIGURES):
+            name, value, beside = QLabel(metric.title), QLabel("–"), QLabel()
+            name.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+            beside.setForegroundRole(QPalette.ColorRole.PlaceholderText)
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            value.setAccessibleName(name)
-            for widget in (label, value):
-                widget.setToolTip(explanation)
-            grid.addWidget(label, row, 3 * side)
-            grid.addWidget(value, row, 3 * side + 1)
-            self.figures[name] = value
-            if place >= len(_FIGURES):
-                self._gpu_labels += [label, value]
+            value.setAccessibleName(metric.title)
+            beside.setAccessibleName(f"{metric.title}, beside the baseline's")
+            for place, label in enumerate((name, value, beside)):
+                label.setFont(theme.tabular(theme.small(label.font())))
+                label.setToolTip(metric.description)
+                label.setAlignment(Qt.AlignmentFlag.AlignRight if place else Qt.AlignmentFlag.AlignLeft)
+                grid.addWidget(label, row, place)
+            self.figures[metric.key], self.ratios[metric.key] = value, beside
+            if metric.key in _ONLY_ON_GPU:
+                self._gpu_labels += [name, value, beside]
         return grid
 
     # ---- model → widget --------------------------------------------------------------------------------------
 
-    def add_text(self, text: str) -> None:
-        """Take streamed text; it is shown at once, or a moment later when some has just been shown."""
-        self._pending += text
+    def add_tokens(self, tokens: Sequence[Token]) -> None:
+        """Take streamed tokens; they are shown at once, or a moment later when some have just been shown."""
+        self._pending += tokens
         if not self._flush_timer.isActive():
             self.flush()
 
@@ -183,22 +203,32 @@ class RunColumn(QFrame):
         if not self._pending:
             return
         self._flush_timer.start()
-        bar = self.text.verticalScrollBar()
-        at_end = bar.value() == bar.maximum()
-        cursor = QTextCursor(self.text.document())
-        cursor.movePosition(QTextCursor.MoveOperation.End)
-        cursor.insertText(self._pending, self._format(self.palette().color(QPalette.ColorRole.Text)))
-        self._pending = ""
-        if self._run.state is RunState.GENERATING:
-            self.progress.setValue(len(self._run.token_ids))
-        if at_end:
-            bar.setValue(bar.maximum())
+        if self._shows_changes:
+            self.show_text()
+        else:
+            self.text.append_tokens(self._pending)
+        self._pending.clear()
+        self._mark_difference()
+        if self.run.state is RunState.GENERATING:
+            self.progress.setValue(len(self.run.token_ids))
+
+    def show_text(self, changes: bool | None = None) -> None:
+        """Show the text as it is in the run; `changes`: word by word beside the baseline's."""
+        if changes is not None:
+            self._shows_changes = changes
+        self._pending.clear()
+        baseline = self._baseline()
+        if self._shows_changes and baseline is not None and baseline is not self.run and self.run.text:
+            self.text.show_changes(self.comparison.lead, word_changes(self.run.text, baseline.text))
+        else:
+            self.text.show_text(self.comparison.lead, self.run.tokens, self.run.text)
+        self._mark_difference()
 
     def show_phase(self, phase: Phase) -> None:
         """Show what the engine is busy with."""
         self._phase = phase
         # An animated bar would take processor time from what is timed.
-        self.progress.setRange(0, self._comparison.settings.max_new_tokens)
+        self.progress.setRange(0, self.comparison.settings.max_new_tokens)
         self.progress.setValue(0)
         self._show_state()
 
@@ -209,45 +239,56 @@ class RunColumn(QFrame):
         self.state.setText(f"{event.label.lower()} · {bytes_text(event.done)} of {bytes_text(event.total)}")
 
     def refresh(self) -> None:
-        """Show the run's state and figures."""
-        run = self._run
+        """Show the run's state and figures, and what they are to the baseline's."""
+        run = self.run
         if run.state.is_final:
             self.flush()
-            if self.text.toPlainText() != self._comparison.lead + run.text:
-                self._show_text()
-        self.progress.setVisible(run.state in (RunState.STARTING, RunState.LOADING, RunState.GENERATING))
+            if not self._shows_changes and self.text.toPlainText() != self.comparison.lead + run.text:
+                self.show_text()
+        self._mark_difference()
+        is_baseline = run.precision == self.comparison.baseline
+        self.setFrameShape(QFrame.Shape.Box if is_baseline else QFrame.Shape.NoFrame)
+        tags = ["edited"] * run.recipe.is_edited + ["baseline"] * is_baseline
+        self._tag.setText(" · ".join(tags))
+        self._tag.setToolTip("The precision that the others are compared with" if is_baseline else run.recipe.summary)
+        self.progress.setVisible(run.state in _IN_WORK)
         self._show_state()
-        self.caveat.setText("\n".join(caveats(self._comparison, run)))
-        self.caveat.setVisible(bool(self.caveat.text()))
-        memory = run.memory
-        values = (
-            rate_text(run.speed.decode_tokens_per_s),
-            bytes_text(memory.resident_bytes),
-            seconds_text(run.speed.ttft_s),
-            bytes_text(memory.peak_resident_bytes),
-            seconds_text(run.load.seconds),
-            bytes_text(memory.weight_bytes),
-            bytes_text(memory.vram_allocated_bytes),
-            bytes_text(memory.vram_peak_bytes),
-        )
-        for (name, _), value in zip((*_FIGURES, *_GPU_FIGURES), values, strict=True):
-            self.figures[name].setText(value)
+        self._show_notes()
+        self._show_figures()
+
+    def _show_figures(self) -> None:
+        doubtful = spoilt(self.comparison, self.run)
+        for key, label in self.figures.items():
+            metric = BY_KEY[key]
+            label.setText(_with_spread(metric, self.run) + "*" * (key in doubtful))
+            label.setForegroundRole(
+                QPalette.ColorRole.PlaceholderText if key in doubtful else QPalette.ColorRole.WindowText
+            )
+            self.ratios[key].setText(ratio_text(ratio(metric, self.run, self.comparison)))
         for label in self._gpu_labels:
-            label.setVisible(memory.vram_allocated_bytes is not None)
+            label.setVisible(self.run.memory.vram_allocated_bytes is not None)
+
+    def _show_notes(self) -> None:
+        for label, text in (
+            (self.caveat, "\n".join(f"* {caveat.sentence}" for caveat in caveats(self.comparison, self.run))),
+            (self.slower, why_slower(self.comparison, self.run) or ""),
+        ):
+            label.setText(text)
+            label.setVisible(bool(text))
 
     def _show_state(self) -> None:
-        run = self._run
+        run = self.run
         self.state.setForegroundRole(
             QPalette.ColorRole.BrightText if run.error is not None else QPalette.ColorRole.PlaceholderText
         )
+        self.state.setToolTip("" if run.error is None else run.error.detail)
         if run.error is not None:
-            self.state.setText(str(run.error))
-            self.state.setToolTip(run.error.detail)
+            self.state.setText(f"Failed: {run.error}")
         elif run.state is RunState.DONE:
-            why = "end token" if run.finish_reason == "stop" else "length reached"
-            self.state.setText(f"done · {len(run.token_ids)} tokens · {why}")
+            why = "end token" if run.finish_reason == "stop" else "full length"
+            self.state.setText(f"done · {len(run.token_ids)} tokens · {why}{self._same()}")
         elif run.state is RunState.CANCELLED and run.token_ids:
-            self.state.setText(f"stopped after {len(run.token_ids)} tokens")
+            self.state.setText(f"stopped after {len(run.token_ids)} tokens{self._same()}")
         elif run.state is RunState.CANCELLED and self._phase is None:
             self.state.setText("not run")
         elif self._phase is not None and run.state in (RunState.LOADING, RunState.GENERATING):
@@ -255,23 +296,36 @@ class RunColumn(QFrame):
         else:
             self.state.setText(_STATE_TEXT[run.state])
 
-    def _show_text(self) -> None:
-        self.text.clear()
-        cursor = QTextCursor(self.text.document())
-        cursor.insertText(self._comparison.lead, self._format(self.palette().color(QPalette.ColorRole.PlaceholderText)))
-        cursor.insertText(self._run.text, self._format(self.palette().color(QPalette.ColorRole.Text)))
+    def _same(self) -> str:
+        divergence = self.run.divergence
+        if divergence is None or self.run.precision == self.comparison.baseline:
+            return ""
+        if divergence.first_token is None:
+            return " · same text"
+        common = divergence.common_prefix_tokens
+        return f" · first {common} the same" if common else " · differs at once"
 
-    def _format(self, color: object) -> QTextCharFormat:
-        made = QTextCharFormat()
-        made.setForeground(color)  # type: ignore[arg-type]
-        return made
+    def _mark_difference(self) -> None:
+        """While it still writes too: the baseline's text is there before, as a rule."""
+        baseline = self._baseline()
+        if baseline is None or baseline is self.run or not baseline.state.is_final:
+            self.text.set_first_difference(None)
+            return
+        self.text.set_first_difference(diverge(self.run.token_ids, baseline.token_ids).first_token)
+
+    def _baseline(self) -> Run | None:
+        return next((run for run in self.comparison.runs if run.precision == self.comparison.baseline), None)
 
     def _paint_swatch(self) -> None:
-        self._swatch.setPixmap(theme.swatch(self._run.precision, self).pixmap(theme.SWATCH, theme.SWATCH))
+        self._swatch.setPixmap(theme.swatch(self.run.precision, self).pixmap(theme.SWATCH, theme.SWATCH))
 
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_flush_timer"):
             self._paint_swatch()
-            self._pending = ""
-            self._show_text()
         super().changeEvent(event)
+
+
+def _with_spread(metric: Metric, run: Run) -> str:
+    text = metric.text(metric.read(run))
+    samples = metric.spread(run)
+    return f"{text} ± {metric.text(samples.sd)}" if samples is not None and samples.n > 1 else text

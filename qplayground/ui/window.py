@@ -4,11 +4,12 @@ from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QSettings, Qt, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QPalette, QShortcut
-from PySide6.QtWidgets import QLabel, QMainWindow, QPlainTextEdit, QSplitter, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QMainWindow, QPlainTextEdit, QSplitter, QVBoxLayout, QWidget
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.messages import Hello
 from qplayground.core.model import ModelEntry
+from qplayground.core.precision import Precision
 from qplayground.core.results import Comparison
 from qplayground.runtime.gpus import list_gpus
 from qplayground.runtime.jobs import Job
@@ -17,6 +18,7 @@ from qplayground.runtime.preferences import Preferences
 from qplayground.runtime.request import ComparisonRequest
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
+from qplayground.ui.comparison_tabs import ComparisonTabs
 from qplayground.ui.job_status import JobStatus
 from qplayground.ui.machine_status import MachineStatus
 from qplayground.ui.memory_view import MemoryView
@@ -24,6 +26,7 @@ from qplayground.ui.model_bar import ModelBar
 from qplayground.ui.precision_panel import PrecisionPanel
 from qplayground.ui.prompt_box import PromptBox
 from qplayground.ui.results_view import ResultsView
+from qplayground.ui.run_options import RunOptions
 
 _AT_THE_PROMPT = {
     ErrorCode.EMPTY_PROMPT,
@@ -50,7 +53,8 @@ class MainWindow(QMainWindow):
         if gpus:
             self.precisions.set_bfloat16_available(gpus[0].bfloat16)
         self.prompt = PromptBox(preferences)
-        self.results = ResultsView(session)
+        self.options = RunOptions(settings)
+        self.results = ResultsView()
         self.memory = MemoryView(session)
         self.log = QPlainTextEdit()
         self._build()
@@ -64,15 +68,21 @@ class MainWindow(QMainWindow):
         self.log.setMaximumBlockCount(_LOG_BLOCKS)
         self.log.setAccessibleName("Log")
         self.log.setPlaceholderText("What fails is written here with its technical detail.")
-        self.tabs = QTabWidget()
-        self.tabs.setDocumentMode(True)
-        self.tabs.addTab(self.memory, "Memor&y")
+        self.tabs = ComparisonTabs()
+        self.tabs.insertTab(0, self.memory, "Memor&y")
         self.tabs.addTab(self.log, "Log")
-        self._left = self._split(Qt.Orientation.Vertical, "left", self.precisions, self.prompt)
+        self.tabs.setCurrentIndex(0)
+        asking = QWidget()
+        column = QVBoxLayout(asking)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.prompt, 1)
+        column.addWidget(self.options)
+        self._left = self._split(Qt.Orientation.Vertical, "left", self.precisions, asking)
         self._right = self._split(Qt.Orientation.Vertical, "right", self.results, self.tabs)
         self._right.setStretchFactor(0, 3)
         self._right.setStretchFactor(1, 2)
-        self._right.setSizes([400, 260])
+        self._right.setSizes([440, 240])
         self._left.setStretchFactor(0, 1)
         self._left.setStretchFactor(1, 0)
         self._across = self._split(Qt.Orientation.Horizontal, "across", self._left, self._right)
@@ -113,11 +123,35 @@ class MainWindow(QMainWindow):
         self.prompt.submitted.connect(self.compare)
         self.prompt.changed.connect(lambda: self.prompt.show_error(""))
         self.session.machine_known.connect(self._on_machine_known)
-        self.session.comparison_started.connect(self._on_started)
+        self.session.busy_changed.connect(self.models.set_busy)
         self.session.comparison_finished.connect(self._on_finished)
+        self._connect_results()
         self.session.log_added.connect(self.log.appendPlainText)
         self.library.job_failed.connect(self._on_job_failed)
         self.library.folder_opened.connect(self._on_folder_opened)
+
+    def _connect_results(self) -> None:
+        session, results = self.session, self.results
+        session.comparison_started.connect(results.show_comparison)
+        session.comparison_changed.connect(results.show_comparison)
+        session.run_changed.connect(results.refresh_run)
+        session.run_cleared.connect(results.clear_run)
+        session.tokens_added.connect(results.add_tokens)
+        session.phase_started.connect(results.show_phase)
+        session.progressed.connect(results.show_progress)
+        results.baseline_chosen.connect(session.set_baseline)
+        results.run_again_requested.connect(session.run_again)
+        results.remove_requested.connect(session.remove)
+        results.move_requested.connect(session.move)
+        results.add_requested.connect(self._add)
+        session.comparison_started.connect(self.tabs.show_comparison)
+        session.comparison_changed.connect(self.tabs.show_comparison)
+        session.run_changed.connect(self._on_run_changed)
+        self.memory.ready.connect(self.tabs.load_charts)
+        self.options.keep_loaded_changed.connect(session.set_keep_loaded)
+        session.set_keep_loaded(self.options.keep_loaded.isChecked())
+        self.precisions.precisions_changed.connect(self._show_addable)
+        self._show_addable()
 
     # ---- verbs -----------------------------------------------------------------------------------------------
 
@@ -134,7 +168,11 @@ class MainWindow(QMainWindow):
             self.session.compare(
                 entry,
                 ComparisonRequest(
-                    precisions=self.precisions.selected(), request=request, device=self.models.current_device()
+                    precisions=self.precisions.selected(),
+                    request=request,
+                    device=self.models.current_device(),
+                    mode=self.options.mode,
+                    rounds=self.options.rounds,
                 ),
             )
         except PlaygroundError as error:
@@ -142,6 +180,17 @@ class MainWindow(QMainWindow):
             return
         self._preferences.remember_request(self.prompt.wish())
         self._preferences.set_last_model(entry.id)
+
+    @Slot(object)
+    def _add(self, precision: Precision) -> None:
+        try:
+            self.session.add(precision)
+        except PlaygroundError as error:
+            self._show_error(error.info)
+
+    @Slot()
+    def _show_addable(self) -> None:
+        self.results.set_addable(self.precisions.precisions())
 
     def _show_error(self, error: ErrorInfo) -> None:
         if error.code in _AT_THE_PROMPT:
@@ -155,6 +204,12 @@ class MainWindow(QMainWindow):
     def _on_machine_known(self, hello: Hello) -> None:
         self.library.set_causal_architectures(hello.causal_architectures)
 
+    @Slot(str)
+    def _on_run_changed(self, name: str) -> None:
+        comparison = self.session.comparison
+        if comparison is not None and comparison.run(name).state.is_final:  # nothing is timed just then
+            self.tabs.refresh()
+
     @Slot(object)
     def _on_model_changed(self, entry: ModelEntry | None) -> None:
         self.prompt.set_chat_template_available(entry is not None and entry.has_chat_template)
@@ -165,12 +220,7 @@ class MainWindow(QMainWindow):
             self._preferences.remember_folder(Path(entry.path))
 
     @Slot(object)
-    def _on_started(self, _comparison: Comparison) -> None:
-        self.models.set_busy(True)
-
-    @Slot(object)
     def _on_finished(self, comparison: Comparison) -> None:
-        self.models.set_busy(False)
         errors = {run.error.code: run.error for run in comparison.runs if run.error is not None}
         for code, error in errors.items():
             if code in _AT_THE_PROMPT:

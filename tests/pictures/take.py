@@ -25,7 +25,8 @@ def main(folder: Path) -> int:
     window.show()
     start_background(window)
     waiting = {"charts", "machine", "model"}
-    shots = [(size, dark) for size in SIZES for dark in (False, True)]
+    shots = [(size, dark, 0) for size in SIZES for dark in (False, True)]
+    shots += [(SIZES[0], dark, tab) for tab in range(1, window.tabs.count()) for dark in (False, True)]
 
     def arrived(what: str) -> None:
         if what in waiting:
@@ -42,14 +43,18 @@ def main(folder: Path) -> int:
         if not shots:
             window.close()
             return
-        (width, height), dark = shots[0]
+        (width, height), dark, tab = shots[0]
         theme.paint(app, dark)
+        window.tabs.setCurrentIndex(tab)
+        window.results.changes.setChecked(tab == 1)
+        window.results.tint.setChecked(tab == 2)
         window.resize(width, height)
         QTimer.singleShot(_SETTLE_MS, window, save)
 
     def save() -> None:
-        (width, height), dark = shots.pop(0)
-        name = f"{width}x{height}-{'dark' if dark else 'light'}.png"
+        (width, height), dark, tab = shots.pop(0)
+        label = window.tabs.tabText(tab).replace("&", "").lower()
+        name = f"{width}x{height}-{'dark' if dark else 'light'}{f'-{label}' if tab else ''}.png"
         window.screen().grabWindow(window.winId()).save(str(folder / name))
         next_shot()
 

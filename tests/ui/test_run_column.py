@@ -7,6 +7,7 @@ from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.messages import Phase, Progressed
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import LoadFigures, MemoryFigures, Run, RunState, SpeedFigures
+from qplayground.core.tokens import Token
 from qplayground.ui.run_column import RunColumn
 from tests.comparisons import comparison
 
@@ -28,7 +29,7 @@ def column(qtbot: QtBot, run: Run) -> RunColumn:
 def test_streamed_text_follows_the_prompt_and_nothing_is_shown_twice(qtbot: QtBot, column: RunColumn, run: Run) -> None:
     for piece in (" of", " AI", " is 🦙"):
         run.text += piece
-        column.add_text(piece)
+        column.add_tokens([Token(1, piece, 0.1)])
     qtbot.waitUntil(lambda: column.text.toPlainText() == "The future of AI is 🦙")
     run.state = RunState.DONE
     column.refresh()
@@ -38,7 +39,7 @@ def test_streamed_text_follows_the_prompt_and_nothing_is_shown_twice(qtbot: QtBo
 
 def test_text_pending_when_the_scheme_changes_is_not_lost(qtbot: QtBot, column: RunColumn, run: Run) -> None:
     run.text = " of"
-    column.add_text(" of")
+    column.add_tokens([Token(1, " of", 0.1)])
     palette = column.palette()
     palette.setColor(palette.ColorRole.Base, palette.color(palette.ColorRole.Text))
     column.setPalette(palette)
@@ -48,7 +49,7 @@ def test_text_pending_when_the_scheme_changes_is_not_lost(qtbot: QtBot, column: 
 
 
 def test_markup_in_the_model_s_output_is_shown_as_text(qtbot: QtBot, column: RunColumn, run: Run) -> None:
-    column.add_text("<b>bold</b> <img src='x'>")
+    column.add_tokens([Token(1, "<b>bold</b> <img src='x'>", 0.1)])
     column.flush()
     assert "<b>bold</b> <img src='x'>" in column.text.toPlainText()
 
@@ -90,14 +91,14 @@ def test_figures_and_errors(column: RunColumn, run: Run) -> None:
     run.state = RunState.FAILED
     column.refresh()
     shown = {name: label.text() for name, label in column.figures.items()}
-    assert shown["Weights"] == "113 MB"
-    assert shown["RAM"] == "498 MB"
-    assert shown["Peak"] == "639 MB"
-    assert shown["First"] == "32.7 ms"
-    assert shown["Decode"] == "25.0 tok/s"
-    assert shown["Load"] == "3.17 s"
-    assert not column.figures["VRAM"].isVisible()
-    assert column.state.text() == "There was not enough memory. Try int8."
+    assert shown["weight_bytes"] == "113 MB"
+    assert shown["resident_bytes"] == "498 MB"
+    assert shown["peak_resident_bytes"] == "639 MB"
+    assert shown["ttft_s"] == "32.7 ms"
+    assert shown["decode_tokens_per_s"] == "25.0 tok/s"
+    assert shown["load_s"] == "3.17 s"
+    assert not column.figures["vram_allocated_bytes"].isVisible()
+    assert column.state.text() == "Failed: There was not enough memory. Try int8."
     assert "MemoryError" in column.state.toolTip()
 
 
@@ -114,5 +115,5 @@ def test_a_run_beside_busy_programs_says_so(column: RunColumn, run: Run) -> None
 def test_vram_is_shown_where_there_is_any(column: RunColumn, run: Run) -> None:
     run.memory = MemoryFigures(vram_allocated_bytes=300_000_000, vram_peak_bytes=400_000_000)
     column.refresh()
-    assert column.figures["VRAM"].isVisible()
-    assert column.figures["VRAM peak"].text() == "400 MB"
+    assert column.figures["vram_allocated_bytes"].isVisible()
+    assert column.figures["vram_peak_bytes"].text() == "400 MB"

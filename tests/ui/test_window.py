@@ -198,7 +198,9 @@ def test_the_window_fits_1280_by_720_in_both_schemes(
     assert ready_window.minimumSizeHint().width() <= 1280
     assert ready_window.minimumSizeHint().height() <= 720
     for column in ready_window.results.columns.values():
-        bottom = column.figures["Load"].mapTo(ready_window, column.figures["Load"].rect().bottomLeft()).y()
+        last = column.figures["peak_resident_bytes"]
+        bottom = last.mapTo(ready_window, last.rect().bottomLeft()).y()
+        assert column.text.height() > 3 * column.fontMetrics().lineSpacing()
         assert bottom < ready_window.tabs.mapTo(ready_window, ready_window.tabs.rect().topLeft()).y()
     base = ready_window.palette().base().color()
     assert (base.lightness() < 128) is dark

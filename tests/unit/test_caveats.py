@@ -68,11 +68,12 @@ def test_a_cold_load_says_so() -> None:
     assert caveats(comparison(run), run) == ()
     run.load.disk_share = 0.96
     (caveat,) = caveats(comparison(run), run)
-    assert "96%" in caveat and "cold" in caveat
+    assert "96%" in caveat.sentence and "cold" in caveat.sentence
+    assert caveat.spoils == {"load_s"}
 
 
 def test_a_race_is_no_comparison() -> None:
     run = done()
     raced = comparison(run, done("nf4"))
     raced.mode = Mode.RACE
-    assert any("show" in caveat for caveat in caveats(raced, run))
+    assert any("show" in caveat.sentence for caveat in caveats(raced, run))

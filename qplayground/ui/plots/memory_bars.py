@@ -51,6 +51,7 @@ class MemoryBars(QWidget):
             self._draw_bar(run.precision, run.memory, y)
         highest = max((run.memory.peak_resident_bytes or run.memory.resident_bytes or 0 for run in runs), default=0)
         self._plot.getAxis("left").setTicks([ticks])
+        self._plot.getAxis("bottom").setStyle(showValues=highest > 0)  # a scale without data would be made up
         self._plot.setXRange(0, max(highest / style.MEGABYTE, 1) * 1.6, padding=0)
         self._plot.setYRange(-0.6, max(len(runs), 1) - 0.4, padding=0)
 

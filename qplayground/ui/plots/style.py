@@ -23,7 +23,9 @@ def paint(plot: pg.PlotItem, shown: QWidget) -> None:
         axis.setPen(pg.mkPen(secondary(shown)))
         axis.setTextPen(pg.mkPen(text))
         axis.setStyle(tickFont=tick_font(shown))
-        axis.enableAutoSIPrefix(False)  # the labels name their units
+        # The labels name their units. Switching the prefixes off alone would keep the one of that moment's range.
+        axis.setSIPrefixEnableRanges(())
+        axis.enableAutoSIPrefix(False)
 
 
 def secondary(shown: QWidget) -> QColor:

@@ -234,7 +234,7 @@ class MemoryTimeline(QWidget):
 
     @Slot(object)
     def _on_mouse_moved(self, position: object) -> None:
-        inside = self.plot.sceneBoundingRect().contains(position)
+        inside = any(plot.sceneBoundingRect().contains(position) for plot in (self.plot, self._lane_plot))
         self._cursor.setVisible(inside)
         if not inside:
             self._readout.setText("")

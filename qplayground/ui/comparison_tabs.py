@@ -1,0 +1,137 @@
+"""The tabs below the columns: charts and the table of one comparison."""
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QFileDialog, QLabel, QMessageBox, QStackedLayout, QTabWidget, QToolButton, QWidget
+
+from qplayground.core.results import Comparison
+from qplayground.ui.figures_table import FiguresTable
+
+if TYPE_CHECKING:
+    from qplayground.ui.plots.speed import SpeedCharts
+    from qplayground.ui.plots.trade_off import TradeOffChart
+
+CHART_MODULES = (
+    "qplayground.ui.plots.speed",
+    "qplayground.ui.plots.trade_off",
+    "qplayground.ui.plots.save",
+)
+_CHART_FILES = "PNG picture (*.png);;SVG drawing (*.svg)"
+
+
+class _Later(QWidget):
+    """Says what will be shown until it is."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        label = QLabel(text)
+        label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self._stack = QStackedLayout(self)
+        self._stack.setContentsMargins(0, 0, 0, 0)
+        self._stack.addWidget(label)
+
+    def put(self, widget: QWidget) -> None:
+        self._stack.addWidget(widget)
+
+    def reveal(self, shown: bool) -> None:
+        self._stack.setCurrentIndex(int(shown and self._stack.count() > 1))
+
+
+class ComparisonTabs(QTabWidget):
+    """Speed, Trade-off and Table of a comparison. Only the tab that is seen is drawn; the others when they are."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setDocumentMode(True)
+        self._comparison: Comparison | None = None
+        self._stale: set[QWidget] = set()
+        self.speed: SpeedCharts | None = None
+        self.trade_off: TradeOffChart | None = None
+        self.table = FiguresTable()
+        self._speed_tab = _Later("How fast each precision reads and writes is drawn here once one has run.")
+        self._trade_off_tab = _Later("Any two figures are drawn against each other here once a precision has run.")
+        self.addTab(self._speed_tab, "&Speed")
+        self.addTab(self._trade_off_tab, "Tr&ade-off")
+        self.addTab(self.table, "Ta&ble")
+        self.save = QToolButton()
+        self.save.setText("Save chart…")
+        self.save.setAutoRaise(True)
+        self.save.setToolTip("Save the chart that is shown as PNG or SVG")
+        self.save.clicked.connect(self._on_save)
+        self.setCornerWidget(self.save)
+        self.currentChanged.connect(self._on_current_changed)
+
+    def load_charts(self) -> None:
+        """Make the charts. Takes half a second unless CHART_MODULES have been imported before."""
+        for module in CHART_MODULES:
+            importlib.import_module(module)
+        from qplayground.ui.plots.speed import SpeedCharts
+        from qplayground.ui.plots.trade_off import TradeOffChart
+
+        self.speed, self.trade_off = SpeedCharts(), TradeOffChart()
+        self._speed_tab.put(self.speed)
+        self._trade_off_tab.put(self.trade_off)
+        self.refresh()
+
+    @Slot(object)
+    def show_comparison(self, comparison: Comparison) -> None:
+        """Show its figures as they are now."""
+        self._comparison = comparison
+        self.refresh()
+
+    @Slot()
+    def refresh(self) -> None:
+        """Draw again what is seen."""
+        self._stale = {self._speed_tab, self._trade_off_tab, self.table}
+        self._draw_current()
+
+    def chart(self) -> QWidget | None:
+        """The chart of the tab that is seen, if it has one that can be saved."""
+        shown = {self._speed_tab: self.speed, self._trade_off_tab: self.trade_off}.get(self.currentWidget())  # type: ignore[call-overload]
+        return getattr(shown, "view", None)
+
+    def _draw_current(self) -> None:
+        current = self.currentWidget()
+        self.save.setEnabled(self.chart() is not None and self._comparison is not None)
+        if current not in self._stale or self._comparison is None:
+            return
+        self._stale.discard(current)
+        if current is self.table:
+            self.table.show_comparison(self._comparison)
+            return
+        ran = any(run.speed.ttft_s is not None for run in self._comparison.runs)
+        if current is self._speed_tab and self.speed is not None:
+            self.speed.show_comparison(self._comparison)
+            self._speed_tab.reveal(ran)
+        elif current is self._trade_off_tab and self.trade_off is not None:
+            self.trade_off.show_comparison(self._comparison)
+            self._trade_off_tab.reveal(ran)
+
+    @Slot(int)
+    def _on_current_changed(self, _index: int) -> None:
+        self._draw_current()
+
+    @Slot()
+    def _on_save(self) -> None:
+        name, chosen = QFileDialog.getSaveFileName(self, "Save the chart", "chart.png", _CHART_FILES)
+        if name:
+            path = Path(name)
+            self.save_chart(path if path.suffix else path.with_suffix(".svg" if "svg" in chosen else ".png"))
+
+    def save_chart(self, path: Path) -> None:
+        """Write the chart that is seen; says so where it cannot be written."""
+        chart = self.chart()
+        if chart is None:
+            return
+        from qplayground.ui.plots.save import save_chart
+
+        try:
+            save_chart(chart, path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            QMessageBox.warning(self, "Save the chart", f"{path} cannot be written: {reason}. Choose another place.")

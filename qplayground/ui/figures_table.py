@@ -1,0 +1,127 @@
+"""The Table tab: a row a precision, a column a figure, sortable and copyable."""
+
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSortFilterProxyModel, Qt, Slot
+from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence
+from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
+
+from qplayground.core.caveats import spoilt
+from qplayground.core.metrics import Metric, ratio, shown_metrics
+from qplayground.core.results import Comparison, Run
+from qplayground.core.units import ratio_text
+from qplayground.report.describe import name_text
+from qplayground.ui import theme
+
+_Index = QModelIndex | QPersistentModelIndex
+_TOP = QModelIndex()
+_SORT = Qt.ItemDataRole.UserRole
+
+
+class _FiguresModel(QAbstractTableModel):
+    """Figures as text for the display, as numbers for sorting; a missing figure sorts last when rising."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._comparison: Comparison | None = None
+        self._metrics: tuple[Metric, ...] = ()
+
+    def show(self, comparison: Comparison | None) -> None:
+        self.beginResetModel()
+        self._comparison = comparison
+        self._metrics = () if comparison is None else shown_metrics(comparison)
+        self.endResetModel()
+
+    def rowCount(self, parent: _Index = _TOP) -> int:
+        return 0 if parent.isValid() or self._comparison is None else len(self._comparison.runs)
+
+    def columnCount(self, parent: _Index = _TOP) -> int:
+        return 0 if parent.isValid() else 2 + len(self._metrics)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if orientation is Qt.Orientation.Vertical or section >= self.columnCount():
+            return None
+        if role == Qt.ItemDataRole.DisplayRole:
+            return ("Precision", "State")[section] if section < 2 else self._metrics[section - 2].title
+        if role == Qt.ItemDataRole.ToolTipRole and section >= 2:
+            return self._metrics[section - 2].description
+        return None
+
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        comparison = self._comparison
+        if comparison is None or not index.isValid():
+            return None
+        run, column = comparison.runs[index.row()], index.column()
+        if role == Qt.ItemDataRole.DisplayRole:
+            return self._text(comparison, run, column)
+        if role == _SORT:
+            return self._sort_key(comparison, run, column)
+        if role == Qt.ItemDataRole.TextAlignmentRole and column >= 2:
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        if role == Qt.ItemDataRole.ToolTipRole and column < 2:
+            return run.recipe.summary if run.error is None else str(run.error)
+        return None
+
+    def _text(self, comparison: Comparison, run: Run, column: int) -> str:
+        if column == 0:
+            return f"{name_text(run)} (baseline)" if run.precision == comparison.baseline else name_text(run)
+        if column == 1:
+            return str(run.state)
+        metric = self._metrics[column - 2]
+        text = metric.text(metric.read(run)) + "*" * (metric.key in spoilt(comparison, run))
+        samples = metric.spread(run)
+        if samples is not None and samples.n > 1:
+            text += f" ± {metric.text(samples.sd)}"
+        return f"{text}  {ratio_text(ratio(metric, run, comparison))}".rstrip()
+
+    def _sort_key(self, comparison: Comparison, run: Run, column: int) -> object:
+        if column < 2:
+            return self._text(comparison, run, column)
+        value = self._metrics[column - 2].read(run)
+        return float("inf") if value is None else float(value)
+
+
+class FiguresTable(QTableView):
+    """Click a heading to sort; Ctrl+C copies what is selected, Ctrl+A selects all. × is to the baseline."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._figures = _FiguresModel()
+        proxy = QSortFilterProxyModel(self)
+        proxy.setSourceModel(self._figures)
+        proxy.setSortRole(_SORT)
+        self.setModel(proxy)
+        self.setSortingEnabled(True)
+        self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
+        self.setAccessibleName("Figures of every precision")
+        self.setFont(theme.tabular(self.font()))
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setAlternatingRowColors(True)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.verticalHeader().hide()
+        self.horizontalHeader().setHighlightSections(False)
+
+    @Slot(object)
+    def show_comparison(self, comparison: Comparison | None) -> None:
+        """Show every run's figures as they are now."""
+        self._figures.show(comparison)
+        self.resizeColumnsToContents()
+
+    def copy(self) -> None:
+        """The selected cells, or all, as tab-separated text with headings."""
+        model = self.model()
+        selected = {(index.row(), index.column()) for index in self.selectedIndexes()}
+        everything = {(row, column) for row in range(model.rowCount()) for column in range(model.columnCount())}
+        cells = selected or everything
+        rows, columns = sorted({row for row, _ in cells}), sorted({column for _, column in cells})
+        across = Qt.Orientation.Horizontal
+        lines = ["\t".join(str(model.headerData(column, across)) for column in columns)]
+        for row in rows:
+            texts = [str(model.index(row, column).data()) if (row, column) in cells else "" for column in columns]
+            lines.append("\t".join(texts))
+        QGuiApplication.clipboard().setText("\n".join(lines))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copy()
+        else:
+            super().keyPressEvent(event)

@@ -1,0 +1,134 @@
+"""Any two figures against each other, with the efficient front."""
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from qplayground.core.metrics import BY_KEY, METRICS, Metric, efficient
+from qplayground.core.results import Comparison, Run
+from qplayground.ui import theme
+from qplayground.ui.plots import style
+from qplayground.ui.plots.crosshair import Crosshair
+
+_DOT = 12
+
+
+class TradeOffChart(QWidget):
+    """One dot a precision. The line joins those that no other one beats in both figures."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._comparison: Comparison | None = None
+        self.across = self._metric_box("weight_bytes", "Across")
+        self.up = self._metric_box("decode_tokens_per_s", "Up")
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("Two figures of every precision against each other")
+        self.plot = self.view.addPlot()
+        self.plot.showGrid(x=True, y=True, alpha=0.15)
+        self._crosshair = Crosshair(self.plot, self, self._reading)
+        row = QHBoxLayout()
+        row.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, 0)
+        row.setSpacing(theme.GRID)
+        for widget in (QLabel("Up"), self.up, QLabel("against"), self.across):
+            row.addWidget(widget)
+        row.addStretch()
+        key = QLabel("line: what no other precision beats in both")
+        key.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        row.addWidget(key)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(row)
+        layout.addWidget(self.view, 1)
+        self._paint()
+
+    def _metric_box(self, key: str, name: str) -> QComboBox:
+        box = QComboBox()
+        box.setAccessibleName(name)
+        for metric in METRICS:
+            box.addItem(f"{metric.title} ({metric.unit})", metric.key)
+        box.setCurrentIndex(box.findData(key))
+        box.currentIndexChanged.connect(self._draw)
+        return box
+
+    @Slot(object)
+    def show_comparison(self, comparison: Comparison | None) -> None:
+        """Draw every run that has both figures."""
+        self._comparison = comparison
+        self._draw()
+
+    @property
+    def front(self) -> list[str]:
+        """The precisions on the efficient front, from left to right; none where a figure is neither good nor bad."""
+        points = self._points()
+        x, y = self._metrics()
+        if x.more_is_better is None or y.more_is_better is None:
+            return []
+        order = efficient([place for _, place in points], x.more_is_better, y.more_is_better)
+        return [points[index][0].precision for index in order]
+
+    def _metrics(self) -> tuple[Metric, Metric]:
+        return BY_KEY[self.across.currentData()], BY_KEY[self.up.currentData()]
+
+    def _points(self) -> list[tuple[Run, tuple[float, float]]]:
+        runs = [] if self._comparison is None else self._comparison.runs
+        x, y = self._metrics()
+        found = []
+        for run in runs:
+            across, up = x.read(run), y.read(run)
+            if across is not None and up is not None:
+                found.append((run, (across / _scale(x), up / _scale(y))))
+        return found
+
+    @Slot()
+    def _draw(self) -> None:
+        x, y = self._metrics()
+        self.plot.clear()
+        self._crosshair.restore()
+        self.plot.setLabel("bottom", _axis(x))
+        self.plot.setLabel("left", _axis(y))
+        points = self._points()
+        for axis in ("left", "bottom"):
+            self.plot.getAxis(axis).setStyle(showValues=bool(points))
+        dark, text = theme.is_dark(self), self.palette().color(QPalette.ColorRole.Text)
+        places = {run.precision: place for run, place in points}
+        front = [places[name] for name in self.front]
+        if len(front) > 1:
+            pen = pg.mkPen(style.secondary(self), width=1.5)
+            line = np.array(front)
+            self.plot.addItem(pg.PlotCurveItem(line[:, 0], line[:, 1], pen=pen))
+        for run, (across, up) in points:
+            dot = pg.ScatterPlotItem([across], [up], size=_DOT, brush=theme.color(run.precision, dark), pen=None)
+            label = pg.TextItem(run.precision, color=text, anchor=(0, 1))
+            label.setFont(style.tick_font(self))
+            label.setPos(across, up)
+            self.plot.addItem(dot)
+            self.plot.addItem(label)
+        if points:
+            self.plot.setXRange(0, 1.15 * max(across for _, (across, _) in points), padding=0.02)
+            self.plot.setYRange(0, 1.15 * max(up for _, (_, up) in points), padding=0.02)
+
+    def _reading(self, x: float, y: float) -> str:
+        across, up = self._metrics()
+        return f"{across.text(x * _scale(across))} · {up.text(y * _scale(up))}"
+
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_crosshair"):
+            self._paint()
+        super().changeEvent(event)
+
+    def _paint(self) -> None:
+        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        style.paint(self.plot, self)
+        self._crosshair.paint()
+        self._draw()
+
+
+def _scale(metric: Metric) -> float:
+    return style.MEGABYTE if metric.unit == "bytes" else 1.0
+
+
+def _axis(metric: Metric) -> str:
+    return f"{metric.title}, {'MB' if metric.unit == 'bytes' else metric.unit}"

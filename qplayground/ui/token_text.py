@@ -1,0 +1,210 @@
+"""A text that knows its tokens: where each one stands, what the model thought of it, where it leaves another text."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from html import escape
+from itertools import accumulate
+
+from PySide6.QtCore import QEvent, QPoint, QSize, Qt
+from PySide6.QtGui import QColor, QHelpEvent, QPalette, QTextCharFormat, QTextCursor
+from PySide6.QtWidgets import QFrame, QPlainTextEdit, QTextEdit, QToolTip, QWidget
+
+from qplayground.core.divergence import Change
+from qplayground.core.tokens import Token
+
+_LINES = 5
+_SHADE = 28
+_MARK = 90
+_TINT = 150
+
+
+class TokenText(QPlainTextEdit):
+    """Read-only. A lead in quiet colour, then the text, streamed or whole.
+
+    Hovering a token shows its probability, rank and alternatives. `tinted`: the less likely a token, the stronger its
+    ground. The first token that differs is marked, and what follows it is shaded.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setReadOnly(True)
+        self.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self._lead = ""
+        self._tokens: list[Token] = []
+        self._starts: list[int] = []  # of each token, in the document's UTF-16 units; one more for the end
+        self._rest = ""
+        self._changes: list[Change] | None = None
+        self._tinted = False
+        self._first_difference: int | None = None
+
+    # ---- what it shows ---------------------------------------------------------------------------------------
+
+    def show_text(self, lead: str, tokens: Sequence[Token], text: str) -> None:
+        """Show a whole text. What `text` has beyond the tokens' own (a last broken character) stands at the end."""
+        self._lead = lead
+        self._tokens = list(tokens)
+        written = "".join(token.text for token in tokens)
+        self._rest = text.removeprefix(written) if text.startswith(written) else ""
+        if tokens and not text.startswith(written):
+            self._tokens, self._rest = [], text
+        elif not tokens:
+            self._rest = text
+        self._changes = None
+        self._render()
+
+    def show_changes(self, lead: str, changes: Sequence[Change]) -> None:
+        """Show a text as what it has and lacks beside another, word by word."""
+        self._lead = lead
+        self._changes = list(changes)
+        self._tokens, self._rest = [], ""
+        self._render()
+
+    def append_tokens(self, tokens: Sequence[Token]) -> None:
+        """Add tokens at the end; a reader who has scrolled up stays there."""
+        bar = self.verticalScrollBar()
+        at_end = bar.value() == bar.maximum()
+        self._tokens += tokens
+        last = self._starts[-1] if self._starts else self._end()
+        self._starts = self._starts or [last]
+        self._starts += list(accumulate((_units(token.text) for token in tokens), initial=last))[1:]
+        cursor = QTextCursor(self.document())
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        if self._tinted:
+            for token in tokens:
+                cursor.insertText(token.text, self._format(token))
+        else:
+            cursor.insertText("".join(token.text for token in tokens), self._format(None))
+        if at_end:
+            bar.setValue(bar.maximum())
+
+    def set_tinted(self, tinted: bool) -> None:
+        """Whether each token's ground shows how likely it was."""
+        if tinted is not self._tinted:
+            self._tinted = tinted
+            self._render()
+
+    def set_first_difference(self, token: int | None) -> None:
+        """Mark the token of that index and shade what follows; None for neither."""
+        self._first_difference = token
+        self._shade()
+
+    def token_at(self, position: QPoint) -> Token | None:
+        """The token at a place in the viewport."""
+        cursor = self.cursorForPosition(position)
+        at = cursor.position()
+        if self.cursorRect(cursor).x() > position.x():
+            at -= 1  # the nearest gap is behind the character
+        index = bisect_right(self._starts, at) - 1
+        inside = self._tokens and self._starts and self._starts[0] <= at < self._starts[-1]
+        return self._tokens[index] if inside and 0 <= index < len(self._tokens) else None
+
+    # ---- drawing ---------------------------------------------------------------------------------------------
+
+    def _render(self) -> None:
+        at = self.verticalScrollBar().value()
+        self.clear()
+        cursor = QTextCursor(self.document())
+        cursor.beginEditBlock()
+        cursor.insertText(self._lead, self._quiet())
+        self._starts = [cursor.position()]
+        if self._changes is not None:
+            self._insert_changes(cursor, self._changes)
+        for token in self._tokens:
+            cursor.insertText(token.text, self._format(token if self._tinted else None))
+            self._starts.append(cursor.position())
+        cursor.insertText(self._rest, self._format(None))
+        cursor.endEditBlock()
+        self.verticalScrollBar().setValue(at)
+        self._shade()
+
+    def _insert_changes(self, cursor: QTextCursor, changes: Sequence[Change]) -> None:
+        ours, theirs = self._format(None), self._quiet()
+        ours.setBackground(self._accent(_MARK))
+        theirs.setFontStrikeOut(True)
+        for change in changes:
+            cursor.insertText(change.kept, self._format(None))
+            cursor.insertText(change.only_theirs, theirs)
+            cursor.insertText(change.only_ours, ours)
+
+    def _shade(self) -> None:
+        index = self._first_difference
+        if index is None or self._changes is not None or index >= len(self._tokens):
+            self.setExtraSelections([])
+            return
+        start, after = self._starts[index], self._starts[index + 1]
+        self.setExtraSelections([self._range(start, after, _MARK), self._range(after, self._end(), _SHADE)])
+
+    def _range(self, start: int, end: int, alpha: int) -> QTextEdit.ExtraSelection:
+        selection = QTextEdit.ExtraSelection()
+        selection.cursor = QTextCursor(self.document())
+        selection.cursor.setPosition(start)
+        selection.cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
+        selection.format.setBackground(self._accent(alpha))
+        return selection
+
+    def _end(self) -> int:
+        return self.document().characterCount() - 1
+
+    def _accent(self, alpha: int) -> QColor:
+        color = QColor(self.palette().color(QPalette.ColorRole.Accent))
+        color.setAlpha(alpha)
+        return color
+
+    def _quiet(self) -> QTextCharFormat:
+        made = QTextCharFormat()
+        made.setForeground(self.palette().color(QPalette.ColorRole.PlaceholderText))
+        return made
+
+    def _format(self, token: Token | None) -> QTextCharFormat:
+        made = QTextCharFormat()
+        made.setForeground(self.palette().color(QPalette.ColorRole.Text))
+        if token is not None and token.probability is not None:
+            doubt = QColor(self.palette().color(QPalette.ColorRole.BrightText))
+            doubt.setAlpha(round(_TINT * (1 - token.probability)))
+            made.setBackground(doubt)
+        return made
+
+    # ---- Qt --------------------------------------------------------------------------------------------------
+
+    def sizeHint(self) -> QSize:
+        """A few lines: the texts get the room that is left, and never make the columns scroll."""
+        return QSize(super().sizeHint().width(), _LINES * self.fontMetrics().lineSpacing())
+
+    def viewportEvent(self, event: QEvent) -> bool:
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            token = self.token_at(event.pos())
+            if token is None:
+                QToolTip.hideText()
+            else:
+                QToolTip.showText(event.globalPos(), describe(token), self)
+            return True
+        return super().viewportEvent(event)
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_first_difference"):
+            self._render()
+
+
+def describe(token: Token) -> str:
+    """A token and the model's view of it, as rich text."""
+    shown = f"<b>{_visible(token.text)}</b> <small>(id {token.id})</small>"
+    if token.probability is None:
+        return f"{shown}<br>No probability was read: a benchmark reads none."
+    rows = "".join(
+        f"<tr><td>{_visible(other.text)}&nbsp;&nbsp;</td><td align='right'>{other.probability:.1%}</td></tr>"
+        for other in token.alternatives
+    )
+    return f"{shown}<br>{token.probability:.1%}, rank {token.rank}<table>{rows}</table>"
+
+
+def _visible(text: str) -> str:
+    return escape(text.replace(" ", "␣").replace("\n", "⏎").replace("\t", "⇥")) or "<i>part of a character</i>"
+
+
+def _units(text: str) -> int:
+    """Length as Qt counts it."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2

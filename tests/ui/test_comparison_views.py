@@ -1,0 +1,376 @@
+"""What shows a comparison: tokens, columns and their menus, the table, the charts, and files of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QGuiApplication, QImage, QTextCursor
+from PySide6.QtWidgets import QApplication, QMenu, QMessageBox
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.divergence import diverge
+from qplayground.core.results import Comparison, RunState
+from qplayground.core.samples import Samples
+from qplayground.core.tokens import Alternative, Token
+from qplayground.ui import theme
+from qplayground.ui.comparison_tabs import ComparisonTabs
+from qplayground.ui.figures_table import FiguresTable
+from qplayground.ui.plots.speed import SpeedCharts, latencies_ms
+from qplayground.ui.plots.trade_off import TradeOffChart
+from qplayground.ui.results_view import ResultsView
+from qplayground.ui.token_text import TokenText, describe
+from tests.comparisons import comparison, done, failed
+
+
+def token(index: int, text: str, probability: float | None = 0.5) -> Token:
+    rest = () if probability is None else (Alternative(text, 0.5), Alternative(" <b>", 0.25))
+    return Token(index, text, 0.1 * (index + 1), probability, None if probability is None else 1, rest)
+
+
+TOKENS = [token(0, " to"), token(1, " 🦙"), token(2, ""), token(3, " help.")]
+
+
+def three() -> Comparison:
+    """fp32, nf4 that parts at the second token and is smaller and faster, int8 that failed."""
+    base, other = done(text=" to help us."), done("nf4", " to hurt us.")
+    base.token_ids, other.token_ids = [1, 2, 3], [1, 5, 3]
+    base.tokens = [token(1, " to"), token(2, " help"), token(3, " us.")]
+    other.tokens = [token(1, " to"), token(5, " hurt"), token(3, " us.")]
+    other.memory.weight_bytes, other.speed.decode_tokens_per_s = 113_000_000, 48.0
+    made = comparison(base, other, failed("int8"), prompt="AI is")
+    for run in made.runs[:2]:
+        run.divergence = diverge(run.token_ids, base.token_ids)
+    return made
+
+
+# ---- the text -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def text(qtbot: QtBot) -> TokenText:
+    widget = TokenText()
+    qtbot.addWidget(widget)
+    widget.resize(400, 200)
+    widget.show()
+    return widget
+
+
+def middle(text: TokenText, at: int) -> QPoint:
+    """The middle of the character at that place of the document."""
+    cursor = QTextCursor(text.document())
+    cursor.setPosition(at)
+    left = text.cursorRect(cursor)
+    cursor.setPosition(at + 1)
+    right = text.cursorRect(cursor)
+    return QPoint((left.x() + right.x()) // 2, left.center().y())
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("tinted", [True, False])
+def test_the_token_under_the_mouse(text: TokenText, streamed: bool, tinted: bool) -> None:
+    text.set_tinted(tinted)
+    if streamed:
+        text.show_text("AI is", [], "")
+        text.append_tokens(TOKENS[:2])
+        text.append_tokens(TOKENS[2:])
+    else:
+        text.show_text("AI is", TOKENS, " to 🦙 help.")
+    assert text.toPlainText() == "AI is to 🦙 help."
+    document = "AI is to 🦙 help."
+    found = text.token_at(middle(text, document.index("to")))
+    assert found is TOKENS[0]
+    assert text.token_at(middle(text, 1)) is None
+    assert text.token_at(middle(text, len("AI is to 🦙".encode("utf-16-le")) // 2 + 2)) is TOKENS[3]
+
+
+def test_the_first_difference_is_marked_and_what_follows_shaded(text: TokenText) -> None:
+    text.show_text("AI is", TOKENS, " to 🦙 help.")
+    text.set_first_difference(1)
+    marked, shaded = text.extraSelections()
+    assert marked.cursor.selectedText() == " 🦙"
+    assert shaded.cursor.selectedText() == " help."
+    text.set_first_difference(None)
+    assert text.extraSelections() == []
+
+
+def test_a_text_without_tokens_or_beyond_them_is_shown_whole(text: TokenText) -> None:
+    text.show_text("A", [], "bc")
+    assert text.toPlainText() == "Abc"
+    text.show_text("A", TOKENS[:1], " to�")
+    assert text.toPlainText() == "A to�"
+    text.show_text("A", TOKENS[:1], "other")
+    assert text.toPlainText() == "Aother"
+
+
+def test_less_likely_tokens_have_a_stronger_ground(text: TokenText) -> None:
+    text.set_tinted(True)
+    text.show_text("", [token(0, "sure", 0.99), token(1, "unsure", 0.1)], "sureunsure")
+
+    def alpha(at: int) -> int:
+        cursor = QTextCursor(text.document())
+        cursor.setPosition(at + 1)
+        return cursor.charFormat().background().color().alpha()
+
+    assert alpha(5) > alpha(1) + 50
+    text.set_tinted(False)
+    cursor = QTextCursor(text.document())
+    cursor.setPosition(6)
+    assert cursor.charFormat().background().style() is Qt.BrushStyle.NoBrush
+
+
+def test_a_tip_says_what_the_model_thought() -> None:
+    tip = describe(token(7, " to"))
+    assert "␣to" in tip and "50.0%" in tip and "rank 1" in tip
+    assert "&lt;b&gt;" in tip and "<b>" not in tip.replace("<b>␣to</b>", "")
+    assert "benchmark" in describe(token(7, " to", None))
+    assert "part of a character" in describe(token(7, ""))
+
+
+# ---- the columns ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def results(qtbot: QtBot) -> ResultsView:
+    view = ResultsView()
+    qtbot.addWidget(view)
+    view.resize(900, 500)
+    view.show()
+    view.show_comparison(three())
+    return view
+
+
+def choose(view: ResultsView, name: str, text: str) -> None:
+    menu: QMenu = view.make_menu(name)
+    (action,) = (action for action in menu.actions() if action.text().replace("&", "") == text)
+    assert action.isEnabled()
+    action.trigger()
+
+
+def test_a_candidate_stands_beside_the_baseline(results: ResultsView) -> None:
+    base, other = results.columns["fp32"], results.columns["nf4"]
+    assert other.ratios["weight_bytes"].text() == "×0.21"
+    assert other.ratios["decode_tokens_per_s"].text() == "×2.0"
+    assert base.ratios["weight_bytes"].text() == ""
+    assert "first 1 the same" in other.state.text()
+    marked, _ = other.text.extraSelections()
+    assert marked.cursor.selectedText() == " hurt"
+    assert base.text.extraSelections() == []
+
+
+def test_another_baseline_changes_every_column(results: ResultsView) -> None:
+    made = results.comparison
+    assert made is not None
+    with_baseline: list[str] = []
+    results.baseline_chosen.connect(with_baseline.append)
+    choose(results, "nf4", "Use as baseline")
+    assert with_baseline == ["nf4"]
+    before = results.columns["nf4"]
+    made.baseline = "nf4"
+    results.show_comparison(made)
+    assert results.columns["nf4"] is before
+    assert results.columns["fp32"].ratios["weight_bytes"].text() == "×4.8"
+    assert results.columns["nf4"].ratios["weight_bytes"].text() == ""
+
+
+def test_differences_are_shown_word_by_word(results: ResultsView) -> None:
+    results.changes.setChecked(True)
+    assert results.columns["nf4"].text.toPlainText() == "AI is to help hurt us."
+    assert results.columns["fp32"].text.toPlainText() == "AI is to help us."
+    results.changes.setChecked(False)
+    assert results.columns["nf4"].text.toPlainText() == "AI is to hurt us."
+
+
+def test_texts_and_scripts_are_copied(results: ResultsView, qapp: QApplication) -> None:
+    clipboard = QGuiApplication.clipboard()
+    choose(results, "nf4", "Copy text")
+    assert clipboard.text() == "AI is to hurt us."
+    choose(results, "nf4", "Copy as Python")
+    assert "load_in_4bit=True" in clipboard.text()
+    results.copy.click()
+    assert clipboard.text().startswith("# SmolLM2-135M-Instruct")
+
+
+def test_the_menu_offers_only_what_can_be_done(results: ResultsView) -> None:
+    made = results.comparison
+    assert made is not None
+    made.runs[0].state = RunState.GENERATING
+
+    def enabled(name: str) -> set[str]:
+        return {action.text().replace("&", "") for action in results.make_menu(name).actions() if action.isEnabled()}
+
+    assert not {"Use as baseline", "Run again", "Remove", "Move left"} & enabled("fp32")
+    assert {"Use as baseline", "Run again", "Remove", "Move left", "Move right"} <= enabled("nf4")
+    assert "Copy text" in enabled("int8")  # half a text is a text
+
+
+def test_what_is_wished_of_a_run_is_passed_on(results: ResultsView) -> None:
+    wishes: list[tuple[object, ...]] = []
+    results.run_again_requested.connect(lambda name: wishes.append(("again", name)))
+    results.remove_requested.connect(lambda name: wishes.append(("remove", name)))
+    results.move_requested.connect(lambda name, place: wishes.append(("move", name, place)))
+    for text in ("Run again", "Remove", "Move left", "Move right"):
+        choose(results, "nf4", text)
+    assert wishes == [("again", "nf4"), ("remove", "nf4"), ("move", "nf4", 0), ("move", "nf4", 2)]
+
+
+def test_texts_scroll_together_when_a_reader_scrolls(qtbot: QtBot, results: ResultsView) -> None:
+    made = three()
+    for run in made.runs[:2]:
+        run.text = "word " * 2000
+        run.tokens = []
+    results.show_comparison(made)
+    qtbot.waitUntil(lambda: results.columns["nf4"].text.verticalScrollBar().maximum() > 50)
+    first, other = (results.columns[name].text.verticalScrollBar() for name in ("fp32", "nf4"))
+    first.setValue(0)
+    other.setValue(0)
+    first.triggerAction(first.SliderAction.SliderToMaximum)
+    assert other.value() == other.maximum()
+    first.setValue(3)  # not by a reader's hand
+    assert other.value() == other.maximum()
+
+
+# ---- the table ------------------------------------------------------------------------------------------------------
+
+
+def column_of(table: FiguresTable, title: str) -> int:
+    model = table.model()
+    return next(
+        column for column in range(model.columnCount()) if model.headerData(column, Qt.Orientation.Horizontal) == title
+    )
+
+
+def test_the_table_sorts_by_figures_and_not_by_their_text(qtbot: QtBot) -> None:
+    made = three()
+    made.runs[0].speed.decode_tokens_per_s = 103.0
+    table = FiguresTable()
+    qtbot.addWidget(table)
+    table.show_comparison(made)
+    column = column_of(table, "Decode")
+
+    def order() -> list[str]:
+        return [str(table.model().index(row, 0).data()).split()[0] for row in range(3)]
+
+    assert order() == ["fp32", "nf4", "int8"]
+    table.sortByColumn(column, Qt.SortOrder.AscendingOrder)
+    assert order() == ["nf4", "fp32", "int8"]
+    table.sortByColumn(column, Qt.SortOrder.DescendingOrder)
+    assert order() == ["int8", "fp32", "nf4"]
+
+
+def test_the_table_is_copied_as_cells(qtbot: QtBot) -> None:
+    table = FiguresTable()
+    qtbot.addWidget(table)
+    table.show_comparison(three())
+    qtbot.keyClick(table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    lines = [line.split("\t") for line in QGuiApplication.clipboard().text().split("\n")]
+    assert [line[0] for line in lines] == ["Precision", "fp32 (baseline)", "nf4", "int8"]
+    assert {len(line) for line in lines} == {table.model().columnCount()}
+    table.selectRow(1)
+    table.copy()
+    assert len(QGuiApplication.clipboard().text().split("\n")) == 2
+
+
+# ---- the charts -----------------------------------------------------------------------------------------------------
+
+
+def sampled() -> Comparison:
+    made = three()
+    made.runs[0].speed.samples = Samples.of([20.0, 24.0, 28.0])
+    return made
+
+
+def test_latencies_are_between_tokens() -> None:
+    assert np.allclose(latencies_ms(three().runs[0]), [200, 100, 100])
+
+
+def test_axes_say_the_figures_in_the_units_of_their_labels(qtbot: QtBot) -> None:
+    """pyqtgraph scales an axis by the prefix of the range that it had when prefixes were switched off."""
+    charts = SpeedCharts()
+    qtbot.addWidget(charts)
+    charts.resize(900, 300)
+    charts.show_comparison(sampled())
+    theme.paint(QApplication.instance(), dark=True)  # type: ignore[arg-type]
+    theme.paint(QApplication.instance(), dark=False)  # type: ignore[arg-type]
+    for plot in (*charts._bars.values(), charts.latency):
+        for side in ("left", "bottom"):
+            assert plot.getAxis(side).autoSIPrefixScale == 1.0
+    first = charts._bars["ttft_s"].getAxis("bottom")
+    assert 0.04 < first.range[1] < 0.2
+
+
+def test_the_crosshair_reads_the_tokens_times(qtbot: QtBot) -> None:
+    charts = SpeedCharts()
+    qtbot.addWidget(charts)
+    charts.resize(900, 300)
+    charts.show()
+    charts.show_comparison(three())
+    assert charts._reading(1.2, 5.0) == "token 1: fp32 200 ms · nf4 200 ms"
+    assert charts._reading(40, 5.0) == ""
+    box = charts.latency.vb.sceneBoundingRect()
+    charts.latency.scene().sigMouseMoved.emit(box.center())
+    assert charts._crosshair._lines[0].isVisible()
+
+
+def test_the_front_joins_what_nothing_beats(qtbot: QtBot) -> None:
+    chart = TradeOffChart()
+    qtbot.addWidget(chart)
+    made = three()
+    chart.show_comparison(made)
+    assert chart.front == ["nf4"]  # smaller and faster
+    made.runs[1].speed.decode_tokens_per_s = 3.0
+    chart.show_comparison(made)
+    assert chart.front == ["nf4", "fp32"]
+    chart.up.setCurrentIndex(chart.up.findData("new_tokens"))
+    assert chart.front == []
+
+
+@pytest.fixture
+def tabs(qtbot: QtBot) -> ComparisonTabs:
+    tabs = ComparisonTabs()
+    qtbot.addWidget(tabs)
+    tabs.resize(900, 300)
+    tabs.show()
+    tabs.load_charts()
+    return tabs
+
+
+def drawn(tabs: ComparisonTabs) -> bool:
+    return tabs.trade_off is not None and tabs.trade_off._comparison is not None
+
+
+def test_tabs_are_drawn_when_they_are_seen(tabs: ComparisonTabs) -> None:
+    assert not tabs.save.isEnabled()
+    tabs.show_comparison(three())
+    assert tabs.speed is not None and tabs.speed._comparison is not None
+    assert not drawn(tabs)
+    tabs.setCurrentIndex(1)
+    assert drawn(tabs)
+    assert tabs.save.isEnabled()
+    tabs.setCurrentIndex(2)
+    assert tabs.table.model().rowCount() == 3
+    assert not tabs.save.isEnabled()
+
+
+@pytest.mark.parametrize("tab", [0, 1])
+def test_charts_are_saved(tabs: ComparisonTabs, tmp_path: Path, tab: int) -> None:
+    tabs.show_comparison(sampled())
+    tabs.setCurrentIndex(tab)
+    tabs.save_chart(tmp_path / "a.png")
+    tabs.save_chart(tmp_path / "a.svg")
+    assert QImage(str(tmp_path / "a.png")).width() > 1000
+    assert b"<svg" in (tmp_path / "a.svg").read_bytes()
+
+
+def test_a_chart_that_cannot_be_saved_says_so(
+    tabs: ComparisonTabs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    answer: Callable[..., None] = lambda parent, title, text: said.append(text)  # noqa: E731
+    monkeypatch.setattr(QMessageBox, "warning", answer)
+    tabs.show_comparison(sampled())
+    for name in ("a.png", "a.svg"):
+        tabs.save_chart(tmp_path / "nowhere" / name)
+    assert len(said) == 2
+    assert all("Choose another place" in text for text in said)
