@@ -121,9 +121,12 @@ class ComparedModel(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, kw_only=True):
-    """Runs that share everything but the precision. `started_at` is in ISO 8601, UTC."""
+    """Runs that share everything but the precision. `started_at` is in ISO 8601, UTC; `id` tells
+    it from every other one.
+    """
 
     schema: int = SCHEMA
+    id: str = ""
     environment: Machine | None
     model: ComparedModel
     prompt: str

@@ -20,9 +20,14 @@ _READY = {precision.name: precision for precision in READY_PRECISIONS}
 
 
 def preferences_path() -> Path:
-    """The file that `Preferences.load` reads unless told otherwise; QPLAYGROUND_CONFIG names another folder for it."""
+    """The file that `Preferences.load` reads unless told otherwise."""
+    return (kept_folder() or platformdirs.user_config_path("qplayground")) / "preferences.json"
+
+
+def kept_folder() -> Path | None:
+    """The folder that QPLAYGROUND_CONFIG names for all that is kept, if it does."""
     folder = os.environ.get(CONFIG_VARIABLE)
-    return (Path(folder) if folder else platformdirs.user_config_path("qplayground")) / "preferences.json"
+    return Path(folder) if folder else None
 
 
 class _Kept(msgspec.Struct, frozen=True):

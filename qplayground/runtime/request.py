@@ -1,6 +1,7 @@
 """What a comparison is asked to be, and whether it can be."""
 
 from datetime import datetime
+from uuid import uuid4
 
 import msgspec
 
@@ -57,6 +58,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
         if not is_text(model.path):
             raise fail(ErrorCode.BAD_SETTINGS, "The model's path holds bytes that are no text.", "Rename the folder.")
         return Comparison(
+            id=uuid4().hex,
             environment=machine,
             model=ComparedModel(
                 model.id, model.source, model.architecture, model.parameters, model.path, model.provenance

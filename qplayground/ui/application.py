@@ -6,6 +6,7 @@ from PySide6.QtCore import QSettings, QTimer
 from PySide6.QtWidgets import QApplication
 
 from qplayground.catalog.demo import DEMO_ID
+from qplayground.runtime.history import History
 from qplayground.runtime.interrupts import Interrupts
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.library import Library
@@ -21,7 +22,7 @@ def make_window(launcher: Launcher) -> MainWindow:
     path = preferences_path().with_name("window.ini")
     session = Session(launcher)
     library = Library(launcher, tuple(str(folder) for folder in preferences.recent_folders))
-    window = MainWindow(session, library, preferences, QSettings(str(path), QSettings.Format.IniFormat))
+    window = MainWindow(session, library, preferences, History(), QSettings(str(path), QSettings.Format.IniFormat))
     session.setParent(window)
     library.setParent(window)
     return window

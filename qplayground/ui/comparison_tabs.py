@@ -1,6 +1,7 @@
 """The tabs below the columns: charts and the table of one comparison."""
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ class ComparisonTabs(QTabWidget):
         super().__init__(parent)
         self.setDocumentMode(True)
         self._comparison: Comparison | None = None
+        self._both: tuple[Comparison, ...] = ()
         self._stale: set[QWidget] = set()
         self.speed: SpeedCharts | None = None
         self.trade_off: TradeOffChart | None = None
@@ -84,6 +86,14 @@ class ComparisonTabs(QTabWidget):
         self._comparison = comparison
         self.refresh()
 
+    def show_both(self, comparisons: Sequence[Comparison]) -> None:
+        """Let the table hold the figures of several, and nothing else be shown."""
+        self._both = tuple(comparisons)
+        self._comparison = self._both[0]
+        for tab in (self._speed_tab, self._trade_off_tab):
+            self.removeTab(self.indexOf(tab))
+        self.refresh()
+
     @Slot()
     def refresh(self) -> None:
         """Draw again what is seen."""
@@ -102,7 +112,7 @@ class ComparisonTabs(QTabWidget):
             return
         self._stale.discard(current)
         if current is self.table:
-            self.table.show_comparison(self._comparison)
+            self.table.show_comparisons(self._both or [self._comparison])
             return
         ran = any(run.speed.ttft_s is not None for run in self._comparison.runs)
         if current is self._speed_tab and self.speed is not None:

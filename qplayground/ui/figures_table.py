@@ -1,11 +1,13 @@
 """The Table tab: a row a precision, a column a figure, sortable and copyable."""
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSortFilterProxyModel, Qt, Slot
 from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
 from qplayground.core.caveats import spoilt
-from qplayground.core.metrics import Metric, ratio, shown_metrics
+from qplayground.core.metrics import METRICS, Metric, ratio, shown_metrics
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import ratio_text
 from qplayground.report.describe import name_text
@@ -21,17 +23,23 @@ class _FiguresModel(QAbstractTableModel):
 
     def __init__(self) -> None:
         super().__init__()
-        self._comparison: Comparison | None = None
+        self._rows: list[tuple[str, Comparison, Run]] = []
         self._metrics: tuple[Metric, ...] = ()
 
-    def show(self, comparison: Comparison | None) -> None:
+    def show(self, comparisons: Sequence[Comparison]) -> None:
         self.beginResetModel()
-        self._comparison = comparison
-        self._metrics = () if comparison is None else shown_metrics(comparison)
+        prefixes = [f"{number} · " for number in range(1, 1 + len(comparisons))] if len(comparisons) > 1 else [""]
+        self._rows = [
+            (prefix, comparison, run)
+            for prefix, comparison in zip(prefixes, comparisons, strict=False)
+            for run in comparison.runs
+        ]
+        shown = {metric.key for comparison in comparisons for metric in shown_metrics(comparison)}
+        self._metrics = tuple(metric for metric in METRICS if metric.key in shown)
         self.endResetModel()
 
     def rowCount(self, parent: _Index = _TOP) -> int:
-        return 0 if parent.isValid() or self._comparison is None else len(self._comparison.runs)
+        return 0 if parent.isValid() else len(self._rows)
 
     def columnCount(self, parent: _Index = _TOP) -> int:
         return 0 if parent.isValid() else 2 + len(self._metrics)
@@ -46,12 +54,11 @@ class _FiguresModel(QAbstractTableModel):
         return None
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        comparison = self._comparison
-        if comparison is None or not index.isValid():
+        if not index.isValid():
             return None
-        run, column = comparison.runs[index.row()], index.column()
+        (prefix, comparison, run), column = self._rows[index.row()], index.column()
         if role == Qt.ItemDataRole.DisplayRole:
-            return self._text(comparison, run, column)
+            return f"{prefix * (column == 0)}{self._text(comparison, run, column)}"
         if role == _SORT:
             return self._sort_key(comparison, run, column)
         if role == Qt.ItemDataRole.TextAlignmentRole and column >= 2:
@@ -101,9 +108,13 @@ class FiguresTable(QTableView):
         self.horizontalHeader().setHighlightSections(False)
 
     @Slot(object)
-    def show_comparison(self, comparison: Comparison | None) -> None:
+    def show_comparison(self, comparison: Comparison) -> None:
         """Show every run's figures as they are now."""
-        self._figures.show(comparison)
+        self.show_comparisons([comparison])
+
+    def show_comparisons(self, comparisons: Sequence[Comparison]) -> None:
+        """Show the figures of several, numbered, each with ratios to its own baseline."""
+        self._figures.show(comparisons)
         self.resizeColumnsToContents()
 
     def copy(self) -> None:

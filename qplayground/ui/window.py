@@ -2,23 +2,29 @@
 
 from pathlib import Path
 
+from msgspec.structs import replace
 from PySide6.QtCore import QByteArray, QSettings, Qt, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QPalette, QShortcut
-from PySide6.QtWidgets import QLabel, QMainWindow, QPlainTextEdit, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QLabel, QMainWindow, QPlainTextEdit, QSplitter, QVBoxLayout, QWidget
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.messages import Hello
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
-from qplayground.core.results import Comparison
+from qplayground.core.results import Comparison, from_json
 from qplayground.runtime.gpus import list_gpus
+from qplayground.runtime.history import History, as_stopped
 from qplayground.runtime.jobs import Job
 from qplayground.runtime.library import Library
 from qplayground.runtime.preferences import Preferences
+from qplayground.runtime.recorder import Recorder
 from qplayground.runtime.request import ComparisonRequest
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
 from qplayground.ui.comparison_tabs import ComparisonTabs
+from qplayground.ui.comparison_window import ComparisonWindow
+from qplayground.ui.exporting import export
+from qplayground.ui.history_view import HistoryView
 from qplayground.ui.job_status import JobStatus
 from qplayground.ui.machine_status import MachineStatus
 from qplayground.ui.memory_view import MemoryView
@@ -40,8 +46,11 @@ _LOG_BLOCKS = 5000
 class MainWindow(QMainWindow):
     """Model bar on top; precisions and prompt on the left; columns and charts on the right."""
 
-    def __init__(self, session: Session, library: Library, preferences: Preferences, settings: QSettings) -> None:
+    def __init__(
+        self, session: Session, library: Library, preferences: Preferences, history: History, settings: QSettings
+    ) -> None:
         super().__init__()
+        self._history = history
         self.session = session
         self.library = library
         self._preferences = preferences
@@ -56,6 +65,9 @@ class MainWindow(QMainWindow):
         self.options = RunOptions(settings)
         self.results = ResultsView()
         self.memory = MemoryView(session)
+        self.history = HistoryView(history)
+        self.recorder = Recorder(session, history, self)
+        self._readers: list[ComparisonWindow] = []
         self.log = QPlainTextEdit()
         self._build()
         self._connect()
@@ -70,6 +82,7 @@ class MainWindow(QMainWindow):
         self.log.setPlaceholderText("What fails is written here with its technical detail.")
         self.tabs = ComparisonTabs()
         self.tabs.insertTab(0, self.memory, "Memor&y")
+        self.tabs.addTab(self.history, "H&istory")
         self.tabs.addTab(self.log, "Log")
         self.tabs.setCurrentIndex(0)
         asking = QWidget()
@@ -92,8 +105,9 @@ class MainWindow(QMainWindow):
         self._notice.setWordWrap(True)
         self._notice.setForegroundRole(QPalette.ColorRole.BrightText)
         self._notice.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
-        self._notice.setVisible(bool(self._preferences.notice))
-        self._notice.setText(self._preferences.notice)
+        notices = " ".join(filter(None, (self._preferences.notice, self._history.notice)))
+        self._notice.setVisible(bool(notices))
+        self._notice.setText(notices)
         page = QWidget()
         layout = QVBoxLayout(page)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -144,6 +158,13 @@ class MainWindow(QMainWindow):
         results.remove_requested.connect(session.remove)
         results.move_requested.connect(session.move)
         results.add_requested.connect(self._add)
+        results.export_requested.connect(self.export)
+        results.open_requested.connect(self.choose_file)
+        QShortcut(QKeySequence(QKeySequence.StandardKey.Save), self).activated.connect(self.export)
+        self.history.opened.connect(self.read)
+        self.recorder.saved.connect(self._on_saved)
+        self.recorder.failed.connect(self._on_not_saved)
+        self.tabs.currentChanged.connect(self._on_tab_changed)
         session.comparison_started.connect(self.tabs.show_comparison)
         session.comparison_changed.connect(self.tabs.show_comparison)
         session.run_changed.connect(self._on_run_changed)
@@ -181,6 +202,43 @@ class MainWindow(QMainWindow):
         self._preferences.remember_request(self.prompt.wish())
         self._preferences.set_last_model(entry.id)
 
+    @Slot()
+    def export(self) -> None:
+        """Save the comparison that is shown to a file."""
+        if self.results.comparison is not None:
+            export(self, self.results.comparison)
+
+    @Slot()
+    def choose_file(self) -> None:
+        """Ask for a saved comparison and open it."""
+        name, _ = QFileDialog.getOpenFileName(self, "Open a comparison", "", "Comparisons (*.json)")
+        if name:
+            self.open_file(Path(name))
+
+    def open_file(self, path: Path) -> None:
+        """Open a saved comparison in a window of its own; what is wrong with the file is said."""
+        try:
+            self.read([as_stopped(from_json(path.read_bytes()))])
+        except OSError as error:
+            hint = "Choose another file."
+            self.models.show_error(ErrorInfo(ErrorCode.BAD_FILE, f"{path.name}: {error.strerror or error}.", hint))
+        except PlaygroundError as error:
+            info = replace(error.info, message=f"{path.name}: {error.info.message}")
+            self.models.show_error(info)
+
+    @Slot(object)
+    def read(self, comparisons: list[Comparison]) -> None:
+        """Show comparisons of earlier in a window of their own."""
+        reader = ComparisonWindow(comparisons)
+        reader.closed.connect(self._on_reader_closed)
+        self._readers.append(reader)
+        reader.show()
+
+    @Slot(object)
+    def _on_reader_closed(self, reader: ComparisonWindow) -> None:
+        self._readers.remove(reader)
+        reader.deleteLater()
+
     @Slot(object)
     def _add(self, precision: Precision) -> None:
         try:
@@ -203,6 +261,21 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_machine_known(self, hello: Hello) -> None:
         self.library.set_causal_architectures(hello.causal_architectures)
+
+    @Slot()
+    def _on_saved(self) -> None:
+        if self.tabs.currentWidget() is self.history and not self.session.is_busy:
+            self.history.refresh()
+
+    @Slot(str)
+    def _on_not_saved(self, message: str) -> None:
+        self._notice.setText(message)
+        self._notice.show()
+
+    @Slot(int)
+    def _on_tab_changed(self, _index: int) -> None:
+        if self.tabs.currentWidget() is self.history:
+            self.history.refresh()
 
     @Slot(str)
     def _on_run_changed(self, name: str) -> None:
@@ -249,7 +322,10 @@ class MainWindow(QMainWindow):
         self._settings.setValue("geometry", self.saveGeometry())
         for splitter in (self._left, self._right, self._across):
             self._settings.setValue(f"splitter/{splitter.objectName()}", splitter.saveState())
+        for reader in list(self._readers):
+            reader.close()
         self.memory.close_importer()
         self.session.close()
         self.library.close()
+        self._history.close()
         super().closeEvent(event)

@@ -1,0 +1,218 @@
+"""Every comparison that was run, in one SQLite file."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.results import Comparison, RunState, from_json, to_json
+from qplayground.runtime.preferences import kept_folder
+
+_VERSION = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS comparisons (
+    id TEXT PRIMARY KEY, started_at TEXT NOT NULL, model TEXT NOT NULL, precisions TEXT NOT NULL, prompt TEXT NOT NULL,
+    state TEXT NOT NULL, note TEXT NOT NULL DEFAULT '', search TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS newest ON comparisons (started_at DESC);
+CREATE TABLE IF NOT EXISTS contents (id TEXT PRIMARY KEY, json BLOB NOT NULL);
+"""
+_SAVE = """
+INSERT INTO comparisons (id, started_at, model, precisions, prompt, state, search) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET precisions = excluded.precisions, state = excluded.state, search = excluded.search
+"""
+_SHOWN_PROMPT = 200
+_READ_TIMEOUT_S = 0.5
+_WRITE_TIMEOUT_S = 10.0
+
+
+def history_path() -> Path:
+    """Where the history is kept unless told otherwise, in the user's data folder."""
+    return (kept_folder() or platformdirs.user_data_path("qplayground")) / "history.sqlite3"
+
+
+class HistoryEntry(msgspec.Struct, frozen=True):
+    """What the list shows of a comparison. `prompt` is its beginning."""
+
+    id: str
+    started_at: str
+    model: str
+    precisions: str
+    prompt: str
+    state: str
+    note: str
+
+
+class History:
+    """Reads on the caller's thread, writes on one of its own, so that a slow disk holds up nothing.
+
+    Each write is one transaction: a kill at any moment leaves the file as it was before or after it. `notice` is a
+    sentence for the user, empty as a rule: the file was damaged and set aside, or cannot be used.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or history_path()
+        self.notice = ""
+        self._usable = True
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history")
+        self._prepare()
+
+    # ---- reading ---------------------------------------------------------------------------------------------
+
+    def entries(self, wanted: str = "") -> list[HistoryEntry]:
+        """The comparisons whose model, precisions, prompt, date or note contain every word, newest first."""
+        words = wanted.casefold().split()
+        where = " AND ".join(["instr(search || casefold(note), ?)"] * len(words)) or "1"
+        query = (
+            "SELECT id, started_at, model, precisions, prompt, state, note FROM comparisons "
+            f"WHERE {where} ORDER BY started_at DESC"
+        )
+        if not self._usable:
+            return []
+        try:
+            with _opened(self.path, _READ_TIMEOUT_S) as file:
+                return [HistoryEntry(*row) for row in file.execute(query, words)]
+        except sqlite3.OperationalError as error:
+            self.notice = f"The history cannot be read just now: {error}."
+        except sqlite3.DatabaseError as error:
+            self._set_aside(error)
+        return []
+
+    def load(self, comparison_id: str) -> Comparison:
+        """One comparison; what was still in work when the program ended counts as stopped.
+
+        Raises PlaygroundError(BAD_FILE) when it is not there any more, or damaged.
+        """
+        try:
+            with _opened(self.path, _READ_TIMEOUT_S) as file:
+                row = file.execute("SELECT json FROM contents WHERE id = ?", (comparison_id,)).fetchone()
+        except sqlite3.Error as error:
+            raise fail(ErrorCode.BAD_FILE, "The history cannot be read.", "Try again.", str(error)) from error
+        if row is None:
+            raise fail(ErrorCode.BAD_FILE, "This comparison is not in the history any more.", "Search again.")
+        return as_stopped(from_json(row[0]))
+
+    # ---- writing ---------------------------------------------------------------------------------------------
+
+    def save(self, comparison: Comparison) -> "Future[None]":
+        """Keep it as it is now, in place of what was kept of it before. The note stays."""
+        entry = _entry(comparison)
+        return self._write(
+            (
+                _SAVE,
+                (
+                    *(entry.id, entry.started_at, entry.model, entry.precisions, entry.prompt, entry.state),
+                    _search_text(comparison),
+                ),
+            ),
+            ("INSERT OR REPLACE INTO contents (id, json) VALUES (?, ?)", (entry.id, to_json(comparison))),
+        )
+
+    def annotate(self, comparison_id: str, note: str) -> "Future[None]":
+        """Put a note beside it, in place of the one before."""
+        return self._write(("UPDATE comparisons SET note = ? WHERE id = ?", (note, comparison_id)))
+
+    def delete(self, comparison_ids: Sequence[str]) -> "Future[None]":
+        """Forget them."""
+        statements = []
+        for comparison_id in comparison_ids:
+            statements.append(("DELETE FROM comparisons WHERE id = ?", (comparison_id,)))
+            statements.append(("DELETE FROM contents WHERE id = ?", (comparison_id,)))
+        return self._write(*statements)
+
+    def close(self) -> None:
+        """Finish what is being written."""
+        self._writer.shutdown(wait=True)
+
+    def _write(self, *statements: tuple[str, tuple[object, ...]]) -> "Future[None]":
+        def write() -> None:
+            if not self._usable:
+                return
+            with _opened(self.path, _WRITE_TIMEOUT_S) as file, file:
+                for statement, values in statements:
+                    file.execute(statement, values)
+
+        return self._writer.submit(write)
+
+    # ---- the file --------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with _opened(self.path, _WRITE_TIMEOUT_S) as file, file:
+                (version,) = file.execute("PRAGMA user_version").fetchone()
+                if version > _VERSION:
+                    self._usable = False
+                    self.notice = (
+                        "The history was written by a newer version of the program. Nothing is kept this time."
+                    )
+                    return
+                file.execute("PRAGMA journal_mode = WAL")
+                file.executescript(_TABLES)
+                file.execute(f"PRAGMA user_version = {_VERSION}")
+        except sqlite3.OperationalError as error:
+            self._give_up(error)
+        except sqlite3.DatabaseError as error:
+            self._set_aside(error)
+        except OSError as error:
+            self._give_up(error)
+
+    def _set_aside(self, error: Exception) -> None:
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
+            number += 1
+        try:
+            self.path.replace(aside)
+            for suffix in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        except OSError as failure:
+            self._give_up(failure)
+            return
+        self._prepare()
+        self.notice = f"The history could not be read ({error}). It was set aside as {aside.name}, and a new one begun."
+
+    def _give_up(self, error: Exception) -> None:
+        self._usable = False
+        self.notice = f"The history in {self.path} cannot be used ({error}). Nothing is kept this time."
+
+
+def as_stopped(comparison: Comparison) -> Comparison:
+    """What was in work counts as stopped: nobody works on a comparison that was read from a file."""
+    for run in comparison.runs:
+        if not run.state.is_final:
+            run.state = RunState.CANCELLED
+            run.finish_reason = run.finish_reason or "cancelled"
+    return comparison
+
+
+@contextlib.contextmanager
+def _opened(path: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path, timeout=timeout_s)
+    connection.create_function("casefold", 1, str.casefold, deterministic=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _entry(comparison: Comparison) -> HistoryEntry:
+    states = {run.state for run in comparison.runs}
+    state = "done" if states == {RunState.DONE} else "failed" if RunState.FAILED in states else "stopped"
+    return HistoryEntry(
+        id=comparison.id,
+        started_at=comparison.started_at,
+        model=comparison.model.id,
+        precisions=", ".join(run.precision for run in comparison.runs),
+        prompt=" ".join(comparison.prompt[:_SHOWN_PROMPT].split()),
+        state=state,
+        note="",
+    )
+
+
+def _search_text(comparison: Comparison) -> str:
+    parts = (comparison.started_at, comparison.model.id, comparison.prompt, *(run.precision for run in comparison.runs))
+    return " ".join((*parts, "")).casefold()

@@ -1,0 +1,81 @@
+"""Saved comparisons in a window of their own, to be read."""
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
+from PySide6.QtWidgets import QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
+
+from qplayground.core.results import Comparison
+from qplayground.report.describe import machine_text, model_text, settings_text
+from qplayground.runtime.bookkeeping import refresh_divergence
+from qplayground.ui import theme
+from qplayground.ui.comparison_tabs import ComparisonTabs
+from qplayground.ui.exporting import export
+from qplayground.ui.results_view import ResultsView
+
+
+class ComparisonWindow(QMainWindow):
+    """One comparison with its charts, or two above each other with one table of both. Needs neither model nor engine.
+
+    Another baseline can be chosen, for this view alone. Signal: `closed(self)`.
+    """
+
+    closed = Signal(object)
+
+    def __init__(self, comparisons: Sequence[Comparison], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(" | ".join(f"{model_text(shown.model)}, {shown.started_at}" for shown in comparisons))
+        self.resize(1280, 720)
+        self.comparisons = tuple(comparisons)
+        self.views = [self._view(comparison) for comparison in comparisons]
+        self.tabs = ComparisonTabs()
+        self.tabs.load_charts()
+        self.tabs.show_comparison(comparisons[0])
+        if len(comparisons) > 1:
+            self.tabs.show_both(comparisons)
+        splitter = QSplitter(Qt.Orientation.Vertical)
+        splitter.setChildrenCollapsible(False)
+        for view, comparison in zip(self.views, comparisons, strict=True):
+            splitter.addWidget(self._titled(view, comparison))
+        splitter.addWidget(self.tabs)
+        self.setCentralWidget(splitter)
+        QShortcut(QKeySequence(QKeySequence.StandardKey.Close), self).activated.connect(self.close)
+        QShortcut(QKeySequence(QKeySequence.StandardKey.Save), self).activated.connect(self._export_first)
+
+    def _view(self, comparison: Comparison) -> ResultsView:
+        refresh_divergence(comparison)
+        view = ResultsView(read_only=True)
+        view.show_comparison(comparison)
+        view.baseline_chosen.connect(lambda name: self._set_baseline(comparison, view, name))
+        view.export_requested.connect(lambda: export(self, comparison))
+        return view
+
+    def _titled(self, view: ResultsView, comparison: Comparison) -> QWidget:
+        title = QLabel(f"{model_text(comparison.model)} · {comparison.started_at} · {settings_text(comparison)}")
+        title.setToolTip(machine_text(comparison))
+        title.setTextFormat(Qt.TextFormat.PlainText)
+        title.setWordWrap(True)
+        title.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, 0)
+        box = QWidget()
+        column = QVBoxLayout(box)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(title)
+        column.addWidget(view, 1)
+        return box
+
+    def _set_baseline(self, comparison: Comparison, view: ResultsView, name: str) -> None:
+        comparison.baseline = name
+        refresh_divergence(comparison)
+        view.show_comparison(comparison)
+        self.tabs.refresh()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Whoever keeps this window may let it go."""
+        super().closeEvent(event)
+        self.closed.emit(self)
+
+    @Slot()
+    def _export_first(self) -> None:
+        export(self, self.comparisons[0])

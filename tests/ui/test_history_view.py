@@ -1,0 +1,236 @@
+"""The History tab, the windows that it opens, and files that are saved and opened."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFileDialog, QInputDialog, QMessageBox
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.results import Comparison, from_json, to_json
+from qplayground.runtime.history import History
+from qplayground.ui.comparison_window import ComparisonWindow
+from qplayground.ui.exporting import export
+from qplayground.ui.history_view import HistoryView
+from qplayground.ui.window import MainWindow
+from tests.comparisons import comparison, done, failed
+from tests.ui.test_window import compare, type_prompt
+from tests.unit.test_history import made
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    history = History(tmp_path / "h.sqlite3")
+    for number, prompt in ((1, "once upon"), (2, "twice"), (3, "once more")):
+        history.save(made(number, prompt=prompt)).result()
+    yield history
+    history.close()
+
+
+@pytest.fixture
+def view(qtbot: QtBot, history: History) -> HistoryView:
+    view = HistoryView(history)
+    qtbot.addWidget(view)
+    view.resize(900, 300)
+    view.show()
+    view.refresh()
+    return view
+
+
+def shown(view: HistoryView) -> list[str]:
+    return [str(view.table.model().index(row, 4).data()) for row in range(view.table.model().rowCount())]
+
+
+def mark(view: HistoryView, *rows: int) -> None:
+    view.table.clearSelection()
+    selection = view.table.selectionModel()
+    for row in rows:
+        flags = selection.SelectionFlag.Select | selection.SelectionFlag.Rows
+        selection.select(view.table.model().index(row, 0), flags)
+
+
+def test_the_list_follows_what_is_typed(qtbot: QtBot, view: HistoryView) -> None:
+    assert shown(view) == ["once more", "twice", "once upon"]
+    qtbot.keyClicks(view.search, "once")
+    assert shown(view) == ["once more", "once upon"]
+    assert "2 comparisons" in view.message.text()
+    view.search.clear()
+    assert len(shown(view)) == 3
+
+
+def test_what_is_marked_stays_marked(view: HistoryView) -> None:
+    mark(view, 2)
+    view.search.setText("once")
+    assert [entry.prompt for entry in view.marked()] == ["once upon"]
+
+
+def test_one_or_two_are_opened(qtbot: QtBot, view: HistoryView) -> None:
+    assert not view.open.isEnabled()
+    mark(view, 0)
+    with qtbot.waitSignal(view.opened) as opened:
+        view.open.click()
+    assert [one.prompt for one in opened.args[0]] == ["once more"]
+    mark(view, 0, 2)
+    assert view.open.text() == "Compare two"
+    with qtbot.waitSignal(view.opened) as opened:
+        view.open.click()
+    assert [one.prompt for one in opened.args[0]] == ["once more", "once upon"]
+    mark(view, 0, 1, 2)
+    assert not view.open.isEnabled()
+
+
+def test_a_note_is_kept_and_found(qtbot: QtBot, view: HistoryView, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QInputDialog, "getText", lambda *arguments, text: (f"{text}for the talk", True))
+    mark(view, 1)
+    view.annotate.click()
+    qtbot.waitUntil(lambda: view.table.model().index(1, 5).data() == "for the talk")
+    view.search.setText("talk")
+    assert shown(view) == ["twice"]
+
+
+def test_deleting_asks_first(qtbot: QtBot, view: HistoryView, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+    monkeypatch.setattr(QMessageBox, "question", lambda *arguments: answers.pop(0))
+    mark(view, 0, 1)
+    view.delete.click()
+    assert len(shown(view)) == 3
+    view.delete.click()
+    qtbot.waitUntil(lambda: shown(view) == ["once upon"])
+    assert answers == []
+
+
+def test_what_another_window_deleted_is_said(view: HistoryView, history: History) -> None:
+    mark(view, 0)
+    history.delete(["0003"]).result()
+    view.open.click()
+    assert "not in the history any more" in view.message.text()
+
+
+# ---- windows of saved comparisons -----------------------------------------------------------------------------------
+
+
+def test_a_saved_comparison_needs_neither_model_nor_engine(qtbot: QtBot) -> None:
+    one = comparison(done(text=" to help."), done("nf4", " to hurt."), failed("int8"))
+    one.runs[1].token_ids = [1, 9, 3]
+    window = ComparisonWindow([from_json(to_json(one))])
+    qtbot.addWidget(window)
+    window.show()
+    (view,) = window.views
+    assert list(view.columns) == ["fp32", "nf4", "int8"]
+    assert "first 1 the same" in view.columns["nf4"].state.text()
+    assert not view.add.isVisible() and not view.open.isVisible()
+    texts = {action.text().replace("&", "") for action in view.make_menu("nf4").actions()}
+    assert not texts & {"Run again", "Remove", "Move left", "Move right"}
+    window.tabs.setCurrentIndex(2)
+    assert window.tabs.table.model().rowCount() == 3
+    view.baseline_chosen.emit("nf4")
+    assert "baseline" in view.columns["nf4"]._tag.text()
+    assert one.baseline == "fp32"
+
+
+def test_two_stand_above_each_other_with_one_table(qtbot: QtBot) -> None:
+    window = ComparisonWindow([made(1), made(2, "int8")])
+    qtbot.addWidget(window)
+    window.show()
+    assert len(window.views) == 2
+    model = window.tabs.table.model()
+    names = [model.index(row, 0).data() for row in range(model.rowCount())]
+    assert names == ["1 · fp32 (baseline)", "1 · nf4", "2 · int8"]
+
+
+def test_a_comparison_is_kept_and_opened_again(qtbot: QtBot, ready_window: MainWindow) -> None:
+    type_prompt(qtbot, ready_window, "Once fast=6")
+    compare(qtbot, ready_window)
+    ready_window.tabs.setCurrentWidget(ready_window.history)
+    qtbot.waitUntil(lambda: ready_window.history.table.model().rowCount() == 1)
+    mark(ready_window.history, 0)
+    ready_window.history.open.click()
+    (reader,) = ready_window._readers
+    assert list(reader.views[0].columns) == ["fp32", "bf16", "int8", "nf4"]
+    reader.close()
+    assert ready_window._readers == []
+
+
+def test_runs_are_kept_as_soon_as_they_are_over(qtbot: QtBot, ready_window: MainWindow) -> None:
+    type_prompt(qtbot, ready_window, "Once fast=6 int8=hang-generating")
+    with qtbot.waitSignal(ready_window.recorder.saved, timeout=10_000):
+        ready_window.models.compare.click()
+    history = History()
+    qtbot.waitUntil(lambda: len(history.entries("bf16")) == 1)
+    states = [run.state.value for run in history.load(history.entries()[0].id).runs]
+    assert states[0] == "done" and states[3] == "cancelled"
+    history.close()
+
+
+def test_saved_files_are_opened_and_damaged_ones_explained(
+    qtbot: QtBot, ready_window: MainWindow, tmp_path: Path
+) -> None:
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_bytes(to_json(made(1)))
+    bad.write_bytes(to_json(made(1)).replace(b'"schema": 1', b'"schema": 7'))
+    ready_window.open_file(good)
+    assert len(ready_window._readers) == 1
+    for path in (bad, tmp_path / "missing.json"):
+        ready_window.open_file(path)
+        assert path.name in ready_window.models.error.text()
+    assert len(ready_window._readers) == 1
+    assert bad.read_bytes() == to_json(made(1)).replace(b'"schema": 1', b'"schema": 7')
+
+
+# ---- exporting ------------------------------------------------------------------------------------------------------
+
+
+def choosing(monkeypatch: pytest.MonkeyPatch, *answers: tuple[str, str]) -> list[str]:
+    """Answer the file dialog; returns the names that it began with."""
+    starts: list[str] = []
+    waiting = list(answers)
+
+    def answer(parent: object, title: str, start: str, filters: str) -> tuple[str, str]:
+        starts.append(start)
+        return waiting.pop(0)
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
+    return starts
+
+
+def test_an_export_gets_the_suffix_of_the_chosen_format(
+    view: HistoryView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choosing(
+        monkeypatch,
+        (str(tmp_path / "a"), "HTML with charts, for a browser (*.html)"),
+        (str(tmp_path / "b.csv"), "whatever"),
+    )
+    assert export(view, made(1)) == tmp_path / "a.html"
+    assert export(view, made(1)) == tmp_path / "b.csv"
+    assert (tmp_path / "a.html").read_bytes().startswith(b"<!doctype")
+
+
+def test_another_place_is_offered_where_one_cannot_be_written(
+    view: HistoryView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(QMessageBox, "warning", lambda parent, title, text: said.append(text))
+    choosing(monkeypatch, (str(tmp_path / "no" / "a.json"), ""), (str(tmp_path / "a.json"), ""))
+    one: Comparison = made(1)
+    assert export(view, one) == tmp_path / "a.json"
+    assert from_json((tmp_path / "a.json").read_bytes()) == one
+    assert len(said) == 1 and "Choose another place" in said[0]
+
+
+def test_nothing_is_saved_when_nobody_wants_it(view: HistoryView, monkeypatch: pytest.MonkeyPatch) -> None:
+    choosing(monkeypatch, ("", ""))
+    assert export(view, made(1)) is None
+
+
+def test_control_s_saves_what_is_shown(
+    qtbot: QtBot, ready_window: MainWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choosing(monkeypatch, (str(tmp_path / "a.json"), ""))
+    qtbot.keyClick(ready_window, Qt.Key.Key_S, Qt.KeyboardModifier.ControlModifier)
+    assert not (tmp_path / "a.json").exists()  # there is nothing yet
+    type_prompt(qtbot, ready_window, "Once fast=6")
+    compare(qtbot, ready_window)
+    qtbot.keyClick(ready_window, Qt.Key.Key_S, Qt.KeyboardModifier.ControlModifier)
+    assert len(from_json((tmp_path / "a.json").read_bytes()).runs) == 4
