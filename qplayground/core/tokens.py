@@ -1,16 +1,19 @@
-"""Generated tokens, and what the model thought of them."""
+"""Generated tokens, and what the model thought of them.
+
+There can be many thousands; they refer to nothing that could refer back, so the garbage collector need not visit them.
+"""
 
 import msgspec
 
 
-class Alternative(msgspec.Struct, frozen=True):
+class Alternative(msgspec.Struct, frozen=True, gc=False):
     """A token that could have come, with its probability."""
 
     text: str
     probability: float
 
 
-class Token(msgspec.Struct, frozen=True, omit_defaults=True):
+class Token(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One generated token and the text that became certain with it (may be empty inside a character).
 
     `time_s` is counted from the call of generate. `probability` and `rank` (1: the likeliest) are the model's own,

@@ -10,7 +10,8 @@ import msgspec
 import platformdirs
 
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.results import Comparison, RunState, from_json, to_json
+from qplayground.core.results import Comparison, RunState, from_json
+from qplayground.runtime.bookkeeping import refresh_divergence
 from qplayground.runtime.preferences import kept_folder
 
 _VERSION = 1
@@ -19,12 +20,14 @@ CREATE TABLE IF NOT EXISTS comparisons (
     id TEXT PRIMARY KEY, started_at TEXT NOT NULL, model TEXT NOT NULL, precisions TEXT NOT NULL, prompt TEXT NOT NULL,
     state TEXT NOT NULL, note TEXT NOT NULL DEFAULT '', search TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS newest ON comparisons (started_at DESC);
-CREATE TABLE IF NOT EXISTS contents (id TEXT PRIMARY KEY, json BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS contents (id TEXT NOT NULL, part TEXT NOT NULL, json BLOB NOT NULL, PRIMARY KEY (id, part));
 """
 _SAVE = """
 INSERT INTO comparisons (id, started_at, model, precisions, prompt, state, search) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET precisions = excluded.precisions, state = excluded.state, search = excluded.search
 """
+_PUT = "INSERT OR REPLACE INTO contents (id, part, json) VALUES (?, ?, ?)"
+_HEAD = ""  # the part that is not a run's
 _SHOWN_PROMPT = 200
 _READ_TIMEOUT_S = 0.5
 _WRITE_TIMEOUT_S = 10.0
@@ -33,6 +36,10 @@ _WRITE_TIMEOUT_S = 10.0
 def history_path() -> Path:
     """Where the history is kept unless told otherwise, in the user's data folder."""
     return (kept_folder() or platformdirs.user_data_path("qplayground")) / "history.sqlite3"
+
+
+Statement = tuple[str, tuple[object, ...]]
+"""SQL with its values."""
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
@@ -45,6 +52,18 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     prompt: str
     state: str
     note: str
+
+
+class _Head(msgspec.Struct):
+    """A comparison without its runs, and their order. The runs are parts of their own, written as they end."""
+
+    comparison: Comparison
+    order: list[str]
+
+
+class _RawHead(msgspec.Struct):
+    comparison: dict[str, msgspec.Raw]
+    order: list[str]
 
 
 class History:
@@ -89,28 +108,23 @@ class History:
         """
         try:
             with _opened(self.path, _READ_TIMEOUT_S) as file:
-                row = file.execute("SELECT json FROM contents WHERE id = ?", (comparison_id,)).fetchone()
+                parts = dict(file.execute("SELECT part, json FROM contents WHERE id = ?", (comparison_id,)))
         except sqlite3.Error as error:
             raise fail(ErrorCode.BAD_FILE, "The history cannot be read.", "Try again.", str(error)) from error
-        if row is None:
+        if _HEAD not in parts:
             raise fail(ErrorCode.BAD_FILE, "This comparison is not in the history any more.", "Search again.")
-        return as_stopped(from_json(row[0]))
+        comparison = as_stopped(from_json(_joined(parts)))
+        refresh_divergence(comparison)
+        return comparison
 
     # ---- writing ---------------------------------------------------------------------------------------------
 
-    def save(self, comparison: Comparison) -> "Future[None]":
-        """Keep it as it is now, in place of what was kept of it before. The note stays."""
-        entry = _entry(comparison)
-        return self._write(
-            (
-                _SAVE,
-                (
-                    *(entry.id, entry.started_at, entry.model, entry.precisions, entry.prompt, entry.state),
-                    _search_text(comparison),
-                ),
-            ),
-            ("INSERT OR REPLACE INTO contents (id, json) VALUES (?, ?)", (entry.id, to_json(comparison))),
-        )
+    def save(self, comparison: Comparison, changed: Sequence[str] | None = None) -> "Future[None]":
+        """Keep it as it is now, in place of what was kept of it before. The note stays.
+
+        `changed` names the runs that are others than when it was saved last; by default all may be.
+        """
+        return self._write(*statements_to_save(comparison, changed))
 
     def annotate(self, comparison_id: str, note: str) -> "Future[None]":
         """Put a note beside it, in place of the one before."""
@@ -128,7 +142,7 @@ class History:
         """Finish what is being written."""
         self._writer.shutdown(wait=True)
 
-    def _write(self, *statements: tuple[str, tuple[object, ...]]) -> "Future[None]":
+    def _write(self, *statements: Statement) -> "Future[None]":
         def write() -> None:
             if not self._usable:
                 return
@@ -189,6 +203,34 @@ def as_stopped(comparison: Comparison) -> Comparison:
     return comparison
 
 
+def statements_to_save(comparison: Comparison, changed: Sequence[str] | None = None) -> list[Statement]:
+    """What `History.save` writes: the entry of the list, the head, and the runs that are named."""
+    entry = _entry(comparison)
+    head = msgspec.json.encode(_Head(msgspec.structs.replace(comparison, runs=[]), _names(comparison)))
+    runs = [run for run in comparison.runs if changed is None or run.precision in changed]
+    values = (entry.id, entry.started_at, entry.model, entry.precisions, entry.prompt, entry.state)
+    return [
+        (_SAVE, (*values, _search_text(comparison))),
+        (_PUT, (entry.id, _HEAD, head)),
+        *((_PUT, (entry.id, run.precision, msgspec.json.encode(run))) for run in runs),
+    ]
+
+
+def _joined(parts: dict[str, bytes]) -> bytes:
+    """The whole comparison as JSON."""
+    try:
+        head = msgspec.json.decode(parts[_HEAD], type=_RawHead)
+        runs = [msgspec.Raw(parts[name]) for name in head.order if name in parts]  # one that never ended has no part
+        return msgspec.json.encode({**head.comparison, "runs": runs})
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
+        hint = "Delete it, and run it again."
+        raise fail(ErrorCode.BAD_FILE, "This comparison is damaged.", hint, repr(error)) from error
+
+
+def _names(comparison: Comparison) -> list[str]:
+    return [run.precision for run in comparison.runs]
+
+
 @contextlib.contextmanager
 def _opened(path: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(path, timeout=timeout_s)
@@ -206,7 +248,7 @@ def _entry(comparison: Comparison) -> HistoryEntry:
         id=comparison.id,
         started_at=comparison.started_at,
         model=comparison.model.id,
-        precisions=", ".join(run.precision for run in comparison.runs),
+        precisions=", ".join(_names(comparison)),
         prompt=" ".join(comparison.prompt[:_SHOWN_PROMPT].split()),
         state=state,
         note="",
@@ -214,5 +256,5 @@ def _entry(comparison: Comparison) -> HistoryEntry:
 
 
 def _search_text(comparison: Comparison) -> str:
-    parts = (comparison.started_at, comparison.model.id, comparison.prompt, *(run.precision for run in comparison.runs))
+    parts = (comparison.started_at, comparison.model.id, comparison.prompt, *_names(comparison))
     return " ".join((*parts, "")).casefold()

@@ -26,17 +26,26 @@ class Recorder(QObject):
         session.run_changed.connect(self._on_run_changed)
         session.comparison_changed.connect(self._save)
         session.comparison_finished.connect(self._save)
+        self._over: set[str] = set()  # the runs that have ended since they were saved last
+        self._kept_id = ""
+        session.comparison_started.connect(self._over.clear)
 
     @Slot(str)
     def _on_run_changed(self, name: str) -> None:
         comparison = self._session.comparison
-        if comparison is not None and comparison.run(name).state.is_final and not comparison.is_finished:
-            self._save(comparison)
+        if comparison is not None and comparison.run(name).state.is_final:
+            self._over.add(name)
+            if not comparison.is_finished:
+                self._save(comparison)
 
     @Slot(object)
     def _save(self, comparison: Comparison) -> None:
+        """The runs that ended alone: the others are kept already, and a long text takes a while to write down."""
         if any(run.state.is_final for run in comparison.runs):
-            self._history.save(comparison).add_done_callback(self._on_saved)
+            changed = sorted(self._over) if comparison.id == self._kept_id else None
+            self._history.save(comparison, changed).add_done_callback(self._on_saved)
+            self._over.clear()
+            self._kept_id = comparison.id
 
     def _on_saved(self, outcome: "Future[None]") -> None:
         """On the history's thread; signals cross over to the window's."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QFileDialog, QLabel, QMessageBox, QStackedLayout, QTabWidget, QToolButton, QWidget
 
@@ -21,6 +21,7 @@ CHART_MODULES = (
     "qplayground.ui.plots.trade_off",
     "qplayground.ui.plots.save",
 )
+_SOON_MS = 100
 _CHART_FILES = "PNG picture (*.png);;SVG drawing (*.svg)"
 
 
@@ -52,6 +53,8 @@ class ComparisonTabs(QTabWidget):
         self._comparison: Comparison | None = None
         self._both: tuple[Comparison, ...] = ()
         self._stale: set[QWidget] = set()
+        self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)
+        self._soon.timeout.connect(self.refresh)
         self.speed: SpeedCharts | None = None
         self.trade_off: TradeOffChart | None = None
         self.table = FiguresTable()
@@ -93,6 +96,10 @@ class ComparisonTabs(QTabWidget):
         for tab in (self._speed_tab, self._trade_off_tab):
             self.removeTab(self.indexOf(tab))
         self.refresh()
+
+    def refresh_soon(self) -> None:
+        """Draw again what is seen, once for all that changes in a moment."""
+        self._soon.start()
 
     @Slot()
     def refresh(self) -> None:

@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QThread, Signal, Slot
+from PySide6.QtCore import Qt, QThread, QTimer, Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
 from qplayground.core.results import Comparison
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from qplayground.ui.plots.timeline import MemoryTimeline
 
 _MODULES = ("qplayground.ui.plots.timeline", "qplayground.ui.plots.memory_bars", *CHART_MODULES)
+
+
+_BARS_SOON_MS = 100
 
 
 class _Importer(QThread):
@@ -45,6 +48,8 @@ class MemoryView(QWidget):
         self._waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._waiting.setForegroundRole(self.palette().ColorRole.PlaceholderText)
         self._stack.addWidget(self._waiting)
+        self._bars_soon = QTimer(self, singleShot=True, interval=_BARS_SOON_MS)  # once for what changes in a moment
+        self._bars_soon.timeout.connect(self._show_bars)
         self._importer = _Importer(self)
         self._importer.imported.connect(self._on_imported)
 
@@ -120,5 +125,9 @@ class MemoryView(QWidget):
 
     @Slot(str)
     def _on_run_changed(self, _name: str) -> None:
+        self._bars_soon.start()
+
+    @Slot()
+    def _show_bars(self) -> None:
         if self._bars is not None:
             self._bars.show_comparison(self._session.comparison)

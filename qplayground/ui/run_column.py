@@ -79,6 +79,8 @@ class RunColumn(QFrame):
         self._pending: list[Token] = []
         self._phase: Phase | None = None
         self._shows_changes = False
+        self._compared_with: Run | None = None
+        self._common_tokens = 0
         self.setAccessibleName(f"{run.recipe.label}, {run.recipe.summary}")
         self.setMinimumWidth(MINIMUM_WIDTH)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -209,14 +211,16 @@ class RunColumn(QFrame):
             self.text.append_tokens(self._pending)
         self._pending.clear()
         self._mark_difference()
-        if self.run.state is RunState.GENERATING:
-            self.progress.setValue(len(self.run.token_ids))
+        written = len(self.run.token_ids)
+        if self.run.state is RunState.GENERATING and written - self.progress.value() >= self.progress.maximum() / 50:
+            self.progress.setValue(written)  # repaints at once, however little has changed
 
     def show_text(self, changes: bool | None = None) -> None:
         """Show the text as it is in the run; `changes`: word by word beside the baseline's."""
         if changes is not None:
             self._shows_changes = changes
         self._pending.clear()
+        self._common_tokens = 0
         baseline = self._baseline()
         if self._shows_changes and baseline is not None and baseline is not self.run and self.run.text:
             self.text.show_changes(self.comparison.lead, word_changes(self.run.text, baseline.text))
@@ -311,7 +315,12 @@ class RunColumn(QFrame):
         if baseline is None or baseline is self.run or not baseline.state.is_final:
             self.text.set_first_difference(None)
             return
-        self.text.set_first_difference(diverge(self.run.token_ids, baseline.token_ids).first_token)
+        if baseline is not self._compared_with or self._common_tokens > len(self.run.token_ids):
+            self._compared_with, self._common_tokens = baseline, 0
+        same = self._common_tokens  # a text that streams is looked at where it is new
+        found = diverge(self.run.token_ids[same:], baseline.token_ids[same:])
+        self._common_tokens += found.common_prefix_tokens
+        self.text.set_first_difference(None if found.first_token is None else self._common_tokens)
 
     def _baseline(self) -> Run | None:
         return next((run for run in self.comparison.runs if run.precision == self.comparison.baseline), None)

@@ -281,7 +281,7 @@ class MainWindow(QMainWindow):
     def _on_run_changed(self, name: str) -> None:
         comparison = self.session.comparison
         if comparison is not None and comparison.run(name).state.is_final:  # nothing is timed just then
-            self.tabs.refresh()
+            self.tabs.refresh_soon()
 
     @Slot(object)
     def _on_model_changed(self, entry: ModelEntry | None) -> None:

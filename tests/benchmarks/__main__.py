@@ -6,7 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.benchmarks import decoding, engines, responsiveness, startup, window_cost
+from tests.benchmarks import (
+    comparison_time,
+    decoding,
+    engines,
+    responsiveness,
+    startup,
+    streaming,
+    views,
+    window_cost,
+)
 from tests.benchmarks.figures import Figure, table
 
 _ALL = {
@@ -15,6 +24,9 @@ _ALL = {
     "decoding": decoding,
     "window_cost": window_cost,
     "responsiveness": responsiveness,
+    "comparison_time": comparison_time,
+    "streaming": streaming,
+    "views": views,
 }
 
 

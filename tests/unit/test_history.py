@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.model import ModelSource
 from qplayground.core.results import Comparison, RunState
+from qplayground.runtime.bookkeeping import refresh_divergence
 from qplayground.runtime.history import History, history_path
 from tests.comparisons import cancelled, comparison, done, failed
 
@@ -39,6 +40,7 @@ def made(
     one.id = f"{number:04}"
     one.started_at = started_at or f"2026-11-{number:02}T10:00:00+00:00"
     one.model = replace(one.model, id=model, source=ModelSource.FOLDER)
+    refresh_divergence(one)
     return one
 
 
@@ -99,6 +101,20 @@ def test_what_was_in_work_counts_as_stopped(history: History) -> None:
     one.runs[1].state = RunState.GENERATING
     history.save(one).result()
     assert [run.state for run in history.load("0001").runs] == [RunState.DONE, RunState.CANCELLED]
+
+
+def test_only_the_runs_that_changed_are_written_again(history: History) -> None:
+    one = made(1)
+    history.save(one).result()
+    one.runs[0].text, one.runs[1].text = "new", "unseen"
+    history.save(one, ["fp32"]).result()
+    assert [run.text for run in history.load("0001").runs] == ["new", " to help."]
+    one.runs.reverse()
+    history.save(one, []).result()
+    assert [run.precision for run in history.load("0001").runs] == ["nf4", "fp32"]
+    del one.runs[0]
+    history.save(one, []).result()
+    assert [run.precision for run in history.load("0001").runs] == ["fp32"]
 
 
 def test_deleted_ones_are_gone(history: History) -> None:
@@ -181,6 +197,7 @@ def test_two_programs_write_one_history(path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
+from qplayground.runtime.bookkeeping import refresh_divergence
 from qplayground.runtime.history import History
 from tests.unit.test_history import made
 history = History(Path(sys.argv[1]))

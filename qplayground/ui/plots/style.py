@@ -38,9 +38,10 @@ def tick_font(shown: QWidget) -> QFont:
     return theme.tabular(theme.small(shown.font()))
 
 
-def curve_pen(name: str, shown: QWidget) -> object:
-    """The pen of a precision's curve: its hue and its line style."""
-    return pg.mkPen(theme.color(name, theme.is_dark(shown)), width=CURVE_WIDTH, style=theme.line_style(name))
+def curve_pen(name: str, shown: QWidget, width: float | None = None) -> object:
+    """The pen of a precision's curve: its hue and its line style. `width` in pixels, by default CURVE_WIDTH."""
+    color = theme.color(name, theme.is_dark(shown))
+    return pg.mkPen(color, width=CURVE_WIDTH if width is None else width, style=theme.line_style(name))
 
 
 def faded(color: QColor, alpha: int) -> QColor:

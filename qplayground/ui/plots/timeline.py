@@ -1,5 +1,7 @@
 """Every engine's memory while it runs."""
 
+from collections import defaultdict
+
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QTimer, Slot
@@ -19,6 +21,7 @@ _UNTIMED = (Phase.START, Phase.CHECK)
 _LANE_HEIGHT = 22
 _LEGEND_COLUMNS = 8
 _LEGEND_ROW_HEIGHT = 22
+_LONG = 2000
 _FIRST_SPAN_S = 5.0
 _FIRST_SPAN_MB = 500.0
 _GROWTH = 1.25
@@ -43,6 +46,11 @@ class Series:
         self._count += 1
 
     @property
+    def is_long(self) -> bool:
+        """More points than a screen has columns."""
+        return self._count > _LONG
+
+    @property
     def highest_megabytes(self) -> float:
         return self._highest / style.MEGABYTE
 
@@ -62,8 +70,8 @@ class MemoryTimeline(QWidget):
         super().__init__(parent)
         style.prepare()
         self._began_s: float | None = None
-        self._series: dict[str, Series] = {}
-        self._vram: dict[str, Series] = {}
+        self._series: dict[str, Series] = defaultdict(Series)
+        self._vram: dict[str, Series] = defaultdict(Series)
         self._curves: dict[str, pg.PlotDataItem] = {}
         self._vram_curves: dict[str, pg.PlotDataItem] = {}
         self._stale = False
@@ -155,10 +163,11 @@ class MemoryTimeline(QWidget):
             if sample.memory.resident_bytes == 0:  # the system has taken it back already; the process is ending
                 continue
             time_s = self._since_start(sample.time_s)
-            self._series.setdefault(name, Series()).add(time_s, sample.memory.resident_bytes)
+            self._series[name].add(time_s, sample.memory.resident_bytes)
             if sample.vram_bytes is not None:
-                self._vram.setdefault(name, Series()).add(time_s, sample.vram_bytes)
-            self.lane.end(name, time_s)
+                self._vram[name].add(time_s, sample.vram_bytes)
+        if name in self._series:
+            self.lane.end(name, self._series[name].times_s[-1])
         self._touch()
 
     @Slot(str, object)
@@ -202,10 +211,14 @@ class MemoryTimeline(QWidget):
     def _draw(self, plot: pg.PlotItem, series: dict[str, Series], curves: dict[str, pg.PlotDataItem]) -> None:
         for name, samples in series.items():
             if name not in curves:
-                curves[name] = plot.plot(pen=style.curve_pen(name, self))
+                curves[name] = plot.plot(pen=style.curve_pen(name, self), autoDownsampleFactor=1.0)
                 if plot is self.plot:
                     self.legend.addItem(curves[name], name)
                     self.legend.setFixedHeight(-(-len(curves) // _LEGEND_COLUMNS) * _LEGEND_ROW_HEIGHT)
+            if samples.is_long and curves[name].opts["antialias"] is not False:
+                # A wide smooth line of thousands of points takes Qt 20 ms to stroke, and looks no better.
+                curves[name].setPen(style.curve_pen(name, self, width=1))
+                curves[name].opts["antialias"] = False
             curves[name].setData(samples.times_s, samples.megabytes)
         if self._follows and series:
             self._make_room(plot, series)
@@ -269,6 +282,6 @@ class MemoryTimeline(QWidget):
             label.setText(label.text, color=text)
         for curves in (self._curves, self._vram_curves):
             for name, curve in curves.items():
-                curve.setPen(style.curve_pen(name, self))
+                curve.setPen(style.curve_pen(name, self, width=1 if curve.opts["antialias"] is False else None))
         self._lane_plot.getAxis("left").setPen(pg.mkPen(theme.palette(theme.is_dark(self)).base().color()))
         self.lane.update()
