@@ -2,6 +2,7 @@
 
 import gc
 import os
+import threading
 import time
 import traceback
 
@@ -10,6 +11,7 @@ import torch
 import transformers.integrations.bitsandbytes  # here, so that a fork server has it before the first load
 import transformers.quantizers.quantizer_bnb_4bit
 import transformers.quantizers.quantizer_bnb_8bit
+from tqdm import tqdm
 
 from qplayground.core.channel import Channel
 from qplayground.core.memory import peak_resident_bytes, read_process_memory
@@ -37,6 +39,7 @@ from qplayground.engine.token_stream import TokenStream
 
 _PROGRESS_INTERVAL_S = 0.2  # each report wakes the window, which takes processor time from the load
 
+tqdm.set_lock(threading.RLock())  # its own default is a semaphore, which a killed engine leaves behind
 gc.freeze()  # a collection would touch, and so copy, every object that a forked engine shares with its server
 
 

@@ -59,11 +59,15 @@ class Preflight:
                 raise fail(
                     ErrorCode.BAD_PRECISION,
                     f"{precision.label} skips {pattern}, which is the name or ending of no module of this model.",
-                    f"Layers here are called like {layers[-1] if layers else '…'}; whole names, endings and regular "
-                    "expressions from the start count.",
+                    f"Give the name of a layer or its ending; a layer of this model is {_example(layers, self)}.",
                 )
         skips = [*self.default_skips, *precision.skip_modules]
         return sum(1 for name in layers if should_convert_module(name, skips))
+
+
+def _example(layers: list[str], preflight: Preflight) -> str:
+    """A layer that is not skipped anyway."""
+    return next((name for name in layers if should_convert_module(name, preflight.default_skips)), "…")
 
 
 def inspect_model(path: Path, request: GenerationRequest) -> Preflight:

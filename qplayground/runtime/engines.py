@@ -61,7 +61,7 @@ class Engines(QObject):
 
     def close(self) -> None:
         """End every engine and thread, now."""
-        workers = list(self._workers.values())
+        workers = self.findChildren(ChildWorker)  # those too that have said goodbye and not quite ended
         self._workers.clear()
         for worker in workers:
             worker.end()

@@ -38,8 +38,8 @@ class Probe(QObject):
 
     def close(self) -> None:
         """End it, now, and say nothing more."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
+        self._worker = None
+        for worker in self.findChildren(ChildWorker):  # one too that has said goodbye and not quite ended
             worker.end()
             worker.wait(CLOSE_WAIT_MS)
 

@@ -109,8 +109,13 @@ class ComparisonTabs(QTabWidget):
 
     def chart(self) -> QWidget | None:
         """The chart of the tab that is seen, if it has one that can be saved."""
-        shown = {self._speed_tab: self.speed, self._trade_off_tab: self.trade_off}.get(self.currentWidget())  # type: ignore[call-overload]
-        return getattr(shown, "view", None)
+        current = self.currentWidget()
+        if current is self._speed_tab:
+            return None if self.speed is None else self.speed.view
+        if current is self._trade_off_tab:
+            return None if self.trade_off is None else self.trade_off.view
+        chart = getattr(current, "chart", None)  # a tab that another one has added
+        return chart if isinstance(chart, QWidget) else None
 
     def _draw_current(self) -> None:
         current = self.currentWidget()

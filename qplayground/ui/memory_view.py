@@ -60,6 +60,11 @@ class MemoryView(QWidget):
             raise RuntimeError("the charts are not loaded yet")
         return self._timeline
 
+    @property
+    def chart(self) -> QWidget | None:
+        """What can be saved as a picture."""
+        return None if self._timeline is None else self._timeline.view
+
     def load(self) -> None:
         """Begin to bring in the charts."""
         self._importer.start()

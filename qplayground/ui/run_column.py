@@ -268,6 +268,7 @@ class RunColumn(QFrame):
             label.setForegroundRole(
                 QPalette.ColorRole.PlaceholderText if key in doubtful else QPalette.ColorRole.WindowText
             )
+            label.setToolTip(metric.description + (_load_detail(self.run) if key == "load_s" else ""))
             self.ratios[key].setText(ratio_text(ratio(metric, self.run, self.comparison)))
         for label in self._gpu_labels:
             label.setVisible(self.run.memory.vram_allocated_bytes is not None)
@@ -332,6 +333,14 @@ class RunColumn(QFrame):
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_flush_timer"):
             self._paint_swatch()
         super().changeEvent(event)
+
+
+def _load_detail(run: Run) -> str:
+    share = run.load.disk_share
+    kept = "\nIt was in memory already: this is the load that put it there." if run.load.kept else ""
+    if share is None:
+        return kept
+    return f"{kept}\n{share:.0%} of the checkpoint came from the disk, the rest from the system's page cache."
 
 
 def _with_spread(metric: Metric, run: Run) -> str:

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 def run(*arguments: str, cwd: Path | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run the program to its end."""
-    return subprocess.run(
+    done = subprocess.run(
         [*PROGRAM, *arguments],
         capture_output=True,
         text=True,
@@ -46,6 +46,8 @@ def run(*arguments: str, cwd: Path | None = None, **environment: str) -> "subpro
         env={**os.environ, **environment},
         timeout=600,
     )
+    assert "QThread" not in done.stderr and "leaked" not in done.stderr, done.stderr  # nothing is left behind
+    return done
 
 
 def check_refused(done: "subprocess.CompletedProcess[str]", part: str) -> None:

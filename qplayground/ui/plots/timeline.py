@@ -82,11 +82,11 @@ class MemoryTimeline(QWidget):
         self._paint()
 
     def _build(self) -> None:
-        self._view = pg.GraphicsLayoutWidget()
-        self._view.setAccessibleName("Memory of each engine over time")
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("Memory of each engine over time")
         self.legend = pg.LegendItem(colCount=_LEGEND_COLUMNS, pen=None, brush=None)
-        self._view.addItem(self.legend, row=0, col=0)  # above the plot, where it covers no data
-        lane_plot = self._view.addPlot(row=1, col=0)
+        self.view.addItem(self.legend, row=0, col=0)  # above the plot, where it covers no data
+        lane_plot = self.view.addPlot(row=1, col=0)
         lane_plot.hideAxis("bottom")
         lane_plot.getAxis("left").setStyle(showValues=False, tickLength=0)
         lane_plot.getAxis("left").setPen(None)
@@ -97,7 +97,7 @@ class MemoryTimeline(QWidget):
         lane_plot.setMenuEnabled(False)
         self.lane = PhaseLane(self)
         lane_plot.addItem(self.lane, ignoreBounds=True)
-        self.plot = self._view.addPlot(row=2, col=0)
+        self.plot = self.view.addPlot(row=2, col=0)
         self.plot.setLabel("left", "RAM, MB")
         self.plot.setLabel("bottom", "seconds since the comparison began")
         self._vram_plot: pg.PlotItem | None = None
@@ -108,7 +108,7 @@ class MemoryTimeline(QWidget):
             plot.getAxis("left").setWidth(64)
         self._configure(self.plot)
         self._readout = pg.LabelItem(justify="right")
-        self._view.addItem(self._readout, row=4, col=0)
+        self.view.addItem(self._readout, row=4, col=0)
         self._readout.setMaximumHeight(18)
         self._cursor = pg.InfiniteLine(angle=90, movable=False)
         self.plot.addItem(self._cursor, ignoreBounds=True)
@@ -116,7 +116,7 @@ class MemoryTimeline(QWidget):
         self.plot.scene().sigMouseMoved.connect(self._on_mouse_moved)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._view)
+        layout.addWidget(self.view)
 
     def _configure(self, plot: pg.PlotItem) -> None:
         plot.showGrid(x=False, y=True, alpha=0.15)
@@ -237,7 +237,7 @@ class MemoryTimeline(QWidget):
             plot.setYRange(0, highest * _GROWTH, padding=0)
 
     def _add_vram_plot(self) -> None:
-        self._vram_plot = self._view.addPlot(row=3, col=0)
+        self._vram_plot = self.view.addPlot(row=3, col=0)
         self._vram_plot.setLabel("left", "VRAM, MB")
         self._vram_plot.setXLink(self.plot)
         self._vram_plot.getAxis("left").setWidth(64)
@@ -271,7 +271,7 @@ class MemoryTimeline(QWidget):
         super().changeEvent(event)
 
     def _paint(self) -> None:
-        self._view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         self._readout.setAttr("color", self.palette().color(QPalette.ColorRole.Text))
         self._cursor.setPen(pg.mkPen(style.secondary(self)))
         for plot in self._plots:
