@@ -122,7 +122,14 @@ class ConsoleComparison(QObject):
     @Slot(str, object)
     def _on_phase_started(self, name: str, event: PhaseStarted) -> None:
         if event.phase in (Phase.LOAD, Phase.QUANTIZE, Phase.PREFILL):
-            self._say(f"{name}: {event.phase}")
+            self._say(f"{name}: {event.phase}{self._round(name) if event.phase is Phase.PREFILL else ''}")
+
+    def _round(self, name: str) -> str:
+        comparison = self._session.comparison
+        if comparison is None or comparison.rounds == 1:
+            return ""
+        samples = comparison.run(name).speed.ttft_samples
+        return f", round {1 if samples is None else samples.n + 1} of {comparison.rounds}"
 
     @Slot(str, object)
     def _on_progressed(self, name: str, progress: Progressed) -> None:

@@ -1,0 +1,111 @@
+"""Modes, kept engines, and changes to a comparison, by the window's own controls."""
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QSettings
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.results import Comparison, Mode, RunState
+from qplayground.ui.run_options import RunOptions
+from qplayground.ui.window import MainWindow
+from tests.ui.test_comparison_views import choose
+from tests.ui.test_window import compare, type_prompt
+
+
+def current(window: MainWindow) -> Comparison:
+    assert window.session.comparison is not None
+    return window.session.comparison
+
+
+def test_how_to_run_is_kept(qtbot: QtBot, tmp_path: Path) -> None:
+    path = str(tmp_path / "window.ini")
+    options = RunOptions(QSettings(path, QSettings.Format.IniFormat))
+    qtbot.addWidget(options)
+    assert (options.mode, options.rounds, options.keep_loaded.isChecked()) == (Mode.ONCE, 1, False)
+    options.modes.setCurrentText("Benchmark × 5")
+    options.keep_loaded.click()
+    again = RunOptions(QSettings(path, QSettings.Format.IniFormat))
+    qtbot.addWidget(again)
+    assert (again.mode, again.rounds, again.keep_loaded.isChecked()) == (Mode.BENCHMARK, 5, True)
+    assert "median" in again.modes.toolTip()
+
+
+def test_a_benchmark_shows_its_spread(qtbot: QtBot, ready_window: MainWindow) -> None:
+    ready_window.options.modes.setCurrentText("Benchmark × 3")
+    type_prompt(qtbot, ready_window, "Once fast=6")
+    compare(qtbot, ready_window)
+    for name, column in ready_window.results.columns.items():
+        assert current(ready_window).run(name).state is RunState.DONE
+        assert "±" in column.figures["decode_tokens_per_s"].text()
+        assert column.text.toPlainText() == f"Once fast=6{current(ready_window).run(name).text}"
+
+
+def test_a_benchmark_that_samples_is_refused_at_the_prompt(qtbot: QtBot, ready_window: MainWindow) -> None:
+    ready_window.options.modes.setCurrentText("Benchmark × 3")
+    ready_window.prompt.decoding.setCurrentIndex(1)
+    type_prompt(qtbot, ready_window, "Once")
+    ready_window.models.compare.click()
+    assert "A benchmark is greedy" in ready_window.prompt.error.text()
+    assert not ready_window.session.is_busy
+
+
+def test_a_race_says_that_its_times_are_no_figures(qtbot: QtBot, ready_window: MainWindow) -> None:
+    ready_window.options.modes.setCurrentText("Race")
+    type_prompt(qtbot, ready_window, "Once fast=6")
+    compare(qtbot, ready_window)
+    for column in ready_window.results.columns.values():
+        assert "a show" in column.caveat.text()
+        assert column.figures["decode_tokens_per_s"].text().endswith("*")
+
+
+def test_kept_engines_write_again_without_loading(qtbot: QtBot, ready_window: MainWindow) -> None:
+    ready_window.options.keep_loaded.click()
+    type_prompt(qtbot, ready_window, "Once fast=6")
+    compare(qtbot, ready_window)
+    assert len(ready_window.session.loaded) == 4
+    type_prompt(qtbot, ready_window, "Twice fast=6")
+    compare(qtbot, ready_window)
+    assert all(run.load.kept for run in current(ready_window).runs)
+    assert "in memory already" in ready_window.results.columns["nf4"].figures["load_s"].toolTip()
+    ready_window.options.keep_loaded.click()
+    assert not ready_window.session.loaded
+
+
+def test_a_finished_comparison_is_changed_column_by_column(qtbot: QtBot, ready_window: MainWindow) -> None:
+    type_prompt(qtbot, ready_window, "Once fast=6")
+    compare(qtbot, ready_window)
+    results, session = ready_window.results, ready_window.session
+    first = current(ready_window)
+    with qtbot.waitSignal(session.comparison_finished, timeout=20_000):
+        results.add_requested.emit(next(p for p in ready_window.precisions.precisions() if p.name == "fp4"))
+        assert ready_window.models.stop.isEnabled()
+    assert list(results.columns) == ["fp32", "bf16", "int8", "nf4", "fp4"]
+    assert not ready_window.models.stop.isEnabled()
+    with qtbot.waitSignal(session.comparison_finished, timeout=20_000):
+        choose(results, "fp4", "Run again")
+        assert results.columns["fp4"].text.toPlainText() == "Once fast=6"
+    choose(results, "fp4", "Move left")
+    choose(results, "bf16", "Remove")
+    assert list(results.columns) == ["fp32", "int8", "fp4", "nf4"]
+    choose(results, "nf4", "Use as baseline")
+    assert current(ready_window) is first
+    assert first.baseline == "nf4"
+    assert results.columns["fp32"].ratios["weight_bytes"].text() == "×4.6"
+    ready_window.tabs.setCurrentWidget(ready_window.tabs.table)
+    assert ready_window.tabs.table.model().rowCount() == 4
+
+
+@pytest.mark.parametrize("stage", ["loading", "generating"])
+def test_a_column_that_is_run_again_can_be_stopped(qtbot: QtBot, ready_window: MainWindow, stage: str) -> None:
+    type_prompt(qtbot, ready_window, "Once slow")
+    ready_window.models.compare.click()
+    qtbot.waitUntil(lambda: len(current(ready_window).runs[0].token_ids) > 2, timeout=10_000)
+    with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=5000):
+        ready_window.models.stop.click()
+    with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=10_000):
+        choose(ready_window.results, "fp32", "Run again")
+        if stage == "generating":
+            qtbot.waitUntil(lambda: len(current(ready_window).runs[0].token_ids) > 2, timeout=10_000)
+        ready_window.models.stop.click()
+    assert [run.state for run in current(ready_window).runs] == [RunState.CANCELLED] * 4
