@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from qplayground.core.results import Comparison, Mode, Run
+from qplayground.core.results import Comparison, Run
 
 DISTURBING_CPUS = 0.2
 """Work is divided evenly among the threads, so one that is held up by this much holds up all. The window takes less."""
@@ -22,18 +22,21 @@ class Caveat(NamedTuple):
 def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
     """What spoilt a run's figures, or sets them apart; none when nothing is known to have."""
     found = []
-    if comparison.mode is Mode.RACE and len(comparison.runs) > 1:
+    if run.beside:
         found.append(
             Caveat("It ran beside the others on a share of the processor: its times are a show, not figures.", _SPEED)
         )
+    if run.load.kept:
+        found.append(Caveat("It was in memory already; the load time is that of the load that put it there.", _LOAD))
     free = _free_cpus(comparison)
-    loading, writing = run.load.other_cpus, None if _is_on_gpu(run) else run.speed.other_cpus
+    loading = None if run.load.kept else run.load.other_cpus  # of another time, when nothing could be run again
+    writing = None if _is_on_gpu(run) or run.beside else run.speed.other_cpus
     for others, when, spoils in ((loading, "while it loaded", _LOAD), (writing, "while it wrote", _SPEED)):
         if others is not None and others > free:
             sentence = f"Something else kept {others:.1f} processors busy {when}: do not compare that. Run it again."
             found.append(Caveat(sentence, spoils))
     share = run.load.disk_share
-    if share is not None and share > COLD_SHARE:
+    if share is not None and share > COLD_SHARE and not run.load.kept:
         sentence = f"A cold load: {share:.0%} of the checkpoint came from the disk. From memory it is faster."
         found.append(Caveat(sentence, _LOAD))
     return tuple(found)

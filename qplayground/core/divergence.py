@@ -7,6 +7,7 @@ from itertools import takewhile
 
 import msgspec
 
+_LONG = 300
 _WORDS = re.compile(r"\s*\S+|\s+$")
 
 
@@ -39,7 +40,9 @@ def word_changes(ours: str, baseline: str) -> list[Change]:
     """What to take from and add to the baseline's text to get ours, word by word (each with the space before it)."""
     new, old = _WORDS.findall(ours), _WORDS.findall(baseline)
     changes = []
-    for kind, old_start, old_end, new_start, new_end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    # Long repetitive texts, which small models write, would take minutes; their frequent words are passed over.
+    matcher = SequenceMatcher(None, old, new, autojunk=max(len(old), len(new)) > _LONG)
+    for kind, old_start, old_end, new_start, new_end in matcher.get_opcodes():
         if kind == "equal":
             changes.append(Change(kept="".join(new[new_start:new_end])))
             continue

@@ -37,6 +37,7 @@ class ErrorCode(StrEnum):
     DISK_FULL = "disk_full"
     # running it
     NOT_QUANTIZED = "not_quantized"
+    NON_FINITE_OUTPUT = "non_finite_output"
     OUT_OF_MEMORY = "out_of_memory"
     ENGINE_DIED = "engine_died"
     UNSUPPORTED = "unsupported"

@@ -1,7 +1,8 @@
 """Why a smaller precision is slower here, which it often is."""
 
+from qplayground.core.caveats import spoilt
 from qplayground.core.precision import Dtype, FourBit, Int8
-from qplayground.core.results import Comparison, Mode, Run
+from qplayground.core.results import Comparison, Run, RunState
 
 SLOWER = 0.95
 """Below this share of the baseline's decode speed; closer ones are no more than noise."""
@@ -13,7 +14,7 @@ def why_slower(comparison: Comparison, run: Run) -> str | None:
     In a benchmark the difference must also exceed the spread of the samples.
     """
     baseline = next((other for other in comparison.runs if other.precision == comparison.baseline), None)
-    if baseline is None or baseline is run or comparison.mode is Mode.RACE:
+    if baseline is None or baseline is run or any(_is_doubtful(comparison, one) for one in (baseline, run)):
         return None
     ours, theirs = run.speed.decode_tokens_per_s, baseline.speed.decode_tokens_per_s
     smaller = (run.memory.weight_bytes or 0) < (baseline.memory.weight_bytes or 0)
@@ -24,6 +25,10 @@ def why_slower(comparison: Comparison, run: Run) -> str | None:
         return None
     reason = _reason(comparison, run)
     return f"Smaller than {baseline.precision}, and slower: {reason}" if reason else None
+
+
+def _is_doubtful(comparison: Comparison, run: Run) -> bool:
+    return run.state is not RunState.DONE or "decode_tokens_per_s" in spoilt(comparison, run)
 
 
 def _reason(comparison: Comparison, run: Run) -> str:
@@ -42,7 +47,8 @@ def _reason(comparison: Comparison, run: Run) -> str:
             f"every 4-bit weight is turned back into {kind.compute_dtype} at every token, since bitsandbytes has no "
             "fused kernel for this processor and compute dtype."
         )
-    if run.recipe.dtype in (Dtype.BFLOAT16, Dtype.FLOAT16) and not on_gpu:
+    native = comparison.environment is not None and comparison.environment.avx512_bf16
+    if not on_gpu and (run.recipe.dtype is Dtype.FLOAT16 or (run.recipe.dtype is Dtype.BFLOAT16 and not native)):
         return f"this processor has no fast {run.recipe.dtype} arithmetic, so torch converts as it computes."
     return ""
 

@@ -28,7 +28,6 @@ class Phase(StrEnum):
     CHECK = "check"
     PREFILL = "prefill"
     DECODE = "decode"
-    UNLOAD = "unload"
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from qplayground.core.caveats import spoilt
 from qplayground.core.results import Comparison, Run
 from qplayground.core.samples import Samples
 from qplayground.core.units import bytes_text, rate_text, seconds_text
@@ -142,11 +143,13 @@ BY_KEY = {metric.key: metric for metric in METRICS}
 
 
 def ratio(metric: Metric, run: Run, comparison: Comparison) -> float | None:
-    """A candidate's figure over the baseline's. None for the baseline itself, and where either has none."""
+    """A candidate's figure over the baseline's. None for the baseline, and where either has none or a spoilt one."""
     if metric.more_is_better is None or comparison.baseline is None or run.precision == comparison.baseline:
         return None
     baseline = next((other for other in comparison.runs if other.precision == comparison.baseline), None)
-    ours, theirs = metric.read(run), None if baseline is None else metric.read(baseline)
+    if baseline is None or any(metric.key in spoilt(comparison, one) for one in (run, baseline)):
+        return None
+    ours, theirs = metric.read(run), metric.read(baseline)
     return None if ours is None or not theirs else ours / theirs
 
 

@@ -91,7 +91,10 @@ class MemoryFigures(msgspec.Struct):
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """One model in one precision continuing one prompt. Owned and changed by the session alone."""
+    """One model in one precision continuing one prompt. Owned and changed by the session alone.
+
+    `beside` is how many others wrote at the same time.
+    """
 
     precision: str
     recipe: Precision
@@ -103,6 +106,7 @@ class Run(msgspec.Struct, kw_only=True):
     token_ids: list[int] = []
     tokens: list[Token] = []
     finish_reason: str | None = None
+    beside: int = 0
     divergence: Divergence | None = None
     load: LoadFigures = msgspec.field(default_factory=LoadFigures)
     speed: SpeedFigures = msgspec.field(default_factory=SpeedFigures)
@@ -191,7 +195,15 @@ def _contradiction(comparison: Comparison) -> str:
         return "its field runs names none, or one twice."
     if comparison.baseline is not None and comparison.baseline not in names:
         return "its field baseline names no run."
+    settings = comparison.settings.problem()
+    if settings:
+        return f"in its field settings: {settings}"
     for index, run in enumerate(comparison.runs):
+        for samples in (run.load.samples, run.speed.samples, run.speed.ttft_samples, run.speed.prefill_samples):
+            if samples is not None and (not samples.values or samples != Samples.of(samples.values)):
+                return f"its field runs[{index}] has samples that do not agree with their sum."
+        if not all(token.is_sound for token in run.tokens):
+            return f"its field runs[{index}].tokens has a probability or a time that cannot be."
         if run.recipe.name != run.precision:
             return f"its field runs[{index}].recipe.name is not that of its run."
         try:

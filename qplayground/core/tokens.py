@@ -27,3 +27,11 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     probability: float | None = None
     rank: int | None = None
     alternatives: tuple[Alternative, ...] = ()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether its figures can be what they say."""
+        probabilities = [other.probability for other in self.alternatives]
+        if self.probability is not None:
+            probabilities.append(self.probability)
+        return self.time_s >= 0 and all(0 <= probability <= 1.001 for probability in probabilities)

@@ -168,13 +168,16 @@ def generate(
 
 
 @torch.inference_mode()
-def warm_up(loaded: LoadedModel, prompt_ids: list[int], should_stop: Callable[[], bool]) -> None:
-    """A few tokens that nobody sees: the first ones of a process are slower than all that follow."""
+def warm_up(
+    loaded: LoadedModel, prompt_ids: list[int], settings: GenerationSettings, should_stop: Callable[[], bool]
+) -> None:
+    """A few tokens that nobody sees, and no more than are asked for: the first ones of a process are slower."""
+    short = GenerationSettings(max_new_tokens=min(WARM_UP_TOKENS, settings.max_new_tokens))
     ids = torch.tensor([prompt_ids], device=loaded.device)
     loaded.model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
-        generation_config=generation_config(loaded, GenerationSettings(max_new_tokens=WARM_UP_TOKENS), whole=True),
+        generation_config=generation_config(loaded, short, whole=True),
         stopping_criteria=StoppingCriteriaList([_StopWhenAsked(should_stop)]),
     )
 

@@ -14,7 +14,7 @@ import transformers.quantizers.quantizer_bnb_8bit
 from tqdm import tqdm
 
 from qplayground.core.channel import Channel
-from qplayground.core.memory import peak_resident_bytes, read_process_memory
+from qplayground.core.memory import forget_peak, peak_resident_bytes, read_process_memory
 from qplayground.core.messages import (
     Failed,
     Generate,
@@ -124,9 +124,12 @@ class Engine:
             return self._channel.is_cancelled(command.id)
 
         torch.set_num_threads(command.threads or self._threads)
+        forget_peak()  # a text before this one is no part of it
+        if loaded.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(loaded.device)
         if command.benchmark:
             self._on_phase(Phase.WARM_UP)
-            decoding.warm_up(loaded, prompt_ids, should_stop)
+            decoding.warm_up(loaded, prompt_ids, command.request.settings, should_stop)
         self._on_phase(Phase.PREFILL)
         try:
             timeline = decoding.generate(
@@ -150,7 +153,9 @@ class Engine:
                 peak_resident_bytes=max(loaded.load_peak_bytes, peak_resident_bytes(), memory.resident_bytes),
                 weight_bytes=loaded.weight_bytes,
                 vram_allocated_bytes=_vram(loaded.device, torch.cuda.memory_allocated),
-                vram_peak_bytes=_vram(loaded.device, torch.cuda.max_memory_allocated),
+                vram_peak_bytes=_larger(
+                    loaded.vram_load_peak_bytes, _vram(loaded.device, torch.cuda.max_memory_allocated)
+                ),
             )
         )
 
@@ -168,6 +173,10 @@ class Engine:
             return
         self._last_progress_s = now
         self._channel.send(Progressed(self._command_id, label, done, total))
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    return max((count for count in (one, other) if count is not None), default=None)
 
 
 def _vram(device: torch.device, read: object) -> int | None:

@@ -50,6 +50,7 @@ class LoadedModel:
     quantized_modules: int
     runtime_memory: ProcessMemory
     load_peak_bytes: int
+    vram_load_peak_bytes: int | None = None
 
     @property
     def weight_bytes(self) -> int:
@@ -97,6 +98,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     read_after = bytes_read_from_disk()
 
     load_peak_bytes = peak_resident_bytes()
+    vram_load_peak_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     on_phase(Phase.CHECK)
     verify_finite(model, checkpoint if precision.is_quantized else None, on_progress)
     allocator.release()
@@ -113,6 +115,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         quantized_modules=quantized,
         runtime_memory=runtime_memory,
         load_peak_bytes=load_peak_bytes,
+        vram_load_peak_bytes=vram_load_peak_bytes,
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.tokens import Alternative
 
 ALTERNATIVES = 5
@@ -46,11 +47,20 @@ class LogitsWatch:
 
     @torch.inference_mode()
     def insight(self, token_id: int, tokenizer: PreTrainedTokenizerBase) -> Insight:
-        """What the latest forward says of that token. Raises RuntimeError before the first forward."""
+        """What the latest forward says of that token.
+
+        Raises RuntimeError before the first forward, and PlaygroundError(NON_FINITE_OUTPUT).
+        """
         if self._last is None:
             raise RuntimeError("no forward has been watched yet")
         scores = self._last.float()
         probabilities = torch.softmax(scores, dim=-1)
+        if not torch.isfinite(probabilities).all():
+            raise fail(
+                ErrorCode.NON_FINITE_OUTPUT,
+                "The model's output is not a number: its values became too large for this precision.",
+                "Use bf16 or fp32, whose range is wider.",
+            )
         best, ids = torch.topk(probabilities, min(ALTERNATIVES, len(probabilities)))
         texts = [str(tokenizer.decode([index], clean_up_tokenization_spaces=False)) for index in ids.tolist()]
         return Insight(

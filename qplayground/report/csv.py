@@ -3,6 +3,7 @@
 import csv
 import io
 
+from qplayground.core.caveats import caveats
 from qplayground.core.metrics import METRICS, Metric, ratio
 from qplayground.core.results import Comparison
 from qplayground.core.samples import Samples
@@ -23,6 +24,8 @@ def to_csv(comparison: Comparison) -> str:
             *(f"{metric.key} ({metric.unit})" for metric in METRICS),
             *(f"{metric.key} / baseline" for metric in METRICS if metric.more_is_better is not None),
             *(f"{metric.key} {what}" for metric in _sampled(comparison) for what in ("n", "mean", "sd")),
+            "mode",
+            "caveats",
             "text",
             "error",
         ]
@@ -38,6 +41,8 @@ def to_csv(comparison: Comparison) -> str:
                 *(metric.read(run) for metric in METRICS),
                 *(ratio(metric, run, comparison) for metric in METRICS if metric.more_is_better is not None),
                 *(figure for found in samples for figure in _summary(found)),
+                comparison.mode,
+                " ".join(caveat.sentence for caveat in caveats(comparison, run)),
                 _harmless(run.text),
                 _harmless("" if run.error is None else str(run.error)),
             ]

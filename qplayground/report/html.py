@@ -47,7 +47,8 @@ del {{ color: var(--quiet); }}
 <h2>Figures</h2>
 <div class="wide">{table}</div>
 <p class="quiet">RAM is the engine's whole resident memory, the libraries' share included. MB are 10<sup>6</sup> bytes.
-× is the figure over the baseline's.</p>
+× is the figure over the baseline's, ± the standard deviation of a benchmark's rounds beside their median. A figure
+with * is spoilt; its text says by what.</p>
 <div class="charts">{charts}</div>
 <h2>Prompt</h2>
 <p class="text">{prompt}</p>
@@ -105,7 +106,7 @@ def _charts(comparison: Comparison) -> list[str]:
             value, spread = metric.read(run), metric.spread(run)
             if value is not None:
                 whisker = (min(spread.values), max(spread.values)) if spread is not None and spread.n > 1 else None
-                text = metric.text(value)
+                text = metric.text(value) + "*" * (key in spoilt(comparison, run))
                 bars.append(Bar(run.precision, [(value, f"var(--hue-{index})", text)], text, whisker))
         whiskers = "; line: lowest to highest sample" if any(bar.whisker for bar in bars) else ""
         charts.append(f"<figcaption>{escape(metric.title)}{whiskers}</figcaption>{bar_chart(metric.title, bars)}")
@@ -148,7 +149,8 @@ def _run(comparison: Comparison, run: Run, index: int) -> str:
 def _same(run: Run) -> str:
     if run.divergence is None or run.divergence.first_token is None:
         return ""
-    return f"; the first {run.divergence.common_prefix_tokens} tokens are the baseline's"
+    common = run.divergence.common_prefix_tokens
+    return f"; the first {common} tokens are the baseline's" if common else "; it differs from the first token"
 
 
 def _marked(comparison: Comparison, run: Run) -> str:

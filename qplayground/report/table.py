@@ -60,4 +60,7 @@ def _row(comparison: Comparison, run: Run, metrics: Sequence[Metric]) -> tuple[s
 
 def _cell(comparison: Comparison, run: Run, metric: Metric) -> str:
     mark = "*" if metric.key in spoilt(comparison, run) else ""
+    samples = metric.spread(run)
+    if samples is not None and samples.n > 1:
+        mark += f" ± {metric.text(samples.sd)}"
     return f"{metric.text(metric.read(run))}{mark} {ratio_text(ratio(metric, run, comparison))}".rstrip()

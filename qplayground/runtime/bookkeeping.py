@@ -56,10 +56,26 @@ def take_loaded(run: Run, event: Loaded, *, repeated: bool = False, kept: bool =
     )
 
 
-def take_generated(run: Run, event: Generated, *, repeated: bool = False) -> None:
-    """Note a complete text. `repeated`: one of several rounds, whose figures are the medians."""
+def take_generated(run: Run, event: Generated, *, repeated: bool = False, counts: bool = True) -> None:
+    """Note a text that is over. `repeated`: one of several rounds, whose figures are the medians.
+
+    A round that was stopped does not count: the figures stay those of the rounds before.
+    """
     run.text = event.text
     run.finish_reason = event.finish_reason
+    if counts:
+        _take_speed(run, event, repeated)
+    run.memory = msgspec.structs.replace(
+        run.memory,
+        weight_bytes=event.weight_bytes,
+        resident_bytes=event.memory.resident_bytes,
+        peak_resident_bytes=max(event.peak_resident_bytes, run.memory.peak_resident_bytes or 0),
+        vram_allocated_bytes=event.vram_allocated_bytes,
+        vram_peak_bytes=event.vram_peak_bytes,
+    )
+
+
+def _take_speed(run: Run, event: Generated, repeated: bool) -> None:
     before = run.speed if repeated else SpeedFigures()
     decode = _with(before.samples, event.decode_tokens_per_s) if repeated else None
     ttft = _with(before.ttft_samples, event.ttft_s) if repeated else None
@@ -73,14 +89,6 @@ def take_generated(run: Run, event: Generated, *, repeated: bool = False) -> Non
         samples=decode,
         ttft_samples=ttft,
         prefill_samples=prefill,
-    )
-    run.memory = msgspec.structs.replace(
-        run.memory,
-        weight_bytes=event.weight_bytes,
-        resident_bytes=event.memory.resident_bytes,
-        peak_resident_bytes=max(event.peak_resident_bytes, run.memory.peak_resident_bytes or 0),
-        vram_allocated_bytes=event.vram_allocated_bytes,
-        vram_peak_bytes=event.vram_peak_bytes,
     )
 
 

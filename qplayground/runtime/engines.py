@@ -11,7 +11,7 @@ from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.sampler import Sampler
 from qplayground.runtime.worker import ChildWorker
 
-CLOSE_WAIT_MS = 2000
+CLOSE_WAIT_MS = 10_000
 
 
 class Engines(QObject):
@@ -37,7 +37,9 @@ class Engines(QObject):
         self._command_ids = count(1)
 
     def start(self, name: str) -> None:
-        """Start an engine for that precision; `greeted` or `gone` follows."""
+        """Start an engine for that precision; `greeted` or `gone` follows. Raises RuntimeError while one is there."""
+        if name in self._workers:
+            raise RuntimeError(f"the engine of {name} has not left yet")
         self._sampler.start()
         worker = ChildWorker(name, self._launcher.engine, self)
         worker.event_received.connect(self._on_event)

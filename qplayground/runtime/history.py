@@ -11,7 +11,7 @@ import platformdirs
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.results import Comparison, RunState, from_json
-from qplayground.runtime.bookkeeping import refresh_divergence
+from qplayground.runtime.bookkeeping import default_baseline, refresh_divergence
 from qplayground.runtime.preferences import kept_folder
 
 _VERSION = 1
@@ -27,8 +27,10 @@ INSERT INTO comparisons (id, started_at, model, precisions, prompt, state, searc
 ON CONFLICT (id) DO UPDATE SET precisions = excluded.precisions, state = excluded.state, search = excluded.search
 """
 _PUT = "INSERT OR REPLACE INTO contents (id, part, json) VALUES (?, ?, ?)"
+_TIDY = "DELETE FROM contents WHERE id = ? AND part <> ? AND part NOT IN (SELECT value FROM json_each(?))"
 _HEAD = ""  # the part that is not a run's
 _SHOWN_PROMPT = 200
+_WORDS = 20
 _READ_TIMEOUT_S = 0.5
 _WRITE_TIMEOUT_S = 10.0
 
@@ -76,6 +78,8 @@ class History:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or history_path()
         self.notice = ""
+        self.problem = ""
+        """Why it could not be read the last time, empty when it could."""
         self._usable = True
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history")
         self._prepare()
@@ -84,7 +88,7 @@ class History:
 
     def entries(self, wanted: str = "") -> list[HistoryEntry]:
         """The comparisons whose model, precisions, prompt, date or note contain every word, newest first."""
-        words = wanted.casefold().split()
+        words = wanted.casefold().split()[:_WORDS]
         where = " AND ".join(["instr(search || casefold(note), ?)"] * len(words)) or "1"
         query = (
             "SELECT id, started_at, model, precisions, prompt, state, note FROM comparisons "
@@ -94,9 +98,11 @@ class History:
             return []
         try:
             with _opened(self.path, _READ_TIMEOUT_S) as file:
-                return [HistoryEntry(*row) for row in file.execute(query, words)]
+                found = [HistoryEntry(*row) for row in file.execute(query, words)]
+            self.problem = ""
+            return found
         except sqlite3.OperationalError as error:
-            self.notice = f"The history cannot be read just now: {error}."
+            self.problem = f"The history cannot be read just now: {error}."
         except sqlite3.DatabaseError as error:
             self._set_aside(error)
         return []
@@ -114,6 +120,7 @@ class History:
         if _HEAD not in parts:
             raise fail(ErrorCode.BAD_FILE, "This comparison is not in the history any more.", "Search again.")
         comparison = as_stopped(from_json(_joined(parts)))
+        comparison.baseline = comparison.baseline or default_baseline(comparison)
         refresh_divergence(comparison)
         return comparison
 
@@ -212,6 +219,7 @@ def statements_to_save(comparison: Comparison, changed: Sequence[str] | None = N
     return [
         (_SAVE, (*values, _search_text(comparison))),
         (_PUT, (entry.id, _HEAD, head)),
+        (_TIDY, (entry.id, _HEAD, msgspec.json.encode(_names(comparison)).decode())),
         *((_PUT, (entry.id, run.precision, msgspec.json.encode(run))) for run in runs),
     ]
 
@@ -220,8 +228,12 @@ def _joined(parts: dict[str, bytes]) -> bytes:
     """The whole comparison as JSON."""
     try:
         head = msgspec.json.decode(parts[_HEAD], type=_RawHead)
-        runs = [msgspec.Raw(parts[name]) for name in head.order if name in parts]  # one that never ended has no part
-        return msgspec.json.encode({**head.comparison, "runs": runs})
+        there = [name for name in head.order if name in parts]  # one that was deleted meanwhile is not
+        baseline = head.comparison["baseline"]
+        if msgspec.json.decode(baseline) not in there:
+            baseline = msgspec.Raw(b"null")
+        runs = [msgspec.Raw(parts[name]) for name in there]
+        return msgspec.json.encode({**head.comparison, "baseline": baseline, "runs": runs})
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
         hint = "Delete it, and run it again."
         raise fail(ErrorCode.BAD_FILE, "This comparison is damaged.", hint, repr(error)) from error

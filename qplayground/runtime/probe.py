@@ -7,7 +7,7 @@ from qplayground.core.messages import Event, Hello
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.worker import ChildWorker
 
-CLOSE_WAIT_MS = 2000
+CLOSE_WAIT_MS = 10_000
 
 
 class Probe(QObject):

@@ -2,57 +2,84 @@
 
 import sqlite3
 from concurrent.futures import Future
+from functools import partial
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from qplayground.core.results import Comparison
+from qplayground.core.results import Comparison, RunState
 from qplayground.runtime.history import History
 from qplayground.runtime.session import Session
 
 
 class Recorder(QObject):
-    """Saves after each run that is over, so that a kill loses the run in work at most.
+    """Saves after each run and each round that is over, so that a kill loses the one in work at most.
 
     Signals: `saved()` when the history holds something new, `failed(str)` with a sentence when it could not be written.
     """
 
     saved = Signal()
     failed = Signal(str)
+    _written = Signal(str, object, object)
 
     def __init__(self, session: Session, history: History, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._session = session
         self._history = history
+        self._comparison_id = ""
+        self._unsaved: set[str] = set()  # the runs that are others than the history has them
+        session.comparison_started.connect(self._on_started)
         session.run_changed.connect(self._on_run_changed)
-        session.comparison_changed.connect(self._save)
+        session.run_cleared.connect(self._note)
+        session.comparison_changed.connect(self._on_comparison_changed)
         session.comparison_finished.connect(self._save)
-        self._over: set[str] = set()  # the runs that have ended since they were saved last
-        self._kept_id = ""
-        session.comparison_started.connect(self._over.clear)
+        self._written.connect(self._on_written)
+
+    @Slot(object)
+    def _on_started(self, comparison: Comparison) -> None:
+        self._comparison_id = comparison.id
+        self._unsaved = {run.precision for run in comparison.runs}
+
+    @Slot(str)
+    def _note(self, name: str) -> None:
+        self._unsaved.add(name)
 
     @Slot(str)
     def _on_run_changed(self, name: str) -> None:
         comparison = self._session.comparison
-        if comparison is not None and comparison.run(name).state.is_final:
-            self._over.add(name)
-            if not comparison.is_finished:
-                self._save(comparison)
+        if comparison is None:
+            return
+        run = comparison.run(name)
+        round_is_over = run.state is RunState.QUEUED and run.speed.ttft_samples is not None
+        if run.state.is_final or round_is_over:
+            self._unsaved.add(name)
+            self._save(comparison)
+
+    @Slot(object)
+    def _on_comparison_changed(self, comparison: Comparison) -> None:
+        names = {run.precision for run in comparison.runs}
+        self._unsaved |= {run.precision for run in comparison.runs if not run.state.is_final}
+        self._unsaved &= names
+        self._save(comparison)
 
     @Slot(object)
     def _save(self, comparison: Comparison) -> None:
-        """The runs that ended alone: the others are kept already, and a long text takes a while to write down."""
-        if any(run.state.is_final for run in comparison.runs):
-            changed = sorted(self._over) if comparison.id == self._kept_id else None
-            self._history.save(comparison, changed).add_done_callback(self._on_saved)
-            self._over.clear()
-            self._kept_id = comparison.id
+        """The runs that changed alone: a long text takes a while to write down."""
+        if any(run.state.is_final or run.speed.ttft_samples is not None for run in comparison.runs):
+            names, self._unsaved = self._unsaved, set()
+            outcome = self._history.save(comparison, sorted(names))
+            outcome.add_done_callback(partial(self._on_outcome, comparison.id, names))
 
-    def _on_saved(self, outcome: "Future[None]") -> None:
-        """On the history's thread; signals cross over to the window's."""
-        error = outcome.exception()
+    def _on_outcome(self, comparison_id: str, names: set[str], outcome: "Future[None]") -> None:
+        """On the history's thread; the signal crosses over to the window's."""
+        self._written.emit(comparison_id, names, outcome.exception())
+
+    @Slot(str, object, object)
+    def _on_written(self, comparison_id: str, names: set[str], error: BaseException | None) -> None:
         if error is None:
             self.saved.emit()
-        elif isinstance(error, sqlite3.Error | OSError):
-            self.failed.emit(f"The comparison could not be kept in the history: {error}. Export it to keep it.")
-        else:
+            return
+        if comparison_id == self._comparison_id:
+            self._unsaved |= names  # with the next one
+        if not isinstance(error, sqlite3.Error | OSError):
             raise error
+        self.failed.emit(f"The comparison could not be kept in the history: {error}. Export it to keep it.")

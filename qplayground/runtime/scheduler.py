@@ -24,6 +24,8 @@ class Happened(StrEnum):
     GENERATED = "generated"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
+    REFUSED = "refused"
+    """Failed for what it was asked; the engine is as good as before."""
     EXITED = "exited"
     STUCK = "stuck"
 
@@ -61,7 +63,8 @@ def turns_of(precisions: Sequence[str], rounds: int) -> list[str]:
 class Scheduler:
     """Owns where each run stands and what each engine is at. Every verb returns the actions that follow, in order.
 
-    `loaded` are engines that hold their precision's model from an earlier comparison, the coldest first.
+    `loaded` are engines that hold their precision's model from an earlier comparison, the coldest first; `ending` are
+    those that have still to leave, before which nothing is started.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Scheduler:
         race: bool = False,
         keep_loaded: bool = False,
         loaded: Sequence[str] = (),
+        ending: Sequence[str] = (),
         has_room: HasRoom = lambda precision, kept: True,
     ) -> None:
         self._states = dict.fromkeys(precisions, RunState.QUEUED)
@@ -80,7 +84,7 @@ class Scheduler:
         self._race = race
         self._keep_loaded = keep_loaded
         self._has_room = has_room
-        self._engines = dict.fromkeys(loaded, _Engine.LOADED)  # the coldest first
+        self._engines = dict.fromkeys(loaded, _Engine.LOADED) | dict.fromkeys(ending, _Engine.ENDING)  # coldest first
         self._cut: set[str] = set()
 
     # ---- what others may ask ---------------------------------------------------------------------------------
@@ -99,6 +103,11 @@ class Scheduler:
     def loaded(self) -> tuple[str, ...]:
         """The engines that hold a model and do nothing, the coldest first."""
         return tuple(name for name, engine in self._engines.items() if engine is _Engine.LOADED)
+
+    @property
+    def ending(self) -> tuple[str, ...]:
+        """The engines that were told to end and have not left yet."""
+        return tuple(name for name, engine in self._engines.items() if engine is _Engine.ENDING)
 
     # ---- verbs -----------------------------------------------------------------------------------------------
 
@@ -156,7 +165,7 @@ class Scheduler:
             return self._on_exited(precision)
         if state is None or state.is_final:
             return []
-        if happened is Happened.FAILED:
+        if happened is Happened.FAILED or (happened is Happened.REFUSED and state is not RunState.GENERATING):
             return self._give_up(precision, RunState.FAILED)
         if (state, happened) == (RunState.STARTING, Happened.HELLO):
             self._states[precision] = RunState.LOADING
@@ -168,6 +177,9 @@ class Scheduler:
             return []
         if happened is Happened.STUCK:
             return self._give_up(precision, RunState.CANCELLED)
+        if happened is Happened.REFUSED:
+            self._drop_turns(precision)
+            return self._release(precision, RunState.FAILED)
         if happened is Happened.INTERRUPTED:
             self._drop_turns(precision)
             return self._release(precision, RunState.CANCELLED)

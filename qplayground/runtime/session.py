@@ -33,10 +33,19 @@ from qplayground.runtime.engines import Engines
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.probe import Probe
 from qplayground.runtime.request import ComparisonRequest
-from qplayground.runtime.room import has_room_for
+from qplayground.runtime.room import has_room_for, has_room_for_all
 from qplayground.runtime.scheduler import Action, Happened, Scheduler, Verb
 
 STOP_GRACE_MS = 400
+
+
+_REFUSALS = (
+    ErrorCode.EMPTY_PROMPT,
+    ErrorCode.BAD_SETTINGS,
+    ErrorCode.PROMPT_TOO_LONG,
+    ErrorCode.NO_CHAT_TEMPLATE,
+)
+"""Said before the model is touched, so that a kept one stays as good as it was."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -92,6 +101,7 @@ class Session(QObject):
         self._kept: dict[str, _Kept] = {}
         self._keep_loaded = False
         self._baseline_chosen = False
+        self._asked_to_stop: set[str] = set()
         self._busy = False
         self._closed = False
         self.started_s = 0.0
@@ -135,6 +145,12 @@ class Session(QObject):
             raise fail(ErrorCode.BAD_SETTINGS, "A comparison is running.", "Stop it first.")
         wanted.check()
         comparison = wanted.comparison(model, self.machine, datetime.now(UTC))
+        if wanted.mode is Mode.RACE and not has_room_for_all(model.parameters, wanted.precisions, wanted.device):
+            raise fail(
+                ErrorCode.OUT_OF_MEMORY,
+                "A race needs all models in memory at once, and there is no room for that.",
+                "Tick fewer precisions, or run them one after another.",
+            )
         self._comparison = comparison
         self._request = wanted.request
         self._baseline_chosen = wanted.baseline is not None
@@ -145,6 +161,7 @@ class Session(QObject):
             race=comparison.mode is Mode.RACE,
             keep_loaded=self._keep_loaded,
             loaded=self.loaded,
+            ending=() if self._scheduler is None else self._scheduler.ending,
             has_room=self._has_room,
         )
         self._launcher.warm()
@@ -160,6 +177,9 @@ class Session(QObject):
         if run is None or self._scheduler is None or not run.state.is_final:
             return
         bookkeeping.clear(run)
+        self._asked_to_stop.discard(name)
+        assert self._comparison is not None
+        bookkeeping.refresh_divergence(self._comparison)
         self.run_cleared.emit(name)
         self._set_busy(True)
         self._do(self._scheduler.run_again(name))
@@ -260,10 +280,11 @@ class Session(QObject):
             elif verb is Verb.LOAD:
                 self._engines.submit(name, partial(self._load, name))
             elif verb is Verb.GENERATE:
-                self._prepare_to_generate(name)
+                self._prepare_to_generate(name, together)
                 self._engines.submit(name, partial(self._generate, together))
             elif verb is Verb.ASK_TO_STOP:
                 self._engines.cancel(name)
+                self._asked_to_stop.add(name)
                 if not self._stop_deadline.isActive():  # asking again gives no more time
                     self._stop_deadline.start()
             else:
@@ -293,9 +314,10 @@ class Session(QObject):
             threads=max(1, threads // together) if raced else None,
         )
 
-    def _prepare_to_generate(self, name: str) -> None:
+    def _prepare_to_generate(self, name: str, together: int) -> None:
         run, kept = self._run(name), self._kept.get(name)
         assert run is not None
+        run.beside = together - 1
         if run.token_ids:
             bookkeeping.clear_text(run)
             self.run_cleared.emit(name)
@@ -329,7 +351,7 @@ class Session(QObject):
             self._on_generated(run, event)
         elif isinstance(event, Failed):
             self._fail(run, event.error)
-            self._happened(name, Happened.FAILED)
+            self._happened(name, Happened.REFUSED if event.error.code in _REFUSALS else Happened.FAILED)
 
     def _on_loaded(self, run: Run, event: Loaded) -> None:
         assert self._comparison is not None
@@ -343,7 +365,8 @@ class Session(QObject):
     def _on_generated(self, run: Run, event: Generated) -> None:
         assert self._comparison is not None
         interrupted = event.finish_reason == "cancelled"
-        bookkeeping.take_generated(run, event, repeated=self._comparison.mode is Mode.BENCHMARK and not interrupted)
+        benchmark = self._comparison.mode is Mode.BENCHMARK
+        bookkeeping.take_generated(run, event, repeated=benchmark, counts=not (benchmark and interrupted))
         self._happened(run.precision, Happened.INTERRUPTED if interrupted else Happened.GENERATED)
 
     @Slot(str, object)
@@ -381,6 +404,7 @@ class Session(QObject):
         if scheduler is None or comparison is None or not self._busy or not scheduler.is_finished:
             return
         self._stop_deadline.stop()
+        self._asked_to_stop.clear()
         if self._choose_baseline():
             self.comparison_changed.emit(comparison)
         self._set_busy(False)
@@ -419,9 +443,9 @@ class Session(QObject):
 
     @Slot()
     def _on_stop_deadline(self) -> None:
-        if self._comparison is not None:
-            for run in list(self._comparison.runs):
-                self._happened(run.precision, Happened.STUCK)
+        asked, self._asked_to_stop = self._asked_to_stop, set()
+        for name in asked:
+            self._happened(name, Happened.STUCK)
 
     def _run(self, name: str) -> Run | None:
         runs = [] if self._comparison is None else self._comparison.runs

@@ -10,6 +10,7 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QFileDialog, QLabel, QMessageBox, QStackedLayout, QTabWidget, QToolButton, QWidget
 
 from qplayground.core.results import Comparison
+from qplayground.ui.exporting import may_replace
 from qplayground.ui.figures_table import FiguresTable
 
 if TYPE_CHECKING:
@@ -143,7 +144,11 @@ class ComparisonTabs(QTabWidget):
         name, chosen = QFileDialog.getSaveFileName(self, "Save the chart", "chart.png", _CHART_FILES)
         if name:
             path = Path(name)
-            self.save_chart(path if path.suffix else path.with_suffix(".svg" if "svg" in chosen else ".png"))
+            if not path.suffix:
+                path = path.with_suffix(".svg" if "svg" in chosen else ".png")
+                if path.exists() and not may_replace(self, path):
+                    return
+            self.save_chart(path)
 
     def save_chart(self, path: Path) -> None:
         """Write the chart that is seen; says so where it cannot be written."""

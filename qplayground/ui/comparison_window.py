@@ -53,7 +53,7 @@ class ComparisonWindow(QMainWindow):
 
     def _titled(self, view: ResultsView, comparison: Comparison) -> QWidget:
         title = QLabel(f"{model_text(comparison.model)} · {comparison.started_at} · {settings_text(comparison)}")
-        title.setToolTip(machine_text(comparison))
+        title.setToolTip(theme.tip(machine_text(comparison)))
         title.setTextFormat(Qt.TextFormat.PlainText)
         title.setWordWrap(True)
         title.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, 0)

@@ -10,6 +10,12 @@ from qplayground.report.files import FORMATS, STEM, write_report
 _FILTERS = {f"{what} (*.{suffix})": suffix for suffix, (what, _) in FORMATS.items()}
 
 
+def may_replace(parent: QWidget, path: Path) -> bool:
+    """Ask before a file is written over."""
+    answer = QMessageBox.question(parent, "Save", f"{path.name} is there already. Replace it?")
+    return answer == QMessageBox.StandardButton.Yes
+
+
 def export(parent: QWidget, comparison: Comparison) -> Path | None:
     """Ask for a file and write it; where it cannot be written, say why and ask for another place. None: not saved."""
     start = f"{STEM}.json"
@@ -20,6 +26,9 @@ def export(parent: QWidget, comparison: Comparison) -> Path | None:
         path = Path(name)
         if path.suffix.lower().lstrip(".") not in FORMATS:
             path = path.with_name(f"{path.name}.{_FILTERS.get(chosen, 'json')}")
+            if path.exists() and not may_replace(parent, path):  # the dialog has asked of the name without it
+                start = path.name
+                continue
         try:
             write_report(comparison, path)
         except OSError as error:

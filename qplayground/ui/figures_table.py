@@ -64,7 +64,7 @@ class _FiguresModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole and column >= 2:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ToolTipRole and column < 2:
-            return run.recipe.summary if run.error is None else str(run.error)
+            return theme.tip(run.recipe.summary if run.error is None else str(run.error))
         return None
 
     def _text(self, comparison: Comparison, run: Run, column: int) -> str:

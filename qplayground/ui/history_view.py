@@ -51,7 +51,9 @@ class _EntriesModel(QAbstractTableModel):
         return None
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        if role not in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return theme.tip(str(self.data(index)))
+        if role != Qt.ItemDataRole.DisplayRole:
             return None
         entry = self.entries[index.row()]
         date = entry.started_at.replace("T", " ").removesuffix("+00:00")
@@ -78,6 +80,7 @@ class HistoryView(QWidget):
         self.delete = QPushButton("Delete…")
         self.delete.setToolTip("Delete the marked comparisons")
         self.message = QLabel()
+        self.message.setTextFormat(Qt.TextFormat.PlainText)
         self.message.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self._entries = _EntriesModel()
         self.table = QTableView()
@@ -126,7 +129,7 @@ class HistoryView(QWidget):
         entries = self._history.entries(self.search.text())
         self._entries.show(entries)
         count = f"{len(entries):,} comparison{'s' * (len(entries) != 1)}"
-        self.message.setText(self._history.notice or count)
+        self.message.setText(self._history.problem or self._history.notice or count)
         selection = self.table.selectionModel()
         for row, entry in enumerate(entries if marked else []):
             if entry.id in marked:
@@ -171,7 +174,7 @@ class HistoryView(QWidget):
     def _on_delete(self) -> None:
         marked = self.marked()
         what = "this comparison" if len(marked) == 1 else f"these {len(marked)} comparisons"
-        answer = QMessageBox.question(self, "Delete", f"Delete {what} from the history? They cannot be brought back.")
+        answer = QMessageBox.question(self, "Delete", f"Delete {what} from the history? There is no way back.")
         if answer == QMessageBox.StandardButton.Yes:
             self._history.delete([entry.id for entry in marked]).add_done_callback(self._on_written)
 

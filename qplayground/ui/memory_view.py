@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, QThread, QTimer, Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
-from qplayground.core.results import Comparison
+from qplayground.core.results import Comparison, RunState
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
 from qplayground.ui.comparison_tabs import CHART_MODULES
@@ -129,8 +129,13 @@ class MemoryView(QWidget):
             self._timeline.show_all()
 
     @Slot(str)
-    def _on_run_changed(self, _name: str) -> None:
+    def _on_run_changed(self, name: str) -> None:
         self._bars_soon.start()
+        comparison = self._session.comparison
+        if self._timeline is None or comparison is None:
+            return
+        if comparison.run(name).state not in (RunState.STARTING, RunState.LOADING, RunState.GENERATING):
+            self._timeline.end_phases(name)
 
     @Slot()
     def _show_bars(self) -> None:

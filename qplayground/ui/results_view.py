@@ -148,9 +148,13 @@ class ResultsView(QWidget):
     @Slot(str)
     def clear_run(self, name: str) -> None:
         """It writes anew."""
-        if name in self.columns:
-            self.columns[name].show_text()
-            self.columns[name].refresh()
+        if name not in self.columns:
+            return
+        comparison = self._comparison
+        everyone = comparison is not None and comparison.baseline == name
+        for column in self.columns.values() if everyone else (self.columns[name],):
+            column.show_text()
+            column.refresh()
 
     @Slot(str, object)
     def add_tokens(self, name: str, tokens: tuple[Token, ...]) -> None:

@@ -48,7 +48,6 @@ _PHASE_TEXT = {
     Phase.CHECK: "checking every weight",
     Phase.PREFILL: "reading the prompt",
     Phase.DECODE: "generating",
-    Phase.UNLOAD: "unloading",
 }
 _FIGURES = (
     "decode_tokens_per_s",
@@ -106,14 +105,15 @@ class RunColumn(QFrame):
         font = title.font()
         font.setBold(True)
         title.setFont(font)
-        title.setToolTip(self.run.recipe.summary)
+        title.setTextFormat(Qt.TextFormat.PlainText)  # a saved comparison can hold anybody's text
+        title.setToolTip(theme.tip(self.run.recipe.summary))
         self._tag = QLabel()
         self._tag.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self.menu = QToolButton()
         self.menu.setText("⋯")
         self.menu.setAutoRaise(True)
         self.menu.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.menu.setToolTip(f"What can be done with {self.run.recipe.label}")
+        self.menu.setToolTip(theme.tip(f"What can be done with {self.run.recipe.label}"))
         self.menu.setAccessibleName(f"Actions of {self.run.recipe.label}")
         self.menu.clicked.connect(lambda: self.menu_requested.emit(self.menu))
         row = QHBoxLayout()
@@ -142,17 +142,17 @@ class RunColumn(QFrame):
         return self.progress
 
     def _build_state(self) -> QLabel:
-        self.state = QLabel()
+        self.state = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.state.setWordWrap(True)
         self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.state.setAccessibleName("State")
         return self.state
 
     def _build_notes(self) -> QWidget:
-        self.caveat = QLabel()
+        self.caveat = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.caveat.setForegroundRole(QPalette.ColorRole.BrightText)
         self.caveat.setAccessibleName("What spoilt the figures")
-        self.slower = QLabel()
+        self.slower = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.slower.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self.slower.setAccessibleName("Why it is slower")
         box = QWidget()
@@ -205,10 +205,7 @@ class RunColumn(QFrame):
         if not self._pending:
             return
         self._flush_timer.start()
-        if self._shows_changes:
-            self.show_text()
-        else:
-            self.text.append_tokens(self._pending)
+        self.text.append_tokens(self._pending)
         self._pending.clear()
         self._mark_difference()
         written = len(self.run.token_ids)
@@ -220,9 +217,9 @@ class RunColumn(QFrame):
         if changes is not None:
             self._shows_changes = changes
         self._pending.clear()
-        self._common_tokens = 0
+        self._compared_with = None
         baseline = self._baseline()
-        if self._shows_changes and baseline is not None and baseline is not self.run and self.run.text:
+        if self._shows_changes and baseline is not None and baseline is not self.run and self._both_are_over(baseline):
             self.text.show_changes(self.comparison.lead, word_changes(self.run.text, baseline.text))
         else:
             self.text.show_text(self.comparison.lead, self.run.tokens, self.run.text)
@@ -247,7 +244,7 @@ class RunColumn(QFrame):
         run = self.run
         if run.state.is_final:
             self.flush()
-            if not self._shows_changes and self.text.toPlainText() != self.comparison.lead + run.text:
+            if self._shows_changes or self.text.toPlainText() != self.comparison.lead + run.text:
                 self.show_text()
         self._mark_difference()
         is_baseline = run.precision == self.comparison.baseline
@@ -264,7 +261,9 @@ class RunColumn(QFrame):
         doubtful = spoilt(self.comparison, self.run)
         for key, label in self.figures.items():
             metric = BY_KEY[key]
-            label.setText(_with_spread(metric, self.run) + "*" * (key in doubtful))
+            label.setText(
+                _with_spread(metric, self.run) + "*" * (key in doubtful and metric.read(self.run) is not None)
+            )
             label.setForegroundRole(
                 QPalette.ColorRole.PlaceholderText if key in doubtful else QPalette.ColorRole.WindowText
             )
@@ -286,7 +285,7 @@ class RunColumn(QFrame):
         self.state.setForegroundRole(
             QPalette.ColorRole.BrightText if run.error is not None else QPalette.ColorRole.PlaceholderText
         )
-        self.state.setToolTip("" if run.error is None else run.error.detail)
+        self.state.setToolTip("" if run.error is None else theme.tip(run.error.detail))
         if run.error is not None:
             self.state.setText(f"Failed: {run.error}")
         elif run.state is RunState.DONE:
@@ -297,16 +296,23 @@ class RunColumn(QFrame):
         elif run.state is RunState.CANCELLED and self._phase is None:
             self.state.setText("not run")
         elif self._phase is not None and run.state in (RunState.LOADING, RunState.GENERATING):
-            self.state.setText(_PHASE_TEXT[self._phase])
+            self.state.setText(f"{_PHASE_TEXT[self._phase]}{self._round()}")
         else:
-            self.state.setText(_STATE_TEXT[run.state])
+            self.state.setText(f"{_STATE_TEXT[run.state]}{self._round()}")
+
+    def _round(self) -> str:
+        rounds, samples = self.comparison.rounds, self.run.speed.ttft_samples
+        return "" if rounds == 1 else f" · round {1 if samples is None else samples.n + 1} of {rounds}"
 
     def _same(self) -> str:
         divergence = self.run.divergence
         if divergence is None or self.run.precision == self.comparison.baseline:
             return ""
-        if divergence.first_token is None:
-            return " · same text"
+        baseline = self._baseline()
+        if divergence.first_token is None and baseline is not None:
+            if len(baseline.token_ids) == len(self.run.token_ids):
+                return " · same text"
+            return f" · first {divergence.common_prefix_tokens} the same, as far as both go"
         common = divergence.common_prefix_tokens
         return f" · first {common} the same" if common else " · differs at once"
 
@@ -322,6 +328,10 @@ class RunColumn(QFrame):
         found = diverge(self.run.token_ids[same:], baseline.token_ids[same:])
         self._common_tokens += found.common_prefix_tokens
         self.text.set_first_difference(None if found.first_token is None else self._common_tokens)
+
+    def _both_are_over(self, baseline: Run) -> bool:
+        """Matching words takes a while, which is not to be taken from what is timed."""
+        return bool(self.run.text) and self.run.state.is_final and baseline.state.is_final
 
     def _baseline(self) -> Run | None:
         return next((run for run in self.comparison.runs if run.precision == self.comparison.baseline), None)

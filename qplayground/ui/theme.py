@@ -1,5 +1,7 @@
 """The look: one hue and one line style a precision, an 8-pixel grid, tabular digits, a quiet light and dark palette."""
 
+from html import escape
+
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QIcon, QPainter, QPalette, QPixmap
 from PySide6.QtWidgets import QApplication, QWidget
@@ -63,6 +65,11 @@ def tabular(font: QFont) -> QFont:
     copy = QFont(font)
     copy.setFeature(QFont.Tag("tnum"), 1)
     return copy
+
+
+def tip(text: str) -> str:
+    """A text for a tool tip, shown as it is: Qt takes what looks like markup for markup, and loads its pictures."""
+    return f"<span>{escape(text)}</span>" if text else ""
 
 
 def small(font: QFont) -> QFont:

@@ -114,13 +114,14 @@ class TokenText(QPlainTextEdit):
 
     def _insert_tokens(self, cursor: QTextCursor, tokens: Sequence[Token]) -> None:
         """Thousands at once are no more work than their text, unless each has a ground of its own."""
+        if self._tinted or any("\r" in token.text for token in tokens):  # Qt makes one character of \r\n
+            for token in tokens:
+                cursor.insertText(token.text, self._format(token if self._tinted else None))
+                self._starts.append(cursor.position())
+            return
         ends = accumulate((_units(token.text) for token in tokens), initial=self._starts[-1])
         self._starts += islice(ends, 1, None)
-        if self._tinted:
-            for token in tokens:
-                cursor.insertText(token.text, self._format(token))
-        else:
-            cursor.insertText("".join(token.text for token in tokens), self._format(None))
+        cursor.insertText("".join(token.text for token in tokens), self._format(None))
 
     def _insert_changes(self, cursor: QTextCursor, changes: Sequence[Change]) -> None:
         ours, theirs = self._format(None), self._quiet()
@@ -137,7 +138,8 @@ class TokenText(QPlainTextEdit):
             self.setExtraSelections([])
             return
         start, after = self._starts[index], self._starts[index + 1]
-        self.setExtraSelections([self._range(start, after, _MARK), self._range(after, self._end(), _SHADE)])
+        shade = [] if self._tinted else [self._range(after, self._end(), _SHADE)]  # which would cover the tint
+        self.setExtraSelections([self._range(start, after, _MARK), *shade])
 
     def _range(self, start: int, end: int, alpha: int) -> QTextEdit.ExtraSelection:
         selection = QTextEdit.ExtraSelection()

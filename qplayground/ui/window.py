@@ -41,6 +41,7 @@ _AT_THE_PROMPT = {
     ErrorCode.NO_CHAT_TEMPLATE,
 }
 _LOG_BLOCKS = 5000
+_MESSAGE_MS = 10_000
 
 
 class MainWindow(QMainWindow):
@@ -205,8 +206,9 @@ class MainWindow(QMainWindow):
     @Slot()
     def export(self) -> None:
         """Save the comparison that is shown to a file."""
-        if self.results.comparison is not None:
-            export(self, self.results.comparison)
+        path = None if self.results.comparison is None else export(self, self.results.comparison)
+        if path is not None:
+            self.statusBar().showMessage(f"Saved as {path}", _MESSAGE_MS)
 
     @Slot()
     def choose_file(self) -> None:

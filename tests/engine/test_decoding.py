@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages import Failed, Generate, Generated, Loaded, Phase, PhaseStarted, TokensGenerated
 from qplayground.engine import checkpoint, decoding, loading, stopwatch, token_insight
@@ -13,7 +14,7 @@ from qplayground.engine.loading import LoadedModel
 from qplayground.engine.stopwatch import Stopwatch
 from qplayground.engine.token_insight import Insight
 from tests.engine import tiny
-from tests.engine.conftest import LoadShared, ModelFolder, carry_out, tokens_of
+from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly, tokens_of
 
 
 def prompt_ids(loaded: LoadedModel) -> list[int]:
@@ -202,3 +203,25 @@ def test_the_disks_share_of_a_load(before: int | None, after: int | None, total:
 def test_reads_from_the_disk_are_counted_or_unknown() -> None:
     counted = checkpoint.bytes_read_from_disk()
     assert counted is None or counted >= 0
+
+
+def test_a_benchmark_fits_where_its_text_does(model_folder: ModelFolder) -> None:
+    folder = model_folder("gpt2")
+    tokenizer = load_quietly(folder).tokenizer
+    one, two = (len(tokenizer(text)["input_ids"]) for text in ("cat", "cat cat"))
+    words = (tiny.CONTEXT - 2 - one) // (two - one)  # fewer tokens are left than a warm-up usually has
+    request = GenerationRequest(prompt="cat" + " cat" * words, settings=GenerationSettings(max_new_tokens=2))
+    load = tiny.load_command(folder, "fp32", GenerationRequest(prompt="cat"))
+    events = carry_out(load, Generate(id=2, request=request, benchmark=True))
+    assert isinstance(events[-1], Generated), events[-1]
+    assert len(tokens_of(events)) == 2
+
+
+def test_output_that_is_not_a_number_is_an_error(load_shared: LoadShared) -> None:
+    watch = token_insight.LogitsWatch()
+    watch._last = torch.tensor([1.0, float("nan"), 2.0])
+    with pytest.raises(PlaygroundError) as failed:
+        watch.insight(0, load_shared("llama", "fp32").tokenizer)
+    assert failed.value.info.code is ErrorCode.NON_FINITE_OUTPUT
+    watch._last = torch.tensor([1.0, float("-inf"), 2.0])
+    assert watch.insight(0, load_shared("llama", "fp32").tokenizer).rank == 2

@@ -291,3 +291,60 @@ def test_a_closed_session_does_nothing_more(stage: Stage) -> None:
     with pytest.raises(PlaygroundError):
         stage.start("once", ["fp32"])
     assert stage.engines() == []
+
+
+# ---- at awkward moments ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["unkept", "removed"])
+def test_comparing_while_an_engine_leaves_waits_for_it(stage: Stage, qtbot: QtBot, how: str) -> None:
+    stage.session.set_keep_loaded(True)
+    run(stage, qtbot, "once", "fp32", "nf4")
+    if how == "unkept":
+        stage.session.set_keep_loaded(False)
+    else:
+        stage.session.remove("fp32")
+    again = run(stage, qtbot, "twice", "fp32", "nf4")  # at once: the engines have not left yet
+    assert [done.state for done in again.runs] == [RunState.DONE] * 2
+    assert not again.run("fp32").load.kept
+    stage.session.set_keep_loaded(False)
+    qtbot.waitUntil(lambda: stage.engines() == [], timeout=5000)
+
+
+def test_run_again_is_not_ended_by_the_stop_before_it(stage: Stage, qtbot: QtBot) -> None:
+    stage.session.set_keep_loaded(True)
+    stage.start("fp32=ignore-cancel nf4=slow", ["fp32", "nf4"])
+    qtbot.waitUntil(lambda: len(stage.run("fp32").token_ids) > 2, timeout=10_000)
+    stage.session.stop()
+    stage.session.run_again("nf4")
+    qtbot.waitUntil(lambda: stage.run("fp32").state is RunState.CANCELLED, timeout=5000)
+    qtbot.waitUntil(lambda: len(stage.run("nf4").token_ids) > 2, timeout=10_000)
+    assert stage.run("nf4").state is RunState.GENERATING
+    with qtbot.waitSignal(stage.session.comparison_finished, timeout=5000):
+        stage.session.stop()
+
+
+def test_a_race_without_room_is_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "has_room_for_all", lambda parameters, precisions, device: False)
+    with pytest.raises(PlaygroundError) as refused:
+        stage.session.compare(MODEL, wanted(["fp32", "nf4"], "once", mode=Mode.RACE))
+    assert refused.value.info.code is ErrorCode.OUT_OF_MEMORY
+    assert not stage.session.is_busy
+
+
+def test_only_those_that_raced_say_so(stage: Stage, qtbot: QtBot) -> None:
+    raced = run(stage, qtbot, "once", "fp32", "nf4", mode=Mode.RACE)
+    assert [one.beside for one in raced.runs] == [1, 1]
+    with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
+        stage.session.run_again("nf4")
+    assert stage.run("nf4").beside == 0
+    assert stage.run("fp32").beside == 1
+
+
+def test_the_marks_of_others_go_while_the_baseline_runs_again(stage: Stage, qtbot: QtBot) -> None:
+    run(stage, qtbot, "once", "fp32", "nf4")
+    assert stage.run("nf4").divergence is not None
+    with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
+        stage.session.run_again("fp32")
+        assert stage.run("nf4").divergence is None
+    assert stage.run("nf4").divergence is not None

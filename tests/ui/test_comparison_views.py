@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication, QImage, QTextCursor
-from PySide6.QtWidgets import QApplication, QMenu, QMessageBox
+from PySide6.QtWidgets import QApplication, QLabel, QMenu, QMessageBox, QWidget
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.divergence import diverge
@@ -104,6 +105,18 @@ def test_a_text_without_tokens_or_beyond_them_is_shown_whole(text: TokenText) ->
     assert text.toPlainText() == "Aother"
 
 
+@pytest.mark.parametrize("tinted", [True, False])
+def test_tokens_stay_in_place_after_any_line_end(text: TokenText, tinted: bool) -> None:
+    tokens = [token(0, "a\r\n"), token(1, "b\r\n"), token(2, "c"), token(3, "d")]
+    text.set_tinted(tinted)
+    text.show_text("", [], "")
+    text.append_tokens(tokens)
+    for _ in range(2):
+        at = text.toPlainText().index("c")
+        assert text.token_at(middle(text, at)) is tokens[2]
+        text.show_text("", tokens, "a\r\nb\r\ncd")
+
+
 def test_less_likely_tokens_have_a_stronger_ground(text: TokenText) -> None:
     text.set_tinted(True)
     text.show_text("", [token(0, "sure", 0.99), token(1, "unsure", 0.1)], "sureunsure")
@@ -157,6 +170,33 @@ def test_a_candidate_stands_beside_the_baseline(results: ResultsView) -> None:
     marked, _ = other.text.extraSelections()
     assert marked.cursor.selectedText() == " hurt"
     assert base.text.extraSelections() == []
+
+
+def test_texts_of_strangers_are_no_markup(qtbot: QtBot) -> None:
+    made = three()
+    made.runs[1].recipe = replace(made.runs[1].recipe, label="<img src='/x.png'>")
+    made.runs[2].error = replace(made.runs[2].error, message="<b>x</b>", detail="<img src='/y.png'>")  # type: ignore[type-var]
+    view = ResultsView(read_only=True)
+    qtbot.addWidget(view)
+    view.show_comparison(made)
+    for label in view.findChildren(QLabel):
+        if "<" in label.text():
+            assert label.textFormat() is Qt.TextFormat.PlainText, label.text()
+    tips = [widget.toolTip() for widget in view.findChildren(QWidget)]
+    assert not any("<img" in tip or "<b>" in tip for tip in tips)
+    assert any("&lt;img" in tip for tip in tips)
+
+
+def test_a_text_that_ends_sooner_is_not_called_the_same(results: ResultsView) -> None:
+    made = three()
+    made.runs[0].state, made.runs[0].token_ids = RunState.CANCELLED, [1]
+    made.runs[1].divergence = diverge(made.runs[1].token_ids, [1])
+    results.show_comparison(made)
+    assert "first 1 the same" in results.columns["nf4"].state.text()
+    made.runs[0].token_ids = list(made.runs[1].token_ids)
+    made.runs[1].divergence = diverge(made.runs[1].token_ids, made.runs[0].token_ids)
+    results.columns["nf4"].refresh()
+    assert "same text" in results.columns["nf4"].state.text()
 
 
 def test_another_baseline_changes_every_column(results: ResultsView) -> None:
@@ -322,6 +362,9 @@ def test_the_front_joins_what_nothing_beats(qtbot: QtBot) -> None:
     made.runs[1].speed.decode_tokens_per_s = 3.0
     chart.show_comparison(made)
     assert chart.front == ["nf4", "fp32"]
+    made.runs[1].beside = 1
+    chart.show_comparison(made)
+    assert chart.front == ["fp32"]  # what ran in a race leads nothing
     chart.up.setCurrentIndex(chart.up.findData("new_tokens"))
     assert chart.front == []
 

@@ -1,5 +1,6 @@
 """The History tab, the windows that it opens, and files that are saved and opened."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,14 +9,15 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog, QInputDialog, QMessageBox
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.results import Comparison, from_json, to_json
+from qplayground.core.results import Comparison, RunState, from_json, to_json
+from qplayground.runtime import history as history_module
 from qplayground.runtime.history import History
 from qplayground.ui.comparison_window import ComparisonWindow
 from qplayground.ui.exporting import export
 from qplayground.ui.history_view import HistoryView
 from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison, done, failed
-from tests.ui.test_window import compare, type_prompt
+from tests.ui.test_window import compare, tick, type_prompt
 from tests.unit.test_history import made
 
 
@@ -217,6 +219,72 @@ def test_another_place_is_offered_where_one_cannot_be_written(
     assert export(view, one) == tmp_path / "a.json"
     assert from_json((tmp_path / "a.json").read_bytes()) == one
     assert len(said) == 1 and "Choose another place" in said[0]
+
+
+def test_a_suffix_that_was_added_overwrites_nothing_unasked(
+    view: HistoryView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.html").write_text("mine")
+    monkeypatch.setattr(QMessageBox, "question", lambda *arguments: QMessageBox.StandardButton.No)
+    choosing(monkeypatch, (str(tmp_path / "a"), "HTML with charts, for a browser (*.html)"), ("", ""))
+    assert export(view, made(1)) is None
+    assert (tmp_path / "a.html").read_text() == "mine"
+
+
+def test_a_finished_comparison_survives_what_is_added_to_it(qtbot: QtBot, ready_window: MainWindow) -> None:
+    tick(qtbot, ready_window, "bf16", "nf4")
+    type_prompt(qtbot, ready_window, "Once fast=6 fp32=hang-loading")
+    compare(qtbot, ready_window)
+    ready_window.results.add_requested.emit(ready_window.precisions.precisions()[0])
+    qtbot.waitUntil(lambda: ready_window.results.columns["fp32"].run.state is RunState.LOADING, timeout=10_000)
+    ready_window.close()
+    history = History()
+    (entry,) = history.entries()
+    states = {run.precision: run.state for run in history.load(entry.id).runs}
+    assert states["bf16"] is states["nf4"] is RunState.DONE
+    history.close()
+
+
+def test_the_last_run_is_kept_before_its_engine_is_gone(qtbot: QtBot, ready_window: MainWindow) -> None:
+    tick(qtbot, ready_window, "nf4")
+    type_prompt(qtbot, ready_window, "Once fast=6")
+
+    def close_at_once(name: str) -> None:
+        if ready_window.session.comparison is not None and ready_window.session.comparison.run(name).state.is_final:
+            ready_window.close()
+
+    ready_window.session.run_changed.connect(close_at_once)
+    ready_window.models.compare.click()
+    qtbot.waitUntil(lambda: not ready_window.isVisible(), timeout=10_000)
+    history = History()
+    (entry,) = history.entries()
+    assert history.load(entry.id).runs[0].state is RunState.DONE
+    history.close()
+
+
+def test_what_could_not_be_written_is_written_with_the_next(
+    qtbot: QtBot, ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = history_module._opened
+    broken = [True]
+
+    def opened_or_not(path: Path, timeout_s: float) -> object:
+        if broken[0]:
+            raise sqlite3.OperationalError("database is locked")
+        return opened(path, timeout_s)
+
+    monkeypatch.setattr(history_module, "_opened", opened_or_not)
+    tick(qtbot, ready_window, "bf16", "nf4")
+    type_prompt(qtbot, ready_window, "Once fast=6")
+    with qtbot.waitSignal(ready_window.recorder.failed, timeout=10_000):
+        compare(qtbot, ready_window)
+    broken[0] = False
+    qtbot.wait(50)
+    with qtbot.waitSignal(ready_window.recorder.saved, timeout=10_000):
+        ready_window.session.set_baseline("nf4")
+    history = History()
+    assert len(history.load(history.entries()[0].id).runs) == 2
+    history.close()
 
 
 def test_nothing_is_saved_when_nobody_wants_it(view: HistoryView, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,8 +66,21 @@ def test_phases_follow_one_another_and_end_with_the_last_sample(timeline: Memory
     timeline.add_samples("fp32", [sample(15, 400)])
     spans = [(span.phase, span.start_s, span.end_s) for span in timeline.lane.spans]
     assert spans == [(Phase.LOAD, 0, 2), (Phase.DECODE, 2, 5)]
-    assert timeline.lane.span_at(1.0) is timeline.lane.spans[0]
+    assert timeline.lane.spans_at(1.0) == timeline.lane.spans[:1]
     assert "fp32 · load · 400 MB" in timeline._reading(1.0)
+
+
+def test_an_idle_engine_is_not_drawn_as_if_it_worked(timeline: MemoryTimeline) -> None:
+    timeline.begin_phase("fp32", PhaseStarted(1, Phase.DECODE, 10.0))
+    timeline.add_samples("fp32", [sample(12, 400)])
+    timeline.end_phases("fp32")
+    timeline.add_samples("fp32", [sample(30, 400)])
+    assert [(span.start_s, span.end_s) for span in timeline.lane.spans] == [(0, 2)]
+    assert timeline._reading(15.0) == "15.00 s"
+    assert len(timeline._series["fp32"].times_s) == 2
+    timeline.begin_phase("fp32", PhaseStarted(2, Phase.PREFILL, 41.0))
+    timeline.add_samples("fp32", [sample(42, 400)])
+    assert [(span.start_s, span.end_s) for span in timeline.lane.spans] == [(0, 2), (31, 32)]
 
 
 def test_vram_gets_a_plot_of_its_own_only_when_there_is_some(qtbot: QtBot, timeline: MemoryTimeline) -> None:

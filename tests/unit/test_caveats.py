@@ -6,7 +6,6 @@ from msgspec.structs import replace
 from qplayground.core import processor
 from qplayground.core.caveats import caveats
 from qplayground.core.processor import ProcessorTimes, read_processor, used_by_others
-from qplayground.core.results import Mode
 from tests.comparisons import MACHINE, comparison, done
 
 
@@ -74,6 +73,13 @@ def test_a_cold_load_says_so() -> None:
 
 def test_a_race_is_no_comparison() -> None:
     run = done()
-    raced = comparison(run, done("nf4"))
-    raced.mode = Mode.RACE
-    assert any("show" in caveat.sentence for caveat in caveats(raced, run))
+    run.beside, run.speed.other_cpus = 1, 1.0
+    (caveat,) = caveats(comparison(run, done("nf4")), run)
+    assert "a show" in caveat.sentence  # and the other racer is not "something else"
+
+
+def test_a_kept_model_has_an_old_load_time() -> None:
+    run = done()
+    run.load.kept = True
+    (caveat,) = caveats(comparison(run), run)
+    assert "in memory already" in caveat.sentence and caveat.spoils == {"load_s"}

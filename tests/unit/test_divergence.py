@@ -58,3 +58,8 @@ def test_a_word_is_exchanged() -> None:
         Change(only_ours=" red"),
         Change(kept=" cat"),
     ]
+
+
+def test_texts_that_repeat_themselves_are_compared_in_time() -> None:
+    changes = word_changes("round and round " * 2000, "round and around " * 2000)
+    assert "".join(change.kept + change.only_ours for change in changes) == "round and round " * 2000

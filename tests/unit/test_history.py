@@ -117,6 +117,31 @@ def test_only_the_runs_that_changed_are_written_again(history: History) -> None:
     assert [run.precision for run in history.load("0001").runs] == ["fp32"]
 
 
+def test_an_entry_that_misses_its_baseline_is_still_opened(history: History) -> None:
+    one = made(1, "fp32", "bf16", "nf4")
+    history.save(one, ["bf16", "nf4"]).result()  # fp32, the baseline, was in work when the program was killed
+    loaded = history.load("0001")
+    assert [run.precision for run in loaded.runs] == ["bf16", "nf4"]
+    assert loaded.baseline == "bf16"
+
+
+def test_what_was_removed_does_not_come_back(history: History) -> None:
+    one = made(1, "fp32", "nf4")
+    history.save(one).result()
+    removed = one.runs.pop()
+    history.save(one, []).result()
+    one.runs.append(removed)
+    history.save(one, []).result()
+    assert [run.precision for run in history.load("0001").runs] == ["fp32"]
+
+
+def test_a_page_pasted_into_the_search_is_no_trouble(history: History) -> None:
+    history.save(made(1)).result()
+    assert history.entries("word " * 5000) == []
+    assert history.problem == ""
+    assert len(history.entries()) == 1
+
+
 def test_deleted_ones_are_gone(history: History) -> None:
     for number in (1, 2, 3):
         history.save(made(number)).result()

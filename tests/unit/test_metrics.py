@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from qplayground.core.explanations import why_slower
 from qplayground.core.metrics import BY_KEY, METRICS, efficient, ratio, shown_metrics
 from qplayground.core.precision import Dtype, FourBit
-from qplayground.core.results import Comparison, Mode, Run
+from qplayground.core.results import Run, RunState
 from qplayground.core.samples import Samples
 from qplayground.core.units import ratio_text
 from tests.comparisons import MACHINE, comparison, done, failed
@@ -100,8 +100,11 @@ def test_a_difference_within_the_spread_is_none() -> None:
     assert why_slower(comparison(baseline, run), run)
 
 
-def test_a_race_explains_nothing() -> None:
-    run = slower("int8")
-    raced: Comparison = comparison(done(), run)
-    raced.mode = Mode.RACE
-    assert why_slower(raced, run) is None
+def test_doubtful_figures_explain_nothing() -> None:
+    raced, stopped, disturbed = slower("int8"), slower("int8"), slower("int8")
+    raced.beside = 1
+    stopped.state = RunState.CANCELLED
+    disturbed.speed.other_cpus = 1.5
+    for run in (raced, stopped, disturbed):
+        assert why_slower(comparison(done(), run), run) is None
+    assert "bfloat16 arithmetic" not in told(slower("bf16"), avx512_bf16=True)

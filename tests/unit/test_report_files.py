@@ -18,6 +18,7 @@ from qplayground.core.generation import GenerationSettings
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import Comparison, Mode, from_json, to_json
 from qplayground.core.samples import Samples
+from qplayground.core.tokens import Alternative, Token
 from qplayground.report.csv import to_csv
 from qplayground.report.files import FORMATS, write_all, write_report
 from qplayground.report.html import to_html
@@ -68,6 +69,18 @@ def test_what_is_wrong_with_a_file_is_named(find: bytes, put: bytes, part: str) 
     with pytest.raises(PlaygroundError) as refused:
         from_json(data.replace(find, put))
     assert part in str(refused.value)
+
+
+def test_figures_that_cannot_be_are_refused() -> None:
+    wrong = [three() for _ in range(5)]
+    wrong[0].runs[0].speed.samples = Samples(10**12, 1.0, 1.0, 0.0, (1.0,))
+    wrong[1].runs[0].load.samples = Samples(0, 1.0, 1.0, 0.0, ())
+    wrong[2].runs[0].tokens = [Token(1, "a", 0.1, 1e300, 1)]
+    wrong[3].runs[0].tokens = [Token(1, "a", 0.1, 0.5, 1, (Alternative("b", -1.0),))]
+    wrong[4].settings = GenerationSettings(max_new_tokens=-5)
+    for made in wrong:
+        with pytest.raises(PlaygroundError, match="not a whole comparison"):
+            from_json(to_json(made))
 
 
 def test_a_name_that_leaves_the_folder_is_refused() -> None:

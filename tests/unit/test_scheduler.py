@@ -92,8 +92,8 @@ def test_an_exit_after_the_end_changes_no_outcome() -> None:
 
 def test_what_does_not_fit_the_state_changes_nothing() -> None:
     fitting = {
-        RunState.STARTING: {Happened.HELLO, Happened.FAILED, Happened.EXITED},
-        RunState.LOADING: {Happened.LOADED, Happened.FAILED, Happened.EXITED},
+        RunState.STARTING: {Happened.HELLO, Happened.FAILED, Happened.REFUSED, Happened.EXITED},
+        RunState.LOADING: {Happened.LOADED, Happened.FAILED, Happened.REFUSED, Happened.EXITED},
         RunState.GENERATING: set(Happened) - {Happened.HELLO, Happened.LOADED},
         RunState.DONE: {Happened.EXITED},
         RunState.FAILED: {Happened.EXITED},
@@ -108,7 +108,7 @@ def test_what_does_not_fit_the_state_changes_nothing() -> None:
 
 def test_an_answer_to_a_run_that_waits_changes_nothing() -> None:
     scheduler = in_state(RunState.LOADING)
-    for happened in set(Happened) - {Happened.EXITED, Happened.FAILED}:
+    for happened in set(Happened) - {Happened.EXITED, Happened.FAILED, Happened.REFUSED}:
         assert scheduler.handle("nf4", happened) == []
     assert states(scheduler) == [RunState.LOADING, *[RunState.QUEUED] * 3]
 
@@ -272,6 +272,24 @@ def test_an_engine_of_no_use_leaves_before_anything_is_started() -> None:
     assert not scheduler.is_finished
     assert scheduler.handle("fp32", Happened.EXITED) == act(Verb.START, "fp32")
     assert scheduler.let_go("fp32") == []
+
+
+def test_what_has_still_to_leave_is_waited_for() -> None:
+    scheduler = Scheduler(("fp32",), ending=("fp32", "nf4"))
+    assert scheduler.ending == ("fp32", "nf4")
+    assert scheduler.begin() == []
+    assert scheduler.handle("nf4", Happened.EXITED) == []
+    assert scheduler.handle("fp32", Happened.EXITED) == act(Verb.START, "fp32")
+    assert scheduler.state("fp32") is RunState.STARTING
+
+
+def test_a_refused_prompt_leaves_a_kept_engine_alone() -> None:
+    scheduler = Scheduler(("fp32", "nf4"), keep_loaded=True, loaded=("fp32", "nf4"))
+    scheduler.begin()
+    assert scheduler.handle("fp32", Happened.REFUSED) == act(Verb.GENERATE, "nf4")
+    assert scheduler.state("fp32") is RunState.FAILED
+    assert scheduler.handle("nf4", Happened.FAILED) == act(Verb.END, "nf4")
+    assert scheduler.loaded == ("fp32",)
 
 
 def test_in_a_race_all_load_one_after_another_and_write_at_once() -> None:

@@ -20,7 +20,6 @@ _ALPHA = {
     Phase.CHECK: 40,
     Phase.PREFILL: 150,
     Phase.DECODE: 200,
-    Phase.UNLOAD: 30,
 }
 _PADDING = 3
 
@@ -42,19 +41,25 @@ class PhaseLane(pg.GraphicsObject):  # type: ignore[misc]
         super().__init__()
         self._shown = shown
         self.spans: list[PhaseSpan] = []
+        self._open: set[str] = set()
         self._drawn = QRectF(0, 0, 0, 1)
 
     def begin(self, name: str, phase: Phase, now_s: float) -> None:
-        """Start a phase; the one before it ends."""
+        """Start a phase; the one before it ends, if it has not been closed."""
         self.end(name, now_s)
+        self._open.add(name)
         self.spans.append(PhaseSpan(name, phase, now_s, now_s))
 
     def end(self, name: str, now_s: float) -> None:
-        """Let that precision's last phase end now. Not drawn before `refresh`."""
+        """Let that precision's last phase end now, or later if this is called again. Not drawn before `refresh`."""
         for span in reversed(self.spans):
-            if span.name == name:
+            if span.name == name and name in self._open:
                 span.end_s = max(span.end_s, now_s)
                 break
+
+    def close(self, name: str) -> None:
+        """That precision has nothing to do any more: its last phase has ended where it ends now."""
+        self._open.discard(name)
 
     def refresh(self) -> None:
         """Draw the spans as they are now."""
@@ -65,11 +70,12 @@ class PhaseLane(pg.GraphicsObject):  # type: ignore[misc]
     def clear(self) -> None:
         """Forget everything."""
         self.spans.clear()
+        self._open.clear()
         self.refresh()
 
-    def span_at(self, time_s: float) -> PhaseSpan | None:
-        """What was going on at that moment."""
-        return next((span for span in self.spans if span.start_s <= time_s < span.end_s), None)
+    def spans_at(self, time_s: float) -> list[PhaseSpan]:
+        """What was going on at that moment, several things in a race."""
+        return [span for span in self.spans if span.start_s <= time_s < span.end_s]
 
     def boundingRect(self) -> QRectF:
         return self._drawn

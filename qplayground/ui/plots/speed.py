@@ -6,6 +6,7 @@ from PySide6.QtCore import QEvent, Qt, Slot
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
+from qplayground.core.caveats import spoilt
 from qplayground.core.metrics import BY_KEY, Metric
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import significant
@@ -88,7 +89,8 @@ class SpeedCharts(QWidget):
                     plot.addItem(pg.PlotCurveItem(xs, ys, pen=pg.mkPen(text, width=1.5)))
                 dots = {"x": list(samples.values), "y": [y] * samples.n, "size": 4}
                 plot.addItem(pg.ScatterPlotItem(**dots, brush=text, pen=None))
-            label = pg.TextItem(metric.text(value), color=text, anchor=(0, 0.5))
+            doubtful = self._comparison is not None and metric.key in spoilt(self._comparison, run)
+            label = pg.TextItem(metric.text(value) + "*" * doubtful, color=text, anchor=(0, 0.5))
             label.setFont(style.tick_font(self))
             label.setPos(max(value, right) * 1.02, y)
             plot.addItem(label)

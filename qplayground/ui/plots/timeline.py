@@ -177,6 +177,10 @@ class MemoryTimeline(QWidget):
         self._timer.setInterval(_REFRESH_MS if event.phase in _UNTIMED else _TIMED_REFRESH_MS)
         self._touch()
 
+    def end_phases(self, name: str) -> None:
+        """It has nothing to do any more; an engine that keeps its model is drawn on, but not as if it worked."""
+        self.lane.close(name)
+
     def _since_start(self, time_s: float) -> float:
         if self._began_s is None:
             self._began_s = time_s
@@ -257,13 +261,14 @@ class MemoryTimeline(QWidget):
         self._readout.setText(self._reading(time_s))
 
     def _reading(self, time_s: float) -> str:
-        span = self.lane.span_at(time_s)
-        samples = self._series.get(span.name) if span is not None else None
-        if span is None or samples is None or not len(samples.times_s):
-            return f"{time_s:.2f} s"
-        index = min(int(np.searchsorted(samples.times_s, time_s)), len(samples.times_s) - 1)
-        amount = bytes_text(int(samples.megabytes[index] * style.MEGABYTE))
-        return f"{time_s:.2f} s · {span.name} · {span.phase} · {amount}"
+        parts = [f"{time_s:.2f} s"]
+        for span in self.lane.spans_at(time_s):
+            samples = self._series.get(span.name)
+            if samples is not None and len(samples.times_s):
+                index = min(int(np.searchsorted(samples.times_s, time_s)), len(samples.times_s) - 1)
+                amount = bytes_text(int(samples.megabytes[index] * style.MEGABYTE))
+                parts.append(f"{span.name} · {span.phase} · {amount}")
+        return "  |  ".join(parts)
 
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "plot"):

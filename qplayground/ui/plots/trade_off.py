@@ -6,6 +6,7 @@ from PySide6.QtCore import QEvent, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from qplayground.core.caveats import spoilt
 from qplayground.core.metrics import BY_KEY, METRICS, Metric, efficient
 from qplayground.core.results import Comparison, Run
 from qplayground.ui import theme
@@ -62,12 +63,17 @@ class TradeOffChart(QWidget):
     @property
     def front(self) -> list[str]:
         """The precisions on the efficient front, from left to right; none where a figure is neither good nor bad."""
-        points = self._points()
+        points = [point for point in self._points() if not self._is_doubtful(point[0])]
         x, y = self._metrics()
         if x.more_is_better is None or y.more_is_better is None:
             return []
         order = efficient([place for _, place in points], x.more_is_better, y.more_is_better)
         return [points[index][0].precision for index in order]
+
+    def _is_doubtful(self, run: Run) -> bool:
+        """Whether something spoilt one of the two figures; such a point is drawn and never leads."""
+        doubtful = frozenset() if self._comparison is None else spoilt(self._comparison, run)
+        return any(metric.key in doubtful for metric in self._metrics())
 
     def _metrics(self) -> tuple[Metric, Metric]:
         return BY_KEY[self.across.currentData()], BY_KEY[self.up.currentData()]
@@ -101,7 +107,7 @@ class TradeOffChart(QWidget):
             self.plot.addItem(pg.PlotCurveItem(line[:, 0], line[:, 1], pen=pen))
         for run, (across, up) in points:
             dot = pg.ScatterPlotItem([across], [up], size=_DOT, brush=theme.color(run.precision, dark), pen=None)
-            label = pg.TextItem(run.precision, color=text, anchor=(0, 1))
+            label = pg.TextItem(run.precision + "*" * self._is_doubtful(run), color=text, anchor=(0, 1))
             label.setFont(style.tick_font(self))
             label.setPos(across, up)
             self.plot.addItem(dot)
