@@ -172,7 +172,7 @@ def from_json(data: bytes) -> Comparison:
     """Read what `to_json` wrote. Raises PlaygroundError(BAD_FILE), naming the field, for anything else."""
     hint = "The file is as it was; open another one."
     try:
-        version = msgspec.json.decode(data, type=_Version).schema
+        version = _version(data)
         if version > SCHEMA:
             raise fail(
                 ErrorCode.BAD_FILE,
@@ -187,6 +187,18 @@ def from_json(data: bytes) -> Comparison:
     if problem:
         raise fail(ErrorCode.BAD_FILE, f"This is not a whole comparison: {problem}", hint)
     return comparison
+
+
+def _version(data: bytes) -> int:
+    try:
+        return msgspec.json.decode(data, type=_Version).schema
+    except msgspec.ValidationError as error:  # well-formed, and something else
+        raise fail(
+            ErrorCode.BAD_FILE,
+            "This is not a comparison that qplayground saved.",
+            "Open another file; this one is as it was.",
+            str(error),
+        ) from error
 
 
 def _contradiction(comparison: Comparison) -> str:

@@ -48,5 +48,9 @@ def settings_text(comparison: Comparison) -> str:
         length = f"race, {length}"
     penalty = f", repetition penalty {settings.repetition_penalty:g}" if settings.repetition_penalty != 1 else ""
     chat = ", as a user's turn of a chat" if settings.chat_template else ""
-    when = f", started {comparison.started_at}" if comparison.started_at else ""
-    return f"{length}, {how}{penalty}{chat}, baseline {comparison.baseline}{when}"
+    return f"{length}, {how}{penalty}{chat}, baseline {comparison.baseline}"
+
+
+def when_text(comparison: Comparison) -> str:
+    """When it was started, as people write it."""
+    return f"{comparison.started_at.replace('T', ' ').removesuffix('+00:00')} UTC" if comparison.started_at else ""

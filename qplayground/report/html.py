@@ -9,7 +9,7 @@ from qplayground.core.hues import hue
 from qplayground.core.metrics import BY_KEY, Metric, ratio, shown_metrics
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import ratio_text
-from qplayground.report.describe import machine_text, name_text, settings_text, title_text
+from qplayground.report.describe import machine_text, name_text, settings_text, title_text, when_text
 from qplayground.report.svg import Bar, bar_chart
 from qplayground.report.table import outcome
 
@@ -67,7 +67,14 @@ def to_html(comparison: Comparison) -> str:
         light=" ".join(f"--hue-{index}: {hue(name, False)};" for index, name in enumerate(names)),
         dark=" ".join(f"--hue-{index}: {hue(name, True)};" for index, name in enumerate(names)),
         circumstances="<br>".join(
-            escape(line) for line in (machine_text(comparison), settings_text(comparison), comparison.model.provenance)
+            escape(line)
+            for line in (
+                machine_text(comparison),
+                settings_text(comparison),
+                when_text(comparison),
+                comparison.model.provenance,
+            )
+            if line
         ),
         table=_table(comparison),
         charts="".join(f"<figure>{chart}</figure>" for chart in _charts(comparison)),

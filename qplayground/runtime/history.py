@@ -10,7 +10,7 @@ import msgspec
 import platformdirs
 
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.results import Comparison, RunState, from_json
+from qplayground.core.results import Comparison, Mode, RunState, from_json
 from qplayground.runtime.bookkeeping import default_baseline, refresh_divergence
 from qplayground.runtime.preferences import kept_folder
 
@@ -262,7 +262,7 @@ def _entry(comparison: Comparison) -> HistoryEntry:
         model=comparison.model.id,
         precisions=", ".join(_names(comparison)),
         prompt=" ".join(comparison.prompt[:_SHOWN_PROMPT].split()),
-        state=state,
+        state=state if comparison.mode is Mode.ONCE else f"{state}, {comparison.mode}",
         note="",
     )
 

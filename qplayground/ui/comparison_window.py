@@ -7,12 +7,14 @@ from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
 from qplayground.core.results import Comparison
-from qplayground.report.describe import machine_text, model_text, settings_text
+from qplayground.report.describe import machine_text, model_text, settings_text, when_text
 from qplayground.runtime.bookkeeping import refresh_divergence
 from qplayground.ui import theme
 from qplayground.ui.comparison_tabs import ComparisonTabs
 from qplayground.ui.exporting import export
 from qplayground.ui.results_view import ResultsView
+
+_VIEW_HEIGHT, _TABS_HEIGHT = 480, 200  # as shares: the figures below the texts come first
 
 
 class ComparisonWindow(QMainWindow):
@@ -25,7 +27,7 @@ class ComparisonWindow(QMainWindow):
 
     def __init__(self, comparisons: Sequence[Comparison], parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setWindowTitle(" | ".join(f"{model_text(shown.model)}, {shown.started_at}" for shown in comparisons))
+        self.setWindowTitle(" | ".join(f"{model_text(shown.model)}, {when_text(shown)}" for shown in comparisons))
         self.resize(1280, 720)
         self.comparisons = tuple(comparisons)
         self.views = [self._view(comparison) for comparison in comparisons]
@@ -36,9 +38,11 @@ class ComparisonWindow(QMainWindow):
             self.tabs.show_both(comparisons)
         splitter = QSplitter(Qt.Orientation.Vertical)
         splitter.setChildrenCollapsible(False)
-        for view, comparison in zip(self.views, comparisons, strict=True):
-            splitter.addWidget(self._titled(view, comparison))
+        for number, (view, comparison) in enumerate(zip(self.views, comparisons, strict=True), start=1):
+            prefix = f"{number} · " if len(comparisons) > 1 else ""
+            splitter.addWidget(self._titled(view, comparison, prefix))
         splitter.addWidget(self.tabs)
+        splitter.setSizes([_VIEW_HEIGHT] * len(self.views) + [_TABS_HEIGHT])
         self.setCentralWidget(splitter)
         QShortcut(QKeySequence(QKeySequence.StandardKey.Close), self).activated.connect(self.close)
         QShortcut(QKeySequence(QKeySequence.StandardKey.Save), self).activated.connect(self._export_first)
@@ -51,8 +55,9 @@ class ComparisonWindow(QMainWindow):
         view.export_requested.connect(lambda: export(self, comparison))
         return view
 
-    def _titled(self, view: ResultsView, comparison: Comparison) -> QWidget:
-        title = QLabel(f"{model_text(comparison.model)} · {comparison.started_at} · {settings_text(comparison)}")
+    def _titled(self, view: ResultsView, comparison: Comparison, prefix: str) -> QWidget:
+        about = (model_text(comparison.model), when_text(comparison), settings_text(comparison))
+        title = QLabel(prefix + " · ".join(about))
         title.setToolTip(theme.tip(machine_text(comparison)))
         title.setTextFormat(Qt.TextFormat.PlainText)
         title.setWordWrap(True)

@@ -219,6 +219,7 @@ class MainWindow(QMainWindow):
 
     def open_file(self, path: Path) -> None:
         """Open a saved comparison in a window of its own; what is wrong with the file is said."""
+        self.models.show_error(None)
         try:
             self.read([as_stopped(from_json(path.read_bytes()))])
         except OSError as error:

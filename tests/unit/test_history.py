@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.model import ModelSource
-from qplayground.core.results import Comparison, RunState
+from qplayground.core.results import Comparison, Mode, RunState
 from qplayground.runtime.bookkeeping import refresh_divergence
 from qplayground.runtime.history import History, history_path
 from tests.comparisons import cancelled, comparison, done, failed
@@ -94,6 +94,13 @@ def test_the_state_of_the_whole(history: History, runs: tuple[object, ...], stat
     one.runs = list(runs)  # type: ignore[arg-type]
     history.save(one).result()
     assert history.entries()[0].state == state
+
+
+def test_the_mode_is_told(history: History) -> None:
+    one = made(1)
+    one.mode = Mode.BENCHMARK
+    history.save(one).result()
+    assert history.entries()[0].state == "done, benchmark"
 
 
 def test_what_was_in_work_counts_as_stopped(history: History) -> None:

@@ -113,6 +113,9 @@ def test_markdown_says_under_what_circumstances() -> None:
     assert r"Some \<CPU\> (AVX2), 2 threads; A \| GPU; torch 2.9.1, transformers 5.20" in text
     assert "at most 50 new tokens, greedy, baseline fp32" in text
     assert "from a package" in text
+    dated = comparison(done())
+    dated.started_at = "2026-11-21T16:50:09+00:00"
+    assert "- Started: 2026-11-21 16:50:09 UTC\n" in to_markdown(dated)
     assert "- Machine: unknown\n" in to_markdown(comparison(done(), machine=None))
 
 

@@ -71,6 +71,12 @@ def test_what_is_wrong_with_a_file_is_named(find: bytes, put: bytes, part: str) 
     assert part in str(refused.value)
 
 
+@pytest.mark.parametrize("data", [b"[]", b"{}", b'{"schema": "a"}', b'"text"'])
+def test_another_programs_file_is_called_so(data: bytes) -> None:
+    with pytest.raises(PlaygroundError, match="not a comparison that qplayground saved"):
+        from_json(data)
+
+
 def test_figures_that_cannot_be_are_refused() -> None:
     wrong = [three() for _ in range(5)]
     wrong[0].runs[0].speed.samples = Samples(10**12, 1.0, 1.0, 0.0, (1.0,))
