@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -53,18 +54,22 @@ class LogitsWatch:
         """
         if self._last is None:
             raise RuntimeError("no forward has been watched yet")
-        scores = self._last.float()
-        probabilities = torch.softmax(scores, dim=-1)
-        if not torch.isfinite(probabilities).all():
+        # numpy keeps to this thread; torch would wake the others for each step, which takes longer than the steps.
+        scores = self._last.float().cpu().numpy()
+        rank = int(np.count_nonzero(scores > scores[token_id])) + 1
+        weights = np.exp(scores - scores.max())
+        total = float(weights.sum())
+        if not np.isfinite(total):
             raise fail(
                 ErrorCode.NON_FINITE_OUTPUT,
                 "The model's output is not a number: its values became too large for this precision.",
                 "Use bf16 or fp32, whose range is wider.",
             )
-        best, ids = torch.topk(probabilities, min(ALTERNATIVES, len(probabilities)))
-        texts = [str(tokenizer.decode([index], clean_up_tokenization_spaces=False)) for index in ids.tolist()]
-        return Insight(
-            probability=float(probabilities[token_id]),
-            rank=int((scores > scores[token_id]).sum()) + 1,
-            alternatives=tuple(map(Alternative, texts, best.tolist())),
-        )
+        probability = float(weights[token_id]) / total
+        alternatives = []
+        for _ in range(min(ALTERNATIVES, len(weights))):
+            index = int(weights.argmax())
+            text = str(tokenizer.decode([index], clean_up_tokenization_spaces=False))
+            alternatives.append(Alternative(text, float(weights[index]) / total))
+            weights[index] = -1.0
+        return Insight(probability, rank, tuple(alternatives))
