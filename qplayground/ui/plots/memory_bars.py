@@ -1,7 +1,7 @@
 """Each precision's memory, split into what it is made of."""
 
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
@@ -9,12 +9,13 @@ from qplayground.core.results import Comparison, MemoryFigures
 from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 from qplayground.ui.plots import style
+from qplayground.ui.plots.chart import Chart
 
 _HEIGHT = 0.56
 _LABEL_GAP = 0.02
 
 
-class MemoryBars(QWidget):
+class MemoryBars(Chart):
     """One bar a precision: weights, what else the model needed, and the libraries' own share; a tick at the peak.
 
     The three add up to the resident RAM of the engine after loading, then after its run. VRAM is named in the caption.
@@ -88,12 +89,8 @@ class MemoryBars(QWidget):
     def _text(self) -> QColor:
         return self.palette().color(QPalette.ColorRole.Text)
 
-    def changeEvent(self, event: QEvent) -> None:
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_plot"):
-            self._paint()
-        super().changeEvent(event)
-
     def _paint(self) -> None:
+        super()._paint()
         self._view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         style.paint(self._plot, self)
         self._plot.getAxis("left").setStyle(tickLength=0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, Qt, Slot
+from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
@@ -12,6 +12,7 @@ from qplayground.core.results import Comparison, Run
 from qplayground.core.units import significant
 from qplayground.ui import theme
 from qplayground.ui.plots import style
+from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.crosshair import Crosshair
 
 _HEIGHT = 0.56
@@ -19,7 +20,7 @@ _ROOM = 1.7
 _WHISKER = 0.18
 
 
-class SpeedCharts(QWidget):
+class SpeedCharts(Chart):
     """Bars of decode speed and of the time to first token, a dot a sample; beside them the time of every token."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -111,12 +112,8 @@ class SpeedCharts(QWidget):
         ]
         return f"token {index + 1}: {' · '.join(found)}" if found else ""
 
-    def changeEvent(self, event: QEvent) -> None:
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_crosshair"):
-            self._paint()
-        super().changeEvent(event)
-
     def _paint(self) -> None:
+        super()._paint()
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         for plot in (*self._bars.values(), self.latency):
             style.paint(plot, self)

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QTimer, Slot
+from PySide6.QtCore import QTimer, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
@@ -13,6 +13,7 @@ from qplayground.core.messages import Phase, PhaseStarted
 from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 from qplayground.ui.plots import style
+from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.phase_lane import PhaseLane
 
 _REFRESH_MS = 250
@@ -63,7 +64,7 @@ class Series:
         return self._bytes[: self._count] / style.MEGABYTE
 
 
-class MemoryTimeline(QWidget):
+class MemoryTimeline(Chart):
     """Resident RAM of each engine over time, one curve a precision; VRAM in a plot of its own where there is any."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -270,12 +271,8 @@ class MemoryTimeline(QWidget):
                 parts.append(f"{span.name} · {span.phase} · {amount}")
         return "  |  ".join(parts)
 
-    def changeEvent(self, event: QEvent) -> None:
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "plot"):
-            self._paint()
-        super().changeEvent(event)
-
     def _paint(self) -> None:
+        super()._paint()
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         self._readout.setAttr("color", self.palette().color(QPalette.ColorRole.Text))
         self._cursor.setPen(pg.mkPen(style.secondary(self)))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, Slot
+from PySide6.QtCore import Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
@@ -11,12 +11,13 @@ from qplayground.core.metrics import BY_KEY, METRICS, Metric, efficient
 from qplayground.core.results import Comparison, Run
 from qplayground.ui import theme
 from qplayground.ui.plots import style
+from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.crosshair import Crosshair
 
 _DOT = 12
 
 
-class TradeOffChart(QWidget):
+class TradeOffChart(Chart):
     """One dot a precision. The line joins those that no other one beats in both figures."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -120,12 +121,8 @@ class TradeOffChart(QWidget):
         across, up = self._metrics()
         return f"{across.text(x * _scale(across))} · {up.text(y * _scale(up))}"
 
-    def changeEvent(self, event: QEvent) -> None:
-        if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_crosshair"):
-            self._paint()
-        super().changeEvent(event)
-
     def _paint(self) -> None:
+        super()._paint()
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         style.paint(self.plot, self)
         self._crosshair.paint()
