@@ -6,6 +6,9 @@ import msgspec
 
 from qplayground.core.errors import ErrorInfo
 
+DEMO_NAME = "SmolLM2-135M-Instruct"
+"""What people call the demo model, whose id is shorter."""
+
 
 class ModelSource(StrEnum):
     """Where a model was found."""
@@ -42,5 +45,7 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """The last part of the id, as people say it."""
+        """The last part of the id, as people say it; the demo model's own name."""
+        if self.source is ModelSource.DEMO:
+            return DEMO_NAME
         return self.id.rstrip("/").split("/")[-1]

@@ -8,6 +8,7 @@ from qplayground.core.divergence import Divergence
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.messages import Machine
+from qplayground.core.model import DEMO_NAME, ModelSource
 from qplayground.core.precision import Precision
 from qplayground.core.samples import Samples
 from qplayground.core.tokens import Token
@@ -122,6 +123,11 @@ class ComparedModel(msgspec.Struct, frozen=True):
     parameters: int | None
     path: str
     provenance: str = ""
+
+    @property
+    def title(self) -> str:
+        """The model as people call it."""
+        return f"{DEMO_NAME} (demo)" if self.source == ModelSource.DEMO else self.id
 
 
 class Comparison(msgspec.Struct, kw_only=True):

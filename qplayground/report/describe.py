@@ -1,14 +1,6 @@
 """A comparison's circumstances in a few words, for every report alike."""
 
-from qplayground.core.model import ModelSource
-from qplayground.core.results import ComparedModel, Comparison, Mode, Run
-
-DEMO_NAME = "SmolLM2-135M-Instruct"
-
-
-def model_text(model: ComparedModel) -> str:
-    """The model as people call it."""
-    return f"{DEMO_NAME} (demo)" if model.source == ModelSource.DEMO else model.id
+from qplayground.core.results import Comparison, Mode, Run
 
 
 def name_text(run: Run) -> str:
@@ -19,7 +11,7 @@ def name_text(run: Run) -> str:
 def title_text(comparison: Comparison) -> str:
     """A heading."""
     count = len(comparison.runs)
-    return f"{model_text(comparison.model)}: {count} precision{'s' * (count != 1)} compared"
+    return f"{comparison.model.title}: {count} precision{'s' * (count != 1)} compared"
 
 
 def machine_text(comparison: Comparison) -> str:

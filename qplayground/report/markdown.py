@@ -3,7 +3,7 @@
 import re
 
 from qplayground.core.results import Comparison
-from qplayground.report.describe import machine_text, model_text, name_text, settings_text, title_text, when_text
+from qplayground.report.describe import machine_text, name_text, settings_text, title_text, when_text
 from qplayground.report.table import notes, outcome, table_rows
 
 # Those that mean something inside a line; nothing written here begins one.
@@ -17,7 +17,7 @@ def to_markdown(comparison: Comparison) -> str:
     lines = [
         f"# {_inline(title_text(comparison))}",
         "",
-        f"- Model: {_inline(', '.join((model_text(model), model.architecture or 'unknown', model.provenance)))}",
+        f"- Model: {_inline(', '.join((model.title, model.architecture or 'unknown', model.provenance)))}",
         f"- Machine: {_inline(machine_text(comparison))}",
         f"- Settings: {_inline(settings_text(comparison))}",
         *([f"- Started: {when_text(comparison)}"] if comparison.started_at else []),

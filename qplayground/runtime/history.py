@@ -259,7 +259,7 @@ def _entry(comparison: Comparison) -> HistoryEntry:
     return HistoryEntry(
         id=comparison.id,
         started_at=comparison.started_at,
-        model=comparison.model.id,
+        model=comparison.model.title,
         precisions=", ".join(_names(comparison)),
         prompt=" ".join(comparison.prompt[:_SHOWN_PROMPT].split()),
         state=state if comparison.mode is Mode.ONCE else f"{state}, {comparison.mode}",
@@ -268,5 +268,5 @@ def _entry(comparison: Comparison) -> HistoryEntry:
 
 
 def _search_text(comparison: Comparison) -> str:
-    parts = (comparison.started_at, comparison.model.id, comparison.prompt, *_names(comparison))
+    parts = (comparison.started_at, comparison.model.title, comparison.prompt, *_names(comparison))
     return " ".join((*parts, "")).casefold()

@@ -7,7 +7,7 @@ from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
 from qplayground.core.results import Comparison
-from qplayground.report.describe import machine_text, model_text, settings_text, when_text
+from qplayground.report.describe import machine_text, settings_text, when_text
 from qplayground.runtime.bookkeeping import refresh_divergence
 from qplayground.ui import theme
 from qplayground.ui.comparison_tabs import ComparisonTabs
@@ -27,7 +27,7 @@ class ComparisonWindow(QMainWindow):
 
     def __init__(self, comparisons: Sequence[Comparison], parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setWindowTitle(" | ".join(f"{model_text(shown.model)}, {when_text(shown)}" for shown in comparisons))
+        self.setWindowTitle(" | ".join(f"{shown.model.title}, {when_text(shown)}" for shown in comparisons))
         self.resize(1280, 720)
         self.comparisons = tuple(comparisons)
         self.views = [self._view(comparison) for comparison in comparisons]
@@ -56,7 +56,7 @@ class ComparisonWindow(QMainWindow):
         return view
 
     def _titled(self, view: ResultsView, comparison: Comparison, prefix: str) -> QWidget:
-        about = (model_text(comparison.model), when_text(comparison), settings_text(comparison))
+        about = (comparison.model.title, when_text(comparison), settings_text(comparison))
         title = QLabel(prefix + " · ".join(about))
         title.setToolTip(theme.tip(machine_text(comparison)))
         title.setTextFormat(Qt.TextFormat.PlainText)

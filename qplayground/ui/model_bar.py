@@ -265,12 +265,11 @@ class ModelBar(QWidget):
 
 
 def _title(entry: ModelEntry) -> str:
-    name = "SmolLM2-135M-Instruct" if entry.source is ModelSource.DEMO else entry.title
     state = "" if entry.usable else " · incomplete" if not entry.complete else " · cannot be used"
     if entry.source is ModelSource.DEMO and not entry.complete:
         state = " · not prepared yet"
     figures = f"{count_text(entry.parameters)} · {bytes_text(entry.size_bytes)}"
-    return f"{name} · {figures} · {_SOURCE_TEXT[entry.source]}{state}"
+    return f"{entry.title} · {figures} · {_SOURCE_TEXT[entry.source]}{state}"
 
 
 def _details(entry: ModelEntry) -> str:
