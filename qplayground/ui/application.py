@@ -16,6 +16,8 @@ from qplayground.runtime.session import Session
 from qplayground.ui import theme
 from qplayground.ui.window import MainWindow
 
+_COLLECT_MS = 5000
+
 
 def make_window(launcher: Launcher) -> MainWindow:
     """A window with a session, a library and preferences of its own. Starts nothing."""
@@ -27,6 +29,10 @@ def make_window(launcher: Launcher) -> MainWindow:
     session.setParent(window)
     library.setParent(window)
     window.memory.ready.connect(_spare_collector)
+    collector = QTimer(window, interval=_COLLECT_MS)
+    collector.timeout.connect(gc.collect)
+    collector.start()
+    gc.disable()  # else a worker's thread may collect, and end, what belongs to the window's, which crashes Qt
     return window
 
 

@@ -1,5 +1,6 @@
 """A whole window over the scripted fake engine."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from qplayground.ui.window import MainWindow
 from tests.unit.catalog_files import write_model
 
 FAKE_ENGINE = "tests.fakes.engine"
+
+
+@pytest.fixture(autouse=True)
+def collect_on_this_thread() -> Iterator[None]:
+    """As the window does: a thread that collects another's widgets crashes Qt, in whatever test comes next."""
+    gc.disable()
+    yield
+    gc.collect()
 
 
 @pytest.fixture
