@@ -13,7 +13,7 @@ def why_slower(comparison: Comparison, run: Run) -> str | None:
 
     In a benchmark the difference must also exceed the spread of the samples.
     """
-    baseline = next((other for other in comparison.runs if other.precision == comparison.baseline), None)
+    baseline = comparison.baseline_run
     if baseline is None or baseline is run or any(_is_doubtful(comparison, one) for one in (baseline, run)):
         return None
     ours, theirs = run.speed.decode_tokens_per_s, baseline.speed.decode_tokens_per_s

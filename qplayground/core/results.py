@@ -156,6 +156,11 @@ class Comparison(msgspec.Struct, kw_only=True):
         raise KeyError(precision)
 
     @property
+    def baseline_run(self) -> Run | None:
+        """The run that the others are compared with."""
+        return next((run for run in self.runs if run.precision == self.baseline), None)
+
+    @property
     def lead(self) -> str:
         """What stands before each text: the prompt, set apart where the text is a chat's answer to it."""
         return f"{self.prompt}\n\n" if self.settings.chat_template else self.prompt

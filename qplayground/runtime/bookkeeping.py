@@ -2,10 +2,8 @@
 
 import msgspec
 
-from qplayground.core.divergence import diverge
 from qplayground.core.messages import Generated, Loaded, TokensGenerated
-from qplayground.core.precision import baseline_of
-from qplayground.core.results import Comparison, LoadFigures, MemoryFigures, Run, RunState, SpeedFigures
+from qplayground.core.results import LoadFigures, MemoryFigures, Run, SpeedFigures
 from qplayground.core.samples import Samples
 
 
@@ -90,22 +88,6 @@ def _take_speed(run: Run, event: Generated, repeated: bool) -> None:
         ttft_samples=ttft,
         prefill_samples=prefill,
     )
-
-
-def default_baseline(comparison: Comparison) -> str | None:
-    """The widest precision that ran or may still run, of all when none did."""
-    recipes = tuple(run.recipe for run in comparison.runs)
-    hopeful = [run.precision for run in comparison.runs if run.state not in (RunState.FAILED, RunState.CANCELLED)]
-    return baseline_of(hopeful or [run.precision for run in comparison.runs], recipes)
-
-
-def refresh_divergence(comparison: Comparison) -> None:
-    """Say of every run that is over where its text leaves the baseline's, once that is over too."""
-    baseline = next((run for run in comparison.runs if run.precision == comparison.baseline), None)
-    known = baseline is not None and baseline.state.is_final and bool(baseline.token_ids)
-    for run in comparison.runs:
-        comparable = known and run.state.is_final and bool(run.token_ids)
-        run.divergence = diverge(run.token_ids, baseline.token_ids) if comparable and baseline is not None else None
 
 
 def _with(samples: Samples | None, value: float | None) -> Samples | None:

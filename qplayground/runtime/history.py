@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
+from qplayground.core.baseline import default_baseline, refresh_divergence
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.results import Comparison, Mode, RunState, from_json
-from qplayground.runtime.bookkeeping import default_baseline, refresh_divergence
 from qplayground.runtime.preferences import kept_folder
 
 _VERSION = 1

@@ -6,9 +6,9 @@ from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
+from qplayground.core.baseline import refresh_divergence
 from qplayground.core.results import Comparison
 from qplayground.report.describe import machine_text, settings_text, when_text
-from qplayground.runtime.bookkeeping import refresh_divergence
 from qplayground.ui import theme
 from qplayground.ui.comparison_tabs import ComparisonTabs
 from qplayground.ui.exporting import export

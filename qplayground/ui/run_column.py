@@ -334,7 +334,7 @@ class RunColumn(QFrame):
         return bool(self.run.text) and self.run.state.is_final and baseline.state.is_final
 
     def _baseline(self) -> Run | None:
-        return next((run for run in self.comparison.runs if run.precision == self.comparison.baseline), None)
+        return self.comparison.baseline_run
 
     def _paint_swatch(self) -> None:
         self._swatch.setPixmap(theme.swatch(self.run.precision, self).pixmap(theme.SWATCH, theme.SWATCH))

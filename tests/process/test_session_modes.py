@@ -12,6 +12,7 @@ from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages import Failed, Generated, PhaseStarted
 from qplayground.core.precision import Int8
 from qplayground.core.results import Comparison, Mode, RunState
+from qplayground.runtime import conductor as conductor_module
 from qplayground.runtime import session as session_module
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.request import ComparisonRequest
@@ -92,7 +93,7 @@ def test_an_engine_that_holds_something_else_is_not_asked(stage: Stage, qtbot: Q
 def test_the_coldest_engine_goes_when_room_is_needed(
     stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "has_room_for", lambda parameters, recipe, device, kept: len(kept) < 2)
+    monkeypatch.setattr(conductor_module, "has_room_for", lambda parameters, recipe, device, kept: len(kept) < 2)
     stage.session.set_keep_loaded(True)
     run(stage, qtbot, "once", "fp32", "int8", "nf4")
     assert stage.session.loaded == ("int8", "nf4")
@@ -265,8 +266,8 @@ def test_what_an_engine_says_of_a_run_that_was_given_up_changes_nothing(stage: S
     qtbot.waitUntil(lambda: stage.run("fp32").state is RunState.LOADING, timeout=10_000)
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=5000):
         stage.session.stop()
-        stage.session._on_said("fp32", Failed(1, FAILURE.info))
-        stage.session._on_said(
+        stage.session._conductor._on_said("fp32", Failed(1, FAILURE.info))
+        stage.session._conductor._on_said(
             "fp32",
             Generated(
                 command_id=1,

@@ -1,5 +1,6 @@
 """What an engine said, written into a run."""
 
+from qplayground.core.baseline import refresh_divergence
 from qplayground.core.memory import ProcessMemory
 from qplayground.core.messages import Generated
 from qplayground.runtime import bookkeeping
@@ -43,5 +44,5 @@ def test_a_usual_run_has_no_samples() -> None:
 def test_divergence_waits_for_the_baseline() -> None:
     both = comparison(done(), done("nf4"))
     both.runs[0].state = type(both.runs[0].state).GENERATING
-    bookkeeping.refresh_divergence(both)
+    refresh_divergence(both)
     assert [run.divergence for run in both.runs] == [None, None]

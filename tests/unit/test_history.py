@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from qplayground.core.baseline import refresh_divergence
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.model import ModelSource
 from qplayground.core.results import Comparison, Mode, RunState
-from qplayground.runtime.bookkeeping import refresh_divergence
 from qplayground.runtime.history import History, history_path
 from tests.comparisons import cancelled, comparison, done, failed
 
@@ -229,7 +229,7 @@ def test_two_programs_write_one_history(path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from qplayground.runtime.bookkeeping import refresh_divergence
+from qplayground.core.baseline import refresh_divergence
 from qplayground.runtime.history import History
 from tests.unit.test_history import made
 history = History(Path(sys.argv[1]))

@@ -1,0 +1,322 @@
+"""Carries out what the scheduler decides: starts engines, gives them commands, ends them."""
+
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import msgspec
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.memory import MemorySample
+from qplayground.core.messages import Event, Failed, Generate, Generated, Hello, Load, Loaded
+from qplayground.core.precision import Precision
+from qplayground.core.results import Mode, RunState
+from qplayground.runtime.engines import Engines
+from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.room import has_room_for
+from qplayground.runtime.scheduler import Action, Happened, Scheduler, Verb
+
+STOP_GRACE_MS = 400
+
+_REFUSALS = (
+    ErrorCode.EMPTY_PROMPT,
+    ErrorCode.BAD_SETTINGS,
+    ErrorCode.PROMPT_TOO_LONG,
+    ErrorCode.NO_CHAT_TEMPLATE,
+)
+"""Said before the model is touched, so that a kept one stays as good as it was."""
+
+
+class Work(msgspec.Struct, kw_only=True):
+    """What the engines are to do. `recipes` grows when a precision is added."""
+
+    path: str
+    parameters: int | None
+    device: str
+    request: GenerationRequest
+    mode: Mode
+    rounds: int
+    recipes: dict[str, Precision]
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What an engine holds, and how it came there."""
+
+    path: str
+    device: str
+    recipe: Precision
+    event: Loaded
+
+
+class Conductor(QObject):
+    """Owner of the scheduler and of what is kept in memory. It knows no results.
+
+    Signals with the precision's name first: `greeted(name, Hello)`; `said(name, Event)` from an engine whose run is not
+    over; `failed(name, ErrorInfo)`; `turn_began(name, others, Loaded)` before it writes, beside how many others, with
+    what its engine said when it loaded; `state_changed(name, RunState)`; `lost(name, ErrorInfo)` for an engine that
+    died while it was idle; `memory_sampled(name, list[MemorySample])`.
+    Signals of the whole: `loaded_changed(tuple[str])`, which models are in memory and idle; `busy_changed(bool)`; then,
+    when nothing is left to do, `finished()`.
+    """
+
+    greeted = Signal(str, object)
+    said = Signal(str, object)
+    failed = Signal(str, object)
+    turn_began = Signal(str, int, object)
+    state_changed = Signal(str, object)
+    lost = Signal(str, object)
+    memory_sampled = Signal(str, object)
+    loaded_changed = Signal(object)
+    busy_changed = Signal(bool)
+    finished = Signal()
+
+    def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._launcher = launcher
+        self._engines = Engines(launcher, self)
+        self._engines.greeted.connect(self._on_greeted)
+        self._engines.said.connect(self._on_said)
+        self._engines.gone.connect(self._on_gone)
+        self._engines.memory_sampled.connect(self._on_memory_sampled)
+        self._scheduler: Scheduler | None = None
+        self._work: Work | None = None
+        self._states: dict[str, RunState] = {}
+        self._kept: dict[str, _Kept] = {}
+        self._loaded: tuple[str, ...] = ()
+        self._keep_loaded = False
+        self._cpu_threads = 1
+        self._asked_to_stop: set[str] = set()
+        self._busy = False
+        self.started_s = 0.0
+        """When the work was begun, in `time.monotonic` seconds."""
+        self._stop_deadline = QTimer(self, singleShot=True, interval=STOP_GRACE_MS)
+        self._stop_deadline.timeout.connect(self._on_stop_deadline)
+
+    # ---- what others may ask ---------------------------------------------------------------------------------
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is left to do."""
+        return self._busy
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The precisions whose models are in memory and idle, the coldest first."""
+        return () if self._scheduler is None else self._scheduler.loaded
+
+    # ---- verbs -----------------------------------------------------------------------------------------------
+
+    def prepare(self, work: Work) -> None:
+        """Take on new work, and let go of models that are of no use for it. Not while busy."""
+        self._work = work
+        self.started_s = time.monotonic()
+        self._states = dict.fromkeys(work.recipes, RunState.QUEUED)
+        self._scheduler = Scheduler(
+            list(work.recipes),
+            rounds=work.rounds,
+            race=work.mode is Mode.RACE,
+            keep_loaded=self._keep_loaded,
+            loaded=self.loaded,
+            ending=() if self._scheduler is None else self._scheduler.ending,
+            has_room=self._has_room,
+        )
+        self._launcher.warm()
+        self._set_busy(True)
+        self._do(self._misfits_leave())
+
+    def begin(self) -> None:
+        """Start the first run; nothing, when the work was stopped meanwhile."""
+        if self._scheduler is not None:
+            self._do(self._scheduler.begin())
+            self._finish_if_done()
+
+    def run_again(self, name: str) -> None:
+        """Give a run that is over its turns again."""
+        if self._scheduler is not None:
+            self._asked_to_stop.discard(name)
+            self._set_busy(True)
+            self._do(self._scheduler.run_again(name))
+
+    def add(self, recipe: Precision) -> None:
+        """Take on one more run."""
+        if self._scheduler is not None and self._work is not None:
+            self._work.recipes[recipe.name] = recipe
+            self._set_busy(True)
+            self._do([*self._misfits_leave(), *self._scheduler.run_again(recipe.name)])
+
+    def remove(self, name: str) -> None:
+        """Forget a run that is over, and end its engine."""
+        if self._scheduler is not None and self._work is not None:
+            actions = self._scheduler.remove(name)
+            del self._work.recipes[name]
+            del self._states[name]
+            self._do(actions)
+
+    def let_go(self, name: str) -> None:
+        """End an engine that keeps its model for another time; nothing when it is in work or not there."""
+        if self._scheduler is not None:
+            self._do(self._scheduler.let_go(name))
+
+    def set_keep_loaded(self, keep: bool) -> None:
+        """Let engines keep their models after a run, as long as there is room; those that do already go if not."""
+        self._keep_loaded = keep
+        if self._scheduler is not None:
+            self._do(self._scheduler.keep_loaded(keep))
+
+    def stop(self) -> None:
+        """Stop in every phase; `finished` follows within a second."""
+        if self._scheduler is not None and self._busy:
+            self._do(self._scheduler.stop())
+            self._finish_if_done()
+
+    def close(self) -> None:
+        """End every engine and thread, now."""
+        self._busy = False
+        self._stop_deadline.stop()
+        self._scheduler = None
+        self._engines.close()
+
+    # ---- carrying out ----------------------------------------------------------------------------------------
+
+    def _misfits_leave(self) -> list[Action]:
+        """Let go of the engines whose model, device or recipe is another than this work's."""
+        work, scheduler = self._work, self._scheduler
+        assert work is not None and scheduler is not None
+        misfits = [
+            name
+            for name, kept in self._kept.items()
+            if (kept.path, kept.device) != (work.path, work.device)
+            or work.recipes.get(name, kept.recipe) != kept.recipe
+        ]
+        return [action for name in misfits for action in scheduler.let_go(name)]
+
+    def _has_room(self, name: str, kept: Sequence[str]) -> bool:
+        assert self._work is not None
+        return has_room_for(self._work.parameters, self._work.recipes[name], self._work.device, kept)
+
+    def _do(self, wanted: Iterable[Action]) -> None:
+        actions = list(wanted)
+        together = sum(verb is Verb.GENERATE for verb, _ in actions)
+        for verb, name in actions:
+            if verb is Verb.START:
+                self._engines.start(name)
+            elif verb is Verb.LOAD:
+                self._engines.submit(name, partial(self._load, name))
+            elif verb is Verb.GENERATE:
+                self.turn_began.emit(name, together - 1, self._kept[name].event)
+                self._engines.submit(name, partial(self._generate, together))
+            elif verb is Verb.ASK_TO_STOP:
+                self._engines.cancel(name)
+                self._asked_to_stop.add(name)
+                if not self._stop_deadline.isActive():  # asking again gives no more time
+                    self._stop_deadline.start()
+            else:
+                self._kept.pop(name, None)
+                self._engines.end(name)
+        self._show_states()
+
+    def _load(self, name: str, command_id: int) -> Load:
+        work = self._work
+        assert work is not None
+        return Load(
+            id=command_id, path=work.path, precision=work.recipes[name], device=work.device, request=work.request
+        )
+
+    def _generate(self, together: int, command_id: int) -> Generate:
+        work = self._work
+        assert work is not None
+        return Generate(
+            id=command_id,
+            request=work.request,
+            benchmark=work.mode is Mode.BENCHMARK,
+            threads=max(1, self._cpu_threads // together) if work.mode is Mode.RACE else None,
+        )
+
+    def _show_states(self) -> None:
+        if self._scheduler is None:
+            return
+        for name in list(self._work.recipes if self._work is not None else ()):
+            state = self._scheduler.state(name)
+            if self._states.get(name) is not state:
+                self._states[name] = state
+                self.state_changed.emit(name, state)
+        if self.loaded != self._loaded:
+            self._loaded = self.loaded
+            self.loaded_changed.emit(self._loaded)
+
+    def _set_busy(self, busy: bool) -> None:
+        if busy is not self._busy:
+            self._busy = busy
+            self.busy_changed.emit(busy)
+
+    def _finish_if_done(self) -> None:
+        if self._scheduler is None or not self._busy or not self._scheduler.is_finished:
+            return
+        self._stop_deadline.stop()
+        self._asked_to_stop.clear()
+        self._set_busy(False)
+        if self._scheduler is not None:  # not closed by whoever heard that
+            self._launcher.warm()  # only now, when nothing is timed any more
+        self.finished.emit()
+
+    # ---- what happens ----------------------------------------------------------------------------------------
+
+    def _happened(self, name: str, happened: Happened) -> None:
+        if self._scheduler is not None:
+            self._do(self._scheduler.handle(name, happened))
+            self._finish_if_done()
+
+    def _is_open(self, name: str) -> bool:
+        """Whether there is such a run, and it is not over."""
+        there = self._work is not None and name in self._work.recipes
+        return there and self._scheduler is not None and not self._scheduler.state(name).is_final
+
+    @Slot(str, object)
+    def _on_greeted(self, name: str, hello: Hello) -> None:
+        self._cpu_threads = hello.machine.cpu_threads
+        self.greeted.emit(name, hello)
+        self._happened(name, Happened.HELLO)
+
+    @Slot(str, object)
+    def _on_said(self, name: str, event: Event) -> None:
+        if not self._is_open(name):
+            return  # the run was given up meanwhile; what it says now would contradict what is shown
+        work = self._work
+        assert work is not None
+        if isinstance(event, Loaded):
+            self._kept[name] = _Kept(path=work.path, device=work.device, recipe=work.recipes[name], event=event)
+        if isinstance(event, Failed):
+            self.failed.emit(name, event.error)
+            self._happened(name, Happened.REFUSED if event.error.code in _REFUSALS else Happened.FAILED)
+            return
+        self.said.emit(name, event)
+        if isinstance(event, Loaded):
+            self._happened(name, Happened.LOADED)
+        elif isinstance(event, Generated):
+            interrupted = event.finish_reason == "cancelled"
+            self._happened(name, Happened.INTERRUPTED if interrupted else Happened.GENERATED)
+
+    @Slot(str, object)
+    def _on_gone(self, name: str, error: ErrorInfo | None) -> None:
+        self._kept.pop(name, None)
+        if self._scheduler is None:
+            return
+        if self._is_open(name) and self._scheduler.state(name) is not RunState.QUEUED:
+            self.failed.emit(name, error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Run it again."))
+        elif error is not None:
+            self.lost.emit(name, error)
+        self._happened(name, Happened.EXITED)
+
+    @Slot(str, object)
+    def _on_memory_sampled(self, name: str, samples: list[MemorySample]) -> None:
+        ours = [sample for sample in samples if sample.time_s >= self.started_s]  # the last ones may be of work before
+        if ours:
+            self.memory_sampled.emit(name, ours)
+
+    @Slot()
+    def _on_stop_deadline(self) -> None:
+        asked, self._asked_to_stop = self._asked_to_stop, set()
+        for name in asked:
+            self._happened(name, Happened.STUCK)
