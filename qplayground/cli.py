@@ -111,6 +111,18 @@ def request_of(arguments: argparse.Namespace) -> GenerationRequest:
     )
 
 
+def _check_sampling(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse what would be ignored without a word."""
+    defaults = GenerationSettings()
+    named = [
+        f"--{name.replace('_', '-')}"
+        for name in ("temperature", "top_p", "top_k", "seed")
+        if getattr(arguments, name) != getattr(defaults, name)
+    ]
+    if named and not arguments.sample:
+        parser.error(f"{', '.join(named)} without --sample would change nothing; add --sample")
+
+
 def has_display() -> bool:
     """Whether a window can be shown here."""
     if sys.platform != "linux":
@@ -125,6 +137,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     parser = build_parser()
     arguments = parser.parse_args(argv)
+    if arguments.command == "compare":
+        _check_sampling(parser, arguments)
     try:
         if arguments.command == "compare":
             from qplayground.app import run_compare

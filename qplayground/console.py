@@ -1,6 +1,8 @@
 """A comparison without a window: the same session and scheduler, progress on standard error."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, QObject, Slot
@@ -20,6 +22,8 @@ from qplayground.runtime.library import Library
 from qplayground.runtime.request import ComparisonRequest
 from qplayground.runtime.session import Session
 
+_WRONG_USAGE = (ErrorCode.BAD_DEVICE, ErrorCode.BAD_SETTINGS, ErrorCode.BAD_PRECISION)
+
 
 class ConsoleComparison(QObject):
     """Finds or makes the model, runs one comparison, and leaves Qt's loop. `error` says why there is no comparison."""
@@ -29,6 +33,7 @@ class ConsoleComparison(QObject):
         self._session = session
         self._library = library
         self._wanted: ComparisonRequest | None = None
+        self._model = ""
         self._hub_id: str | None = None
         self.comparison: Comparison | None = None
         self.error: ErrorInfo | None = None
@@ -45,18 +50,27 @@ class ConsoleComparison(QObject):
     def run(self, model: str, wanted: ComparisonRequest) -> None:
         """Run Qt's loop until the comparison is over. Raises PlaygroundError when it cannot be started."""
         wanted.check()
-        self._wanted = wanted
-        entry = find_model(model)
+        self._wanted, self._model = wanted, model
+        if wanted.device in ("auto", "cpu"):
+            self._begin()
+        else:
+            find_model(model)  # what is wrong with that is said at once
+            self._session.probe()  # an engine knows which devices there are, and `_on_machine_known` begins
+        if self.error is None:
+            QCoreApplication.exec()
+        if self.error is not None and self.error.code in _WRONG_USAGE:
+            raise PlaygroundError(self.error)
+
+    def _begin(self) -> None:
+        entry = find_model(self._model)
         if entry is not None and (entry.usable or entry.problem is not None):
             self._compare(entry)
         elif entry is not None:  # the demo model, still to be made
             self._library.prepare_demo()
         else:
-            check_repo_id(model)
-            self._hub_id = model
+            check_repo_id(self._model)
+            self._hub_id = self._model
             self._session.probe()  # a download is judged by what transformers can load, which an engine knows
-        if self.error is None:
-            QCoreApplication.exec()
 
     def interrupt(self) -> None:
         """Stop what is going on: the comparison, the job before it, or the wait for an engine."""
@@ -81,15 +95,28 @@ class ConsoleComparison(QObject):
 
     @Slot(object)
     def _on_machine_known(self, hello: Hello) -> None:
-        if self._hub_id is not None and self.comparison is None and not self._session.is_busy:
-            self._library.set_causal_architectures(hello.causal_architectures)
+        if self.comparison is not None or self._session.is_busy or self._wanted is None:
+            return
+        self._library.set_causal_architectures(hello.causal_architectures)
+        if self._hub_id is None:
+            self._heard(self._begin_there)
+        else:
             self._library.download(self._hub_id)
 
     @Slot(object)
     def _on_model_added(self, entry: ModelEntry) -> None:
+        self._heard(partial(self._compare, entry))
+
+    def _begin_there(self) -> None:
+        assert self._wanted is not None and self._session.machine is not None
+        self._wanted.check_device(self._session.machine)
+        self._begin()
+
+    def _heard(self, act: Callable[[], None]) -> None:
+        """Do what can fail in a slot, above which nobody would hear it."""
         try:
-            self._compare(entry)
-        except PlaygroundError as error:  # nobody above a slot would hear it
+            act()
+        except PlaygroundError as error:
             self._give_up(error.info)
 
     @Slot(object, object)

@@ -13,32 +13,37 @@ _LOAD = frozenset({"load_s"})
 
 
 class Caveat(NamedTuple):
-    """A sentence, and the keys of the metrics that it is about."""
+    """What is true of every run that it befalls, the run's own measure of it, and the keys of the spoilt metrics."""
 
-    sentence: str
+    text: str
+    measure: str
     spoils: frozenset[str]
+
+    @property
+    def sentence(self) -> str:
+        """Both in one."""
+        return f"{self.text.rstrip('.')} ({self.measure})." if self.measure else self.text
 
 
 def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
     """What spoilt a run's figures, or sets them apart; none when nothing is known to have."""
     found = []
     if run.beside:
-        found.append(
-            Caveat("It ran beside the others on a share of the processor: its times are a show, not figures.", _SPEED)
-        )
+        text = "It ran beside the others on a share of the processor: its times are a show, not figures."
+        found.append(Caveat(text, "", _SPEED))
     if run.load.kept:
-        found.append(Caveat("It was in memory already; the load time is that of the load that put it there.", _LOAD))
+        text = "It was in memory already; the load time is that of the load that put it there."
+        found.append(Caveat(text, "", _LOAD))
     free = _free_cpus(comparison)
     loading = None if run.load.kept else run.load.other_cpus  # of another time, when nothing could be run again
     writing = None if _is_on_gpu(run) or run.beside else run.speed.other_cpus
     for others, when, spoils in ((loading, "while it loaded", _LOAD), (writing, "while it wrote", _SPEED)):
         if others is not None and others > free:
-            sentence = f"Something else kept {others:.1f} processors busy {when}: do not compare that. Run it again."
-            found.append(Caveat(sentence, spoils))
+            text = f"Something else was computing {when}: do not compare that, run it again."
+            found.append(Caveat(text, f"{others:.1f} processors busy", spoils))
     share = run.load.disk_share
     if share is not None and share > COLD_SHARE and not run.load.kept:
-        sentence = f"A cold load: {share:.0%} of the checkpoint came from the disk. From memory it is faster."
-        found.append(Caveat(sentence, _LOAD))
+        found.append(Caveat("A cold load; from memory it is faster.", f"{share:.0%} read from the disk", _LOAD))
     return tuple(found)
 
 

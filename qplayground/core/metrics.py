@@ -142,6 +142,22 @@ METRICS: tuple[Metric, ...] = (
 BY_KEY = {metric.key: metric for metric in METRICS}
 
 
+def figure_text(metric: Metric, run: Run, comparison: Comparison) -> str:
+    """`24.1 tok/s`, with * when something spoilt it."""
+    value = metric.read(run)
+    return metric.text(value) + "*" * (value is not None and metric.key in spoilt(comparison, run))
+
+
+def range_text(metric: Metric, run: Run) -> str:
+    """The lowest and the highest of a benchmark's readings, `18.1 … 24.6 tok/s`; empty where there is but one."""
+    samples = metric.spread(run)
+    if samples is None or samples.n < 2:
+        return ""
+    low, high = metric.text(min(samples.values)), metric.text(max(samples.values))
+    number, _, unit = low.rpartition(" ")
+    return f"{number if high.endswith(f' {unit}') else low} … {high}"
+
+
 def ratio(metric: Metric, run: Run, comparison: Comparison) -> float | None:
     """A candidate's figure over the baseline's. None for the baseline, and where either has none or a spoilt one."""
     if metric.more_is_better is None or comparison.baseline is None or run.precision == comparison.baseline:

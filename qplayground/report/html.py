@@ -2,11 +2,10 @@
 
 from html import escape
 
-from qplayground.core.caveats import caveats, spoilt
 from qplayground.core.divergence import word_changes
-from qplayground.core.explanations import why_slower
 from qplayground.core.hues import hue
-from qplayground.core.metrics import BY_KEY, Metric, ratio, shown_metrics
+from qplayground.core.metrics import BY_KEY, Metric, figure_text, range_text, ratio, shown_metrics
+from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import ratio_text
 from qplayground.report.describe import machine_text, name_text, settings_text, title_text, when_text
@@ -47,7 +46,7 @@ del {{ color: var(--quiet); }}
 <h2>Figures</h2>
 <div class="wide">{table}</div>
 <p class="quiet">RAM is the engine's whole resident memory, the libraries' share included. MB are 10<sup>6</sup> bytes.
-× is the figure over the baseline's, ± the standard deviation of a benchmark's rounds beside their median. A figure
+× is the figure over the baseline's. Of a benchmark's rounds the median is given, with the lowest … highest. A figure
 with * is spoilt; its text says by what.</p>
 <div class="charts">{charts}</div>
 <h2>Prompt</h2>
@@ -96,11 +95,9 @@ def _table(comparison: Comparison) -> str:
 
 def _cell(metric: Metric, run: Run, comparison: Comparison) -> str:
     beside = ratio_text(ratio(metric, run, comparison))
-    spread = metric.spread(run)
-    if spread is not None and spread.n > 1:
-        beside = f"± {escape(metric.text(spread.sd))} {beside}"
-    mark = "*" if metric.key in spoilt(comparison, run) else ""
-    return escape(metric.text(metric.read(run))) + mark + (f"<br><small>{beside}</small>" if beside else "")
+    spread = escape(range_text(metric, run))
+    small = "<br>".join(filter(None, (spread, beside)))
+    return escape(figure_text(metric, run, comparison)) + (f"<br><small>{small}</small>" if small else "")
 
 
 def _charts(comparison: Comparison) -> list[str]:
@@ -113,7 +110,7 @@ def _charts(comparison: Comparison) -> list[str]:
             value, spread = metric.read(run), metric.spread(run)
             if value is not None:
                 whisker = (min(spread.values), max(spread.values)) if spread is not None and spread.n > 1 else None
-                text = metric.text(value) + "*" * (key in spoilt(comparison, run))
+                text = figure_text(metric, run, comparison)
                 bars.append(Bar(run.precision, [(value, f"var(--hue-{index})", text)], text, whisker))
         whiskers = "; line: lowest to highest sample" if any(bar.whisker for bar in bars) else ""
         charts.append(f"<figcaption>{escape(metric.title)}{whiskers}</figcaption>{bar_chart(metric.title, bars)}")
@@ -143,9 +140,7 @@ def _memory(comparison: Comparison) -> str:
 
 
 def _run(comparison: Comparison, run: Run, index: int) -> str:
-    notes = "".join(f'<p class="caveat">{escape(caveat.sentence)}</p>' for caveat in caveats(comparison, run))
-    slower = why_slower(comparison, run)
-    notes += f'<p class="quiet">{escape(slower)}</p>' if slower else ""
+    notes = "".join(f'<p class="caveat">{escape(note)}</p>' for note in notes_on(comparison, run))
     return (
         f'<section><h3><span style="background:var(--hue-{index})"></span>{escape(run.recipe.label)}</h3>'
         f'<p class="quiet">{escape(run.recipe.summary)}{_same(run)}</p>{notes}'

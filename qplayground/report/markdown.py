@@ -2,9 +2,10 @@
 
 import re
 
+from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison
 from qplayground.report.describe import machine_text, name_text, settings_text, title_text, when_text
-from qplayground.report.table import notes, outcome, table_rows
+from qplayground.report.table import outcome, table_rows
 
 # Those that mean something inside a line; nothing written here begins one.
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|~&$"})
@@ -22,7 +23,7 @@ def to_markdown(comparison: Comparison) -> str:
         f"- Settings: {_inline(settings_text(comparison))}",
         *([f"- Started: {when_text(comparison)}"] if comparison.started_at else []),
         "- RAM is the engine's whole resident memory, the libraries' share included; MB are 10^6 bytes.",
-        "- × is the figure over the baseline's, ± the standard deviation of a benchmark's rounds beside their median.",
+        "- × is the figure over the baseline's. A benchmark gives the median of its rounds, and the lowest … highest.",
         "- A figure with \\* is spoilt; its text says by what.",
         "",
         "| " + " | ".join(headings) + " |",
@@ -35,7 +36,7 @@ def to_markdown(comparison: Comparison) -> str:
     ]
     for run in comparison.runs:
         lines += ["", f"## {_inline(name_text(run))}", "", f"{_inline(run.recipe.summary)}.", ""]
-        for note in notes(comparison, run):
+        for note in notes_on(comparison, run):
             lines += [f"**{_inline(note)}**", ""]
         lines += _fenced(outcome(run))
     return "\n".join(lines) + "\n"

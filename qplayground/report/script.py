@@ -5,7 +5,7 @@ from qplayground.core.results import Comparison, Mode, Run
 
 _MAIN = '''"""{title}
 
-Made by qplayground. On the same machine and library versions it gives the same tokens as the run there:
+Made by qplayground. {promise}
 {versions}.
 """
 
@@ -44,6 +44,7 @@ def to_script(comparison: Comparison, run: Run) -> str:
     skips = bool(recipe.skip_modules) and recipe.is_quantized
     return _MAIN.format(
         title=_prose(f"{comparison.model.id} in {recipe.name}: {recipe.summary}."),
+        promise=_promise(run),
         versions=_prose(_versions(comparison)),
         imports=_imports(recipe, skips),
         path=repr(comparison.model.path),
@@ -59,6 +60,15 @@ def to_script(comparison: Comparison, run: Run) -> str:
         seed=comparison.settings.seed,
         settings=_lines(*_settings(comparison)),
     )
+
+
+def _promise(run: Run) -> str:
+    if run.beside:
+        return (
+            "The run was one of a race, on a share of the processor's threads; with all of them sums are rounded\n"
+            "in another order, so a token can differ. The versions there were"
+        )
+    return "On the same machine and library versions it gives the same tokens as the run there:"
 
 
 def _imports(recipe: Precision, skips: bool) -> str:
@@ -118,7 +128,11 @@ def _settings(comparison: Comparison) -> list[str]:
 
 
 def _device_map(comparison: Comparison, run: Run) -> dict[str, str]:
-    return run.device_map or {"": "cpu" if comparison.device == "auto" else comparison.device}
+    """Where the run was; of one that did not come so far, where it was to be."""
+    if run.device_map or comparison.device != "auto":
+        return run.device_map or {"": comparison.device}
+    has_gpu = comparison.environment is not None and bool(comparison.environment.gpus)
+    return {"": "cuda:0" if has_gpu else "cpu"}
 
 
 def _versions(comparison: Comparison) -> str:

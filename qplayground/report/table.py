@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from qplayground.core.caveats import caveats, spoilt
-from qplayground.core.explanations import why_slower
-from qplayground.core.metrics import Metric, ratio, shown_metrics
+from qplayground.core.metrics import Metric, figure_text, range_text, ratio, shown_metrics
+from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison, Run, RunState
 from qplayground.core.units import ratio_text
 from qplayground.report.describe import name_text
@@ -30,14 +29,8 @@ def plain_table(comparison: Comparison) -> str:
         lines.append("")
         text = f"{comparison.lead if run.error is None else ''}{outcome(run)}"
         lines.append(f"[{run.precision}] {text.translate(_CONTROLS)}")
-        lines += [f"    * {note}" for note in notes(comparison, run)]
+        lines += [f"    * {note}" for note in notes_on(comparison, run)]
     return "\n".join(lines)
-
-
-def notes(comparison: Comparison, run: Run) -> tuple[str, ...]:
-    """What a reader should know beside the figures."""
-    slower = why_slower(comparison, run)
-    return (*(caveat.sentence for caveat in caveats(comparison, run)), *((slower,) if slower else ()))
 
 
 def outcome(run: Run) -> str:
@@ -47,6 +40,12 @@ def outcome(run: Run) -> str:
     if run.state is RunState.CANCELLED:
         return f"{run.text} … (stopped)"
     return run.text
+
+
+def cell_text(metric: Metric, run: Run, comparison: Comparison) -> str:
+    """A figure with the range of its readings, `24.1 tok/s (18.1 … 24.6 tok/s)`."""
+    spread = range_text(metric, run)
+    return figure_text(metric, run, comparison) + (f" ({spread})" if spread else "")
 
 
 def _row(comparison: Comparison, run: Run, metrics: Sequence[Metric]) -> tuple[str, ...]:
@@ -59,8 +58,4 @@ def _row(comparison: Comparison, run: Run, metrics: Sequence[Metric]) -> tuple[s
 
 
 def _cell(comparison: Comparison, run: Run, metric: Metric) -> str:
-    mark = "*" if metric.key in spoilt(comparison, run) else ""
-    samples = metric.spread(run)
-    if samples is not None and samples.n > 1:
-        mark += f" ± {metric.text(samples.sd)}"
-    return f"{metric.text(metric.read(run))}{mark} {ratio_text(ratio(metric, run, comparison))}".rstrip()
+    return f"{cell_text(metric, run, comparison)} {ratio_text(ratio(metric, run, comparison))}".rstrip()

@@ -73,6 +73,15 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
             runs=[Run(precision=precision.name, recipe=precision) for precision in self.precisions],
         )
 
+    def check_device(self, machine: Machine) -> None:
+        """Raise PlaygroundError(BAD_DEVICE) for a GPU that the machine does not have."""
+        kind, _, index = self.device.partition(":")
+        if kind == "cuda" and int(index or 0) >= len(machine.gpus):
+            there = "no GPU that torch can use" if not machine.gpus else f"{len(machine.gpus)} GPUs, from cuda:0"
+            raise fail(
+                ErrorCode.BAD_DEVICE, f"There is no device {self.device}: this machine has {there}.", "Choose another."
+            )
+
     def _check_benchmark(self) -> None:
         if self.request.settings.do_sample:
             raise fail(ErrorCode.BAD_SETTINGS, "A benchmark is greedy.", "Turn sampling off.")

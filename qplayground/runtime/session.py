@@ -118,6 +118,8 @@ class Session(QObject):
         if self._closed or self.is_busy:
             raise fail(ErrorCode.BAD_SETTINGS, "A comparison is running.", "Stop it first.")
         wanted.check()
+        if self.machine is not None:
+            wanted.check_device(self.machine)
         comparison = wanted.comparison(model, self.machine, datetime.now(UTC))
         if wanted.mode is Mode.RACE and not has_room_for_all(model.parameters, wanted.precisions, wanted.device):
             raise fail(

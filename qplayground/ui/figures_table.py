@@ -6,11 +6,11 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelInd
 from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
-from qplayground.core.caveats import spoilt
 from qplayground.core.metrics import METRICS, Metric, ratio, shown_metrics
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import ratio_text
 from qplayground.report.describe import name_text
+from qplayground.report.table import cell_text
 from qplayground.ui import theme
 
 _Index = QModelIndex | QPersistentModelIndex
@@ -73,11 +73,7 @@ class _FiguresModel(QAbstractTableModel):
         if column == 1:
             return str(run.state)
         metric = self._metrics[column - 2]
-        text = metric.text(metric.read(run)) + "*" * (metric.key in spoilt(comparison, run))
-        samples = metric.spread(run)
-        if samples is not None and samples.n > 1:
-            text += f" ± {metric.text(samples.sd)}"
-        return f"{text}  {ratio_text(ratio(metric, run, comparison))}".rstrip()
+        return f"{cell_text(metric, run, comparison)}  {ratio_text(ratio(metric, run, comparison))}".rstrip()
 
     def _sort_key(self, comparison: Comparison, run: Run, column: int) -> object:
         if column < 2:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, QThread, QTimer, Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
+from qplayground.core.memory import MemorySample
 from qplayground.core.results import Comparison, RunState
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
@@ -87,11 +88,11 @@ class MemoryView(QWidget):
         splitter.setStretchFactor(0, 3)
         splitter.setStretchFactor(1, 2)
         self._stack.addWidget(splitter)
-        self._session.memory_sampled.connect(self._timeline.add_samples)
+        self._session.memory_sampled.connect(self._on_memory_sampled)
         self._session.phase_started.connect(self._timeline.begin_phase)
         self._session.run_changed.connect(self._on_run_changed)
         self._session.comparison_started.connect(self._on_started)
-        self._session.comparison_changed.connect(self._bars.show_comparison)
+        self._session.comparison_changed.connect(self._on_changed)
         self._session.comparison_finished.connect(self._on_finished)
         if self._session.comparison is not None:
             self._on_started(self._session.comparison)
@@ -122,6 +123,19 @@ class MemoryView(QWidget):
             self._timeline.clear(self._session.started_s)
             self._bars.show_comparison(comparison)
             self._stack.setCurrentIndex(1)  # axes without data would show figures that nothing measured
+
+    @Slot(str, object)
+    def _on_memory_sampled(self, name: str, samples: list[MemorySample]) -> None:
+        """Of the comparison's own engines: others may be kept for another time."""
+        comparison = self._session.comparison
+        if comparison is not None and any(run.precision == name for run in comparison.runs):
+            self.timeline.add_samples(name, samples)
+
+    @Slot(object)
+    def _on_changed(self, comparison: Comparison) -> None:
+        if self._timeline is not None and self._bars is not None:
+            self._timeline.keep_only({run.precision for run in comparison.runs})
+            self._bars.show_comparison(comparison)
 
     @Slot(object)
     def _on_finished(self, _comparison: Comparison) -> None:

@@ -25,6 +25,7 @@ from qplayground.core.tokens import Token
 from qplayground.report.markdown import to_markdown
 from qplayground.report.script import to_script
 from qplayground.ui import theme
+from qplayground.ui.notes_strip import NotesStrip
 from qplayground.ui.run_column import RunColumn
 
 
@@ -55,6 +56,8 @@ class ResultsView(QWidget):
         layout.setSpacing(0)
         layout.addWidget(self._build_tools())
         layout.addWidget(self._build_strip(), 1)
+        self.notes = NotesStrip()
+        layout.addWidget(self.notes)
         self._show_tools()
 
     # ---- build -----------------------------------------------------------------------------------------------
@@ -129,6 +132,7 @@ class ResultsView(QWidget):
         if old is not None:
             old.deleteLater()
         self._stack.setCurrentIndex(1)
+        self.notes.show_comparison(comparison)
         self._show_tools()
 
     def set_addable(self, precisions: tuple[Precision, ...]) -> None:
@@ -141,9 +145,13 @@ class ResultsView(QWidget):
         if name not in self.columns:
             return
         comparison = self._comparison
-        everyone = comparison is not None and comparison.baseline == name and comparison.run(name).state.is_final
+        assert comparison is not None
+        is_over = comparison.run(name).state.is_final
+        everyone = comparison.baseline == name and is_over
         for column in self.columns.values() if everyone else (self.columns[name],):
             column.refresh()
+        if is_over:  # the columns move when a note comes, which is not to be while one is written
+            self.notes.show_comparison(comparison)
 
     @Slot(str)
     def clear_run(self, name: str) -> None:
@@ -155,6 +163,8 @@ class ResultsView(QWidget):
         for column in self.columns.values() if everyone else (self.columns[name],):
             column.show_text()
             column.refresh()
+        if comparison is not None:
+            self.notes.show_comparison(comparison)
 
     @Slot(str, object)
     def add_tokens(self, name: str, tokens: tuple[Token, ...]) -> None:

@@ -6,7 +6,6 @@ from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import (
     QFrame,
-    QGridLayout,
     QHBoxLayout,
     QLabel,
     QProgressBar,
@@ -16,15 +15,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from qplayground.core.caveats import caveats, spoilt
 from qplayground.core.divergence import diverge, word_changes
-from qplayground.core.explanations import why_slower
 from qplayground.core.messages import Phase, Progressed
-from qplayground.core.metrics import BY_KEY, Metric, ratio
 from qplayground.core.results import Comparison, Run, RunState
 from qplayground.core.tokens import Token
-from qplayground.core.units import bytes_text, ratio_text
+from qplayground.core.units import bytes_text
 from qplayground.ui import theme
+from qplayground.ui.run_figures import RunFigures
 from qplayground.ui.token_text import TokenText
 
 FLUSH_MS = 100
@@ -49,17 +46,6 @@ _PHASE_TEXT = {
     Phase.PREFILL: "reading the prompt",
     Phase.DECODE: "generating",
 }
-_FIGURES = (
-    "decode_tokens_per_s",
-    "ttft_s",
-    "load_s",
-    "weight_bytes",
-    "resident_bytes",
-    "peak_resident_bytes",
-    "vram_allocated_bytes",
-    "vram_peak_bytes",
-)
-_ONLY_ON_GPU = ("vram_allocated_bytes", "vram_peak_bytes")
 _IN_WORK = (RunState.STARTING, RunState.LOADING, RunState.GENERATING)
 
 
@@ -90,8 +76,8 @@ class RunColumn(QFrame):
         layout.addWidget(self._build_text(), 1)
         layout.addWidget(self._build_progress())
         layout.addWidget(self._build_state())
-        layout.addWidget(self._build_notes())
-        layout.addLayout(self._build_figures())
+        self.figures = RunFigures()
+        layout.addWidget(self.figures)
         self._flush_timer = QTimer(self, singleShot=True, interval=FLUSH_MS)
         self._flush_timer.timeout.connect(self.flush)
         self.show_text()
@@ -147,50 +133,6 @@ class RunColumn(QFrame):
         self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.state.setAccessibleName("State")
         return self.state
-
-    def _build_notes(self) -> QWidget:
-        self.caveat = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.caveat.setForegroundRole(QPalette.ColorRole.BrightText)
-        self.caveat.setAccessibleName("What spoilt the figures")
-        self.slower = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.slower.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        self.slower.setAccessibleName("Why it is slower")
-        box = QWidget()
-        column = QVBoxLayout(box)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        for label in (self.caveat, self.slower):
-            label.setWordWrap(True)
-            label.setFont(theme.small(label.font()))
-            label.hide()
-            column.addWidget(label)
-        return box
-
-    def _build_figures(self) -> QGridLayout:
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(theme.GRID)
-        grid.setVerticalSpacing(0)
-        grid.setColumnStretch(1, 1)
-        grid.setColumnMinimumWidth(2, theme.GRID * 5)
-        self.figures: dict[str, QLabel] = {}
-        self.ratios: dict[str, QLabel] = {}
-        self._gpu_labels: list[QLabel] = []
-        for row, metric in enumerate(BY_KEY[key] for key in _FIGURES):
-            name, value, beside = QLabel(metric.title), QLabel("–"), QLabel()
-            name.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-            beside.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-            value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            value.setAccessibleName(metric.title)
-            beside.setAccessibleName(f"{metric.title}, beside the baseline's")
-            for place, label in enumerate((name, value, beside)):
-                label.setFont(theme.tabular(theme.small(label.font())))
-                label.setToolTip(metric.description)
-                label.setAlignment(Qt.AlignmentFlag.AlignRight if place else Qt.AlignmentFlag.AlignLeft)
-                grid.addWidget(label, row, place)
-            self.figures[metric.key], self.ratios[metric.key] = value, beside
-            if metric.key in _ONLY_ON_GPU:
-                self._gpu_labels += [name, value, beside]
-        return grid
 
     # ---- model → widget --------------------------------------------------------------------------------------
 
@@ -254,31 +196,7 @@ class RunColumn(QFrame):
         self._tag.setToolTip("The precision that the others are compared with" if is_baseline else run.recipe.summary)
         self.progress.setVisible(run.state in _IN_WORK)
         self._show_state()
-        self._show_notes()
-        self._show_figures()
-
-    def _show_figures(self) -> None:
-        doubtful = spoilt(self.comparison, self.run)
-        for key, label in self.figures.items():
-            metric = BY_KEY[key]
-            label.setText(
-                _with_spread(metric, self.run) + "*" * (key in doubtful and metric.read(self.run) is not None)
-            )
-            label.setForegroundRole(
-                QPalette.ColorRole.PlaceholderText if key in doubtful else QPalette.ColorRole.WindowText
-            )
-            label.setToolTip(metric.description + (_load_detail(self.run) if key == "load_s" else ""))
-            self.ratios[key].setText(ratio_text(ratio(metric, self.run, self.comparison)))
-        for label in self._gpu_labels:
-            label.setVisible(self.run.memory.vram_allocated_bytes is not None)
-
-    def _show_notes(self) -> None:
-        for label, text in (
-            (self.caveat, "\n".join(f"* {caveat.sentence}" for caveat in caveats(self.comparison, self.run))),
-            (self.slower, why_slower(self.comparison, self.run) or ""),
-        ):
-            label.setText(text)
-            label.setVisible(bool(text))
+        self.figures.show_run(self.comparison, run)
 
     def _show_state(self) -> None:
         run = self.run
@@ -343,17 +261,3 @@ class RunColumn(QFrame):
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_flush_timer"):
             self._paint_swatch()
         super().changeEvent(event)
-
-
-def _load_detail(run: Run) -> str:
-    share = run.load.disk_share
-    kept = "\nIt was in memory already: this is the load that put it there." if run.load.kept else ""
-    if share is None:
-        return kept
-    return f"{kept}\n{share:.0%} of the checkpoint came from the disk, the rest from the system's page cache."
-
-
-def _with_spread(metric: Metric, run: Run) -> str:
-    text = metric.text(metric.read(run))
-    samples = metric.spread(run)
-    return f"{text} ± {metric.text(samples.sd)}" if samples is not None and samples.n > 1 else text

@@ -26,6 +26,7 @@ from qplayground.ui.comparison_window import ComparisonWindow
 from qplayground.ui.exporting import export
 from qplayground.ui.history_view import HistoryView
 from qplayground.ui.job_status import JobStatus
+from qplayground.ui.kept_models import KeptModels
 from qplayground.ui.machine_status import MachineStatus
 from qplayground.ui.memory_view import MemoryView
 from qplayground.ui.model_bar import ModelBar
@@ -119,6 +120,8 @@ class MainWindow(QMainWindow):
         self.setCentralWidget(page)
         self.statusBar().setSizeGripEnabled(False)
         self.statusBar().addWidget(MachineStatus(self.session), 1)
+        self.kept = KeptModels(self.session)
+        self.statusBar().addPermanentWidget(self.kept)
         self.job = JobStatus(self.library)
         self.statusBar().addPermanentWidget(self.job)
 

@@ -100,7 +100,8 @@ def test_version() -> None:
         (["compare", "--top-p", "1.5", "--sample"], "Top-p must be"),
         (["compare", "--top-k", "-1", "--sample"], "Top-k must be"),
         (["compare", "--repetition-penalty", "0"], "The repetition penalty must be"),
-        (["compare", "--seed", "-1"], "The seed must be"),
+        (["compare", "--seed", "-1", "--sample"], "The seed must be"),
+        (["compare", "--temperature", "0.5", "--seed", "7"], "--temperature, --seed without --sample"),
         (["compare", "--model", "./no/such/folder"], "There is no folder ./no/such/folder"),
         (["compare", "--model", "/no/such/folder"], "There is no folder /no/such/folder"),
     ],
@@ -116,6 +117,10 @@ def test_a_folder_without_a_model_is_wrong_usage(tmp_path: Path) -> None:
 
 def test_a_precision_that_is_named_twice_is_wrong_usage(folder: Path) -> None:
     check_refused(run("compare", "--model", str(folder), "--precisions", "nf4,nf4"), "named twice")
+
+
+def test_a_gpu_that_is_not_there_is_wrong_usage(folder: Path) -> None:
+    check_refused(run("compare", "--model", str(folder), "--device", "cuda:97"), "There is no device cuda:97")
 
 
 def test_a_prompt_that_is_no_text_is_wrong_usage(folder: Path) -> None:

@@ -163,9 +163,9 @@ def choose(view: ResultsView, name: str, text: str) -> None:
 
 def test_a_candidate_stands_beside_the_baseline(results: ResultsView) -> None:
     base, other = results.columns["fp32"], results.columns["nf4"]
-    assert other.ratios["weight_bytes"].text() == "×0.21"
-    assert other.ratios["decode_tokens_per_s"].text() == "×2.0"
-    assert base.ratios["weight_bytes"].text() == ""
+    assert other.figures.ratios["weight_bytes"].text() == "×0.21"
+    assert other.figures.ratios["decode_tokens_per_s"].text() == "×2.0"
+    assert base.figures.ratios["weight_bytes"].text() == ""
     assert "first 1 the same" in other.state.text()
     marked, _ = other.text.extraSelections()
     assert marked.cursor.selectedText() == " hurt"
@@ -210,8 +210,8 @@ def test_another_baseline_changes_every_column(results: ResultsView) -> None:
     made.baseline = "nf4"
     results.show_comparison(made)
     assert results.columns["nf4"] is before
-    assert results.columns["fp32"].ratios["weight_bytes"].text() == "×4.8"
-    assert results.columns["nf4"].ratios["weight_bytes"].text() == ""
+    assert results.columns["fp32"].figures.ratios["weight_bytes"].text() == "×4.8"
+    assert results.columns["nf4"].figures.ratios["weight_bytes"].text() == ""
 
 
 def test_differences_are_shown_word_by_word(results: ResultsView) -> None:

@@ -83,6 +83,32 @@ def test_an_idle_engine_is_not_drawn_as_if_it_worked(timeline: MemoryTimeline) -
     assert [(span.start_s, span.end_s) for span in timeline.lane.spans] == [(0, 2), (31, 32)]
 
 
+def test_what_goes_on_at_once_has_rows_of_its_own(timeline: MemoryTimeline) -> None:
+    for name in ("fp32", "nf4"):
+        timeline.begin_phase(name, PhaseStarted(1, Phase.DECODE, 10.0))
+    timeline.add_samples("fp32", [sample(12, 400)])
+    timeline.add_samples("nf4", [sample(12, 100)])
+    assert [(span.name, span.row) for span in timeline.lane.spans_at(1.0)] == [("fp32", 0), ("nf4", 1)]
+    timeline.end_phases("fp32")
+    timeline.begin_phase("int8", PhaseStarted(1, Phase.LOAD, 13.0))
+    assert timeline.lane.spans[-1].row == 0
+    assert timeline.lane.rows == 2
+    timeline.clear()
+    assert timeline.lane.rows == 1
+
+
+def test_what_is_taken_out_of_a_comparison_leaves_the_chart(qtbot: QtBot, timeline: MemoryTimeline) -> None:
+    for name in ("fp32", "int8", "nf4"):
+        timeline.begin_phase(name, PhaseStarted(1, Phase.DECODE, 10.0))
+        timeline.add_samples(name, [sample(12, 400)])
+        timeline.end_phases(name)
+    qtbot.waitUntil(lambda: len(timeline._curves) == 3)
+    timeline.keep_only({"fp32", "nf4"})
+    assert [label.text for _, label in timeline.legend.items] == ["fp32", "nf4"]
+    assert len(timeline.plot.listDataItems()) == 2
+    assert {span.name for span in timeline.lane.spans} == {"fp32", "nf4"}
+
+
 def test_vram_gets_a_plot_of_its_own_only_when_there_is_some(qtbot: QtBot, timeline: MemoryTimeline) -> None:
     timeline.add_samples("fp32", [sample(0, 400)])
     qtbot.waitUntil(lambda: "fp32" in timeline._curves)

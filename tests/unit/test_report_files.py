@@ -23,7 +23,7 @@ from qplayground.report.csv import to_csv
 from qplayground.report.files import FORMATS, write_all, write_report
 from qplayground.report.html import to_html
 from qplayground.report.script import to_script
-from tests.comparisons import cancelled, comparison, done, failed
+from tests.comparisons import MACHINE, cancelled, comparison, done, failed
 
 HOSTILE = "</p><script>alert(1)</script>&lt;\"' onload=x\n```\n=1+1"
 
@@ -202,6 +202,22 @@ def test_every_script_is_python(precision: str, mode: Mode) -> None:
     tree = ast.parse(to_script(made, made.runs[0]))
     strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     assert HOSTILE in strings and "/models/demo" in strings
+
+
+def test_a_script_of_a_race_promises_no_equal_tokens() -> None:
+    raced = done()
+    raced.beside = 3
+    assert "a token can differ" in to_script(comparison(raced), raced)
+    assert "the same tokens" in to_script(comparison(done()), done())
+
+
+def test_a_script_of_a_run_that_was_never_placed_goes_where_it_was_to_go() -> None:
+    unplaced = done()
+    unplaced.device_map = {}
+    there = comparison(unplaced)
+    for gpus, device in (((), "cpu"), (("A GPU",), "cuda:0")):
+        there.environment = replace(MACHINE, gpus=gpus)
+        assert f"device_map={{'': '{device}'}}" in to_script(there, unplaced)
 
 
 @given(st.text(max_size=40))

@@ -1,5 +1,6 @@
 """A strip above the timeline that says what each engine was doing, and when."""
 
+import itertools
 from dataclasses import dataclass
 
 import pyqtgraph as pg
@@ -26,12 +27,16 @@ _PADDING = 3
 
 @dataclass
 class PhaseSpan:
-    """One phase of one precision, in seconds since the comparison began. `end_s` moves while it lasts."""
+    """One phase of one precision, in seconds since the comparison began. `end_s` moves while it lasts.
+
+    `row` is 0 but for what goes on beside something else, as in a race.
+    """
 
     name: str
     phase: Phase
     start_s: float
     end_s: float
+    row: int = 0
 
 
 class PhaseLane(pg.GraphicsObject):  # type: ignore[misc]
@@ -41,14 +46,15 @@ class PhaseLane(pg.GraphicsObject):  # type: ignore[misc]
         super().__init__()
         self._shown = shown
         self.spans: list[PhaseSpan] = []
-        self._open: set[str] = set()
+        self._open: dict[str, int] = {}  # the rows of those that are in work
         self._drawn = QRectF(0, 0, 0, 1)
 
     def begin(self, name: str, phase: Phase, now_s: float) -> None:
         """Start a phase; the one before it ends, if it has not been closed."""
         self.end(name, now_s)
-        self._open.add(name)
-        self.spans.append(PhaseSpan(name, phase, now_s, now_s))
+        taken = {row for other, row in self._open.items() if other != name}
+        self._open[name] = row = next(row for row in itertools.count() if row not in taken)
+        self.spans.append(PhaseSpan(name, phase, now_s, now_s, row))
 
     def end(self, name: str, now_s: float) -> None:
         """Let that precision's last phase end now, or later if this is called again. Not drawn before `refresh`."""
@@ -59,7 +65,17 @@ class PhaseLane(pg.GraphicsObject):  # type: ignore[misc]
 
     def close(self, name: str) -> None:
         """That precision has nothing to do any more: its last phase has ended where it ends now."""
-        self._open.discard(name)
+        self._open.pop(name, None)
+
+    def forget(self, name: str) -> None:
+        """That precision is not shown any more."""
+        self.close(name)
+        self.spans = [span for span in self.spans if span.name != name]
+
+    @property
+    def rows(self) -> int:
+        """How many things went on at once, at most; 1 before anything did."""
+        return 1 + max((span.row for span in self.spans), default=0)
 
     def refresh(self) -> None:
         """Draw the spans as they are now."""
@@ -91,8 +107,11 @@ class PhaseLane(pg.GraphicsObject):  # type: ignore[misc]
         painter.resetTransform()  # text is drawn in pixels, or it would be stretched with the axes
         painter.setFont(style.tick_font(self._shown))
         dark = theme.is_dark(self._shown)
+        rows = self.rows
         for span in self.spans:
-            band = transform.mapRect(QRectF(span.start_s, 0, span.end_s - span.start_s, 1))
+            band = transform.mapRect(
+                QRectF(span.start_s, 1 - (span.row + 1) / rows, span.end_s - span.start_s, 1 / rows)
+            )
             painter.fillRect(band, style.faded(theme.color(span.name, dark), _ALPHA[span.phase]))
             text = f"{span.phase}"
             if painter.fontMetrics().horizontalAdvance(text) + 2 * _PADDING <= band.width():

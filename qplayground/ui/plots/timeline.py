@@ -1,6 +1,7 @@
 """Every engine's memory while it runs."""
 
 from collections import defaultdict
+from collections.abc import Collection
 
 import numpy as np
 import pyqtgraph as pg
@@ -20,6 +21,7 @@ _REFRESH_MS = 250
 _TIMED_REFRESH_MS = 1000  # drawing takes processor time from the engine that is timed
 _UNTIMED = (Phase.START, Phase.CHECK)
 _LANE_HEIGHT = 22
+_LANE_ROW_HEIGHT = 14
 _LEGEND_COLUMNS = 8
 _LEGEND_ROW_HEIGHT = 22
 _LONG = 2000
@@ -93,7 +95,7 @@ class MemoryTimeline(Chart):
         lane_plot.getAxis("left").setPen(None)
         lane_plot.setMouseEnabled(x=True, y=False)
         lane_plot.setYRange(0, 1, padding=0)
-        lane_plot.setMaximumHeight(_LANE_HEIGHT)
+        lane_plot.setFixedHeight(_LANE_HEIGHT)
         lane_plot.hideButtons()
         lane_plot.setMenuEnabled(False)
         self.lane = PhaseLane(self)
@@ -178,6 +180,22 @@ class MemoryTimeline(Chart):
         self._timer.setInterval(_REFRESH_MS if event.phase in _UNTIMED else _TIMED_REFRESH_MS)
         self._touch()
 
+    def keep_only(self, names: Collection[str]) -> None:
+        """Forget the engines of all others."""
+        for name in [name for name in self._series if name not in names]:
+            del self._series[name]
+            self._vram.pop(name, None)
+            self.lane.forget(name)
+            for plot, curves in ((self.plot, self._curves), (self._vram_plot, self._vram_curves)):
+                curve = curves.pop(name, None)
+                if curve is not None and plot is not None:
+                    plot.removeItem(curve)
+        self.legend.clear()  # taking one out would leave its place empty
+        for name, curve in self._curves.items():
+            self.legend.addItem(curve, name)
+        self._paint()
+        self._touch()
+
     def end_phases(self, name: str) -> None:
         """It has nothing to do any more; an engine that keeps its model is drawn on, but not as if it worked."""
         self.lane.close(name)
@@ -207,6 +225,7 @@ class MemoryTimeline(Chart):
             return
         self._stale = False
         self.lane.refresh()
+        self._lane_plot.setFixedHeight(max(_LANE_HEIGHT, self.lane.rows * _LANE_ROW_HEIGHT))
         if self._vram and self._vram_plot is None:
             self._add_vram_plot()
         self._draw(self.plot, self._series, self._curves)

@@ -1,0 +1,79 @@
+"""The figures of one run, each beside the baseline's."""
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+
+from qplayground.core.caveats import spoilt
+from qplayground.core.metrics import BY_KEY, Metric, figure_text, range_text, ratio
+from qplayground.core.results import Comparison, Run
+from qplayground.core.units import ratio_text
+from qplayground.ui import theme
+
+_KEYS = (
+    "decode_tokens_per_s",
+    "ttft_s",
+    "load_s",
+    "weight_bytes",
+    "resident_bytes",
+    "peak_resident_bytes",
+    "vram_allocated_bytes",
+    "vram_peak_bytes",
+)
+_ONLY_ON_GPU = ("vram_allocated_bytes", "vram_peak_bytes")
+
+
+class RunFigures(QWidget):
+    """A row a metric: its name, the figure with the range of a benchmark's readings below it, and the ratio."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.values: dict[str, QLabel] = {}
+        self.ratios: dict[str, QLabel] = {}
+        self._names: dict[str, QLabel] = {}
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(theme.GRID)
+        grid.setVerticalSpacing(0)
+        grid.setColumnStretch(1, 1)
+        grid.setColumnMinimumWidth(2, theme.GRID * 5)
+        for row, metric in enumerate(BY_KEY[key] for key in _KEYS):
+            self._add_row(grid, row, metric)
+
+    def _add_row(self, grid: QGridLayout, row: int, metric: Metric) -> None:
+        name, value, beside = QLabel(metric.title), QLabel("–"), QLabel()
+        name.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        beside.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        value.setAccessibleName(metric.title)
+        beside.setAccessibleName(f"{metric.title}, beside the baseline's")
+        for place, label in enumerate((name, value, beside)):
+            label.setFont(theme.tabular(theme.small(label.font())))
+            label.setToolTip(metric.description)
+            side = Qt.AlignmentFlag.AlignRight if place else Qt.AlignmentFlag.AlignLeft
+            label.setAlignment(side | Qt.AlignmentFlag.AlignTop)
+            grid.addWidget(label, row, place)
+        self._names[metric.key], self.values[metric.key], self.ratios[metric.key] = name, value, beside
+
+    def show_run(self, comparison: Comparison, run: Run) -> None:
+        """Show what the run has, and what that is to the baseline's; spoilt figures are marked and faint."""
+        doubtful = spoilt(comparison, run)
+        for key, label in self.values.items():
+            metric = BY_KEY[key]
+            spread = range_text(metric, run)
+            label.setText(figure_text(metric, run, comparison) + (f"\n{spread}" if spread else ""))
+            role = QPalette.ColorRole.PlaceholderText if key in doubtful else QPalette.ColorRole.WindowText
+            label.setForegroundRole(role)
+            label.setToolTip(metric.description + (_load_detail(run) if key == "load_s" else ""))
+            self.ratios[key].setText(ratio_text(ratio(metric, run, comparison)))
+        for key in _ONLY_ON_GPU:
+            for label in (self._names[key], self.values[key], self.ratios[key]):
+                label.setVisible(run.memory.vram_allocated_bytes is not None)
+
+
+def _load_detail(run: Run) -> str:
+    share = run.load.disk_share
+    kept = "\nIt was in memory already: this is the load that put it there." if run.load.kept else ""
+    if share is None:
+        return kept
+    return f"{kept}\n{share:.0%} of the checkpoint came from the disk, the rest from the system's page cache."
