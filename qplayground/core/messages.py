@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from qplayground.core.errors import ErrorInfo
+from qplayground.core.estimate import Estimate
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import ProcessMemory
 from qplayground.core.model import ModelEntry
@@ -76,6 +77,20 @@ class Generate(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     threads: int | None = None
 
 
+class EstimateMemory(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Reckon what each precision of a model will take, without its weights.
+
+    `context_tokens` is how many tokens the KV cache will hold; by default those of the request's prompt and answer.
+    """
+
+    id: int
+    path: str
+    precisions: tuple[Precision, ...]
+    device: str = "auto"
+    request: GenerationRequest = GenerationRequest()
+    context_tokens: int | None = None
+
+
 class Cancel(msgspec.Struct, frozen=True, tag=True):
     """Stop generating after the token in work. A load is not cancelled: its engine is ended."""
 
@@ -98,7 +113,7 @@ class Download(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     causal_architectures: tuple[str, ...] = ()
 
 
-Command = Load | Generate | Cancel | PrepareDemo | Download
+Command = Load | Generate | EstimateMemory | Cancel | PrepareDemo | Download
 
 # ---- events, engine → window --------------------------------------------------------------------------------------
 
@@ -153,6 +168,19 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     vram_allocated_bytes: int | None = None
 
 
+class MemoryEstimated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """One estimate for each precision that was asked for, in that order.
+
+    `context_tokens` is the length that their KV cache was reckoned for. `final` is False for what is said at once,
+    before the tokenizer is read: its memory, and the prompt's length, are not in it yet.
+    """
+
+    command_id: int
+    estimates: tuple[Estimate, ...]
+    context_tokens: int
+    final: bool = True
+
+
 class PromptRead(msgspec.Struct, frozen=True, tag=True):
     """The prompt as token ids, special tokens and chat template included."""
 
@@ -205,7 +233,18 @@ class JobDone(msgspec.Struct, frozen=True, tag=True):
     entry: ModelEntry
 
 
-Event = Hello | PhaseStarted | Progressed | Loaded | PromptRead | TokensGenerated | Generated | Failed | JobDone
+Event = (
+    Hello
+    | PhaseStarted
+    | Progressed
+    | Loaded
+    | MemoryEstimated
+    | PromptRead
+    | TokensGenerated
+    | Generated
+    | Failed
+    | JobDone
+)
 
 T = TypeVar("T")
 

@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch import nn
+
+from qplayground.core.estimate import WeightKinds
+
+_SCALES = frozenset({"absmax", "code", "offset", "nested_absmax", "nested_code", "SCB"})
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,15 @@ def weight_bytes(model: nn.Module) -> int:
     return sum(held.num_bytes for held in held_tensors(model))
 
 
+def kinds_by_module(model: nn.Module) -> dict[str, WeightKinds]:
+    """The same by module and kind. A tied weight is booked on the first module that has it."""
+    found: dict[str, WeightKinds] = {}
+    for held in held_tensors(model):
+        module = model.get_submodule(held.module)
+        found[held.module] = found.get(held.module, WeightKinds()) + _kinds(module, held)
+    return found
+
+
 def device_map(model: nn.Module) -> dict[str, str]:
     """Where the model is: accelerate's map where it made one, otherwise one entry a device, `""` for all of it."""
     mapped = getattr(model, "hf_device_map", None)
@@ -52,6 +66,16 @@ def device_map(model: nn.Module) -> dict[str, str]:
         return {name: str(torch.device(device) if device != "disk" else device) for name, device in mapped.items()}
     devices = sorted({str(parameter.device) for parameter in model.parameters()})
     return {"": devices[0]} if len(devices) == 1 else {device: device for device in devices}
+
+
+def _kinds(module: nn.Module, held: HeldTensor) -> WeightKinds:
+    if held.kind in _SCALES:
+        return WeightKinds(scales=held.num_bytes)
+    if held.kind in module._buffers:
+        return WeightKinds(buffers=held.num_bytes)
+    if isinstance(module, (Linear4bit, Linear8bitLt)) and held.kind in ("weight", "CB"):
+        return WeightKinds(quantized=held.num_bytes)
+    return WeightKinds(plain=held.num_bytes)
 
 
 def _tensors_of(module: nn.Module) -> Iterator[tuple[str, object]]:

@@ -11,19 +11,22 @@ import psutil
 from huggingface_hub import get_local_safetensors_metadata
 from transformers.utils import logging
 
+from qplayground.catalog.headers import TORCH_NAMES
 from qplayground.engine.progress import OnProgress
 from qplayground.engine.residency import let_go_of_source
 
-_HELD_SOURCE_BYTES = 64 << 20
+HELD_SOURCE_BYTES = 64 << 20
+"""After so many bytes of the file have been read, their pages are let go."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensor name → bytes, and file → tensor names."""
+    """Tensor name → bytes, file → tensor names, and the types that are stored, by torch's names."""
 
     path: Path
     tensor_bytes: dict[str, int]
     files: dict[Path, tuple[str, ...]]
+    dtypes: frozenset[str]
 
     @property
     def total_bytes(self) -> int:
@@ -34,11 +37,13 @@ class Checkpoint:
         """Read the headers of `model.safetensors`, or of every shard. Raises what a damaged header raises."""
         tensor_bytes: dict[str, int] = {}
         files: dict[Path, tuple[str, ...]] = {}
+        dtypes: set[str] = set()
         for file, metadata in get_local_safetensors_metadata(path).files_metadata.items():
             sizes = {name: info.data_offsets[1] - info.data_offsets[0] for name, info in metadata.tensors.items()}
             tensor_bytes.update(sizes)
             files[path / file] = tuple(sizes)
-        return cls(path, tensor_bytes, files)
+            dtypes |= {TORCH_NAMES.get(info.dtype, info.dtype) for info in metadata.tensors.values()}
+        return cls(path, tensor_bytes, files, frozenset(dtypes))
 
 
 def bytes_read_from_disk() -> int | None:
@@ -86,7 +91,7 @@ def _counted(items: list[Any], checkpoint: Checkpoint, on_progress: OnProgress) 
         size = checkpoint.tensor_bytes.get(item[0], share)
         done += size
         held += size
-        if held >= _HELD_SOURCE_BYTES:
+        if held >= HELD_SOURCE_BYTES:
             let_go_of_source(checkpoint.files)
             held = 0
     on_progress("Reading weights", total, total)

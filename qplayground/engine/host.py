@@ -16,6 +16,7 @@ from tqdm import tqdm
 from qplayground.core.channel import Channel
 from qplayground.core.memory import forget_peak, peak_resident_bytes, read_process_memory
 from qplayground.core.messages import (
+    EstimateMemory,
     Failed,
     Generate,
     Generated,
@@ -30,10 +31,11 @@ from qplayground.core.messages import (
 from qplayground.core.tokens import Token
 from qplayground.engine import decoding, loading
 from qplayground.engine.detokenizer import Detokenizer
+from qplayground.engine.estimating import Estimator
 from qplayground.engine.failures import explain
 from qplayground.engine.machine import describe_machine
-from qplayground.engine.preflight import causal_architectures
 from qplayground.engine.prompt import read_prompt
+from qplayground.engine.shapes import causal_architectures
 from qplayground.engine.token_insight import Insight
 from qplayground.engine.token_stream import TokenStream
 
@@ -67,6 +69,7 @@ class Engine:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._loaded: loading.LoadedModel | None = None
+        self._estimator = Estimator()
         self._command_id = 0
         self._last_progress_s = 0.0
         self._threads = torch.get_num_threads()
@@ -76,6 +79,10 @@ class Engine:
             if isinstance(command, Load):
                 self._command_id = command.id
                 self._load(command)
+            elif isinstance(command, EstimateMemory):
+                self._command_id = command.id
+                for answer in self._estimator.estimate(command):
+                    self._channel.send(answer)
             elif isinstance(command, Generate):
                 self._command_id = command.id
                 self._generate(command)

@@ -72,7 +72,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     path = Path(command.path)
     device = pick_device(command.device)
     preflight = inspect_model(path, command.request)
-    expected = preflight.expected_quantized_modules(precision)
+    converted = preflight.shapes.converted_layers(precision)
     checkpoint = Checkpoint.read(path)
     allocator.enter_loading()
     warm_libraries(precision, device)
@@ -84,7 +84,9 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     read_before = bytes_read_from_disk()
     started = time.monotonic()
     model, info = _from_pretrained(preflight, path, precision, device, checkpoint, on_progress)
-    quantized = verify_loaded(model, info, precision, device, expected)  # the first forward would crash, or read astray
+    quantized = verify_loaded(
+        model, info, precision, device, len(converted)
+    )  # the first forward would crash, or read astray
     on_phase(Phase.COPY)
     make_resident(model, on_progress)
     allocator.enter_decoding()
@@ -151,9 +153,9 @@ def _from_pretrained(
     with loading_progress(checkpoint, on_progress):
         model, info = AutoModelForCausalLM.from_pretrained(
             path,
-            config=preflight.config,
+            config=preflight.shapes.config,
             dtype=getattr(torch, precision.dtype),
-            quantization_config=quantization_config(precision, preflight.default_skips),
+            quantization_config=quantization_config(precision, preflight.shapes.default_skips),
             device_map={"": device},
             use_safetensors=True,
             local_files_only=True,

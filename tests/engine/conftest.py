@@ -27,7 +27,7 @@ def quiet_libraries() -> None:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
-    """Gives the folder of one of tiny.FAMILIES. Only to be read: copy it to change it."""
+    """Gives the folder of one of tiny.ARCHITECTURES. Only to be read: copy it to change it."""
     root = tmp_path_factory.mktemp("models")
 
     def folder(family: str) -> Path:

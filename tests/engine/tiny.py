@@ -11,18 +11,32 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
+    FalconConfig,
+    FalconForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from qplayground.core.generation import GenerationRequest, GenerationSettings
@@ -93,6 +107,69 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
 }
 
 
+def gemma3() -> PreTrainedModel:
+    """Six layers with a sliding window, then one without."""
+    config = Gemma3TextConfig(**{**_WIDTHS, "num_hidden_layers": 7}, head_dim=32, sliding_window=8)
+    return Gemma3ForCausalLM(config)
+
+
+def opt() -> PreTrainedModel:
+    """With learned positions, and biases everywhere."""
+    return OPTForCausalLM(
+        OPTConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=64,
+            word_embed_proj_dim=64,
+            ffn_dim=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=CONTEXT,
+            init_std=0.4,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=1,
+        )
+    )
+
+
+def falcon(*, grouped: bool) -> PreTrainedModel:
+    """With one key head for all queries, or grouped ones."""
+    return FalconForCausalLM(
+        FalconConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_kv_heads=2,
+            new_decoder_architecture=grouped,
+            multi_query=True,
+            bias=grouped,
+            initializer_range=0.4,
+            bos_token_id=0,
+            eos_token_id=1,
+        )
+    )
+
+
+ARCHITECTURES: dict[str, Callable[[], PreTrainedModel]] = {
+    **FAMILIES,
+    "llama-biases": lambda: llama(attention_bias=True, mlp_bias=True),
+    "qwen2-untied": lambda: Qwen2ForCausalLM(Qwen2Config(**_WIDTHS, tie_word_embeddings=False)),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_WIDTHS, head_dim=32, tie_word_embeddings=True)),
+    "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**_WIDTHS, head_dim=32, sliding_window=8)),
+    "gemma3": gemma3,
+    "phi": lambda: PhiForCausalLM(PhiConfig(**_WIDTHS)),
+    "gpt-neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**_WIDTHS)),
+    "opt": opt,
+    "falcon": lambda: falcon(grouped=False),
+    "falcon-grouped": lambda: falcon(grouped=True),
+}
+"""More of them, for what must hold whatever the architecture."""
+
+UNQUANTIZABLE = ("falcon", "falcon-grouped")
+"""Their linear layers are of a class of their own, which transformers does not replace by bitsandbytes'."""
+
+
 def save_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokenizerFast | None = None) -> Path:
     """Write a model and its tokenizer as a folder that can be loaded."""
     model.save_pretrained(folder)
@@ -101,10 +178,10 @@ def save_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokeni
 
 
 def make(folder: Path, family: str = "llama", tokenizer: PreTrainedTokenizerFast | None = None) -> Path:
-    """Make one of FAMILIES, the same weights every time."""
+    """Make one of ARCHITECTURES, the same weights every time."""
     with torch.random.fork_rng():
         torch.manual_seed(1234)
-        return save_model(FAMILIES[family](), folder, tokenizer)
+        return save_model(ARCHITECTURES[family](), folder, tokenizer)
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:

@@ -1,0 +1,84 @@
+"""What a model will take in memory, and what it does take, in the same terms."""
+
+from enum import StrEnum
+
+import msgspec
+
+from qplayground.core.errors import ErrorInfo
+
+
+class WeightKinds(msgspec.Struct, frozen=True):
+    """Bytes of the tensors that a model holds, by kind; tied weights are counted once.
+
+    `quantized`: the packed integers of converted layers; `scales`: what belongs to them, row scales, block scales, code
+    tables, second-level scales; `plain`: all weights that were left alone, biases included; `buffers`: what is not a
+    weight.
+    """
+
+    quantized: int = 0
+    scales: int = 0
+    plain: int = 0
+    buffers: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.quantized + self.scales + self.plain + self.buffers
+
+    def __add__(self, other: "WeightKinds") -> "WeightKinds":
+        return WeightKinds(
+            self.quantized + other.quantized,
+            self.scales + other.scales,
+            self.plain + other.plain,
+            self.buffers + other.buffers,
+        )
+
+
+class Verdict(StrEnum):
+    """Whether a precision fits into the memory that is available now."""
+
+    FITS = "fits"
+    TIGHT = "tight"
+    """It fits, but hardly anything would be left."""
+    WONT_FIT = "wont_fit"
+    UNKNOWN = "unknown"
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What one precision of a model will take, in bytes, reckoned without its weights.
+
+    `kv_cache_bytes` is None where the architecture does not say. `working_bytes` stay beside weights and cache after a
+    text was written; `load_extra_bytes` are needed beyond the weights at the worst moment of the load. `runtime_bytes`
+    are the libraries', before the first weight. With a `problem` it cannot be loaded so.
+    """
+
+    precision: str
+    by_kind: WeightKinds = WeightKinds()
+    kv_cache_bytes: int | None = None
+    working_bytes: int = 0
+    load_extra_bytes: int = 0
+    runtime_bytes: int | None = None
+    problem: ErrorInfo | None = None
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.by_kind.total
+
+    @property
+    def resident_bytes(self) -> int | None:
+        """The whole engine's resident memory after it wrote its text."""
+        if self.runtime_bytes is None or self.problem is not None:
+            return None
+        return self.runtime_bytes + self.weight_bytes + (self.kv_cache_bytes or 0) + self.working_bytes
+
+    @property
+    def load_peak_bytes(self) -> int | None:
+        """The most that the engine has resident while it loads."""
+        if self.runtime_bytes is None or self.problem is not None:
+            return None
+        return self.runtime_bytes + self.weight_bytes + self.load_extra_bytes
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The most at any moment."""
+        known = [peak for peak in (self.resident_bytes, self.load_peak_bytes) if peak is not None]
+        return max(known, default=None)

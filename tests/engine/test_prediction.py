@@ -1,0 +1,119 @@
+"""Predicted bytes are those that a loaded model holds: every architecture, every ready precision, byte for byte."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import DynamicCache, GPT2Config
+
+from qplayground.core.errors import PlaygroundError
+from qplayground.core.estimate import WeightKinds
+from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precision
+from qplayground.engine.accounting import held_tensors, kinds_by_module
+from qplayground.engine.estimating import cache_size, weights_by_module
+from qplayground.engine.prediction import predicted_weights
+from qplayground.engine.shapes import Shapes
+from tests.engine import tiny
+from tests.engine.conftest import ModelFolder, load_quietly
+
+CPU = torch.device("cpu")
+PROMPT_TOKENS, NEW_TOKENS = 20, 12
+
+
+CASES = [
+    (family, precision.name)
+    for family in tiny.ARCHITECTURES
+    for precision in READY_PRECISIONS
+    if not (precision.is_quantized and family in tiny.UNQUANTIZABLE)
+]
+
+
+@pytest.mark.parametrize(("family", "precision"), CASES)
+def test_predicted_weights_are_those_that_are_held(model_folder: ModelFolder, family: str, precision: str) -> None:
+    folder = model_folder(family)
+    predicted = weights_by_module(Shapes.read(folder), tiny.precision(precision), CPU)
+    assert predicted == kinds_by_module(load_quietly(folder, precision).model)
+
+
+@pytest.mark.parametrize("family", ["llama-biases", "gpt2"])
+def test_a_recipe_of_ones_own_too(model_folder: ModelFolder, family: str) -> None:
+    own = Precision(
+        name="own",
+        label="Own",
+        dtype=Dtype.FLOAT32,
+        quantization=FourBit(compute_dtype=Dtype.BFLOAT16, double_quantization=True),
+        skip_modules=("mlp",),
+    )
+    folder = model_folder(family)
+    predicted = weights_by_module(Shapes.read(folder), own, CPU)
+    assert predicted == kinds_by_module(load_quietly(folder, own).model)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("family", "precision"), [case for case in CASES if case[1] in ("fp32", "bf16", "nf4")])
+def test_the_predicted_cache_is_the_one_that_a_text_leaves(
+    model_folder: ModelFolder, family: str, precision: str
+) -> None:
+    loaded = load_quietly(model_folder(family), precision)
+    cache = DynamicCache(config=loaded.model.config)
+    loaded.model.generate(
+        torch.arange(2, 2 + PROMPT_TOKENS).unsqueeze(0),
+        past_key_values=cache,
+        max_new_tokens=NEW_TOKENS,
+        min_new_tokens=NEW_TOKENS,
+        do_sample=False,
+    )
+    held = sum(
+        tensor.numel() * tensor.element_size() for layer in cache.layers for tensor in (layer.keys, layer.values)
+    )
+    predicted = cache_size(Shapes.read(model_folder(family)), PROMPT_TOKENS + NEW_TOKENS - 1)
+    assert predicted is not None and predicted.num_bytes(tiny.precision(precision).dtype) == held
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+@pytest.mark.parametrize("family", tiny.UNQUANTIZABLE)
+def test_what_cannot_be_quantized_is_refused_before_the_load_and_by_it(
+    model_folder: ModelFolder, family: str, precision: str
+) -> None:
+    with pytest.raises(PlaygroundError, match="would convert nothing"):
+        Shapes.read(model_folder(family)).converted_layers(tiny.precision(precision))
+    with pytest.raises(PlaygroundError, match="would convert nothing"):
+        load_quietly(model_folder(family), precision)
+
+
+def test_kinds_add_up_to_all_that_is_held(model_folder: ModelFolder) -> None:
+    model = load_quietly(model_folder("gpt2"), "nf4-dq").model
+    total = sum(kinds_by_module(model).values(), WeightKinds())
+    assert total.total == sum(held.num_bytes for held in held_tensors(model))
+    assert total.quantized and total.scales and total.plain
+
+
+def test_an_architecture_that_cannot_be_run_without_weights_has_an_unknown_cache(
+    model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = Shapes.read(model_folder("llama"))
+
+    def refuse(*_args: object, **_settings: object) -> None:
+        raise NotImplementedError("aten::nonzero")
+
+    monkeypatch.setattr(type(shapes.skeleton(Dtype.BFLOAT16)), "forward", refuse)
+    assert cache_size(shapes, 8) is None
+
+
+@pytest.mark.parametrize(
+    ("precision", "published", "left_out_there"),
+    [
+        ("fp32", 497_759_232, 0),
+        ("bf16", 248_879_616, 0),
+        ("fp16", 248_879_616, 0),
+        ("int8", 163_944_960, 4 * 12 * (3 * 768 + 768 + 4 * 768 + 768)),  # the row scales
+        ("nf4", 126_786_048, 48 * 64),  # a table of sixteen float32 a layer
+        ("nf4-dq", 122_825_472, 48 * (64 + 1024 + 4)),  # both tables and the offset
+    ],
+)
+def test_gpt2_has_the_published_sizes(tmp_path: Path, precision: str, published: int, left_out_there: int) -> None:
+    GPT2Config().save_pretrained(tmp_path)
+    shapes, recipe = Shapes.read(tmp_path), tiny.precision(precision)
+    layers = frozenset(shapes.converted_layers(recipe))
+    predicted = predicted_weights(shapes.skeleton(recipe.dtype), layers, recipe, repacks=False)
+    assert sum(predicted.values(), WeightKinds()).total == published + left_out_there
