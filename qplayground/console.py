@@ -1,8 +1,6 @@
 """A comparison without a window: the same session and scheduler, progress on standard error."""
 
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, QObject, Slot
@@ -22,8 +20,6 @@ from qplayground.runtime.library import Library
 from qplayground.runtime.request import ComparisonRequest
 from qplayground.runtime.session import Session
 
-_WRONG_USAGE = (ErrorCode.BAD_DEVICE, ErrorCode.BAD_SETTINGS, ErrorCode.BAD_PRECISION)
-
 
 class ConsoleComparison(QObject):
     """Finds or makes the model, runs one comparison, and leaves Qt's loop. `error` says why there is no comparison."""
@@ -34,6 +30,7 @@ class ConsoleComparison(QObject):
         self._library = library
         self._wanted: ComparisonRequest | None = None
         self._model = ""
+        self._refusal: PlaygroundError | None = None  # what a slot met that `run` is to raise
         self._hub_id: str | None = None
         self.comparison: Comparison | None = None
         self.error: ErrorInfo | None = None
@@ -58,8 +55,8 @@ class ConsoleComparison(QObject):
             self._session.probe()  # an engine knows which devices there are, and `_on_machine_known` begins
         if self.error is None:
             QCoreApplication.exec()
-        if self.error is not None and self.error.code in _WRONG_USAGE:
-            raise PlaygroundError(self.error)
+        if self._refusal is not None:
+            raise self._refusal
 
     def _begin(self) -> None:
         entry = find_model(self._model)
@@ -70,7 +67,10 @@ class ConsoleComparison(QObject):
         else:
             check_repo_id(self._model)
             self._hub_id = self._model
-            self._session.probe()  # a download is judged by what transformers can load, which an engine knows
+            if self._session.machine is None:
+                self._session.probe()  # a download is judged by what transformers can load, which an engine knows
+            else:
+                self._library.download(self._hub_id)
 
     def interrupt(self) -> None:
         """Stop what is going on: the comparison, the job before it, or the wait for an engine."""
@@ -98,26 +98,26 @@ class ConsoleComparison(QObject):
         if self.comparison is not None or self._session.is_busy or self._wanted is None:
             return
         self._library.set_causal_architectures(hello.causal_architectures)
-        if self._hub_id is None:
-            self._heard(self._begin_there)
-        else:
+        if self._hub_id is not None:
             self._library.download(self._hub_id)
+            return
+        try:
+            self._begin_there()
+        except PlaygroundError as error:
+            self._refusal = error
+            self._give_up(error.info)
 
     @Slot(object)
     def _on_model_added(self, entry: ModelEntry) -> None:
-        self._heard(partial(self._compare, entry))
+        try:
+            self._compare(entry)
+        except PlaygroundError as error:  # nobody above a slot would hear it
+            self._give_up(error.info)
 
     def _begin_there(self) -> None:
         assert self._wanted is not None and self._session.machine is not None
         self._wanted.check_device(self._session.machine)
         self._begin()
-
-    def _heard(self, act: Callable[[], None]) -> None:
-        """Do what can fail in a slot, above which nobody would hear it."""
-        try:
-            act()
-        except PlaygroundError as error:
-            self._give_up(error.info)
 
     @Slot(object, object)
     def _on_job_failed(self, _job: Job, error: ErrorInfo) -> None:

@@ -13,7 +13,10 @@ _LOAD = frozenset({"load_s"})
 
 
 class Caveat(NamedTuple):
-    """What is true of every run that it befalls, the run's own measure of it, and the keys of the spoilt metrics."""
+    """What is true of every run that it befalls, the run's own measure of it, and the keys of the spoilt metrics.
+
+    `text` begins in the middle of a sentence, `measure` stands before it: `96% from the disk`, `a cold load; …`.
+    """
 
     text: str
     measure: str
@@ -22,28 +25,29 @@ class Caveat(NamedTuple):
     @property
     def sentence(self) -> str:
         """Both in one."""
-        return f"{self.text.rstrip('.')} ({self.measure})." if self.measure else self.text
+        begin = f"{self.measure}: {self.text}" if self.measure else self.text
+        return begin[:1].upper() + begin[1:]
 
 
 def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
     """What spoilt a run's figures, or sets them apart; none when nothing is known to have."""
     found = []
     if run.beside:
-        text = "It ran beside the others on a share of the processor: its times are a show, not figures."
-        found.append(Caveat(text, "", _SPEED))
+        found.append(Caveat("a race, on a share of the processor; these times are a show, not figures.", "", _SPEED))
     if run.load.kept:
-        text = "It was in memory already; the load time is that of the load that put it there."
+        text = "in memory already; the load time is an earlier one, of when it was put there."
         found.append(Caveat(text, "", _LOAD))
     free = _free_cpus(comparison)
     loading = None if run.load.kept else run.load.other_cpus  # of another time, when nothing could be run again
     writing = None if _is_on_gpu(run) or run.beside else run.speed.other_cpus
-    for others, when, spoils in ((loading, "while it loaded", _LOAD), (writing, "while it wrote", _SPEED)):
+    for others, when, spoils in ((loading, "loading", _LOAD), (writing, "writing", _SPEED)):
         if others is not None and others > free:
-            text = f"Something else was computing {when}: do not compare that, run it again."
-            found.append(Caveat(text, f"{others:.1f} processors busy", spoils))
+            measure = f"other programs used {others:.1f} processors"
+            found.append(Caveat(f"disturbed while {when}; not comparable, run again.", measure, spoils))
     share = run.load.disk_share
     if share is not None and share > COLD_SHARE and not run.load.kept:
-        found.append(Caveat("A cold load; from memory it is faster.", f"{share:.0%} read from the disk", _LOAD))
+        text = "a cold load; from memory it is faster."
+        found.append(Caveat(text, f"{share:.0%} of the file read from the disk", _LOAD))
     return tuple(found)
 
 

@@ -1,6 +1,5 @@
 """What each precision of a model will take, from config and headers alone."""
 
-import operator
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
@@ -86,7 +85,8 @@ def load_extra_bytes(shapes: Shapes, precision: Precision, checkpoint: Checkpoin
     sizes = [
         parameter.numel() * precision.dtype.itemsize for parameter in shapes.skeleton(precision.dtype).parameters()
     ]
-    return WORKING_BYTES + max(map(operator.add, accumulate(sizes), sizes)) - sum(sizes)
+    worst: int = max(copied + size for copied, size in zip(accumulate(sizes), sizes, strict=True)) - sum(sizes)
+    return WORKING_BYTES + worst
 
 
 class Estimator:

@@ -140,7 +140,10 @@ def _memory(comparison: Comparison) -> str:
 
 
 def _run(comparison: Comparison, run: Run, index: int) -> str:
-    notes = "".join(f'<p class="caveat">{escape(note)}</p>' for note in notes_on(comparison, run))
+    notes = "".join(
+        f'<p class="{"caveat" if note.spoils else "quiet"}">{escape(note.sentence)}</p>'
+        for note in notes_on(comparison, run)
+    )
     return (
         f'<section><h3><span style="background:var(--hue-{index})"></span>{escape(run.recipe.label)}</h3>'
         f'<p class="quiet">{escape(run.recipe.summary)}{_same(run)}</p>{notes}'

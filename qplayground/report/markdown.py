@@ -37,7 +37,7 @@ def to_markdown(comparison: Comparison) -> str:
     for run in comparison.runs:
         lines += ["", f"## {_inline(name_text(run))}", "", f"{_inline(run.recipe.summary)}.", ""]
         for note in notes_on(comparison, run):
-            lines += [f"**{_inline(note)}**", ""]
+            lines += [f"**{_inline(note.sentence)}**", ""]
         lines += _fenced(outcome(run))
     return "\n".join(lines) + "\n"
 

@@ -1,7 +1,7 @@
 """The plain transformers script that does what a run did."""
 
 from qplayground.core.precision import FourBit, Int8, Precision
-from qplayground.core.results import Comparison, Mode, Run
+from qplayground.core.results import Comparison, Mode, Run, RunState
 
 _MAIN = '''"""{title}
 
@@ -68,6 +68,8 @@ def _promise(run: Run) -> str:
             "The run was one of a race, on a share of the processor's threads; with all of them sums are rounded\n"
             "in another order, so a token can differ. The versions there were"
         )
+    if run.state is not RunState.DONE:
+        return f"The run itself is {run.state}. The versions there were"
     return "On the same machine and library versions it gives the same tokens as the run there:"
 
 

@@ -29,7 +29,7 @@ def plain_table(comparison: Comparison) -> str:
         lines.append("")
         text = f"{comparison.lead if run.error is None else ''}{outcome(run)}"
         lines.append(f"[{run.precision}] {text.translate(_CONTROLS)}")
-        lines += [f"    * {note}" for note in notes_on(comparison, run)]
+        lines += [f"    * {note.sentence}" for note in notes_on(comparison, run)]
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ def clear(run: Run) -> None:
     """Forget everything that it gave: it begins anew."""
     clear_text(run)
     run.error = None
+    run.beside = 0
     run.device_map = {}
     run.prompt_tokens = None
     run.load = LoadFigures()

@@ -55,21 +55,25 @@ class Conductor(QObject):
 
     Signals with the precision's name first: `greeted(name, Hello)`; `said(name, Event)` from an engine whose run is not
     over; `failed(name, ErrorInfo)`; `turn_began(name, others, Loaded)` before it writes, beside how many others, with
-    what its engine said when it loaded; `state_changed(name, RunState)`; `lost(name, ErrorInfo)` for an engine that
-    died while it was idle; `memory_sampled(name, list[MemorySample])`.
-    Signals of the whole: `loaded_changed(tuple[str])`, which models are in memory and idle; `busy_changed(bool)`; then,
-    when nothing is left to do, `finished()`.
+    what its engine said when it loaded; `lost(name, ErrorInfo)` for an engine that died while it was idle;
+    `memory_sampled(name, list[MemorySample])`.
+    Signals of the whole: `states_changed()`; `loaded_changed(dict[str, int])`, which models are in memory and idle, and
+    the bytes of their weights; `busy_changed(bool)`. When nothing is left to do: `finishing()` while it is still busy,
+    in which more may be queued; otherwise, once it is not busy any more, `finished()`.
+
+    What is asked of it is done before anybody hears of it, so a slot may ask for anything, closing included.
     """
 
     greeted = Signal(str, object)
     said = Signal(str, object)
     failed = Signal(str, object)
     turn_began = Signal(str, int, object)
-    state_changed = Signal(str, object)
+    states_changed = Signal()
     lost = Signal(str, object)
     memory_sampled = Signal(str, object)
     loaded_changed = Signal(object)
     busy_changed = Signal(bool)
+    finishing = Signal()
     finished = Signal()
 
     def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
@@ -82,13 +86,12 @@ class Conductor(QObject):
         self._engines.memory_sampled.connect(self._on_memory_sampled)
         self._scheduler: Scheduler | None = None
         self._work: Work | None = None
-        self._states: dict[str, RunState] = {}
         self._kept: dict[str, _Kept] = {}
-        self._loaded: tuple[str, ...] = ()
+        self._loaded: dict[str, int] = {}
         self._keep_loaded = False
         self._cpu_threads = 1
         self._asked_to_stop: set[str] = set()
-        self._busy = False
+        self._busy = self._told_busy = False
         self.started_s = 0.0
         """When the work was begun, in `time.monotonic` seconds."""
         self._stop_deadline = QTimer(self, singleShot=True, interval=STOP_GRACE_MS)
@@ -102,56 +105,56 @@ class Conductor(QObject):
         return self._busy
 
     @property
-    def loaded(self) -> tuple[str, ...]:
-        """The precisions whose models are in memory and idle, the coldest first."""
-        return () if self._scheduler is None else self._scheduler.loaded
+    def loaded(self) -> dict[str, int]:
+        """The precisions whose models are in memory and idle, the coldest first, with their weights' bytes."""
+        if self._scheduler is None:
+            return {}
+        return {name: self._kept[name].event.weight_bytes for name in self._scheduler.idle if name in self._kept}
+
+    def state(self, name: str) -> RunState | None:
+        """Where that run stands, None when there is none."""
+        there = self._scheduler is not None and self._work is not None and name in self._work.recipes
+        return self._scheduler.state(name) if there and self._scheduler is not None else None
 
     # ---- verbs -----------------------------------------------------------------------------------------------
 
     def prepare(self, work: Work) -> None:
-        """Take on new work, and let go of models that are of no use for it. Not while busy."""
+        """Take on new work; `begin` follows. Not while busy."""
+        before = self._scheduler
         self._work = work
         self.started_s = time.monotonic()
-        self._states = dict.fromkeys(work.recipes, RunState.QUEUED)
         self._scheduler = Scheduler(
             list(work.recipes),
             rounds=work.rounds,
             race=work.mode is Mode.RACE,
             keep_loaded=self._keep_loaded,
-            loaded=self.loaded,
-            ending=() if self._scheduler is None else self._scheduler.ending,
+            loaded=() if before is None else before.loaded,
+            ending=() if before is None else before.ending,
             has_room=self._has_room,
         )
+        self._busy = True
         self._launcher.warm()
-        self._set_busy(True)
-        self._do(self._misfits_leave())
 
-    def begin(self) -> None:
-        """Start the first run; nothing, when the work was stopped meanwhile."""
-        if self._scheduler is not None:
-            self._do(self._scheduler.begin())
-            self._finish_if_done()
-
-    def run_again(self, name: str) -> None:
-        """Give a run that is over its turns again."""
-        if self._scheduler is not None:
-            self._asked_to_stop.discard(name)
-            self._set_busy(True)
-            self._do(self._scheduler.run_again(name))
-
-    def add(self, recipe: Precision) -> None:
-        """Take on one more run."""
+    def queue(self, recipe: Precision) -> None:
+        """Take on one more run, or one that is over again; `begin` follows."""
         if self._scheduler is not None and self._work is not None:
             self._work.recipes[recipe.name] = recipe
-            self._set_busy(True)
-            self._do([*self._misfits_leave(), *self._scheduler.run_again(recipe.name)])
+            self._asked_to_stop.discard(recipe.name)
+            self._scheduler.queue(recipe.name)
+            self._busy = True
+
+    def begin(self) -> None:
+        """Let go of models that are of no use any more, and go on with what is queued, unless it was stopped."""
+        self._tell_busy()
+        if self._scheduler is not None:
+            self._do([*self._misfits_leave(), *self._scheduler.begin()])
+            self._finish_if_done()
 
     def remove(self, name: str) -> None:
         """Forget a run that is over, and end its engine."""
         if self._scheduler is not None and self._work is not None:
             actions = self._scheduler.remove(name)
             del self._work.recipes[name]
-            del self._states[name]
             self._do(actions)
 
     def let_go(self, name: str) -> None:
@@ -197,16 +200,17 @@ class Conductor(QObject):
         return has_room_for(self._work.parameters, self._work.recipes[name], self._work.device, kept)
 
     def _do(self, wanted: Iterable[Action]) -> None:
-        actions = list(wanted)
+        scheduler, actions = self._scheduler, list(wanted)
         together = sum(verb is Verb.GENERATE for verb, _ in actions)
         for verb, name in actions:
+            if self._scheduler is not scheduler:
+                return  # closed by whoever heard of it
             if verb is Verb.START:
                 self._engines.start(name)
             elif verb is Verb.LOAD:
                 self._engines.submit(name, partial(self._load, name))
             elif verb is Verb.GENERATE:
-                self.turn_began.emit(name, together - 1, self._kept[name].event)
-                self._engines.submit(name, partial(self._generate, together))
+                self._start_writing(name, together)
             elif verb is Verb.ASK_TO_STOP:
                 self._engines.cancel(name)
                 self._asked_to_stop.add(name)
@@ -215,7 +219,13 @@ class Conductor(QObject):
             else:
                 self._kept.pop(name, None)
                 self._engines.end(name)
-        self._show_states()
+        self._tell()
+
+    def _start_writing(self, name: str, together: int) -> None:
+        scheduler = self._scheduler
+        self.turn_began.emit(name, together - 1, self._kept[name].event)
+        if self._scheduler is scheduler and self.state(name) is RunState.GENERATING:
+            self._engines.submit(name, partial(self._generate, together))
 
     def _load(self, name: str, command_id: int) -> Load:
         work = self._work
@@ -234,32 +244,32 @@ class Conductor(QObject):
             threads=max(1, self._cpu_threads // together) if work.mode is Mode.RACE else None,
         )
 
-    def _show_states(self) -> None:
-        if self._scheduler is None:
-            return
-        for name in list(self._work.recipes if self._work is not None else ()):
-            state = self._scheduler.state(name)
-            if self._states.get(name) is not state:
-                self._states[name] = state
-                self.state_changed.emit(name, state)
+    def _tell(self) -> None:
+        self.states_changed.emit()
         if self.loaded != self._loaded:
             self._loaded = self.loaded
             self.loaded_changed.emit(self._loaded)
 
-    def _set_busy(self, busy: bool) -> None:
-        if busy is not self._busy:
-            self._busy = busy
-            self.busy_changed.emit(busy)
+    def _tell_busy(self) -> None:
+        if self._busy is not self._told_busy:
+            self._told_busy = self._busy
+            self.busy_changed.emit(self._busy)
 
     def _finish_if_done(self) -> None:
-        if self._scheduler is None or not self._busy or not self._scheduler.is_finished:
+        if not self._is_done():
             return
         self._stop_deadline.stop()
         self._asked_to_stop.clear()
-        self._set_busy(False)
-        if self._scheduler is not None:  # not closed by whoever heard that
-            self._launcher.warm()  # only now, when nothing is timed any more
+        self.finishing.emit()
+        if not self._is_done():
+            return  # more was queued, or it was closed
+        self._busy = False
+        self._launcher.warm()  # only now, when nothing is timed any more
+        self._tell_busy()
         self.finished.emit()
+
+    def _is_done(self) -> bool:
+        return self._busy and self._scheduler is not None and self._scheduler.is_finished
 
     # ---- what happens ----------------------------------------------------------------------------------------
 
@@ -270,8 +280,8 @@ class Conductor(QObject):
 
     def _is_open(self, name: str) -> bool:
         """Whether there is such a run, and it is not over."""
-        there = self._work is not None and name in self._work.recipes
-        return there and self._scheduler is not None and not self._scheduler.state(name).is_final
+        state = self.state(name)
+        return state is not None and not state.is_final
 
     @Slot(str, object)
     def _on_greeted(self, name: str, hello: Hello) -> None:
@@ -303,11 +313,14 @@ class Conductor(QObject):
         self._kept.pop(name, None)
         if self._scheduler is None:
             return
-        if self._is_open(name) and self._scheduler.state(name) is not RunState.QUEUED:
+        in_work = self._is_open(name) and self.state(name) is not RunState.QUEUED
+        actions = self._scheduler.handle(name, Happened.EXITED)
+        if in_work:
             self.failed.emit(name, error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Run it again."))
         elif error is not None:
             self.lost.emit(name, error)
-        self._happened(name, Happened.EXITED)
+        self._do(actions)
+        self._finish_if_done()
 
     @Slot(str, object)
     def _on_memory_sampled(self, name: str, samples: list[MemorySample]) -> None:

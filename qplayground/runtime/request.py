@@ -77,10 +77,9 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
         """Raise PlaygroundError(BAD_DEVICE) for a GPU that the machine does not have."""
         kind, _, index = self.device.partition(":")
         if kind == "cuda" and int(index or 0) >= len(machine.gpus):
-            there = "no GPU that torch can use" if not machine.gpus else f"{len(machine.gpus)} GPUs, from cuda:0"
-            raise fail(
-                ErrorCode.BAD_DEVICE, f"There is no device {self.device}: this machine has {there}.", "Choose another."
-            )
+            there = ", ".join(f"cuda:{number}" for number in range(len(machine.gpus))) or "no GPU that torch can use"
+            sentence = f"There is no device {self.device}: this machine has {there}."
+            raise fail(ErrorCode.BAD_DEVICE, sentence, "Choose another.")
 
     def _check_benchmark(self) -> None:
         if self.request.settings.do_sample:

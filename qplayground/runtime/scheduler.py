@@ -17,7 +17,7 @@ HasRoom = Callable[[str, Sequence[str]], bool]
 
 
 class Happened(StrEnum):
-    """What the session reports of a run."""
+    """What the conductor reports of a run."""
 
     HELLO = "hello"
     LOADED = "loaded"
@@ -31,7 +31,7 @@ class Happened(StrEnum):
 
 
 class Verb(StrEnum):
-    """What the session is to do with a run."""
+    """What the conductor is to do with a run."""
 
     START = "start"
     LOAD = "load"
@@ -105,6 +105,11 @@ class Scheduler:
         return tuple(name for name, engine in self._engines.items() if engine is _Engine.LOADED)
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        """Those of them that wait for nothing: in a race a loaded one waits for the others."""
+        return tuple(name for name in self.loaded if self._states.get(name) is not RunState.READY)
+
+    @property
     def ending(self) -> tuple[str, ...]:
         """The engines that were told to end and have not left yet."""
         return tuple(name for name, engine in self._engines.items() if engine is _Engine.ENDING)
@@ -112,17 +117,15 @@ class Scheduler:
     # ---- verbs -----------------------------------------------------------------------------------------------
 
     def begin(self) -> list[Action]:
-        """Start the first run."""
+        """Go on with what is queued; nothing while an engine is at something."""
         return self._advance()
 
-    def run_again(self, precision: str) -> list[Action]:
-        """Give a new run, or one that is final, its turns, after those that wait already."""
-        if not self._states.get(precision, RunState.DONE).is_final:
-            return []
-        self._states[precision] = RunState.QUEUED
-        self._cut.discard(precision)
-        self._turns.extend([precision] * self._rounds)
-        return self._advance()
+    def queue(self, precision: str) -> None:
+        """Give a new run, or one that is final, its turns, after those that wait already. `begin` follows."""
+        if self._states.get(precision, RunState.DONE).is_final:
+            self._states[precision] = RunState.QUEUED
+            self._cut.discard(precision)
+            self._turns.extend([precision] * self._rounds)
 
     def remove(self, precision: str) -> list[Action]:
         """Forget a run that is final. Raises ValueError for one that is not."""
@@ -133,7 +136,7 @@ class Scheduler:
 
     def let_go(self, precision: str) -> list[Action]:
         """End an engine that holds a model which is of no use; one that is in work stays."""
-        return self._end(precision) if self._engines.get(precision) is _Engine.LOADED else []
+        return self._end(precision) if precision in self.idle else []
 
     def keep_loaded(self, keep: bool) -> list[Action]:
         """Change whether engines keep their models after a run; those that do already are ended if not."""

@@ -35,7 +35,7 @@ class Session(QObject):
     `run_cleared(name)` (what it wrote is no more; it writes again), `tokens_added(name, tuple[Token])`,
     `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`, `memory_sampled(name, list[MemorySample])`.
     `comparison_started(Comparison)`; `comparison_changed(Comparison)` when runs came, went or moved or the baseline is
-    another; `busy_changed(bool)`; `loaded_changed(tuple[str])`: which models are in memory and idle;
+    another; `busy_changed(bool)`; `loaded_changed(dict[str, int])`: see `loaded`;
     `comparison_finished(Comparison)` whenever nothing is left to do. `log_added(str)`,
     and after a probe either `machine_known(Hello)` or `machine_unknown(ErrorInfo)`.
     """
@@ -64,7 +64,8 @@ class Session(QObject):
         self._conductor.failed.connect(self._on_failed)
         self._conductor.lost.connect(self._on_lost)
         self._conductor.turn_began.connect(self._on_turn_began)
-        self._conductor.state_changed.connect(self._on_state_changed)
+        self._conductor.states_changed.connect(self._on_states_changed)
+        self._conductor.finishing.connect(self._on_finishing)
         self._conductor.busy_changed.connect(self.busy_changed)
         self._conductor.loaded_changed.connect(self.loaded_changed)
         self._conductor.finished.connect(self._on_finished)
@@ -76,6 +77,7 @@ class Session(QObject):
         self._comparison: Comparison | None = None
         self._hello: Hello | None = None
         self._baseline_chosen = False
+        self._over: Comparison | None = None  # the one that is finishing
         self._closed = False
 
     # ---- what others may ask ---------------------------------------------------------------------------------
@@ -96,8 +98,8 @@ class Session(QObject):
         return None if self._hello is None else self._hello.machine
 
     @property
-    def loaded(self) -> tuple[str, ...]:
-        """The precisions whose models are in memory and idle, the coldest first."""
+    def loaded(self) -> dict[str, int]:
+        """The precisions whose models are in memory and idle, the coldest first, with their weights' bytes."""
         return self._conductor.loaded
 
     @property
@@ -150,8 +152,9 @@ class Session(QObject):
             return
         bookkeeping.clear(run)
         refresh_divergence(comparison)
+        self._conductor.queue(run.recipe)
         self.run_cleared.emit(name)
-        self._conductor.run_again(name)
+        self._conductor.begin()
 
     def add(self, precision: Precision) -> None:
         """Add a precision to the comparison and run it; the others keep their results.
@@ -166,8 +169,9 @@ class Session(QObject):
             raise fail(ErrorCode.BAD_PRECISION, f"{precision.label} is in this comparison.", "Run it again there.")
         comparison.runs.append(Run(precision=precision.name, recipe=precision))
         self._choose_baseline()
+        self._conductor.queue(precision)
         self.comparison_changed.emit(comparison)
-        self._conductor.add(precision)
+        self._conductor.begin()
 
     def remove(self, name: str) -> None:
         """Take a run that is final out of the comparison. Nothing while it is in work, or when it is the last one."""
@@ -178,8 +182,8 @@ class Session(QObject):
         if comparison.baseline == name:
             self._baseline_chosen = False
         self._choose_baseline()
-        self.comparison_changed.emit(comparison)
         self._conductor.remove(name)
+        self.comparison_changed.emit(comparison)
 
     def move(self, name: str, place: int) -> None:
         """Show a run at another place, from 0; places beyond the ends mean the ends."""
@@ -266,24 +270,29 @@ class Session(QObject):
     def _on_lost(self, name: str, error: ErrorInfo) -> None:
         self.log_added.emit(f"{name}, loaded and idle: {error} {error.detail}".rstrip())
 
-    @Slot(str, object)
-    def _on_state_changed(self, name: str, state: RunState) -> None:
-        run, comparison = self._run(name), self._comparison
-        assert run is not None and comparison is not None
-        run.state = state
-        if state is RunState.CANCELLED and run.finish_reason is None:
-            run.finish_reason = "cancelled"
-        if state.is_final:
-            refresh_divergence(comparison)
-        self.run_changed.emit(name)
+    @Slot()
+    def _on_states_changed(self) -> None:
+        comparison = self._comparison
+        for run in [] if comparison is None else list(comparison.runs):
+            state = self._conductor.state(run.precision)
+            if state is None or run.state is state or comparison is None:
+                continue
+            run.state = state
+            if state is RunState.CANCELLED and run.finish_reason is None:
+                run.finish_reason = "cancelled"
+            if state.is_final:
+                refresh_divergence(comparison)
+            self.run_changed.emit(run.precision)
+
+    @Slot()
+    def _on_finishing(self) -> None:
+        comparison = self._over = self._comparison
+        if self._choose_baseline():
+            self.comparison_changed.emit(comparison)
 
     @Slot()
     def _on_finished(self) -> None:
-        comparison = self._comparison
-        assert comparison is not None
-        if self._choose_baseline():
-            self.comparison_changed.emit(comparison)
-        self.comparison_finished.emit(comparison)
+        self.comparison_finished.emit(self._over)
 
     def _choose_baseline(self) -> bool:
         """Unless somebody chose it: the widest precision, once all is over the widest that ran. Whether it changed."""

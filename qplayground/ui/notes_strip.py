@@ -36,6 +36,6 @@ class NotesStrip(QWidget):
         """Show what is to be said of its runs."""
         found = notes(comparison)
         for label, spoils, mark in ((self.caveats, True, "* "), (self.remarks, False, "")):
-            label.setText("\n".join(f"{mark}{note}" for note in found if note.spoils is spoils))
+            label.setText("\n".join(f"{mark}{note.sentence}" for note in found if note.spoils is spoils))
             label.setVisible(bool(label.text()))
         self.setVisible(bool(found))

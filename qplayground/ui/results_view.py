@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from qplayground.core.messages import PhaseStarted, Progressed
 from qplayground.core.precision import Precision
-from qplayground.core.results import Comparison
+from qplayground.core.results import Comparison, RunState
 from qplayground.core.tokens import Token
 from qplayground.report.markdown import to_markdown
 from qplayground.report.script import to_script
@@ -146,11 +146,13 @@ class ResultsView(QWidget):
             return
         comparison = self._comparison
         assert comparison is not None
-        is_over = comparison.run(name).state.is_final
-        everyone = comparison.baseline == name and is_over
+        state = comparison.run(name).state
+        everyone = comparison.baseline == name and state.is_final
         for column in self.columns.values() if everyone else (self.columns[name],):
             column.refresh()
-        if is_over:  # the columns move when a note comes, which is not to be while one is written
+        if (
+            state is not RunState.GENERATING
+        ):  # the columns move when a note comes, which is not to be while one is written
             self.notes.show_comparison(comparison)
 
     @Slot(str)
@@ -163,8 +165,6 @@ class ResultsView(QWidget):
         for column in self.columns.values() if everyone else (self.columns[name],):
             column.show_text()
             column.refresh()
-        if comparison is not None:
-            self.notes.show_comparison(comparison)
 
     @Slot(str, object)
     def add_tokens(self, name: str, tokens: tuple[Token, ...]) -> None:

@@ -28,7 +28,7 @@ class RunFigures(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.values: dict[str, QLabel] = {}
+        self.labels: dict[str, QLabel] = {}
         self.ratios: dict[str, QLabel] = {}
         self._names: dict[str, QLabel] = {}
         grid = QGridLayout(self)
@@ -53,12 +53,12 @@ class RunFigures(QWidget):
             side = Qt.AlignmentFlag.AlignRight if place else Qt.AlignmentFlag.AlignLeft
             label.setAlignment(side | Qt.AlignmentFlag.AlignTop)
             grid.addWidget(label, row, place)
-        self._names[metric.key], self.values[metric.key], self.ratios[metric.key] = name, value, beside
+        self._names[metric.key], self.labels[metric.key], self.ratios[metric.key] = name, value, beside
 
     def show_run(self, comparison: Comparison, run: Run) -> None:
         """Show what the run has, and what that is to the baseline's; spoilt figures are marked and faint."""
         doubtful = spoilt(comparison, run)
-        for key, label in self.values.items():
+        for key, label in self.labels.items():
             metric = BY_KEY[key]
             spread = range_text(metric, run)
             label.setText(figure_text(metric, run, comparison) + (f"\n{spread}" if spread else ""))
@@ -67,7 +67,7 @@ class RunFigures(QWidget):
             label.setToolTip(metric.description + (_load_detail(run) if key == "load_s" else ""))
             self.ratios[key].setText(ratio_text(ratio(metric, run, comparison)))
         for key in _ONLY_ON_GPU:
-            for label in (self._names[key], self.values[key], self.ratios[key]):
+            for label in (self._names[key], self.labels[key], self.ratios[key]):
                 label.setVisible(run.memory.vram_allocated_bytes is not None)
 
 

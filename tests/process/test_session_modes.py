@@ -45,7 +45,7 @@ def test_kept_engines_answer_another_prompt_without_loading(stage: Stage, qtbot:
     first = run(stage, qtbot, "once upon", "fp32", "nf4")
     kept = set(stage.engines())
     assert len(kept) == 2
-    assert stage.session.loaded == ("fp32", "nf4")
+    assert list(stage.session.loaded) == ["fp32", "nf4"]
     loaded = first.run("nf4").load
 
     again = run(stage, qtbot, "another prompt here", "fp32", "nf4")
@@ -64,7 +64,7 @@ def test_keeping_no_longer_gives_the_memory_back(stage: Stage, qtbot: QtBot) -> 
     run(stage, qtbot, "once", "fp32", "nf4")
     stage.session.set_keep_loaded(False)
     qtbot.waitUntil(lambda: stage.engines() == [], timeout=5000)
-    assert stage.session.loaded == ()
+    assert not stage.session.loaded
 
 
 @pytest.mark.parametrize("change", ["recipe", "device", "model"])
@@ -96,7 +96,7 @@ def test_the_coldest_engine_goes_when_room_is_needed(
     monkeypatch.setattr(conductor_module, "has_room_for", lambda parameters, recipe, device, kept: len(kept) < 2)
     stage.session.set_keep_loaded(True)
     run(stage, qtbot, "once", "fp32", "int8", "nf4")
-    assert stage.session.loaded == ("int8", "nf4")
+    assert list(stage.session.loaded) == ["int8", "nf4"]
     assert len(stage.engines()) == 2
 
 
@@ -107,7 +107,7 @@ def test_an_idle_engine_that_is_killed_is_loaded_again(stage: Stage, qtbot: QtBo
     with qtbot.waitSignal(stage.session.log_added, timeout=5000):
         psutil.Process(pid).kill()
     assert stage.run("fp32").state is RunState.DONE
-    assert stage.session.loaded == ()
+    assert not stage.session.loaded
     assert run(stage, qtbot, "twice", "fp32").run("fp32").state is RunState.DONE
 
 

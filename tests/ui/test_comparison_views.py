@@ -154,6 +154,21 @@ def results(qtbot: QtBot) -> ResultsView:
     return view
 
 
+def test_what_is_to_be_said_of_the_figures_stands_below_the_columns(results: ResultsView) -> None:
+    assert not results.notes.isVisible()
+    comparison = three()
+    comparison.runs[0].load.disk_share = 0.9
+    results.show_comparison(comparison)
+    assert results.notes.isVisible() and "cold load" in results.notes.caveats.text()
+    comparison.runs[1].beside = 1
+    comparison.runs[1].state = RunState.GENERATING
+    results.refresh_run(comparison.runs[1].precision)
+    assert "a race" not in results.notes.caveats.text()  # the columns keep their place while something is written
+    comparison.runs[1].state = RunState.DONE
+    results.refresh_run(comparison.runs[1].precision)
+    assert "a race" in results.notes.caveats.text()
+
+
 def choose(view: ResultsView, name: str, text: str) -> None:
     menu: QMenu = view.make_menu(name)
     (action,) = (action for action in menu.actions() if action.text().replace("&", "") == text)

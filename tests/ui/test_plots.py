@@ -103,6 +103,7 @@ def test_what_is_taken_out_of_a_comparison_leaves_the_chart(qtbot: QtBot, timeli
         timeline.add_samples(name, [sample(12, 400)])
         timeline.end_phases(name)
     qtbot.waitUntil(lambda: len(timeline._curves) == 3)
+    timeline.begin_phase("bf16", PhaseStarted(1, Phase.START, 13.0))  # no sample yet
     timeline.keep_only({"fp32", "nf4"})
     assert [label.text for _, label in timeline.legend.items] == ["fp32", "nf4"]
     assert len(timeline.plot.listDataItems()) == 2

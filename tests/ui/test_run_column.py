@@ -90,14 +90,14 @@ def test_figures_and_errors(column: RunColumn, run: Run) -> None:
     run.error = ErrorInfo(ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", "Try int8.", "MemoryError: x")
     run.state = RunState.FAILED
     column.refresh()
-    shown = {name: label.text() for name, label in column.figures.values.items()}
+    shown = {name: label.text() for name, label in column.figures.labels.items()}
     assert shown["weight_bytes"] == "113 MB"
     assert shown["resident_bytes"] == "498 MB"
     assert shown["peak_resident_bytes"] == "639 MB"
     assert shown["ttft_s"] == "32.7 ms"
     assert shown["decode_tokens_per_s"] == "25.0 tok/s"
     assert shown["load_s"] == "3.17 s"
-    assert not column.figures.values["vram_allocated_bytes"].isVisible()
+    assert not column.figures.labels["vram_allocated_bytes"].isVisible()
     assert column.state.text() == "Failed: There was not enough memory. Try int8."
     assert "MemoryError" in column.state.toolTip()
 
@@ -105,14 +105,14 @@ def test_figures_and_errors(column: RunColumn, run: Run) -> None:
 def test_figures_of_a_run_beside_busy_programs_are_marked(column: RunColumn, run: Run) -> None:
     run.speed = SpeedFigures(ttft_s=0.1, decode_tokens_per_s=3.3, other_cpus=0.05)
     column.refresh()
-    assert column.figures.values["decode_tokens_per_s"].text() == "3.30 tok/s"
+    assert column.figures.labels["decode_tokens_per_s"].text() == "3.30 tok/s"
     run.speed.other_cpus = 1.26
     column.refresh()
-    assert column.figures.values["decode_tokens_per_s"].text() == "3.30 tok/s*"
+    assert column.figures.labels["decode_tokens_per_s"].text() == "3.30 tok/s*"
 
 
 def test_vram_is_shown_where_there_is_any(column: RunColumn, run: Run) -> None:
     run.memory = MemoryFigures(vram_allocated_bytes=300_000_000, vram_peak_bytes=400_000_000)
     column.refresh()
-    assert column.figures.values["vram_allocated_bytes"].isVisible()
-    assert column.figures.values["vram_peak_bytes"].text() == "400 MB"
+    assert column.figures.labels["vram_allocated_bytes"].isVisible()
+    assert column.figures.labels["vram_peak_bytes"].text() == "400 MB"

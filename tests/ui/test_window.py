@@ -54,7 +54,7 @@ def test_a_comparison_writes_a_column_a_precision_with_its_figures(qtbot: QtBot,
         column = ready_window.results.columns[run.precision]
         assert column.text.toPlainText() == "Once fast=6" + run.text
         assert "6 tokens" in column.state.text()
-        assert all(label.text() != "–" for label in column.figures.values.values() if label.isVisible())
+        assert all(label.text() != "–" for label in column.figures.labels.values() if label.isVisible())
         assert not column.progress.isVisible()
 
 
@@ -198,7 +198,7 @@ def test_the_window_fits_1280_by_720_in_both_schemes(
     assert ready_window.minimumSizeHint().width() <= 1280
     assert ready_window.minimumSizeHint().height() <= 720
     for column in ready_window.results.columns.values():
-        last = column.figures.values["peak_resident_bytes"]
+        last = column.figures.labels["peak_resident_bytes"]
         bottom = last.mapTo(ready_window, last.rect().bottomLeft()).y()
         assert column.text.height() > 3 * column.fontMetrics().lineSpacing()
         assert bottom < ready_window.tabs.mapTo(ready_window, ready_window.tabs.rect().topLeft()).y()

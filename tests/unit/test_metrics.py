@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from qplayground.core.explanations import why_slower
-from qplayground.core.metrics import BY_KEY, METRICS, efficient, ratio, shown_metrics
+from qplayground.core.metrics import BY_KEY, METRICS, efficient, figure_text, range_text, ratio, shown_metrics
 from qplayground.core.precision import Dtype, FourBit
 from qplayground.core.results import Run, RunState
 from qplayground.core.samples import Samples
@@ -25,6 +25,29 @@ def test_a_ratio_is_to_the_baseline() -> None:
     assert ratio(BY_KEY["new_tokens"], smaller, both) is None
     both.baseline = None
     assert ratio(weights, smaller, both) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((0.5,), ""),
+        ((0.4, 0.2, 0.3), "200 … 400 ms"),
+        ((1.02, 0.98), "980 ms … 1.02 s"),
+        ((1.5, 1.25), "1.25 … 1.50 s"),
+    ],
+)
+def test_a_range_is_from_the_lowest_to_the_highest(values: tuple[float, ...], text: str) -> None:
+    run = done()
+    run.speed.ttft_samples = Samples.of(values)
+    assert range_text(BY_KEY["ttft_s"], run) == text
+
+
+def test_a_spoilt_figure_is_marked_unless_there_is_none() -> None:
+    run = done()
+    run.load.disk_share = 0.9
+    assert figure_text(BY_KEY["load_s"], run, comparison(run)) == "1.50 s*"
+    run.load.seconds = None
+    assert figure_text(BY_KEY["load_s"], run, comparison(run)) == "–"
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.3124, "×0.31"), (1.0, "×1.0"), (12.3, "×12"), (None, "")])

@@ -12,8 +12,8 @@ def test_what_is_true_of_several_runs_is_said_once_with_each_ones_measure() -> N
     first, second, third = done("fp32"), done("bf16"), done("nf4")
     first.load.disk_share, second.load.disk_share = 0.96, 0.85
     (note,) = notes(comparison(first, second, third))
-    assert note.about == ("fp32 (96% read from the disk)", "bf16 (85% read from the disk)")
-    assert str(note).endswith("(85% read from the disk): a cold load; from memory it is faster.")
+    measures = "fp32 (96% of the file read from the disk), bf16 (85% of the file read from the disk)"
+    assert note.sentence == f"{measures}: a cold load; from memory it is faster."
 
 
 def test_what_spoils_comes_before_what_explains() -> None:
@@ -24,5 +24,6 @@ def test_what_spoils_comes_before_what_explains() -> None:
     shown = comparison(slow, wide)
     shown.baseline = "fp32"
     assert [note.spoils for note in notes(shown)] == [True, False]
-    assert notes(shown)[1].about == ("int8",)
-    assert notes_on(shown, slow) == (notes(shown)[1].sentence,)
+    assert notes(shown)[1].sentence.startswith("int8: smaller than fp32, and slower")
+    (alone,) = notes_on(shown, slow)
+    assert alone.sentence.startswith("Smaller than fp32, and slower") and not alone.spoils

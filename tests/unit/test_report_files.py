@@ -211,6 +211,11 @@ def test_a_script_of_a_race_promises_no_equal_tokens() -> None:
     assert "the same tokens" in to_script(comparison(done()), done())
 
 
+def test_a_script_of_a_run_that_gave_nothing_promises_nothing() -> None:
+    script = to_script(comparison(failed()), failed())
+    assert "The run itself is failed" in script and "the same tokens" not in script
+
+
 def test_a_script_of_a_run_that_was_never_placed_goes_where_it_was_to_go() -> None:
     unplaced = done()
     unplaced.device_map = {}

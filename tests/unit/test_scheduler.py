@@ -316,14 +316,23 @@ def test_a_run_that_waits_for_the_race_can_be_stopped() -> None:
     assert states(scheduler, ("fp32", "nf4")) == [RunState.CANCELLED] * 2
 
 
+def test_one_that_waits_for_the_race_is_not_let_go() -> None:
+    scheduler = Scheduler(("fp32", "nf4"), race=True)
+    scheduler.begin()
+    load(scheduler, "fp32")
+    assert scheduler.idle == ()
+    assert scheduler.let_go("fp32") == []
+
+
 def test_one_run_goes_again_and_the_rest_stays() -> None:
     scheduler = Scheduler(("fp32", "nf4"))
     scheduler.begin()
     load(scheduler, "fp32")
     scheduler.handle("fp32", Happened.GENERATED)
     scheduler.handle("fp32", Happened.EXITED)
-    assert scheduler.run_again("nf4") == []  # it has its turn before it already
-    assert scheduler.run_again("fp32") == []
+    scheduler.queue("nf4")  # it has its turn before it already
+    scheduler.queue("fp32")
+    assert scheduler.begin() == []
     load(scheduler, "nf4")
     scheduler.handle("nf4", Happened.GENERATED)
     assert scheduler.handle("nf4", Happened.EXITED) == act(Verb.START, "fp32")
@@ -332,7 +341,8 @@ def test_one_run_goes_again_and_the_rest_stays() -> None:
 
 def test_a_precision_is_added_and_removed() -> None:
     scheduler = in_state(RunState.GENERATING)
-    assert scheduler.run_again("fp4") == []
+    scheduler.queue("fp4")
+    assert scheduler.begin() == []
     assert scheduler.state("fp4") is RunState.QUEUED
     with pytest.raises(ValueError, match="fp32"):
         scheduler.remove("fp32")

@@ -182,8 +182,9 @@ class MemoryTimeline(Chart):
 
     def keep_only(self, names: Collection[str]) -> None:
         """Forget the engines of all others."""
-        for name in [name for name in self._series if name not in names]:
-            del self._series[name]
+        known = {*self._series, *(span.name for span in self.lane.spans)}
+        for name in known.difference(names):
+            self._series.pop(name, None)
             self._vram.pop(name, None)
             self.lane.forget(name)
             for plot, curves in ((self.plot, self._curves), (self._vram_plot, self._vram_curves)):
@@ -193,6 +194,7 @@ class MemoryTimeline(Chart):
         self.legend.clear()  # taking one out would leave its place empty
         for name, curve in self._curves.items():
             self.legend.addItem(curve, name)
+        self._fit_legend()
         self._paint()
         self._touch()
 
@@ -238,7 +240,7 @@ class MemoryTimeline(Chart):
                 curves[name] = plot.plot(pen=style.curve_pen(name, self), autoDownsampleFactor=1.0)
                 if plot is self.plot:
                     self.legend.addItem(curves[name], name)
-                    self.legend.setFixedHeight(-(-len(curves) // _LEGEND_COLUMNS) * _LEGEND_ROW_HEIGHT)
+                    self._fit_legend()
             if samples.is_long and curves[name].opts["antialias"] is not False:
                 # A wide smooth line of thousands of points takes Qt 20 ms to stroke, and looks no better.
                 curves[name].setPen(style.curve_pen(name, self, width=1))
@@ -246,6 +248,9 @@ class MemoryTimeline(Chart):
             curves[name].setData(samples.times_s, samples.megabytes)
         if self._follows and series:
             self._make_room(plot, series)
+
+    def _fit_legend(self) -> None:
+        self.legend.setFixedHeight(-(-len(self._curves) // _LEGEND_COLUMNS) * _LEGEND_ROW_HEIGHT)
 
     def _make_room(self, plot: pg.PlotItem, series: dict[str, Series]) -> None:
         """Widen the axes in steps, since each new range draws the whole chart again.
