@@ -14,6 +14,7 @@ from qplayground.core.generation import DEFAULT_PROMPT, GenerationRequest, Gener
 from qplayground.core.precision import DEFAULT_TICKED
 
 EXIT_USAGE = 2
+_ONLY_SAMPLING = ("temperature", "top_p", "top_k", "seed")
 _EXIT_CODES = "Exit codes: 0 everything ran, 1 something failed or was stopped, 2 wrong usage."
 
 
@@ -52,20 +53,14 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--sample", action="store_true", help="sample instead of taking the likeliest token")
     parser.add_argument(
-        "--temperature", type=float, default=defaults.temperature, metavar="T", help="above 0 (default: %(default)s)"
+        "--temperature", type=float, metavar="T", help=f"above 0, for --sample (default: {defaults.temperature})"
     )
-    parser.add_argument(
-        "--top-p", type=float, default=defaults.top_p, metavar="P", help="1 is off (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--top-k", type=int, default=defaults.top_k, metavar="K", help="0 is off (default: %(default)s)"
-    )
+    parser.add_argument("--top-p", type=float, metavar="P", help=f"1 is off, for --sample (default: {defaults.top_p})")
+    parser.add_argument("--top-k", type=int, metavar="K", help=f"0 is off, for --sample (default: {defaults.top_k})")
     parser.add_argument(
         "--repetition-penalty", type=float, default=defaults.repetition_penalty, metavar="R", help="1 is off (default)"
     )
-    parser.add_argument(
-        "--seed", type=int, default=defaults.seed, metavar="N", help="for --sample (default: %(default)s)"
-    )
+    parser.add_argument("--seed", type=int, metavar="N", help=f"for --sample (default: {defaults.seed})")
     parser.add_argument("--chat-template", action="store_true", help="give the prompt as a user's turn of a chat")
     parser.add_argument(
         "--device", default="auto", type=_device, metavar="DEVICE", help="auto, cpu, or cuda:N (default: auto)"
@@ -112,13 +107,13 @@ def request_of(arguments: argparse.Namespace) -> GenerationRequest:
 
 
 def _check_sampling(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Refuse what would be ignored without a word."""
-    defaults = GenerationSettings()
-    named = [
-        f"--{name.replace('_', '-')}"
-        for name in ("temperature", "top_p", "top_k", "seed")
-        if getattr(arguments, name) != getattr(defaults, name)
-    ]
+    """Refuse what would be ignored without a word, and fill in what was not given."""
+    defaults, named = GenerationSettings(), []
+    for name in _ONLY_SAMPLING:
+        if getattr(arguments, name) is not None:
+            named.append(f"--{name.replace('_', '-')}")
+        else:
+            setattr(arguments, name, getattr(defaults, name))
     if named and not arguments.sample:
         parser.error(f"{', '.join(named)} without --sample would change nothing; add --sample")
 
@@ -156,6 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print("There is no display here, so the comparison runs without a window.", file=sys.stderr)
         arguments = parser.parse_args(["compare"])
+        _check_sampling(parser, arguments)
         return run_without_display(arguments, request_of(arguments))
     except PlaygroundError as error:
         _refuse(error)

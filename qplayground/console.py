@@ -15,6 +15,7 @@ from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.results import Comparison, RunState
 from qplayground.core.text import is_text
 from qplayground.core.units import bytes_text
+from qplayground.report.describe import state_text
 from qplayground.runtime.jobs import Job
 from qplayground.runtime.library import Library
 from qplayground.runtime.request import ComparisonRequest
@@ -144,7 +145,7 @@ class ConsoleComparison(QObject):
         if comparison is not None:
             run = comparison.run(name)
             if run.state.is_final or run.state is RunState.STARTING:
-                self._say(f"{name}: {run.state}{f': {run.error}' if run.error else ''}")
+                self._say(f"{name}: {state_text(run)}{f': {run.error}' if run.error else ''}")
 
     @Slot(str, object)
     def _on_phase_started(self, name: str, event: PhaseStarted) -> None:

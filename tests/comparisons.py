@@ -51,11 +51,25 @@ def done(name: str = "fp32", text: str = " to help.") -> Run:
 
 
 def failed(name: str = "nf4") -> Run:
-    return Run(precision=name, recipe=READY[name], state=RunState.FAILED, error=OUT_OF_MEMORY, text=" half a")
+    return Run(
+        precision=name,
+        recipe=READY[name],
+        state=RunState.FAILED,
+        error=OUT_OF_MEMORY,
+        text=" half a",
+        token_ids=[1, 2],
+    )
 
 
 def cancelled(name: str = "int8", text: str = " to be") -> Run:
-    return Run(precision=name, recipe=READY[name], state=RunState.CANCELLED, text=text, finish_reason="cancelled")
+    return Run(
+        precision=name,
+        recipe=READY[name],
+        state=RunState.CANCELLED,
+        text=text,
+        token_ids=[1, 2] if text else [],
+        finish_reason="cancelled",
+    )
 
 
 def comparison(*runs: Run, model: str = "demo", machine: Machine | None = MACHINE, prompt: str = "AI is") -> Comparison:

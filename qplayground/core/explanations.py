@@ -1,4 +1,4 @@
-"""Why a smaller precision is slower here, which it often is."""
+"""Why figures are not what a newcomer expects: a smaller precision that is slower, or one that is not smaller."""
 
 from qplayground.core.caveats import spoilt
 from qplayground.core.precision import Dtype, FourBit, Int8
@@ -25,6 +25,19 @@ def why_slower(comparison: Comparison, run: Run) -> str | None:
         return None
     reason = _reason(comparison, run)
     return f"Smaller than {baseline.precision}, and slower: {reason}" if reason else None
+
+
+def why_not_smaller(comparison: Comparison, run: Run) -> str | None:
+    """A sentence for double quantization that was undone, so that it holds what its precision holds without."""
+    kind, machine = run.recipe.quantization, comparison.environment
+    on_gpu = any(device.startswith("cuda") for device in run.device_map.values())
+    undone = isinstance(kind, FourBit) and kind.double_quantization and not on_gpu
+    if not undone or run.memory.weight_bytes is None or machine is None or not machine.avx512_bf16:
+        return None
+    return (
+        "Double quantization saves nothing on this processor: for its fused kernel bitsandbytes turns the scales "
+        "back into 16 bits at the first token."
+    )
 
 
 def _is_doubtful(comparison: Comparison, run: Run) -> bool:

@@ -225,6 +225,8 @@ def _contradiction(comparison: Comparison) -> str:
         for samples in (run.load.samples, run.speed.samples, run.speed.ttft_samples, run.speed.prefill_samples):
             if samples is not None and (not samples.values or samples != Samples.of(samples.values)):
                 return f"its field runs[{index}] has samples that do not agree with their sum."
+        if run.text and not run.token_ids:
+            return f"its field runs[{index}].token_ids lacks the tokens of its text."
         if not all(token.is_sound for token in run.tokens):
             return f"its field runs[{index}].tokens has a probability or a time that cannot be."
         if run.recipe.name != run.precision:

@@ -1,11 +1,18 @@
 """A comparison's circumstances in a few words, for every report alike."""
 
-from qplayground.core.results import Comparison, Mode, Run
+from qplayground.core.results import Comparison, Mode, Run, RunState
 
 
 def name_text(run: Run) -> str:
     """The precision's name, and whether it is what a precision of that name is elsewhere."""
     return f"{run.precision} (edited)" if run.recipe.is_edited else run.precision
+
+
+def state_text(run: Run) -> str:
+    """How it ended, in the words that the window uses."""
+    if run.state is not RunState.CANCELLED:
+        return str(run.state)
+    return "stopped" if run.token_ids or run.load.seconds is not None else "not run"
 
 
 def title_text(comparison: Comparison) -> str:

@@ -8,7 +8,7 @@ from qplayground.core.metrics import BY_KEY, Metric, figure_text, range_text, ra
 from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import ratio_text
-from qplayground.report.describe import machine_text, name_text, settings_text, title_text, when_text
+from qplayground.report.describe import machine_text, name_text, settings_text, state_text, title_text, when_text
 from qplayground.report.svg import Bar, bar_chart
 from qplayground.report.table import outcome
 
@@ -89,7 +89,7 @@ def _table(comparison: Comparison) -> str:
     for run in comparison.runs:
         name = escape(name_text(run)) + (" <small>baseline</small>" if run.precision == comparison.baseline else "")
         cells = "".join(f"<td>{_cell(metric, run, comparison)}</td>" for metric in metrics)
-        rows.append(f"<tr><td>{name}</td><td>{run.state}</td>{cells}</tr>")
+        rows.append(f"<tr><td>{name}</td><td>{state_text(run)}</td>{cells}</tr>")
     return f"<table><tr><th>Precision</th><th>State</th>{heads}</tr>{''.join(rows)}</table>"
 
 

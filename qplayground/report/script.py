@@ -2,6 +2,7 @@
 
 from qplayground.core.precision import FourBit, Int8, Precision
 from qplayground.core.results import Comparison, Mode, Run, RunState
+from qplayground.report.describe import state_text
 
 _MAIN = '''"""{title}
 
@@ -69,7 +70,7 @@ def _promise(run: Run) -> str:
             "in another order, so a token can differ. The versions there were"
         )
     if run.state is not RunState.DONE:
-        return f"The run itself is {run.state}. The versions there were"
+        return f"The run itself is {state_text(run)}. The versions there were"
     return "On the same machine and library versions it gives the same tokens as the run there:"
 
 

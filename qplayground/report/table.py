@@ -6,7 +6,7 @@ from qplayground.core.metrics import Metric, figure_text, range_text, ratio, sho
 from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison, Run, RunState
 from qplayground.core.units import ratio_text
-from qplayground.report.describe import name_text
+from qplayground.report.describe import name_text, state_text
 
 # What a model writes can hold terminal commands; they are shown, not obeyed.
 _CONTROLS = {code: 0xFFFD for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
@@ -37,6 +37,8 @@ def outcome(run: Run) -> str:
     """The text of a run, or why there is none."""
     if run.error is not None:
         return f"{run.error}"
+    if run.state is RunState.CANCELLED and not run.text:
+        return f"({state_text(run)})"
     if run.state is RunState.CANCELLED:
         return f"{run.text} … (stopped)"
     return run.text
@@ -52,7 +54,7 @@ def _row(comparison: Comparison, run: Run, metrics: Sequence[Metric]) -> tuple[s
     name = name_text(run)
     return (
         f"{name} (baseline)" if run.precision == comparison.baseline else name,
-        run.state,
+        state_text(run),
         *(_cell(comparison, run, metric) for metric in metrics),
     )
 

@@ -1,6 +1,7 @@
 """Putting every comparison into the history as it comes about."""
 
 import sqlite3
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -26,6 +27,7 @@ class Recorder(QObject):
         self._session = session
         self._history = history
         self._comparison_id = ""
+        self._forgotten: set[str] = set()  # what was deleted while it was shown stays so
         self._unsaved: set[str] = set()  # the runs that are others than the history has them
         session.comparison_started.connect(self._on_started)
         session.run_changed.connect(self._on_run_changed)
@@ -33,6 +35,11 @@ class Recorder(QObject):
         session.comparison_changed.connect(self._on_comparison_changed)
         session.comparison_finished.connect(self._save)
         self._written.connect(self._on_written)
+
+    @Slot(object)
+    def forget(self, comparison_ids: Sequence[str]) -> None:
+        """Save nothing more of these."""
+        self._forgotten.update(comparison_ids)
 
     @Slot(object)
     def _on_started(self, comparison: Comparison) -> None:
@@ -64,6 +71,8 @@ class Recorder(QObject):
     @Slot(object)
     def _save(self, comparison: Comparison) -> None:
         """The runs that changed alone: a long text takes a while to write down."""
+        if comparison.id in self._forgotten:
+            return
         if any(run.state.is_final or run.speed.ttft_samples is not None for run in comparison.runs):
             names, self._unsaved = self._unsaved, set()
             outcome = self._history.save(comparison, sorted(names))

@@ -103,6 +103,11 @@ class Session(QObject):
         return self._conductor.loaded
 
     @property
+    def chosen_baseline(self) -> str | None:
+        """The precision that somebody chose as the baseline; None while it is the widest by itself."""
+        return self._comparison.baseline if self._comparison is not None and self._baseline_chosen else None
+
+    @property
     def started_s(self) -> float:
         """When the comparison was started, in `time.monotonic` seconds."""
         return self._conductor.started_s

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QTimer, Slot
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QFileDialog, QLabel, QMessageBox, QStackedLayout, QTabWidget, QToolButton, QWidget
 
@@ -46,7 +46,12 @@ class _Later(QWidget):
 
 
 class ComparisonTabs(QTabWidget):
-    """Speed, Trade-off and Table of a comparison. Only the tab that is seen is drawn; the others when they are."""
+    """Speed, Trade-off and Table of a comparison. Only the tab that is seen is drawn; the others when they are.
+
+    Signal: `chart_saved(Path)`.
+    """
+
+    chart_saved = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -162,3 +167,5 @@ class ComparisonTabs(QTabWidget):
         except OSError as error:
             reason = error.strerror or str(error)
             QMessageBox.warning(self, "Save the chart", f"{path} cannot be written: {reason}. Choose another place.")
+            return
+        self.chart_saved.emit(path)

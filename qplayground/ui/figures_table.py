@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 from qplayground.core.metrics import METRICS, Metric, ratio, shown_metrics
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import ratio_text
-from qplayground.report.describe import name_text
+from qplayground.report.describe import name_text, state_text
 from qplayground.report.table import cell_text
 from qplayground.ui import theme
 
@@ -71,7 +71,7 @@ class _FiguresModel(QAbstractTableModel):
         if column == 0:
             return f"{name_text(run)} (baseline)" if run.precision == comparison.baseline else name_text(run)
         if column == 1:
-            return str(run.state)
+            return state_text(run)
         metric = self._metrics[column - 2]
         return f"{cell_text(metric, run, comparison)}  {ratio_text(ratio(metric, run, comparison))}".rstrip()
 

@@ -24,7 +24,7 @@ from qplayground.runtime.history import History, HistoryEntry
 from qplayground.ui import theme
 
 _COLUMNS = ("Date", "Model", "Precisions", "State", "Prompt", "Note")
-_WIDTHS = (150, 170, 200, 60, 260)
+_WIDTHS = (150, 170, 160, 130, 200)
 _TOP = QModelIndex()
 _Index = QModelIndex | QPersistentModelIndex
 
@@ -61,9 +61,10 @@ class _EntriesModel(QAbstractTableModel):
 
 
 class HistoryView(QWidget):
-    """Signal: `opened(list[Comparison])`, one or two that are to be shown."""
+    """Signals: `opened(list[Comparison])`, one or two that are to be shown; `deleted(list[str])`, the ids."""
 
     opened = Signal(object)
+    deleted = Signal(object)
     _written = Signal(str)
 
     def __init__(self, history: History, parent: QWidget | None = None) -> None:
@@ -174,9 +175,12 @@ class HistoryView(QWidget):
     def _on_delete(self) -> None:
         marked = self.marked()
         what = "this comparison" if len(marked) == 1 else f"these {len(marked)} comparisons"
-        answer = QMessageBox.question(self, "Delete", f"Delete {what} from the history? There is no way back.")
-        if answer == QMessageBox.StandardButton.Yes:
-            self._history.delete([entry.id for entry in marked]).add_done_callback(self._on_written)
+        yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+        question = f"Delete {what} from the history? There is no way back."
+        if QMessageBox.question(self, "Delete", question, yes | no, no) == yes:
+            ids = [entry.id for entry in marked]
+            self.deleted.emit(ids)
+            self._history.delete(ids).add_done_callback(self._on_written)
 
     def _on_written(self, outcome: "Future[None]") -> None:
         """On the history's thread; the signal crosses over."""

@@ -21,6 +21,7 @@ class KeptModels(QToolButton):
         self.setAutoRaise(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # the style's lies outside of the button
         self.setToolTip("Models that are kept loaded, and the bytes of their weights; click to let go of one")
         self.setMenu(QMenu(self))
         self.menu().aboutToShow.connect(self._fill)
@@ -31,7 +32,7 @@ class KeptModels(QToolButton):
     @Slot()
     def _show(self) -> None:
         loaded = self._session.loaded
-        self.setText(f"{len(loaded)} in memory, {bytes_text(sum(loaded.values()))} of weights")
+        self.setText(f"{len(loaded)} in memory, {bytes_text(sum(loaded.values()))} of weights ▾")
         self.setAccessibleName(f"Models kept in memory: {', '.join(loaded)}")
         self.setVisible(bool(loaded) and not self._session.is_busy)
 

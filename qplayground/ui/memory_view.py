@@ -91,6 +91,7 @@ class MemoryView(QWidget):
         self._session.memory_sampled.connect(self._on_memory_sampled)
         self._session.phase_started.connect(self._timeline.begin_phase)
         self._session.run_changed.connect(self._on_run_changed)
+        self._session.run_cleared.connect(self._on_cleared)
         self._session.comparison_started.connect(self._on_started)
         self._session.comparison_changed.connect(self._on_changed)
         self._session.comparison_finished.connect(self._on_finished)
@@ -130,6 +131,13 @@ class MemoryView(QWidget):
         comparison = self._session.comparison
         if comparison is not None and any(run.precision == name for run in comparison.runs):
             self.timeline.add_samples(name, samples)
+
+    @Slot(str)
+    def _on_cleared(self, name: str) -> None:
+        """A run that goes again has no figures any more; one that begins its next round has."""
+        comparison = self._session.comparison
+        if self._timeline is not None and comparison is not None and comparison.run(name).load.seconds is None:
+            self._timeline.forget(name)
 
     @Slot(object)
     def _on_changed(self, comparison: Comparison) -> None:

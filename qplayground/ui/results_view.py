@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from PySide6.QtCore import QPoint, Qt, Signal, Slot
+from PySide6.QtCore import QPoint, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QPalette
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -118,6 +118,7 @@ class ResultsView(QWidget):
     def show_comparison(self, comparison: Comparison) -> None:
         """Show its runs in their order; columns of runs that stayed are kept."""
         kept = {id(column.run): column for column in self.columns.values()} if comparison is self._comparison else {}
+        came = [run.precision for run in comparison.runs if run.precision not in self.columns] if kept else []
         self._comparison = comparison
         self.columns = {run.precision: kept.get(id(run)) or self._make_column(run.precision) for run in comparison.runs}
         strip = QWidget()
@@ -134,6 +135,8 @@ class ResultsView(QWidget):
         self._stack.setCurrentIndex(1)
         self.notes.show_comparison(comparison)
         self._show_tools()
+        if came:
+            QTimer.singleShot(0, self, lambda: self._reveal(came[-1]))  # once the columns have their places
 
     def set_addable(self, precisions: tuple[Precision, ...]) -> None:
         """What Add offers, without those that are shown already."""
@@ -184,6 +187,10 @@ class ResultsView(QWidget):
         if name in self.columns:
             self.columns[name].show_progress(event)
 
+    def _reveal(self, name: str) -> None:
+        if name in self.columns:
+            self._scroll.ensureWidgetVisible(self.columns[name])
+
     def _make_column(self, name: str) -> RunColumn:
         assert self._comparison is not None
         column = RunColumn(self._comparison, self._comparison.run(name))
@@ -196,8 +203,9 @@ class ResultsView(QWidget):
 
     def _show_tools(self) -> None:
         there = self._comparison is not None
-        for widget in (self.changes, self.tint, self.copy, self.export):
+        for widget in (self.changes, self.copy, self.export):
             widget.setEnabled(there)
+        self.tint.setEnabled(there and not self.changes.isChecked())
         self.add.setVisible(not self._read_only)
         self.add.setEnabled(there)
         self.open.setVisible(not self._read_only)
@@ -216,6 +224,7 @@ class ResultsView(QWidget):
     def _on_changes_toggled(self, shown: bool) -> None:
         for column in self.columns.values():
             column.show_text(shown)
+        self.tint.setEnabled(not shown)  # words have no probability
 
     @Slot(bool)
     def _on_tint_toggled(self, tinted: bool) -> None:

@@ -171,8 +171,13 @@ class RunColumn(QFrame):
         """Show what the engine is busy with."""
         self._phase = phase
         # An animated bar would take processor time from what is timed.
-        self.progress.setRange(0, self.comparison.settings.max_new_tokens)
-        self.progress.setValue(0)
+        samples = self.run.speed.ttft_samples
+        if self.comparison.rounds > 1 and phase in (Phase.WARM_UP, Phase.PREFILL, Phase.DECODE):
+            self.progress.setRange(0, self.comparison.rounds)  # a round says nothing before its end
+            self.progress.setValue(0 if samples is None else samples.n)
+        else:
+            self.progress.setRange(0, self.comparison.settings.max_new_tokens)
+            self.progress.setValue(0)
         self._show_state()
 
     def show_progress(self, event: Progressed) -> None:
@@ -209,6 +214,10 @@ class RunColumn(QFrame):
         elif run.state is RunState.DONE:
             why = "end token" if run.finish_reason == "stop" else "full length"
             self.state.setText(f"done · {len(run.token_ids)} tokens · {why}{self._same()}")
+        elif run.state is RunState.CANCELLED and run.speed.ttft_samples is not None:
+            self.state.setText(
+                f"stopped after round {run.speed.ttft_samples.n} of {self.comparison.rounds}{self._same()}"
+            )
         elif run.state is RunState.CANCELLED and run.token_ids:
             self.state.setText(f"stopped after {len(run.token_ids)} tokens{self._same()}")
         elif run.state is RunState.CANCELLED and self._phase is None:

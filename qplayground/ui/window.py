@@ -166,9 +166,11 @@ class MainWindow(QMainWindow):
         results.open_requested.connect(self.choose_file)
         QShortcut(QKeySequence(QKeySequence.StandardKey.Save), self).activated.connect(self.export)
         self.history.opened.connect(self.read)
+        self.history.deleted.connect(self.recorder.forget)
         self.recorder.saved.connect(self._on_saved)
         self.recorder.failed.connect(self._on_not_saved)
         self.tabs.currentChanged.connect(self._on_tab_changed)
+        self.tabs.chart_saved.connect(self._on_written)
         session.comparison_started.connect(self.tabs.show_comparison)
         session.comparison_changed.connect(self.tabs.show_comparison)
         session.run_changed.connect(self._on_run_changed)
@@ -198,6 +200,7 @@ class MainWindow(QMainWindow):
                     device=self.models.current_device(),
                     mode=self.options.mode,
                     rounds=self.options.rounds,
+                    baseline=self._chosen_baseline(),
                 ),
             )
         except PlaygroundError as error:
@@ -206,12 +209,17 @@ class MainWindow(QMainWindow):
         self._preferences.remember_request(self.prompt.wish())
         self._preferences.set_last_model(entry.id)
 
+    def _chosen_baseline(self) -> str | None:
+        """The one that was chosen for the comparison before, where it is ticked."""
+        chosen = self.session.chosen_baseline
+        return chosen if any(precision.name == chosen for precision in self.precisions.selected()) else None
+
     @Slot()
     def export(self) -> None:
         """Save the comparison that is shown to a file."""
         path = None if self.results.comparison is None else export(self, self.results.comparison)
         if path is not None:
-            self.statusBar().showMessage(f"Saved as {path}", _MESSAGE_MS)
+            self._on_written(path)
 
     @Slot()
     def choose_file(self) -> None:
@@ -263,6 +271,10 @@ class MainWindow(QMainWindow):
             self.models.show_error(error)
 
     # ---- what happens ----------------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _on_written(self, path: Path) -> None:
+        self.statusBar().showMessage(f"Saved as {path}", _MESSAGE_MS)
 
     @Slot(object)
     def _on_machine_known(self, hello: Hello) -> None:

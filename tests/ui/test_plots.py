@@ -1,5 +1,7 @@
 """The charts, fed by hand."""
 
+import math
+
 import pytest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
@@ -95,6 +97,22 @@ def test_what_goes_on_at_once_has_rows_of_its_own(timeline: MemoryTimeline) -> N
     assert timeline.lane.rows == 2
     timeline.clear()
     assert timeline.lane.rows == 1
+
+
+def test_no_line_leads_from_one_engine_to_the_next(qtbot: QtBot, timeline: MemoryTimeline) -> None:
+    timeline.begin_phase("fp32", PhaseStarted(1, Phase.START, 10.0))
+    timeline.add_samples("fp32", [sample(11, 400), sample(12, 500)])
+    timeline.end_phases("fp32")
+    timeline.begin_phase("fp32", PhaseStarted(2, Phase.START, 60.0))
+    timeline.add_samples("fp32", [sample(61, 300), sample(62, 450)])
+    megabytes = timeline._series["fp32"].megabytes
+    assert [math.isnan(value) for value in megabytes] == [False, False, True, False, False]
+    assert timeline._series["fp32"].highest_megabytes == 500
+    qtbot.waitUntil(lambda: "fp32" in timeline._curves)
+    assert timeline._curves["fp32"].opts["connect"] == "finite"
+    assert "fp32" in timeline._reading(51.5) and timeline._reading(20.0) == "20.00 s"
+    timeline.forget("fp32")
+    assert not timeline._series and not timeline.lane.spans
 
 
 def test_what_is_taken_out_of_a_comparison_leaves_the_chart(qtbot: QtBot, timeline: MemoryTimeline) -> None:

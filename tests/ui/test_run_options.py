@@ -82,7 +82,7 @@ def test_kept_models_are_listed_with_what_they_take_and_can_be_let_go(qtbot: QtB
     compare(qtbot, ready_window)
     kept, first = ready_window.kept, next(iter(ready_window.session.loaded))
     total = bytes_text(sum(ready_window.session.loaded.values()))
-    assert kept.isVisible() and kept.text() == f"4 in memory, {total} of weights"
+    assert kept.isVisible() and kept.text() == f"4 in memory, {total} of weights ▾"
     kept.menu().aboutToShow.emit()
     unload, *_, everything = kept.menu().actions()
     assert unload.text() == f"Unload {first}, {bytes_text(ready_window.session.loaded[first])}"
@@ -91,6 +91,30 @@ def test_kept_models_are_listed_with_what_they_take_and_can_be_let_go(qtbot: QtB
     everything.trigger()
     assert not kept.isVisible()
     assert [run.state for run in current(ready_window).runs] == [RunState.DONE] * 4
+
+
+def test_a_chosen_baseline_stays_chosen(qtbot: QtBot, ready_window: MainWindow) -> None:
+    type_prompt(qtbot, ready_window, "Once fast=6")
+    compare(qtbot, ready_window)
+    choose(ready_window.results, "int8", "Use as baseline")
+    compare(qtbot, ready_window)
+    assert current(ready_window).baseline == "int8"
+    ready_window.precisions.row("int8").tick.click()  # type: ignore[union-attr]
+    compare(qtbot, ready_window)
+    assert current(ready_window).baseline == "fp32"
+
+
+def test_what_was_deleted_stays_deleted(qtbot: QtBot, ready_window: MainWindow) -> None:
+    type_prompt(qtbot, ready_window, "Once fast=6")
+    with qtbot.waitSignal(ready_window.recorder.saved):
+        compare(qtbot, ready_window)
+    shown = current(ready_window).id
+    qtbot.waitUntil(lambda: any(entry.id == shown for entry in ready_window._history.entries()))
+    ready_window.history.deleted.emit([shown])
+    ready_window._history.delete([shown]).result()
+    choose(ready_window.results, "int8", "Use as baseline")
+    ready_window._history.annotate("another", "").result()  # whatever was to be written before it is
+    assert all(entry.id != shown for entry in ready_window._history.entries())
 
 
 def test_a_finished_comparison_is_changed_column_by_column(qtbot: QtBot, ready_window: MainWindow) -> None:

@@ -1,5 +1,7 @@
 """What is said once of several runs."""
 
+from msgspec.structs import replace
+
 from qplayground.core.notes import notes, notes_on
 from tests.comparisons import comparison, done
 
@@ -11,7 +13,7 @@ def test_there_is_nothing_to_say_of_sound_figures() -> None:
 def test_what_is_true_of_several_runs_is_said_once_with_each_ones_measure() -> None:
     first, second, third = done("fp32"), done("bf16"), done("nf4")
     first.load.disk_share, second.load.disk_share = 0.96, 0.85
-    (note,) = notes(comparison(first, second, third))
+    note, _ = notes(comparison(first, second, third))
     measures = "fp32 (96% of the file read from the disk), bf16 (85% of the file read from the disk)"
     assert note.sentence == f"{measures}: a cold load; from memory it is faster."
 
@@ -23,7 +25,29 @@ def test_what_spoils_comes_before_what_explains() -> None:
     wide.load.disk_share = 0.5
     shown = comparison(slow, wide)
     shown.baseline = "fp32"
-    assert [note.spoils for note in notes(shown)] == [True, False]
-    assert notes(shown)[1].sentence.startswith("int8: smaller than fp32, and slower")
+    assert [note.spoils for note in notes(shown)] == [True, True, False]
+    assert notes(shown)[2].sentence.startswith("int8: smaller than fp32, and slower")
     (alone,) = notes_on(shown, slow)
     assert alone.sentence.startswith("Smaller than fp32, and slower") and not alone.spoils
+
+
+def test_ratios_that_are_not_given_are_accounted_for() -> None:
+    wide, narrow = done("fp32"), done("nf4")
+    wide.load.disk_share = 0.5
+    sentences = [note.sentence for note in notes(comparison(wide, narrow))]
+    assert "fp32: the baseline's figures marked * give no ×: Load." in sentences
+    assert len(notes(comparison(wide))) == 1  # nobody is set in relation to it
+    narrow.load.disk_share, wide.load.disk_share = 0.5, 0.0
+    assert len(notes(comparison(wide, narrow))) == 1
+
+
+def test_double_quantization_that_was_undone_is_explained() -> None:
+    nested = done("nf4-dq")
+    shown = comparison(done("nf4"), nested)
+    assert notes(shown) == ()
+    assert shown.environment is not None
+    shown.environment = replace(shown.environment, avx512_bf16=True)
+    (note,) = notes(shown)
+    assert note.sentence.startswith("nf4-dq: double quantization saves nothing on this processor") and not note.spoils
+    nested.device_map = {"": "cuda:0"}
+    assert notes(shown) == ()

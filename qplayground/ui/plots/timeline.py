@@ -45,8 +45,13 @@ class Series:
             self._bytes = np.resize(self._bytes, 2 * self._count)
         self._times[self._count] = time_s
         self._bytes[self._count] = num_bytes
-        self._highest = max(self._highest, num_bytes)
+        self._highest = max(self._highest, 0.0 if np.isnan(num_bytes) else num_bytes)
         self._count += 1
+
+    def break_off(self, time_s: float) -> None:
+        """The line ends here; the next sample begins another."""
+        if self._count:
+            self.add(time_s, np.nan)
 
     @property
     def is_long(self) -> bool:
@@ -176,9 +181,18 @@ class MemoryTimeline(Chart):
     @Slot(str, object)
     def begin_phase(self, name: str, event: PhaseStarted) -> None:
         """Mark where a phase starts."""
-        self.lane.begin(name, event.phase, self._since_start(event.time_s))
+        now_s = self._since_start(event.time_s)
+        self.lane.begin(name, event.phase, now_s)
+        if event.phase is Phase.START:  # another engine of that name: no line leads from the one before
+            for series in (self._series, self._vram):
+                if name in series:
+                    series[name].break_off(now_s)
         self._timer.setInterval(_REFRESH_MS if event.phase in _UNTIMED else _TIMED_REFRESH_MS)
         self._touch()
+
+    def forget(self, name: str) -> None:
+        """Take one engine's curve and phases away: what it measured counts no more."""
+        self.keep_only({*self._series, *(span.name for span in self.lane.spans)} - {name})
 
     def keep_only(self, names: Collection[str]) -> None:
         """Forget the engines of all others."""
@@ -237,7 +251,8 @@ class MemoryTimeline(Chart):
     def _draw(self, plot: pg.PlotItem, series: dict[str, Series], curves: dict[str, pg.PlotDataItem]) -> None:
         for name, samples in series.items():
             if name not in curves:
-                curves[name] = plot.plot(pen=style.curve_pen(name, self), autoDownsampleFactor=1.0)
+                pen = style.curve_pen(name, self)
+                curves[name] = plot.plot(pen=pen, autoDownsampleFactor=1.0, connect="finite")
                 if plot is self.plot:
                     self.legend.addItem(curves[name], name)
                     self._fit_legend()
@@ -291,8 +306,9 @@ class MemoryTimeline(Chart):
             samples = self._series.get(span.name)
             if samples is not None and len(samples.times_s):
                 index = min(int(np.searchsorted(samples.times_s, time_s)), len(samples.times_s) - 1)
-                amount = bytes_text(int(samples.megabytes[index] * style.MEGABYTE))
-                parts.append(f"{span.name} · {span.phase} · {amount}")
+                amount = samples.megabytes[index] * style.MEGABYTE
+                if not np.isnan(amount):
+                    parts.append(f"{span.name} · {span.phase} · {bytes_text(int(amount))}")
         return "  |  ".join(parts)
 
     def _paint(self) -> None:

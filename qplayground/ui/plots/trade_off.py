@@ -36,9 +36,9 @@ class TradeOffChart(Chart):
         for widget in (QLabel("Up"), self.up, QLabel("against"), self.across):
             row.addWidget(widget)
         row.addStretch()
-        key = QLabel("line: what no other precision beats in both")
-        key.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        row.addWidget(key)
+        self.key = QLabel()
+        self.key.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        row.addWidget(self.key)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -102,6 +102,7 @@ class TradeOffChart(Chart):
         dark, text = theme.is_dark(self), self.palette().color(QPalette.ColorRole.Text)
         places = {run.precision: place for run, place in points}
         front = [places[name] for name in self.front]
+        self._show_key(len(front) > 1)
         if len(front) > 1:
             pen = pg.mkPen(style.secondary(self), width=1.5)
             line = np.array(front)
@@ -116,6 +117,13 @@ class TradeOffChart(Chart):
         if points:
             self.plot.setXRange(0, 1.15 * max(across for _, (across, _) in points), padding=0.02)
             self.plot.setYRange(0, 1.15 * max(up for _, (_, up) in points), padding=0.02)
+
+    def _show_key(self, line: bool) -> None:
+        parts = ["line: what no other precision beats in both"] if line else []
+        parts += (
+            ["*: spoilt, and left out of the line"] if any(self._is_doubtful(run) for run, _ in self._points()) else []
+        )
+        self.key.setText(" · ".join(parts))
 
     def _reading(self, x: float, y: float) -> str:
         across, up = self._metrics()
