@@ -424,7 +424,7 @@ def test_charts_are_saved(tabs: ComparisonTabs, tmp_path: Path, tab: int) -> Non
     assert drawing.isValid()
     assert _difference(QImage(str(tmp_path / "a.png")), drawing) < 0.004
     root = ElementTree.parse(tmp_path / "a.svg").getroot()
-    lines = [group for group in root.iter("{*}g") if any(child.tag.endswith("polyline") for child in group)]
+    lines = [group for group in root.findall(".//{*}g") if any(child.tag.endswith("polyline") for child in group)]
     assert lines and all(group.get("transform", "").startswith("matrix(1,0,0,1,") for group in lines)
 
 
