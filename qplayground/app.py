@@ -9,13 +9,16 @@ from pathlib import Path
 import msgspec
 from PySide6.QtCore import QCoreApplication
 
-from qplayground.console import ConsoleComparison
+from qplayground.console.comparison import ConsoleComparison
+from qplayground.console.estimate import ConsoleEstimate
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import Hello
 from qplayground.core.model import ModelEntry
+from qplayground.core.precision import Precision
 from qplayground.core.results import Comparison, Mode, RunState, to_json
 from qplayground.core.units import bytes_text, count_text
+from qplayground.report.estimate import estimate_json, estimate_table
 from qplayground.report.files import STEM, write_all
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import plain_table
@@ -23,6 +26,7 @@ from qplayground.runtime.gpus import list_gpus
 from qplayground.runtime.interrupts import Interrupts
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.library import Library, list_models
+from qplayground.runtime.planner import Planner
 from qplayground.runtime.preferences import Preferences
 from qplayground.runtime.request import ComparisonRequest
 from qplayground.runtime.session import Session
@@ -57,6 +61,36 @@ def run_without_display(arguments: argparse.Namespace, request: GenerationReques
     _write(Path(f"{STEM}.md"), to_markdown(comparison).encode())
     print(f"\nThe report is in {STEM}.md and {STEM}.json.")
     return _exit_code(comparison)
+
+
+def run_estimate(arguments: argparse.Namespace) -> int:
+    """`qplayground estimate`: 0 with an answer, 1 without. Raises PlaygroundError for wrong usage."""
+    _check_target(arguments.json)
+    precisions = _precisions(arguments)
+    QCoreApplication.instance() or QCoreApplication([])
+    launcher = Launcher()
+    session, planner, library = Session(launcher), Planner(launcher), Library(launcher)
+    console = ConsoleEstimate(session, library, planner)
+    interrupts = Interrupts(console.interrupt)
+    try:
+        console.run(arguments.model, precisions, arguments.device, arguments.context)
+        answer, entry = console.answer, console.entry
+        fits = {} if answer is None else {each.precision: planner.fit(each.precision) for each in answer.estimates}
+    finally:
+        library.close()
+        planner.close()
+        session.close()
+        interrupts.close()
+    if answer is None or entry is None:
+        print(f"qplayground: {console.error}", file=sys.stderr)
+        return 1
+    if arguments.json == "-":
+        _print_json(estimate_json(entry, answer, fits))
+        return 0
+    if arguments.json is not None:
+        _write(Path(arguments.json), estimate_json(entry, answer, fits))
+    print(estimate_table(answer, fits))
+    return 0
 
 
 def run_models(json_target: str | None) -> int:
@@ -102,17 +136,7 @@ def run_window() -> int:
 
 
 def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Comparison | None:
-    preferences = Preferences.load()
-    names = [name.strip() for name in arguments.precisions.split(",") if name.strip()]
-    precisions = [preferences.precision(name) for name in names]
-    gpus = list_gpus() if arguments.device != "cpu" else []
-    if gpus and not gpus[0].bfloat16:  # as the window's panel does
-        precisions = [
-            precision.without_bfloat16() if preferences.is_ready(precision.name) else precision
-            for precision in precisions
-        ]
-    if not precisions:
-        raise fail(ErrorCode.BAD_PRECISION, "No precision is named.", "Give one or more, such as fp32,nf4.")
+    precisions = _precisions(arguments)
     QCoreApplication.instance() or QCoreApplication([])
     launcher = Launcher()
     session = Session(launcher)
@@ -121,7 +145,7 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
     console = ConsoleComparison(session, library)
     interrupts = Interrupts(console.interrupt)
     how = ComparisonRequest(
-        precisions=tuple(precisions),
+        precisions=precisions,
         request=request,
         device=arguments.device,
         mode=Mode.ONCE if arguments.runs is None else Mode.BENCHMARK,
@@ -137,6 +161,22 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
     if console.error is not None:
         print(f"qplayground: {console.error}", file=sys.stderr)
     return console.comparison
+
+
+def _precisions(arguments: argparse.Namespace) -> tuple[Precision, ...]:
+    """Those that are named, as they will be run here. Raises PlaygroundError for unknown ones, and for none."""
+    preferences = Preferences.load()
+    names = [name.strip() for name in arguments.precisions.split(",") if name.strip()]
+    precisions = [preferences.precision(name) for name in names]
+    gpus = list_gpus() if arguments.device != "cpu" else []
+    if gpus and not gpus[0].bfloat16:  # as the window's panel does
+        precisions = [
+            precision.without_bfloat16() if preferences.is_ready(precision.name) else precision
+            for precision in precisions
+        ]
+    if not precisions:
+        raise fail(ErrorCode.BAD_PRECISION, "No precision is named.", "Give one or more, such as fp32,nf4.")
+    return tuple(precisions)
 
 
 def _exit_code(comparison: Comparison) -> int:

@@ -10,8 +10,8 @@ from typing import NoReturn
 
 from qplayground import __version__
 from qplayground.core.errors import PlaygroundError
-from qplayground.core.generation import DEFAULT_PROMPT, GenerationRequest, GenerationSettings
-from qplayground.core.precision import DEFAULT_TICKED
+from qplayground.core.generation import DEFAULT_PROMPT, MAX_CONTEXT_TOKENS, GenerationRequest, GenerationSettings
+from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS
 
 EXIT_USAGE = 2
 _ONLY_SAMPLING = ("temperature", "top_p", "top_k", "seed")
@@ -29,20 +29,39 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"qplayground {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_compare(commands.add_parser("compare", help="compare precisions without a window", epilog=_EXIT_CODES))
+    _add_estimate(commands.add_parser("estimate", help="say what precisions will take in memory", epilog=_EXIT_CODES))
     models = commands.add_parser("models", help="list the models on this machine")
     models.add_argument("--json", metavar="FILE", help="write the list as JSON to FILE, or to standard output for '-'")
     return parser
 
 
-def _add_compare(parser: argparse.ArgumentParser) -> None:
-    defaults = GenerationSettings()
+def _add_model(parser: argparse.ArgumentParser, precisions: Sequence[str]) -> None:
     parser.add_argument("--model", default="demo", help="'demo', a folder, or a hub id (default: demo)")
     parser.add_argument(
         "--precisions",
-        default=",".join(DEFAULT_TICKED),
+        default=",".join(precisions),
         metavar="LIST",
         help="comma-separated: fp32, bf16, fp16, int8, nf4, nf4-dq, fp4, fp4-dq, or your own (default: %(default)s)",
     )
+    parser.add_argument(
+        "--device", default="auto", type=_device, metavar="DEVICE", help="auto, cpu, or cuda:N (default: auto)"
+    )
+
+
+def _add_estimate(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser, [ready.name for ready in READY_PRECISIONS])
+    parser.add_argument(
+        "--context",
+        type=_tokens,
+        metavar="N",
+        help="tokens that the KV cache is to hold (default: those of compare's own prompt and length)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the estimates as JSON to FILE, or '-' for stdout")
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    defaults = GenerationSettings()
+    _add_model(parser, DEFAULT_TICKED)
     parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="the text to continue (default: %(default)r)")
     parser.add_argument(
         "--max-new-tokens",
@@ -63,9 +82,6 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help=f"for --sample (default: {defaults.seed})")
     parser.add_argument("--chat-template", action="store_true", help="give the prompt as a user's turn of a chat")
     parser.add_argument(
-        "--device", default="auto", type=_device, metavar="DEVICE", help="auto, cpu, or cuda:N (default: auto)"
-    )
-    parser.add_argument(
         "--baseline", metavar="NAME", help="the precision that the others are compared with (default: the widest)"
     )
     parser.add_argument(
@@ -81,6 +97,12 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", help="write every report (JSON, HTML, Markdown, CSV, a script a precision) into DIR"
     )
+
+
+def _tokens(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_CONTEXT_TOKENS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of tokens, 1 to {MAX_CONTEXT_TOKENS:,}")
+    return int(text)
 
 
 def _device(text: str) -> str:
@@ -139,6 +161,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from qplayground.app import run_compare
 
             return run_compare(arguments, request_of(arguments))
+        if arguments.command == "estimate":
+            from qplayground.app import run_estimate
+
+            return run_estimate(arguments)
         if arguments.command == "models":
             from qplayground.app import run_models
 

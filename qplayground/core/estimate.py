@@ -5,6 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from qplayground.core.errors import ErrorInfo
+from qplayground.core.precision import Dtype
 
 
 class WeightKinds(msgspec.Struct, frozen=True):
@@ -33,6 +34,17 @@ class WeightKinds(msgspec.Struct, frozen=True):
         )
 
 
+class CacheSize(msgspec.Struct, frozen=True):
+    """The KV cache of one text, batch 1: elements of the model's own type, and bytes that do not depend on it."""
+
+    elements: int
+    fixed_bytes: int = 0
+
+    def num_bytes(self, dtype: Dtype) -> int:
+        """In a model of that type."""
+        return self.elements * dtype.itemsize + self.fixed_bytes
+
+
 class Verdict(StrEnum):
     """Whether a precision fits into the memory that is available now."""
 
@@ -48,7 +60,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
     `kv_cache_bytes` is None where the architecture does not say. `working_bytes` stay beside weights and cache after a
     text was written; `load_extra_bytes` are needed beyond the weights at the worst moment of the load. `runtime_bytes`
-    are the libraries', before the first weight. With a `problem` it cannot be loaded so.
+    are the libraries', before the first weight, of which `shared_bytes` are held by other processes anyway. With a
+    `problem` it cannot be loaded so.
     """
 
     precision: str
@@ -57,6 +70,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     working_bytes: int = 0
     load_extra_bytes: int = 0
     runtime_bytes: int | None = None
+    shared_bytes: int = 0
     problem: ErrorInfo | None = None
 
     @property

@@ -6,6 +6,7 @@ from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 
 DEFAULT_PROMPT = "The future of AI is"
 MAX_NEW_TOKENS_LIMIT = 100_000
+MAX_CONTEXT_TOKENS = 10_000_000
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

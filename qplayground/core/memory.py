@@ -25,6 +25,13 @@ class ProcessMemory(msgspec.Struct, frozen=True):
         return self.anonymous_bytes + self.file_bytes
 
 
+class PhasePeak(msgspec.Struct, frozen=True):
+    """The highest resident set size of an engine in one phase of its work."""
+
+    name: str
+    peak_resident_bytes: int
+
+
 class MemorySample(msgspec.Struct, frozen=True):
     """One reading from outside an engine; `time_s` is `time.monotonic`, which all processes of a machine share."""
 
@@ -38,6 +45,17 @@ def read_process_memory(process: psutil.Process) -> ProcessMemory:
     info = process.memory_info()
     file_bytes = info.shared if sys.platform == "linux" else 0
     return ProcessMemory(info.rss - file_bytes, file_bytes)
+
+
+def shared_bytes() -> int:
+    """What of the calling process's resident memory other processes hold too, and would not be given back by its end.
+
+    0 where the system does not tell.
+    """
+    if sys.platform != "linux":
+        return 0
+    memory = psutil.Process().memory_full_info()
+    return max(0, int(memory.rss) - int(memory.uss))
 
 
 def peak_resident_bytes() -> int:

@@ -10,9 +10,9 @@ from typing import Generic, TypeVar
 import msgspec
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.estimate import Estimate
+from qplayground.core.estimate import CacheSize, Estimate, WeightKinds
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.memory import ProcessMemory
+from qplayground.core.memory import PhasePeak, ProcessMemory
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
 from qplayground.core.tokens import Token
@@ -55,13 +55,17 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Load a model in one precision. `request` is checked against tokenizer and context before weights are read."""
+    """Load a model in one precision. `request` is checked against tokenizer and context before weights are read.
+
+    `cache` is the KV cache's size where another engine has reckoned it for this request already; it takes a while.
+    """
 
     id: int
     path: str
     precision: Precision
     device: str = "auto"
     request: GenerationRequest
+    cache: CacheSize | None = None
 
 
 class Generate(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -151,6 +155,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Every weight is in memory and the model has run once.
 
     `weight_bytes` counts the tensors held after that first forward, scales included, tied ones once.
+    `by_kind` says what they are, `estimate` what they were reckoned to be before any weight was read; `unforeseen`
+    names the modules that hold something else than was reckoned.
     `runtime_memory` is what the process held, libraries warm, before the first weight. `other_cpus` is how many
     processors other programs kept busy meanwhile, on average. `disk_share` is how much of the checkpoint came from the
     disk and not from the system's page cache, None where the system does not tell.
@@ -162,6 +168,10 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     disk_share: float | None = None
     device_map: dict[str, str]
     weight_bytes: int
+    by_kind: WeightKinds = WeightKinds()
+    estimate: Estimate | None = None
+    cache: CacheSize | None = None
+    unforeseen: tuple[str, ...] = ()
     quantized_modules: int
     runtime_memory: ProcessMemory
     memory: ProcessMemory
@@ -200,6 +210,7 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     `ttft_s` runs from the call of generate to the first token; `prefill_tokens_per_s` is the prompt's tokens over the
     time until the model has read them; `decode_tokens_per_s` is (n-1) / (t_last - t_first), absent under two tokens.
+    `peak_resident_bytes` is the highest of all phases but the integrity check, `phases` has each one's own.
     Reading each token's probability took `held_s` in all, which is in none of these. `other_cpus` is how many
     processors other programs kept busy meanwhile, on average.
     """
@@ -214,6 +225,7 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     other_cpus: float | None = None
     memory: ProcessMemory
     peak_resident_bytes: int
+    phases: tuple[PhasePeak, ...] = ()
     weight_bytes: int
     vram_allocated_bytes: int | None = None
     vram_peak_bytes: int | None = None

@@ -4,7 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
-from qplayground.core.errors import ErrorInfo
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
+from qplayground.core.text import is_text
 
 DEMO_NAME = "SmolLM2-135M-Instruct"
 """What people call the demo model, whose id is shorter."""
@@ -42,6 +43,16 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     def usable(self) -> bool:
         """Whether a comparison can be started with it."""
         return self.complete and self.problem is None and self.path is not None
+
+    def checked_path(self) -> str:
+        """The folder to load. Raises PlaygroundError for a model that cannot be used."""
+        if self.problem is not None:
+            raise PlaygroundError(self.problem)
+        if self.path is None or not self.complete:
+            raise fail(ErrorCode.INCOMPLETE_DOWNLOAD, f"{self.title} is not complete yet.", "Wait, or pick another.")
+        if not is_text(self.path):
+            raise fail(ErrorCode.BAD_SETTINGS, "The model's path holds bytes that are no text.", "Rename the folder.")
+        return self.path
 
     @property
     def title(self) -> str:

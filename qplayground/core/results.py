@@ -6,7 +6,9 @@ import msgspec
 
 from qplayground.core.divergence import Divergence
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
+from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.generation import GenerationSettings
+from qplayground.core.memory import PhasePeak
 from qplayground.core.messages import Machine
 from qplayground.core.model import DEMO_NAME, ModelSource
 from qplayground.core.precision import Precision
@@ -80,7 +82,8 @@ class MemoryFigures(msgspec.Struct):
     """Bytes. `resident_bytes` is the whole process after loading, then after its run.
 
     `peak_resident_bytes` is its highest, the integrity check left out. `runtime_bytes` is the same process before the
-    first weight: resident minus runtime is the model's share.
+    first weight: resident minus runtime is the model's share. `anonymous_bytes` and `file_bytes` add up to resident.
+    What is `predicted` was reckoned before a weight was read, `by_kind` is what the loaded model holds.
     """
 
     weight_bytes: int | None = None
@@ -89,6 +92,14 @@ class MemoryFigures(msgspec.Struct):
     runtime_bytes: int | None = None
     vram_allocated_bytes: int | None = None
     vram_peak_bytes: int | None = None
+    anonymous_bytes: int | None = None
+    file_bytes: int | None = None
+    by_kind: WeightKinds | None = None
+    predicted_weight_bytes: int | None = None
+    predicted_resident_bytes: int | None = None
+    predicted: Estimate | None = None
+    unforeseen: list[str] = []
+    phases: list[PhasePeak] = []
 
 
 class Run(msgspec.Struct, kw_only=True):

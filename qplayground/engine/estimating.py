@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 import torch
@@ -11,15 +10,15 @@ from bitsandbytes.functional import has_avx512bf16
 from transformers import PreTrainedTokenizerBase
 
 from qplayground.core.errors import PlaygroundError
-from qplayground.core.estimate import Estimate, WeightKinds
-from qplayground.core.memory import read_process_memory
+from qplayground.core.estimate import CacheSize, Estimate, WeightKinds
+from qplayground.core.memory import read_process_memory, shared_bytes
 from qplayground.core.messages import EstimateMemory, MemoryEstimated
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
 from qplayground.engine import allocator
 from qplayground.engine.checkpoint import HELD_SOURCE_BYTES, Checkpoint
 from qplayground.engine.machine import pick_device
 from qplayground.engine.prediction import predicted_weights
-from qplayground.engine.preflight import read_tokenizer
+from qplayground.engine.preflight import check_folder, read_tokenizer
 from qplayground.engine.prompt import encode_prompt
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.warmup import warm_libraries
@@ -38,16 +37,6 @@ def weights_by_module(shapes: Shapes, precision: Precision, device: torch.device
     repacks = device.type == "cpu" and has_avx512bf16()
     converted = frozenset(shapes.converted_layers(precision))
     return predicted_weights(shapes.skeleton(precision.dtype), converted, precision, repacks=repacks)
-
-
-class CacheSize(NamedTuple):
-    """The KV cache of one text, batch 1: what takes the width of the model's type, and what does not."""
-
-    elements: int
-    fixed_bytes: int
-
-    def num_bytes(self, dtype: Dtype) -> int:
-        return self.elements * dtype.itemsize + self.fixed_bytes
 
 
 @torch.inference_mode()
@@ -89,11 +78,34 @@ def load_extra_bytes(shapes: Shapes, precision: Precision, checkpoint: Checkpoin
     return WORKING_BYTES + worst
 
 
+def estimated(
+    shapes: Shapes,
+    precision: Precision,
+    checkpoint: Checkpoint,
+    weights: dict[str, WeightKinds],
+    cache: CacheSize | None,
+    *,
+    runtime_bytes: int,
+    shared_bytes: int = 0,
+) -> Estimate:
+    """The whole, put together."""
+    return Estimate(
+        precision=precision.name,
+        by_kind=sum(weights.values(), WeightKinds()),
+        kv_cache_bytes=None if cache is None else cache.num_bytes(precision.dtype),
+        working_bytes=WORKING_BYTES,
+        load_extra_bytes=load_extra_bytes(shapes, precision, checkpoint),
+        runtime_bytes=runtime_bytes,
+        shared_bytes=shared_bytes,
+    )
+
+
 class Estimator:
     """Answers for one model at a time, whose shapes and tokenizer it keeps."""
 
     def __init__(self) -> None:
         self._runtime_bytes: dict[bool, int] = {}  # with the libraries warm, by whether bitsandbytes is one of them
+        self._shared_bytes = 0
         self._key: tuple[str, int] | None = None
         self._shapes: Shapes | None = None
         self._checkpoint: Checkpoint | None = None
@@ -108,6 +120,7 @@ class Estimator:
             for precision in (READY_PRECISIONS[0], next(ready for ready in READY_PRECISIONS if ready.is_quantized)):
                 warm_libraries(precision, cpu)
                 self._runtime_bytes[precision.is_quantized] = _resident_bytes()
+            self._shared_bytes = shared_bytes()
 
     def estimate(self, command: EstimateMemory) -> Iterator[MemoryEstimated]:
         """Answer at once, and again with the tokenizer's share when it had to be read.
@@ -131,6 +144,7 @@ class Estimator:
         yield self._answer(command, tokens, final=True)
 
     def _read(self, path: Path) -> None:
+        check_folder(path)
         key = (str(path), (path / "config.json").stat().st_mtime_ns)
         if key == self._key:
             return
@@ -153,18 +167,17 @@ class Estimator:
         shapes, checkpoint = self._known_shapes, self._checkpoint
         assert checkpoint is not None
         try:
-            weights = weights_by_module(shapes, precision.checked(), device)
-            extra = load_extra_bytes(shapes, precision, checkpoint)
+            return estimated(
+                shapes,
+                precision,
+                checkpoint,
+                weights_by_module(shapes, precision.checked(), device),
+                cache,
+                runtime_bytes=self._runtime_bytes[precision.is_quantized] + self._model_bytes,
+                shared_bytes=self._shared_bytes,
+            )
         except PlaygroundError as error:
             return Estimate(precision=precision.name, problem=error.info)
-        return Estimate(
-            precision=precision.name,
-            by_kind=sum(weights.values(), WeightKinds()),
-            kv_cache_bytes=None if cache is None else cache.num_bytes(precision.dtype),
-            working_bytes=WORKING_BYTES,
-            load_extra_bytes=extra,
-            runtime_bytes=self._runtime_bytes[precision.is_quantized] + self._model_bytes,
-        )
 
     @property
     def _known_shapes(self) -> Shapes:

@@ -14,7 +14,7 @@ import transformers.quantizers.quantizer_bnb_8bit
 from tqdm import tqdm
 
 from qplayground.core.channel import Channel
-from qplayground.core.memory import forget_peak, peak_resident_bytes, read_process_memory
+from qplayground.core.memory import read_process_memory
 from qplayground.core.messages import (
     EstimateMemory,
     Failed,
@@ -34,6 +34,7 @@ from qplayground.engine.detokenizer import Detokenizer
 from qplayground.engine.estimating import Estimator
 from qplayground.engine.failures import explain
 from qplayground.engine.machine import describe_machine
+from qplayground.engine.phase_meter import PhaseMeter
 from qplayground.engine.prompt import read_prompt
 from qplayground.engine.shapes import causal_architectures
 from qplayground.engine.token_insight import Insight
@@ -70,6 +71,7 @@ class Engine:
         self._channel = channel
         self._loaded: loading.LoadedModel | None = None
         self._estimator = Estimator()
+        self._meter = PhaseMeter()
         self._command_id = 0
         self._last_progress_s = 0.0
         self._threads = torch.get_num_threads()
@@ -102,6 +104,10 @@ class Engine:
                 disk_share=loaded.disk_share,
                 device_map=loaded.device_map,
                 weight_bytes=loaded.weight_bytes,
+                by_kind=loaded.by_kind,
+                estimate=loaded.estimate,
+                cache=loaded.cache,
+                unforeseen=loaded.unforeseen,
                 quantized_modules=loaded.quantized_modules,
                 runtime_memory=loaded.runtime_memory,
                 memory=read_process_memory(psutil.Process()),
@@ -131,7 +137,6 @@ class Engine:
             return self._channel.is_cancelled(command.id)
 
         torch.set_num_threads(command.threads or self._threads)
-        forget_peak()  # a text before this one is no part of it
         if loaded.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(loaded.device)
         if command.benchmark:
@@ -157,7 +162,8 @@ class Engine:
                 held_s=timeline.held_s,
                 other_cpus=timeline.other_cpus,
                 memory=memory,
-                peak_resident_bytes=max(loaded.load_peak_bytes, peak_resident_bytes(), memory.resident_bytes),
+                peak_resident_bytes=max(self._meter.highest(), memory.resident_bytes),
+                phases=self._meter.peaks(),
                 weight_bytes=loaded.weight_bytes,
                 vram_allocated_bytes=_vram(loaded.device, torch.cuda.memory_allocated),
                 vram_peak_bytes=_larger(
@@ -172,6 +178,7 @@ class Engine:
         return "length" if len(ids) >= command.request.settings.max_new_tokens else "cancelled"
 
     def _on_phase(self, phase: Phase) -> None:
+        self._meter.enter(phase)
         self._channel.send(PhaseStarted(self._command_id, phase, time.monotonic()))
 
     def _on_progress(self, label: str, done: int, total: int) -> None:

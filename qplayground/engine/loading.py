@@ -15,13 +15,15 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from qplayground.core.memory import ProcessMemory, forget_peak, peak_resident_bytes, read_process_memory
+from qplayground.core.estimate import CacheSize, Estimate, WeightKinds
+from qplayground.core.memory import ProcessMemory, read_process_memory
 from qplayground.core.messages import Load, Phase
 from qplayground.core.precision import FourBit, Precision
 from qplayground.core.processor import read_processor, used_by_others
 from qplayground.engine import allocator
-from qplayground.engine.accounting import device_map, weight_bytes
+from qplayground.engine.accounting import device_map, kinds_by_module, weight_bytes
 from qplayground.engine.checkpoint import Checkpoint, bytes_read_from_disk, loading_progress
+from qplayground.engine.estimating import cache_size, estimated, weights_by_module
 from qplayground.engine.machine import pick_device, synchronize
 from qplayground.engine.preflight import Preflight, inspect_model
 from qplayground.engine.progress import OnPhase, OnProgress
@@ -36,7 +38,7 @@ class LoadedModel:
 
     `seconds` runs from opening the checkpoint to the end of the first forward; `other_cpus` is how many processors
     other programs kept busy meanwhile; `disk_share` is how much of the checkpoint came from the disk and not from the
-    system's page cache; `load_peak_bytes` is the highest resident memory until then. All leave the integrity check out.
+    system's page cache. All leave the integrity check out. `estimate` is what was reckoned before a weight was read.
     """
 
     model: PreTrainedModel
@@ -49,12 +51,18 @@ class LoadedModel:
     disk_share: float | None
     quantized_modules: int
     runtime_memory: ProcessMemory
-    load_peak_bytes: int
+    estimate: Estimate
+    cache: CacheSize | None = None
+    unforeseen: tuple[str, ...] = ()
     vram_load_peak_bytes: int | None = None
 
     @property
     def weight_bytes(self) -> int:
         return weight_bytes(self.model)
+
+    @property
+    def by_kind(self) -> WeightKinds:
+        return sum(kinds_by_module(self.model).values(), WeightKinds())
 
     @property
     def device_map(self) -> dict[str, str]:
@@ -74,10 +82,18 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     preflight = inspect_model(path, command.request)
     converted = preflight.shapes.converted_layers(precision)
     checkpoint = Checkpoint.read(path)
+    expected = weights_by_module(preflight.shapes, precision, device)
+    cache = command.cache
+    if cache is None:
+        tokens = len(preflight.prompt_ids) + command.request.settings.max_new_tokens - 1  # the last is never read
+        cache = cache_size(preflight.shapes, tokens)
     allocator.enter_loading()
     warm_libraries(precision, device)
     allocator.release()
     runtime_memory = read_process_memory(psutil.Process())
+    estimate = estimated(
+        preflight.shapes, precision, checkpoint, expected, cache, runtime_bytes=runtime_memory.resident_bytes
+    )
 
     on_phase(Phase.QUANTIZE if precision.is_quantized else Phase.LOAD)
     clocks = read_processor()
@@ -99,12 +115,12 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     other_cpus = used_by_others(clocks, read_processor())
     read_after = bytes_read_from_disk()
 
-    load_peak_bytes = peak_resident_bytes()
     vram_load_peak_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    held = kinds_by_module(model)
+    unforeseen = sorted(name for name in expected.keys() | held.keys() if expected.get(name) != held.get(name))
     on_phase(Phase.CHECK)
     verify_finite(model, checkpoint if precision.is_quantized else None, on_progress)
     allocator.release()
-    forget_peak()  # what the check needed is this program's doing, not the precision's
     return LoadedModel(
         model=model,
         tokenizer=preflight.tokenizer,
@@ -116,7 +132,9 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         disk_share=_share(read_before, read_after, checkpoint.total_bytes),
         quantized_modules=quantized,
         runtime_memory=runtime_memory,
-        load_peak_bytes=load_peak_bytes,
+        estimate=estimate,
+        cache=cache,
+        unforeseen=tuple(unforeseen),
         vram_load_peak_bytes=vram_load_peak_bytes,
     )
 

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.model import ModelSource
+from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.engine.prompt import read_prompt
 from qplayground.engine.shapes import Shapes, causal_architectures, remote_code, wants_code
 
@@ -28,12 +28,18 @@ def inspect_model(path: Path, request: GenerationRequest) -> Preflight:
 
     Raises PlaygroundError for a model that cannot be run and for a prompt that does not fit its context.
     """
-    entry = inspect_folder(path, source=ModelSource.FOLDER, causal_architectures=frozenset(causal_architectures()))
-    if entry.problem is not None:
-        raise PlaygroundError(entry.problem)
+    entry = check_folder(path)
     shapes = Shapes.read(path)
     tokenizer = read_tokenizer(path)
     return Preflight(shapes, tokenizer, read_prompt(tokenizer, request, entry.context_tokens), entry.context_tokens)
+
+
+def check_folder(path: Path) -> ModelEntry:
+    """What is in that folder. Raises PlaygroundError for anything that cannot be loaded."""
+    entry = inspect_folder(path, source=ModelSource.FOLDER, causal_architectures=frozenset(causal_architectures()))
+    if entry.problem is not None:
+        raise PlaygroundError(entry.problem)
+    return entry
 
 
 def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:

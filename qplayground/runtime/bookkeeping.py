@@ -49,7 +49,14 @@ def take_loaded(run: Run, event: Loaded, *, repeated: bool = False, kept: bool =
     run.memory = msgspec.structs.replace(
         run.memory,
         weight_bytes=event.weight_bytes,
+        by_kind=event.by_kind,
+        predicted=event.estimate,
+        predicted_weight_bytes=None if event.estimate is None else event.estimate.weight_bytes,
+        predicted_resident_bytes=None if event.estimate is None else event.estimate.resident_bytes,
+        unforeseen=list(event.unforeseen),
         resident_bytes=event.memory.resident_bytes,
+        anonymous_bytes=event.memory.anonymous_bytes,
+        file_bytes=event.memory.file_bytes,
         runtime_bytes=event.runtime_memory.resident_bytes,
         vram_allocated_bytes=event.vram_allocated_bytes,
     )
@@ -68,7 +75,10 @@ def take_generated(run: Run, event: Generated, *, repeated: bool = False, counts
         run.memory,
         weight_bytes=event.weight_bytes,
         resident_bytes=event.memory.resident_bytes,
+        anonymous_bytes=event.memory.anonymous_bytes,
+        file_bytes=event.memory.file_bytes,
         peak_resident_bytes=max(event.peak_resident_bytes, run.memory.peak_resident_bytes or 0),
+        phases=list(event.phases),
         vram_allocated_bytes=event.vram_allocated_bytes,
         vram_peak_bytes=event.vram_peak_bytes,
     )

@@ -8,6 +8,7 @@ import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.estimate import CacheSize
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import MemorySample
 from qplayground.core.messages import Event, Failed, Generate, Generated, Hello, Load, Loaded
@@ -30,7 +31,7 @@ _REFUSALS = (
 
 
 class Work(msgspec.Struct, kw_only=True):
-    """What the engines are to do. `recipes` grows when a precision is added."""
+    """What the engines are to do. `recipes` grows when a precision is added; `cache` comes with the first load."""
 
     path: str
     parameters: int | None
@@ -39,6 +40,7 @@ class Work(msgspec.Struct, kw_only=True):
     mode: Mode
     rounds: int
     recipes: dict[str, Precision]
+    cache: CacheSize | None = None
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -231,7 +233,12 @@ class Conductor(QObject):
         work = self._work
         assert work is not None
         return Load(
-            id=command_id, path=work.path, precision=work.recipes[name], device=work.device, request=work.request
+            id=command_id,
+            path=work.path,
+            precision=work.recipes[name],
+            device=work.device,
+            request=work.request,
+            cache=work.cache,
         )
 
     def _generate(self, together: int, command_id: int) -> Generate:
@@ -296,6 +303,7 @@ class Conductor(QObject):
         work = self._work
         assert work is not None
         if isinstance(event, Loaded):
+            work.cache = event.cache
             self._kept[name] = _Kept(path=work.path, device=work.device, recipe=work.recipes[name], event=event)
         if isinstance(event, Failed):
             self.failed.emit(name, event.error)

@@ -51,18 +51,11 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def comparison(self, model: ModelEntry, machine: Machine | None, now: datetime) -> Comparison:
         """The comparison as it begins. Raises PlaygroundError for a model that cannot be used."""
-        if model.problem is not None:
-            raise fail(model.problem.code, model.problem.message, model.problem.hint, model.problem.detail)
-        if model.path is None or not model.complete:
-            raise fail(ErrorCode.INCOMPLETE_DOWNLOAD, f"{model.title} is not complete yet.", "Wait, or pick another.")
-        if not is_text(model.path):
-            raise fail(ErrorCode.BAD_SETTINGS, "The model's path holds bytes that are no text.", "Rename the folder.")
+        path = model.checked_path()
         return Comparison(
             id=uuid4().hex,
             environment=machine,
-            model=ComparedModel(
-                model.id, model.source, model.architecture, model.parameters, model.path, model.provenance
-            ),
+            model=ComparedModel(model.id, model.source, model.architecture, model.parameters, path, model.provenance),
             prompt=self.request.prompt,
             settings=self.request.settings,
             device=self.device,

@@ -1,20 +1,25 @@
 """Predicted bytes are those that a loaded model holds: every architecture, every ready precision, byte for byte."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 from transformers import DynamicCache, GPT2Config
 
 from qplayground.core.errors import PlaygroundError
-from qplayground.core.estimate import WeightKinds
+from qplayground.core.estimate import CacheSize, WeightKinds
+from qplayground.core.messages import EstimateMemory, Failed, Generate, Generated, Loaded, MemoryEstimated
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precision
+from qplayground.engine import prediction
 from qplayground.engine.accounting import held_tensors, kinds_by_module
 from qplayground.engine.estimating import cache_size, weights_by_module
 from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.shapes import Shapes
 from tests.engine import tiny
-from tests.engine.conftest import ModelFolder, load_quietly
+from tests.engine.conftest import ModelFolder, carry_out, load_quietly
 
 CPU = torch.device("cpu")
 PROMPT_TOKENS, NEW_TOKENS = 20, 12
@@ -117,3 +122,89 @@ def test_gpt2_has_the_published_sizes(tmp_path: Path, precision: str, published:
     layers = frozenset(shapes.converted_layers(recipe))
     predicted = predicted_weights(shapes.skeleton(recipe.dtype), layers, recipe, repacks=False)
     assert sum(predicted.values(), WeightKinds()).total == published + left_out_there
+
+
+def test_a_load_says_what_it_had_reckoned_and_what_came_of_it(model_folder: ModelFolder) -> None:
+    folder = model_folder("llama-tied")
+    load = tiny.load_command(folder, "nf4")
+    events = carry_out(load, Generate(id=2, request=load.request))
+    (loaded,) = (event for event in events if isinstance(event, Loaded))
+    (generated,) = (event for event in events if isinstance(event, Generated))
+    assert loaded.estimate is not None and loaded.unforeseen == ()
+    assert loaded.estimate.by_kind == loaded.by_kind and loaded.by_kind.total == loaded.weight_bytes
+    assert loaded.estimate.runtime_bytes == loaded.runtime_memory.resident_bytes
+    assert loaded.cache is not None and loaded.estimate.kv_cache_bytes == loaded.cache.num_bytes(Dtype.BFLOAT16)
+    assert [phase.name for phase in generated.phases] == [
+        "start",
+        "quantize",
+        "copy",
+        "warm-up",
+        "check",
+        "prefill",
+        "decode",
+    ]
+    others = [phase.peak_resident_bytes for phase in generated.phases if phase.name != "check"]
+    assert generated.peak_resident_bytes == max(*others, generated.memory.resident_bytes)
+
+
+def test_a_known_cache_is_not_reckoned_again(model_folder: ModelFolder) -> None:
+    command = replace(tiny.load_command(model_folder("llama"), "fp32"), cache=CacheSize(1000))
+    (loaded,) = (event for event in carry_out(command) if isinstance(event, Loaded))
+    assert loaded.estimate is not None and loaded.estimate.kv_cache_bytes == 4000
+
+
+def test_what_is_held_against_the_prediction_is_named(
+    model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "_CODE_BYTES", 0)  # a layout that bitsandbytes does not have
+    loaded = load_quietly(model_folder("llama"), "nf4")
+    assert len(loaded.unforeseen) == 2 * 7
+    assert loaded.estimate.by_kind.total == loaded.weight_bytes - 64 * 14
+
+
+# ---- asking without loading -----------------------------------------------------------------------------------------
+
+
+def ask(folder: Path, *precisions: Precision, **asked: Any) -> list[MemoryEstimated | Failed]:
+    command = EstimateMemory(id=7, path=str(folder), precisions=precisions, device="cpu", **asked)
+    events = carry_out(command)
+    assert all(isinstance(event, (MemoryEstimated, Failed)) and event.command_id == 7 for event in events)
+    return [event for event in events if isinstance(event, (MemoryEstimated, Failed))]
+
+
+def test_an_engine_answers_at_once_and_again_with_the_tokenizer(model_folder: ModelFolder) -> None:
+    folder = model_folder("llama")
+    first, final = ask(folder, *READY_PRECISIONS, request=tiny.request(max_new_tokens=30))
+    assert isinstance(first, MemoryEstimated) and isinstance(final, MemoryEstimated)
+    assert not first.final and first.context_tokens == 30
+    assert final.final and final.context_tokens > 30
+    assert [estimate.precision for estimate in final.estimates] == [precision.name for precision in READY_PRECISIONS]
+    for estimate in final.estimates:
+        held = load_quietly(folder, estimate.precision).by_kind
+        assert estimate.by_kind == held
+        assert estimate.resident_bytes is not None and estimate.peak_bytes is not None
+        assert estimate.peak_bytes >= estimate.resident_bytes > (estimate.runtime_bytes or 0) > 10_000_000
+        assert 0 <= estimate.shared_bytes <= (estimate.runtime_bytes or 0)
+
+
+def test_a_context_that_is_given_needs_no_tokenizer(model_folder: ModelFolder, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder("llama"), folder)
+    (folder / "tokenizer.json").write_text("{")
+    (only,) = ask(folder, READY_PRECISIONS[0], context_tokens=100)
+    assert isinstance(only, MemoryEstimated) and only.context_tokens == 100
+
+
+def test_what_forbids_one_precision_is_in_its_estimate(model_folder: ModelFolder) -> None:
+    own = Precision(name="own", label="Own", dtype=Dtype.BFLOAT16, quantization=FourBit(), skip_modules=("nowhere",))
+    (answer,) = ask(model_folder("llama"), READY_PRECISIONS[0], own, context_tokens=8)
+    assert isinstance(answer, MemoryEstimated)
+    fine, wrong = answer.estimates
+    assert fine.problem is None and fine.resident_bytes
+    assert wrong.problem is not None and "nowhere" in wrong.problem.message
+    assert wrong.resident_bytes is None and wrong.peak_bytes is None
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    (refused,) = ask(tmp_path, READY_PRECISIONS[0])
+    assert isinstance(refused, Failed)

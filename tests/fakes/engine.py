@@ -21,14 +21,17 @@ import sys
 import threading
 import time
 from itertools import count
+from pathlib import Path
 from typing import NoReturn
 
 import psutil
 
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.memory import ProcessMemory, peak_resident_bytes, read_process_memory
 from qplayground.core.messages import (
+    EstimateMemory,
     Failed,
     Generate,
     Generated,
@@ -36,6 +39,7 @@ from qplayground.core.messages import (
     Load,
     Loaded,
     Machine,
+    MemoryEstimated,
     Phase,
     PhaseStarted,
     Progressed,
@@ -131,12 +135,37 @@ class FakeEngine:
         self._loaded: Precision | None = None
 
     def carry_out(self, command: object) -> None:
+        if isinstance(command, EstimateMemory):
+            self._estimate(command)
         if not isinstance(command, (Load, Generate)):
             return
         try:
             self._load(command) if isinstance(command, Load) else self._generate(command)
         except PlaygroundError as error:
             self._channel.send(Failed(command.id, error.info))
+
+    def _estimate(self, command: EstimateMemory) -> None:
+        """Twice, as the real engine does; a folder named `broken` cannot be read, one named `huge` is."""
+        if Path(command.path).name == "broken":
+            self._channel.send(Failed(command.id, FAILURE.info))
+            return
+        scale = 1_000_000 if Path(command.path).name == "huge" else 1
+        estimates = tuple(
+            Estimate(
+                precision=precision.name,
+                by_kind=WeightKinds(plain=scale * weight_bytes(precision)),
+                kv_cache_bytes=1_000_000,
+                working_bytes=2_000_000,
+                load_extra_bytes=3_000_000,
+                runtime_bytes=self._runtime_memory.resident_bytes,
+                problem=FAILURE.info if "nowhere" in precision.skip_modules else None,
+            )
+            for precision in command.precisions
+        )
+        for final in (False, True):
+            self._channel.send(
+                MemoryEstimated(command_id=command.id, estimates=estimates, context_tokens=50 + 5 * final, final=final)
+            )
 
     def _load(self, command: Load) -> None:
         self._loaded = None

@@ -175,6 +175,50 @@ def test_a_precision_that_fails_is_exit_1_and_in_the_json(folder: Path, tmp_path
 
 
 @pytest.mark.demo
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--context", "0"), "'0' is not a number of tokens"),
+        (("--precisions", "fp32,nf5"), "There is no precision named 'nf5'"),
+        (("--model", "/no/such/folder"), "There is no folder /no/such/folder"),
+        (("--json", "no/such/folder/x.json"), "cannot be written"),
+    ],
+)
+def test_wrong_questions_about_memory(arguments: tuple[str, ...], part: str) -> None:
+    check_refused(run("estimate", *arguments), part)
+
+
+def test_an_estimate_is_what_the_comparison_then_holds(demo_cache: Path) -> None:
+    names = "bf16,int8,nf4-dq"
+    asked = run("estimate", "--precisions", names, "--json", "-")
+    assert asked.returncode == 0, asked.stderr
+    estimate = json.loads(asked.stdout)
+    ran = run("compare", "--precisions", names, "--max-new-tokens", "5", "--json", "-")
+    runs = {each["precision"]: each["memory"] for each in json.loads(ran.stdout)["runs"]}
+    assert estimate["model"] == "demo"
+    for row in estimate["precisions"]:
+        memory = runs[row["precision"]]
+        assert row["weight_bytes"] == memory["weight_bytes"] == memory["predicted_weight_bytes"]
+        assert row["by_kind"] == memory["by_kind"] and sum(row["by_kind"].values()) == row["weight_bytes"]
+        assert row["fits"] in ("fits", "tight") and row["error"] is None
+        assert row["load_peak_bytes"] > row["weight_bytes"] and row["resident_bytes"] > row["weight_bytes"]
+        assert memory["unforeseen"] == []
+        assert memory["anonymous_bytes"] + memory["file_bytes"] == memory["resident_bytes"]
+        assert {phase["name"] for phase in memory["phases"]} >= {"start", "copy", "warm-up", "prefill", "decode"}
+
+
+def test_an_estimate_as_a_table(folder: Path) -> None:
+    asked = run("estimate", "--model", str(folder), "--precisions", "fp32,nf4", "--context", "100")
+    assert asked.returncode == 0, asked.stderr
+    lines = asked.stdout.splitlines()
+    assert (
+        lines[0].split()[:2] == ["Precision", "Weights"]
+        and lines[2].startswith("fp32 ")
+        and lines[3].startswith("nf4 ")
+    )
+    assert "a text of 100 tokens" in lines[-1]
+
+
 def test_a_comparison_as_json(demo_cache: Path) -> None:
     done = run(
         *("compare", "--model", "demo", "--precisions", "fp32,nf4", "--max-new-tokens", "8", "--json", "-"),

@@ -1,0 +1,1 @@
+"""What runs without a window: the same session and planner, progress on standard error."""

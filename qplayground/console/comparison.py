@@ -1,0 +1,78 @@
+"""A comparison without a window."""
+
+from PySide6.QtCore import Slot
+
+from qplayground.console.task import ConsoleTask, amount_text
+from qplayground.core.messages import Phase, PhaseStarted, Progressed
+from qplayground.core.model import ModelEntry
+from qplayground.core.results import Comparison, RunState
+from qplayground.report.describe import state_text
+from qplayground.runtime.library import Library
+from qplayground.runtime.request import ComparisonRequest
+from qplayground.runtime.session import Session
+
+
+class ConsoleComparison(ConsoleTask):
+    """Runs one comparison, which is then in `comparison`, and says how it goes."""
+
+    def __init__(self, session: Session, library: Library) -> None:
+        super().__init__(session, library)
+        self._wanted: ComparisonRequest | None = None
+        self.comparison: Comparison | None = None
+        session.run_changed.connect(self._on_run_changed)
+        session.phase_started.connect(self._on_phase_started)
+        session.progressed.connect(self._on_progressed)
+        session.comparison_finished.connect(self._on_finished)
+
+    def run(self, model: str, wanted: ComparisonRequest) -> None:
+        """Run Qt's loop until the comparison is over. Raises PlaygroundError when it cannot be started."""
+        wanted.check()
+        self._wanted = wanted
+        self.run_task(model, needs_machine=wanted.device not in ("auto", "cpu"))
+
+    def check_machine(self) -> None:
+        """Refuse a device that is not there."""
+        assert self._wanted is not None and self.session.machine is not None
+        self._wanted.check_device(self.session.machine)
+
+    def work(self, entry: ModelEntry) -> None:
+        """Start the comparison."""
+        assert self._wanted is not None
+        self.session.compare(entry, self._wanted)
+
+    def interrupt(self) -> None:
+        """Stop the comparison, or whatever comes before it."""
+        if self.session.is_busy:
+            self.session.stop()
+        else:
+            super().interrupt()
+
+    @Slot(str)
+    def _on_run_changed(self, name: str) -> None:
+        comparison = self.session.comparison
+        if comparison is not None:
+            run = comparison.run(name)
+            if run.state.is_final or run.state is RunState.STARTING:
+                self.say(f"{name}: {state_text(run)}{f': {run.error}' if run.error else ''}")
+
+    @Slot(str, object)
+    def _on_phase_started(self, name: str, event: PhaseStarted) -> None:
+        if event.phase in (Phase.LOAD, Phase.QUANTIZE, Phase.PREFILL):
+            self.say(f"{name}: {event.phase}{self._round(name) if event.phase is Phase.PREFILL else ''}")
+
+    def _round(self, name: str) -> str:
+        comparison = self.session.comparison
+        if comparison is None or comparison.rounds == 1:
+            return ""
+        samples = comparison.run(name).speed.ttft_samples
+        return f", round {1 if samples is None else samples.n + 1} of {comparison.rounds}"
+
+    @Slot(str, object)
+    def _on_progressed(self, name: str, progress: Progressed) -> None:
+        if progress.done == progress.total and progress.total:
+            self.say(f"{name}: {progress.label.lower()}, {amount_text(progress)}")
+
+    @Slot(object)
+    def _on_finished(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+        self.finish()

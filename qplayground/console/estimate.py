@@ -1,0 +1,44 @@
+"""What precisions of a model will take in memory, without a window."""
+
+from PySide6.QtCore import Slot
+
+from qplayground.console.task import ConsoleTask
+from qplayground.core.messages import MemoryEstimated
+from qplayground.core.model import ModelEntry
+from qplayground.core.precision import Precision
+from qplayground.runtime.library import Library
+from qplayground.runtime.planner import Planner
+from qplayground.runtime.session import Session
+
+
+class ConsoleEstimate(ConsoleTask):
+    """Asks the planner; the answer is then in `answer`."""
+
+    def __init__(self, session: Session, library: Library, planner: Planner) -> None:
+        super().__init__(session, library)
+        self._planner = planner
+        self._precisions: tuple[Precision, ...] = ()
+        self._device = "auto"
+        self._context_tokens: int | None = None
+        self.entry: ModelEntry | None = None
+        self.answer: MemoryEstimated | None = None
+        planner.changed.connect(self._on_changed)
+        planner.failed.connect(self.give_up)
+
+    def run(self, model: str, precisions: tuple[Precision, ...], device: str, context_tokens: int | None) -> None:
+        """Run Qt's loop until there is an answer. Raises PlaygroundError for what is wrong with the question."""
+        self._precisions, self._device, self._context_tokens = precisions, device, context_tokens
+        self.run_task(model, needs_machine=False)
+
+    def work(self, entry: ModelEntry) -> None:
+        """Ask."""
+        self.entry = entry
+        path = entry.checked_path()
+        self._planner.ask(path, self._precisions, device=self._device, context_tokens=self._context_tokens)
+
+    @Slot()
+    def _on_changed(self) -> None:
+        answer = self._planner.answer
+        if answer is not None and answer.final:
+            self.answer = answer
+            self.finish()

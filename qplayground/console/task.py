@@ -1,0 +1,162 @@
+"""Finding or making the model that a command names, before its real work."""
+
+import sys
+from pathlib import Path
+
+from PySide6.QtCore import QCoreApplication, QObject, Slot
+
+from qplayground.catalog.cache import scan_cache
+from qplayground.catalog.demo import DEMO_ID, demo_entry
+from qplayground.catalog.download import check_repo_id
+from qplayground.catalog.inspect import inspect_folder
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
+from qplayground.core.messages import Hello, Progressed
+from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.text import is_text
+from qplayground.core.units import bytes_text
+from qplayground.runtime.jobs import Job
+from qplayground.runtime.library import Library
+from qplayground.runtime.session import Session
+
+
+class ConsoleTask(QObject):
+    """Gets the model ready, does `work` with it in Qt's loop, and leaves it. `error` says why nothing came of it."""
+
+    def __init__(self, session: Session, library: Library) -> None:
+        super().__init__()
+        self.session = session
+        self.library = library
+        self.error: ErrorInfo | None = None
+        self._model = ""
+        self._began = False
+        self._refusal: PlaygroundError | None = None  # what a slot met that `run_task` is to raise
+        self._hub_id: str | None = None
+        session.machine_known.connect(self._on_machine_known)
+        session.machine_unknown.connect(self.give_up)
+        library.model_added.connect(self._on_model_added)
+        library.job_failed.connect(self._on_job_failed)
+        library.job_started.connect(self._on_job_started)
+
+    def work(self, entry: ModelEntry) -> None:
+        """What is to be done with the model; it ends with `finish` or `give_up`. Raises PlaygroundError."""
+        raise NotImplementedError
+
+    def check_machine(self) -> None:
+        """Look at `session.machine` before the work, if it was asked for. Raises PlaygroundError."""
+
+    def run_task(self, model: str, *, needs_machine: bool) -> None:
+        """Run Qt's loop until all is done. Raises PlaygroundError for what is wrong with the question."""
+        self._model = model
+        if needs_machine:
+            find_model(model)  # what is wrong with that is said at once
+            self.session.probe()  # an engine knows which devices there are, and `_on_machine_known` begins
+        else:
+            self._begin()
+        if self.error is None:
+            QCoreApplication.exec()
+        if self._refusal is not None:
+            raise self._refusal
+
+    def interrupt(self) -> None:
+        """Stop what is going on: the job, or the wait for an engine."""
+        if self.library.job is not None:
+            self.library.cancel_job()
+        else:
+            self._on_job_cancelled()
+
+    def finish(self) -> None:
+        """The work is done."""
+        QCoreApplication.exit()
+
+    @Slot(object)
+    def give_up(self, error: ErrorInfo) -> None:
+        """Nothing came of it."""
+        self.error = error
+        QCoreApplication.exit()
+
+    def say(self, text: str) -> None:
+        """Tell how it goes."""
+        print(text, file=sys.stderr, flush=True)
+
+    def _begin(self) -> None:
+        entry = find_model(self._model)
+        if entry is not None and (entry.usable or entry.problem is not None):
+            self._work(entry)
+        elif entry is not None:  # the demo model, still to be made
+            self.library.prepare_demo()
+        else:
+            check_repo_id(self._model)
+            self._hub_id = self._model
+            if self.session.machine is None:
+                self.session.probe()  # a download is judged by what transformers can load, which an engine knows
+            else:
+                self.library.download(self._hub_id)
+
+    def _work(self, entry: ModelEntry) -> None:
+        self._began = True
+        self.work(entry)
+
+    @Slot(object)
+    def _on_machine_known(self, hello: Hello) -> None:
+        if self._began or not self._model:
+            return
+        self.library.set_causal_architectures(hello.causal_architectures)
+        if self._hub_id is not None:
+            self.library.download(self._hub_id)
+            return
+        try:
+            self.check_machine()
+            self._begin()
+        except PlaygroundError as error:  # nobody above a slot would hear it
+            self._refusal = error
+            self.give_up(error.info)
+
+    @Slot(object)
+    def _on_model_added(self, entry: ModelEntry) -> None:
+        try:
+            self._work(entry)
+        except PlaygroundError as error:
+            self.give_up(error.info)
+
+    @Slot(object, object)
+    def _on_job_failed(self, _job: Job, error: ErrorInfo) -> None:
+        self.give_up(error)
+
+    @Slot(object)
+    def _on_job_started(self, job: Job) -> None:
+        self.say(f"{job.title} …")
+        job.progressed.connect(self._on_job_progressed)
+        job.cancelled.connect(self._on_job_cancelled)
+
+    @Slot(object)
+    def _on_job_progressed(self, progress: Progressed) -> None:
+        if progress.done == progress.total:
+            self.say(f"  {progress.label.lower()}{f', {amount_text(progress)}' if progress.total else ''}")
+
+    @Slot()
+    def _on_job_cancelled(self) -> None:
+        self.give_up(ErrorInfo(ErrorCode.DEMO_UNAVAILABLE, "Cancelled.", ""))
+
+
+def find_model(wanted: str) -> ModelEntry | None:
+    """`demo`, a folder, or a model in the hub's cache; None for a hub id that is still to be downloaded.
+
+    Raises PlaygroundError for what can only have been meant as a folder and is none.
+    """
+    if not is_text(wanted):
+        raise fail(ErrorCode.MODEL_NOT_FOUND, "The model's name is not valid text.", "Name a folder or a hub id.")
+    if wanted == DEMO_ID:
+        return demo_entry()
+    path = Path(wanted).expanduser()
+    if path.is_dir():
+        return inspect_folder(path, source=ModelSource.FOLDER, causal_architectures=frozenset())
+    if path.is_absolute() or wanted.startswith((".", "~")) or wanted.count("/") > 1 or path.exists():
+        raise fail(ErrorCode.MODEL_NOT_FOUND, f"There is no folder {wanted}.", "Give a folder that holds a model.")
+    cached = next((entry for entry in scan_cache(frozenset()) if entry.id == wanted), None)
+    interrupted = cached is not None and cached.problem is not None and not cached.complete
+    return None if interrupted else cached
+
+
+def amount_text(progress: Progressed) -> str:
+    """How much there is of something."""
+    return bytes_text(progress.total) if progress.unit == "bytes" else f"{progress.total} {progress.unit}"

@@ -1,0 +1,53 @@
+"""What precisions will take in memory, as JSON and as a table."""
+
+import msgspec
+
+from qplayground.core.estimate import Estimate
+from qplayground.core.fit import Fit
+from qplayground.core.messages import MemoryEstimated
+from qplayground.core.model import ModelEntry
+from qplayground.core.units import bytes_text
+
+
+def estimate_json(entry: ModelEntry, answer: MemoryEstimated, fits: dict[str, Fit]) -> bytes:
+    """Bytes throughout; null for what cannot be known, and `error` where a precision cannot be loaded at all."""
+    rows = [_row(estimate, fits[estimate.precision]) for estimate in answer.estimates]
+    shown = {"model": entry.id, "context_tokens": answer.context_tokens, "precisions": rows}
+    return msgspec.json.format(msgspec.json.encode(shown), indent=2)
+
+
+def estimate_table(answer: MemoryEstimated, fits: dict[str, Fit]) -> str:
+    """A line a precision, then what is wrong with those that cannot be loaded."""
+    headings = ("Precision", "Weights", "KV cache", "Load peak", "RAM", "Fits")
+    lines = [headings] + [_line(estimate, fits[estimate.precision]) for estimate in answer.estimates]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    shown.insert(1, "  ".join("-" * width for width in widths))
+    shown += [f"{estimate.precision}: {estimate.problem}" for estimate in answer.estimates if estimate.problem]
+    shown.append(f"RAM is the whole engine's, libraries included, after a text of {answer.context_tokens:,} tokens.")
+    return "\n".join(shown)
+
+
+def _row(estimate: Estimate, fit: Fit) -> dict[str, object]:
+    known = estimate.problem is None
+    return {
+        "precision": estimate.precision,
+        "weight_bytes": estimate.weight_bytes if known else None,
+        "by_kind": estimate.by_kind if known else None,
+        "kv_cache_bytes": estimate.kv_cache_bytes,
+        "working_bytes": estimate.working_bytes if known else None,
+        "runtime_bytes": estimate.runtime_bytes,
+        "load_peak_bytes": estimate.load_peak_bytes,
+        "resident_bytes": estimate.resident_bytes,
+        "needed_bytes": fit.needed_bytes,
+        "available_bytes": fit.available_bytes,
+        "fits": fit.verdict,
+        "error": estimate.problem,
+    }
+
+
+def _line(estimate: Estimate, fit: Fit) -> tuple[str, ...]:
+    if estimate.problem is not None:
+        return (estimate.precision, "–", "–", "–", "–", "cannot be loaded")
+    figures = (estimate.weight_bytes, estimate.kv_cache_bytes, estimate.load_peak_bytes, estimate.resident_bytes)
+    return (estimate.precision, *map(bytes_text, figures), fit.verdict.replace("_", " ").replace("wont", "won't"))

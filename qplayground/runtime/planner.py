@@ -1,0 +1,150 @@
+"""Asking an engine what precisions will take in memory, before anything is loaded."""
+
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.estimate import Estimate
+from qplayground.core.fit import Fit, fit_in_ram, fit_in_vram
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.messages import EstimateMemory, Event, Failed, Hello, MemoryEstimated
+from qplayground.core.precision import Precision
+from qplayground.runtime.available import AvailableMemory, available_memory
+from qplayground.runtime.gpus import list_gpus
+from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.worker import ChildWorker
+
+_SOON_MS = 30
+_CLOSE_WAIT_MS = 10_000
+
+
+class Planner(QObject):
+    """Owner of one engine that loads nothing. The question that was asked last counts; answers to others are dropped.
+
+    Signals: `changed()` when estimates came or went; `failed(ErrorInfo)` when there are none.
+    """
+
+    changed = Signal()
+    failed = Signal(object)
+
+    def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._launcher = launcher
+        self._worker: ChildWorker | None = None
+        self._greeted = False
+        self._question: EstimateMemory | None = None
+        self._asked = 0
+        self._held_back = False
+        self._answer: MemoryEstimated | None = None
+        self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)  # once for what changes in a moment
+        self._soon.timeout.connect(self._submit)
+
+    # ---- what others may ask ---------------------------------------------------------------------------------
+
+    @property
+    def answer(self) -> MemoryEstimated | None:
+        """The latest answer to the latest question, None while there is none."""
+        return self._answer
+
+    def estimate(self, name: str) -> Estimate | None:
+        """That of one precision."""
+        estimates = () if self._answer is None else self._answer.estimates
+        return next((estimate for estimate in estimates if estimate.precision == name), None)
+
+    def fit(self, name: str, credit_bytes: int = 0) -> Fit:
+        """Whether it fits now, when `credit_bytes` are given back before it is loaded."""
+        estimate, device = self.estimate(name), "cpu" if self._question is None else self._question.device
+        gpus = [] if device == "cpu" else list_gpus()
+        if gpus:
+            index = int(device.partition(":")[2] or 0)
+            free = gpus[index].free_bytes + credit_bytes if index < len(gpus) else None
+            return fit_in_vram(estimate, free)
+        return fit_in_ram(estimate, self.available().available_bytes + credit_bytes)
+
+    def available(self) -> AvailableMemory:
+        """What can be had now."""
+        return available_memory()
+
+    # ---- verbs -----------------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        path: str | None,
+        precisions: tuple[Precision, ...],
+        *,
+        device: str = "auto",
+        request: GenerationRequest | None = None,
+        context_tokens: int | None = None,
+    ) -> None:
+        """Ask of that model; of none, forget the answer. `changed` or `failed` follows."""
+        self._asked += 1
+        if path is None or self._question is None or path != self._question.path:
+            self._answer = None
+            self.changed.emit()
+        self._question = None
+        if path is not None and precisions:
+            self._question = EstimateMemory(
+                id=self._asked,
+                path=path,
+                precisions=precisions,
+                device=device,
+                request=request or GenerationRequest(),
+                context_tokens=context_tokens,
+            )
+            self._soon.start()
+
+    def hold_back(self, hold: bool) -> None:
+        """While something is timed nothing is reckoned; what was asked meanwhile is answered afterwards."""
+        self._held_back = hold
+        if not hold and self._question is not None and (self._answer is None or self._answer.command_id != self._asked):
+            self._soon.start()
+
+    def close(self) -> None:
+        """End the engine."""
+        self._question = None
+        self._soon.stop()
+        self._worker = None
+        for worker in self.findChildren(ChildWorker):
+            worker.end()
+            worker.wait(_CLOSE_WAIT_MS)
+
+    # ---- the engine ------------------------------------------------------------------------------------------
+
+    @Slot()
+    def _submit(self) -> None:
+        if self._question is None or self._held_back:
+            return
+        if self._worker is None:
+            self._greeted = False
+            self._worker = worker = ChildWorker("planner", self._launcher.engine, self)
+            worker.event_received.connect(self._on_event)
+            worker.exited.connect(self._on_exited)
+            worker.finished.connect(worker.deleteLater)
+            worker.start()
+        elif self._greeted:
+            self._worker.submit(self._question)
+
+    @Slot(str, object)
+    def _on_event(self, _name: str, event: Event) -> None:
+        if self._worker is None:
+            return
+        if isinstance(event, Hello):
+            self._greeted = True
+            self._submit()
+        elif isinstance(event, MemoryEstimated) and event.command_id == self._asked:
+            self._answer = event
+            self.changed.emit()
+        elif isinstance(event, Failed) and event.command_id == self._asked:
+            self._give_up(event.error)
+
+    @Slot(str, object)
+    def _on_exited(self, _name: str, error: ErrorInfo | None) -> None:
+        if self._worker is None:
+            return
+        self._worker = None
+        if self._question is not None and (self._answer is None or not self._answer.final):
+            self._give_up(error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Pick the model again."))
+
+    def _give_up(self, error: ErrorInfo) -> None:
+        self._question = self._answer = None
+        self.changed.emit()
+        self.failed.emit(error)

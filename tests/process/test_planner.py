@@ -1,0 +1,94 @@
+"""Asking what precisions take: the last question counts, nothing is reckoned while something is timed."""
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.estimate import Verdict
+from qplayground.core.precision import READY_PRECISIONS
+from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.planner import Planner
+from tests.fakes.engine import weight_bytes
+from tests.process.test_session import FAKE
+
+
+@pytest.fixture
+def planner(qtbot: QtBot) -> Iterator[Planner]:
+    planner = Planner(Launcher(FAKE))
+    yield planner
+    planner.close()
+
+
+def answered(planner: Planner) -> bool:
+    return planner.answer is not None and planner.answer.final
+
+
+def test_every_precision_gets_its_estimate_and_verdict(planner: Planner, qtbot: QtBot) -> None:
+    planner.ask("/models/one", READY_PRECISIONS)
+    qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
+    for precision in READY_PRECISIONS:
+        estimate = planner.estimate(precision.name)
+        assert estimate is not None and estimate.weight_bytes == weight_bytes(precision)
+        assert planner.fit(precision.name).verdict in (Verdict.FITS, Verdict.TIGHT)
+    assert planner.estimate("unheard-of") is None
+    assert planner.fit("unheard-of").verdict is Verdict.UNKNOWN
+
+
+def test_what_will_be_given_back_counts(planner: Planner, qtbot: QtBot) -> None:
+    planner.ask("/models/huge", READY_PRECISIONS)
+    qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
+    assert planner.fit("fp32").verdict is Verdict.WONT_FIT
+    assert planner.fit("fp32", credit_bytes=10**18).verdict is Verdict.FITS
+
+
+def test_the_last_question_counts(planner: Planner, qtbot: QtBot) -> None:
+    planner.ask("/models/huge", READY_PRECISIONS)
+    planner.ask("/models/one", READY_PRECISIONS[:2])
+    qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
+    assert planner.answer is not None and len(planner.answer.estimates) == 2
+    planner.ask("/models/one", READY_PRECISIONS[:3])
+    assert planner.answer is not None  # of the same model, and still true of these two
+    qtbot.waitUntil(lambda: planner.answer is not None and len(planner.answer.estimates) == 3, timeout=10_000)
+    planner.ask(None, READY_PRECISIONS)
+    assert planner.answer is None
+
+
+def test_nothing_is_reckoned_while_something_is_timed(planner: Planner, qtbot: QtBot) -> None:
+    planner.hold_back(True)
+    planner.ask("/models/one", READY_PRECISIONS)
+    qtbot.waitUntil(lambda: not planner._soon.isActive(), timeout=5000)
+    assert planner._worker is None
+    planner.hold_back(False)
+    qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
+
+
+def test_a_model_that_cannot_be_read_says_so_and_the_next_one_is_answered(planner: Planner, qtbot: QtBot) -> None:
+    said: list[ErrorInfo] = []
+    planner.failed.connect(said.append)
+    planner.ask("/models/broken", READY_PRECISIONS)
+    qtbot.waitUntil(lambda: len(said) == 1, timeout=10_000)
+    assert planner.answer is None
+    planner.ask("/models/one", READY_PRECISIONS)
+    qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
+
+
+def test_an_engine_that_died_is_replaced(planner: Planner, qtbot: QtBot) -> None:
+    planner.ask("/models/one", READY_PRECISIONS)
+    qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
+    assert planner._worker is not None and planner._worker.pid is not None
+    psutil.Process(planner._worker.pid).kill()
+    qtbot.waitUntil(lambda: planner._worker is None, timeout=10_000)
+    planner.ask("/models/two", READY_PRECISIONS)
+    qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
+
+
+def test_closing_ends_the_engine(planner: Planner, qtbot: QtBot) -> None:
+    planner.ask("/models/one", READY_PRECISIONS)
+    qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
+    assert planner._worker is not None and planner._worker.pid is not None
+    pid = planner._worker.pid
+    planner.close()
+    assert not psutil.pid_exists(pid)

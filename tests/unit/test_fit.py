@@ -1,0 +1,64 @@
+"""Verdicts, and the sums that they rest on."""
+
+import pytest
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.estimate import Estimate, Verdict, WeightKinds
+from qplayground.core.fit import fit_in_ram, fit_in_vram
+
+MB = 1_000_000
+ESTIMATE = Estimate(
+    precision="nf4",
+    by_kind=WeightKinds(quantized=80 * MB, scales=10 * MB, plain=10 * MB),
+    kv_cache_bytes=5 * MB,
+    working_bytes=20 * MB,
+    load_extra_bytes=90 * MB,
+    runtime_bytes=400 * MB,
+    shared_bytes=350 * MB,
+)
+
+
+@pytest.mark.parametrize(
+    ("available", "verdict"),
+    [(239, Verdict.WONT_FIT), (240, Verdict.TIGHT), (263, Verdict.TIGHT), (264, Verdict.FITS), (9999, Verdict.FITS)],
+)
+def test_the_worst_moment_decides(available: int, verdict: Verdict) -> None:
+    fit = fit_in_ram(ESTIMATE, available * MB)
+    assert fit.needed_bytes == (100 + 50 + 90) * MB  # weights, own libraries, loading
+    assert fit.verdict is verdict
+
+
+def test_a_long_context_can_be_worse_than_the_load() -> None:
+    long = Estimate(precision="nf4", kv_cache_bytes=500 * MB, working_bytes=20 * MB, runtime_bytes=0)
+    assert [term.label for term in fit_in_ram(long, 1).terms][2:] == ["KV cache", "working memory"]
+
+
+def test_the_sum_is_written_out() -> None:
+    assert str(fit_in_ram(ESTIMATE, 1000 * MB)).splitlines() == [
+        "100 MB  weights",
+        "50.0 MB  libraries, what is not shared",
+        "90.0 MB  while loading, for a moment",
+        "= 240 MB needed, 1.00 GB available",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("estimate", "available"),
+    [
+        (None, 100),
+        (ESTIMATE, None),
+        (Estimate(precision="nf4"), 100),
+        (Estimate(precision="nf4", runtime_bytes=1, problem=ErrorInfo(ErrorCode.BAD_PRECISION, "No.", "")), 100),
+    ],
+)
+def test_what_cannot_be_known_is_unknown(estimate: Estimate | None, available: int | None) -> None:
+    fit = fit_in_ram(estimate, available)
+    assert fit.verdict is Verdict.UNKNOWN and fit.needed_bytes is None
+    assert str(fit) == "What it needs cannot be known."
+
+
+def test_a_gpu_holds_weights_cache_and_what_is_computed() -> None:
+    assert fit_in_vram(ESTIMATE, 124 * MB).verdict is Verdict.WONT_FIT
+    assert fit_in_vram(ESTIMATE, 125 * MB).verdict is Verdict.TIGHT
+    assert fit_in_vram(ESTIMATE, 200 * MB).verdict is Verdict.FITS
+    assert fit_in_vram(ESTIMATE, None).verdict is Verdict.UNKNOWN
