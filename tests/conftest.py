@@ -68,6 +68,8 @@ def _engines() -> list[psutil.Process]:
             command = " ".join(process.cmdline())
             parent = process.parent()
             forked = parent is not None and kept[1] in " ".join(parent.cmdline())
+            if not command:  # a fork server that was killed while it imported: multiprocessing buries it, not psutil
+                continue
         except psutil.NoSuchProcess:
             continue
         if forked or not any(name in command for name in kept):

@@ -1,5 +1,6 @@
 """What each precision of a model will take, from config and headers alone."""
 
+import contextlib
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
@@ -139,8 +140,9 @@ class Estimator:
                 before = _resident_bytes()
                 self._tokenizer = read_tokenizer(path)
                 self._model_bytes += max(0, _resident_bytes() - before)
-            prompt_tokens = len(encode_prompt(self._tokenizer, command.request))
-            tokens += max(prompt_tokens - 1, 0)  # the last token is written and never read
+            with contextlib.suppress(PlaygroundError):  # a template that fails is said when the prompt is run
+                tokens += len(encode_prompt(self._tokenizer, command.request))
+            tokens = max(tokens - 1, 1)  # the last token is written and never read
         yield self._answer(command, tokens, final=True)
 
     def _read(self, path: Path) -> None:

@@ -34,6 +34,7 @@ class Planner(QObject):
         self._question: EstimateMemory | None = None
         self._asked = 0
         self._held_back = False
+        self._closed = False
         self._answer: MemoryEstimated | None = None
         self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)  # once for what changes in a moment
         self._soon.timeout.connect(self._submit)
@@ -99,7 +100,8 @@ class Planner(QObject):
             self._soon.start()
 
     def close(self) -> None:
-        """End the engine."""
+        """End the engine, now; what is asked afterwards is not answered."""
+        self._closed = True
         self._question = None
         self._soon.stop()
         self._worker = None
@@ -111,7 +113,7 @@ class Planner(QObject):
 
     @Slot()
     def _submit(self) -> None:
-        if self._question is None or self._held_back:
+        if self._question is None or self._held_back or self._closed:
             return
         if self._worker is None:
             self._greeted = False

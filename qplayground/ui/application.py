@@ -11,6 +11,7 @@ from qplayground.runtime.history import History
 from qplayground.runtime.interrupts import Interrupts
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.library import Library
+from qplayground.runtime.planner import Planner
 from qplayground.runtime.preferences import Preferences, preferences_path
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
@@ -25,9 +26,11 @@ def make_window(launcher: Launcher) -> MainWindow:
     path = preferences_path().with_name("window.ini")
     session = Session(launcher)
     library = Library(launcher, tuple(str(folder) for folder in preferences.recent_folders))
-    window = MainWindow(session, library, preferences, History(), QSettings(str(path), QSettings.Format.IniFormat))
-    session.setParent(window)
-    library.setParent(window)
+    planner = Planner(launcher)
+    settings = QSettings(str(path), QSettings.Format.IniFormat)
+    window = MainWindow(session, library, planner, preferences, History(), settings)
+    for owned in (session, library, planner):
+        owned.setParent(window)
     window.memory.ready.connect(_spare_collector)
     collector = QTimer(window, interval=_COLLECT_MS)
     collector.timeout.connect(gc.collect)

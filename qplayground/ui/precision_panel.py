@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import msgspec
 from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from qplayground.core import hues
@@ -50,12 +51,15 @@ class PrecisionPanel(QWidget):
             self.refresh()
             self.precisions_changed.emit()
 
-    def set_size_text(self, name: str, text: str, tooltip: str = "") -> None:
+    def set_size_text(self, name: str, text: str, tooltip: str = "", *, warns: bool = False) -> None:
         """Say beside a precision how large the model is in it; unknown names are passed over."""
         row = self.row(name)
         if row:
             row.size_text.setText(text)
             row.size_text.setToolTip(tooltip)
+            row.size_text.setAccessibleName(f"Size in {row.precision.label}: {text}" if text else "")
+            role = QPalette.ColorRole.BrightText if warns else QPalette.ColorRole.PlaceholderText
+            row.size_text.setForegroundRole(role)
 
     def row(self, name: str) -> PrecisionRow | None:
         """The row of that precision."""

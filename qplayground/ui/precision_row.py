@@ -69,7 +69,7 @@ class PrecisionRow(QFrame):
         self.tick = _TickBox()
         self.tick.setIconSize(QSize(theme.SWATCH, theme.SWATCH))
         self.size_text = QLabel(alignment=Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.size_text.setFont(theme.tabular(self.size_text.font()))
+        self.size_text.setFont(theme.tabular(theme.small(self.size_text.font())))
         self.options = QToolButton()
         self.options.setText("⚙")
         self.options.setCheckable(True)

@@ -16,6 +16,7 @@ from qplayground.runtime.gpus import list_gpus
 from qplayground.runtime.history import History, as_stopped
 from qplayground.runtime.jobs import Job
 from qplayground.runtime.library import Library
+from qplayground.runtime.planner import Planner
 from qplayground.runtime.preferences import Preferences
 from qplayground.runtime.recorder import Recorder
 from qplayground.runtime.request import ComparisonRequest
@@ -28,6 +29,7 @@ from qplayground.ui.history_view import HistoryView
 from qplayground.ui.job_status import JobStatus
 from qplayground.ui.kept_models import KeptModels
 from qplayground.ui.machine_status import MachineStatus
+from qplayground.ui.memory_plan import MemoryPlan
 from qplayground.ui.memory_view import MemoryView
 from qplayground.ui.model_bar import ModelBar
 from qplayground.ui.precision_panel import PrecisionPanel
@@ -49,12 +51,19 @@ class MainWindow(QMainWindow):
     """Model bar on top; precisions and prompt on the left; columns and charts on the right."""
 
     def __init__(
-        self, session: Session, library: Library, preferences: Preferences, history: History, settings: QSettings
+        self,
+        session: Session,
+        library: Library,
+        planner: Planner,
+        preferences: Preferences,
+        history: History,
+        settings: QSettings,
     ) -> None:
         super().__init__()
         self._history = history
         self.session = session
         self.library = library
+        self.planner = planner
         self._preferences = preferences
         self._settings = settings
         self.setWindowTitle("qplayground")
@@ -66,6 +75,7 @@ class MainWindow(QMainWindow):
         self.prompt = PromptBox(preferences)
         self.options = RunOptions(settings)
         self.results = ResultsView()
+        self.plan = MemoryPlan(planner, session, self.models, self.precisions, self.prompt)
         self.memory = MemoryView(session)
         self.history = HistoryView(history)
         self.recorder = Recorder(session, history, self)
@@ -191,11 +201,14 @@ class MainWindow(QMainWindow):
         self.models.show_error(None)
         self.prompt.show_error("")
         request = self.prompt.request()
+        wanted = self.plan.confirm(self.precisions.selected(), self)
+        if wanted is None:
+            return
         try:
             self.session.compare(
                 entry,
                 ComparisonRequest(
-                    precisions=self.precisions.selected(),
+                    precisions=wanted,
                     request=request,
                     device=self.models.current_device(),
                     mode=self.options.mode,
@@ -343,6 +356,7 @@ class MainWindow(QMainWindow):
         for reader in list(self._readers):
             reader.close()
         self.memory.close_importer()
+        self.planner.close()
         self.session.close()
         self.library.close()
         self._history.close()

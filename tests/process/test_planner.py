@@ -92,3 +92,7 @@ def test_closing_ends_the_engine(planner: Planner, qtbot: QtBot) -> None:
     pid = planner._worker.pid
     planner.close()
     assert not psutil.pid_exists(pid)
+    planner.ask("/models/two", READY_PRECISIONS)
+    planner.hold_back(False)
+    qtbot.waitUntil(lambda: not planner._soon.isActive(), timeout=5000)
+    assert planner._worker is None

@@ -1,0 +1,137 @@
+"""What each precision of the picked model will take, shown in the list before anything is loaded."""
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QObject, QTimer, Slot
+from PySide6.QtWidgets import QMessageBox, QWidget
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.estimate import Estimate, Verdict
+from qplayground.core.fit import Fit
+from qplayground.core.precision import Precision
+from qplayground.core.units import bytes_text
+from qplayground.runtime.planner import Planner
+from qplayground.runtime.session import Session
+from qplayground.ui.model_bar import ModelBar
+from qplayground.ui.precision_panel import PrecisionPanel
+from qplayground.ui.prompt_box import PromptBox
+
+_REFRESH_MS = 2000
+_WORDS = {Verdict.TIGHT: "tight", Verdict.WONT_FIT: "won't fit"}
+
+
+class MemoryPlan(QObject):
+    """Asks the planner whenever model, precisions, device, prompt or length change, and shows its answers."""
+
+    def __init__(
+        self, planner: Planner, session: Session, models: ModelBar, precisions: PrecisionPanel, prompt: PromptBox
+    ) -> None:
+        super().__init__(precisions)
+        self._planner = planner
+        self._session = session
+        self._models = models
+        self._precisions = precisions
+        self._prompt = prompt
+        models.model_changed.connect(self.ask)
+        models.device.currentIndexChanged.connect(self.ask)
+        precisions.precisions_changed.connect(self.ask)
+        prompt.changed.connect(self.ask)
+        session.busy_changed.connect(planner.hold_back)
+        planner.changed.connect(self._show)
+        planner.failed.connect(self._on_failed)
+        timer = QTimer(self, interval=_REFRESH_MS)  # what is available changes by itself
+        timer.timeout.connect(self._on_timeout)
+        timer.start()
+
+    @Slot()
+    def ask(self) -> None:
+        """Ask for what is on the screen."""
+        entry = self._models.current()
+        path = entry.path if entry is not None and entry.usable else None
+        self._planner.ask(
+            path,
+            self._precisions.precisions(),
+            device=self._models.current_device(),
+            request=self._prompt.request(),
+        )
+
+    def confirm(self, wanted: Sequence[Precision], parent: QWidget) -> tuple[Precision, ...] | None:
+        """Ask what is to be done with precisions that do not fit; those to run, None for none at all."""
+        too_large = {
+            precision.name: fit for precision in wanted if (fit := self._fit(precision)).verdict is Verdict.WONT_FIT
+        }
+        if not too_large:
+            return tuple(wanted)
+        box = QMessageBox(QMessageBox.Icon.Warning, "Memory", _too_large_text(too_large), parent=parent)
+        box.setDetailedText("\n\n".join(f"{name}\n{fit}" for name, fit in too_large.items()))
+        rest = tuple(precision for precision in wanted if precision.name not in too_large)
+        leave_out = box.addButton("Leave out", QMessageBox.ButtonRole.AcceptRole) if rest else None
+        anyway = box.addButton("Load anyway", QMessageBox.ButtonRole.DestructiveRole)
+        cancel = box.addButton(QMessageBox.StandardButton.Cancel)
+        box.setDefaultButton(leave_out or cancel)
+        box.exec()
+        if box.clickedButton() is anyway:
+            return tuple(wanted)
+        return rest if leave_out is not None and box.clickedButton() is leave_out else None
+
+    def _fit(self, precision: Precision) -> Fit:
+        return self._planner.fit(precision.name, credit_bytes=sum(self._session.loaded.values()))
+
+    @Slot()
+    def _on_timeout(self) -> None:
+        if self._planner.answer is not None and not self._session.is_busy:
+            self._show()
+
+    @Slot()
+    def _show(self) -> None:
+        for precision in self._precisions.precisions():
+            estimate = self._planner.estimate(precision.name)
+            if estimate is None:
+                self._precisions.set_size_text(precision.name, "")
+            elif estimate.problem is not None:
+                self._precisions.set_size_text(precision.name, "won't load", str(estimate.problem), warns=True)
+            else:
+                fit = self._fit(precision)
+                word = _WORDS.get(fit.verdict)
+                text = bytes_text(estimate.weight_bytes) + (f" · {word}" if word else "")
+                self._precisions.set_size_text(
+                    precision.name, text, self._details(estimate, fit), warns=fit.verdict is Verdict.WONT_FIT
+                )
+
+    def _details(self, estimate: Estimate, fit: Fit) -> str:
+        answer = self._planner.answer
+        assert answer is not None
+        kinds = estimate.by_kind
+        parts = ", ".join(
+            f"{bytes_text(num_bytes)} {what}"
+            for what, num_bytes in (
+                ("quantized", kinds.quantized),
+                ("their scales", kinds.scales),
+                ("left alone", kinds.plain),
+                ("buffers", kinds.buffers),
+            )
+            if num_bytes
+        )
+        resident, peak = bytes_text(estimate.resident_bytes), bytes_text(estimate.load_peak_bytes)
+        lines = [
+            f"{bytes_text(estimate.weight_bytes)} of weights: {parts}",
+            f"{bytes_text(estimate.kv_cache_bytes)} KV cache for {answer.context_tokens:,} tokens",
+            f"{resident} RAM of its engine after the text, {peak} at most while it loads, libraries included",
+            "",
+            f"{_WORDS.get(fit.verdict, str(fit.verdict))}:",
+            str(fit),
+        ]
+        return "\n".join(lines)
+
+    @Slot(object)
+    def _on_failed(self, error: ErrorInfo) -> None:
+        for precision in self._precisions.precisions():
+            self._precisions.set_size_text(precision.name, "unknown", str(error))
+
+
+def _too_large_text(too_large: dict[str, Fit]) -> str:
+    lines = [
+        f"{name} needs {bytes_text(fit.needed_bytes)}, and {bytes_text(fit.available_bytes)} are available."
+        for name, fit in too_large.items()
+    ]
+    return "\n".join([*lines, "Loading it anyway can make the whole machine slow, or end programs."])

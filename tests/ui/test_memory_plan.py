@@ -1,0 +1,124 @@
+"""Sizes and verdicts beside the precisions, and the question before something is loaded that does not fit."""
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QApplication, QMessageBox
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.estimate import Verdict
+from qplayground.core.precision import READY_PRECISIONS
+from qplayground.core.results import RunState
+from qplayground.core.units import bytes_text
+from qplayground.ui.window import MainWindow
+from tests.fakes.engine import weight_bytes
+from tests.ui.test_window import compare, type_prompt
+from tests.unit.catalog_files import write_model
+
+
+def size(window: MainWindow, name: str) -> str:
+    row = window.precisions.row(name)
+    assert row is not None
+    return row.size_text.text()
+
+
+def wait_for_sizes(qtbot: QtBot, window: MainWindow) -> None:
+    qtbot.waitUntil(lambda: window.planner.answer is not None and window.planner.answer.final, timeout=10_000)
+
+
+@pytest.fixture
+def huge(qtbot: QtBot, window: MainWindow, tmp_path: Path) -> MainWindow:
+    """A model that no machine can hold, as far as the planner knows."""
+    with qtbot.waitSignal(window.library.folder_opened):
+        window.library.open_folder(str(write_model(tmp_path / "huge")))
+    wait_for_sizes(qtbot, window)
+    return window
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, text: str) -> list[str]:
+    """Click that button of the next question; what was asked."""
+    asked: list[str] = []
+
+    def execute(box: QMessageBox) -> int:
+        asked.append(box.text())
+        (button,) = (button for button in box.buttons() if button.text().replace("&", "") == text)
+        button.click()
+        return 0
+
+    monkeypatch.setattr(QMessageBox, "exec", execute)
+    return asked
+
+
+def test_every_precision_has_its_size_once_a_model_is_picked(qtbot: QtBot, ready_window: MainWindow) -> None:
+    wait_for_sizes(qtbot, ready_window)
+    for precision in READY_PRECISIONS:
+        assert size(ready_window, precision.name) == bytes_text(weight_bytes(precision))
+    row = ready_window.precisions.row("nf4")
+    assert row is not None
+    assert "left alone" in row.size_text.toolTip() and "55 tokens" in row.size_text.toolTip()
+    assert "needed" in row.size_text.toolTip()
+
+
+def test_a_changed_option_is_reckoned_again(qtbot: QtBot, ready_window: MainWindow) -> None:
+    wait_for_sizes(qtbot, ready_window)
+    row = ready_window.precisions.row("nf4")
+    assert row is not None
+    row.editor.skip_modules.setText("nowhere")
+    row.editor.skip_modules.editingFinished.emit()
+    qtbot.waitUntil(lambda: size(ready_window, "nf4") == "won't load", timeout=10_000)
+    assert "The fake engine was told to fail" in row.size_text.toolTip()
+
+
+def test_nothing_is_asked_while_a_comparison_runs(qtbot: QtBot, ready_window: MainWindow) -> None:
+    wait_for_sizes(qtbot, ready_window)
+    type_prompt(qtbot, ready_window, "Once slow")
+    ready_window.models.compare.click()
+    before = ready_window.planner.answer
+    ready_window.plan.ask()
+    qtbot.waitUntil(lambda: ready_window.session.comparison is not None)
+    with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=10_000):
+        qtbot.waitUntil(lambda: bool(ready_window.session.comparison.runs[0].token_ids), timeout=10_000)  # type: ignore[union-attr]
+        assert ready_window.planner.answer is before
+        ready_window.models.stop.click()
+    qtbot.waitUntil(lambda: ready_window.planner.answer is not before, timeout=10_000)
+
+
+def test_what_does_not_fit_is_said_in_the_list(huge: MainWindow) -> None:
+    assert size(huge, "fp32").endswith("· won't fit")
+    assert huge.planner.fit("fp32").verdict is Verdict.WONT_FIT
+
+
+def test_cancelling_runs_nothing(huge: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answer(monkeypatch, "Cancel")
+    type_prompt(qtbot, huge, "Once fast=3")
+    huge.models.compare.click()
+    assert len(asked) == 1 and "fp32 needs" in asked[0] and "are available" in asked[0]
+    assert not huge.session.is_busy and huge.session.comparison is None
+
+
+def test_it_can_be_loaded_anyway(huge: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, "Load anyway")
+    type_prompt(qtbot, huge, "Once fast=3")
+    compare(qtbot, huge)
+    assert huge.session.comparison is not None
+    assert [run.state for run in huge.session.comparison.runs] == [RunState.DONE] * 4
+
+
+def test_what_fits_can_run_without_the_rest(
+    qtbot: QtBot, ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for_sizes(qtbot, ready_window)
+    fit = ready_window.planner.fit
+    too_large = fit("fp32")._replace(verdict=Verdict.WONT_FIT)
+    monkeypatch.setattr(
+        ready_window.planner, "fit", lambda name, credit_bytes=0: too_large if name == "fp32" else fit(name)
+    )
+    asked = answer(monkeypatch, "Leave out")
+    type_prompt(qtbot, ready_window, "Once fast=3")
+    compare(qtbot, ready_window)
+    assert len(asked) == 1 and ready_window.session.comparison is not None
+    assert [run.precision for run in ready_window.session.comparison.runs] == ["bf16", "int8", "nf4"]
+
+
+def test_without_a_model_there_are_no_sizes(qapp: QApplication, window: MainWindow) -> None:
+    assert all(size(window, precision.name) == "" for precision in READY_PRECISIONS)
