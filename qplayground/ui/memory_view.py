@@ -102,8 +102,8 @@ class MemoryView(QWidget):
     def _with_key(self, bars: QWidget) -> QWidget:
         box = QWidget()
         key = QLabel(
-            "full: weights · light: working memory · grey: the libraries, without a model · |: peak, the check of all "
-            "weights left out · figures: model + libraries"
+            "above: predicted, below: measured · grey: libraries, without a model · full to light: quantized weights, "
+            "scales, weights left alone, KV cache and working memory · hatched: unexplained · |: peak"
         )
         key.setFont(theme.small(key.font()))
         key.setForegroundRole(key.palette().ColorRole.PlaceholderText)
@@ -156,7 +156,9 @@ class MemoryView(QWidget):
         comparison = self._session.comparison
         if self._timeline is None or comparison is None:
             return
-        if comparison.run(name).state not in (RunState.STARTING, RunState.LOADING, RunState.GENERATING):
+        run = comparison.run(name)
+        self._timeline.set_level(name, run.memory.predicted_resident_bytes)
+        if run.state not in (RunState.STARTING, RunState.LOADING, RunState.GENERATING):
             self._timeline.end_phases(name)
 
     @Slot()

@@ -1,18 +1,21 @@
 """The charts, fed by hand."""
 
 import math
+from typing import Any
 
+import pyqtgraph as pg
 import pytest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.memory import MemorySample, ProcessMemory
 from qplayground.core.messages import Phase, PhaseStarted
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import ComparedModel, Comparison, MemoryFigures, Run
 from qplayground.ui import theme
-from qplayground.ui.plots.memory_bars import MemoryBars
+from qplayground.ui.plots.memory_bars import MemoryBars, measured_segments, predicted_segments
 from qplayground.ui.plots.timeline import MemoryTimeline
 
 MB = 1_000_000
@@ -158,25 +161,72 @@ def comparison(*memory: MemoryFigures) -> Comparison:
     )
 
 
-def test_the_segments_of_a_bar_add_up_to_the_resident_memory(qtbot: QtBot) -> None:
-    bars = MemoryBars()
-    qtbot.addWidget(bars)
-    figures = MemoryFigures(
-        weight_bytes=538 * MB, resident_bytes=912 * MB, peak_resident_bytes=950 * MB, runtime_bytes=356 * MB
+def figures(**changes: Any) -> MemoryFigures:
+    kinds = WeightKinds(quantized=80 * MB, scales=10 * MB, plain=20 * MB, buffers=3 * MB)
+    predicted = Estimate(
+        precision="nf4", by_kind=kinds, kv_cache_bytes=MB, working_bytes=20 * MB, runtime_bytes=370 * MB
     )
-    segments = [num_bytes for num_bytes, _ in bars._segments(figures, theme.color("fp32", False))]
-    assert segments == [538 * MB, 18 * MB, 356 * MB]
-    assert sum(segments) == figures.resident_bytes
-    bars.show_comparison(comparison(figures, MemoryFigures()))
+    fields = {
+        "weight_bytes": 113 * MB,
+        "by_kind": kinds,
+        "runtime_bytes": 370 * MB,
+        "resident_bytes": 500 * MB,
+        "peak_resident_bytes": 580 * MB,
+        "predicted": predicted,
+        "predicted_resident_bytes": predicted.resident_bytes,
+    }
+    return MemoryFigures(**{**fields, **changes})
 
 
-def test_weights_on_a_gpu_are_not_drawn_as_ram(qtbot: QtBot) -> None:
+def test_the_measured_bar_is_the_resident_memory_with_what_nothing_explains() -> None:
+    segments = measured_segments(figures())
+    assert [(segment.role, segment.num_bytes // MB) for segment in segments] == [
+        *[("runtime", 370), ("quantized", 80), ("scales", 10), ("plain", 20), ("buffers", 3)],
+        *[("beside", 1), ("unexplained", 16)],
+    ]
+    assert sum(segment.num_bytes for segment in segments) == 500 * MB
+    assert measured_segments(MemoryFigures()) == []
+
+
+def test_before_it_wrote_there_is_no_cache_to_account_for() -> None:
+    assert measured_segments(figures(peak_resident_bytes=None))[-1].num_bytes == 17 * MB
+
+
+def test_less_than_the_tensors_is_not_drawn_below_zero() -> None:
+    assert measured_segments(figures(resident_bytes=400 * MB))[-1].num_bytes == 0
+
+
+def test_the_predicted_bar_is_what_was_reckoned() -> None:
+    segments = predicted_segments(figures())
+    assert sum(segment.num_bytes for segment in segments) == figures().predicted_resident_bytes == 504 * MB
+    assert "unexplained" not in {segment.role for segment in segments}
+    assert predicted_segments(figures(predicted=None)) == []
+
+
+def test_weights_on_a_gpu_are_not_drawn_as_ram() -> None:
+    roles = {segment.role for segment in measured_segments(figures(vram_allocated_bytes=540 * MB))}
+    assert roles == {"runtime", "unexplained"}
+    assert predicted_segments(figures(vram_allocated_bytes=540 * MB)) == []
+
+
+def test_the_bars_of_several_runs_are_drawn(qtbot: QtBot) -> None:
     bars = MemoryBars()
     qtbot.addWidget(bars)
-    figures = MemoryFigures(
-        weight_bytes=538 * MB, resident_bytes=500 * MB, runtime_bytes=400 * MB, vram_allocated_bytes=540 * MB
-    )
-    assert next(num_bytes for num_bytes, _ in bars._segments(figures, theme.color("fp32", False))) == 0
+    bars.show_comparison(comparison(figures(), MemoryFigures(), figures(vram_peak_bytes=MB)))
+    texts = [item.toPlainText() for item in bars._plot.items if isinstance(item, pg.TextItem)]
+    assert texts == ["500 MB, predicted 504 MB", "500 MB, predicted 504 MB, VRAM 1.00 MB"]
+    tips = {item.toolTip() for item in bars._plot.items if isinstance(item, pg.BarGraphItem)}
+    assert "measured: 16.0 MB unexplained" in tips and "predicted: 20.0 MB working memory" in tips
+
+
+def test_what_was_predicted_is_a_line_as_long_as_the_engine_was_there(qtbot: QtBot, timeline: MemoryTimeline) -> None:
+    timeline.set_level("nf4", 504 * MB)
+    timeline.add_samples("nf4", [sample(0, 300), sample(5, 500)])
+    qtbot.waitUntil(lambda: "nf4" in timeline._level_lines)
+    times, levels = timeline._level_lines["nf4"].getData()
+    assert list(levels) == [504, 504] and times[-1] - times[0] == 5
+    timeline.set_level("nf4", None)
+    qtbot.waitUntil(lambda: not timeline._level_lines)
 
 
 def test_charts_follow_the_scheme(qtbot: QtBot, qapp: QApplication, timeline: MemoryTimeline) -> None:

@@ -1,40 +1,86 @@
-"""Each precision's memory, split into what it is made of."""
+"""Each precision's memory, predicted beside measured, split into what it is made of."""
+
+from typing import NamedTuple
 
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QColor, QPalette
+from PySide6.QtGui import QBrush, QColor, QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from qplayground.core.estimate import WeightKinds
 from qplayground.core.results import Comparison, MemoryFigures
 from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 from qplayground.ui.plots import style
 from qplayground.ui.plots.chart import Chart
 
-_HEIGHT = 0.56
+_HEIGHT = 0.4
+_PREDICTED, _MEASURED = 0.21, -0.21
 _LABEL_GAP = 0.02
+_KINDS = (("quantized", 255), ("scales", 190), ("plain", 130), ("buffers", 130))
+_KIND_NAMES = {
+    "quantized": "quantized weights",
+    "scales": "their scales and tables",
+    "plain": "weights left alone",
+    "buffers": "buffers",
+}
+_LIGHT = 60
+
+
+class Segment(NamedTuple):
+    """One part of a bar; `role` says how it is filled: a kind of weights, `runtime`, `beside` or `unexplained`."""
+
+    name: str
+    role: str
+    num_bytes: int
+
+
+def predicted_segments(memory: MemoryFigures) -> list[Segment]:
+    """What was reckoned before a weight was read; empty where it was not."""
+    estimate = memory.predicted
+    if estimate is None or estimate.resident_bytes is None or _is_on_gpu(memory):
+        return []
+    return [
+        Segment("libraries", "runtime", estimate.runtime_bytes or 0),
+        *_kinds(estimate.by_kind),
+        Segment("KV cache", "beside", estimate.kv_cache_bytes or 0),
+        Segment("working memory", "beside", estimate.working_bytes),
+    ]
+
+
+def measured_segments(memory: MemoryFigures) -> list[Segment]:
+    """The resident memory after loading, then after the run: what tensors account for, and what they do not."""
+    if memory.resident_bytes is None:
+        return []
+    runtime = min(memory.runtime_bytes or 0, memory.resident_bytes)
+    found = [Segment("libraries", "runtime", runtime)]
+    if not _is_on_gpu(memory):
+        found += _kinds(memory.by_kind or WeightKinds(plain=memory.weight_bytes or 0))
+        if memory.predicted is not None and memory.predicted.kv_cache_bytes and memory.peak_resident_bytes is not None:
+            found.append(Segment("KV cache", "beside", memory.predicted.kv_cache_bytes))  # there is one once it wrote
+    rest = memory.resident_bytes - sum(segment.num_bytes for segment in found)
+    return [*found, Segment("unexplained", "unexplained", max(0, rest))]
 
 
 class MemoryBars(Chart):
-    """One bar a precision: weights, what else the model needed, and the libraries' own share; a tick at the peak.
+    """Two bars a precision: what was predicted, and below it what the system measured, with a tick at the peak.
 
-    The three add up to the resident RAM of the engine after loading, then after its run. VRAM is named in the caption.
+    VRAM is named in the caption.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._comparison: Comparison | None = None
-        self._view = pg.GraphicsLayoutWidget()
-        self._view.setAccessibleName("Memory of each precision, split into weights, working memory and libraries")
-        self._plot = self._view.addPlot()
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("Memory of each precision, predicted and measured, by what it is made of")
+        self._plot = self.view.addPlot()
         self._plot.setLabel("bottom", "RAM, MB")
-        self._plot.setMouseEnabled(x=False, y=False)
+        self._plot.setMouseEnabled(x=True, y=False)
         self._plot.setMenuEnabled(False)
-        self._plot.hideButtons()
         self._plot.showGrid(x=True, y=False, alpha=0.15)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._view)
+        layout.addWidget(self.view)
         self._paint()
 
     def show_comparison(self, comparison: Comparison | None) -> None:
@@ -49,57 +95,77 @@ class MemoryBars(Chart):
         for row, run in enumerate(runs):
             y = len(runs) - 1 - row
             ticks.append((y, run.precision))
-            self._draw_bar(run.precision, run.memory, y)
+            self._draw_run(run.precision, run.memory, y)
         highest = max((run.memory.peak_resident_bytes or run.memory.resident_bytes or 0 for run in runs), default=0)
         self._plot.getAxis("left").setTicks([ticks])
         self._plot.getAxis("bottom").setStyle(showValues=highest > 0)  # a scale without data would be made up
-        self._plot.setXRange(0, max(highest / style.MEGABYTE, 1) * 1.6, padding=0)
+        self._plot.setXRange(0, max(highest / style.MEGABYTE, 1) * 1.9, padding=0)
         self._plot.setYRange(-0.6, max(len(runs), 1) - 0.4, padding=0)
 
-    def _draw_bar(self, name: str, memory: MemoryFigures, y: float) -> None:
-        if memory.resident_bytes is None:
+    def _draw_run(self, name: str, memory: MemoryFigures, y: float) -> None:
+        measured = measured_segments(memory)
+        if not measured:
             return
-        dark = theme.is_dark(self)
-        hue = theme.color(name, dark)
-        left = 0.0
-        for num_bytes, color in self._segments(memory, hue):
-            width = num_bytes / style.MEGABYTE
-            self._plot.addItem(
-                pg.BarGraphItem(x0=left, y0=y - _HEIGHT / 2, width=width, height=_HEIGHT, brush=color, pen=None)
+        hue = theme.color(name, theme.is_dark(self))
+        self._draw_bar(predicted_segments(memory), "predicted", hue, y + _PREDICTED)
+        right = self._draw_bar(measured, "measured", hue, y + _MEASURED)
+        if memory.peak_resident_bytes is not None:
+            x = memory.peak_resident_bytes / style.MEGABYTE
+            middle = y + _MEASURED
+            line = pg.PlotCurveItem(
+                [x, x], [middle - _HEIGHT / 2, middle + _HEIGHT / 2], pen=pg.mkPen(self._text(), width=2)
             )
-            left += width
-        peak = memory.peak_resident_bytes
-        if peak is not None:
-            x = peak / style.MEGABYTE
-            line = pg.PlotCurveItem([x, x], [y - _HEIGHT / 2, y + _HEIGHT / 2], pen=pg.mkPen(self._text(), width=2))
             self._plot.addItem(line)
-            left = max(left, x)
+            right = max(right, x)
         label = pg.TextItem(_caption(memory), color=self._text(), anchor=(0, 0.5))
         label.setFont(style.tick_font(self))
-        label.setPos(left * (1 + _LABEL_GAP), y)
+        label.setPos(right * (1 + _LABEL_GAP), y)
         self._plot.addItem(label)
 
-    def _segments(self, memory: MemoryFigures, hue: QColor) -> list[tuple[int, QColor]]:
-        runtime = memory.runtime_bytes or 0
-        on_gpu = memory.vram_allocated_bytes is not None
-        weights = 0 if on_gpu else max(0, min(memory.weight_bytes or 0, (memory.resident_bytes or 0) - runtime))
-        rest = max(0, (memory.resident_bytes or 0) - runtime - weights)
-        return [(weights, hue), (rest, style.faded(hue, 110)), (runtime, style.faded(style.secondary(self), 70))]
+    def _draw_bar(self, segments: list[Segment], what: str, hue: QColor, y: float) -> float:
+        left = 0.0
+        for segment in segments:
+            width = segment.num_bytes / style.MEGABYTE
+            bar = pg.BarGraphItem(
+                x0=left, y0=y - _HEIGHT / 2, width=width, height=_HEIGHT, brush=self._brush(segment, hue), pen=None
+            )
+            bar.setToolTip(f"{what}: {bytes_text(segment.num_bytes)} {segment.name}")
+            self._plot.addItem(bar)
+            left += width
+        return left
+
+    def _brush(self, segment: Segment, hue: QColor) -> QBrush:
+        if segment.role == "runtime":
+            return QBrush(style.faded(style.secondary(self), 70))
+        if segment.role == "unexplained":
+            return QBrush(style.secondary(self), Qt.BrushStyle.BDiagPattern)
+        return QBrush(style.faded(hue, dict(_KINDS).get(segment.role, _LIGHT)))
 
     def _text(self) -> QColor:
         return self.palette().color(QPalette.ColorRole.Text)
 
     def _paint(self) -> None:
         super()._paint()
-        self._view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         style.paint(self._plot, self)
         self._plot.getAxis("left").setStyle(tickLength=0)
         self._plot.getAxis("left").setPen(pg.mkPen(QColor(Qt.GlobalColor.transparent)))
         self._draw()
 
 
+def _kinds(kinds: WeightKinds) -> list[Segment]:
+    return [Segment(_KIND_NAMES[kind], kind, getattr(kinds, kind)) for kind, _ in _KINDS]
+
+
+def _is_on_gpu(memory: MemoryFigures) -> bool:
+    return memory.vram_allocated_bytes is not None
+
+
 def _caption(memory: MemoryFigures) -> str:
-    runtime = memory.runtime_bytes or 0
-    model = (memory.resident_bytes or 0) - runtime
-    vram = f" · VRAM {bytes_text(memory.vram_peak_bytes)}" if memory.vram_peak_bytes is not None else ""
-    return f"{bytes_text(model)} + {bytes_text(runtime)}{vram}"
+    predicted = None if memory.predicted is None else memory.predicted.resident_bytes
+    parts = [bytes_text(memory.resident_bytes)]
+    if predicted is not None and not _is_on_gpu(memory):
+        parts.append(f"predicted {bytes_text(predicted)}")
+    if memory.vram_peak_bytes is not None:
+        parts.append(f"VRAM {bytes_text(memory.vram_peak_bytes)}")
+    return ", ".join(parts)

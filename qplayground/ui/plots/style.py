@@ -44,6 +44,11 @@ def curve_pen(name: str, shown: QWidget, width: float | None = None) -> object:
     return pg.mkPen(color, width=CURVE_WIDTH if width is None else width, style=theme.line_style(name))
 
 
+def level_pen(name: str, shown: QWidget) -> object:
+    """The pen of what was predicted: the precision's hue, thin and see-through."""
+    return pg.mkPen(faded(theme.color(name, theme.is_dark(shown)), 150), width=1)
+
+
 def faded(color: QColor, alpha: int) -> QColor:
     """That colour, see-through. `alpha` from 0 to 255."""
     copy = QColor(color)

@@ -82,6 +82,8 @@ class MemoryTimeline(Chart):
         self._vram: dict[str, Series] = defaultdict(Series)
         self._curves: dict[str, pg.PlotDataItem] = {}
         self._vram_curves: dict[str, pg.PlotDataItem] = {}
+        self._levels: dict[str, float] = {}
+        self._level_lines: dict[str, pg.PlotCurveItem] = {}
         self._stale = False
         self._follows = True
         self._timer = QTimer(self, interval=_REFRESH_MS)
@@ -162,6 +164,8 @@ class MemoryTimeline(Chart):
         self._vram.clear()
         self._curves.clear()
         self._vram_curves.clear()
+        self._levels.clear()
+        self._draw_levels()
         self.lane.clear()
 
     @Slot(str, object)
@@ -200,6 +204,7 @@ class MemoryTimeline(Chart):
         for name in known.difference(names):
             self._series.pop(name, None)
             self._vram.pop(name, None)
+            self._levels.pop(name, None)
             self.lane.forget(name)
             for plot, curves in ((self.plot, self._curves), (self._vram_plot, self._vram_curves)):
                 curve = curves.pop(name, None)
@@ -210,6 +215,14 @@ class MemoryTimeline(Chart):
             self.legend.addItem(curve, name)
         self._fit_legend()
         self._paint()
+        self._touch()
+
+    def set_level(self, name: str, num_bytes: int | None) -> None:
+        """Draw what was predicted of that engine's memory as a line beside what is measured; None for nothing."""
+        if num_bytes is None:
+            self._levels.pop(name, None)
+        else:
+            self._levels[name] = num_bytes / style.MEGABYTE
         self._touch()
 
     def end_phases(self, name: str) -> None:
@@ -245,6 +258,7 @@ class MemoryTimeline(Chart):
         if self._vram and self._vram_plot is None:
             self._add_vram_plot()
         self._draw(self.plot, self._series, self._curves)
+        self._draw_levels()
         if self._vram_plot is not None:
             self._draw(self._vram_plot, self._vram, self._vram_curves)
 
@@ -263,6 +277,18 @@ class MemoryTimeline(Chart):
             curves[name].setData(samples.times_s, samples.megabytes)
         if self._follows and series:
             self._make_room(plot, series)
+
+    def _draw_levels(self) -> None:
+        for name in [name for name in self._level_lines if name not in self._levels]:
+            self.plot.removeItem(self._level_lines.pop(name))
+        for name, level in self._levels.items():
+            if name not in self._series:
+                continue
+            if name not in self._level_lines:
+                self._level_lines[name] = pg.PlotCurveItem(pen=style.level_pen(name, self))
+                self.plot.addItem(self._level_lines[name], ignoreBounds=True)
+            times = self._series[name].times_s
+            self._level_lines[name].setData([times[0], times[-1]], [level, level])
 
     def _fit_legend(self) -> None:
         self.legend.setFixedHeight(-(-len(self._curves) // _LEGEND_COLUMNS) * _LEGEND_ROW_HEIGHT)
@@ -325,5 +351,7 @@ class MemoryTimeline(Chart):
         for curves in (self._curves, self._vram_curves):
             for name, curve in curves.items():
                 curve.setPen(style.curve_pen(name, self, width=1 if curve.opts["antialias"] is False else None))
+        for name, line in self._level_lines.items():
+            line.setPen(style.level_pen(name, self))
         self._lane_plot.getAxis("left").setPen(pg.mkPen(theme.palette(theme.is_dark(self)).base().color()))
         self.lane.update()
