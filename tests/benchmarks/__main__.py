@@ -10,6 +10,7 @@ from tests.benchmarks import (
     comparison_time,
     decoding,
     engines,
+    memory,
     responsiveness,
     startup,
     streaming,
@@ -27,6 +28,7 @@ _ALL = {
     "comparison_time": comparison_time,
     "streaming": streaming,
     "views": views,
+    "memory": memory,
 }
 
 

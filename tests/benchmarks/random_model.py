@@ -1,0 +1,44 @@
+"""A model of about a billion parameters with random weights, made where there is none to be had."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from qplayground.catalog.demo import demo_folder
+
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+
+
+def make_billion(folder: Path) -> Path:
+    """Llama's shape with grouped heads and tied embeddings: 1.07 billion parameters, 2.1 GB in bfloat16."""
+    config = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=16,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=2,
+        architectures=["LlamaForCausalLM"],
+    )
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    weights = {name: _random(parameter.shape) for name, parameter in skeleton.named_parameters()}
+    folder.mkdir(parents=True)
+    config.save_pretrained(folder)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    for name in _TOKENIZER:
+        if (demo_folder() / name).exists():
+            shutil.copy(demo_folder() / name, folder)
+    return folder
+
+
+def _random(shape: torch.Size) -> torch.Tensor:
+    empty = torch.empty(shape, dtype=torch.bfloat16)
+    return empty.normal_(0, 0.02) if len(shape) > 1 else empty.fill_(1)
