@@ -2,7 +2,7 @@
 
 With glibc's defaults a 4-bit load keeps three times its own size in freed heap. With small thresholds throughout,
 every weight that is dequantized for a token is a fresh mmap, and decoding takes twice as long. So the thresholds
-change between the two phases.
+change from phase to phase.
 """
 
 import ctypes
@@ -35,6 +35,12 @@ def enter_loading() -> None:
     if libc is not None:
         libc.mallopt(_M_ARENA_MAX, 1)
     _set_thresholds(128 * _KIB)
+
+
+def enter_warm_up() -> None:
+    """Drop what loading left behind; blocks of 8 MiB or more, which repacking a large layer takes, go back at once."""
+    release()
+    _set_thresholds(8 * _KIB * _KIB)
 
 
 def enter_decoding() -> None:

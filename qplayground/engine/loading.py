@@ -105,9 +105,10 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     )  # the first forward would crash, or read astray
     on_phase(Phase.COPY)
     make_resident(model, on_progress)
-    allocator.enter_decoding()
+    allocator.enter_warm_up()
     on_phase(Phase.WARM_UP)
-    _first_forward(model, preflight.prompt_ids, device)
+    _first_forward(model, preflight.prompt_ids, device)  # which repacks weights on some CPUs: still a part of loading
+    allocator.enter_decoding()
     synchronize(device)
     if device.type == "cuda":
         torch.cuda.empty_cache()  # transformers sets aside one block of the model's size before it loads

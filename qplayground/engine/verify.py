@@ -1,5 +1,7 @@
 """Refusing a load that only looks like one."""
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.progress import OnProgress
 
 _LABEL = "Checking every weight"
+_PIECE = 1 << 22
 
 
 def verify_loaded(
@@ -83,17 +86,31 @@ def verify_finite(model: nn.Module, source: Checkpoint | None, on_progress: OnPr
     for file, names in source.files.items():
         for name in names:
             with safe_open(file, framework="pt") as opened:  # closed each time, so that its pages are let go
-                _check(name, opened.get_tensor(name))
+                for piece in _pieces(opened.get_slice(name)):
+                    _check(name, piece)
             done += source.tensor_bytes[name]
             on_progress(_LABEL, done, source.total_bytes)
 
 
+def _pieces(tensor: Any) -> Iterator[torch.Tensor]:
+    """Some rows at a time: safetensors copies what it gives."""
+    shape = tensor.get_shape()
+    if not shape:
+        yield tensor[...]
+        return
+    rows = max(1, _PIECE // max(1, math.prod(shape[1:])))
+    for start in range(0, shape[0], rows):
+        yield tensor[start : start + rows]
+
+
 def _check(name: str, tensor: torch.Tensor) -> None:
+    """A piece at a time: torch works on a 16-bit tensor with copies of it."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return
-    low, high = torch.aminmax(tensor.detach())
-    if not (torch.isfinite(low) and torch.isfinite(high)):
-        raise _non_finite(name)
+    for piece in torch.split(tensor.detach().reshape(-1), _PIECE):
+        low, high = torch.aminmax(piece)
+        if not (torch.isfinite(low) and torch.isfinite(high)):
+            raise _non_finite(name)
 
 
 def _non_finite(name: str) -> PlaygroundError:
