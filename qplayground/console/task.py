@@ -33,13 +33,17 @@ class ConsoleTask(QObject):
         self._hub_id: str | None = None
         session.machine_known.connect(self._on_machine_known)
         session.machine_unknown.connect(self.give_up)
-        library.model_added.connect(self._on_model_added)
+        library.model_added.connect(self.on_ready)
         library.job_failed.connect(self._on_job_failed)
         library.job_started.connect(self._on_job_started)
 
     def work(self, entry: ModelEntry) -> None:
         """What is to be done with the model; it ends with `finish` or `give_up`. Raises PlaygroundError."""
         raise NotImplementedError
+
+    def fetch(self, repo_id: str) -> None:
+        """Get a model from the hub; `work` follows."""
+        self.library.download(repo_id)
 
     def check_machine(self) -> None:
         """Look at `session.machine` before the work, if it was asked for. Raises PlaygroundError."""
@@ -88,9 +92,9 @@ class ConsoleTask(QObject):
             check_repo_id(self._model)
             self._hub_id = self._model
             if self.session.machine is None:
-                self.session.probe()  # a download is judged by what transformers can load, which an engine knows
+                self.session.probe()  # what transformers can load, an engine knows
             else:
-                self.library.download(self._hub_id)
+                self.fetch(self._hub_id)
 
     def _work(self, entry: ModelEntry) -> None:
         self._began = True
@@ -102,7 +106,7 @@ class ConsoleTask(QObject):
             return
         self.library.set_causal_architectures(hello.causal_architectures)
         if self._hub_id is not None:
-            self.library.download(self._hub_id)
+            self.fetch(self._hub_id)
             return
         try:
             self.check_machine()
@@ -112,7 +116,8 @@ class ConsoleTask(QObject):
             self.give_up(error.info)
 
     @Slot(object)
-    def _on_model_added(self, entry: ModelEntry) -> None:
+    def on_ready(self, entry: ModelEntry) -> None:
+        """The model is there."""
         try:
             self._work(entry)
         except PlaygroundError as error:

@@ -29,6 +29,8 @@ class Phase(StrEnum):
     CHECK = "check"
     PREFILL = "prefill"
     DECODE = "decode"
+    UNLOAD = "unload"
+    """From the order to end until the process is gone; the window's side says so, not the engine."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +119,16 @@ class Download(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     causal_architectures: tuple[str, ...] = ()
 
 
-Command = Load | Generate | EstimateMemory | Cancel | PrepareDemo | Download
+class FetchOutline(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A job: bring config, tokenizer and weight headers of a model on the hub into the folder `target`."""
+
+    id: int
+    repo_id: str
+    target: str
+    causal_architectures: tuple[str, ...] = ()
+
+
+Command = Load | Generate | EstimateMemory | Cancel | PrepareDemo | Download | FetchOutline
 
 # ---- events, engine → window --------------------------------------------------------------------------------------
 
@@ -228,6 +239,7 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     phases: tuple[PhasePeak, ...] = ()
     weight_bytes: int
     vram_allocated_bytes: int | None = None
+    vram_reserved_bytes: int | None = None
     vram_peak_bytes: int | None = None
 
 

@@ -92,6 +92,7 @@ class MemoryFigures(msgspec.Struct):
     runtime_bytes: int | None = None
     vram_allocated_bytes: int | None = None
     vram_peak_bytes: int | None = None
+    vram_reserved_bytes: int | None = None
     anonymous_bytes: int | None = None
     file_bytes: int | None = None
     by_kind: WeightKinds | None = None

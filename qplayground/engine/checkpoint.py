@@ -12,6 +12,7 @@ from huggingface_hub import get_local_safetensors_metadata
 from transformers.utils import logging
 
 from qplayground.catalog.headers import TORCH_NAMES
+from qplayground.catalog.outline import read_outline
 from qplayground.engine.progress import OnProgress
 from qplayground.engine.residency import let_go_of_source
 
@@ -35,14 +36,31 @@ class Checkpoint:
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
         """Read the headers of `model.safetensors`, or of every shard. Raises what a damaged header raises."""
+        outline = read_outline(path)
+        if outline is not None:
+            return cls._of(path, {path / name: tensors for name, tensors in outline.files.items()})
+        found = get_local_safetensors_metadata(path).files_metadata
+        return cls._of(
+            path,
+            {
+                path / name: {
+                    tensor: (info.dtype, info.data_offsets[1] - info.data_offsets[0])
+                    for tensor, info in header.tensors.items()
+                }
+                for name, header in found.items()
+            },
+        )
+
+    @classmethod
+    def _of(cls, path: Path, headers: dict[Path, dict[str, tuple[str, int]]]) -> "Checkpoint":
         tensor_bytes: dict[str, int] = {}
         files: dict[Path, tuple[str, ...]] = {}
         dtypes: set[str] = set()
-        for file, metadata in get_local_safetensors_metadata(path).files_metadata.items():
-            sizes = {name: info.data_offsets[1] - info.data_offsets[0] for name, info in metadata.tensors.items()}
+        for file, tensors in headers.items():
+            sizes = {name: num_bytes for name, (_, num_bytes) in tensors.items()}
             tensor_bytes.update(sizes)
-            files[path / file] = tuple(sizes)
-            dtypes |= {TORCH_NAMES.get(info.dtype, info.dtype) for info in metadata.tensors.values()}
+            files[file] = tuple(sizes)
+            dtypes |= {TORCH_NAMES.get(dtype, dtype) for dtype, _ in tensors.values()}
         return cls(path, tensor_bytes, files, frozenset(dtypes))
 
 

@@ -10,6 +10,7 @@ import torch
 from bitsandbytes.functional import has_avx512bf16
 from transformers import PreTrainedTokenizerBase
 
+from qplayground.catalog.outline import OUTLINE
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.estimate import CacheSize, Estimate, WeightKinds
 from qplayground.core.memory import read_process_memory, shared_bytes
@@ -146,7 +147,8 @@ class Estimator:
         yield self._answer(command, tokens, final=True)
 
     def _read(self, path: Path) -> None:
-        check_folder(path)
+        if not (path / OUTLINE).exists():
+            check_folder(path)
         key = (str(path), (path / "config.json").stat().st_mtime_ns)
         if key == self._key:
             return

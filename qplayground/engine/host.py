@@ -166,6 +166,7 @@ class Engine:
                 phases=self._meter.peaks(),
                 weight_bytes=loaded.weight_bytes,
                 vram_allocated_bytes=_vram(loaded.device, torch.cuda.memory_allocated),
+                vram_reserved_bytes=_vram(loaded.device, torch.cuda.memory_reserved),
                 vram_peak_bytes=_larger(
                     loaded.vram_load_peak_bytes, _vram(loaded.device, torch.cuda.max_memory_allocated)
                 ),

@@ -81,6 +81,7 @@ def take_generated(run: Run, event: Generated, *, repeated: bool = False, counts
         phases=list(event.phases),
         vram_allocated_bytes=event.vram_allocated_bytes,
         vram_peak_bytes=event.vram_peak_bytes,
+        vram_reserved_bytes=event.vram_reserved_bytes,
     )
 
 

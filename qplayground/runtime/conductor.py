@@ -11,7 +11,7 @@ from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.estimate import CacheSize
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import MemorySample
-from qplayground.core.messages import Event, Failed, Generate, Generated, Hello, Load, Loaded
+from qplayground.core.messages import Event, Failed, Generate, Generated, Hello, Load, Loaded, Phase, PhaseStarted
 from qplayground.core.precision import Precision
 from qplayground.core.results import Mode, RunState
 from qplayground.runtime.engines import Engines
@@ -58,7 +58,7 @@ class Conductor(QObject):
     Signals with the precision's name first: `greeted(name, Hello)`; `said(name, Event)` from an engine whose run is not
     over; `failed(name, ErrorInfo)`; `turn_began(name, others, Loaded)` before it writes, beside how many others, with
     what its engine said when it loaded; `lost(name, ErrorInfo)` for an engine that died while it was idle;
-    `memory_sampled(name, list[MemorySample])`.
+    `memory_sampled(name, list[MemorySample])`; `unloading(name, PhaseStarted)` as it is ended.
     Signals of the whole: `states_changed()`; `loaded_changed(dict[str, int])`, which models are in memory and idle, and
     the bytes of their weights; `busy_changed(bool)`. When nothing is left to do: `finishing()` while it is still busy,
     in which more may be queued; otherwise, once it is not busy any more, `finished()`.
@@ -73,6 +73,7 @@ class Conductor(QObject):
     states_changed = Signal()
     lost = Signal(str, object)
     memory_sampled = Signal(str, object)
+    unloading = Signal(str, object)
     loaded_changed = Signal(object)
     busy_changed = Signal(bool)
     finishing = Signal()
@@ -220,6 +221,7 @@ class Conductor(QObject):
                     self._stop_deadline.start()
             else:
                 self._kept.pop(name, None)
+                self.unloading.emit(name, PhaseStarted(0, Phase.UNLOAD, time.monotonic()))
                 self._engines.end(name)
         self._tell()
 

@@ -94,6 +94,11 @@ class Library(QObject):
         """The folders that a person opened, oldest first."""
         return tuple(self._folders)
 
+    @property
+    def causal_architectures(self) -> frozenset[str]:
+        """What can continue text, as an engine said it; empty before."""
+        return self._causal
+
     def set_causal_architectures(self, names: tuple[str, ...]) -> None:
         """Learn which architectures transformers can continue text with, and look again."""
         self._causal = frozenset(names)

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-import psutil
-
 from qplayground.core.precision import Precision
+from qplayground.runtime.available import available_memory
 from qplayground.runtime.gpus import list_gpus
 
 _RUNTIME_BYTES = 500_000_000
@@ -40,5 +39,4 @@ def _fits(needed: Sequence[float], device: str) -> bool:
     gpus = [] if device == "cpu" else list_gpus()
     if gpus and sum(needed) > max(gpu.free_bytes for gpu in gpus):
         return False
-    available: int = psutil.virtual_memory().available
-    return len(needed) * _RUNTIME_BYTES + (0 if gpus else sum(needed)) < available
+    return len(needed) * _RUNTIME_BYTES + (0 if gpus else sum(needed)) < available_memory().available_bytes

@@ -33,7 +33,8 @@ class Session(QObject):
 
     Signals, the first ones with the precision's name first: `run_changed(name)` (its state or figures),
     `run_cleared(name)` (what it wrote is no more; it writes again), `tokens_added(name, tuple[Token])`,
-    `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`, `memory_sampled(name, list[MemorySample])`.
+    `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`, `memory_sampled(name, list[MemorySample])`,
+    `unloading(name, PhaseStarted)`.
     `comparison_started(Comparison)`; `comparison_changed(Comparison)` when runs came, went or moved or the baseline is
     another; `busy_changed(bool)`; `loaded_changed(dict[str, int])`: see `loaded`;
     `comparison_finished(Comparison)` whenever nothing is left to do. `log_added(str)`,
@@ -51,6 +52,7 @@ class Session(QObject):
     phase_started = Signal(str, object)
     progressed = Signal(str, object)
     memory_sampled = Signal(str, object)
+    unloading = Signal(str, object)
     machine_known = Signal(object)
     machine_unknown = Signal(object)
     log_added = Signal(str)
@@ -70,6 +72,7 @@ class Session(QObject):
         self._conductor.loaded_changed.connect(self.loaded_changed)
         self._conductor.finished.connect(self._on_finished)
         self._conductor.memory_sampled.connect(self.memory_sampled)
+        self._conductor.unloading.connect(self.unloading)
         self._probe = Probe(launcher, self)
         self._probe.known.connect(self._note_machine)
         self._probe.unknown.connect(self._on_machine_unknown)

@@ -7,6 +7,7 @@ from PySide6.QtCore import Qt, QThread, QTimer, Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
 from qplayground.core.memory import MemorySample
+from qplayground.core.messages import PhaseStarted
 from qplayground.core.results import Comparison, RunState
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
@@ -90,6 +91,7 @@ class MemoryView(QWidget):
         self._stack.addWidget(splitter)
         self._session.memory_sampled.connect(self._on_memory_sampled)
         self._session.phase_started.connect(self._timeline.begin_phase)
+        self._session.unloading.connect(self._on_unloading)
         self._session.run_changed.connect(self._on_run_changed)
         self._session.run_cleared.connect(self._on_cleared)
         self._session.comparison_started.connect(self._on_started)
@@ -131,6 +133,12 @@ class MemoryView(QWidget):
         comparison = self._session.comparison
         if comparison is not None and any(run.precision == name for run in comparison.runs):
             self.timeline.add_samples(name, samples)
+
+    @Slot(str, object)
+    def _on_unloading(self, name: str, event: PhaseStarted) -> None:
+        comparison = self._session.comparison
+        if comparison is not None and any(run.precision == name for run in comparison.runs):
+            self.timeline.begin_phase(name, event)
 
     @Slot(str)
     def _on_cleared(self, name: str) -> None:

@@ -45,6 +45,7 @@ _PHASE_TEXT = {
     Phase.CHECK: "checking every weight",
     Phase.PREFILL: "reading the prompt",
     Phase.DECODE: "generating",
+    Phase.UNLOAD: "unloading",
 }
 _IN_WORK = (RunState.STARTING, RunState.LOADING, RunState.GENERATING)
 

@@ -4,11 +4,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
+from huggingface_hub import get_local_safetensors_metadata
 from msgspec.structs import replace
 from transformers import DynamicCache, GPT2Config
 
+from qplayground.catalog.outline import OUTLINE, Outline
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.estimate import CacheSize, WeightKinds
 from qplayground.core.messages import EstimateMemory, Failed, Generate, Generated, Loaded, MemoryEstimated
@@ -208,3 +211,20 @@ def test_what_forbids_one_precision_is_in_its_estimate(model_folder: ModelFolder
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     (refused,) = ask(tmp_path, READY_PRECISIONS[0])
     assert isinstance(refused, Failed)
+
+
+def test_an_outline_gives_what_the_whole_model_gives(model_folder: ModelFolder, tmp_path: Path) -> None:
+    folder = model_folder("qwen2")
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folder / name, tmp_path)
+    header = get_local_safetensors_metadata(folder).files_metadata["model.safetensors"].tensors
+    tensors: dict[str, tuple[str, int]] = {
+        name: (info.dtype, info.data_offsets[1] - info.data_offsets[0]) for name, info in header.items()
+    }
+    (tmp_path / OUTLINE).write_bytes(msgspec.json.encode(Outline({"model.safetensors": tensors})))
+    (outlined,) = ask(tmp_path, *READY_PRECISIONS, context_tokens=50)
+    (whole,) = ask(folder, *READY_PRECISIONS, context_tokens=50)
+    assert isinstance(outlined, MemoryEstimated) and isinstance(whole, MemoryEstimated)
+    for one, other in zip(outlined.estimates, whole.estimates, strict=True):
+        assert (one.by_kind, one.kv_cache_bytes) == (other.by_kind, other.kv_cache_bytes)
+        assert one.load_extra_bytes == other.load_extra_bytes

@@ -17,7 +17,9 @@ import pytest
 from qplayground import __version__
 from qplayground.core.generation import GenerationSettings
 from qplayground.runtime.preferences import Preferences
+from tests.engine import tiny
 from tests.unit.catalog_files import cache_repo, write_model
+from tests.unit.stub_hub import running_hub
 
 PROGRAM = [sys.executable, "-m", "qplayground"]
 
@@ -205,6 +207,27 @@ def test_an_estimate_is_what_the_comparison_then_holds(demo_cache: Path) -> None
         assert memory["unforeseen"] == []
         assert memory["anonymous_bytes"] + memory["file_bytes"] == memory["resident_bytes"]
         assert {phase["name"] for phase in memory["phases"]} >= {"start", "copy", "warm-up", "prefill", "decode"}
+
+
+def test_a_model_on_the_hub_is_estimated_without_its_weights(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path / "tiny", "llama-tied")
+    here = json.loads(run("estimate", "--model", str(folder), "--context", "50", "--json", "-").stdout)
+    with running_hub() as hub:
+        hub.repos["owner/tiny"] = {path.name: path.read_bytes() for path in folder.iterdir()}
+        there = run(
+            *("estimate", "--model", "owner/tiny", "--context", "50", "--json", "-"),
+            HF_ENDPOINT=hub.url,
+            HF_HUB_OFFLINE="0",
+            HF_HOME=str(tmp_path / "hf"),
+            HF_HUB_CACHE=str(tmp_path / "hf" / "hub"),
+            NO_PROXY="127.0.0.1",
+        )
+    assert there.returncode == 0, there.stderr
+    found = json.loads(there.stdout)
+    assert found["model"] == "owner/tiny"
+    for one, other in zip(found["precisions"], here["precisions"], strict=True):
+        assert (one["by_kind"], one["kv_cache_bytes"]) == (other["by_kind"], other["kv_cache_bytes"])
+    assert not list((tmp_path / "hf" / "hub").glob("**/*.safetensors"))
 
 
 def test_an_estimate_as_a_table(folder: Path) -> None:

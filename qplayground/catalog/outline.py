@@ -1,0 +1,104 @@
+"""Child process without torch: what a model on the hub is made of, without its weights.
+
+Config, tokenizer and the headers of the weight files come into a folder of their own. That is enough to reckon what the
+model will take; nothing can be loaded from it.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from qplayground.catalog.config import config_problem, read_config, read_json
+from qplayground.catalog.download import SIDE_FILE, TIMEOUT_S, check_repo_id
+from qplayground.catalog.hub_errors import explain, offline
+from qplayground.catalog.weights import FILE_NAME, INDEX, SINGLE, names_problem, shards_of
+from qplayground.core.channel import Channel
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.messages import Failed, FetchOutline, JobDone
+from qplayground.core.model import ModelEntry, ModelSource
+
+OUTLINE = "qplayground-outline.json"
+SIDE_LIMIT_BYTES = 64_000_000
+
+
+class Outline(msgspec.Struct, frozen=True):
+    """Weight file → tensor → (type by the safetensors format's name, bytes)."""
+
+    files: dict[str, dict[str, tuple[str, int]]]
+
+
+def main(channel: Channel) -> None:
+    """Carry out one FetchOutline command; answers with JobDone or Failed."""
+    command = channel.receive()
+    repo_id = command.repo_id if isinstance(command, FetchOutline) else ""
+    try:
+        if not isinstance(command, FetchOutline):
+            raise TypeError(f"not a request for an outline: {type(command).__name__}")
+        entry = fetch_outline(repo_id, Path(command.target), frozenset(command.causal_architectures))
+    except Exception as error:
+        channel.send(Failed(command.id, explain(error, repo_id)))
+    else:
+        channel.send(JobDone(command.id, entry))
+
+
+def fetch_outline(repo_id: str, target: Path, causal_architectures: frozenset[str]) -> ModelEntry:
+    """Fill that folder and describe the model.
+
+    Raises PlaygroundError for what the program refuses, and what the hub's library raises for the rest.
+    """
+    from huggingface_hub import HfApi, hf_hub_download, is_offline_mode
+
+    check_repo_id(repo_id)
+    if is_offline_mode():
+        raise PlaygroundError(offline(repo_id))
+    api = HfApi()
+    info = api.model_info(repo_id, files_metadata=True, timeout=TIMEOUT_S)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if FILE_NAME.fullmatch(file.rfilename)}
+    problem = names_problem(sizes)
+    if problem:
+        raise PlaygroundError(problem)
+    revision = str(info.sha)
+    for name, size in sizes.items():
+        if SIDE_FILE.fullmatch(name) and size <= SIDE_LIMIT_BYTES:
+            hf_hub_download(repo_id, name, revision=revision, local_dir=target)
+    config = read_config(target / "config.json")
+    problem = config_problem(config, causal_architectures)
+    if problem:
+        raise PlaygroundError(problem)
+    weights = [SINGLE] if SINGLE in sizes else shards_of(read_json(target / INDEX))
+    missing = [name for name in weights if name not in sizes]
+    if missing:
+        raise fail(
+            ErrorCode.INCOMPLETE_DOWNLOAD,
+            f"{repo_id} is incomplete on the hub: {len(missing)} of {len(weights)} weight files are not there.",
+            "Choose another repository of this model.",
+        )
+    files: dict[str, dict[str, tuple[str, int]]] = {}
+    parameters = 0
+    for name in weights:
+        header = api.parse_safetensors_file_metadata(repo_id, name, revision=revision, timeout=TIMEOUT_S)
+        files[name] = {
+            tensor: (found.dtype, found.data_offsets[1] - found.data_offsets[0])
+            for tensor, found in header.tensors.items()
+        }
+        parameters += sum(header.parameter_count.values())
+    (target / OUTLINE).write_bytes(msgspec.json.encode(Outline(files)))
+    return ModelEntry(
+        id=repo_id,
+        source=ModelSource.CACHE,
+        path=str(target),
+        architecture=config.architecture,
+        parameters=parameters,
+        size_bytes=sum(sizes[name] for name in weights),
+        complete=True,
+        context_tokens=config.context_tokens,
+        provenance="on the Hugging Face hub, not downloaded",
+    )
+
+
+def read_outline(folder: Path) -> Outline | None:
+    """The outline in that folder, None where there is none. Raises msgspec.MsgspecError for a damaged one."""
+    try:
+        return msgspec.json.decode((folder / OUTLINE).read_bytes(), type=Outline)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,65 @@
+"""What a model on the hub is made of, without its weights: a child process against a hub on this machine."""
+
+import multiprocessing
+import multiprocessing.connection
+from pathlib import Path
+
+from qplayground.catalog import outline as module
+from qplayground.catalog.outline import OUTLINE, read_outline
+from qplayground.core.channel import Channel
+from qplayground.core.errors import ErrorCode
+from qplayground.core.messages import COMMANDS, EVENTS, Event, Failed, FetchOutline, JobDone
+from tests.unit.catalog_files import CAUSAL, tensor_file
+from tests.unit.stub_hub import StubHub
+from tests.unit.test_catalog_download import REPO, WAIT_S, hub, tiny_repo
+
+__all__ = ["hub"]  # the fixture
+
+
+def child(connection: multiprocessing.connection.Connection) -> None:
+    module.main(Channel(connection))
+
+
+def fetch(target: Path) -> Event:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=child, args=(theirs,))
+    process.start()
+    theirs.close()
+    command = FetchOutline(id=5, repo_id=REPO, target=str(target), causal_architectures=tuple(CAUSAL))
+    try:
+        ours.send_bytes(COMMANDS.encode(command))
+        assert ours.poll(WAIT_S), "nothing was said"
+        return EVENTS.decode(ours.recv_bytes())
+    finally:
+        ours.close()
+        process.join(WAIT_S)
+
+
+def test_headers_come_and_weights_do_not(hub: StubHub, tmp_path: Path) -> None:
+    hub.repos[REPO] = tiny_repo()
+    done = fetch(tmp_path / "outline")
+    assert isinstance(done, JobDone), done
+    assert (done.entry.id, done.entry.parameters, done.entry.complete) == (REPO, 100_000, True)
+    names = {path.name for path in (tmp_path / "outline").iterdir()} - {".cache"}
+    assert names == {"config.json", "tokenizer.json", "chat_template.jinja", OUTLINE}
+    outline = read_outline(tmp_path / "outline")
+    assert outline is not None and outline.files == {"model.safetensors": {"weight": ("F32", 400_000)}}
+    assert not hub.served("modeling_evil.py") and not hub.served("pytorch_model.bin")
+
+
+def test_what_cannot_be_compared_is_refused(hub: StubHub, tmp_path: Path) -> None:
+    hub.repos[REPO] = {"config.json": b"{}", "pytorch_model.bin": b"pickle"}
+    refused = fetch(tmp_path / "outline")
+    assert isinstance(refused, Failed) and refused.error.code is ErrorCode.PICKLED_WEIGHTS
+
+
+def test_a_missing_shard_is_refused(hub: StubHub, tmp_path: Path) -> None:
+    index = b'{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}'
+    shards = {"model.safetensors.index.json": index, "model-00001-of-00002.safetensors": tensor_file()}
+    hub.repos[REPO] = {name: data for name, data in {**tiny_repo(), **shards}.items() if name != "model.safetensors"}
+    refused = fetch(tmp_path / "outline")
+    assert isinstance(refused, Failed) and refused.error.code is ErrorCode.INCOMPLETE_DOWNLOAD
+
+
+def test_a_folder_without_an_outline_has_none(tmp_path: Path) -> None:
+    assert read_outline(tmp_path) is None
