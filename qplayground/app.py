@@ -28,7 +28,7 @@ from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.library import Library, list_models
 from qplayground.runtime.planner import Planner
 from qplayground.runtime.preferences import Preferences
-from qplayground.runtime.request import ComparisonRequest
+from qplayground.runtime.request import ComparisonRequest, check_names
 from qplayground.runtime.session import Session
 
 
@@ -64,7 +64,7 @@ def run_without_display(arguments: argparse.Namespace, request: GenerationReques
 
 
 def run_estimate(arguments: argparse.Namespace) -> int:
-    """`qplayground estimate`: 0 with an answer, 1 without. Raises PlaygroundError for wrong usage."""
+    """`qplayground estimate`: 0 when every precision can be loaded, else 1. Raises PlaygroundError for wrong usage."""
     _check_target(arguments.json)
     precisions = _precisions(arguments)
     QCoreApplication.instance() or QCoreApplication([])
@@ -85,13 +85,14 @@ def run_estimate(arguments: argparse.Namespace) -> int:
     if answer is None or entry is None:
         print(f"qplayground: {console.error}", file=sys.stderr)
         return 1
+    code = 1 if any(each.problem is not None for each in answer.estimates) else 0
     if arguments.json == "-":
         _print_json(estimate_json(entry, answer, fits))
-        return 0
+        return code
     if arguments.json is not None:
         _write(Path(arguments.json), estimate_json(entry, answer, fits))
     print(estimate_table(answer, fits))
-    return 0
+    return code
 
 
 def run_models(json_target: str | None) -> int:
@@ -177,6 +178,7 @@ def _precisions(arguments: argparse.Namespace) -> tuple[Precision, ...]:
         ]
     if not precisions:
         raise fail(ErrorCode.BAD_PRECISION, "No precision is named.", "Give one or more, such as fp32,nf4.")
+    check_names(tuple(precisions))
     return tuple(precisions)
 
 

@@ -8,7 +8,7 @@ from qplayground.core.model import ModelEntry
 from qplayground.core.results import Comparison, RunState
 from qplayground.report.describe import state_text
 from qplayground.runtime.library import Library
-from qplayground.runtime.request import ComparisonRequest
+from qplayground.runtime.request import ComparisonRequest, check_device
 from qplayground.runtime.session import Session
 
 
@@ -33,7 +33,7 @@ class ConsoleComparison(ConsoleTask):
     def check_machine(self) -> None:
         """Refuse a device that is not there."""
         assert self._wanted is not None and self.session.machine is not None
-        self._wanted.check_device(self.session.machine)
+        check_device(self._wanted.device, self.session.machine)
 
     def work(self, entry: ModelEntry) -> None:
         """Start the comparison."""

@@ -5,6 +5,7 @@ import tempfile
 from PySide6.QtCore import Slot
 
 from qplayground.console.task import ConsoleTask
+from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.messages import FetchOutline, MemoryEstimated
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
@@ -12,6 +13,7 @@ from qplayground.runtime.jobs import Job
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.library import Library
 from qplayground.runtime.planner import Planner
+from qplayground.runtime.request import check_device
 from qplayground.runtime.session import Session
 
 OUTLINE_TARGET = "qplayground.catalog.outline"
@@ -38,7 +40,12 @@ class ConsoleEstimate(ConsoleTask):
     def run(self, model: str, precisions: tuple[Precision, ...], device: str, context_tokens: int | None) -> None:
         """Run Qt's loop until there is an answer. Raises PlaygroundError for what is wrong with the question."""
         self._precisions, self._device, self._context_tokens = precisions, device, context_tokens
-        self.run_task(model, needs_machine=False)
+        self.run_task(model, needs_machine=device not in ("auto", "cpu"))
+
+    def check_machine(self) -> None:
+        """Refuse a device that is not there."""
+        assert self.session.machine is not None
+        check_device(self._device, self.session.machine)
 
     def fetch(self, repo_id: str) -> None:
         """Only config, tokenizer and headers, into a folder that does not stay."""
@@ -70,6 +77,10 @@ class ConsoleEstimate(ConsoleTask):
         """Ask."""
         self.entry = entry
         path = entry.checked_path()
+        limit, wanted = entry.context_tokens, self._context_tokens
+        if wanted is not None and limit is not None and wanted > limit:
+            sentence = f"A context of {wanted:,} tokens is more than the model's, {limit:,}."
+            raise fail(ErrorCode.PROMPT_TOO_LONG, sentence, f"Ask for {limit:,} at most.")
         self._planner.ask(path, self._precisions, device=self._device, context_tokens=self._context_tokens)
 
     @Slot()

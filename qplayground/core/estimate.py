@@ -80,9 +80,9 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def resident_bytes(self) -> int | None:
         """The whole engine's resident memory after it wrote its text."""
-        if self.runtime_bytes is None or self.problem is not None:
+        if self.runtime_bytes is None or self.kv_cache_bytes is None or self.problem is not None:
             return None
-        return self.runtime_bytes + self.weight_bytes + (self.kv_cache_bytes or 0) + self.working_bytes
+        return self.runtime_bytes + self.weight_bytes + self.kv_cache_bytes + self.working_bytes
 
     @property
     def load_peak_bytes(self) -> int | None:

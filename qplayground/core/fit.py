@@ -5,6 +5,7 @@ from typing import NamedTuple
 from qplayground.core.estimate import Estimate, Verdict
 from qplayground.core.units import bytes_text
 
+_CACHE = "KV cache"
 TIGHT_SHARE = 0.1
 """Less than this share of what is needed left over is tight: other programs grow, and an estimate is one."""
 
@@ -49,8 +50,8 @@ def fit_in_ram(estimate: Estimate | None, available_bytes: int | None) -> Fit:
     if estimate.load_extra_bytes > writing:
         terms.append(Term("while loading, for a moment", estimate.load_extra_bytes))
     else:
-        terms += [Term("KV cache", estimate.kv_cache_bytes or 0), Term("working memory", estimate.working_bytes)]
-    return Fit(_verdict(sum(term.num_bytes for term in terms), available_bytes), tuple(terms), available_bytes)
+        terms += [Term(_CACHE, estimate.kv_cache_bytes or 0), Term("working memory", estimate.working_bytes)]
+    return _fit(estimate, tuple(terms), available_bytes)
 
 
 def fit_in_vram(estimate: Estimate | None, available_bytes: int | None) -> Fit:
@@ -59,10 +60,19 @@ def fit_in_vram(estimate: Estimate | None, available_bytes: int | None) -> Fit:
         return Fit(Verdict.UNKNOWN)
     terms = (
         Term("weights", estimate.weight_bytes),
-        Term("KV cache", estimate.kv_cache_bytes or 0),
+        Term(_CACHE, estimate.kv_cache_bytes or 0),
         Term("working memory", estimate.working_bytes),
     )
-    return Fit(_verdict(sum(term.num_bytes for term in terms), available_bytes), terms, available_bytes)
+    return _fit(estimate, terms, available_bytes)
+
+
+def _fit(estimate: Estimate, terms: tuple[Term, ...], available_bytes: int) -> Fit:
+    """What is too large without its cache is so with it; whether the rest fits is not known without."""
+    verdict = _verdict(sum(term.num_bytes for term in terms), available_bytes)
+    if estimate.kv_cache_bytes is not None:
+        return Fit(verdict, terms, available_bytes)
+    known = tuple(term for term in terms if term.label != _CACHE)
+    return Fit(verdict, known, available_bytes) if verdict is Verdict.WONT_FIT else Fit(Verdict.UNKNOWN)
 
 
 def _verdict(needed: int, available: int) -> Verdict:

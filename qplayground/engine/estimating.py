@@ -1,7 +1,7 @@
 """What each precision of a model will take, from config and headers alone."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import psutil
 import torch
 from bitsandbytes.functional import has_avx512bf16
 from transformers import PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicLayer
 
 from qplayground.catalog.outline import OUTLINE
 from qplayground.core.errors import PlaygroundError
@@ -30,6 +31,7 @@ WORKING_BYTES = 20_000_000
 
 Measured on models of 0.1 and 1.1 billion parameters in all ready precisions, at 13 to 24 MB; int8 of a small model 40.
 """
+_FEW = 4
 _QUANTIZING_BYTES = {"int8": 12, "nf4": 16, "fp4": 20}
 """The most that quantizing needs for a moment, an element of the layer in work, its 16-bit copy included; measured."""
 
@@ -41,26 +43,63 @@ def weights_by_module(shapes: Shapes, precision: Precision, device: torch.device
     return predicted_weights(shapes.skeleton(precision.dtype), converted, precision, repacks=repacks)
 
 
-@torch.inference_mode()
 def cache_size(shapes: Shapes, tokens: int) -> CacheSize | None:
     """The cache once `tokens` tokens are in it; None where the architecture cannot be run without weights.
 
     The skeleton is run on them: shapes alone, so that grouped heads, sliding windows, hybrid layers and whatever comes
-    next are what the model's own code makes of them.
+    next are what the model's own code makes of them. Recurrent layers are run token by token, which would take minutes;
+    a model that has any is run on a few, and what grows is taken to grow on.
     """
+    few = _run(shapes, min(tokens, _FEW))
+    if few is None or tokens <= _FEW:
+        return None if few is None else _sum(few.values())
+    if few.only_attention:
+        whole = _run(shapes, tokens)
+        return None if whole is None else _sum(whole.values())
+    more = _run(shapes, 2 * _FEW)
+    if more is None or len(more) != len(few):
+        return None
+    one, other = _sum(few.values()), _sum(more.values())
+    steps = (tokens - _FEW) / _FEW
+    return CacheSize(
+        one.elements + round(steps * (other.elements - one.elements)),
+        one.fixed_bytes + round(steps * (other.fixed_bytes - one.fixed_bytes)),
+    )
+
+
+class _Cache(dict[int, torch.Tensor]):
+    """The floating-point tensors of a cache; `only_attention`: all of them are keys and values."""
+
+    only_attention = True
+
+
+@torch.inference_mode()
+def _run(shapes: Shapes, tokens: int) -> _Cache | None:
     skeleton = shapes.skeleton(Dtype.BFLOAT16)
     try:
         output = skeleton(input_ids=torch.ones(1, tokens, dtype=torch.long, device="meta"), use_cache=True)
-    except Exception:  # an operation that needs values
+    except Exception:  # an operation that needs values, or a context that the model does not have
         return None
     cache = output.get("past_key_values")
+    found = _Cache()
+    for layer in getattr(cache if cache is not None else output.get("cache_params"), "layers", ()):
+        found.only_attention = found.only_attention and isinstance(layer, DynamicLayer)
+        for value in vars(layer).values():
+            several = list(value.values()) if isinstance(value, dict) else value
+            for tensor in several if isinstance(several, list | tuple) else [several]:
+                if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+                    found[id(tensor)] = tensor
+    return found or None
+
+
+def _sum(tensors: Iterable[torch.Tensor]) -> CacheSize:
     elements = fixed_bytes = 0
-    for tensor in _floats_in(cache if cache is not None else output.get("cache_params")):
+    for tensor in tensors:
         if tensor.dtype is torch.bfloat16:
             elements += tensor.numel()
         else:  # a state that is kept in float32 whatever the model is in
             fixed_bytes += tensor.numel() * tensor.element_size()
-    return CacheSize(elements, fixed_bytes) if elements or fixed_bytes else None
+    return CacheSize(elements, fixed_bytes)
 
 
 def load_extra_bytes(shapes: Shapes, precision: Precision, checkpoint: Checkpoint) -> int:
@@ -87,7 +126,7 @@ def estimated(
     weights: dict[str, WeightKinds],
     cache: CacheSize | None,
     *,
-    runtime_bytes: int,
+    runtime_bytes: int | None,
     shared_bytes: int = 0,
 ) -> Estimate:
     """The whole, put together."""
@@ -108,7 +147,7 @@ class Estimator:
     def __init__(self) -> None:
         self._runtime_bytes: dict[bool, int] = {}  # with the libraries warm, by whether bitsandbytes is one of them
         self._shared_bytes = 0
-        self._key: tuple[str, int] | None = None
+        self._key: object = None  # the folder, and its files as they were
         self._shapes: Shapes | None = None
         self._checkpoint: Checkpoint | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
@@ -132,24 +171,22 @@ class Estimator:
         self.warm()
         path = Path(command.path)
         self._read(path)
-        if command.context_tokens is not None:
-            tokens = command.context_tokens
-        else:
-            tokens = command.request.settings.max_new_tokens
+        tokens = command.context_tokens or command.request.settings.max_new_tokens
+        with contextlib.suppress(PlaygroundError):  # what is wrong with the tokenizer is said when the prompt is run
             if self._tokenizer is None:
                 yield self._answer(command, tokens, final=False)
                 before = _resident_bytes()
                 self._tokenizer = read_tokenizer(path)
                 self._model_bytes += max(0, _resident_bytes() - before)
-            with contextlib.suppress(PlaygroundError):  # a template that fails is said when the prompt is run
-                tokens += len(encode_prompt(self._tokenizer, command.request))
-            tokens = max(tokens - 1, 1)  # the last token is written and never read
-        yield self._answer(command, tokens, final=True)
+            if command.context_tokens is None:
+                tokens += len(encode_prompt(self._tokenizer, command.request)) - 1  # the last one is never read
+        yield self._answer(command, max(tokens, 1), final=True)
 
     def _read(self, path: Path) -> None:
         if not (path / OUTLINE).exists():
             check_folder(path)
-        key = (str(path), (path / "config.json").stat().st_mtime_ns)
+        files = ((file.name, file.stat()) for file in path.iterdir() if file.is_file())
+        key = (str(path), tuple(sorted((name, found.st_mtime_ns, found.st_size) for name, found in files)))
         if key == self._key:
             return
         self._key = self._shapes = self._checkpoint = self._tokenizer = None
@@ -177,11 +214,18 @@ class Estimator:
                 checkpoint,
                 weights_by_module(shapes, precision.checked(), device),
                 cache,
-                runtime_bytes=self._runtime_bytes[precision.is_quantized] + self._model_bytes,
+                # On a GPU the weights are not in RAM, and what CUDA takes there has not been measured.
+                runtime_bytes=None
+                if device.type != "cpu"
+                else self._runtime_bytes[precision.is_quantized] + self._model_bytes,
                 shared_bytes=self._shared_bytes,
             )
         except PlaygroundError as error:
             return Estimate(precision=precision.name, problem=error.info)
+
+    def _runtime(self, precision: Precision) -> int:
+        """On the processor: on a GPU the weights are not in RAM, and what CUDA takes there has not been measured."""
+        return self._runtime_bytes[precision.is_quantized] + self._model_bytes
 
     @property
     def _known_shapes(self) -> Shapes:
@@ -199,16 +243,3 @@ def _kind(precision: Precision) -> str:
 def _resident_bytes() -> int:
     allocator.release()
     return read_process_memory(psutil.Process()).resident_bytes
-
-
-def _floats_in(cache: object) -> list[torch.Tensor]:
-    found: dict[int, torch.Tensor] = {}
-    for layer in getattr(cache, "layers", ()):
-        for value in vars(layer).values():
-            tensors = (
-                value if isinstance(value, list | tuple) else value.values() if isinstance(value, dict) else [value]
-            )
-            for tensor in tensors:
-                if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
-                    found[id(tensor)] = tensor
-    return list(found.values())

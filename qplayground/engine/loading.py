@@ -92,7 +92,12 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     allocator.release()
     runtime_memory = read_process_memory(psutil.Process())
     estimate = estimated(
-        preflight.shapes, precision, checkpoint, expected, cache, runtime_bytes=runtime_memory.resident_bytes
+        preflight.shapes,
+        precision,
+        checkpoint,
+        expected,
+        cache,
+        runtime_bytes=runtime_memory.resident_bytes if device.type == "cpu" else None,
     )
 
     on_phase(Phase.QUANTIZE if precision.is_quantized else Phase.LOAD)

@@ -21,7 +21,7 @@ class PhaseMeter:
         self._close()
         if phase is Phase.START:
             self._peaks.clear()
-        if phase in (Phase.WARM_UP, Phase.PREFILL, Phase.DECODE):
+        if phase in (Phase.PREFILL, Phase.DECODE):  # of the text before; a warm-up is a load's too
             self._peaks.pop(phase, None)
         self._current = phase
 

@@ -3,7 +3,7 @@
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.estimate import Estimate
+from qplayground.core.estimate import Estimate, Verdict
 from qplayground.core.fit import Fit, fit_in_ram, fit_in_vram
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import EstimateMemory, Event, Failed, Hello, MemoryEstimated
@@ -33,9 +33,11 @@ class Planner(QObject):
         self._greeted = False
         self._question: EstimateMemory | None = None
         self._asked = 0
+        self._in_flight: int | None = None
         self._held_back = False
         self._closed = False
         self._answer: MemoryEstimated | None = None
+        self._answered: EstimateMemory | None = None  # the question that it answers
         self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)  # once for what changes in a moment
         self._soon.timeout.connect(self._submit)
 
@@ -53,7 +55,9 @@ class Planner(QObject):
 
     def fit(self, name: str, credit_bytes: int = 0) -> Fit:
         """Whether it fits now, when `credit_bytes` are given back before it is loaded."""
-        estimate, device = self.estimate(name), "cpu" if self._question is None else self._question.device
+        if not self._is_answered(name):
+            return Fit(Verdict.UNKNOWN)
+        estimate, device = self.estimate(name), self._device
         gpus = [] if device == "cpu" else list_gpus()
         if gpus:
             index = int(device.partition(":")[2] or 0)
@@ -79,7 +83,7 @@ class Planner(QObject):
         """Ask of that model; of none, forget the answer. `changed` or `failed` follows."""
         self._asked += 1
         if path is None or self._question is None or path != self._question.path:
-            self._answer = None
+            self._answer = self._answered = None
             self.changed.emit()
         self._question = None
         if path is not None and precisions:
@@ -96,7 +100,7 @@ class Planner(QObject):
     def hold_back(self, hold: bool) -> None:
         """While something is timed nothing is reckoned; what was asked meanwhile is answered afterwards."""
         self._held_back = hold
-        if not hold and self._question is not None and (self._answer is None or self._answer.command_id != self._asked):
+        if not hold and self._is_open:
             self._soon.start()
 
     def close(self) -> None:
@@ -122,7 +126,8 @@ class Planner(QObject):
             worker.exited.connect(self._on_exited)
             worker.finished.connect(worker.deleteLater)
             worker.start()
-        elif self._greeted:
+        elif self._greeted and self._in_flight is None:
+            self._in_flight = self._question.id
             self._worker.submit(self._question)
 
     @Slot(str, object)
@@ -132,21 +137,47 @@ class Planner(QObject):
         if isinstance(event, Hello):
             self._greeted = True
             self._submit()
-        elif isinstance(event, MemoryEstimated) and event.command_id == self._asked:
-            self._answer = event
+            return
+        if isinstance(event, Failed) or (isinstance(event, MemoryEstimated) and event.final):
+            self._in_flight = None
+        if isinstance(event, MemoryEstimated) and event.command_id == self._asked:
+            self._answer, self._answered = event, self._question
             self.changed.emit()
         elif isinstance(event, Failed) and event.command_id == self._asked:
             self._give_up(event.error)
+        elif self._in_flight is None:  # meanwhile something else was asked
+            self._submit()
 
     @Slot(str, object)
     def _on_exited(self, _name: str, error: ErrorInfo | None) -> None:
         if self._worker is None:
             return
-        self._worker = None
-        if self._question is not None and (self._answer is None or not self._answer.final):
+        self._worker = self._in_flight = None
+        if self._is_open:
             self._give_up(error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Pick the model again."))
 
+    @property
+    def _is_open(self) -> bool:
+        """Whether the last question is still to be answered."""
+        answer = self._answer
+        return self._question is not None and (answer is None or answer.command_id != self._asked or not answer.final)
+
+    def _is_answered(self, name: str) -> bool:
+        """Whether what is known of that precision is about the model, device and recipe that are asked about now.
+
+        The length may be another one: that is reckoned in a moment, and hardly ever decides.
+        """
+        now, then = self._question, self._answered
+        if now is None or then is None or (now.path, now.device) != (then.path, then.device):
+            return False
+        recipes = [[recipe for recipe in asked.precisions if recipe.name == name] for asked in (now, then)]
+        return recipes[0] == recipes[1]
+
+    @property
+    def _device(self) -> str:
+        return "cpu" if self._question is None else self._question.device
+
     def _give_up(self, error: ErrorInfo) -> None:
-        self._question = self._answer = None
+        self._question = self._answer = self._answered = None
         self.changed.emit()
         self.failed.emit(error)

@@ -16,6 +16,23 @@ from qplayground.core.text import is_text
 ROUNDS_LIMIT = 100
 
 
+def check_names(precisions: tuple[Precision, ...]) -> list[str]:
+    """Their names. Raises PlaygroundError(BAD_PRECISION) for a recipe that cannot be, or is named twice."""
+    names = [precision.checked().name for precision in precisions]
+    if len(set(names)) != len(names):
+        raise fail(ErrorCode.BAD_PRECISION, "A precision is named twice.", "Name each one once.")
+    return names
+
+
+def check_device(device: str, machine: Machine) -> None:
+    """Raise PlaygroundError(BAD_DEVICE) for a GPU that the machine does not have."""
+    kind, _, index = device.partition(":")
+    if kind == "cuda" and int(index or 0) >= len(machine.gpus):
+        there = ", ".join(f"cuda:{number}" for number in range(len(machine.gpus))) or "no GPU that torch can use"
+        sentence = f"There is no device {device}: this machine has {there}."
+        raise fail(ErrorCode.BAD_DEVICE, sentence, "Choose another.")
+
+
 class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything but the model. `rounds` counts in a benchmark only. `baseline` names one of the precisions; None means
     the widest.
@@ -37,9 +54,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
             raise error
         if not is_text(f"{self.request.prompt}{self.device}"):
             raise fail(ErrorCode.BAD_SETTINGS, "The prompt holds bytes that are no text.", "Type it again.")
-        names = [precision.checked().name for precision in self.precisions]
-        if len(set(names)) != len(names):
-            raise fail(ErrorCode.BAD_PRECISION, "A precision is named twice.", "Name each one once.")
+        names = check_names(self.precisions)
         if self.baseline is not None and self.baseline not in names:
             raise fail(
                 ErrorCode.BAD_PRECISION,
@@ -65,14 +80,6 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
             started_at=now.isoformat(timespec="seconds"),
             runs=[Run(precision=precision.name, recipe=precision) for precision in self.precisions],
         )
-
-    def check_device(self, machine: Machine) -> None:
-        """Raise PlaygroundError(BAD_DEVICE) for a GPU that the machine does not have."""
-        kind, _, index = self.device.partition(":")
-        if kind == "cuda" and int(index or 0) >= len(machine.gpus):
-            there = ", ".join(f"cuda:{number}" for number in range(len(machine.gpus))) or "no GPU that torch can use"
-            sentence = f"There is no device {self.device}: this machine has {there}."
-            raise fail(ErrorCode.BAD_DEVICE, sentence, "Choose another.")
 
     def _check_benchmark(self) -> None:
         if self.request.settings.do_sample:

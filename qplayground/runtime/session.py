@@ -24,7 +24,7 @@ from qplayground.runtime import bookkeeping
 from qplayground.runtime.conductor import Conductor, Work
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.probe import Probe
-from qplayground.runtime.request import ComparisonRequest
+from qplayground.runtime.request import ComparisonRequest, check_device
 from qplayground.runtime.room import has_room_for_all
 
 
@@ -129,7 +129,7 @@ class Session(QObject):
             raise fail(ErrorCode.BAD_SETTINGS, "A comparison is running.", "Stop it first.")
         wanted.check()
         if self.machine is not None:
-            wanted.check_device(self.machine)
+            check_device(wanted.device, self.machine)
         comparison = wanted.comparison(model, self.machine, datetime.now(UTC))
         if wanted.mode is Mode.RACE and not has_room_for_all(model.parameters, wanted.precisions, wanted.device):
             raise fail(

@@ -114,7 +114,7 @@ class MemoryPlan(QObject):
         )
         resident, peak = bytes_text(estimate.resident_bytes), bytes_text(estimate.load_peak_bytes)
         lines = [
-            f"{bytes_text(estimate.weight_bytes)} of weights: {parts}",
+            f"{bytes_text(estimate.weight_bytes)} of weights" + (f": {parts}" if kinds.quantized else ""),
             f"{bytes_text(estimate.kv_cache_bytes)} KV cache for {answer.context_tokens:,} tokens",
             f"{resident} RAM of its engine after the text, {peak} at most while it loads, libraries included",
             "",

@@ -104,8 +104,9 @@ class MemoryView(QWidget):
     def _with_key(self, bars: QWidget) -> QWidget:
         box = QWidget()
         key = QLabel(
-            "above: predicted, below: measured · grey: libraries, without a model · full to light: quantized weights, "
-            "scales, weights left alone, KV cache and working memory · hatched: unexplained · |: peak"
+            "thin line: predicted · bars: predicted above measured · grey: libraries, without a model · full to light: "
+            "quantized weights, scales, weights left alone, KV cache and working memory · hatched: unexplained · "
+            "|: peak, the check of all weights left out"
         )
         key.setFont(theme.small(key.font()))
         key.setForegroundRole(key.palette().ColorRole.PlaceholderText)

@@ -168,7 +168,7 @@ class MainWindow(QMainWindow):
         session.phase_started.connect(results.show_phase)
         session.progressed.connect(results.show_progress)
         results.baseline_chosen.connect(session.set_baseline)
-        results.run_again_requested.connect(session.run_again)
+        results.run_again_requested.connect(self._run_again)
         results.remove_requested.connect(session.remove)
         results.move_requested.connect(session.move)
         results.add_requested.connect(self._add)
@@ -266,8 +266,16 @@ class MainWindow(QMainWindow):
         self._readers.remove(reader)
         reader.deleteLater()
 
+    @Slot(str)
+    def _run_again(self, name: str) -> None:
+        comparison = self.session.comparison
+        if comparison is not None and self.plan.confirm([comparison.run(name).recipe], self):
+            self.session.run_again(name)
+
     @Slot(object)
     def _add(self, precision: Precision) -> None:
+        if not self.plan.confirm([precision], self):
+            return
         try:
             self.session.add(precision)
         except PlaygroundError as error:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from huggingface_hub import get_local_safetensors_metadata
 from msgspec.structs import replace
-from transformers import DynamicCache, GPT2Config
+from transformers import DynamicCache, GPT2Config, MambaConfig
 
 from qplayground.catalog.outline import OUTLINE, Outline
 from qplayground.core.errors import PlaygroundError
@@ -194,13 +194,20 @@ def test_a_context_that_is_given_needs_no_tokenizer(model_folder: ModelFolder, t
     folder = tmp_path / "model"
     shutil.copytree(model_folder("llama"), folder)
     (folder / "tokenizer.json").write_text("{")
-    (only,) = ask(folder, READY_PRECISIONS[0], context_tokens=100)
-    assert isinstance(only, MemoryEstimated) and only.context_tokens == 100
+    first, final = ask(folder, READY_PRECISIONS[0], context_tokens=100)
+    assert isinstance(first, MemoryEstimated) and isinstance(final, MemoryEstimated)
+    assert final.final and first.context_tokens == final.context_tokens == 100
+
+
+def test_a_recurrent_model_is_reckoned_at_once_and_does_not_grow() -> None:
+    shapes = Shapes(MambaConfig(vocab_size=320, hidden_size=64, num_hidden_layers=2))
+    few, many = cache_size(shapes, 8), cache_size(shapes, 1_000_000)
+    assert few is not None and few == many
 
 
 def test_what_forbids_one_precision_is_in_its_estimate(model_folder: ModelFolder) -> None:
     own = Precision(name="own", label="Own", dtype=Dtype.BFLOAT16, quantization=FourBit(), skip_modules=("nowhere",))
-    (answer,) = ask(model_folder("llama"), READY_PRECISIONS[0], own, context_tokens=8)
+    _, answer = ask(model_folder("llama"), READY_PRECISIONS[0], own, context_tokens=8)
     assert isinstance(answer, MemoryEstimated)
     fine, wrong = answer.estimates
     assert fine.problem is None and fine.resident_bytes
@@ -222,8 +229,8 @@ def test_an_outline_gives_what_the_whole_model_gives(model_folder: ModelFolder, 
         name: (info.dtype, info.data_offsets[1] - info.data_offsets[0]) for name, info in header.items()
     }
     (tmp_path / OUTLINE).write_bytes(msgspec.json.encode(Outline({"model.safetensors": tensors})))
-    (outlined,) = ask(tmp_path, *READY_PRECISIONS, context_tokens=50)
-    (whole,) = ask(folder, *READY_PRECISIONS, context_tokens=50)
+    _, outlined = ask(tmp_path, *READY_PRECISIONS, context_tokens=50)
+    _, whole = ask(folder, *READY_PRECISIONS, context_tokens=50)
     assert isinstance(outlined, MemoryEstimated) and isinstance(whole, MemoryEstimated)
     for one, other in zip(outlined.estimates, whole.estimates, strict=True):
         assert (one.by_kind, one.kv_cache_bytes) == (other.by_kind, other.kv_cache_bytes)

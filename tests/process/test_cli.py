@@ -182,11 +182,14 @@ def test_a_precision_that_fails_is_exit_1_and_in_the_json(folder: Path, tmp_path
     [
         (("--context", "0"), "'0' is not a number of tokens"),
         (("--precisions", "fp32,nf5"), "There is no precision named 'nf5'"),
+        (("--precisions", "nf4,nf4"), "named twice"),
+        (("--device", "cuda:97"), "There is no device cuda:97"),
+        (("--context", "100000"), "more than the model's, 8,192"),
         (("--model", "/no/such/folder"), "There is no folder /no/such/folder"),
         (("--json", "no/such/folder/x.json"), "cannot be written"),
     ],
 )
-def test_wrong_questions_about_memory(arguments: tuple[str, ...], part: str) -> None:
+def test_wrong_questions_about_memory(demo_cache: Path, arguments: tuple[str, ...], part: str) -> None:
     check_refused(run("estimate", *arguments), part)
 
 

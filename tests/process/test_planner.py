@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import Verdict
-from qplayground.core.precision import READY_PRECISIONS
+from qplayground.core.precision import READY_PRECISIONS, Dtype
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.planner import Planner
 from tests.fakes.engine import weight_bytes
@@ -83,6 +84,25 @@ def test_an_engine_that_died_is_replaced(planner: Planner, qtbot: QtBot) -> None
     qtbot.waitUntil(lambda: planner._worker is None, timeout=10_000)
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
+
+
+def test_an_engine_that_dies_over_a_question_says_so(planner: Planner, qtbot: QtBot) -> None:
+    said: list[ErrorInfo] = []
+    planner.failed.connect(said.append)
+    planner.ask("/models/one", READY_PRECISIONS)
+    qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
+    assert planner._worker is not None and planner._worker.pid is not None
+    psutil.Process(planner._worker.pid).suspend()
+    planner.ask("/models/one", READY_PRECISIONS, context_tokens=9)
+    assert planner.fit("fp32").verdict is not Verdict.UNKNOWN  # of another length, but of the same weights
+    edited = replace(READY_PRECISIONS[0], dtype=Dtype.BFLOAT16)
+    planner.ask("/models/one", (edited, *READY_PRECISIONS[1:]))
+    assert planner.fit("fp32").verdict is Verdict.UNKNOWN
+    assert planner.fit("bf16").verdict is not Verdict.UNKNOWN
+    qtbot.waitUntil(lambda: planner._in_flight is not None, timeout=5000)
+    psutil.Process(planner._worker.pid).kill()
+    qtbot.waitUntil(lambda: len(said) == 1, timeout=10_000)
+    assert planner.answer is None
 
 
 def test_closing_ends_the_engine(planner: Planner, qtbot: QtBot) -> None:

@@ -55,7 +55,7 @@ def test_every_precision_has_its_size_once_a_model_is_picked(qtbot: QtBot, ready
         assert size(ready_window, precision.name) == bytes_text(weight_bytes(precision))
     row = ready_window.precisions.row("nf4")
     assert row is not None
-    assert "left alone" in row.size_text.toolTip() and "55 tokens" in row.size_text.toolTip()
+    assert "116 MB of weights" in row.size_text.toolTip() and "55 tokens" in row.size_text.toolTip()
     assert "needed" in row.size_text.toolTip()
 
 

@@ -193,7 +193,9 @@ def test_before_it_wrote_there_is_no_cache_to_account_for() -> None:
 
 
 def test_less_than_the_tensors_is_not_drawn_below_zero() -> None:
-    assert measured_segments(figures(resident_bytes=400 * MB))[-1].num_bytes == 0
+    segments = measured_segments(figures(resident_bytes=400 * MB))
+    assert segments[-1].num_bytes == 0
+    assert sum(segment.num_bytes for segment in segments) == 400 * MB
 
 
 def test_the_predicted_bar_is_what_was_reckoned() -> None:

@@ -1,6 +1,7 @@
 """Verdicts, and the sums that they rest on."""
 
 import pytest
+from msgspec.structs import replace
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.estimate import Estimate, Verdict, WeightKinds
@@ -55,6 +56,14 @@ def test_what_cannot_be_known_is_unknown(estimate: Estimate | None, available: i
     fit = fit_in_ram(estimate, available)
     assert fit.verdict is Verdict.UNKNOWN and fit.needed_bytes is None
     assert str(fit) == "What it needs cannot be known."
+
+
+def test_without_its_cache_only_what_is_too_large_anyway_is_known() -> None:
+    unknown = replace(ESTIMATE, kv_cache_bytes=None)
+    assert unknown.resident_bytes is None and unknown.load_peak_bytes is not None
+    assert fit_in_ram(unknown, 9999 * MB).verdict is Verdict.UNKNOWN
+    assert fit_in_ram(unknown, 100 * MB).verdict is Verdict.WONT_FIT
+    assert fit_in_vram(unknown, 9999 * MB).verdict is Verdict.UNKNOWN
 
 
 def test_a_gpu_holds_weights_cache_and_what_is_computed() -> None:

@@ -57,9 +57,12 @@ def measured_segments(memory: MemoryFigures) -> list[Segment]:
     if not _is_on_gpu(memory):
         found += _kinds(memory.by_kind or WeightKinds(plain=memory.weight_bytes or 0))
         if memory.predicted is not None and memory.predicted.kv_cache_bytes and memory.peak_resident_bytes is not None:
-            found.append(Segment("KV cache", "beside", memory.predicted.kv_cache_bytes))  # there is one once it wrote
-    rest = memory.resident_bytes - sum(segment.num_bytes for segment in found)
-    return [*found, Segment("unexplained", "unexplained", max(0, rest))]
+            found.append(Segment("KV cache, as predicted", "beside", memory.predicted.kv_cache_bytes))
+    left, fitting = memory.resident_bytes, []
+    for segment in found:  # what was swapped out, or given back already, is not resident
+        fitting.append(segment._replace(num_bytes=min(segment.num_bytes, left)))
+        left -= fitting[-1].num_bytes
+    return [*fitting, Segment("unexplained", "unexplained", left)]
 
 
 class MemoryBars(Chart):

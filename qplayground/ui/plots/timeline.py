@@ -301,6 +301,8 @@ class MemoryTimeline(Chart):
         (_, right), (_, top) = plot.viewRange()
         latest_s = max(samples.times_s[-1] for samples in series.values())
         highest = max(samples.highest_megabytes for samples in series.values())
+        if plot is self.plot:
+            highest = max(highest, *self._levels.values(), 0.0)
         if latest_s > right:
             plot.setXRange(0, latest_s * _GROWTH, padding=0)
         if highest > top or highest < top / 2:
