@@ -61,6 +61,8 @@ class SpeedCharts(Chart):
         for key, plot in self._bars.items():
             self._draw_bars(plot, BY_KEY[key], runs)
         self.latency.clear()
+        repeated = self._comparison is not None and self._comparison.rounds > 1
+        self.latency.setLabel("bottom", "token, of the last round" if repeated else "token")
         self._crosshair.restore()
         for run in runs:
             times = latencies_ms(run)

@@ -109,7 +109,7 @@ class MemoryTimeline(Chart):
         lane_plot.addItem(self.lane, ignoreBounds=True)
         self.plot = self.view.addPlot(row=2, col=0)
         self.plot.setLabel("left", "RAM, MB")
-        self.plot.setLabel("bottom", "seconds since the comparison began")
+        self.plot.setLabel("bottom", "seconds since the comparison began, thin line: predicted")
         self._vram_plot: pg.PlotItem | None = None
         self._plots = [self.plot]
         self._lane_plot = lane_plot
