@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +104,30 @@ def _weights_after_checks(
     with tempfile.TemporaryDirectory(prefix="qplayground-") as scratch:
 
         def fetch(name: str) -> Path:
-            if name not in sizes:
-                return Path(scratch) / name
             return Path(hf_hub_download(repo_id, name, revision=revision, local_dir=scratch, tqdm_class=_Silent))
 
-        problem = config_problem(read_config(fetch("config.json")), causal_architectures)
-        if problem:
-            raise PlaygroundError(problem)
-        weights = [SINGLE] if SINGLE in sizes else shards_of(read_json(fetch(INDEX)))
+        return frozenset(checked_weights(repo_id, sizes, fetch, Path(scratch), causal_architectures))
+
+
+def checked_weights(
+    repo_id: str,
+    sizes: Collection[str],
+    fetch: Callable[[str], Path],
+    folder: Path,
+    causal_architectures: frozenset[str],
+) -> list[str]:
+    """The weight files of a repository that holds files of those names; `fetch` brings one of them into the folder.
+
+    Raises PlaygroundError when its config says that it cannot be compared, or when weight files are not there.
+    """
+
+    def there(name: str) -> Path:
+        return fetch(name) if name in sizes else folder / name
+
+    problem = config_problem(read_config(there("config.json")), causal_architectures)
+    if problem:
+        raise PlaygroundError(problem)
+    weights = [SINGLE] if SINGLE in sizes else shards_of(read_json(there(INDEX)))
     missing = [name for name in weights if name not in sizes]
     if missing:
         raise fail(
@@ -120,7 +136,7 @@ def _weights_after_checks(
             "Choose another repository of this model.",
             ", ".join(missing),
         )
-    return frozenset(weights)
+    return weights
 
 
 def _cached_bytes(repo_id: str, revision: str, name: str) -> int:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from qplayground.catalog.config import config_problem, read_config, read_json
-from qplayground.catalog.download import SIDE_FILE, TIMEOUT_S, check_repo_id
+from qplayground.catalog.config import read_config
+from qplayground.catalog.download import SIDE_FILE, TIMEOUT_S, check_repo_id, checked_weights
 from qplayground.catalog.hub_errors import explain, offline
-from qplayground.catalog.weights import FILE_NAME, INDEX, SINGLE, names_problem, shards_of
+from qplayground.catalog.weights import FILE_NAME, names_problem
 from qplayground.core.channel import Channel
-from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.errors import PlaygroundError
 from qplayground.core.messages import Failed, FetchOutline, JobDone
 from qplayground.core.model import ModelEntry, ModelSource
 
@@ -58,21 +58,15 @@ def fetch_outline(repo_id: str, target: Path, causal_architectures: frozenset[st
     if problem:
         raise PlaygroundError(problem)
     revision = str(info.sha)
+
+    def fetch(name: str) -> Path:
+        return Path(hf_hub_download(repo_id, name, revision=revision, local_dir=target))
+
+    weights = checked_weights(repo_id, sizes, fetch, target, causal_architectures)  # before anything else is fetched
+    config = read_config(target / "config.json")
     for name, size in sizes.items():
         if SIDE_FILE.fullmatch(name) and size <= SIDE_LIMIT_BYTES:
-            hf_hub_download(repo_id, name, revision=revision, local_dir=target)
-    config = read_config(target / "config.json")
-    problem = config_problem(config, causal_architectures)
-    if problem:
-        raise PlaygroundError(problem)
-    weights = [SINGLE] if SINGLE in sizes else shards_of(read_json(target / INDEX))
-    missing = [name for name in weights if name not in sizes]
-    if missing:
-        raise fail(
-            ErrorCode.INCOMPLETE_DOWNLOAD,
-            f"{repo_id} is incomplete on the hub: {len(missing)} of {len(weights)} weight files are not there.",
-            "Choose another repository of this model.",
-        )
+            fetch(name)
     files: dict[str, dict[str, tuple[str, int]]] = {}
     parameters = 0
     for name in weights:
