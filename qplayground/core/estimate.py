@@ -34,8 +34,8 @@ class WeightKinds(msgspec.Struct, frozen=True):
         )
 
 
-class CacheSize(msgspec.Struct, frozen=True):
-    """The KV cache of one text, batch 1: elements of the model's own type, and bytes that do not depend on it."""
+class TensorSize(msgspec.Struct, frozen=True):
+    """Tensors of a model in any type: elements of the model's own, and bytes that do not depend on it."""
 
     elements: int
     fixed_bytes: int = 0
@@ -43,6 +43,20 @@ class CacheSize(msgspec.Struct, frozen=True):
     def num_bytes(self, dtype: Dtype) -> int:
         """In a model of that type."""
         return self.elements * dtype.itemsize + self.fixed_bytes
+
+    def __add__(self, other: "TensorSize") -> "TensorSize":
+        return TensorSize(self.elements + other.elements, self.fixed_bytes + other.fixed_bytes)
+
+    def __sub__(self, other: "TensorSize") -> "TensorSize":
+        return TensorSize(self.elements - other.elements, self.fixed_bytes - other.fixed_bytes)
+
+
+class ContextSize(msgspec.Struct, frozen=True):
+    """What a text takes, batch 1: its KV cache at the end, and what reading its prompt needs besides for a moment."""
+
+    cache: TensorSize
+    activations: TensorSize
+    prompt_tokens: int
 
 
 class Verdict(StrEnum):
@@ -58,10 +72,10 @@ class Verdict(StrEnum):
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """What one precision of a model will take, in bytes, reckoned without its weights.
 
-    `kv_cache_bytes` is None where the architecture does not say. `working_bytes` stay beside weights and cache after a
-    text was written; `load_extra_bytes` are needed beyond the weights at the worst moment of the load. `runtime_bytes`
-    are the libraries', before the first weight, of which `shared_bytes` are held by other processes anyway. With a
-    `problem` it cannot be loaded so.
+    `kv_cache_bytes` is None where the architecture does not say. `working_bytes` are needed beside weights and cache
+    while a text is read and written; `load_extra_bytes` are needed beyond the weights at the worst moment of the load.
+    `runtime_bytes` are the libraries', before the first weight, of which `shared_bytes` are held by other processes
+    anyway. With a `problem` it cannot be loaded so.
     """
 
     precision: str

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.estimate import CacheSize, Estimate, WeightKinds
+from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import PhasePeak, ProcessMemory
 from qplayground.core.model import ModelEntry
@@ -59,7 +59,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Load a model in one precision. `request` is checked against tokenizer and context before weights are read.
 
-    `cache` is the KV cache's size where another engine has reckoned it for this request already; it takes a while.
+    `context` is what the request's text takes, where another engine has reckoned that already; it takes a while.
     """
 
     id: int
@@ -67,7 +67,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     precision: Precision
     device: str = "auto"
     request: GenerationRequest
-    cache: CacheSize | None = None
+    context: ContextSize | None = None
 
 
 class Generate(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -181,7 +181,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     weight_bytes: int
     by_kind: WeightKinds = WeightKinds()
     estimate: Estimate | None = None
-    cache: CacheSize | None = None
+    context: ContextSize | None = None
     unforeseen: tuple[str, ...] = ()
     quantized_modules: int
     runtime_memory: ProcessMemory
@@ -221,6 +221,7 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     `ttft_s` runs from the call of generate to the first token; `prefill_tokens_per_s` is the prompt's tokens over the
     time until the model has read them; `decode_tokens_per_s` is (n-1) / (t_last - t_first), absent under two tokens.
+    `memory` was read after the last token, while the KV cache was still held.
     `peak_resident_bytes` is the highest of all phases but the integrity check, `phases` has each one's own.
     Reading each token's probability took `held_s` in all, which is in none of these. `other_cpus` is how many
     processors other programs kept busy meanwhile, on average.

@@ -79,7 +79,7 @@ class SpeedFigures(msgspec.Struct):
 
 
 class MemoryFigures(msgspec.Struct):
-    """Bytes. `resident_bytes` is the whole process after loading, then after its run.
+    """Bytes. `resident_bytes` is the whole process after loading, then after its last token, its KV cache included.
 
     `peak_resident_bytes` is its highest, the integrity check left out. `runtime_bytes` is the same process before the
     first weight: resident minus runtime is the model's share. `anonymous_bytes` and `file_bytes` add up to resident.

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import psutil
 import torch
 from torch import nn
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from qplayground.core.generation import GenerationSettings
+from qplayground.core.memory import ProcessMemory, read_process_memory
 from qplayground.core.processor import read_processor, used_by_others
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.machine import synchronize
@@ -35,6 +37,7 @@ class Timeline:
     What is read of each token beside generating it is left out, and took `held_s` in all. `prefilled_s` is when the
     model had read the prompt.
     `other_cpus` is how many processors other programs kept busy on average, the worse of prefill and decode.
+    `memory` is the process's after the last token, while the KV cache is still there.
     """
 
     prompt_tokens: int
@@ -42,6 +45,7 @@ class Timeline:
     token_times_s: list[float] = field(default_factory=list)
     held_s: float = 0.0
     other_cpus: float | None = None
+    memory: ProcessMemory | None = None
 
     @property
     def ttft_s(self) -> float | None:
@@ -88,7 +92,7 @@ class _TokenSink(BaseStreamer):  # type: ignore[misc]
         self._on_token(token_id, now, seen)
 
     def end(self) -> None:
-        """Nothing is held back here."""
+        self._timeline.memory = read_process_memory(psutil.Process())
 
 
 class _StopWhenAsked(StoppingCriteria):  # type: ignore[misc]

@@ -1,7 +1,7 @@
 """What each precision of a model will take, from config and headers alone."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -9,17 +9,17 @@ import psutil
 import torch
 from bitsandbytes.functional import has_avx512bf16
 from transformers import PreTrainedTokenizerBase
-from transformers.cache_utils import DynamicLayer
 
 from qplayground.catalog.outline import OUTLINE
 from qplayground.core.errors import PlaygroundError
-from qplayground.core.estimate import CacheSize, Estimate, WeightKinds
+from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.memory import read_process_memory, shared_bytes
 from qplayground.core.messages import EstimateMemory, MemoryEstimated
-from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
+from qplayground.core.precision import READY_PRECISIONS, FourBit, Int8, Precision
 from qplayground.engine import allocator
 from qplayground.engine.checkpoint import HELD_SOURCE_BYTES, Checkpoint
-from qplayground.engine.machine import pick_device
+from qplayground.engine.context import context_size
+from qplayground.engine.machine import named_device
 from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.preflight import check_folder, read_tokenizer
 from qplayground.engine.prompt import encode_prompt
@@ -31,7 +31,12 @@ WORKING_BYTES = 20_000_000
 
 Measured on models of 0.1 and 1.1 billion parameters in all ready precisions, at 13 to 24 MB; int8 of a small model 40.
 """
-_FEW = 4
+_HEAP_SHARE = {"": 1.3, "int8": 8.0, "nf4": 2.5, "fp4": 2.5}
+"""What glibc's heap (2.36) holds for each byte of tensors that reading a prompt needs at once. Measured at 300 to 3,000
+tokens, two models: 1 to 1.6 unquantized, 1.5 to 3.6 in 4 bits, 6 to 9 in int8, whose temporary blocks leave gaps.
+"""
+_INT8_BYTES = 12
+"""Beside the activations: an int8 product takes 32 bits, and its scaling two copies as float32."""
 _QUANTIZING_BYTES = {"int8": 12, "nf4": 16, "fp4": 20}
 """The most that quantizing needs for a moment, an element of the layer in work, its 16-bit copy included; measured."""
 
@@ -41,65 +46,6 @@ def weights_by_module(shapes: Shapes, precision: Precision, device: torch.device
     repacks = device.type == "cpu" and has_avx512bf16()
     converted = frozenset(shapes.converted_layers(precision))
     return predicted_weights(shapes.skeleton(precision.dtype), converted, precision, repacks=repacks)
-
-
-def cache_size(shapes: Shapes, tokens: int) -> CacheSize | None:
-    """The cache once `tokens` tokens are in it; None where the architecture cannot be run without weights.
-
-    The skeleton is run on them: shapes alone, so that grouped heads, sliding windows, hybrid layers and whatever comes
-    next are what the model's own code makes of them. Recurrent layers are run token by token, which would take minutes;
-    a model that has any is run on a few, and what grows is taken to grow on.
-    """
-    few = _run(shapes, min(tokens, _FEW))
-    if few is None or tokens <= _FEW:
-        return None if few is None else _sum(few.values())
-    if few.only_attention:
-        whole = _run(shapes, tokens)
-        return None if whole is None else _sum(whole.values())
-    more = _run(shapes, 2 * _FEW)
-    if more is None or len(more) != len(few):
-        return None
-    one, other = _sum(few.values()), _sum(more.values())
-    steps = (tokens - _FEW) / _FEW
-    return CacheSize(
-        one.elements + round(steps * (other.elements - one.elements)),
-        one.fixed_bytes + round(steps * (other.fixed_bytes - one.fixed_bytes)),
-    )
-
-
-class _Cache(dict[int, torch.Tensor]):
-    """The floating-point tensors of a cache; `only_attention`: all of them are keys and values."""
-
-    only_attention = True
-
-
-@torch.inference_mode()
-def _run(shapes: Shapes, tokens: int) -> _Cache | None:
-    skeleton = shapes.skeleton(Dtype.BFLOAT16)
-    try:
-        output = skeleton(input_ids=torch.ones(1, tokens, dtype=torch.long, device="meta"), use_cache=True)
-    except Exception:  # an operation that needs values, or a context that the model does not have
-        return None
-    cache = output.get("past_key_values")
-    found = _Cache()
-    for layer in getattr(cache if cache is not None else output.get("cache_params"), "layers", ()):
-        found.only_attention = found.only_attention and isinstance(layer, DynamicLayer)
-        for value in vars(layer).values():
-            several = list(value.values()) if isinstance(value, dict) else value
-            for tensor in several if isinstance(several, list | tuple) else [several]:
-                if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
-                    found[id(tensor)] = tensor
-    return found or None
-
-
-def _sum(tensors: Iterable[torch.Tensor]) -> CacheSize:
-    elements = fixed_bytes = 0
-    for tensor in tensors:
-        if tensor.dtype is torch.bfloat16:
-            elements += tensor.numel()
-        else:  # a state that is kept in float32 whatever the model is in
-            fixed_bytes += tensor.numel() * tensor.element_size()
-    return CacheSize(elements, fixed_bytes)
 
 
 def load_extra_bytes(shapes: Shapes, precision: Precision, checkpoint: Checkpoint) -> int:
@@ -119,12 +65,25 @@ def load_extra_bytes(shapes: Shapes, precision: Precision, checkpoint: Checkpoin
     return WORKING_BYTES + worst
 
 
+def working_bytes(shapes: Shapes, precision: Precision, context: ContextSize | None, device: torch.device) -> int:
+    """What is needed beside weights and cache while a text is read and written."""
+    if context is None:
+        return WORKING_BYTES
+    activations = context.activations.num_bytes(precision.dtype)
+    if precision.is_quantized and _kind(precision) == "int8":
+        widest = max(shapes.linear_layers[name][0] for name in shapes.converted_layers(precision))
+        activations += context.prompt_tokens * widest * _INT8_BYTES
+    share = _HEAP_SHARE[_kind(precision)] if device.type == "cpu" else 1.0
+    return WORKING_BYTES + round(share * activations)
+
+
 def estimated(
     shapes: Shapes,
     precision: Precision,
     checkpoint: Checkpoint,
     weights: dict[str, WeightKinds],
-    cache: CacheSize | None,
+    context: ContextSize | None,
+    device: torch.device,
     *,
     runtime_bytes: int | None,
     shared_bytes: int = 0,
@@ -133,8 +92,8 @@ def estimated(
     return Estimate(
         precision=precision.name,
         by_kind=sum(weights.values(), WeightKinds()),
-        kv_cache_bytes=None if cache is None else cache.num_bytes(precision.dtype),
-        working_bytes=WORKING_BYTES,
+        kv_cache_bytes=None if context is None else context.cache.num_bytes(precision.dtype),
+        working_bytes=working_bytes(shapes, precision, context, device),
         load_extra_bytes=load_extra_bytes(shapes, precision, checkpoint),
         runtime_bytes=runtime_bytes,
         shared_bytes=shared_bytes,
@@ -151,7 +110,7 @@ class Estimator:
         self._shapes: Shapes | None = None
         self._checkpoint: Checkpoint | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
-        self._caches: dict[int, CacheSize | None] = {}  # of the length that was asked for last
+        self._contexts: dict[tuple[int, int], ContextSize | None] = {}  # of the length that was asked for last
         self._model_bytes = 0  # what reading shapes and tokenizer added to the process
 
     def warm(self) -> None:
@@ -172,15 +131,17 @@ class Estimator:
         path = Path(command.path)
         self._read(path)
         tokens = command.context_tokens or command.request.settings.max_new_tokens
+        prompt_tokens = command.context_tokens or 1
         with contextlib.suppress(PlaygroundError):  # what is wrong with the tokenizer is said when the prompt is run
             if self._tokenizer is None:
-                yield self._answer(command, tokens, final=False)
+                yield self._answer(command, prompt_tokens, tokens, final=False)
                 before = _resident_bytes()
                 self._tokenizer = read_tokenizer(path)
                 self._model_bytes += max(0, _resident_bytes() - before)
             if command.context_tokens is None:
-                tokens += len(encode_prompt(self._tokenizer, command.request)) - 1  # the last one is never read
-        yield self._answer(command, max(tokens, 1), final=True)
+                prompt_tokens = len(encode_prompt(self._tokenizer, command.request))
+                tokens += prompt_tokens - 1  # the last one is never read
+        yield self._answer(command, prompt_tokens, max(tokens, prompt_tokens, 1), final=True)
 
     def _read(self, path: Path) -> None:
         if not (path / OUTLINE).exists():
@@ -190,21 +151,21 @@ class Estimator:
         if key == self._key:
             return
         self._key = self._shapes = self._checkpoint = self._tokenizer = None
-        self._caches.clear()
+        self._contexts.clear()
         before = _resident_bytes()
         self._shapes = Shapes.read(path)
         self._checkpoint = Checkpoint.read(path)
         self._model_bytes = max(0, _resident_bytes() - before)
         self._key = key
 
-    def _answer(self, command: EstimateMemory, tokens: int, *, final: bool) -> MemoryEstimated:
-        device = pick_device(command.device)
-        if tokens not in self._caches:
-            self._caches = {tokens: cache_size(self._known_shapes, tokens)}
-        estimates = tuple(self._estimate(precision, device, self._caches[tokens]) for precision in command.precisions)
+    def _answer(self, command: EstimateMemory, prompt_tokens: int, tokens: int, *, final: bool) -> MemoryEstimated:
+        device, key = named_device(command.device), (prompt_tokens, tokens)
+        if key not in self._contexts:
+            self._contexts = {key: context_size(self._known_shapes, prompt_tokens, tokens)}
+        estimates = tuple(self._estimate(precision, device, self._contexts[key]) for precision in command.precisions)
         return MemoryEstimated(command_id=command.id, estimates=estimates, context_tokens=tokens, final=final)
 
-    def _estimate(self, precision: Precision, device: torch.device, cache: CacheSize | None) -> Estimate:
+    def _estimate(self, precision: Precision, device: torch.device, context: ContextSize | None) -> Estimate:
         shapes, checkpoint = self._known_shapes, self._checkpoint
         assert checkpoint is not None
         try:
@@ -213,11 +174,9 @@ class Estimator:
                 precision,
                 checkpoint,
                 weights_by_module(shapes, precision.checked(), device),
-                cache,
-                # On a GPU the weights are not in RAM, and what CUDA takes there has not been measured.
-                runtime_bytes=None
-                if device.type != "cpu"
-                else self._runtime_bytes[precision.is_quantized] + self._model_bytes,
+                context,
+                device,
+                runtime_bytes=self._runtime(precision) if device.type == "cpu" else None,
                 shared_bytes=self._shared_bytes,
             )
         except PlaygroundError as error:
@@ -234,6 +193,8 @@ class Estimator:
 
 
 def _kind(precision: Precision) -> str:
+    if precision.quantization is None:
+        return ""
     if isinstance(precision.quantization, Int8):
         return "int8"
     assert isinstance(precision.quantization, FourBit)

@@ -106,7 +106,7 @@ class Engine:
                 weight_bytes=loaded.weight_bytes,
                 by_kind=loaded.by_kind,
                 estimate=loaded.estimate,
-                cache=loaded.cache,
+                context=loaded.context,
                 unforeseen=loaded.unforeseen,
                 quantized_modules=loaded.quantized_modules,
                 runtime_memory=loaded.runtime_memory,
@@ -150,7 +150,7 @@ class Engine:
         finally:
             stream.flush()  # what was written before a failure too
         pieces.append(detokenizer.finish())
-        memory = read_process_memory(psutil.Process())
+        memory = timeline.memory or read_process_memory(psutil.Process())
         self._channel.send(
             Generated(
                 command_id=command.id,

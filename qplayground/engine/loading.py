@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from qplayground.core.estimate import CacheSize, Estimate, WeightKinds
+from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.memory import ProcessMemory, read_process_memory
 from qplayground.core.messages import Load, Phase
 from qplayground.core.precision import FourBit, Precision
@@ -23,7 +23,8 @@ from qplayground.core.processor import read_processor, used_by_others
 from qplayground.engine import allocator
 from qplayground.engine.accounting import device_map, kinds_by_module, weight_bytes
 from qplayground.engine.checkpoint import Checkpoint, bytes_read_from_disk, loading_progress
-from qplayground.engine.estimating import cache_size, estimated, weights_by_module
+from qplayground.engine.context import context_size
+from qplayground.engine.estimating import estimated, weights_by_module
 from qplayground.engine.machine import pick_device, synchronize
 from qplayground.engine.preflight import Preflight, inspect_model
 from qplayground.engine.progress import OnPhase, OnProgress
@@ -52,7 +53,7 @@ class LoadedModel:
     quantized_modules: int
     runtime_memory: ProcessMemory
     estimate: Estimate
-    cache: CacheSize | None = None
+    context: ContextSize | None = None
     unforeseen: tuple[str, ...] = ()
     vram_load_peak_bytes: int | None = None
 
@@ -83,10 +84,11 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     converted = preflight.shapes.converted_layers(precision)
     checkpoint = Checkpoint.read(path)
     expected = weights_by_module(preflight.shapes, precision, device)
-    cache = command.cache
-    if cache is None:
-        tokens = len(preflight.prompt_ids) + command.request.settings.max_new_tokens - 1  # the last is never read
-        cache = cache_size(preflight.shapes, tokens)
+    context = command.context
+    if context is None:
+        prompt_tokens = len(preflight.prompt_ids)
+        tokens = prompt_tokens + command.request.settings.max_new_tokens - 1  # the last is never read
+        context = context_size(preflight.shapes, prompt_tokens, tokens)
     allocator.enter_loading()
     warm_libraries(precision, device)
     allocator.release()
@@ -96,7 +98,8 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         precision,
         checkpoint,
         expected,
-        cache,
+        context,
+        device,
         runtime_bytes=runtime_memory.resident_bytes if device.type == "cpu" else None,
     )
 
@@ -139,7 +142,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         quantized_modules=quantized,
         runtime_memory=runtime_memory,
         estimate=estimate,
-        cache=cache,
+        context=context,
         unforeseen=tuple(unforeseen),
         vram_load_peak_bytes=vram_load_peak_bytes,
     )

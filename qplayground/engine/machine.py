@@ -46,15 +46,18 @@ def describe_machine() -> Machine:
     )
 
 
+def named_device(asked: str) -> torch.device:
+    """`auto` is the first GPU where there is one, else the CPU. The device is not touched."""
+    return torch.device(("cuda:0" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked)
+
+
 def pick_device(asked: str) -> torch.device:
-    """`auto` is the first GPU where there is one, else the CPU. The answer always says which of several it is.
+    """The device of that name, tried. The answer always says which of several it is.
 
     Raises PlaygroundError(BAD_DEVICE) for a device that this machine does not have.
     """
-    if asked == "auto":
-        asked = "cuda:0" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(1, device=asked).device
+        return torch.empty(1, device=named_device(asked)).device
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, AssertionError) as error:  # torch words it differently for each kind of device

@@ -8,7 +8,7 @@ import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.estimate import CacheSize
+from qplayground.core.estimate import ContextSize
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import MemorySample
 from qplayground.core.messages import Event, Failed, Generate, Generated, Hello, Load, Loaded, Phase, PhaseStarted
@@ -31,7 +31,7 @@ _REFUSALS = (
 
 
 class Work(msgspec.Struct, kw_only=True):
-    """What the engines are to do. `recipes` grows when a precision is added; `cache` comes with the first load."""
+    """What the engines are to do. `recipes` grows when a precision is added; `context` comes with the first load."""
 
     path: str
     parameters: int | None
@@ -40,7 +40,7 @@ class Work(msgspec.Struct, kw_only=True):
     mode: Mode
     rounds: int
     recipes: dict[str, Precision]
-    cache: CacheSize | None = None
+    context: ContextSize | None = None
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -240,7 +240,7 @@ class Conductor(QObject):
             precision=work.recipes[name],
             device=work.device,
             request=work.request,
-            cache=work.cache,
+            context=work.context,
         )
 
     def _generate(self, together: int, command_id: int) -> Generate:
@@ -305,7 +305,7 @@ class Conductor(QObject):
         work = self._work
         assert work is not None
         if isinstance(event, Loaded):
-            work.cache = event.cache
+            work.context = event.context
             self._kept[name] = _Kept(path=work.path, device=work.device, recipe=work.recipes[name], event=event)
         if isinstance(event, Failed):
             self.failed.emit(name, event.error)

@@ -1,24 +1,30 @@
 """Predicted bytes are those that a loaded model holds: every architecture, every ready precision, byte for byte."""
 
+import gc
 import shutil
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 import torch
 from huggingface_hub import get_local_safetensors_metadata
 from msgspec.structs import replace
+from torch.profiler import ProfilerActivity, profile
 from transformers import DynamicCache, GPT2Config, MambaConfig
 
 from qplayground.catalog.outline import OUTLINE, Outline
 from qplayground.core.errors import PlaygroundError
-from qplayground.core.estimate import CacheSize, WeightKinds
+from qplayground.core.estimate import ContextSize, TensorSize, WeightKinds
+from qplayground.core.memory import ProcessMemory
 from qplayground.core.messages import EstimateMemory, Failed, Generate, Generated, Loaded, MemoryEstimated
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precision
-from qplayground.engine import prediction
+from qplayground.engine import decoding, prediction
 from qplayground.engine.accounting import held_tensors, kinds_by_module
-from qplayground.engine.estimating import cache_size, weights_by_module
+from qplayground.engine.context import context_size
+from qplayground.engine.estimating import weights_by_module
 from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.shapes import Shapes
 from tests.engine import tiny
@@ -74,8 +80,28 @@ def test_the_predicted_cache_is_the_one_that_a_text_leaves(
     held = sum(
         tensor.numel() * tensor.element_size() for layer in cache.layers for tensor in (layer.keys, layer.values)
     )
-    predicted = cache_size(Shapes.read(model_folder(family)), PROMPT_TOKENS + NEW_TOKENS - 1)
-    assert predicted is not None and predicted.num_bytes(tiny.precision(precision).dtype) == held
+    tokens = PROMPT_TOKENS + NEW_TOKENS - 1
+    predicted = context_size(Shapes.read(model_folder(family)), PROMPT_TOKENS, tokens)
+    assert predicted is not None and predicted.cache.num_bytes(tiny.precision(precision).dtype) == held
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "mixtral"])
+def test_the_predicted_activations_are_about_what_torch_allocates(
+    model_folder: ModelFolder, family: str, precision: str
+) -> None:
+    tokens = 120
+    loaded = load_quietly(model_folder(family), precision)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        loaded.model(input_ids=torch.full((1, tokens), 3), use_cache=True, logits_to_keep=1)
+    results = profiler.profiler.kineto_results
+    changes = [event.nbytes() for event in results.events() if event.name() == "[memory]"]
+    size = context_size(Shapes.read(model_folder(family)), tokens, tokens)
+    assert size is not None
+    predicted = (size.cache + size.activations).num_bytes(tiny.precision(precision).dtype)
+    # Copies to float32 are counted in float32 models too, attention's own scratch memory and unused experts are not.
+    assert 0.75 < predicted / max(accumulate(changes)) < 1.75
 
 
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
@@ -105,7 +131,7 @@ def test_an_architecture_that_cannot_be_run_without_weights_has_an_unknown_cache
         raise NotImplementedError("aten::nonzero")
 
     monkeypatch.setattr(type(shapes.skeleton(Dtype.BFLOAT16)), "forward", refuse)
-    assert cache_size(shapes, 8) is None
+    assert context_size(shapes, 8, 8) is None
 
 
 @pytest.mark.parametrize(
@@ -136,7 +162,9 @@ def test_a_load_says_what_it_had_reckoned_and_what_came_of_it(model_folder: Mode
     assert loaded.estimate is not None and loaded.unforeseen == ()
     assert loaded.estimate.by_kind == loaded.by_kind and loaded.by_kind.total == loaded.weight_bytes
     assert loaded.estimate.runtime_bytes == loaded.runtime_memory.resident_bytes
-    assert loaded.cache is not None and loaded.estimate.kv_cache_bytes == loaded.cache.num_bytes(Dtype.BFLOAT16)
+    assert loaded.context is not None and loaded.estimate.kv_cache_bytes == loaded.context.cache.num_bytes(
+        Dtype.BFLOAT16
+    )
     assert [phase.name for phase in generated.phases] == [
         "start",
         "quantize",
@@ -150,8 +178,24 @@ def test_a_load_says_what_it_had_reckoned_and_what_came_of_it(model_folder: Mode
     assert generated.peak_resident_bytes == max(*others, generated.memory.resident_bytes)
 
 
-def test_a_known_cache_is_not_reckoned_again(model_folder: ModelFolder) -> None:
-    command = replace(tiny.load_command(model_folder("llama"), "fp32"), cache=CacheSize(1000))
+def test_the_memory_after_a_text_has_its_cache(model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+
+    def reading(_process: psutil.Process) -> ProcessMemory:
+        caches = [found for found in gc.get_objects() if isinstance(found, DynamicCache)]
+        held.append(max((cache.get_seq_length() for cache in caches), default=0))
+        return ProcessMemory(1, 1)
+
+    monkeypatch.setattr(decoding, "read_process_memory", reading)
+    load = tiny.load_command(model_folder("llama"), "fp32")
+    carry_out(load, Generate(id=2, request=load.request))
+    assert held and held[0] > 0
+
+
+def test_a_known_context_is_not_reckoned_again(model_folder: ModelFolder) -> None:
+    command = replace(
+        tiny.load_command(model_folder("llama"), "fp32"), context=ContextSize(TensorSize(1000), TensorSize(0), 1)
+    )
     (loaded,) = (event for event in carry_out(command) if isinstance(event, Loaded))
     assert loaded.estimate is not None and loaded.estimate.kv_cache_bytes == 4000
 
@@ -201,8 +245,11 @@ def test_a_context_that_is_given_needs_no_tokenizer(model_folder: ModelFolder, t
 
 def test_a_recurrent_model_is_reckoned_at_once_and_does_not_grow() -> None:
     shapes = Shapes(MambaConfig(vocab_size=320, hidden_size=64, num_hidden_layers=2))
-    few, many = cache_size(shapes, 8), cache_size(shapes, 1_000_000)
+    few, many = context_size(shapes, 1, 8), context_size(shapes, 1, 1_000_000)
     assert few is not None and few == many
+    long = context_size(shapes, 1_000_000, 1_000_000)
+    assert long is not None and long.cache == few.cache
+    assert long.activations.num_bytes(Dtype.FLOAT32) > 1_000_000 * 64 * 4  # one state of each token at least
 
 
 def test_what_forbids_one_precision_is_in_its_estimate(model_folder: ModelFolder) -> None:

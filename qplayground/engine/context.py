@@ -1,0 +1,145 @@
+"""What a text takes in memory while it is read and kept: found by running a model's shapes, without its weights."""
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers.cache_utils import DynamicLayer
+
+from qplayground.core.estimate import ContextSize, TensorSize
+from qplayground.core.precision import Dtype
+from qplayground.engine.shapes import Shapes
+
+_FEW = 4
+
+
+def context_size(shapes: Shapes, prompt_tokens: int, tokens: int) -> ContextSize | None:
+    """The KV cache once `tokens` tokens are in it, and what reading the first `prompt_tokens` of them takes besides.
+
+    None where the architecture cannot be run without weights. What grouped heads, sliding windows, hybrid layers and
+    whatever comes next make of it is what the model's own code does.
+    """
+    whole = _run_or_extrapolate(shapes, tokens)
+    prompt = whole if prompt_tokens == tokens else _run_or_extrapolate(shapes, prompt_tokens)
+    if whole is None or prompt is None:
+        return None
+    return ContextSize(cache=whole.cache, activations=prompt.activations, prompt_tokens=prompt_tokens)
+
+
+class _Run:
+    """One run of the shapes. `only_attention`: all that the cache has are keys and values."""
+
+    def __init__(self, cache: TensorSize, activations: TensorSize, only_attention: bool = True) -> None:
+        self.cache = cache
+        self.activations = activations
+        self.only_attention = only_attention
+
+
+def _run_or_extrapolate(shapes: Shapes, tokens: int) -> _Run | None:
+    """Recurrent layers are run token by token, which would take minutes; a model that has any is run on a few tokens,
+    and what grows is taken to grow on.
+    """
+    few = _run(shapes, min(tokens, _FEW))
+    if few is None or tokens <= _FEW:
+        return few
+    if few.only_attention:
+        return _run(shapes, tokens)
+    more = _run(shapes, 2 * _FEW)
+    if more is None:
+        return None
+    steps = (tokens - _FEW) / _FEW
+    return _Run(_continued(few.cache, more.cache, steps), _continued(few.activations, more.activations, steps), False)
+
+
+def _continued(one: TensorSize, other: TensorSize, steps: float) -> TensorSize:
+    return TensorSize(
+        one.elements + round(steps * (other.elements - one.elements)),
+        one.fixed_bytes + round(steps * (other.fixed_bytes - one.fixed_bytes)),
+    )
+
+
+@torch.inference_mode()
+def _run(shapes: Shapes, tokens: int) -> _Run | None:
+    skeleton = shapes.skeleton(Dtype.BFLOAT16)
+    ids = torch.ones(1, tokens, dtype=torch.long, device="meta")
+    last_only = {"logits_to_keep": 1} if skeleton._supports_logits_to_keep() else {}  # as `generate` does
+    live = _LiveTensors()
+    try:
+        with _FusedAttention(), live:
+            output = skeleton(input_ids=ids, use_cache=True, **last_only)
+    except Exception:  # an operation that needs values, or a context that the model does not have
+        return None
+    cache = output.get("past_key_values")
+    layers = getattr(cache if cache is not None else output.get("cache_params"), "layers", ())
+    tensors = {id(tensor): tensor for layer in layers for tensor in _tensors(vars(layer).values())}
+    if not tensors:
+        return None
+    size = sum((_size(tensor) for tensor in tensors.values()), TensorSize(0))
+    return _Run(size, live.peak - size, all(isinstance(layer, DynamicLayer) for layer in layers))
+
+
+def _tensors(values: Any) -> Sequence[torch.Tensor]:
+    """The floating-point tensors of a cache's layer; some keep theirs in lists or mappings."""
+    return [leaf for leaf in tree_leaves(list(values)) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
+
+
+def _size(tensor: torch.Tensor) -> TensorSize:
+    if tensor.dtype is torch.bfloat16:
+        return TensorSize(tensor.numel())
+    return TensorSize(0, tensor.numel() * tensor.element_size())  # float32 whatever the model is in
+
+
+class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows what every operation allocates, until nothing refers to it any more; `peak` is the most at one moment."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = self._live = TensorSize(0)
+        self._storages: dict[int, TensorSize] = {}
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self._storages:
+                self._add(tensor)
+        return result
+
+    def _add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        own = tensor.dtype is torch.bfloat16
+        size = TensorSize(storage.nbytes() // 2) if own else TensorSize(0, storage.nbytes())
+        self._storages[storage._cdata] = size
+        weakref.finalize(storage, self._drop, storage._cdata)
+        self._live += size
+        if self._live.num_bytes(Dtype.BFLOAT16) > self.peak.num_bytes(Dtype.BFLOAT16):
+            self.peak = self._live
+
+    def _drop(self, key: int) -> None:
+        self._live -= self._storages.pop(key)
+
+
+class _FusedAttention(TorchFunctionMode):
+    """On a real device it never holds all scores at once; without a device torch falls back to what does."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is not functional.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        given = dict(zip(("query", "key", "value"), args, strict=False), **(kwargs or {}))
+        return given["query"].new_empty((*given["query"].shape[:-1], given["value"].shape[-1]))
