@@ -144,7 +144,8 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
     session = Session(launcher)
     session.set_keep_loaded(arguments.keep_loaded)
     library = Library(launcher)
-    console = ConsoleComparison(session, library)
+    planner = Planner(launcher) if arguments.keep_loaded else None
+    console = ConsoleComparison(session, library, planner)
     interrupts = Interrupts(console.interrupt)
     how = ComparisonRequest(
         precisions=precisions,
@@ -158,6 +159,8 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
         console.run(arguments.model, how)
     finally:
         library.close()
+        if planner is not None:
+            planner.close()
         session.close()
         interrupts.close()
     if console.error is not None:

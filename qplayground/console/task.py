@@ -78,6 +78,11 @@ class ConsoleTask(QObject):
         self.error = error
         QCoreApplication.exit()
 
+    def refuse(self, error: PlaygroundError) -> None:
+        """What a slot met, above which nobody would hear it, is raised by `run_task`."""
+        self._refusal = error
+        self.give_up(error.info)
+
     def say(self, text: str) -> None:
         """Tell how it goes."""
         print(text, file=sys.stderr, flush=True)
@@ -111,9 +116,8 @@ class ConsoleTask(QObject):
         try:
             self.check_machine()
             self._begin()
-        except PlaygroundError as error:  # nobody above a slot would hear it
-            self._refusal = error
-            self.give_up(error.info)
+        except PlaygroundError as error:
+            self.refuse(error)
 
     @Slot(object)
     def on_ready(self, entry: ModelEntry) -> None:

@@ -1,5 +1,6 @@
 """Whether a precision fits into the memory that can be had now, and the sum that says so."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from qplayground.core.estimate import Estimate, Verdict
@@ -35,6 +36,15 @@ class Fit(NamedTuple):
         lines = [f"{bytes_text(term.num_bytes)}  {term.label}" for term in self.terms]
         lines += [f"= {bytes_text(self.needed_bytes)} needed, {bytes_text(self.available_bytes)} available"]
         return "\n".join(lines)
+
+
+def together(fits: Mapping[str, Fit]) -> Fit:
+    """Of all of them at once, each of which was judged against the same memory."""
+    terms = tuple(Term(name, fit.needed_bytes) for name, fit in fits.items() if fit.needed_bytes is not None)
+    available = next((fit.available_bytes for fit in fits.values()), None)
+    if available is None or len(terms) < len(fits):
+        return Fit(Verdict.UNKNOWN)
+    return Fit(_verdict(sum(term.num_bytes for term in terms), available), terms, available)
 
 
 def fit_in_ram(estimate: Estimate | None, available_bytes: int | None) -> Fit:

@@ -8,15 +8,15 @@ import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.estimate import ContextSize
+from qplayground.core.estimate import ContextSize, Estimate, Verdict
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import MemorySample
 from qplayground.core.messages import Event, Failed, Generate, Generated, Hello, Load, Loaded, Phase, PhaseStarted
 from qplayground.core.precision import Precision
 from qplayground.core.results import Mode, RunState
 from qplayground.runtime.engines import Engines
+from qplayground.runtime.fitting import fit_now
 from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.room import has_room_for
 from qplayground.runtime.scheduler import Action, Happened, Scheduler, Verb
 
 STOP_GRACE_MS = 400
@@ -31,16 +31,19 @@ _REFUSALS = (
 
 
 class Work(msgspec.Struct, kw_only=True):
-    """What the engines are to do. `recipes` grows when a precision is added; `context` comes with the first load."""
+    """What the engines are to do. `recipes` grows when a precision is added; `context` comes with the first load.
+
+    `estimates` are those that are known of the recipes; each load brings its own.
+    """
 
     path: str
-    parameters: int | None
     device: str
     request: GenerationRequest
     mode: Mode
     rounds: int
     recipes: dict[str, Precision]
     context: ContextSize | None = None
+    estimates: dict[str, Estimate] = {}
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -138,10 +141,12 @@ class Conductor(QObject):
         self._busy = True
         self._launcher.warm()
 
-    def queue(self, recipe: Precision) -> None:
+    def queue(self, recipe: Precision, estimate: Estimate | None = None) -> None:
         """Take on one more run, or one that is over again; `begin` follows."""
         if self._scheduler is not None and self._work is not None:
             self._work.recipes[recipe.name] = recipe
+            if estimate is not None:
+                self._work.estimates[recipe.name] = estimate
             self._asked_to_stop.discard(recipe.name)
             self._scheduler.queue(recipe.name)
             self._busy = True
@@ -158,6 +163,7 @@ class Conductor(QObject):
         if self._scheduler is not None and self._work is not None:
             actions = self._scheduler.remove(name)
             del self._work.recipes[name]
+            self._work.estimates.pop(name, None)
             self._do(actions)
 
     def let_go(self, name: str) -> None:
@@ -199,8 +205,12 @@ class Conductor(QObject):
         return [action for name in misfits for action in scheduler.let_go(name)]
 
     def _has_room(self, name: str, kept: Sequence[str]) -> bool:
+        """Whether it can be loaded beside engines that keep their models. Of what is unknown one load too many is
+        taken over a run that is lost.
+        """
         assert self._work is not None
-        return has_room_for(self._work.parameters, self._work.recipes[name], self._work.device, kept)
+        fit = fit_now(self._work.estimates.get(name), self._work.device)
+        return not kept or fit.verdict in (Verdict.FITS, Verdict.TIGHT)
 
     def _do(self, wanted: Iterable[Action]) -> None:
         scheduler, actions = self._scheduler, list(wanted)
@@ -306,6 +316,8 @@ class Conductor(QObject):
         assert work is not None
         if isinstance(event, Loaded):
             work.context = event.context
+            if event.estimate is not None:
+                work.estimates[name] = event.estimate
             self._kept[name] = _Kept(path=work.path, device=work.device, recipe=work.recipes[name], event=event)
         if isinstance(event, Failed):
             self.failed.emit(name, event.error)

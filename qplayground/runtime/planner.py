@@ -1,15 +1,16 @@
 """Asking an engine what precisions will take in memory, before anything is loaded."""
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.estimate import Estimate, Verdict
-from qplayground.core.fit import Fit, fit_in_ram, fit_in_vram
+from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import EstimateMemory, Event, Failed, Hello, MemoryEstimated
 from qplayground.core.precision import Precision
-from qplayground.runtime.available import AvailableMemory, available_memory
-from qplayground.runtime.gpus import list_gpus
+from qplayground.runtime.fitting import fit_now
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.worker import ChildWorker
 
@@ -57,17 +58,15 @@ class Planner(QObject):
         """Whether it fits now, when `credit_bytes` are given back before it is loaded."""
         if not self._is_answered(name):
             return Fit(Verdict.UNKNOWN)
-        estimate, device = self.estimate(name), self._device
-        gpus = [] if device == "cpu" else list_gpus()
-        if gpus:
-            index = int(device.partition(":")[2] or 0)
-            free = gpus[index].free_bytes + credit_bytes if index < len(gpus) else None
-            return fit_in_vram(estimate, free)
-        return fit_in_ram(estimate, self.available().available_bytes + credit_bytes)
+        return fit_now(self.estimate(name), self._device, credit_bytes)
 
-    def available(self) -> AvailableMemory:
-        """What can be had now."""
-        return available_memory()
+    def estimates_of(self, path: str, precisions: Sequence[Precision], device: str) -> dict[str, Estimate]:
+        """Those that are known of exactly this; the length may be another one."""
+        if self._question is None or (self._question.path, self._question.device) != (path, device):
+            return {}
+        asked = {recipe.name: recipe for recipe in self._question.precisions}
+        known = {recipe.name: self.estimate(recipe.name) for recipe in precisions if asked.get(recipe.name) == recipe}
+        return {name: found for name, found in known.items() if found is not None and self._is_answered(name)}
 
     # ---- verbs -----------------------------------------------------------------------------------------------
 

@@ -1,11 +1,13 @@
 """The session: owner of the comparison in work, for the window and the command line alike."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.baseline import default_baseline, refresh_divergence
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
+from qplayground.core.estimate import Estimate
 from qplayground.core.messages import (
     Event,
     Generated,
@@ -25,7 +27,6 @@ from qplayground.runtime.conductor import Conductor, Work
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.probe import Probe
 from qplayground.runtime.request import ComparisonRequest, check_device
-from qplayground.runtime.room import has_room_for_all
 
 
 class Session(QObject):
@@ -123,31 +124,30 @@ class Session(QObject):
             self._launcher.warm()
             self._probe.start()
 
-    def compare(self, model: ModelEntry, wanted: ComparisonRequest) -> None:
-        """Start a comparison. Raises PlaygroundError, and changes nothing, when it cannot be started."""
+    def compare(
+        self, model: ModelEntry, wanted: ComparisonRequest, estimates: Mapping[str, Estimate] | None = None
+    ) -> None:
+        """Start a comparison. Raises PlaygroundError, and changes nothing, when it cannot be started.
+
+        By the `estimates` that are known of its precisions it is judged which models can be kept beside each other.
+        """
         if self._closed or self.is_busy:
             raise fail(ErrorCode.BAD_SETTINGS, "A comparison is running.", "Stop it first.")
         wanted.check()
         if self.machine is not None:
             check_device(wanted.device, self.machine)
         comparison = wanted.comparison(model, self.machine, datetime.now(UTC))
-        if wanted.mode is Mode.RACE and not has_room_for_all(model.parameters, wanted.precisions, wanted.device):
-            raise fail(
-                ErrorCode.OUT_OF_MEMORY,
-                "A race needs all models in memory at once, and there is no room for that.",
-                "Tick fewer precisions, or run them one after another.",
-            )
         self._comparison = comparison
         self._baseline_chosen = wanted.baseline is not None
         self._conductor.prepare(
             Work(
                 path=comparison.model.path,
-                parameters=comparison.model.parameters,
                 device=comparison.device,
                 request=wanted.request,
                 mode=comparison.mode,
                 rounds=comparison.rounds,
                 recipes={run.precision: run.recipe for run in comparison.runs},
+                estimates=dict(estimates or {}),
             )
         )
         self.comparison_started.emit(comparison)
@@ -164,7 +164,7 @@ class Session(QObject):
         self.run_cleared.emit(name)
         self._conductor.begin()
 
-    def add(self, precision: Precision) -> None:
+    def add(self, precision: Precision, estimate: Estimate | None = None) -> None:
         """Add a precision to the comparison and run it; the others keep their results.
 
         Raises PlaygroundError when there is no comparison, or it has one of that name.
@@ -177,7 +177,7 @@ class Session(QObject):
             raise fail(ErrorCode.BAD_PRECISION, f"{precision.label} is in this comparison.", "Run it again there.")
         comparison.runs.append(Run(precision=precision.name, recipe=precision))
         self._choose_baseline()
-        self._conductor.queue(precision)
+        self._conductor.queue(precision, estimate)
         self.comparison_changed.emit(comparison)
         self._conductor.begin()
 

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QMessageBox, QWidget
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import Estimate, Verdict
-from qplayground.core.fit import Fit
+from qplayground.core.fit import Fit, together
 from qplayground.core.precision import Precision
 from qplayground.core.units import bytes_text
 from qplayground.runtime.planner import Planner
@@ -17,6 +17,7 @@ from qplayground.ui.precision_panel import PrecisionPanel
 from qplayground.ui.prompt_box import PromptBox
 
 _REFRESH_MS = 2000
+_CONSEQUENCE = "Loading it anyway can make the whole machine slow, or end programs."
 _WORDS = {Verdict.TIGHT: "tight", Verdict.WONT_FIT: "won't fit"}
 
 
@@ -54,6 +55,26 @@ class MemoryPlan(QObject):
             device=self._models.current_device(),
             request=self._prompt.request(),
         )
+
+    def estimates(self, precisions: Sequence[Precision]) -> dict[str, Estimate]:
+        """Those that are known of these precisions of the picked model."""
+        entry = self._models.current()
+        path = None if entry is None else entry.path
+        return {} if path is None else self._planner.estimates_of(path, precisions, self._models.current_device())
+
+    def confirm_race(self, wanted: Sequence[Precision], parent: QWidget) -> bool:
+        """Ask whether to go on where the models do not fit beside each other."""
+        fit = together({precision.name: self._fit(precision) for precision in wanted})
+        if fit.verdict is not Verdict.WONT_FIT:
+            return True
+        needed, available = bytes_text(fit.needed_bytes), bytes_text(fit.available_bytes)
+        sentence = f"A race needs all models in memory at once: {needed}, and {available} are available."
+        box = QMessageBox(QMessageBox.Icon.Warning, "Memory", f"{sentence}\n{_CONSEQUENCE}", parent=parent)
+        box.setDetailedText(str(fit))
+        anyway = box.addButton("Load anyway", QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.exec()
+        return box.clickedButton() is anyway
 
     def confirm(self, wanted: Sequence[Precision], parent: QWidget) -> tuple[Precision, ...] | None:
         """Ask what is to be done with precisions that do not fit; those to run, None for none at all."""
@@ -134,4 +155,4 @@ def _too_large_text(too_large: dict[str, Fit]) -> str:
         f"{name} needs {bytes_text(fit.needed_bytes)}, and {bytes_text(fit.available_bytes)} are available."
         for name, fit in too_large.items()
     ]
-    return "\n".join([*lines, "Loading it anyway can make the whole machine slow, or end programs."])
+    return "\n".join([*lines, _CONSEQUENCE])

@@ -11,7 +11,7 @@ from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.messages import Hello
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
-from qplayground.core.results import Comparison, from_json
+from qplayground.core.results import Comparison, Mode, from_json
 from qplayground.runtime.gpus import list_gpus
 from qplayground.runtime.history import History, as_stopped
 from qplayground.runtime.jobs import Job
@@ -202,7 +202,7 @@ class MainWindow(QMainWindow):
         self.prompt.show_error("")
         request = self.prompt.request()
         wanted = self.plan.confirm(self.precisions.selected(), self)
-        if wanted is None:
+        if wanted is None or (self.options.mode is Mode.RACE and not self.plan.confirm_race(wanted, self)):
             return
         try:
             self.session.compare(
@@ -215,6 +215,7 @@ class MainWindow(QMainWindow):
                     rounds=self.options.rounds,
                     baseline=self._chosen_baseline(),
                 ),
+                self.plan.estimates(wanted),
             )
         except PlaygroundError as error:
             self._show_error(error.info)
@@ -277,7 +278,7 @@ class MainWindow(QMainWindow):
         if not self.plan.confirm([precision], self):
             return
         try:
-            self.session.add(precision)
+            self.session.add(precision, self.plan.estimates([precision]).get(precision.name))
         except PlaygroundError as error:
             self._show_error(error.info)
 

@@ -38,6 +38,16 @@ def test_every_precision_gets_its_estimate_and_verdict(planner: Planner, qtbot: 
     assert planner.fit("unheard-of").verdict is Verdict.UNKNOWN
 
 
+def test_estimates_are_given_only_for_what_was_asked(planner: Planner, qtbot: QtBot) -> None:
+    planner.ask("/models/one", READY_PRECISIONS[:2])
+    qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
+    changed = replace(READY_PRECISIONS[1], dtype=Dtype.FLOAT32)
+    assert set(planner.estimates_of("/models/one", READY_PRECISIONS, "auto")) == {"fp32", "bf16"}
+    assert set(planner.estimates_of("/models/one", [READY_PRECISIONS[0], changed], "auto")) == {"fp32"}
+    assert planner.estimates_of("/models/other", READY_PRECISIONS, "auto") == {}
+    assert planner.estimates_of("/models/one", READY_PRECISIONS, "cpu") == {}
+
+
 def test_what_will_be_given_back_counts(planner: Planner, qtbot: QtBot) -> None:
     planner.ask("/models/huge", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)

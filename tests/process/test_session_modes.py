@@ -8,16 +8,17 @@ from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
+from qplayground.core.estimate import Estimate, Verdict
+from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages import Failed, Generated, PhaseStarted
 from qplayground.core.precision import Int8
 from qplayground.core.results import Comparison, Mode, RunState
 from qplayground.runtime import conductor as conductor_module
-from qplayground.runtime import session as session_module
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.request import ComparisonRequest
 from tests.fakes.engine import FAILURE
-from tests.process.test_session import FAKE, MODEL, Stage, recipes, request, wanted
+from tests.process.test_session import FAKE, MODEL, ROOM, Stage, recipes, request, wanted
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def stage(qtbot: QtBot) -> Iterator[Stage]:
 
 def run(stage: Stage, qtbot: QtBot, prompt: str, *names: str, tokens: int = 8, **how: object) -> Comparison:
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
-        stage.session.compare(MODEL, wanted(names, prompt, tokens, **how))
+        stage.session.compare(MODEL, wanted(names, prompt, tokens, **how), ROOM)
     return stage.comparison
 
 
@@ -93,11 +94,20 @@ def test_an_engine_that_holds_something_else_is_not_asked(stage: Stage, qtbot: Q
 def test_the_coldest_engine_goes_when_room_is_needed(
     stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conductor_module, "has_room_for", lambda parameters, recipe, device, kept: len(kept) < 2)
+    """Of what is not known there is no room; what is known has it as long as it fits."""
+    estimates = {"int8": Estimate(precision="int8"), "fp4": Estimate(precision="fp4")}
+    verdicts = {"int8": Verdict.TIGHT, "fp4": Verdict.WONT_FIT, None: Verdict.UNKNOWN}
+    monkeypatch.setattr(
+        conductor_module, "fit_now", lambda estimate, device: Fit(verdicts[estimate and estimate.precision])
+    )
     stage.session.set_keep_loaded(True)
-    run(stage, qtbot, "once", "fp32", "int8", "nf4")
-    assert list(stage.session.loaded) == ["int8", "nf4"]
-    assert len(stage.engines()) == 2
+    precisions = tuple(recipes(["fp32", "int8", "nf4", "fp4"]))
+    kept: list[list[str]] = []
+    stage.session.loaded_changed.connect(lambda loaded: kept.append(list(loaded)))
+    with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
+        stage.session.compare(MODEL, ComparisonRequest(precisions=precisions, request=request("once")), estimates)
+    assert kept == [["fp32"], ["int8"], [], ["fp4"]]  # the second came beside the first, the others alone
+    assert len(stage.engines()) == 1
 
 
 def test_an_idle_engine_that_is_killed_is_loaded_again(stage: Stage, qtbot: QtBot) -> None:
@@ -323,14 +333,6 @@ def test_run_again_is_not_ended_by_the_stop_before_it(stage: Stage, qtbot: QtBot
     assert stage.run("nf4").state is RunState.GENERATING
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=5000):
         stage.session.stop()
-
-
-def test_a_race_without_room_is_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "has_room_for_all", lambda parameters, precisions, device: False)
-    with pytest.raises(PlaygroundError) as refused:
-        stage.session.compare(MODEL, wanted(["fp32", "nf4"], "once", mode=Mode.RACE))
-    assert refused.value.info.code is ErrorCode.OUT_OF_MEMORY
-    assert not stage.session.is_busy
 
 
 def test_only_those_that_raced_say_so(stage: Stage, qtbot: QtBot) -> None:

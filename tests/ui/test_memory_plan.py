@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.estimate import Verdict
+from qplayground.core.fit import Fit, Term
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import RunState
 from qplayground.core.units import bytes_text
@@ -102,6 +103,24 @@ def test_it_can_be_loaded_anyway(huge: MainWindow, qtbot: QtBot, monkeypatch: py
     compare(qtbot, huge)
     assert huge.session.comparison is not None
     assert [run.state for run in huge.session.comparison.runs] == [RunState.DONE] * 4
+
+
+@pytest.mark.parametrize(("button", "runs"), [("Cancel", False), ("Load anyway", True)])
+def test_a_race_is_asked_about_when_all_together_do_not_fit(
+    qtbot: QtBot, ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch, button: str, runs: bool
+) -> None:
+    wait_for_sizes(qtbot, ready_window)
+    half = Fit(Verdict.FITS, (Term("weights", 600 * 10**6),), 1000 * 10**6)
+    monkeypatch.setattr(ready_window.planner, "fit", lambda name, credit_bytes=0: half)
+    asked = answer(monkeypatch, button)
+    type_prompt(qtbot, ready_window, "Once fast=3")
+    ready_window.options.modes.setCurrentText("Race")
+    if runs:
+        compare(qtbot, ready_window)
+    else:
+        ready_window.models.compare.click()
+    assert len(asked) == 1 and "2.40 GB" in asked[0] and "1.00 GB" in asked[0]
+    assert (ready_window.session.comparison is not None) is runs
 
 
 def test_what_fits_can_run_without_the_rest(

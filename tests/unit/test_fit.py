@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.estimate import Estimate, Verdict, WeightKinds
-from qplayground.core.fit import fit_in_ram, fit_in_vram
+from qplayground.core.fit import Fit, fit_in_ram, fit_in_vram, together
 
 MB = 1_000_000
 ESTIMATE = Estimate(
@@ -71,3 +71,16 @@ def test_a_gpu_holds_weights_cache_and_what_is_computed() -> None:
     assert fit_in_vram(ESTIMATE, 125 * MB).verdict is Verdict.TIGHT
     assert fit_in_vram(ESTIMATE, 200 * MB).verdict is Verdict.FITS
     assert fit_in_vram(ESTIMATE, None).verdict is Verdict.UNKNOWN
+
+
+def test_several_at_once_need_the_sum() -> None:
+    one, other = fit_in_ram(ESTIMATE, 10_000 * MB), fit_in_ram(ESTIMATE, 10_000 * MB)
+    assert one.needed_bytes is not None
+    both = together({"fp32": one, "nf4": other})
+    assert both.needed_bytes == 2 * one.needed_bytes and both.verdict is Verdict.FITS
+    assert [term.label for term in both.terms] == ["fp32", "nf4"]
+    enough_for_one = one.needed_bytes + MB
+    tight = {"fp32": fit_in_ram(ESTIMATE, enough_for_one), "nf4": fit_in_ram(ESTIMATE, enough_for_one)}
+    assert together(tight).verdict is Verdict.WONT_FIT
+    assert together({"fp32": one, "own": Fit(Verdict.UNKNOWN)}).verdict is Verdict.UNKNOWN
+    assert together({}).verdict is Verdict.UNKNOWN
