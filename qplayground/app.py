@@ -70,14 +70,13 @@ def run_estimate(arguments: argparse.Namespace) -> int:
     QCoreApplication.instance() or QCoreApplication([])
     launcher = Launcher()
     session, planner, library = Session(launcher), Planner(launcher), Library(launcher)
-    console = ConsoleEstimate(session, library, planner, launcher)
+    console = ConsoleEstimate(session, library, planner)
     interrupts = Interrupts(console.interrupt)
     try:
         console.run(arguments.model, precisions, arguments.device, arguments.context)
         answer, entry = console.answer, console.entry
         fits = {} if answer is None else {each.precision: planner.fit(each.precision) for each in answer.estimates}
     finally:
-        console.close()
         library.close()
         planner.close()
         session.close()

@@ -79,14 +79,13 @@ def fetch_outline(repo_id: str, target: Path, causal_architectures: frozenset[st
     (target / OUTLINE).write_bytes(msgspec.json.encode(Outline(files)))
     return ModelEntry(
         id=repo_id,
-        source=ModelSource.CACHE,
+        source=ModelSource.HUB,
         path=str(target),
         architecture=config.architecture,
         parameters=parameters,
         size_bytes=sum(sizes[name] for name in weights),
-        complete=True,
         context_tokens=config.context_tokens,
-        provenance="on the Hugging Face hub, not downloaded",
+        provenance="on the Hugging Face hub",
     )
 
 

@@ -17,6 +17,8 @@ class ModelSource(StrEnum):
     DEMO = "demo"
     CACHE = "cache"
     FOLDER = "folder"
+    HUB = "hub"
+    """Only config, tokenizer and headers were fetched: its sizes can be reckoned, it cannot be loaded."""
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,10 +46,17 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a comparison can be started with it."""
         return self.complete and self.problem is None and self.path is not None
 
+    @property
+    def outline_path(self) -> str | None:
+        """The folder that its sizes can be reckoned from."""
+        return self.path if self.usable or (self.source is ModelSource.HUB and self.problem is None) else None
+
     def checked_path(self) -> str:
         """The folder to load. Raises PlaygroundError for a model that cannot be used."""
         if self.problem is not None:
             raise PlaygroundError(self.problem)
+        if self.source is ModelSource.HUB:
+            raise fail(ErrorCode.INCOMPLETE_DOWNLOAD, f"{self.title} is not downloaded yet.", "Download it.")
         if self.path is None or not self.complete:
             raise fail(ErrorCode.INCOMPLETE_DOWNLOAD, f"{self.title} is not complete yet.", "Wait, or pick another.")
         if not is_text(self.path):

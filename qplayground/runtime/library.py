@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 
 import msgspec
 from PySide6.QtCore import QObject, QThread, Signal, Slot
@@ -11,13 +12,14 @@ from qplayground.catalog.cache import scan_cache
 from qplayground.catalog.demo import DEMO_ID, HUB_ID, DemoOrigin, demo_entry, demo_folder, demo_sources
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.messages import Download, PrepareDemo
+from qplayground.core.messages import Download, FetchOutline, PrepareDemo
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.runtime.jobs import Job
 from qplayground.runtime.launcher import Launcher
 
 PREPARE_TARGET = "qplayground.engine.prepare"
 DOWNLOAD_TARGET = "qplayground.catalog.download"
+OUTLINE_TARGET = "qplayground.catalog.outline"
 _CLOSE_WAIT_MS = 2000
 
 
@@ -72,6 +74,8 @@ class Library(QObject):
         self._scan_again = False
         self._job: Job | None = None
         self._job_makes_demo = False
+        self._outlines: dict[str, ModelEntry] = {}
+        self._scratch: TemporaryDirectory[str] | None = None
         self._closed = False
 
     @property
@@ -147,6 +151,17 @@ class Library(QObject):
             self._job_makes_demo = False
         self._download(repo_id)
 
+    def look_up(self, repo_id: str) -> None:
+        """Fetch of a model on the hub what its sizes can be reckoned from, for as long as the library is there."""
+        if self._scratch is None:
+            self._scratch = TemporaryDirectory(prefix="qplayground-")
+        target = mkdtemp(dir=self._scratch.name)
+        command = FetchOutline(id=1, repo_id=repo_id, target=target, causal_architectures=tuple(self._causal))
+        title = f"Reading the headers of {repo_id}"
+        if self._job is None:
+            self._job_makes_demo = False
+        self._start(Job(title, lambda: self._launcher.job(OUTLINE_TARGET), command, self))
+
     def _download(self, repo_id: str) -> None:
         command = Download(id=1, repo_id=repo_id, causal_architectures=tuple(self._causal))
         self._start(Job(f"Downloading {repo_id}", lambda: self._launcher.job(DOWNLOAD_TARGET), command, self))
@@ -163,6 +178,8 @@ class Library(QObject):
             self._job.close(_CLOSE_WAIT_MS)
         for scan in self.findChildren(_Scan):
             scan.wait(_CLOSE_WAIT_MS)
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     def _start(self, job: Job) -> None:
         if self._closed:
@@ -180,6 +197,8 @@ class Library(QObject):
 
     @Slot(object)
     def _on_job_succeeded(self, entry: ModelEntry) -> None:
+        if entry.source is ModelSource.HUB:
+            self._outlines[entry.id] = entry
         self._entries = [entry if known.id == entry.id else known for known in self._entries]
         if all(known.id != entry.id for known in self._entries):
             self._entries.append(entry)
@@ -223,7 +242,8 @@ class Library(QObject):
     def _on_found(self, entries: list[ModelEntry]) -> None:
         found = {entry.id for entry in entries}
         opened_meanwhile = [known for known in self._entries if known.id in self._folders and known.id not in found]
-        self._entries = [*entries, *opened_meanwhile]
+        self._outlines = {name: outline for name, outline in self._outlines.items() if name not in found}
+        self._entries = [*entries, *opened_meanwhile, *self._outlines.values()]
         self.entries_changed.emit()
 
     @Slot()

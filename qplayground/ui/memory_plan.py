@@ -48,7 +48,7 @@ class MemoryPlan(QObject):
     def ask(self) -> None:
         """Ask for what is on the screen."""
         entry = self._models.current()
-        path = entry.path if entry is not None and entry.usable else None
+        path = None if entry is None else entry.outline_path
         self._planner.ask(
             path,
             self._precisions.precisions(),

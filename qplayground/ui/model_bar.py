@@ -21,7 +21,12 @@ from qplayground.runtime.gpus import Gpu
 from qplayground.runtime.library import Library
 from qplayground.ui import theme
 
-_SOURCE_TEXT = {ModelSource.DEMO: "demo", ModelSource.CACHE: "hub cache", ModelSource.FOLDER: "folder"}
+_SOURCE_TEXT = {
+    ModelSource.DEMO: "demo",
+    ModelSource.CACHE: "hub cache",
+    ModelSource.FOLDER: "folder",
+    ModelSource.HUB: "hub",
+}
 
 
 class ModelBar(QWidget):
@@ -60,8 +65,8 @@ class ModelBar(QWidget):
         self.details.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.details.setMinimumWidth(1)
         self.details.setAccessibleName("About the model")
-        self.prepare = QPushButton("Prepare the demo model")
-        self.prepare.clicked.connect(self._library.prepare_demo)
+        self.prepare = QPushButton()  # what a model needs that is not there yet
+        self.prepare.clicked.connect(self._on_prepare)
         about = QHBoxLayout()
         about.addWidget(self.details, 1)
         about.addWidget(self.prepare)
@@ -138,12 +143,15 @@ class ModelBar(QWidget):
         label.setBuddy(self.hub_edit)
         self.download = QPushButton("Do&wnload")
         self.download.clicked.connect(self._on_download)
+        self.look_up = QPushButton("Si&zes only")
+        self.look_up.setToolTip("Fetch config, tokenizer and headers, and show what each precision would take")
+        self.look_up.clicked.connect(self._on_look_up)
         close = QToolButton()
         close.setText("✕")
         close.setToolTip("Close this line")
         close.setAccessibleName("Close the hub id line")
         close.clicked.connect(lambda: self.hub_id.setChecked(False))
-        for widget in (label, self.hub_edit, self.download, close):
+        for widget in (label, self.hub_edit, self.download, self.look_up, close):
             row.addWidget(widget)
         self._hub_row.hide()
         return self._hub_row
@@ -191,7 +199,7 @@ class ModelBar(QWidget):
             item = QStandardItem(_title(entry))
             item.setData(entry, Qt.ItemDataRole.UserRole)
             item.setToolTip(_details(entry) if entry.problem is None else str(entry.problem))
-            pickable = entry.usable or entry.source is ModelSource.DEMO
+            pickable = entry.outline_path is not None or entry.source is ModelSource.DEMO
             item.setEnabled(pickable)
             model.appendRow(item)
         if not entries:
@@ -211,7 +219,9 @@ class ModelBar(QWidget):
         entry = self.current()
         unprepared = entry is not None and entry.source is ModelSource.DEMO and not entry.complete
         busy = self.stop.isEnabled()
-        self.prepare.setVisible(unprepared and self._library.job is None and not busy)
+        remote = entry is not None and entry.source is ModelSource.HUB
+        self.prepare.setText("Download" if remote else "Prepare the demo model")
+        self.prepare.setVisible((unprepared or remote) and self._library.job is None and not busy)
         usable = entry is not None and entry.usable
         preparing = self._library.is_preparing
         self.compare.setEnabled(usable and not busy and not preparing)
@@ -245,11 +255,27 @@ class ModelBar(QWidget):
             self.hub_edit.setFocus()
 
     @Slot()
+    def _on_prepare(self) -> None:
+        entry = self.current()
+        if entry is not None and entry.source is ModelSource.HUB:
+            self.show_error(None)
+            self._library.download(entry.id)
+        else:
+            self._library.prepare_demo()
+
+    @Slot()
     def _on_download(self) -> None:
         repo_id = self.hub_edit.text().strip()
         if repo_id:
             self.show_error(None)
             self._library.download(repo_id)
+
+    @Slot()
+    def _on_look_up(self) -> None:
+        repo_id = self.hub_edit.text().strip()
+        if repo_id:
+            self.show_error(None)
+            self._library.look_up(repo_id)
 
     @Slot(object)
     def _on_folder_opened(self, entry: ModelEntry) -> None:
@@ -265,18 +291,21 @@ class ModelBar(QWidget):
 
 
 def _title(entry: ModelEntry) -> str:
-    state = "" if entry.usable else " · incomplete" if not entry.complete else " · cannot be used"
+    state = "" if entry.outline_path else " · incomplete" if not entry.complete else " · cannot be used"
     if entry.source is ModelSource.DEMO and not entry.complete:
         state = " · not prepared yet"
+    if entry.source is ModelSource.HUB:
+        state = " · not downloaded"
     figures = f"{count_text(entry.parameters)} · {bytes_text(entry.size_bytes)}"
     return f"{entry.title} · {figures} · {_SOURCE_TEXT[entry.source]}{state}"
 
 
 def _details(entry: ModelEntry) -> str:
+    disk = "to download" if entry.source is ModelSource.HUB else "on disk"
     parts = [
         entry.architecture or "unknown architecture",
         f"{count_text(entry.parameters)} parameters",
-        f"{bytes_text(entry.size_bytes)} on disk{f' in {entry.stored_dtype}' if entry.stored_dtype else ''}",
+        f"{bytes_text(entry.size_bytes)} {disk}{f' in {entry.stored_dtype}' if entry.stored_dtype else ''}",
     ]
     if entry.context_tokens:
         parts.append(f"context {entry.context_tokens:,} tokens")
@@ -288,4 +317,5 @@ def _details(entry: ModelEntry) -> str:
 def _why(entry: ModelEntry | None) -> str:
     if entry is None:
         return "No model is picked yet."
-    return str(entry.problem) if entry.problem else "The model is not prepared yet."
+    missing = "downloaded" if entry.source is ModelSource.HUB else "prepared"
+    return str(entry.problem) if entry.problem else f"The model is not {missing} yet."

@@ -12,13 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.messages import Download, Failed, JobDone, PrepareDemo, Progressed
+from qplayground.core.messages import Download, Failed, FetchOutline, JobDone, PrepareDemo, Progressed
 from qplayground.core.model import ModelEntry, ModelSource
 
 TARGET = __name__
 ENTRY = ModelEntry(id="made", source=ModelSource.FOLDER, path="/made", complete=True)
+OUTLINED = ModelEntry(id="complete", source=ModelSource.HUB, path="/outline")
 FAILURE = ErrorInfo(ErrorCode.DISK_FULL, "The disk is full.", "Empty it.", "scripted")
 CHUNK = 1 << 20
 MEBIBYTE = 1 << 20
@@ -27,10 +30,13 @@ MEBIBYTE = 1 << 20
 def main(channel: Channel) -> None:
     """Do as the first command says, once."""
     command = channel.receive()
-    assert isinstance(command, PrepareDemo | Download)
-    behaviour, argument = (
-        (command.gguf_path, command.target) if isinstance(command, PrepareDemo) else (command.repo_id, "")
-    )
+    assert isinstance(command, PrepareDemo | Download | FetchOutline)
+    if isinstance(command, FetchOutline):
+        behaviour, argument = "outline", command.target
+    elif isinstance(command, PrepareDemo):
+        behaviour, argument = command.gguf_path, command.target
+    else:
+        behaviour, argument = command.repo_id, ""
     BEHAVIOURS[behaviour](channel, argument)
 
 
@@ -52,6 +58,10 @@ def _complete(channel: Channel, argument: str) -> None:
 def _only_progress(channel: Channel, argument: str) -> None:
     for step in range(int(argument)):
         say(channel, "Working", step, int(argument))
+
+
+def _outline(channel: Channel, argument: str) -> None:
+    channel.send(JobDone(1, msgspec.structs.replace(OUTLINED, path=argument)))
 
 
 def _fail(channel: Channel, argument: str) -> None:
@@ -140,6 +150,7 @@ def _write_pid(channel: Channel, argument: str) -> None:
 
 
 BEHAVIOURS: dict[str, Callable[[Channel, str], None]] = {
+    "outline": _outline,
     "complete": _complete,
     "only-progress": _only_progress,
     "fail": _fail,

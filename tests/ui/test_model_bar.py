@@ -46,6 +46,7 @@ PARTIAL = ModelEntry(
 @pytest.fixture
 def library(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> Library:
     monkeypatch.setattr(library_module, "DOWNLOAD_TARGET", children.TARGET)
+    monkeypatch.setattr(library_module, "OUTLINE_TARGET", children.TARGET)
     return Library(Launcher(fork=False))
 
 
@@ -161,6 +162,30 @@ def test_a_download_shows_its_progress_and_is_picked_when_done(qtbot: QtBot, bar
     assert bar.current() == children.ENTRY
     assert not bar.hub_edit.isVisible()
     assert status.isHidden()
+
+
+def test_a_model_on_the_hub_is_looked_up_and_downloaded_afterwards(
+    qtbot: QtBot, bar: ModelBar, library: Library
+) -> None:
+    library._on_found([DEMO])
+    bar.hub_id.click()
+    qtbot.keyClicks(bar.hub_edit, "complete")
+    with qtbot.waitSignals([library.model_added, library.job_ended], timeout=10_000):
+        qtbot.mouseClick(bar.look_up, LEFT)
+    entry = bar.current()
+    assert entry is not None and entry.source is ModelSource.HUB and entry.outline_path is not None
+    folder = Path(entry.outline_path)
+    assert folder.is_dir() and bar.models.currentText().endswith("not downloaded")
+    assert not bar.compare.isEnabled() and "not downloaded" in bar.compare.toolTip()
+    library._on_found([DEMO])  # another look at this machine's models
+    assert bar.current() == entry
+    with qtbot.waitSignals([library.model_added, library.job_ended], timeout=10_000):
+        qtbot.mouseClick(bar.prepare, LEFT)
+    assert bar.current() == children.ENTRY
+    library._on_found([DEMO, msgspec.structs.replace(CACHED, id="complete")])
+    assert [found.source for found in library.entries if found.id == "complete"] == [ModelSource.CACHE]
+    library.close()
+    assert not folder.exists()
 
 
 def test_a_failed_download_says_why_and_the_id_stays(qtbot: QtBot, bar: ModelBar, library: Library) -> None:

@@ -39,7 +39,7 @@ def test_headers_come_and_weights_do_not(hub: StubHub, tmp_path: Path) -> None:
     hub.repos[REPO] = tiny_repo()
     done = fetch(tmp_path / "outline")
     assert isinstance(done, JobDone), done
-    assert (done.entry.id, done.entry.parameters, done.entry.complete) == (REPO, 100_000, True)
+    assert (done.entry.id, done.entry.parameters, done.entry.usable) == (REPO, 100_000, False)
     names = {path.name for path in (tmp_path / "outline").iterdir()} - {".cache"}
     assert names == {"config.json", "tokenizer.json", "chat_template.jinja", OUTLINE}
     outline = read_outline(tmp_path / "outline")
