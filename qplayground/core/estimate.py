@@ -55,8 +55,8 @@ class ContextSize(msgspec.Struct, frozen=True):
     """What a text takes, batch 1: its KV cache at the end, and what reading its prompt needs besides for a moment."""
 
     cache: TensorSize
-    activations: TensorSize
-    prompt_tokens: int
+    activations: TensorSize = TensorSize(0)
+    prompt_tokens: int = 0
 
 
 class Verdict(StrEnum):

@@ -2,7 +2,8 @@
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -18,42 +19,62 @@ from qplayground.engine.shapes import Shapes
 _FEW = 4
 
 
-def context_size(shapes: Shapes, prompt_tokens: int, tokens: int) -> ContextSize | None:
-    """The KV cache once `tokens` tokens are in it, and what reading the first `prompt_tokens` of them takes besides.
-
-    None where the architecture cannot be run without weights. What grouped heads, sliding windows, hybrid layers and
-    whatever comes next make of it is what the model's own code does.
+class ContextSizes:
+    """What texts of any length take. What grouped heads, sliding windows, hybrid layers and whatever comes next make of
+    it is what the model's own code does.
     """
-    whole = _run_or_extrapolate(shapes, tokens)
-    prompt = whole if prompt_tokens == tokens else _run_or_extrapolate(shapes, prompt_tokens)
-    if whole is None or prompt is None:
-        return None
-    return ContextSize(cache=whole.cache, activations=prompt.activations, prompt_tokens=prompt_tokens)
+
+    def __init__(self, shapes: Shapes) -> None:
+        self._shapes = shapes
+
+    def of(self, prompt_tokens: int | None, tokens: int) -> ContextSize | None:
+        """The KV cache once `tokens` tokens are in it, and what reading a prompt takes besides, where one is known.
+
+        None where the architecture cannot be run without weights.
+        """
+        cache = self._cache(tokens)
+        if cache is None or prompt_tokens is None:
+            return None if cache is None else ContextSize(cache)
+        prompt = self._at(prompt_tokens)
+        return None if prompt is None else ContextSize(cache, prompt.activations, prompt_tokens)
+
+    def _cache(self, tokens: int) -> TensorSize | None:
+        few = self._few
+        if few is None or not few.keeps_all_tokens:
+            whole = self._at(tokens)
+            return None if whole is None else whole.cache
+        return TensorSize(few.cache.elements // _FEW * tokens, few.cache.fixed_bytes // _FEW * tokens)
+
+    def _at(self, tokens: int) -> "_Run | None":
+        """Recurrent layers are run token by token, which would take minutes; a model that has any is run on a few
+        tokens, and what grows is taken to grow on.
+        """
+        few = self._few
+        if few is None or few.only_attention or tokens <= _FEW:
+            return _run(self._shapes, tokens)
+        more = _run(self._shapes, 2 * _FEW)
+        if more is None:
+            return None
+        steps = (tokens - _FEW) / _FEW
+        return few._replace(
+            cache=_continued(few.cache, more.cache, steps),
+            activations=_continued(few.activations, more.activations, steps),
+        )
+
+    @cached_property
+    def _few(self) -> "_Run | None":
+        return _run(self._shapes, _FEW)
 
 
-class _Run:
-    """One run of the shapes. `only_attention`: all that the cache has are keys and values."""
-
-    def __init__(self, cache: TensorSize, activations: TensorSize, only_attention: bool = True) -> None:
-        self.cache = cache
-        self.activations = activations
-        self.only_attention = only_attention
-
-
-def _run_or_extrapolate(shapes: Shapes, tokens: int) -> _Run | None:
-    """Recurrent layers are run token by token, which would take minutes; a model that has any is run on a few tokens,
-    and what grows is taken to grow on.
+class _Run(NamedTuple):
+    """One run of the shapes. `only_attention`: all that the cache has are keys and values; `keeps_all_tokens`: of every
+    token, without a window.
     """
-    few = _run(shapes, min(tokens, _FEW))
-    if few is None or tokens <= _FEW:
-        return few
-    if few.only_attention:
-        return _run(shapes, tokens)
-    more = _run(shapes, 2 * _FEW)
-    if more is None:
-        return None
-    steps = (tokens - _FEW) / _FEW
-    return _Run(_continued(few.cache, more.cache, steps), _continued(few.activations, more.activations, steps), False)
+
+    cache: TensorSize
+    activations: TensorSize
+    only_attention: bool
+    keeps_all_tokens: bool
 
 
 def _continued(one: TensorSize, other: TensorSize, steps: float) -> TensorSize:
@@ -80,7 +101,12 @@ def _run(shapes: Shapes, tokens: int) -> _Run | None:
     if not tensors:
         return None
     size = sum((_size(tensor) for tensor in tensors.values()), TensorSize(0))
-    return _Run(size, live.peak - size, all(isinstance(layer, DynamicLayer) for layer in layers))
+    return _Run(
+        size,
+        live.peak - size,
+        only_attention=all(isinstance(layer, DynamicLayer) for layer in layers),
+        keeps_all_tokens=all(type(layer) is DynamicLayer for layer in layers),
+    )
 
 
 def _tensors(values: Any) -> Sequence[torch.Tensor]:

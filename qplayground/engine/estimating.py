@@ -18,7 +18,7 @@ from qplayground.core.messages import EstimateMemory, MemoryEstimated
 from qplayground.core.precision import READY_PRECISIONS, FourBit, Int8, Precision
 from qplayground.engine import allocator
 from qplayground.engine.checkpoint import HELD_SOURCE_BYTES, Checkpoint
-from qplayground.engine.context import context_size
+from qplayground.engine.context import ContextSizes
 from qplayground.engine.machine import named_device
 from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.preflight import check_folder, read_tokenizer
@@ -110,7 +110,8 @@ class Estimator:
         self._shapes: Shapes | None = None
         self._checkpoint: Checkpoint | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
-        self._contexts: dict[tuple[int, int], ContextSize | None] = {}  # of the length that was asked for last
+        self._contexts: ContextSizes | None = None
+        self._context: tuple[object, ContextSize | None] = (None, None)  # of the lengths that were asked for last
         self._model_bytes = 0  # what reading shapes and tokenizer added to the process
 
     def warm(self) -> None:
@@ -131,7 +132,7 @@ class Estimator:
         path = Path(command.path)
         self._read(path)
         tokens = command.context_tokens or command.request.settings.max_new_tokens
-        prompt_tokens = command.context_tokens or 1
+        prompt_tokens = command.context_tokens
         with contextlib.suppress(PlaygroundError):  # what is wrong with the tokenizer is said when the prompt is run
             if self._tokenizer is None:
                 yield self._answer(command, prompt_tokens, tokens, final=False)
@@ -141,7 +142,7 @@ class Estimator:
             if command.context_tokens is None:
                 prompt_tokens = len(encode_prompt(self._tokenizer, command.request))
                 tokens += prompt_tokens - 1  # the last one is never read
-        yield self._answer(command, prompt_tokens, max(tokens, prompt_tokens, 1), final=True)
+        yield self._answer(command, prompt_tokens, max(tokens, 1), final=True)
 
     def _read(self, path: Path) -> None:
         if not (path / OUTLINE).exists():
@@ -151,18 +152,22 @@ class Estimator:
         if key == self._key:
             return
         self._key = self._shapes = self._checkpoint = self._tokenizer = None
-        self._contexts.clear()
+        self._context = (None, None)
         before = _resident_bytes()
         self._shapes = Shapes.read(path)
+        self._contexts = ContextSizes(self._shapes)
         self._checkpoint = Checkpoint.read(path)
         self._model_bytes = max(0, _resident_bytes() - before)
         self._key = key
 
-    def _answer(self, command: EstimateMemory, prompt_tokens: int, tokens: int, *, final: bool) -> MemoryEstimated:
+    def _answer(
+        self, command: EstimateMemory, prompt_tokens: int | None, tokens: int, *, final: bool
+    ) -> MemoryEstimated:
+        assert self._contexts is not None
         device, key = named_device(command.device), (prompt_tokens, tokens)
-        if key not in self._contexts:
-            self._contexts = {key: context_size(self._known_shapes, prompt_tokens, tokens)}
-        estimates = tuple(self._estimate(precision, device, self._contexts[key]) for precision in command.precisions)
+        if self._context[0] != key:
+            self._context = (key, self._contexts.of(prompt_tokens, tokens))
+        estimates = tuple(self._estimate(precision, device, self._context[1]) for precision in command.precisions)
         return MemoryEstimated(command_id=command.id, estimates=estimates, context_tokens=tokens, final=final)
 
     def _estimate(self, precision: Precision, device: torch.device, context: ContextSize | None) -> Estimate:

@@ -23,7 +23,7 @@ from qplayground.core.processor import read_processor, used_by_others
 from qplayground.engine import allocator
 from qplayground.engine.accounting import device_map, kinds_by_module, weight_bytes
 from qplayground.engine.checkpoint import Checkpoint, bytes_read_from_disk, loading_progress
-from qplayground.engine.context import context_size
+from qplayground.engine.context import ContextSizes
 from qplayground.engine.estimating import estimated, weights_by_module
 from qplayground.engine.machine import pick_device, synchronize
 from qplayground.engine.preflight import Preflight, inspect_model
@@ -88,7 +88,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     if context is None:
         prompt_tokens = len(preflight.prompt_ids)
         tokens = prompt_tokens + command.request.settings.max_new_tokens - 1  # the last is never read
-        context = context_size(preflight.shapes, prompt_tokens, tokens)
+        context = ContextSizes(preflight.shapes).of(prompt_tokens, tokens)
     allocator.enter_loading()
     warm_libraries(precision, device)
     allocator.release()

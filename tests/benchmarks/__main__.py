@@ -12,6 +12,7 @@ from tests.benchmarks import (
     engines,
     memory,
     responsiveness,
+    sizes,
     startup,
     streaming,
     views,
@@ -28,6 +29,7 @@ _ALL = {
     "comparison_time": comparison_time,
     "streaming": streaming,
     "views": views,
+    "sizes": sizes,
     "memory": memory,
 }
 

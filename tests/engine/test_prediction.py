@@ -23,7 +23,7 @@ from qplayground.core.messages import EstimateMemory, Failed, Generate, Generate
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precision
 from qplayground.engine import decoding, prediction
 from qplayground.engine.accounting import held_tensors, kinds_by_module
-from qplayground.engine.context import context_size
+from qplayground.engine.context import ContextSizes
 from qplayground.engine.estimating import weights_by_module
 from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.shapes import Shapes
@@ -81,7 +81,7 @@ def test_the_predicted_cache_is_the_one_that_a_text_leaves(
         tensor.numel() * tensor.element_size() for layer in cache.layers for tensor in (layer.keys, layer.values)
     )
     tokens = PROMPT_TOKENS + NEW_TOKENS - 1
-    predicted = context_size(Shapes.read(model_folder(family)), PROMPT_TOKENS, tokens)
+    predicted = ContextSizes(Shapes.read(model_folder(family))).of(PROMPT_TOKENS, tokens)
     assert predicted is not None and predicted.cache.num_bytes(tiny.precision(precision).dtype) == held
 
 
@@ -97,7 +97,7 @@ def test_the_predicted_activations_are_about_what_torch_allocates(
         loaded.model(input_ids=torch.full((1, tokens), 3), use_cache=True, logits_to_keep=1)
     results = profiler.profiler.kineto_results
     changes = [event.nbytes() for event in results.events() if event.name() == "[memory]"]
-    size = context_size(Shapes.read(model_folder(family)), tokens, tokens)
+    size = ContextSizes(Shapes.read(model_folder(family))).of(tokens, tokens)
     assert size is not None
     predicted = (size.cache + size.activations).num_bytes(tiny.precision(precision).dtype)
     # Copies to float32 are counted in float32 models too, attention's own scratch memory and unused experts are not.
@@ -131,7 +131,7 @@ def test_an_architecture_that_cannot_be_run_without_weights_has_an_unknown_cache
         raise NotImplementedError("aten::nonzero")
 
     monkeypatch.setattr(type(shapes.skeleton(Dtype.BFLOAT16)), "forward", refuse)
-    assert context_size(shapes, 8, 8) is None
+    assert ContextSizes(shapes).of(8, 8) is None
 
 
 @pytest.mark.parametrize(
@@ -193,9 +193,7 @@ def test_the_memory_after_a_text_has_its_cache(model_folder: ModelFolder, monkey
 
 
 def test_a_known_context_is_not_reckoned_again(model_folder: ModelFolder) -> None:
-    command = replace(
-        tiny.load_command(model_folder("llama"), "fp32"), context=ContextSize(TensorSize(1000), TensorSize(0), 1)
-    )
+    command = replace(tiny.load_command(model_folder("llama"), "fp32"), context=ContextSize(TensorSize(1000)))
     (loaded,) = (event for event in carry_out(command) if isinstance(event, Loaded))
     assert loaded.estimate is not None and loaded.estimate.kv_cache_bytes == 4000
 
@@ -245,9 +243,9 @@ def test_a_context_that_is_given_needs_no_tokenizer(model_folder: ModelFolder, t
 
 def test_a_recurrent_model_is_reckoned_at_once_and_does_not_grow() -> None:
     shapes = Shapes(MambaConfig(vocab_size=320, hidden_size=64, num_hidden_layers=2))
-    few, many = context_size(shapes, 1, 8), context_size(shapes, 1, 1_000_000)
+    few, many = ContextSizes(shapes).of(1, 8), ContextSizes(shapes).of(1, 1_000_000)
     assert few is not None and few == many
-    long = context_size(shapes, 1_000_000, 1_000_000)
+    long = ContextSizes(shapes).of(1_000_000, 1_000_000)
     assert long is not None and long.cache == few.cache
     assert long.activations.num_bytes(Dtype.FLOAT32) > 1_000_000 * 64 * 4  # one state of each token at least
 
