@@ -143,8 +143,7 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
     session = Session(launcher)
     session.set_keep_loaded(arguments.keep_loaded)
     library = Library(launcher)
-    planner = Planner(launcher) if arguments.keep_loaded else None
-    console = ConsoleComparison(session, library, planner)
+    console = ConsoleComparison(session, library)
     interrupts = Interrupts(console.interrupt)
     how = ComparisonRequest(
         precisions=precisions,
@@ -158,8 +157,6 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
         console.run(arguments.model, how)
     finally:
         library.close()
-        if planner is not None:
-            planner.close()
         session.close()
         interrupts.close()
     if console.error is not None:

@@ -11,6 +11,7 @@ import msgspec
 from qplayground.catalog.config import read_config
 from qplayground.catalog.download import SIDE_FILE, TIMEOUT_S, check_repo_id, checked_weights
 from qplayground.catalog.hub_errors import explain, offline
+from qplayground.catalog.inspect import has_chat_template
 from qplayground.catalog.weights import FILE_NAME, names_problem
 from qplayground.core.channel import Channel
 from qplayground.core.errors import PlaygroundError
@@ -85,6 +86,7 @@ def fetch_outline(repo_id: str, target: Path, causal_architectures: frozenset[st
         parameters=parameters,
         size_bytes=sum(sizes[name] for name in weights),
         context_tokens=config.context_tokens,
+        has_chat_template=has_chat_template(target),
         provenance="on the Hugging Face hub",
     )
 

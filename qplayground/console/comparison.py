@@ -3,13 +3,11 @@
 from PySide6.QtCore import Slot
 
 from qplayground.console.task import ConsoleTask, amount_text
-from qplayground.core.errors import PlaygroundError
 from qplayground.core.messages import Phase, PhaseStarted, Progressed
 from qplayground.core.model import ModelEntry
 from qplayground.core.results import Comparison, RunState
 from qplayground.report.describe import state_text
 from qplayground.runtime.library import Library
-from qplayground.runtime.planner import Planner
 from qplayground.runtime.request import ComparisonRequest, check_device
 from qplayground.runtime.session import Session
 
@@ -17,10 +15,8 @@ from qplayground.runtime.session import Session
 class ConsoleComparison(ConsoleTask):
     """Runs one comparison, which is then in `comparison`, and says how it goes."""
 
-    def __init__(self, session: Session, library: Library, planner: Planner | None = None) -> None:
+    def __init__(self, session: Session, library: Library) -> None:
         super().__init__(session, library)
-        self._planner = planner
-        self._entry: ModelEntry | None = None
         self._wanted: ComparisonRequest | None = None
         self.comparison: Comparison | None = None
         session.run_changed.connect(self._on_run_changed)
@@ -40,32 +36,9 @@ class ConsoleComparison(ConsoleTask):
         check_device(self._wanted.device, self.session.machine)
 
     def work(self, entry: ModelEntry) -> None:
-        """Start the comparison. What models can be kept beside each other, the planner is asked before."""
+        """Start the comparison."""
         assert self._wanted is not None
-        self._entry = entry
-        if self._planner is None:
-            self.session.compare(entry, self._wanted)
-            return
-        self._planner.changed.connect(self._on_planned)
-        self._planner.failed.connect(self._start)  # what is wrong with the model, its own engine will say
-        wanted = self._wanted
-        self._planner.ask(entry.checked_path(), wanted.precisions, device=wanted.device, request=wanted.request)
-
-    @Slot()
-    def _on_planned(self) -> None:
-        if self._planner is not None and self._planner.answer is not None and self._planner.answer.final:
-            self._start()
-
-    @Slot()
-    def _start(self) -> None:
-        assert self._entry is not None and self._wanted is not None and self._planner is not None
-        wanted, path = self._wanted, self._entry.checked_path()
-        estimates = self._planner.estimates_of(path, wanted.precisions, wanted.device)
-        self._planner.close()  # its engine is not to take what is measured
-        try:
-            self.session.compare(self._entry, wanted, estimates)
-        except PlaygroundError as error:  # nobody above a slot would hear it
-            self.refuse(error)
+        self.session.compare(entry, self._wanted)
 
     def interrupt(self) -> None:
         """Stop the comparison, or whatever comes before it."""

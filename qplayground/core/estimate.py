@@ -72,16 +72,17 @@ class Verdict(StrEnum):
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """What one precision of a model will take, in bytes, reckoned without its weights.
 
-    `kv_cache_bytes` is None where the architecture does not say. `working_bytes` are needed beside weights and cache
-    while a text is read and written; `load_extra_bytes` are needed beyond the weights at the worst moment of the load.
-    `runtime_bytes` are the libraries', before the first weight, of which `shared_bytes` are held by other processes
-    anyway. With a `problem` it cannot be loaded so.
+    `kv_cache_bytes` is None where the architecture does not say. `working_bytes` stay beside weights and cache
+    after a prompt was read, which for a moment needs `prompt_extra_bytes` more; `load_extra_bytes` are needed beyond
+    the weights at the worst moment of the load. `runtime_bytes` are the libraries', before the first weight, of which
+    `shared_bytes` are held by other processes anyway. With a `problem` it cannot be loaded so.
     """
 
     precision: str
     by_kind: WeightKinds = WeightKinds()
     kv_cache_bytes: int | None = None
     working_bytes: int = 0
+    prompt_extra_bytes: int = 0
     load_extra_bytes: int = 0
     runtime_bytes: int | None = None
     shared_bytes: int = 0
@@ -108,5 +109,6 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def peak_bytes(self) -> int | None:
         """The most at any moment."""
-        known = [peak for peak in (self.resident_bytes, self.load_peak_bytes) if peak is not None]
+        writing = None if self.resident_bytes is None else self.resident_bytes + self.prompt_extra_bytes
+        known = [peak for peak in (writing, self.load_peak_bytes) if peak is not None]
         return max(known, default=None)

@@ -1,12 +1,11 @@
 """Whether a precision fits into the memory that can be had now, and the sum that says so."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from qplayground.core.estimate import Estimate, Verdict
 from qplayground.core.units import bytes_text
 
-_CACHE = "KV cache"
 TIGHT_SHARE = 0.1
 """Less than this share of what is needed left over is tight: other programs grow, and an estimate is one."""
 
@@ -38,51 +37,62 @@ class Fit(NamedTuple):
         return "\n".join(lines)
 
 
-def together(fits: Mapping[str, Fit]) -> Fit:
-    """Of all of them at once, each of which was judged against the same memory."""
-    terms = tuple(Term(name, fit.needed_bytes) for name, fit in fits.items() if fit.needed_bytes is not None)
-    available = next((fit.available_bytes for fit in fits.values()), None)
-    if available is None or len(terms) < len(fits):
-        return Fit(Verdict.UNKNOWN)
-    return Fit(_verdict(sum(term.num_bytes for term in terms), available), terms, available)
+def fit_in_ram(estimates: Sequence[Estimate | None], available_bytes: int | None) -> Fit:
+    """Of engines on the processor, all of them at once, at their worst moment: while one loads, or while all write.
 
-
-def fit_in_ram(estimate: Estimate | None, available_bytes: int | None) -> Fit:
-    """Of an engine on the processor, at its worst moment: while it loads, or while it writes.
-
-    Pages of libraries that other processes hold anyway need no room.
+    Pages of libraries that other processes hold anyway need no room. What cannot be loaded at all needs none either.
     """
-    if estimate is None or estimate.runtime_bytes is None or estimate.problem is not None or available_bytes is None:
-        return Fit(Verdict.UNKNOWN)
-    own = max(0, estimate.runtime_bytes - estimate.shared_bytes)
-    terms = [Term("weights", estimate.weight_bytes), Term("libraries, what is not shared", own)]
-    writing = (estimate.kv_cache_bytes or 0) + estimate.working_bytes
-    if estimate.load_extra_bytes > writing:
-        terms.append(Term("while loading, for a moment", estimate.load_extra_bytes))
+    known = [estimate for estimate in _loadable(estimates) if estimate.runtime_bytes is not None]
+    own = sum(max(0, (estimate.runtime_bytes or 0) - estimate.shared_bytes) for estimate in known)
+    terms = [Term("weights", _total_weights(known)), Term("libraries, what is not shared", own)]
+    writing = sum(_writing_bytes(estimate) for estimate in known)
+    loading = max((estimate.load_extra_bytes for estimate in known), default=0)
+    if loading > writing:
+        terms.append(Term("while loading, for a moment", loading))
     else:
-        terms += [Term(_CACHE, estimate.kv_cache_bytes or 0), Term("working memory", estimate.working_bytes)]
-    return _fit(estimate, tuple(terms), available_bytes)
+        terms += _writing_terms(known)
+    return _fit(estimates, known, terms, available_bytes)
 
 
-def fit_in_vram(estimate: Estimate | None, available_bytes: int | None) -> Fit:
-    """Of an engine on a GPU."""
-    if estimate is None or estimate.problem is not None or not estimate.weight_bytes or available_bytes is None:
+def fit_in_vram(estimates: Sequence[Estimate | None], available_bytes: int | None) -> Fit:
+    """Of engines on one GPU, all of them at once."""
+    known = [estimate for estimate in _loadable(estimates) if estimate.weight_bytes]
+    return _fit(estimates, known, [Term("weights", _total_weights(known)), *_writing_terms(known)], available_bytes)
+
+
+def _loadable(estimates: Sequence[Estimate | None]) -> list[Estimate]:
+    return [estimate for estimate in estimates if estimate is not None and estimate.problem is None]
+
+
+def _total_weights(estimates: Sequence[Estimate]) -> int:
+    return sum(estimate.weight_bytes for estimate in estimates)
+
+
+def _writing_bytes(estimate: Estimate) -> int:
+    return (estimate.kv_cache_bytes or 0) + estimate.working_bytes + estimate.prompt_extra_bytes
+
+
+def _writing_terms(estimates: Sequence[Estimate]) -> list[Term]:
+    terms = [
+        Term("KV cache", sum(estimate.kv_cache_bytes or 0 for estimate in estimates)),
+        Term("working memory", sum(estimate.working_bytes for estimate in estimates)),
+        Term("while the prompt is read, for a moment", sum(estimate.prompt_extra_bytes for estimate in estimates)),
+    ]
+    return [term for term in terms if term.num_bytes]
+
+
+def _fit(
+    estimates: Sequence[Estimate | None], known: Sequence[Estimate], terms: Sequence[Term], available_bytes: int | None
+) -> Fit:
+    """What is too large without what is unknown is so with it; whether the rest fits is not known."""
+    if available_bytes is None or not known:
         return Fit(Verdict.UNKNOWN)
-    terms = (
-        Term("weights", estimate.weight_bytes),
-        Term(_CACHE, estimate.kv_cache_bytes or 0),
-        Term("working memory", estimate.working_bytes),
-    )
-    return _fit(estimate, terms, available_bytes)
-
-
-def _fit(estimate: Estimate, terms: tuple[Term, ...], available_bytes: int) -> Fit:
-    """What is too large without its cache is so with it; whether the rest fits is not known without."""
     verdict = _verdict(sum(term.num_bytes for term in terms), available_bytes)
-    if estimate.kv_cache_bytes is not None:
-        return Fit(verdict, terms, available_bytes)
-    known = tuple(term for term in terms if term.label != _CACHE)
-    return Fit(verdict, known, available_bytes) if verdict is Verdict.WONT_FIT else Fit(Verdict.UNKNOWN)
+    hopeless = [estimate for estimate in estimates if estimate is not None and estimate.problem is not None]
+    whole = len(known) + len(hopeless) == len(estimates)
+    if verdict is not Verdict.WONT_FIT and not (whole and all(each.kv_cache_bytes is not None for each in known)):
+        return Fit(Verdict.UNKNOWN)
+    return Fit(verdict, tuple(terms), available_bytes)
 
 
 def _verdict(needed: int, available: int) -> Verdict:

@@ -15,7 +15,9 @@ from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import PhasePeak, ProcessMemory
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
+from qplayground.core.quality import Evaluation, Quality, ScoredTokens, TextSource
 from qplayground.core.tokens import Token
+from qplayground.core.windows import Windows
 
 
 class Phase(StrEnum):
@@ -29,6 +31,7 @@ class Phase(StrEnum):
     CHECK = "check"
     PREFILL = "prefill"
     DECODE = "decode"
+    SCORE = "score"
     UNLOAD = "unload"
     """From the order to end until the process is gone; the window's side says so, not the engine."""
 
@@ -60,6 +63,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Load a model in one precision. `request` is checked against tokenizer and context before weights are read.
 
     `context` is what the request's text takes, where another engine has reckoned that already; it takes a while.
+    `others` are precisions of the same model whose memory is to be reckoned by the way.
     """
 
     id: int
@@ -67,6 +71,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     precision: Precision
     device: str = "auto"
     request: GenerationRequest
+    others: tuple[Precision, ...] = ()
     context: ContextSize | None = None
 
 
@@ -81,6 +86,25 @@ class Generate(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     request: GenerationRequest
     benchmark: bool = False
     threads: int | None = None
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Score a text with the loaded model, as the `baseline` or against what is kept of it in `folder`.
+
+    `text` is what `source` stands for, but the prompt's, whose `token_ids` come from the baseline's engine. About
+    `tokens` of it are scored, None for all; `windows` says which, where the baseline's engine has chosen them.
+    """
+
+    id: int
+    source: TextSource
+    name: str
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+    tokens: int | None = None
+    windows: Windows | None = None
+    baseline: Precision
+    folder: str
+    limit_bytes: int
 
 
 class EstimateMemory(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -128,7 +152,7 @@ class FetchOutline(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     causal_architectures: tuple[str, ...] = ()
 
 
-Command = Load | Generate | EstimateMemory | Cancel | PrepareDemo | Download | FetchOutline
+Command = Load | Generate | Score | EstimateMemory | Cancel | PrepareDemo | Download | FetchOutline
 
 # ---- events, engine → window --------------------------------------------------------------------------------------
 
@@ -166,7 +190,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Every weight is in memory and the model has run once.
 
     `weight_bytes` counts the tensors held after that first forward, scales included, tied ones once.
-    `by_kind` says what they are, `estimate` what they were reckoned to be before any weight was read; `unforeseen`
+    `by_kind` says what they are, `estimate` what they were reckoned to be before any weight was read, `others` the same
+    of the other precisions that were asked for; `unforeseen`
     names the modules that hold something else than was reckoned.
     `runtime_memory` is what the process held, libraries warm, before the first weight. `other_cpus` is how many
     processors other programs kept busy meanwhile, on average. `disk_share` is how much of the checkpoint came from the
@@ -181,6 +206,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     weight_bytes: int
     by_kind: WeightKinds = WeightKinds()
     estimate: Estimate | None = None
+    others: tuple[Estimate, ...] = ()
     context: ContextSize | None = None
     unforeseen: tuple[str, ...] = ()
     quantized_modules: int
@@ -244,6 +270,21 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     vram_peak_bytes: int | None = None
 
 
+class Scored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A text was scored, or it says in its `note` why not. `reused`: it had been, and was kept.
+
+    The baseline's engine says what was scored: `evaluation`, and for the candidates `windows` and the prompt's ids.
+    """
+
+    command_id: int
+    quality: Quality
+    tokens: ScoredTokens | None = None
+    windows: Windows | None = None
+    token_ids: tuple[int, ...] = ()
+    evaluation: Evaluation | None = None
+    reused: bool = False
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The command could not be carried out."""
 
@@ -267,6 +308,7 @@ Event = (
     | PromptRead
     | TokensGenerated
     | Generated
+    | Scored
     | Failed
     | JobDone
 )

@@ -13,6 +13,8 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _KIB = 1024
+KEPT_BYTES = 32 * _KIB * _KIB
+"""While decoding the heap keeps blocks up to this size (glibc's maximum); larger ones go back at once."""
 
 
 def _libc() -> ctypes.CDLL | None:
@@ -44,9 +46,9 @@ def enter_warm_up() -> None:
 
 
 def enter_decoding() -> None:
-    """Drop what loading left behind, then keep blocks up to 32 MiB (glibc's maximum) for the next token."""
+    """Drop what loading left behind, then keep blocks for the next token."""
     release()
-    _set_thresholds(32 * _KIB * _KIB)
+    _set_thresholds(KEPT_BYTES)
 
 
 def release() -> None:

@@ -1,7 +1,7 @@
 """What a text takes in memory while it is read and kept: found by running a model's shapes, without its weights."""
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -33,10 +33,10 @@ class ContextSizes:
         None where the architecture cannot be run without weights.
         """
         cache = self._cache(tokens)
-        if cache is None or prompt_tokens is None:
-            return None if cache is None else ContextSize(cache)
-        prompt = self._at(prompt_tokens)
-        return None if prompt is None else ContextSize(cache, prompt.activations, prompt_tokens)
+        if cache is None:
+            return None
+        prompt = self._at(prompt_tokens) if prompt_tokens else None
+        return ContextSize(cache) if prompt is None else ContextSize(cache, prompt.activations, prompt_tokens or 0)
 
     def _cache(self, tokens: int) -> TensorSize | None:
         few = self._few
@@ -46,15 +46,15 @@ class ContextSizes:
         return TensorSize(few.cache.elements // _FEW * tokens, few.cache.fixed_bytes // _FEW * tokens)
 
     def _at(self, tokens: int) -> "_Run | None":
-        """Recurrent layers are run token by token, which would take minutes; a model that has any is run on a few
+        """Some recurrent layers are run token by token, which would take minutes; a model that does so is run on a few
         tokens, and what grows is taken to grow on.
         """
         few = self._few
         if few is None or few.only_attention or tokens <= _FEW:
             return _run(self._shapes, tokens)
         more = _run(self._shapes, 2 * _FEW)
-        if more is None:
-            return None
+        if more is None or more.operations == few.operations:
+            return _run(self._shapes, tokens)
         steps = (tokens - _FEW) / _FEW
         return few._replace(
             cache=_continued(few.cache, more.cache, steps),
@@ -73,6 +73,7 @@ class _Run(NamedTuple):
 
     cache: TensorSize
     activations: TensorSize
+    operations: int
     only_attention: bool
     keeps_all_tokens: bool
 
@@ -89,7 +90,7 @@ def _run(shapes: Shapes, tokens: int) -> _Run | None:
     skeleton = shapes.skeleton(Dtype.BFLOAT16)
     ids = torch.ones(1, tokens, dtype=torch.long, device="meta")
     last_only = {"logits_to_keep": 1} if skeleton._supports_logits_to_keep() else {}  # as `generate` does
-    live = _LiveTensors()
+    live = _LiveTensors([*skeleton.parameters(), *skeleton.buffers()])
     try:
         with _FusedAttention(), live:
             output = skeleton(input_ids=ids, use_cache=True, **last_only)
@@ -104,6 +105,7 @@ def _run(shapes: Shapes, tokens: int) -> _Run | None:
     return _Run(
         size,
         live.peak - size,
+        live.operations,
         only_attention=all(isinstance(layer, DynamicLayer) for layer in layers),
         keeps_all_tokens=all(type(layer) is DynamicLayer for layer in layers),
     )
@@ -121,12 +123,16 @@ def _size(tensor: torch.Tensor) -> TensorSize:
 
 
 class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows what every operation allocates, until nothing refers to it any more; `peak` is the most at one moment."""
+    """Follows what every operation allocates, until nothing refers to it any more; `peak` is the most at one moment.
 
-    def __init__(self) -> None:
+    The `given` tensors are there anyway, and so are views of them.
+    """
+
+    def __init__(self, given: Iterable[torch.Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = self._live = TensorSize(0)
-        self._storages: dict[int, TensorSize] = {}
+        self.operations = 0
+        self._storages = {tensor.untyped_storage()._cdata: TensorSize(0) for tensor in given}
 
     def __torch_dispatch__(
         self,
@@ -135,6 +141,7 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        self.operations += 1
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self._storages:

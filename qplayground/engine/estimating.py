@@ -31,9 +31,13 @@ WORKING_BYTES = 20_000_000
 
 Measured on models of 0.1 and 1.1 billion parameters in all ready precisions, at 13 to 24 MB; int8 of a small model 40.
 """
-_HEAP_SHARE = {"": 1.3, "int8": 8.0, "nf4": 2.5, "fp4": 2.5}
-"""What glibc's heap (2.36) holds for each byte of tensors that reading a prompt needs at once. Measured at 300 to 3,000
-tokens, two models: 1 to 1.6 unquantized, 1.5 to 3.6 in 4 bits, 6 to 9 in int8, whose temporary blocks leave gaps.
+_HEAP_SHARES = {"": (0.3, 1.0), "int8": (0.3, 1.7), "nf4": (0.5, 2.0), "fp4": (0.5, 2.0)}
+"""What glibc's heap (2.36) keeps for each byte of tensors that reading a prompt needs at once, and what it needs beyond
+that for a moment. Measured with 300 to 3,000 tokens on models of 0.1 and 1.1 billion parameters.
+"""
+_INT8_GAPS = (8.0, 0.0)
+"""The same of int8, as long as its temporary tensors are smaller than what the heap gives back at once: measured at 6
+to 9, because they leave gaps that do not fit the next ones.
 """
 _INT8_BYTES = 12
 """Beside the activations: an int8 product takes 32 bits, and its scaling two copies as float32."""
@@ -65,35 +69,46 @@ def load_extra_bytes(shapes: Shapes, precision: Precision, checkpoint: Checkpoin
     return WORKING_BYTES + worst
 
 
-def working_bytes(shapes: Shapes, precision: Precision, context: ContextSize | None, device: torch.device) -> int:
-    """What is needed beside weights and cache while a text is read and written."""
+def working_bytes(
+    shapes: Shapes, precision: Precision, context: ContextSize | None, device: torch.device
+) -> tuple[int, int]:
+    """What stays beside weights and cache while a text is written, and what reading the prompt takes beyond that."""
     if context is None:
-        return WORKING_BYTES
+        return WORKING_BYTES, 0
     activations = context.activations.num_bytes(precision.dtype)
+    shares = _HEAP_SHARES[_kind(precision)]
     if precision.is_quantized and _kind(precision) == "int8":
         widest = max(shapes.linear_layers[name][0] for name in shapes.converted_layers(precision))
         activations += context.prompt_tokens * widest * _INT8_BYTES
-    share = _HEAP_SHARE[_kind(precision)] if device.type == "cpu" else 1.0
-    return WORKING_BYTES + round(share * activations)
+        if context.prompt_tokens * widest * 4 < allocator.KEPT_BYTES:
+            shares = _INT8_GAPS
+    if device.type != "cpu":
+        shares = (0.0, 1.0)
+    return WORKING_BYTES + round(shares[0] * activations), round(shares[1] * activations)
 
 
 def estimated(
     shapes: Shapes,
     precision: Precision,
     checkpoint: Checkpoint,
-    weights: dict[str, WeightKinds],
     context: ContextSize | None,
     device: torch.device,
     *,
     runtime_bytes: int | None,
     shared_bytes: int = 0,
 ) -> Estimate:
-    """The whole, put together."""
+    """The whole, put together; what forbids the precision is in it."""
+    try:
+        weights = weights_by_module(shapes, precision.checked(), device)
+    except PlaygroundError as error:
+        return Estimate(precision=precision.name, problem=error.info)
+    working, prompt_extra = working_bytes(shapes, precision, context, device)
     return Estimate(
         precision=precision.name,
         by_kind=sum(weights.values(), WeightKinds()),
         kv_cache_bytes=None if context is None else context.cache.num_bytes(precision.dtype),
-        working_bytes=working_bytes(shapes, precision, context, device),
+        working_bytes=working,
+        prompt_extra_bytes=prompt_extra,
         load_extra_bytes=load_extra_bytes(shapes, precision, checkpoint),
         runtime_bytes=runtime_bytes,
         shared_bytes=shared_bytes,
@@ -173,19 +188,15 @@ class Estimator:
     def _estimate(self, precision: Precision, device: torch.device, context: ContextSize | None) -> Estimate:
         shapes, checkpoint = self._known_shapes, self._checkpoint
         assert checkpoint is not None
-        try:
-            return estimated(
-                shapes,
-                precision,
-                checkpoint,
-                weights_by_module(shapes, precision.checked(), device),
-                context,
-                device,
-                runtime_bytes=self._runtime(precision) if device.type == "cpu" else None,
-                shared_bytes=self._shared_bytes,
-            )
-        except PlaygroundError as error:
-            return Estimate(precision=precision.name, problem=error.info)
+        return estimated(
+            shapes,
+            precision,
+            checkpoint,
+            context,
+            device,
+            runtime_bytes=self._runtime(precision) if device.type == "cpu" else None,
+            shared_bytes=self._shared_bytes,
+        )
 
     def _runtime(self, precision: Precision) -> int:
         """On the processor: on a GPU the weights are not in RAM, and what CUDA takes there has not been measured."""

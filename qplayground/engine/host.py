@@ -14,6 +14,7 @@ import transformers.quantizers.quantizer_bnb_8bit
 from tqdm import tqdm
 
 from qplayground.core.channel import Channel
+from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.memory import read_process_memory
 from qplayground.core.messages import (
     EstimateMemory,
@@ -27,12 +28,16 @@ from qplayground.core.messages import (
     PhaseStarted,
     Progressed,
     PromptRead,
+    Score,
+    Scored,
 )
+from qplayground.core.quality import Quality
 from qplayground.core.tokens import Token
-from qplayground.engine import decoding, loading
+from qplayground.engine import decoding, loading, scoring
 from qplayground.engine.detokenizer import Detokenizer
 from qplayground.engine.estimating import Estimator
 from qplayground.engine.failures import explain
+from qplayground.engine.fingerprint import HASHING
 from qplayground.engine.machine import describe_machine
 from qplayground.engine.phase_meter import PhaseMeter
 from qplayground.engine.prompt import read_prompt
@@ -72,6 +77,7 @@ class Engine:
         self._loaded: loading.LoadedModel | None = None
         self._estimator = Estimator()
         self._meter = PhaseMeter()
+        self._written_ids: list[int] = []
         self._command_id = 0
         self._last_progress_s = 0.0
         self._threads = torch.get_num_threads()
@@ -88,6 +94,9 @@ class Engine:
             elif isinstance(command, Generate):
                 self._command_id = command.id
                 self._generate(command)
+            elif isinstance(command, Score):
+                self._command_id = command.id
+                self._score(command)
         except Exception as error:  # whatever the libraries raise, the run fails and the process goes on
             traceback.print_exc()
             self._channel.send(Failed(self._command_id, explain(error)))
@@ -106,6 +115,7 @@ class Engine:
                 weight_bytes=loaded.weight_bytes,
                 by_kind=loaded.by_kind,
                 estimate=loaded.estimate,
+                others=loaded.others,
                 context=loaded.context,
                 unforeseen=loaded.unforeseen,
                 quantized_modules=loaded.quantized_modules,
@@ -149,6 +159,7 @@ class Engine:
             )
         finally:
             stream.flush()  # what was written before a failure too
+        self._written_ids = [*prompt_ids, *ids]
         pieces.append(detokenizer.finish())
         memory = timeline.memory or read_process_memory(psutil.Process())
         self._channel.send(
@@ -173,6 +184,27 @@ class Engine:
             )
         )
 
+    def _score(self, command: Score) -> None:
+        """Whatever goes wrong here, the text that was written stays good: it becomes a note."""
+        loaded = self._loaded
+        if loaded is None:
+            raise RuntimeError("score came before load")
+        self._on_phase(Phase.SCORE)
+
+        def should_stop() -> bool:
+            return self._channel.is_cancelled(command.id)
+
+        try:
+            torch.set_num_threads(self._threads)
+            scored = scoring.score(loaded, command, tuple(self._written_ids), should_stop, self._on_tokens_scored)
+        except scoring.StoppedError:
+            stopped = ErrorInfo(ErrorCode.UNSUPPORTED, "Scoring was stopped.", "Run it again.")
+            scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=stopped))
+        except Exception as error:
+            traceback.print_exc()
+            scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=explain(error)))
+        self._channel.send(scored)
+
     def _finish_reason(self, command: Generate, ids: list[int], loaded: loading.LoadedModel) -> str:
         if ids and ids[-1] in decoding.end_token_ids(loaded):
             return "stop"
@@ -182,12 +214,15 @@ class Engine:
         self._meter.enter(phase)
         self._channel.send(PhaseStarted(self._command_id, phase, time.monotonic()))
 
-    def _on_progress(self, label: str, done: int, total: int) -> None:
+    def _on_tokens_scored(self, label: str, done: int, total: int) -> None:
+        self._on_progress(label, done, total, "bytes" if label == HASHING else "tokens")
+
+    def _on_progress(self, label: str, done: int, total: int, unit: str = "bytes") -> None:
         now = time.monotonic()
         if done < total and now - self._last_progress_s < _PROGRESS_INTERVAL_S:
             return
         self._last_progress_s = now
-        self._channel.send(Progressed(self._command_id, label, done, total))
+        self._channel.send(Progressed(self._command_id, label, done, total, unit))
 
 
 def _larger(one: int | None, other: int | None) -> int | None:

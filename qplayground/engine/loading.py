@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
-from qplayground.core.memory import ProcessMemory, read_process_memory
+from qplayground.core.memory import ProcessMemory, read_process_memory, shared_bytes
 from qplayground.core.messages import Load, Phase
 from qplayground.core.precision import FourBit, Precision
 from qplayground.core.processor import read_processor, used_by_others
@@ -44,6 +44,7 @@ class LoadedModel:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    files: tuple[Path, ...]
     precision: Precision
     device: torch.device
     context_tokens: int | None
@@ -53,6 +54,7 @@ class LoadedModel:
     quantized_modules: int
     runtime_memory: ProcessMemory
     estimate: Estimate
+    others: tuple[Estimate, ...] = ()
     context: ContextSize | None = None
     unforeseen: tuple[str, ...] = ()
     vram_load_peak_bytes: int | None = None
@@ -93,14 +95,11 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     warm_libraries(precision, device)
     allocator.release()
     runtime_memory = read_process_memory(psutil.Process())
-    estimate = estimated(
-        preflight.shapes,
-        precision,
-        checkpoint,
-        expected,
-        context,
-        device,
-        runtime_bytes=runtime_memory.resident_bytes if device.type == "cpu" else None,
+    runtime_bytes = runtime_memory.resident_bytes if device.type == "cpu" else None
+    shared = shared_bytes() if command.others else 0
+    estimate, *others = (
+        estimated(preflight.shapes, each, checkpoint, context, device, runtime_bytes=runtime_bytes, shared_bytes=shared)
+        for each in (precision, *command.others)
     )
 
     on_phase(Phase.QUANTIZE if precision.is_quantized else Phase.LOAD)
@@ -133,6 +132,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     return LoadedModel(
         model=model,
         tokenizer=preflight.tokenizer,
+        files=tuple(checkpoint.files),
         precision=precision,
         device=device,
         context_tokens=preflight.context_tokens,
@@ -142,6 +142,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         quantized_modules=quantized,
         runtime_memory=runtime_memory,
         estimate=estimate,
+        others=tuple(others),
         context=context,
         unforeseen=tuple(unforeseen),
         vram_load_peak_bytes=vram_load_peak_bytes,

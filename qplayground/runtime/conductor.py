@@ -33,7 +33,7 @@ _REFUSALS = (
 class Work(msgspec.Struct, kw_only=True):
     """What the engines are to do. `recipes` grows when a precision is added; `context` comes with the first load.
 
-    `estimates` are those that are known of the recipes; each load brings its own.
+    `estimates` are those that are known of the recipes; the first load brings them all.
     """
 
     path: str
@@ -209,8 +209,10 @@ class Conductor(QObject):
         taken over a run that is lost.
         """
         assert self._work is not None
-        fit = fit_now(self._work.estimates.get(name), self._work.device)
-        return not kept or fit.verdict in (Verdict.FITS, Verdict.TIGHT)
+        if not kept:
+            return True
+        fit = fit_now([self._work.estimates.get(name)], self._work.device)
+        return fit.verdict in (Verdict.FITS, Verdict.TIGHT)
 
     def _do(self, wanted: Iterable[Action]) -> None:
         scheduler, actions = self._scheduler, list(wanted)
@@ -251,7 +253,13 @@ class Conductor(QObject):
             device=work.device,
             request=work.request,
             context=work.context,
+            others=self._unknown_beside(name) if self._keep_loaded else (),
         )
+
+    def _unknown_beside(self, name: str) -> tuple[Precision, ...]:
+        work = self._work
+        assert work is not None
+        return tuple(recipe for other, recipe in work.recipes.items() if other not in {name, *work.estimates})
 
     def _generate(self, together: int, command_id: int) -> Generate:
         work = self._work
@@ -316,8 +324,8 @@ class Conductor(QObject):
         assert work is not None
         if isinstance(event, Loaded):
             work.context = event.context
-            if event.estimate is not None:
-                work.estimates[name] = event.estimate
+            known = [*event.others, *([] if event.estimate is None else [event.estimate])]
+            work.estimates |= {estimate.precision: estimate for estimate in known}
             self._kept[name] = _Kept(path=work.path, device=work.device, recipe=work.recipes[name], event=event)
         if isinstance(event, Failed):
             self.failed.emit(name, event.error)

@@ -1,9 +1,10 @@
 """The models of this machine: owner of the list that the picker shows and of the jobs that add to it."""
 
+import hashlib
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 
 import msgspec
 from PySide6.QtCore import QObject, QThread, Signal, Slot
@@ -153,10 +154,15 @@ class Library(QObject):
 
     def look_up(self, repo_id: str) -> None:
         """Fetch of a model on the hub what its sizes can be reckoned from, for as long as the library is there."""
+        here = next((known for known in self._entries if known.id == repo_id and known.usable), None)
+        if here is not None:
+            self.model_added.emit(here)
+            return
         if self._scratch is None:
             self._scratch = TemporaryDirectory(prefix="qplayground-")
-        target = mkdtemp(dir=self._scratch.name)
-        command = FetchOutline(id=1, repo_id=repo_id, target=target, causal_architectures=tuple(self._causal))
+        target = Path(self._scratch.name, hashlib.sha256(repo_id.encode()).hexdigest())
+        target.mkdir(exist_ok=True)
+        command = FetchOutline(id=1, repo_id=repo_id, target=str(target), causal_architectures=tuple(self._causal))
         title = f"Reading the headers of {repo_id}"
         if self._job is None:
             self._job_makes_demo = False
@@ -199,6 +205,8 @@ class Library(QObject):
     def _on_job_succeeded(self, entry: ModelEntry) -> None:
         if entry.source is ModelSource.HUB:
             self._outlines[entry.id] = entry
+        else:
+            self._outlines.pop(entry.id, None)
         self._entries = [entry if known.id == entry.id else known for known in self._entries]
         if all(known.id != entry.id for known in self._entries):
             self._entries.append(entry)
@@ -242,8 +250,10 @@ class Library(QObject):
     def _on_found(self, entries: list[ModelEntry]) -> None:
         found = {entry.id for entry in entries}
         opened_meanwhile = [known for known in self._entries if known.id in self._folders and known.id not in found]
-        self._outlines = {name: outline for name, outline in self._outlines.items() if name not in found}
-        self._entries = [*entries, *opened_meanwhile, *self._outlines.values()]
+        usable = {entry.id for entry in entries if entry.usable}
+        self._outlines = {name: outline for name, outline in self._outlines.items() if name not in usable}
+        others = [entry for entry in entries if entry.id not in self._outlines]  # an interrupted download, say
+        self._entries = [*others, *opened_meanwhile, *self._outlines.values()]
         self.entries_changed.emit()
 
     @Slot()

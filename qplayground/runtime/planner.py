@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.estimate import Estimate, Verdict
+from qplayground.core.estimate import Estimate
 from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import EstimateMemory, Event, Failed, Hello, MemoryEstimated
@@ -54,15 +54,18 @@ class Planner(QObject):
         estimates = () if self._answer is None else self._answer.estimates
         return next((estimate for estimate in estimates if estimate.precision == name), None)
 
-    def fit(self, name: str, credit_bytes: int = 0) -> Fit:
-        """Whether it fits now, when `credit_bytes` are given back before it is loaded."""
-        if not self._is_answered(name):
-            return Fit(Verdict.UNKNOWN)
-        return fit_now(self.estimate(name), self._device, credit_bytes)
+    def fit(self, *names: str, credit_bytes: int = 0) -> Fit:
+        """Whether it fits now, or all of them at once, when `credit_bytes` are given back before."""
+        known = [self.estimate(name) if self._is_answered(name) else None for name in names]
+        return fit_now(known, self._device, credit_bytes)
+
+    def is_about(self, path: str, device: str) -> bool:
+        """Whether it is that model on that device that is asked about."""
+        return self._question is not None and (self._question.path, self._question.device) == (path, device)
 
     def estimates_of(self, path: str, precisions: Sequence[Precision], device: str) -> dict[str, Estimate]:
         """Those that are known of exactly this; the length may be another one."""
-        if self._question is None or (self._question.path, self._question.device) != (path, device):
+        if self._question is None or not self.is_about(path, device):
             return {}
         asked = {recipe.name: recipe for recipe in self._question.precisions}
         known = {recipe.name: self.estimate(recipe.name) for recipe in precisions if asked.get(recipe.name) == recipe}
@@ -164,7 +167,7 @@ class Planner(QObject):
     def _is_answered(self, name: str) -> bool:
         """Whether what is known of that precision is about the model, device and recipe that are asked about now.
 
-        The length may be another one: that is reckoned in a moment, and hardly ever decides.
+        The length may be another one, for the moment that it takes to reckon anew.
         """
         now, then = self._question, self._answered
         if now is None or then is None or (now.path, now.device) != (then.path, then.device):

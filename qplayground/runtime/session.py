@@ -1,6 +1,5 @@
 """The session: owner of the comparison in work, for the window and the command line alike."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from PySide6.QtCore import QObject, Signal, Slot
@@ -124,13 +123,8 @@ class Session(QObject):
             self._launcher.warm()
             self._probe.start()
 
-    def compare(
-        self, model: ModelEntry, wanted: ComparisonRequest, estimates: Mapping[str, Estimate] | None = None
-    ) -> None:
-        """Start a comparison. Raises PlaygroundError, and changes nothing, when it cannot be started.
-
-        By the `estimates` that are known of its precisions it is judged which models can be kept beside each other.
-        """
+    def compare(self, model: ModelEntry, wanted: ComparisonRequest) -> None:
+        """Start a comparison. Raises PlaygroundError, and changes nothing, when it cannot be started."""
         if self._closed or self.is_busy:
             raise fail(ErrorCode.BAD_SETTINGS, "A comparison is running.", "Stop it first.")
         wanted.check()
@@ -147,7 +141,6 @@ class Session(QObject):
                 mode=comparison.mode,
                 rounds=comparison.rounds,
                 recipes={run.precision: run.recipe for run in comparison.runs},
-                estimates=dict(estimates or {}),
             )
         )
         self.comparison_started.emit(comparison)
@@ -167,7 +160,8 @@ class Session(QObject):
     def add(self, precision: Precision, estimate: Estimate | None = None) -> None:
         """Add a precision to the comparison and run it; the others keep their results.
 
-        Raises PlaygroundError when there is no comparison, or it has one of that name.
+        By its estimate it is judged whether models that are kept can stay. Raises PlaygroundError when there is no
+        comparison, or it has one of that name.
         """
         comparison = self._comparison
         if comparison is None or self._closed:

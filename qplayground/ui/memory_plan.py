@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QMessageBox, QWidget
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import Estimate, Verdict
-from qplayground.core.fit import Fit, together
+from qplayground.core.fit import Fit
 from qplayground.core.precision import Precision
 from qplayground.core.units import bytes_text
 from qplayground.runtime.planner import Planner
@@ -56,20 +56,15 @@ class MemoryPlan(QObject):
             request=self._prompt.request(),
         )
 
-    def estimates(self, precisions: Sequence[Precision]) -> dict[str, Estimate]:
-        """Those that are known of these precisions of the picked model."""
-        entry = self._models.current()
-        path = None if entry is None else entry.path
-        return {} if path is None else self._planner.estimates_of(path, precisions, self._models.current_device())
-
     def confirm_race(self, wanted: Sequence[Precision], parent: QWidget) -> bool:
         """Ask whether to go on where the models do not fit beside each other."""
-        fit = together({precision.name: self._fit(precision) for precision in wanted})
+        fit = self._fit(*wanted)
         if fit.verdict is not Verdict.WONT_FIT:
             return True
         needed, available = bytes_text(fit.needed_bytes), bytes_text(fit.available_bytes)
         sentence = f"A race needs all models in memory at once: {needed}, and {available} are available."
-        box = QMessageBox(QMessageBox.Icon.Warning, "Memory", f"{sentence}\n{_CONSEQUENCE}", parent=parent)
+        text = f"{sentence}\nTick fewer precisions, or run them one after another. {_CONSEQUENCE}"
+        box = QMessageBox(QMessageBox.Icon.Warning, "Memory", text, parent=parent)
         box.setDetailedText(str(fit))
         anyway = box.addButton("Load anyway", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
@@ -95,8 +90,9 @@ class MemoryPlan(QObject):
             return tuple(wanted)
         return rest if leave_out is not None and box.clickedButton() is leave_out else None
 
-    def _fit(self, precision: Precision) -> Fit:
-        return self._planner.fit(precision.name, credit_bytes=sum(self._session.loaded.values()))
+    def _fit(self, *precisions: Precision) -> Fit:
+        names = (precision.name for precision in precisions)
+        return self._planner.fit(*names, credit_bytes=sum(self._session.loaded.values()))
 
     @Slot()
     def _on_timeout(self) -> None:

@@ -94,7 +94,9 @@ class ModelBar(QWidget):
         self.hub_id = QPushButton("Hub id…")
         self.hub_id.setCheckable(True)
         self._add_key("Ctrl+D", self.hub_id)
-        self.hub_id.setToolTip("Download a model from the Hugging Face hub by its id (Ctrl+D)")
+        self.hub_id.setToolTip(
+            "Download a model from the Hugging Face hub by its id, or show what it would take (Ctrl+D)"
+        )
         self.hub_id.toggled.connect(self._on_hub_toggled)
         device_label = QLabel("&Device")
         self.device = QComboBox()

@@ -201,8 +201,8 @@ class MainWindow(QMainWindow):
         self.models.show_error(None)
         self.prompt.show_error("")
         request = self.prompt.request()
-        wanted = self.plan.confirm(self.precisions.selected(), self)
-        if wanted is None or (self.options.mode is Mode.RACE and not self.plan.confirm_race(wanted, self)):
+        wanted = self._confirmed(self.precisions.selected())
+        if wanted is None:
             return
         try:
             self.session.compare(
@@ -215,13 +215,18 @@ class MainWindow(QMainWindow):
                     rounds=self.options.rounds,
                     baseline=self._chosen_baseline(),
                 ),
-                self.plan.estimates(wanted),
             )
         except PlaygroundError as error:
             self._show_error(error.info)
             return
         self._preferences.remember_request(self.prompt.wish())
         self._preferences.set_last_model(entry.id)
+
+    def _confirmed(self, wanted: tuple[Precision, ...]) -> tuple[Precision, ...] | None:
+        """What is to run of it, once somebody was asked about what does not fit."""
+        if self.options.mode is Mode.RACE:
+            return wanted if self.plan.confirm_race(wanted, self) else None
+        return self.plan.confirm(wanted, self)
 
     def _chosen_baseline(self) -> str | None:
         """The one that was chosen for the comparison before, where it is ticked."""
@@ -270,17 +275,25 @@ class MainWindow(QMainWindow):
     @Slot(str)
     def _run_again(self, name: str) -> None:
         comparison = self.session.comparison
-        if comparison is not None and self.plan.confirm([comparison.run(name).recipe], self):
+        if comparison is not None and self._confirmed_beside(comparison, comparison.run(name).recipe):
             self.session.run_again(name)
 
     @Slot(object)
     def _add(self, precision: Precision) -> None:
-        if not self.plan.confirm([precision], self):
+        comparison = self.session.comparison
+        if comparison is None or not self._confirmed_beside(comparison, precision):
             return
+        known = self.planner.estimates_of(comparison.model.path, [precision], comparison.device)
         try:
-            self.session.add(precision, self.plan.estimates([precision]).get(precision.name))
+            self.session.add(precision, known.get(precision.name))
         except PlaygroundError as error:
             self._show_error(error.info)
+
+    def _confirmed_beside(self, comparison: Comparison, precision: Precision) -> bool:
+        """The comparison's model may be another one than is picked, of which nothing is known then."""
+        if not self.planner.is_about(comparison.model.path, comparison.device):
+            return True
+        return bool(self.plan.confirm([precision], self))
 
     @Slot()
     def _show_addable(self) -> None:

@@ -13,14 +13,15 @@ import torch
 from huggingface_hub import get_local_safetensors_metadata
 from msgspec.structs import replace
 from torch.profiler import ProfilerActivity, profile
-from transformers import DynamicCache, GPT2Config, MambaConfig
+from transformers import DynamicCache, GPT2Config, Lfm2Config, MambaConfig, OlmoeConfig
 
 from qplayground.catalog.outline import OUTLINE, Outline
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.estimate import ContextSize, TensorSize, WeightKinds
 from qplayground.core.memory import ProcessMemory
-from qplayground.core.messages import EstimateMemory, Failed, Generate, Generated, Loaded, MemoryEstimated
+from qplayground.core.messages import EstimateMemory, Failed, Generate, Generated, Loaded, MemoryEstimated, PromptRead
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precision
+from qplayground.engine import context as context_module
 from qplayground.engine import decoding, prediction
 from qplayground.engine.accounting import held_tensors, kinds_by_module
 from qplayground.engine.context import ContextSizes
@@ -28,7 +29,7 @@ from qplayground.engine.estimating import weights_by_module
 from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.shapes import Shapes
 from tests.engine import tiny
-from tests.engine.conftest import ModelFolder, carry_out, load_quietly
+from tests.engine.conftest import ModelFolder, carry_out, load_quietly, tokens_of
 
 CPU = torch.device("cpu")
 PROMPT_TOKENS, NEW_TOKENS = 20, 12
@@ -183,13 +184,15 @@ def test_the_memory_after_a_text_has_its_cache(model_folder: ModelFolder, monkey
 
     def reading(_process: psutil.Process) -> ProcessMemory:
         caches = [found for found in gc.get_objects() if isinstance(found, DynamicCache)]
-        held.append(max((cache.get_seq_length() for cache in caches), default=0))
+        held.extend(cache.get_seq_length() for cache in caches)
         return ProcessMemory(1, 1)
 
     monkeypatch.setattr(decoding, "read_process_memory", reading)
     load = tiny.load_command(model_folder("llama"), "fp32")
-    carry_out(load, Generate(id=2, request=load.request))
-    assert held and held[0] > 0
+    gc.collect()  # those of other tests
+    events = carry_out(load, Generate(id=2, request=load.request))
+    (prompt,) = (event for event in events if isinstance(event, PromptRead))
+    assert held == [len(prompt.token_ids) + len(tokens_of(events)) - 1]  # the last one is never read
 
 
 def test_a_known_context_is_not_reckoned_again(model_folder: ModelFolder) -> None:
@@ -248,6 +251,37 @@ def test_a_recurrent_model_is_reckoned_at_once_and_does_not_grow() -> None:
     long = ContextSizes(shapes).of(1_000_000, 1_000_000)
     assert long is not None and long.cache == few.cache
     assert long.activations.num_bytes(Dtype.FLOAT32) > 1_000_000 * 64 * 4  # one state of each token at least
+
+
+def test_weights_are_no_activations() -> None:
+    """Experts are picked by indexing, which gives views of weights."""
+    shapes = Shapes(OlmoeConfig(num_hidden_layers=2, hidden_size=256, intermediate_size=256, num_experts=64))
+    context = ContextSizes(shapes).of(9, 9)
+    assert context is not None and 0 < context.activations.num_bytes(Dtype.BFLOAT16) < 5_000_000
+
+
+def test_a_hybrid_model_whose_operations_do_not_grow_is_run_at_its_length() -> None:
+    shapes = Shapes(Lfm2Config(vocab_size=320, hidden_size=64, intermediate_size=128, num_hidden_layers=3))
+    context, run = ContextSizes(shapes).of(300, 300), context_module._run(shapes, 300)
+    assert context is not None and run is not None
+    assert context.activations == run.activations and context.cache == run.cache
+
+
+def test_an_empty_prompt_hides_no_cache(model_folder: ModelFolder) -> None:
+    sizes = ContextSizes(Shapes.read(model_folder("llama")))
+    without, one = sizes.of(0, 50), sizes.of(1, 50)
+    assert without is not None and one is not None and without.cache == one.cache
+
+
+def test_a_load_reckons_others_by_the_way(model_folder: ModelFolder) -> None:
+    command = replace(tiny.load_command(model_folder("llama"), "fp32"), others=READY_PRECISIONS[1:])
+    (loaded,) = (event for event in carry_out(command) if isinstance(event, Loaded))
+    _, answer = ask(model_folder("llama"), *READY_PRECISIONS)
+    assert isinstance(answer, MemoryEstimated)
+    known = {estimate.precision: estimate.by_kind for estimate in answer.estimates}
+    assert {estimate.precision: estimate.by_kind for estimate in loaded.others} == {
+        name: kinds for name, kinds in known.items() if name != "fp32"
+    }
 
 
 def test_what_forbids_one_precision_is_in_its_estimate(model_folder: ModelFolder) -> None:

@@ -150,22 +150,22 @@ class FakeEngine:
             self._channel.send(Failed(command.id, FAILURE.info))
             return
         scale = 1_000_000 if Path(command.path).name == "huge" else 1
-        estimates = tuple(
-            Estimate(
-                precision=precision.name,
-                by_kind=WeightKinds(plain=scale * weight_bytes(precision)),
-                kv_cache_bytes=1_000_000,
-                working_bytes=2_000_000,
-                load_extra_bytes=3_000_000,
-                runtime_bytes=self._runtime_memory.resident_bytes,
-                problem=FAILURE.info if "nowhere" in precision.skip_modules else None,
-            )
-            for precision in command.precisions
-        )
+        estimates = tuple(self._estimated(precision, scale) for precision in command.precisions)
         for final in (False, True):
             self._channel.send(
                 MemoryEstimated(command_id=command.id, estimates=estimates, context_tokens=50 + 5 * final, final=final)
             )
+
+    def _estimated(self, precision: Precision, scale: int = 1) -> Estimate:
+        return Estimate(
+            precision=precision.name,
+            by_kind=WeightKinds(plain=scale * weight_bytes(precision)),
+            kv_cache_bytes=1_000_000,
+            working_bytes=2_000_000,
+            load_extra_bytes=3_000_000,
+            runtime_bytes=self._runtime_memory.resident_bytes,
+            problem=FAILURE.info if "nowhere" in precision.skip_modules else None,
+        )
 
     def _load(self, command: Load) -> None:
         self._loaded = None
@@ -189,6 +189,7 @@ class FakeEngine:
                 seconds=time.monotonic() - started,
                 device_map={"": "cpu"},
                 weight_bytes=total,
+                others=tuple(self._estimated(precision) for precision in command.others),
                 quantized_modules=210 if command.precision.is_quantized else 0,
                 runtime_memory=self._runtime_memory,
                 memory=self._memory(),

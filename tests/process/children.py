@@ -21,7 +21,7 @@ from qplayground.core.model import ModelEntry, ModelSource
 
 TARGET = __name__
 ENTRY = ModelEntry(id="made", source=ModelSource.FOLDER, path="/made", complete=True)
-OUTLINED = ModelEntry(id="complete", source=ModelSource.HUB, path="/outline")
+OUTLINED = ModelEntry(id="made", source=ModelSource.HUB, path="/outline")
 FAILURE = ErrorInfo(ErrorCode.DISK_FULL, "The disk is full.", "Empty it.", "scripted")
 CHUNK = 1 << 20
 MEBIBYTE = 1 << 20
@@ -152,6 +152,7 @@ def _write_pid(channel: Channel, argument: str) -> None:
 BEHAVIOURS: dict[str, Callable[[Channel, str], None]] = {
     "outline": _outline,
     "complete": _complete,
+    "made": _complete,
     "only-progress": _only_progress,
     "fail": _fail,
     "exit": _exit,

@@ -15,7 +15,6 @@ from PySide6.QtCore import QThread
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
-from qplayground.core.estimate import Estimate
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.memory import MemorySample
 from qplayground.core.messages import Hello, Phase, PhaseStarted, Progressed
@@ -40,8 +39,6 @@ MODEL = ModelEntry(
     provenance="made up",
 )
 STOP_LIMIT_S = 1.0
-ROOM = {name: Estimate(precision=name, kv_cache_bytes=0, runtime_bytes=0) for name in (*FOUR, "fp4")}
-"""Estimates of models that fit beside anything."""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and fork servers as Linux has them")
 
@@ -125,7 +122,7 @@ class Stage:
         return error
 
     def start(self, prompt: str, names: Sequence[str] = FOUR, tokens: int = 8) -> None:
-        self.session.compare(MODEL, wanted(names, prompt, tokens), ROOM)
+        self.session.compare(MODEL, wanted(names, prompt, tokens))
 
     def compare(self, prompt: str, names: Sequence[str] = FOUR, tokens: int = 8) -> Comparison:
         """Run a comparison to its end."""

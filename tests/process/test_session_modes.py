@@ -18,7 +18,7 @@ from qplayground.runtime import conductor as conductor_module
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.request import ComparisonRequest
 from tests.fakes.engine import FAILURE
-from tests.process.test_session import FAKE, MODEL, ROOM, Stage, recipes, request, wanted
+from tests.process.test_session import FAKE, MODEL, Stage, recipes, request, wanted
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def stage(qtbot: QtBot) -> Iterator[Stage]:
 
 def run(stage: Stage, qtbot: QtBot, prompt: str, *names: str, tokens: int = 8, **how: object) -> Comparison:
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
-        stage.session.compare(MODEL, wanted(names, prompt, tokens, **how), ROOM)
+        stage.session.compare(MODEL, wanted(names, prompt, tokens, **how))
     return stage.comparison
 
 
@@ -94,20 +94,22 @@ def test_an_engine_that_holds_something_else_is_not_asked(stage: Stage, qtbot: Q
 def test_the_coldest_engine_goes_when_room_is_needed(
     stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of what is not known there is no room; what is known has it as long as it fits."""
-    estimates = {"int8": Estimate(precision="int8"), "fp4": Estimate(precision="fp4")}
-    verdicts = {"int8": Verdict.TIGHT, "fp4": Verdict.WONT_FIT, None: Verdict.UNKNOWN}
-    monkeypatch.setattr(
-        conductor_module, "fit_now", lambda estimate, device: Fit(verdicts[estimate and estimate.precision])
-    )
+    """The first load says what all of them take."""
+    verdicts = {"bf16": Verdict.TIGHT, "int8": Verdict.FITS, "nf4": Verdict.WONT_FIT, "fp4": Verdict.UNKNOWN}
+    asked: list[str] = []
+
+    def fit(estimates: list[Estimate], device: str) -> Fit:
+        asked.append(estimates[0].precision)
+        return Fit(verdicts[estimates[0].precision])
+
+    monkeypatch.setattr(conductor_module, "fit_now", fit)
     stage.session.set_keep_loaded(True)
-    precisions = tuple(recipes(["fp32", "int8", "nf4", "fp4"]))
     kept: list[list[str]] = []
     stage.session.loaded_changed.connect(lambda loaded: kept.append(list(loaded)))
-    with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
-        stage.session.compare(MODEL, ComparisonRequest(precisions=precisions, request=request("once")), estimates)
-    assert kept == [["fp32"], ["int8"], [], ["fp4"]]  # the second came beside the first, the others alone
-    assert len(stage.engines()) == 1
+    run(stage, qtbot, "once", "fp32", "bf16", "int8", "nf4", "fp4")
+    assert kept[:3] == [["fp32"], ["fp32", "bf16"], ["bf16", "int8"]]  # nf4 needs all the room
+    assert kept[-1] == ["fp4"] and len(stage.engines()) == 1
+    assert asked[:3] == ["bf16", "int8", "nf4"]
 
 
 def test_an_idle_engine_that_is_killed_is_loaded_again(stage: Stage, qtbot: QtBot) -> None:

@@ -110,8 +110,8 @@ def test_a_race_is_asked_about_when_all_together_do_not_fit(
     qtbot: QtBot, ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch, button: str, runs: bool
 ) -> None:
     wait_for_sizes(qtbot, ready_window)
-    half = Fit(Verdict.FITS, (Term("weights", 600 * 10**6),), 1000 * 10**6)
-    monkeypatch.setattr(ready_window.planner, "fit", lambda name, credit_bytes=0: half)
+    too_much = Fit(Verdict.WONT_FIT, (Term("weights", 2400 * 10**6),), 1000 * 10**6)
+    monkeypatch.setattr(ready_window.planner, "fit", lambda *names, credit_bytes=0: too_much)
     asked = answer(monkeypatch, button)
     type_prompt(qtbot, ready_window, "Once fast=3")
     ready_window.options.modes.setCurrentText("Race")
@@ -119,7 +119,7 @@ def test_a_race_is_asked_about_when_all_together_do_not_fit(
         compare(qtbot, ready_window)
     else:
         ready_window.models.compare.click()
-    assert len(asked) == 1 and "2.40 GB" in asked[0] and "1.00 GB" in asked[0]
+    assert len(asked) == 1 and "2.40 GB" in asked[0] and "1.00 GB" in asked[0] and "one after another" in asked[0]
     assert (ready_window.session.comparison is not None) is runs
 
 
@@ -130,7 +130,7 @@ def test_what_fits_can_run_without_the_rest(
     fit = ready_window.planner.fit
     too_large = fit("fp32")._replace(verdict=Verdict.WONT_FIT)
     monkeypatch.setattr(
-        ready_window.planner, "fit", lambda name, credit_bytes=0: too_large if name == "fp32" else fit(name)
+        ready_window.planner, "fit", lambda *names, credit_bytes=0: too_large if names == ("fp32",) else fit(*names)
     )
     asked = answer(monkeypatch, "Leave out")
     type_prompt(qtbot, ready_window, "Once fast=3")

@@ -1,5 +1,6 @@
 """The picker: what it lists, what it refuses, and the jobs that add to it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -44,10 +45,12 @@ PARTIAL = ModelEntry(
 
 
 @pytest.fixture
-def library(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> Library:
+def library(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
     monkeypatch.setattr(library_module, "DOWNLOAD_TARGET", children.TARGET)
     monkeypatch.setattr(library_module, "OUTLINE_TARGET", children.TARGET)
-    return Library(Launcher(fork=False))
+    library = Library(Launcher(fork=False))
+    yield library
+    library.close()
 
 
 @pytest.fixture
@@ -169,7 +172,7 @@ def test_a_model_on_the_hub_is_looked_up_and_downloaded_afterwards(
 ) -> None:
     library._on_found([DEMO])
     bar.hub_id.click()
-    qtbot.keyClicks(bar.hub_edit, "complete")
+    qtbot.keyClicks(bar.hub_edit, "made")
     with qtbot.waitSignals([library.model_added, library.job_ended], timeout=10_000):
         qtbot.mouseClick(bar.look_up, LEFT)
     entry = bar.current()
@@ -182,10 +185,25 @@ def test_a_model_on_the_hub_is_looked_up_and_downloaded_afterwards(
     with qtbot.waitSignals([library.model_added, library.job_ended], timeout=10_000):
         qtbot.mouseClick(bar.prepare, LEFT)
     assert bar.current() == children.ENTRY
-    library._on_found([DEMO, msgspec.structs.replace(CACHED, id="complete")])
-    assert [found.source for found in library.entries if found.id == "complete"] == [ModelSource.CACHE]
+    library._on_found([DEMO])  # began before the download ended
+    assert all(found.source is not ModelSource.HUB for found in library.entries)
+    library._on_found([DEMO, msgspec.structs.replace(CACHED, id="made")])
+    assert [found.source for found in library.entries if found.id == "made"] == [ModelSource.CACHE]
     library.close()
     assert not folder.exists()
+
+
+def test_looking_up_what_is_here_picks_it(bar: ModelBar, library: Library) -> None:
+    library._on_found([DEMO, CACHED])
+    library.look_up(CACHED.id)
+    assert library.job is None and bar.current() == CACHED
+
+
+def test_an_interrupted_download_leaves_the_outline(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
+    with qtbot.waitSignal(library.job_ended, timeout=10_000):
+        library.look_up("made")
+    library._on_found([DEMO, msgspec.structs.replace(PARTIAL, id="made")])
+    assert [found.source for found in library.entries if found.id == "made"] == [ModelSource.HUB]
 
 
 def test_a_failed_download_says_why_and_the_id_stays(qtbot: QtBot, bar: ModelBar, library: Library) -> None:

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.estimate import Estimate, Verdict, WeightKinds
-from qplayground.core.fit import Fit, fit_in_ram, fit_in_vram, together
+from qplayground.core.fit import fit_in_ram, fit_in_vram
 
 MB = 1_000_000
 ESTIMATE = Estimate(
@@ -24,18 +24,18 @@ ESTIMATE = Estimate(
     [(239, Verdict.WONT_FIT), (240, Verdict.TIGHT), (263, Verdict.TIGHT), (264, Verdict.FITS), (9999, Verdict.FITS)],
 )
 def test_the_worst_moment_decides(available: int, verdict: Verdict) -> None:
-    fit = fit_in_ram(ESTIMATE, available * MB)
+    fit = fit_in_ram([ESTIMATE], available * MB)
     assert fit.needed_bytes == (100 + 50 + 90) * MB  # weights, own libraries, loading
     assert fit.verdict is verdict
 
 
 def test_a_long_context_can_be_worse_than_the_load() -> None:
     long = Estimate(precision="nf4", kv_cache_bytes=500 * MB, working_bytes=20 * MB, runtime_bytes=0)
-    assert [term.label for term in fit_in_ram(long, 1).terms][2:] == ["KV cache", "working memory"]
+    assert [term.label for term in fit_in_ram([long], 1).terms][2:] == ["KV cache", "working memory"]
 
 
 def test_the_sum_is_written_out() -> None:
-    assert str(fit_in_ram(ESTIMATE, 1000 * MB)).splitlines() == [
+    assert str(fit_in_ram([ESTIMATE], 1000 * MB)).splitlines() == [
         "100 MB  weights",
         "50.0 MB  libraries, what is not shared",
         "90.0 MB  while loading, for a moment",
@@ -53,7 +53,7 @@ def test_the_sum_is_written_out() -> None:
     ],
 )
 def test_what_cannot_be_known_is_unknown(estimate: Estimate | None, available: int | None) -> None:
-    fit = fit_in_ram(estimate, available)
+    fit = fit_in_ram([estimate], available)
     assert fit.verdict is Verdict.UNKNOWN and fit.needed_bytes is None
     assert str(fit) == "What it needs cannot be known."
 
@@ -61,26 +61,29 @@ def test_what_cannot_be_known_is_unknown(estimate: Estimate | None, available: i
 def test_without_its_cache_only_what_is_too_large_anyway_is_known() -> None:
     unknown = replace(ESTIMATE, kv_cache_bytes=None)
     assert unknown.resident_bytes is None and unknown.load_peak_bytes is not None
-    assert fit_in_ram(unknown, 9999 * MB).verdict is Verdict.UNKNOWN
-    assert fit_in_ram(unknown, 100 * MB).verdict is Verdict.WONT_FIT
-    assert fit_in_vram(unknown, 9999 * MB).verdict is Verdict.UNKNOWN
+    assert fit_in_ram([unknown], 9999 * MB).verdict is Verdict.UNKNOWN
+    assert fit_in_ram([unknown], 100 * MB).verdict is Verdict.WONT_FIT
+    assert fit_in_vram([unknown], 9999 * MB).verdict is Verdict.UNKNOWN
 
 
 def test_a_gpu_holds_weights_cache_and_what_is_computed() -> None:
-    assert fit_in_vram(ESTIMATE, 124 * MB).verdict is Verdict.WONT_FIT
-    assert fit_in_vram(ESTIMATE, 125 * MB).verdict is Verdict.TIGHT
-    assert fit_in_vram(ESTIMATE, 200 * MB).verdict is Verdict.FITS
-    assert fit_in_vram(ESTIMATE, None).verdict is Verdict.UNKNOWN
+    assert fit_in_vram([ESTIMATE], 124 * MB).verdict is Verdict.WONT_FIT
+    assert fit_in_vram([ESTIMATE], 125 * MB).verdict is Verdict.TIGHT
+    assert fit_in_vram([ESTIMATE], 200 * MB).verdict is Verdict.FITS
+    assert fit_in_vram([ESTIMATE], None).verdict is Verdict.UNKNOWN
 
 
-def test_several_at_once_need_the_sum() -> None:
-    one, other = fit_in_ram(ESTIMATE, 10_000 * MB), fit_in_ram(ESTIMATE, 10_000 * MB)
-    assert one.needed_bytes is not None
-    both = together({"fp32": one, "nf4": other})
-    assert both.needed_bytes == 2 * one.needed_bytes and both.verdict is Verdict.FITS
-    assert [term.label for term in both.terms] == ["fp32", "nf4"]
-    enough_for_one = one.needed_bytes + MB
-    tight = {"fp32": fit_in_ram(ESTIMATE, enough_for_one), "nf4": fit_in_ram(ESTIMATE, enough_for_one)}
-    assert together(tight).verdict is Verdict.WONT_FIT
-    assert together({"fp32": one, "own": Fit(Verdict.UNKNOWN)}).verdict is Verdict.UNKNOWN
-    assert together({}).verdict is Verdict.UNKNOWN
+def test_several_at_once_load_one_after_another_and_write_together() -> None:
+    one, both = fit_in_ram([ESTIMATE], 10_000 * MB), fit_in_ram([ESTIMATE, ESTIMATE], 10_000 * MB)
+    assert one.needed_bytes == (100 + 50 + 90) * MB
+    assert both.needed_bytes == 2 * (100 + 50) * MB + 90 * MB
+    long = replace(ESTIMATE, prompt_extra_bytes=500 * MB)
+    assert fit_in_ram([long, long], 10_000 * MB).needed_bytes == 2 * (100 + 50 + 5 + 20 + 500) * MB
+
+
+def test_what_is_unknown_among_several_hides_no_lack_of_room() -> None:
+    assert fit_in_ram([ESTIMATE, None], 10_000 * MB).verdict is Verdict.UNKNOWN
+    assert fit_in_ram([ESTIMATE, None], 100 * MB).verdict is Verdict.WONT_FIT
+    broken = Estimate(precision="own", problem=ErrorInfo(ErrorCode.BAD_PRECISION, "No.", "Change it."))
+    assert fit_in_ram([ESTIMATE, broken], 10_000 * MB).verdict is Verdict.FITS
+    assert fit_in_ram([], 10_000 * MB).verdict is Verdict.UNKNOWN

@@ -1,0 +1,48 @@
+"""Which parts of a text are scored: windows of equal length, of each of which the second half counts."""
+
+from typing import NamedTuple
+
+WINDOW = 256
+"""Tokens of a window. The first half is context, so that no token is judged without any."""
+QUICK_TOKENS = 1000
+"""About how many scored tokens give a first answer in seconds."""
+MIN_SCORED = 100
+"""Below so many scored tokens nothing is summed up."""
+
+
+class Windows(NamedTuple):
+    """`starts` are positions in the text's tokens, `stride` apart, each the start of `window` tokens."""
+
+    starts: tuple[int, ...]
+    window: int
+    stride: int
+
+    @property
+    def context(self) -> int:
+        """Tokens of a window that are read only."""
+        return self.window // 2
+
+    @property
+    def scored_tokens(self) -> int:
+        return len(self.starts) * (self.window - self.context)
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Where the scored tokens stand in the text."""
+        return tuple(start + offset for start in self.starts for offset in range(self.context, self.window))
+
+
+def plan_windows(tokens: int, *, limit: int | None = None, most: int | None = None, window: int = WINDOW) -> Windows:
+    """Windows for a text of so many tokens, half a window apart, so that each token from the half on is scored once.
+
+    `limit` is about how many tokens are to be scored, `most` what must not be exceeded; the windows then lie farther
+    apart, evenly over the text. A text shorter than a window has none.
+    """
+    half = window - window // 2
+    places = max(0, (tokens - window) // half + 1)
+    if places == 0:
+        return Windows((), window, half)
+    step = 1 if limit is None else max(1, round(places * half / max(limit, half)))
+    if most is not None:
+        step = max(step, -(-places // max(1, most // half)))
+    return Windows(tuple(place * half for place in range(0, places, step)), window, step * half)

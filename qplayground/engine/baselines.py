@@ -1,0 +1,173 @@
+"""Log-probabilities of baselines, kept on disk so that candidates, and later comparisons, need not score them again."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import psutil
+import torch
+
+from qplayground.core.precision import Precision
+from qplayground.core.quality import Quality, ScoredTokens
+
+LOG_PROBABILITIES = "log-probabilities"
+SCORES = "scores.msgpack"
+_SCRATCH = ".new-"
+SPARE_BYTES = 1 << 30
+"""What is left free on the disk for others."""
+
+
+class BaselineKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the log-probabilities depend on."""
+
+    weights_sha256: str
+    precision: Precision
+    device: str
+    versions: tuple[str, ...]
+    ids_sha256: str
+    starts: tuple[int, ...]
+    window: int
+    vocabulary: int
+
+    @property
+    def name(self) -> str:
+        """A folder's name."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:40]
+
+
+class KeptScores(msgspec.Struct, frozen=True, kw_only=True):
+    """What was kept beside the log-probabilities, which are stored as `dtype`.
+
+    `storage_kld` is what storing them so changes by itself, `rounding_klds` what rounding the logits to a type gives;
+    means, in nats.
+    """
+
+    dtype: str
+    quality: Quality
+    tokens: ScoredTokens
+    storage_kld: float = 0.0
+    rounding_klds: dict[str, float] = {}
+
+
+class KeptBaseline:
+    """Log-probabilities of one baseline, read as they are needed."""
+
+    def __init__(self, folder: Path, scores: KeptScores, vocabulary: int) -> None:
+        self.scores = scores
+        self._rows = np.memmap(folder / LOG_PROBABILITIES, dtype=scores.dtype, mode="r").reshape(-1, vocabulary)
+
+    def rows(self, first: int, count: int) -> torch.Tensor:
+        """Log-probabilities of scored tokens, [count, vocabulary], float32."""
+        return torch.from_numpy(self._rows[first : first + count].astype(np.float32))
+
+
+class Baselines:
+    """A folder of kept baselines, of at most `limit_bytes`; the one that was used longest ago leaves first."""
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self._folder = folder
+        self._limit_bytes = limit_bytes
+
+    @property
+    def room_bytes(self) -> int:
+        """How large one can be: within the limit, and with space left on the disk for others."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self._folder).free + self._used()
+        except OSError:
+            return 0
+        return max(0, min(self._limit_bytes, free - SPARE_BYTES))
+
+    def find(self, key: BaselineKey) -> KeptBaseline | None:
+        """The one with that key, None where there is none or it is damaged."""
+        folder = self._folder / key.name
+        try:
+            scores = msgspec.msgpack.decode((folder / SCORES).read_bytes(), type=KeptScores)
+            kept = KeptBaseline(folder, scores, key.vocabulary)
+            whole = len(kept.rows(0, 1)) and len(kept.scores.tokens.nll) * key.vocabulary == kept._rows.size
+            os.utime(folder / SCORES)
+        except (OSError, ValueError, TypeError, msgspec.MsgspecError):
+            return None
+        return kept if whole else None
+
+    @contextmanager
+    def writing(self, key: BaselineKey, dtype: str) -> Iterator["Writing"]:
+        """Keep a new one: it is there once `finish` was called, whole or not at all. Raises OSError."""
+        self._make_room(len(key.starts) * (key.window - key.window // 2) * key.vocabulary * np.dtype(dtype).itemsize)
+        scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-", dir=self._folder))
+        writing = Writing(scratch, self._folder / key.name, dtype)
+        try:
+            yield writing
+        finally:
+            writing.close()
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _used(self) -> int:
+        return sum(_size(folder) for folder in self._folders())
+
+    def _folders(self) -> list[Path]:
+        """Those that are kept, the one used longest ago first."""
+        return sorted(
+            (path for path in self._folder.iterdir() if path.is_dir() and not path.name.startswith(".")), key=_last_used
+        )
+
+    def _make_room(self, num_bytes: int) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._clear_up()
+        folders = self._folders()
+        used = sum(_size(folder) for folder in folders)
+        for folder in folders:
+            if used + num_bytes <= self._limit_bytes:
+                return
+            used -= _size(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _clear_up(self) -> None:
+        """What an engine was writing when it was ended."""
+        for scratch in self._folder.glob(f"{_SCRATCH}*"):
+            pid = scratch.name.removeprefix(_SCRATCH).partition("-")[0]
+            if not (pid.isdigit() and psutil.pid_exists(int(pid))):
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+class Writing:
+    """A baseline that is being kept."""
+
+    def __init__(self, scratch: Path, target: Path, dtype: str) -> None:
+        self._scratch = scratch
+        self._target = target
+        self._dtype = np.dtype(dtype)
+        self._file = (scratch / LOG_PROBABILITIES).open("wb")
+
+    def write(self, rows: torch.Tensor) -> torch.Tensor:
+        """Append rows, and return them as they will be read. Raises OSError."""
+        stored = rows.cpu().numpy().astype(self._dtype, copy=False)
+        self._file.write(np.ascontiguousarray(stored).data)
+        return torch.from_numpy(stored.astype(np.float32, copy=False))
+
+    def finish(self, scores: KeptScores) -> None:
+        """Put it in its place. Raises OSError."""
+        self._file.close()
+        (self._scratch / SCORES).write_bytes(msgspec.msgpack.encode(scores))
+        shutil.rmtree(self._target, ignore_errors=True)
+        self._scratch.rename(self._target)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir()) if folder.is_dir() else 0
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return (folder / SCORES).stat().st_mtime
+    except OSError:
+        return 0.0

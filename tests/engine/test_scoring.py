@@ -1,0 +1,282 @@
+"""Scoring a text: every figure against an independent computation in double precision, from logits alone."""
+
+import copy
+import errno
+import math
+import os
+import random
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+from tokenizers.processors import TemplateProcessing
+
+from qplayground.core.errors import ErrorCode, PlaygroundError
+from qplayground.core.messages import Generate, Progressed, Score, Scored
+from qplayground.core.precision import READY_PRECISIONS
+from qplayground.core.quality import TextSource
+from qplayground.engine import baselines as baselines_module
+from qplayground.engine import scored_text, scoring
+from qplayground.engine.loading import LoadedModel
+from tests.engine import tiny
+from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly
+
+WORDS = "the cat sat on the mat and saw a small red dog under an old tree near 12 of 345 ways to go home"
+TEXT = " ".join(random.Random(1).choices(WORDS.split(), k=900))
+READY = {precision.name: precision for precision in READY_PRECISIONS}
+GIGABYTE = 1 << 30
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "baselines"
+
+
+def asked(folder: Path, **changes: object) -> Score:
+    command = Score(
+        id=3,
+        source=TextSource.BUILTIN,
+        name="builtin",
+        text=TEXT,
+        baseline=READY["fp32"],
+        folder=str(folder),
+        limit_bytes=GIGABYTE,
+    )
+    return replace(command, **changes)
+
+
+def score(loaded: LoadedModel, command: Score, written: tuple[int, ...] = ()) -> Scored:
+    return scoring.score(loaded, command, written, lambda: False, lambda label, done, total: None)
+
+
+@torch.inference_mode()
+def independent(loaded: LoadedModel, ids: list[int], starts: tuple[int, ...], window: int) -> torch.Tensor:
+    """Log-probabilities before each scored token, [tokens, vocabulary], in double precision."""
+    rows = []
+    for start in starts:
+        shown = ids[start : start + window]
+        if begins_texts(loaded):
+            shown[0] = loaded.tokenizer.bos_token_id
+        logits = loaded.model(input_ids=torch.tensor([shown]), use_cache=False).logits[0].double()
+        rows.append(logits[window // 2 - 1 : window - 1])
+    return torch.cat(rows).log_softmax(-1)
+
+
+def begins_texts(loaded: LoadedModel) -> bool:
+    return bool(loaded.tokenizer("a")["input_ids"][0] == loaded.tokenizer.bos_token_id)
+
+
+def close(value: float | None, expected: float) -> bool:
+    return value == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("candidate", ["bf16", "int8", "nf4"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_every_figure_is_that_of_an_independent_computation(
+    load_shared: LoadShared, folder: Path, family: str, candidate: str
+) -> None:
+    reference, loaded = load_shared(family, "fp32"), load_shared(family, candidate)
+    base = score(reference, asked(folder))
+    other = score(loaded, asked(folder, windows=base.windows))
+    assert base.windows is not None and base.evaluation is not None
+    ids = [int(token) for token in reference.tokenizer(TEXT, add_special_tokens=False)["input_ids"]]
+    p = independent(reference, ids, base.windows.starts, base.windows.window)
+    q = independent(loaded, ids, base.windows.starts, base.windows.window)
+    targets = torch.tensor([ids[position] for position in base.windows.positions]).unsqueeze(-1)
+    nll_p, nll_q = -p.gather(-1, targets).squeeze(-1), -q.gather(-1, targets).squeeze(-1)
+    kld = (p.exp() * (p - q)).sum(-1)
+    count, found = len(kld), other.quality
+    assert found.scored_tokens == base.quality.scored_tokens == count >= 100
+    assert close(base.quality.perplexity, nll_p.mean().exp().item())
+    assert close(found.perplexity, nll_q.mean().exp().item())
+    assert close(found.perplexity_se, (nll_q.std() / math.sqrt(count) * nll_q.mean().exp()).item())
+    difference = nll_q - nll_p
+    assert close(found.ppl_ratio, difference.mean().exp().item())
+    assert close(found.ppl_ratio_se, (difference.std() / math.sqrt(count) * difference.mean().exp()).item())
+    assert close(found.mean_kld, kld.mean().item())
+    assert close(found.mean_kld_se, (kld.std() / math.sqrt(count)).item())
+    percentiles = (found.median_kld, found.p90_kld, found.p95_kld, found.p99_kld, found.p999_kld, found.max_kld)
+    for value, percent in zip(percentiles, (50, 90, 95, 99, 99.9, 100), strict=True):
+        assert close(value, float(np.percentile(kld.numpy(), percent)))
+    same = (p.argmax(-1) == q.argmax(-1)).double().mean().item()
+    assert close(found.same_top1, same)
+    change = (-nll_q).exp() - (-nll_p).exp()
+    assert close(found.rms_delta_p, change.square().mean().sqrt().item())
+    assert close(found.mean_delta_p, change.mean().item())
+    assert found.reference == "fp32" and found.reference_dtype == "float32" and found.storage_kld == 0
+
+
+def test_a_baseline_beside_itself_diverges_by_exactly_nothing(load_shared: LoadShared, folder: Path) -> None:
+    loaded = load_shared("llama", "fp32")
+    base = score(loaded, asked(folder))
+    other = LoadedModel(**{**vars(loaded), "precision": replace(loaded.precision, name="twin")})
+    itself = score(other, asked(folder, windows=base.windows)).quality
+    assert (itself.mean_kld, itself.max_kld, itself.same_top1) == (0, 0, 1)
+    assert (itself.ppl_ratio, itself.rms_delta_p) == (1, 0)
+
+
+def test_a_baseline_is_scored_once(load_shared: LoadShared, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_shared("llama", "fp32")
+    first = score(loaded, asked(folder))
+    monkeypatch.setattr(scoring, "log_probabilities", None)
+    again = score(loaded, asked(folder))
+    assert again.reused and not first.reused
+    assert replace(again.quality, seconds=0.0) == replace(first.quality, seconds=0.0)
+    assert again.tokens == first.tokens and again.evaluation == first.evaluation
+
+
+@pytest.mark.parametrize("changed", ["text", "baseline", "weights"])
+def test_what_is_kept_of_something_else_is_never_used(
+    load_shared: LoadShared, model_folder: ModelFolder, folder: Path, tmp_path: Path, changed: str
+) -> None:
+    base = score(load_shared("llama", "fp32"), asked(folder))
+    loaded, command = load_shared("llama", "nf4"), asked(folder, windows=base.windows)
+    assert score(loaded, command).quality.reference == "fp32"
+    if changed == "text":
+        command = replace(command, text=TEXT.replace("cat", "dog"))
+    elif changed == "baseline":
+        command = replace(command, baseline=READY["bf16"])
+    else:
+        weights = (model_folder("llama") / "model.safetensors").read_bytes()
+        other = tmp_path / "model.safetensors"
+        other.write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+        loaded = LoadedModel(**{**vars(loaded), "files": (other,)})
+    quality = score(loaded, command).quality
+    assert quality.reference is None and quality.mean_kld is None and quality.perplexity is not None
+    assert quality.note is not None and "Run the baseline again" in quality.note.hint
+
+
+def test_a_limit_on_the_disk_costs_precision_first_and_then_windows(
+    load_shared: LoadShared, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, candidate = load_shared("llama", "fp32"), load_shared("llama", "bf16")
+    whole = score(loaded, asked(folder)).windows
+    assert whole is not None
+    needed = whole.scored_tokens * tiny.VOCABULARY
+    half = asked(folder / "half", limit_bytes=2 * needed)
+    base = score(loaded, half)
+    assert base.windows == whole and base.quality.reference_dtype == "float16"
+    found = score(candidate, replace(half, windows=base.windows)).quality
+    exact = score(candidate, asked(folder, windows=whole)).quality
+    assert found.storage_kld and 0 < found.storage_kld < 1e-4
+    assert found.mean_kld == pytest.approx(exact.mean_kld, rel=0.01)
+    few = score(loaded, asked(folder / "few", limit_bytes=needed))
+    assert few.windows is not None and 0 < few.windows.scored_tokens <= whole.scored_tokens // 2 + 1
+    assert few.windows.starts[-1] > whole.starts[-1] // 2  # spread over the whole text
+    assert few.quality.reference_dtype == "float16"
+
+
+def test_the_oldest_leave_when_there_is_no_room(load_shared: LoadShared, folder: Path) -> None:
+    loaded = load_shared("llama", "fp32")
+    size = 2.5 * score(loaded, asked(folder)).quality.scored_tokens * tiny.VOCABULARY * 4
+    texts = [TEXT, TEXT.replace("cat", "dog"), TEXT.replace("cat", "tree")]
+    for place, text in enumerate(texts):
+        score(loaded, asked(folder, text=text, limit_bytes=int(size)))
+        for kept in folder.glob("*/scores.msgpack"):
+            stamp = kept.stat().st_mtime - 100
+            os.utime(kept, (stamp, stamp))
+        assert len(list(folder.glob("*/scores.msgpack"))) == min(place + 1, 2)
+    assert not score(loaded, asked(folder, text=texts[0], limit_bytes=int(size))).reused
+
+
+@pytest.mark.parametrize("when", ["write", "finish", "mkdir"])
+def test_a_full_disk_costs_the_comparison_and_not_the_score(
+    load_shared: LoadShared, folder: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def refuse(*_arguments: object, **_settings: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if when == "mkdir":
+        monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    else:
+        monkeypatch.setattr(baselines_module.Writing, when, refuse)
+    base = score(load_shared("llama", "fp32"), asked(folder))
+    assert base.quality.perplexity and base.quality.reference_dtype is None
+    assert base.quality.note is not None and base.quality.note.code is ErrorCode.DISK_FULL
+    assert not [path for path in folder.glob("*") if path.is_dir()]
+
+
+def test_what_a_killed_engine_was_writing_is_cleared_up(load_shared: LoadShared, folder: Path) -> None:
+    (folder / ".new-999999999-x").mkdir(parents=True)
+    score(load_shared("llama", "fp32"), asked(folder))
+    assert not list(folder.glob(".new-*"))
+
+
+def test_a_damaged_baseline_is_scored_again(load_shared: LoadShared, folder: Path) -> None:
+    loaded = load_shared("llama", "fp32")
+    score(loaded, asked(folder))
+    (kept,) = folder.glob("*/log-probabilities")
+    kept.write_bytes(kept.read_bytes()[:-4])
+    assert not score(loaded, asked(folder)).reused
+    assert score(loaded, asked(folder)).reused
+
+
+def test_the_prompt_and_its_continuation_are_scored_in_one_window(model_folder: ModelFolder, folder: Path) -> None:
+    load = tiny.load_command(model_folder("llama"), "fp32", tiny.request(max_new_tokens=12))
+    command = asked(folder, source=TextSource.PROMPT, name="prompt", text="")
+    events = carry_out(load, Generate(id=2, request=load.request), command)
+    scored = events[-1]
+    assert isinstance(scored, Scored) and scored.windows is not None
+    assert scored.token_ids and scored.windows.starts == (0,)
+    assert scored.quality.scored_tokens == len(scored.token_ids) // 2 and scored.quality.perplexity is None
+    assert scored.tokens is not None and len(scored.tokens.nll) == scored.quality.scored_tokens
+    assert any(isinstance(event, Progressed) and event.unit == "tokens" for event in events)
+
+
+@pytest.mark.parametrize(("text", "said"), [("", "no text"), ("the cat", "tokens; 256 are needed")])
+def test_what_cannot_be_scored_is_a_note(model_folder: ModelFolder, folder: Path, text: str, said: str) -> None:
+    scored = carry_out(tiny.load_command(model_folder("llama"), "fp32"), asked(folder, text=text))[-1]
+    assert isinstance(scored, Scored) and scored.quality.note is not None
+    assert said in scored.quality.note.message and scored.quality.note.hint
+
+
+def test_scoring_can_be_stopped(model_folder: ModelFolder, folder: Path) -> None:
+    scored = carry_out(tiny.load_command(model_folder("llama"), "fp32"), asked(folder), cancel_after=0)[-1]
+    assert isinstance(scored, Scored) and scored.quality.note is not None and "stopped" in str(scored.quality.note)
+    assert not list(folder.glob("*/scores.msgpack"))
+
+
+@torch.inference_mode()
+def test_values_that_are_no_numbers_are_the_models_fault(model_folder: ModelFolder, folder: Path) -> None:
+    loaded = load_quietly(model_folder("llama"), "fp32")
+    weight = loaded.model.get_input_embeddings().weight
+    dog = loaded.tokenizer(" dog", add_special_tokens=False)["input_ids"][-1]
+    weight.data[dog] = float("inf")
+    with pytest.raises(PlaygroundError, match="first at token") as raised:
+        score(loaded, asked(folder))
+    assert raised.value.info.code is ErrorCode.NON_FINITE_OUTPUT
+
+
+def test_a_long_text_takes_no_more_memory(load_shared: LoadShared, folder: Path) -> None:
+    """What is alive at once does not grow with the text, but for a few bytes a token."""
+    rows: list[int] = []
+    original = scoring.log_probabilities
+
+    def watched(logits: torch.Tensor) -> torch.Tensor:
+        rows.append(logits.shape[0])
+        return original(logits)
+
+    scoring.log_probabilities = watched
+    try:
+        score(load_shared("llama", "fp32"), asked(folder, text=" ".join([TEXT] * 5)))
+    finally:
+        scoring.log_probabilities = original
+    assert max(rows) <= 16
+
+
+def test_a_tokenizer_that_begins_texts_begins_windows_too(load_shared: LoadShared, folder: Path) -> None:
+    loaded = load_shared("llama", "fp32")
+    tokenizer = copy.deepcopy(loaded.tokenizer)
+    begin = tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{tiny.BEGIN} $A", special_tokens=[(tiny.BEGIN, begin)]
+    )
+    text = scored_text.read_text(tokenizer, "builtin", TEXT)
+    assert text.first_id == begin and text.ids[0] != begin
+    assert text.window_ids(128, 256) == [begin, *text.ids[129:384]]
+    assert "".join(text.pieces) == TEXT
+    plain = scored_text.read_text(loaded.tokenizer, "builtin", TEXT)
+    assert plain.ids == text.ids and plain.ids_sha256 != text.ids_sha256
