@@ -22,6 +22,7 @@ from qplayground.report.estimate import estimate_json, estimate_table
 from qplayground.report.files import STEM, write_all
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import plain_table
+from qplayground.runtime.evaluation_text import quality_request
 from qplayground.runtime.gpus import list_gpus
 from qplayground.runtime.interrupts import Interrupts
 from qplayground.runtime.launcher import Launcher
@@ -152,6 +153,7 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
         mode=Mode.ONCE if arguments.runs is None else Mode.BENCHMARK,
         rounds=1 if arguments.runs is None else arguments.runs,
         baseline=arguments.baseline,
+        quality=quality_request(arguments.quality, arguments.quality_tokens),
     )
     try:
         console.run(arguments.model, how)

@@ -12,6 +12,7 @@ from qplayground import __version__
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.generation import DEFAULT_PROMPT, MAX_CONTEXT_TOKENS, GenerationRequest, GenerationSettings
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS
+from qplayground.core.windows import ALL_TOKENS, MIN_SCORED, QUICK_TOKENS
 
 EXIT_USAGE = 2
 _ONLY_SAMPLING = ("temperature", "top_p", "top_k", "seed")
@@ -93,6 +94,18 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-loaded", action="store_true", help="keep models in memory between rounds, as long as there is room"
     )
+    parser.add_argument(
+        "--quality",
+        default="off",
+        metavar="TEXT",
+        help="score a text: builtin, prompt (with the baseline's continuation), a text FILE, or off (default)",
+    )
+    parser.add_argument(
+        "--quality-tokens",
+        type=_scored_tokens,
+        metavar="N|all",
+        help=f"about how many tokens are scored (default: {QUICK_TOKENS:,}, of a file all)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the comparison as JSON to FILE, or '-' for stdout")
     parser.add_argument(
         "--out", metavar="DIR", help="write every report (JSON, HTML, Markdown, CSV, a script a precision) into DIR"
@@ -102,6 +115,14 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 def _tokens(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MAX_CONTEXT_TOKENS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of tokens, 1 to {MAX_CONTEXT_TOKENS:,}")
+    return int(text)
+
+
+def _scored_tokens(text: str) -> int:
+    if text == "all":
+        return ALL_TOKENS
+    if not text.isdecimal() or int(text) < MIN_SCORED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 'all' or a number of tokens, {MIN_SCORED} or more")
     return int(text)
 
 

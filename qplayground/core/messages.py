@@ -15,9 +15,9 @@ from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import PhasePeak, ProcessMemory
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
-from qplayground.core.quality import Evaluation, Quality, ScoredTokens, TextSource
+from qplayground.core.quality import Evaluation, LayerError, Quality, ScoredTokens, TextSource
 from qplayground.core.tokens import Token
-from qplayground.core.windows import Windows
+from qplayground.core.windows import ALL_TOKENS, Windows
 
 
 class Phase(StrEnum):
@@ -92,7 +92,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Score a text with the loaded model, as the `baseline` or against what is kept of it in `folder`.
 
     `text` is what `source` stands for, but the prompt's, whose `token_ids` come from the baseline's engine. About
-    `tokens` of it are scored, None for all; `windows` says which, where the baseline's engine has chosen them.
+    `tokens` of it are scored; `windows` says which, where the baseline's engine has chosen them.
     """
 
     id: int
@@ -100,7 +100,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     name: str
     text: str = ""
     token_ids: tuple[int, ...] = ()
-    tokens: int | None = None
+    tokens: int = ALL_TOKENS
     windows: Windows | None = None
     baseline: Precision
     folder: str
@@ -271,7 +271,8 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A text was scored, or it says in its `note` why not. `reused`: it had been, and was kept.
+    """A text was scored, or it says in its `note` why not. `reused`: it had been, and was kept. `layers` are those of a
+    quantized model.
 
     The baseline's engine says what was scored: `evaluation`, and for the candidates `windows` and the prompt's ids.
     """
@@ -282,6 +283,8 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     windows: Windows | None = None
     token_ids: tuple[int, ...] = ()
     evaluation: Evaluation | None = None
+    phases: tuple[PhasePeak, ...] = ()
+    layers: tuple[LayerError, ...] = ()
     reused: bool = False
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from qplayground.core.caveats import spoilt
 from qplayground.core.results import Comparison, Run
 from qplayground.core.samples import Samples
-from qplayground.core.units import bytes_text, rate_text, seconds_text
+from qplayground.core.units import bytes_text, number_text, rate_text, seconds_text, share_text
 
 
 class Metric(NamedTuple):
@@ -145,6 +145,42 @@ METRICS: tuple[Metric, ...] = (
         lambda run: run.memory.vram_peak_bytes,
         _bytes,
         False,
+    ),
+    Metric(
+        "perplexity",
+        "Perplexity",
+        "",
+        "exp of the mean negative log-probability of the scored tokens: among how many it hesitates, as it were",
+        lambda run: None if run.quality is None else run.quality.perplexity,
+        number_text,
+        False,
+    ),
+    Metric(
+        "mean_kld",
+        "Mean KLD",
+        "nats",
+        "Kullback-Leibler divergence from the reference's next-token distribution, mean over the scored tokens",
+        lambda run: None if run.quality is None else run.quality.mean_kld,
+        number_text,
+        False,
+    ),
+    Metric(
+        "p99_kld",
+        "99 % KLD",
+        "nats",
+        "The divergence that 99 % of the scored tokens stay below",
+        lambda run: None if run.quality is None else run.quality.p99_kld,
+        number_text,
+        False,
+    ),
+    Metric(
+        "same_top1",
+        "Same top token",
+        "",
+        "How often it puts the same token first as the reference does",
+        lambda run: None if run.quality is None else run.quality.same_top1,
+        share_text,
+        True,
     ),
     Metric(
         "new_tokens",

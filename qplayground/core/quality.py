@@ -28,12 +28,12 @@ class TextSource(StrEnum):
 
 
 class QualityRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be scored. `tokens`: about how many, None for all. `text` is the file's or the built-in one's."""
+    """What is to be scored. `tokens`: about how many, or ALL_TOKENS. `text` is the file's or the built-in one's."""
 
     source: TextSource
     name: str
     text: str = ""
-    tokens: int | None = QUICK_TOKENS
+    tokens: int = QUICK_TOKENS
 
 
 class Floats(msgspec.Struct, frozen=True, array_like=True):
@@ -72,9 +72,29 @@ class ScoredTokens(msgspec.Struct, frozen=True, kw_only=True):
     same_top: bytes = b""
 
     @property
+    def is_sound(self) -> bool:
+        """Whether there is one value of each kind a token; a file can say anything."""
+        data = (self.nll.data, self.top_p.data, self.kld.data)
+        if any(len(values) % 4 for values in data):
+            return False
+        compared = {len(self.kld), len(self.same_top)}
+        return len(self.nll) == len(self.top) == len(self.top_ids) == len(self.top_p) and compared in (
+            {0},
+            {len(self.nll)},
+        )
+
+    @property
     def probabilities(self) -> list[float]:
         """Of the right tokens."""
         return [math.exp(-value) for value in self.nll.values]
+
+
+class LayerError(msgspec.Struct, frozen=True, array_like=True):
+    """What quantizing costs one layer, relative to the exact one: its weights, and its outputs on the text."""
+
+    name: str
+    weights: float
+    outputs: float
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from qplayground.core.memory import PhasePeak
 from qplayground.core.messages import Machine
 from qplayground.core.model import DEMO_NAME, ModelSource
 from qplayground.core.precision import Precision
+from qplayground.core.quality import Evaluation, LayerError, Quality, ScoredTokens
 from qplayground.core.samples import Samples
 from qplayground.core.tokens import Token
 
@@ -26,6 +27,7 @@ class RunState(StrEnum):
     LOADING = "loading"
     READY = "ready"
     GENERATING = "generating"
+    SCORING = "scoring"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -106,7 +108,8 @@ class MemoryFigures(msgspec.Struct):
 class Run(msgspec.Struct, kw_only=True):
     """One model in one precision continuing one prompt. Owned and changed by the session alone.
 
-    `beside` is how many others wrote at the same time.
+    `beside` is how many others wrote at the same time. `quality` is there when a text was scored, and `scored` has what
+    it was made of; `layer_errors` are those of a quantized model.
     """
 
     precision: str
@@ -120,6 +123,9 @@ class Run(msgspec.Struct, kw_only=True):
     tokens: list[Token] = []
     finish_reason: str | None = None
     beside: int = 0
+    quality: Quality | None = None
+    scored: ScoredTokens | None = None
+    layer_errors: list[LayerError] = []
     divergence: Divergence | None = None
     load: LoadFigures = msgspec.field(default_factory=LoadFigures)
     speed: SpeedFigures = msgspec.field(default_factory=SpeedFigures)
@@ -144,7 +150,7 @@ class ComparedModel(msgspec.Struct, frozen=True):
 
 class Comparison(msgspec.Struct, kw_only=True):
     """Runs that share everything but the precision. `started_at` is in ISO 8601, UTC; `id` tells
-    it from every other one.
+    it from every other one. `evaluation` is the text that was scored, if one was.
     """
 
     schema: int = SCHEMA
@@ -157,6 +163,7 @@ class Comparison(msgspec.Struct, kw_only=True):
     mode: Mode = Mode.ONCE
     rounds: int = 1
     baseline: str | None
+    evaluation: Evaluation | None = None
     started_at: str = ""
     runs: list[Run]
 
@@ -239,6 +246,8 @@ def _contradiction(comparison: Comparison) -> str:
                 return f"its field runs[{index}] has samples that do not agree with their sum."
         if run.text and not run.token_ids:
             return f"its field runs[{index}].token_ids lacks the tokens of its text."
+        if run.scored is not None and not run.scored.is_sound:
+            return f"its field runs[{index}].scored has values that do not go together."
         if not all(token.is_sound for token in run.tokens):
             return f"its field runs[{index}].tokens has a probability or a time that cannot be."
         if run.recipe.name != run.precision:

@@ -38,6 +38,16 @@ def rate_text(per_second: float | None) -> str:
     return "–" if per_second is None else f"{significant(per_second)} tok/s"
 
 
+def share_text(share: float | None) -> str:
+    """0.9268 → `92.7 %`."""
+    return "–" if share is None else f"{significant(100 * share)} %"
+
+
+def number_text(value: float | None) -> str:
+    """A number without a unit, `–` for none."""
+    return "–" if value is None else significant(value)
+
+
 def ratio_text(ratio: float | None) -> str:
     """0.3124 → `×0.31`."""
     return "" if ratio is None else f"×{significant(ratio, 2)}"

@@ -6,6 +6,8 @@ WINDOW = 256
 """Tokens of a window. The first half is context, so that no token is judged without any."""
 QUICK_TOKENS = 1000
 """About how many scored tokens give a first answer in seconds."""
+ALL_TOKENS = 0
+"""Stands for all of them where a number is asked for."""
 MIN_SCORED = 100
 """Below so many scored tokens nothing is summed up."""
 
@@ -32,17 +34,17 @@ class Windows(NamedTuple):
         return tuple(start + offset for start in self.starts for offset in range(self.context, self.window))
 
 
-def plan_windows(tokens: int, *, limit: int | None = None, most: int | None = None, window: int = WINDOW) -> Windows:
+def plan_windows(tokens: int, *, limit: int = ALL_TOKENS, most: int | None = None, window: int = WINDOW) -> Windows:
     """Windows for a text of so many tokens, half a window apart, so that each token from the half on is scored once.
 
-    `limit` is about how many tokens are to be scored, `most` what must not be exceeded; the windows then lie farther
-    apart, evenly over the text. A text shorter than a window has none.
+    `limit` is about how many tokens are to be scored, ALL_TOKENS for all, `most` what must not be exceeded; the windows
+    then lie farther apart, evenly over the text. A text shorter than a window has none.
     """
     half = window - window // 2
     places = max(0, (tokens - window) // half + 1)
     if places == 0:
         return Windows((), window, half)
-    step = 1 if limit is None else max(1, round(places * half / max(limit, half)))
+    step = 1 if limit == ALL_TOKENS else max(1, round(places * half / max(limit, half)))
     if most is not None:
         step = max(step, -(-places // max(1, most // half)))
     return Windows(tuple(place * half for place in range(0, places, step)), window, step * half)

@@ -1,5 +1,6 @@
 """Log-probabilities of baselines, kept on disk so that candidates, and later comparisons, need not score them again."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -14,7 +15,7 @@ import psutil
 import torch
 
 from qplayground.core.precision import Precision
-from qplayground.core.quality import Quality, ScoredTokens
+from qplayground.core.quality import LayerError, Quality, ScoredTokens
 
 LOG_PROBABILITIES = "log-probabilities"
 SCORES = "scores.msgpack"
@@ -55,16 +56,43 @@ class KeptScores(msgspec.Struct, frozen=True, kw_only=True):
     rounding_klds: dict[str, float] = {}
 
 
+class KeptCandidate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a candidate gave against the baseline that it is kept with."""
+
+    quality: Quality
+    tokens: ScoredTokens
+    layers: tuple[LayerError, ...] = ()
+
+
 class KeptBaseline:
-    """Log-probabilities of one baseline, read as they are needed."""
+    """Log-probabilities of one baseline, read as they are needed, and what was compared with them."""
 
     def __init__(self, folder: Path, scores: KeptScores, vocabulary: int) -> None:
         self.scores = scores
+        self._folder = folder
         self._rows = np.memmap(folder / LOG_PROBABILITIES, dtype=scores.dtype, mode="r").reshape(-1, vocabulary)
 
     def rows(self, first: int, count: int) -> torch.Tensor:
         """Log-probabilities of scored tokens, [count, vocabulary], float32."""
         return torch.from_numpy(self._rows[first : first + count].astype(np.float32))
+
+    def candidate(self, precision: Precision) -> KeptCandidate | None:
+        """What that precision gave before, None where it has not been scored, or what is kept is damaged."""
+        try:
+            return msgspec.msgpack.decode(self._candidate_file(precision).read_bytes(), type=KeptCandidate)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def keep_candidate(self, precision: Precision, found: KeptCandidate) -> None:
+        """All or nothing; what cannot be kept is scored again another time."""
+        file = self._candidate_file(precision)
+        scratch = file.with_name(f".{file.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):
+            scratch.write_bytes(msgspec.msgpack.encode(found))
+            scratch.replace(file)
+
+    def _candidate_file(self, precision: Precision) -> Path:
+        return self._folder / f"candidate-{hashlib.sha256(msgspec.json.encode(precision)).hexdigest()[:40]}.msgpack"
 
 
 class Baselines:

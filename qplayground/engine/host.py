@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 
+import msgspec
 import psutil
 import torch
 import transformers.integrations.bitsandbytes  # here, so that a fork server has it before the first load
@@ -203,7 +204,7 @@ class Engine:
         except Exception as error:
             traceback.print_exc()
             scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=explain(error)))
-        self._channel.send(scored)
+        self._channel.send(msgspec.structs.replace(scored, phases=self._meter.peaks()))
 
     def _finish_reason(self, command: Generate, ids: list[int], loaded: loading.LoadedModel) -> str:
         if ids and ids[-1] in decoding.end_token_ids(loaded):

@@ -5,7 +5,7 @@ import sys
 from qplayground.core.memory import PhasePeak, forget_peak, peak_resident_bytes
 from qplayground.core.messages import Phase
 
-_CHECKS = (Phase.CHECK,)
+_CHECKS = (Phase.CHECK, Phase.SCORE)
 """What these need is this program's doing, and not the precision's."""
 
 
@@ -21,7 +21,7 @@ class PhaseMeter:
         self._close()
         if phase is Phase.START:
             self._peaks.clear()
-        if phase in (Phase.PREFILL, Phase.DECODE):  # of the text before; a warm-up is a load's too
+        if phase in (Phase.PREFILL, Phase.DECODE, Phase.SCORE):  # of the text before; a warm-up is a load's too
             self._peaks.pop(phase, None)
         self._current = phase
 
@@ -31,7 +31,7 @@ class PhaseMeter:
         return tuple(PhasePeak(phase, peak) for phase, peak in self._peaks.items()) if sys.platform == "linux" else ()
 
     def highest(self) -> int:
-        """The highest of all but the integrity check."""
+        """The highest of all but the integrity check and scoring."""
         self._close()
         return max((peak for phase, peak in self._peaks.items() if phase not in _CHECKS), default=0)
 

@@ -69,9 +69,7 @@ def written_text(tokenizer: PreTrainedTokenizerBase, name: str, ids: tuple[int, 
     return ScoredText(name, hashlib.sha256("".join(pieces).encode()).hexdigest(), ids, pieces)
 
 
-def windows_of(
-    text: ScoredText, *, whole: bool, limit: int | None, most: int | None, context_tokens: int | None
-) -> Windows:
+def windows_of(text: ScoredText, *, whole: bool, limit: int, most: int | None, context_tokens: int | None) -> Windows:
     """The windows to score. `whole`: a text that is shorter than one window is a window by itself.
 
     Raises PlaygroundError(BAD_FILE) for a text that is too short.

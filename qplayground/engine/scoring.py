@@ -21,10 +21,19 @@ from msgspec.structs import replace
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
 from qplayground.core.messages import Score, Scored
 from qplayground.core.precision import Dtype
-from qplayground.core.quality import Floats, Quality, ScoredTokens, TextSource, comparison_figures, perplexity_figures
+from qplayground.core.quality import (
+    Floats,
+    LayerError,
+    Quality,
+    ScoredTokens,
+    TextSource,
+    comparison_figures,
+    perplexity_figures,
+)
 from qplayground.core.windows import WINDOW, Windows
-from qplayground.engine.baselines import BaselineKey, Baselines, KeptBaseline, KeptScores, Writing
+from qplayground.engine.baselines import BaselineKey, Baselines, KeptBaseline, KeptCandidate, KeptScores, Writing
 from qplayground.engine.fingerprint import weights_sha256
+from qplayground.engine.layer_errors import measured
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.progress import OnProgress
 from qplayground.engine.scored_text import ScoredText, read_text, windows_of, written_text
@@ -72,20 +81,30 @@ def score(
         kept = baselines.find(key)
     except OSError as error:
         note = _unkept(error)
-    if not is_baseline:
+    before = kept.candidate(loaded.precision) if kept is not None and not is_baseline else None
+    layers: tuple[LayerError, ...] = ()
+    if before is not None:
+        quality, tokens, layers = before.quality, before.tokens, before.layers
+    elif not is_baseline:
         quality, tokens = scoring.candidate(kept, note)
     elif kept is not None:
         quality, tokens = kept.scores.quality, kept.scores.tokens
     else:
         quality, tokens = scoring.baseline(baselines, key, note)
+    seconds = time.monotonic() - started
+    if before is None and loaded.precision.is_quantized:
+        layers = scoring.layer_errors()
+    if before is None and kept is not None and not is_baseline:
+        kept.keep_candidate(loaded.precision, KeptCandidate(quality=quality, tokens=tokens, layers=layers))
     return Scored(
         command_id=command.id,
-        quality=replace(quality, seconds=time.monotonic() - started),
+        quality=replace(quality, seconds=seconds),
         tokens=tokens,
         windows=scoring.windows,
         token_ids=scoring.text.ids if command.source is TextSource.PROMPT else (),
         evaluation=scoring.text.evaluation(scoring.windows) if is_baseline else None,
-        reused=is_baseline and kept is not None,
+        layers=layers,
+        reused=before is not None or (is_baseline and kept is not None),
     )
 
 
@@ -116,7 +135,11 @@ class _Scoring:
         command, tokenizer = self._command, self._loaded.tokenizer
         if command.source is not TextSource.PROMPT:
             return read_text(tokenizer, command.name, command.text)
-        return written_text(tokenizer, command.name, command.token_ids or written_ids)
+        is_baseline = command.baseline == self._loaded.precision
+        ids = command.token_ids or (written_ids if is_baseline else ())
+        if not ids:
+            raise fail(ErrorCode.UNSUPPORTED, "The baseline wrote no text that could be scored.", "Run it again first.")
+        return written_text(tokenizer, command.name, ids)
 
     def _plan(self) -> Windows:
         """As many windows as were asked for, and as can be kept; where hardly any can, nothing is kept."""
@@ -218,6 +241,18 @@ class _Scoring:
             storage_kld=kept.scores.storage_kld,
             rounding_kld=kept.scores.rounding_klds.get(own),
         ), tokens
+
+    def layer_errors(self) -> tuple[LayerError, ...]:
+        """Of every quantized layer, on the first window."""
+        errors: list[LayerError] = []
+        windows = self.windows
+        ids = torch.tensor([self.text.window_ids(windows.starts[0], windows.window)], device=self._loaded.device)
+        if self._should_stop():
+            raise StoppedError
+        self._on_progress("Measuring each layer", 0, 0)
+        with measured(self._loaded, errors):
+            self._loaded.model(input_ids=ids, use_cache=False, **_last(self._loaded, 1))
+        return tuple(errors)
 
     def _compare(self, tally: "_Tally", rows: _Rows, reference: torch.Tensor, top: tuple[int, ...], done: int) -> None:
         klds = divergences(reference, rows.log_p).tolist()

@@ -10,7 +10,7 @@ from qplayground.core.results import Comparison, Run
 from qplayground.core.units import ratio_text
 from qplayground.report.describe import machine_text, name_text, settings_text, state_text, title_text, when_text
 from qplayground.report.svg import Bar, bar_chart
-from qplayground.report.table import outcome
+from qplayground.report.table import outcome, quality_lines
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -143,7 +143,7 @@ def _run(comparison: Comparison, run: Run, index: int) -> str:
     notes = "".join(
         f'<p class="{"caveat" if note.spoils else "quiet"}">{escape(note.sentence)}</p>'
         for note in notes_on(comparison, run)
-    )
+    ) + "".join(f'<p class="quiet">{escape(sentence)}</p>' for sentence in quality_lines(comparison, run))
     return (
         f'<section><h3><span style="background:var(--hue-{index})"></span>{escape(run.recipe.label)}</h3>'
         f'<p class="quiet">{escape(run.recipe.summary)}{_same(run)}</p>{notes}'

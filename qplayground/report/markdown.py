@@ -5,7 +5,7 @@ import re
 from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison
 from qplayground.report.describe import machine_text, name_text, settings_text, title_text, when_text
-from qplayground.report.table import outcome, table_rows
+from qplayground.report.table import outcome, quality_lines, table_rows
 
 # Those that mean something inside a line; nothing written here begins one.
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|~&$"})
@@ -38,6 +38,8 @@ def to_markdown(comparison: Comparison) -> str:
         lines += ["", f"## {_inline(name_text(run))}", "", f"{_inline(run.recipe.summary)}.", ""]
         for note in notes_on(comparison, run):
             lines += [f"**{_inline(note.sentence)}**", ""]
+        for sentence in quality_lines(comparison, run):
+            lines += [_inline(sentence), ""]
         lines += _fenced(outcome(run))
     return "\n".join(lines) + "\n"
 

@@ -6,6 +6,7 @@ from qplayground.core.metrics import Metric, figure_text, range_text, ratio, sho
 from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison, Run, RunState
 from qplayground.core.units import ratio_text
+from qplayground.core.verdicts import floor_sentence, quality_sentence
 from qplayground.report.describe import name_text, state_text
 
 # What a model writes can hold terminal commands; they are shown, not obeyed.
@@ -30,7 +31,14 @@ def plain_table(comparison: Comparison) -> str:
         text = f"{comparison.lead if run.error is None else ''}{outcome(run)}"
         lines.append(f"[{run.precision}] {text.translate(_CONTROLS)}")
         lines += [f"    * {note.sentence}" for note in notes_on(comparison, run)]
+        lines += [f"    {sentence}" for sentence in quality_lines(comparison, run)]
     return "\n".join(lines)
+
+
+def quality_lines(comparison: Comparison, run: Run) -> list[str]:
+    """What scoring a text says of it."""
+    said = (quality_sentence(comparison, run), floor_sentence(comparison, run))
+    return [sentence for sentence in said if sentence]
 
 
 def outcome(run: Run) -> str:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from qplayground.core.messages import Generated, Loaded, TokensGenerated
+from qplayground.core.messages import Generated, Loaded, Scored, TokensGenerated
 from qplayground.core.results import LoadFigures, MemoryFigures, Run, SpeedFigures
 from qplayground.core.samples import Samples
 
@@ -17,6 +17,9 @@ def clear(run: Run) -> None:
     run.load = LoadFigures()
     run.speed = SpeedFigures()
     run.memory = MemoryFigures()
+    run.quality = None
+    run.scored = None
+    run.layer_errors = []
 
 
 def clear_text(run: Run) -> None:
@@ -83,6 +86,15 @@ def take_generated(run: Run, event: Generated, *, repeated: bool = False, counts
         vram_peak_bytes=event.vram_peak_bytes,
         vram_reserved_bytes=event.vram_reserved_bytes,
     )
+
+
+def take_scored(run: Run, event: Scored) -> None:
+    """Note what scoring a text gave. Its memory is a phase of its own, and not in the run's peak."""
+    run.quality = event.quality
+    run.scored = event.tokens
+    run.layer_errors = list(event.layers)
+    if event.phases:
+        run.memory = msgspec.structs.replace(run.memory, phases=list(event.phases))
 
 
 def _take_speed(run: Run, event: Generated, repeated: bool) -> None:

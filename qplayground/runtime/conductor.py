@@ -11,10 +11,25 @@ from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.estimate import ContextSize, Estimate, Verdict
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import MemorySample
-from qplayground.core.messages import Event, Failed, Generate, Generated, Hello, Load, Loaded, Phase, PhaseStarted
+from qplayground.core.messages import (
+    Event,
+    Failed,
+    Generate,
+    Generated,
+    Hello,
+    Load,
+    Loaded,
+    Phase,
+    PhaseStarted,
+    Score,
+    Scored,
+)
 from qplayground.core.precision import Precision
+from qplayground.core.quality import QualityRequest
 from qplayground.core.results import Mode, RunState
+from qplayground.core.windows import Windows
 from qplayground.runtime.engines import Engines
+from qplayground.runtime.evaluation_text import BASELINES_LIMIT_BYTES, baselines_folder
 from qplayground.runtime.fitting import fit_now
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.scheduler import Action, Happened, Scheduler, Verb
@@ -33,7 +48,8 @@ _REFUSALS = (
 class Work(msgspec.Struct, kw_only=True):
     """What the engines are to do. `recipes` grows when a precision is added; `context` comes with the first load.
 
-    `estimates` are those that are known of the recipes; the first load brings them all.
+    `estimates` are those that are known of the recipes; the first load brings them all. With `quality` a text is
+    scored, by the `reference` first, whose engine says which `windows` of it, and which tokens the prompt's are.
     """
 
     path: str
@@ -44,6 +60,10 @@ class Work(msgspec.Struct, kw_only=True):
     recipes: dict[str, Precision]
     context: ContextSize | None = None
     estimates: dict[str, Estimate] = {}
+    quality: QualityRequest | None = None
+    reference: str | None = None
+    windows: Windows | None = None
+    scored_ids: tuple[int, ...] = ()
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -130,7 +150,9 @@ class Conductor(QObject):
         self._work = work
         self.started_s = time.monotonic()
         self._scheduler = Scheduler(
-            list(work.recipes),
+            sorted(work.recipes, key=lambda name: work.quality is not None and name != work.reference),
+            scores=work.quality is not None,
+            reference=work.reference,
             rounds=work.rounds,
             race=work.mode is Mode.RACE,
             keep_loaded=self._keep_loaded,
@@ -226,6 +248,8 @@ class Conductor(QObject):
                 self._engines.submit(name, partial(self._load, name))
             elif verb is Verb.GENERATE:
                 self._start_writing(name, together)
+            elif verb is Verb.SCORE:
+                self._engines.submit(name, partial(self._score, name))
             elif verb is Verb.ASK_TO_STOP:
                 self._engines.cancel(name)
                 self._asked_to_stop.add(name)
@@ -269,6 +293,22 @@ class Conductor(QObject):
             request=work.request,
             benchmark=work.mode is Mode.BENCHMARK,
             threads=max(1, self._cpu_threads // together) if work.mode is Mode.RACE else None,
+        )
+
+    def _score(self, name: str, command_id: int) -> Score:
+        work = self._work
+        assert work is not None and work.quality is not None and work.reference is not None
+        return Score(
+            id=command_id,
+            source=work.quality.source,
+            name=work.quality.name,
+            text=work.quality.text,
+            token_ids=() if name == work.reference else work.scored_ids,
+            tokens=work.quality.tokens,
+            windows=None if name == work.reference else work.windows,
+            baseline=work.recipes[work.reference],
+            folder=str(baselines_folder()),
+            limit_bytes=BASELINES_LIMIT_BYTES,
         )
 
     def _tell(self) -> None:
@@ -331,9 +371,13 @@ class Conductor(QObject):
             self.failed.emit(name, event.error)
             self._happened(name, Happened.REFUSED if event.error.code in _REFUSALS else Happened.FAILED)
             return
+        if isinstance(event, Scored) and name == work.reference:
+            work.windows, work.scored_ids = event.windows, event.token_ids
         self.said.emit(name, event)
         if isinstance(event, Loaded):
             self._happened(name, Happened.LOADED)
+        elif isinstance(event, Scored):
+            self._happened(name, Happened.SCORED)
         elif isinstance(event, Generated):
             interrupted = event.finish_reason == "cancelled"
             self._happened(name, Happened.INTERRUPTED if interrupted else Happened.GENERATED)

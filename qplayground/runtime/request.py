@@ -10,6 +10,7 @@ from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import Machine
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision, baseline_of
+from qplayground.core.quality import QualityRequest
 from qplayground.core.results import ComparedModel, Comparison, Mode, Run
 from qplayground.core.text import is_text
 
@@ -35,7 +36,7 @@ def check_device(device: str, machine: Machine) -> None:
 
 class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything but the model. `rounds` counts in a benchmark only. `baseline` names one of the precisions; None means
-    the widest.
+    the widest. `quality`: which text is scored, if one is.
     """
 
     precisions: tuple[Precision, ...]
@@ -44,6 +45,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = Mode.ONCE
     rounds: int = 1
     baseline: str | None = None
+    quality: QualityRequest | None = None
 
     def check(self) -> None:
         """Raise PlaygroundError with the first thing that forbids it, whatever the model."""

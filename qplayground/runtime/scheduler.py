@@ -1,8 +1,8 @@
 """What happens next in a comparison: a state machine without threads, processes, clocks or Qt.
 
-One precision at a time is started, loaded, generated and ended, so that a machine that can hold any one precision can
-compare them all, and nothing that is timed shares the processor. Two things change that, and only when asked for:
-engines that are kept loaded, and a race, in which all are loaded one after another and then write at once.
+One precision at a time is started, loaded, generated, scored and ended, so that a machine that can hold any one
+precision can compare them all, and nothing that is timed shares the processor. Two things change that, and only when
+asked for: engines that are kept loaded, and a race, in which all are loaded one after another and then write at once.
 """
 
 from collections import deque
@@ -22,6 +22,7 @@ class Happened(StrEnum):
     HELLO = "hello"
     LOADED = "loaded"
     GENERATED = "generated"
+    SCORED = "scored"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
     REFUSED = "refused"
@@ -36,6 +37,7 @@ class Verb(StrEnum):
     START = "start"
     LOAD = "load"
     GENERATE = "generate"
+    SCORE = "score"
     ASK_TO_STOP = "ask to stop"
     END = "end"
 
@@ -64,7 +66,8 @@ class Scheduler:
     """Owns where each run stands and what each engine is at. Every verb returns the actions that follow, in order.
 
     `loaded` are engines that hold their precision's model from an earlier comparison, the coldest first; `ending` are
-    those that have still to leave, before which nothing is started.
+    those that have still to leave, before which nothing is started. With `scores` each run is scored, one at a time:
+    the `reference`, which the others need, after its first text, the others after their last.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class Scheduler:
         *,
         rounds: int = 1,
         race: bool = False,
+        scores: bool = False,
+        reference: str | None = None,
         keep_loaded: bool = False,
         loaded: Sequence[str] = (),
         ending: Sequence[str] = (),
@@ -82,6 +87,10 @@ class Scheduler:
         self._turns = deque(turns_of(precisions, rounds))
         self._rounds = rounds
         self._race = race
+        self._scores = scores
+        self._reference = reference
+        self._to_score: list[str] = []
+        self._scored: set[str] = set()
         self._keep_loaded = keep_loaded
         self._has_room = has_room
         self._engines = dict.fromkeys(loaded, _Engine.LOADED) | dict.fromkeys(ending, _Engine.ENDING)  # coldest first
@@ -106,8 +115,9 @@ class Scheduler:
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """Those of them that wait for nothing: in a race a loaded one waits for the others."""
-        return tuple(name for name in self.loaded if self._states.get(name) is not RunState.READY)
+        """Those of them that wait for nothing: a loaded one can wait for the others of a race, or to be scored."""
+        waiting = (RunState.READY, RunState.SCORING)
+        return tuple(name for name in self.loaded if self._states.get(name) not in waiting)
 
     @property
     def ending(self) -> tuple[str, ...]:
@@ -125,6 +135,7 @@ class Scheduler:
         if self._states.get(precision, RunState.DONE).is_final:
             self._states[precision] = RunState.QUEUED
             self._cut.discard(precision)
+            self._scored.discard(precision)
             self._turns.extend([precision] * self._rounds)
 
     def remove(self, precision: str) -> list[Action]:
@@ -143,8 +154,7 @@ class Scheduler:
         self._keep_loaded = keep
         if keep:
             return []
-        idle = [name for name in self.loaded if self._states.get(name) is not RunState.READY]
-        return [action for name in idle for action in self._end(name)]
+        return [action for name in self.idle for action in self._end(name)]
 
     def stop(self) -> list[Action]:
         """Cancel everything: what waits at once, a load by ending its engine, a generation by asking first."""
@@ -152,8 +162,12 @@ class Scheduler:
         self._turns.clear()
         actions = []
         for precision, state in self._states.items():
-            if state is RunState.GENERATING:
+            if state is RunState.GENERATING or (state is RunState.SCORING and precision not in self._to_score):
                 actions.append(Action(Verb.ASK_TO_STOP, precision))
+            elif state is RunState.SCORING:  # its text is whole
+                self._to_score.remove(precision)
+                self._states[precision] = self._outcome(precision)
+                actions += [] if self._keep_loaded else self._end(precision)
             elif not state.is_final:
                 self._states[precision] = RunState.CANCELLED
                 engine = self._engines.get(precision)
@@ -176,6 +190,8 @@ class Scheduler:
         if (state, happened) == (RunState.LOADING, Happened.LOADED):
             self._engines[precision] = _Engine.LOADED
             return self._take_turn(precision)
+        if state is RunState.SCORING:
+            return self._on_scored(precision, happened)
         if state is not RunState.GENERATING:
             return []
         if happened is Happened.STUCK:
@@ -187,11 +203,33 @@ class Scheduler:
             self._drop_turns(precision)
             return self._release(precision, RunState.CANCELLED)
         if happened is Happened.GENERATED:
-            left = RunState.CANCELLED if precision in self._cut else RunState.DONE
-            return self._release(precision, RunState.QUEUED if precision in self._turns else left)
+            if not self._is_to_be_scored(precision):
+                return self._release(precision, self._outcome(precision))
+            self._to_score.append(precision)
+            self._rest(precision, RunState.SCORING)
+            return self._advance()
         return []
 
     # ---- what follows ----------------------------------------------------------------------------------------
+
+    def _outcome(self, precision: str) -> RunState:
+        """Where a run stands after a text: before its next turn, or at its end."""
+        if precision in self._turns:
+            return RunState.QUEUED
+        return RunState.CANCELLED if precision in self._cut else RunState.DONE
+
+    def _is_to_be_scored(self, precision: str) -> bool:
+        if not self._scores or precision in self._scored or precision in self._cut:
+            return False
+        return precision == self._reference or precision not in self._turns
+
+    def _on_scored(self, precision: str, happened: Happened) -> list[Action]:
+        if happened is Happened.STUCK:
+            return self._give_up(precision, self._outcome(precision))
+        if happened is not Happened.SCORED or precision in self._to_score:
+            return []
+        self._scored.add(precision)
+        return self._release(precision, self._outcome(precision))
 
     def _on_exited(self, precision: str) -> list[Action]:
         engine = self._engines.pop(precision, None)
@@ -207,10 +245,13 @@ class Scheduler:
         return self._end(precision) if precision in self._engines else []
 
     def _release(self, precision: str, state: RunState) -> list[Action]:
+        self._rest(precision, state)
+        return self._advance() if self._keep_loaded else self._end(precision)
+
+    def _rest(self, precision: str, state: RunState) -> None:
         self._states[precision] = state
         del self._engines[precision]
         self._engines[precision] = _Engine.LOADED  # at the end: it is the warmest
-        return self._advance() if self._keep_loaded else self._end(precision)
 
     def _end(self, precision: str) -> list[Action]:
         if self._engines[precision] is _Engine.ENDING:
@@ -220,18 +261,22 @@ class Scheduler:
 
     def _drop_turns(self, precision: str) -> None:
         self._turns = deque(turn for turn in self._turns if turn != precision)
+        self._to_score = [name for name in self._to_score if name != precision]
 
     def _advance(self) -> list[Action]:
         """Whatever is next, once no engine is at anything."""
         if any(engine is not _Engine.LOADED for engine in self._engines.values()):
             return []
+        if self._to_score:
+            first = self._reference if self._reference in self._to_score else self._to_score[0]
+            self._to_score.remove(first)
+            self._engines[first] = _Engine.BUSY
+            return [Action(Verb.SCORE, first)]
         if not self._turns:
             return self._start_race()
         precision = self._turns[0]
-        if precision not in self._engines and not self._has_room(precision, self.loaded):
-            coldest = next((name for name in self.loaded if self._states.get(name) is not RunState.READY), None)
-            if coldest is not None:
-                return self._end(coldest)
+        if precision not in self._engines and self.idle and not self._has_room(precision, self.loaded):
+            return self._end(self.idle[0])
         self._turns.popleft()
         if precision in self._engines:
             return self._take_turn(precision)

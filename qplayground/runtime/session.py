@@ -16,6 +16,7 @@ from qplayground.core.messages import (
     PhaseStarted,
     Progressed,
     PromptRead,
+    Scored,
     TokensGenerated,
 )
 from qplayground.core.model import ModelEntry
@@ -141,6 +142,8 @@ class Session(QObject):
                 mode=comparison.mode,
                 rounds=comparison.rounds,
                 recipes={run.precision: run.recipe for run in comparison.runs},
+                quality=wanted.quality,
+                reference=comparison.baseline,
             )
         )
         self.comparison_started.emit(comparison)
@@ -256,6 +259,10 @@ class Session(QObject):
             run.prompt_tokens = len(event.token_ids)
         elif isinstance(event, Loaded):
             bookkeeping.take_loaded(run, event, repeated=repeated)
+            self.run_changed.emit(name)
+        elif isinstance(event, Scored):
+            bookkeeping.take_scored(run, event)
+            comparison.evaluation = event.evaluation or comparison.evaluation
             self.run_changed.emit(name)
         elif isinstance(event, Generated):
             interrupted = event.finish_reason == "cancelled"

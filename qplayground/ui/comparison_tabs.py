@@ -16,10 +16,12 @@ from qplayground.ui.figures_table import FiguresTable
 if TYPE_CHECKING:
     from qplayground.ui.plots.speed import SpeedCharts
     from qplayground.ui.plots.trade_off import TradeOffChart
+    from qplayground.ui.quality_view import QualityView
 
 CHART_MODULES = (
     "qplayground.ui.plots.speed",
     "qplayground.ui.plots.trade_off",
+    "qplayground.ui.quality_view",
     "qplayground.ui.plots.save",
 )
 _SOON_MS = 100
@@ -46,7 +48,7 @@ class _Later(QWidget):
 
 
 class ComparisonTabs(QTabWidget):
-    """Speed, Trade-off and Table of a comparison. Only the tab that is seen is drawn; the others when they are.
+    """Speed, Quality, Trade-off and Table of a comparison. A tab is drawn when it is seen.
 
     Signal: `chart_saved(Path)`.
     """
@@ -62,11 +64,16 @@ class ComparisonTabs(QTabWidget):
         self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)
         self._soon.timeout.connect(self.refresh)
         self.speed: SpeedCharts | None = None
+        self.quality: QualityView | None = None
         self.trade_off: TradeOffChart | None = None
         self.table = FiguresTable()
         self._speed_tab = _Later("How fast each precision reads and writes is drawn here once one has run.")
+        self._quality_tab = _Later(
+            "What each precision costs in accuracy is shown here once a text was scored; beside Run is how much of it."
+        )
         self._trade_off_tab = _Later("Any two figures are drawn against each other here once a precision has run.")
         self.addTab(self._speed_tab, "&Speed")
+        self.addTab(self._quality_tab, "&Quality")
         self.addTab(self._trade_off_tab, "Tr&ade-off")
         self.addTab(self.table, "Ta&ble")
         self.save = QToolButton()
@@ -83,9 +90,12 @@ class ComparisonTabs(QTabWidget):
             importlib.import_module(module)
         from qplayground.ui.plots.speed import SpeedCharts
         from qplayground.ui.plots.trade_off import TradeOffChart
+        from qplayground.ui.quality_view import QualityView
 
-        self.speed, self.trade_off = SpeedCharts(), TradeOffChart()
+        self.speed, self.quality, self.trade_off = SpeedCharts(), QualityView(), TradeOffChart()
         self._speed_tab.put(self.speed)
+        self._quality_tab.put(self.quality)
+        self.quality.pages.currentChanged.connect(self._show_whether_savable)
         self._trade_off_tab.put(self.trade_off)
         self.refresh()
 
@@ -99,7 +109,7 @@ class ComparisonTabs(QTabWidget):
         """Let the table hold the figures of several, and nothing else be shown."""
         self._both = tuple(comparisons)
         self._comparison = self._both[0]
-        for tab in (self._speed_tab, self._trade_off_tab):
+        for tab in (self._speed_tab, self._quality_tab, self._trade_off_tab):
             self.removeTab(self.indexOf(tab))
         self.refresh()
 
@@ -110,7 +120,7 @@ class ComparisonTabs(QTabWidget):
     @Slot()
     def refresh(self) -> None:
         """Draw again what is seen."""
-        self._stale = {self._speed_tab, self._trade_off_tab, self.table}
+        self._stale = {self._speed_tab, self._quality_tab, self._trade_off_tab, self.table}
         self._draw_current()
 
     def chart(self) -> QWidget | None:
@@ -118,6 +128,8 @@ class ComparisonTabs(QTabWidget):
         current = self.currentWidget()
         if current is self._speed_tab:
             return None if self.speed is None else self.speed.view
+        if current is self._quality_tab:
+            return None if self.quality is None else self.quality.view
         if current is self._trade_off_tab:
             return None if self.trade_off is None else self.trade_off.view
         chart = getattr(current, "chart", None)  # a tab that another one has added
@@ -125,7 +137,7 @@ class ComparisonTabs(QTabWidget):
 
     def _draw_current(self) -> None:
         current = self.currentWidget()
-        self.save.setEnabled(self.chart() is not None and self._comparison is not None)
+        self._show_whether_savable()
         if current not in self._stale or self._comparison is None:
             return
         self._stale.discard(current)
@@ -136,9 +148,16 @@ class ComparisonTabs(QTabWidget):
         if current is self._speed_tab and self.speed is not None:
             self.speed.show_comparison(self._comparison)
             self._speed_tab.reveal(ran)
+        elif current is self._quality_tab and self.quality is not None:
+            self.quality.show_comparison(self._comparison)
+            self._quality_tab.reveal(any(run.quality is not None for run in self._comparison.runs))
         elif current is self._trade_off_tab and self.trade_off is not None:
             self.trade_off.show_comparison(self._comparison)
             self._trade_off_tab.reveal(ran)
+
+    @Slot()
+    def _show_whether_savable(self) -> None:
+        self.save.setEnabled(self.chart() is not None and self._comparison is not None)
 
     @Slot(int)
     def _on_current_changed(self, _index: int) -> None:

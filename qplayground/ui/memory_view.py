@@ -167,7 +167,7 @@ class MemoryView(QWidget):
             return
         run = comparison.run(name)
         self._timeline.set_level(name, run.memory.predicted_resident_bytes)
-        if run.state not in (RunState.STARTING, RunState.LOADING, RunState.GENERATING):
+        if run.state not in (RunState.STARTING, RunState.LOADING, RunState.GENERATING, RunState.SCORING):
             self._timeline.end_phases(name)
 
     @Slot()

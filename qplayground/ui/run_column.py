@@ -32,6 +32,7 @@ _STATE_TEXT = {
     RunState.LOADING: "loading",
     RunState.READY: "loaded, waits for the others",
     RunState.GENERATING: "generating",
+    RunState.SCORING: "waits to be scored",
     RunState.DONE: "done",
     RunState.FAILED: "failed",
     RunState.CANCELLED: "stopped",
@@ -45,9 +46,10 @@ _PHASE_TEXT = {
     Phase.CHECK: "checking every weight",
     Phase.PREFILL: "reading the prompt",
     Phase.DECODE: "generating",
+    Phase.SCORE: "scoring the text",
     Phase.UNLOAD: "unloading",
 }
-_IN_WORK = (RunState.STARTING, RunState.LOADING, RunState.GENERATING)
+_IN_WORK = (RunState.STARTING, RunState.LOADING, RunState.GENERATING, RunState.SCORING)
 
 
 class RunColumn(QFrame):
@@ -173,7 +175,10 @@ class RunColumn(QFrame):
         self._phase = phase
         # An animated bar would take processor time from what is timed.
         samples = self.run.speed.ttft_samples
-        if self.comparison.rounds > 1 and phase in (Phase.WARM_UP, Phase.PREFILL, Phase.DECODE):
+        if phase is Phase.SCORE:
+            self.progress.setRange(0, 1000)
+            self.progress.setValue(0)
+        elif self.comparison.rounds > 1 and phase in (Phase.WARM_UP, Phase.PREFILL, Phase.DECODE):
             self.progress.setRange(0, self.comparison.rounds)  # a round says nothing before its end
             self.progress.setValue(0 if samples is None else samples.n)
         else:
@@ -185,7 +190,7 @@ class RunColumn(QFrame):
         """Show how far it has come."""
         self.progress.setRange(0, 1000 if event.total else 0)
         self.progress.setValue(round(1000 * event.done / max(event.total, 1)))
-        self.state.setText(f"{event.label.lower()} · {bytes_text(event.done)} of {bytes_text(event.total)}")
+        self.state.setText(f"{event.label.lower()} · {_amount_text(event)}")
 
     def refresh(self) -> None:
         """Show the run's state and figures, and what they are to the baseline's."""
@@ -223,7 +228,7 @@ class RunColumn(QFrame):
             self.state.setText(f"stopped after {len(run.token_ids)} tokens{self._same()}")
         elif run.state is RunState.CANCELLED and self._phase is None:
             self.state.setText("not run")
-        elif self._phase is not None and run.state in (RunState.LOADING, RunState.GENERATING):
+        elif self._phase is not None and run.state in (RunState.LOADING, RunState.GENERATING, RunState.SCORING):
             self.state.setText(f"{_PHASE_TEXT[self._phase]}{self._round()}")
         else:
             self.state.setText(f"{_STATE_TEXT[run.state]}{self._round()}")
@@ -271,3 +276,9 @@ class RunColumn(QFrame):
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_flush_timer"):
             self._paint_swatch()
         super().changeEvent(event)
+
+
+def _amount_text(event: Progressed) -> str:
+    if event.unit == "bytes":
+        return f"{bytes_text(event.done)} of {bytes_text(event.total)}"
+    return f"{event.done:,} of {event.total:,} {event.unit}"

@@ -1,12 +1,18 @@
-"""How a comparison is run: once, as a benchmark, or as a race; and whether models stay in memory."""
+"""How a comparison is run: once, as a benchmark, or as a race; whether models stay in memory; what text is scored."""
 
-from PySide6.QtCore import QSettings, Signal
-from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QWidget
+from pathlib import Path
 
+from PySide6.QtCore import QSettings, Signal, Slot
+from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLabel, QWidget
+
+from qplayground.core.quality import QualityRequest, TextSource
 from qplayground.core.results import Mode
+from qplayground.core.windows import ALL_TOKENS, QUICK_TOKENS
+from qplayground.runtime.evaluation_text import quality_request
 from qplayground.ui import theme
 
 _ROUNDS = (3, 5, 10, 20)
+_SCORED = (QUICK_TOKENS, 2000, 4000)
 _TIPS = {
     Mode.ONCE: "Each precision alone, one after another, one reading of its speed",
     Mode.BENCHMARK: "Greedy, every text of the same length, a warm-up thrown away, the order rotated each round; "
@@ -38,13 +44,34 @@ class RunOptions(QWidget):
         self.keep_loaded.setChecked(settings.value("keep_loaded", False, bool) is True)
         label = QLabel("R&un")
         label.setBuddy(self.modes)
+        self.quality = self._quality_box()
+        quality_label = QLabel("&Quality")
+        quality_label.setBuddy(self.quality)
+        self.text = QComboBox()
+        self.text.setAccessibleName("Text that is scored")
+        self.text.addItem("built-in text", str(TextSource.BUILTIN))
+        self.text.addItem("prompt and answer", str(TextSource.PROMPT))
+        self.text.addItem("file…", str(TextSource.FILE))
+        self.text.setMinimumContentsLength(8)
+        self.text.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.text.setToolTip(
+            "Mixed prose, dialogue, code, lists and languages, written for this; the prompt with the baseline's "
+            "answer; or a text file of your own"
+        )
+        kept_file = settings.value("quality_file", "")
+        self._file = str(kept_file) if kept_file else ""
+        self._show_file()
+        self.text.setCurrentIndex(max(0, self.text.findData(str(settings.value("quality_text", TextSource.BUILTIN)))))
+        self.text.activated.connect(self._on_text_activated)
+        self.quality.currentIndexChanged.connect(self._on_quality_changed)
         row = QHBoxLayout(self)
         row.setContentsMargins(theme.GRID, 0, theme.GRID, theme.GRID)
         row.setSpacing(theme.GRID)
-        for widget in (label, self.modes, self.keep_loaded):
+        for widget in (label, self.modes, self.keep_loaded, quality_label, self.quality, self.text):
             row.addWidget(widget)
         row.addStretch()
         self._show_tip()
+        self._on_quality_changed()
         self.modes.currentIndexChanged.connect(self._on_changed)
         self.keep_loaded.toggled.connect(self._on_keep_toggled)
 
@@ -57,6 +84,52 @@ class RunOptions(QWidget):
     def rounds(self) -> int:
         """How many rounds a benchmark has; 1 otherwise."""
         return int(self.modes.currentData()[1])
+
+    def quality_request(self) -> QualityRequest | None:
+        """What is to be scored. Raises PlaygroundError for a file that cannot be."""
+        tokens = self.quality.currentData()
+        if tokens is None:
+            return None
+        source = self.text.currentData()
+        return quality_request(self._file if source == TextSource.FILE else source, tokens)
+
+    def _quality_box(self) -> QComboBox:
+        box = QComboBox()
+        box.setAccessibleName("How much of a text is scored")
+        box.addItem("off", None)
+        for tokens in _SCORED:
+            box.addItem(f"{tokens:,} tokens", tokens)
+        box.addItem("all", ALL_TOKENS)
+        kept = str(self._settings.value("quality", f"{QUICK_TOKENS:,} tokens"))
+        box.setCurrentIndex(max(0, box.findText(kept)))
+        box.setToolTip(
+            "Score about so many tokens of a text after each run: how well the model predicts them, and how far it is "
+            "from the baseline"
+        )
+        return box
+
+    @Slot()
+    def _on_quality_changed(self) -> None:
+        self._settings.setValue("quality", self.quality.currentText())
+        self.text.setEnabled(self.quality.currentData() is not None)
+
+    @Slot(int)
+    def _on_text_activated(self, _index: int) -> None:
+        if self.text.currentData() == TextSource.FILE:
+            name, _ = QFileDialog.getOpenFileName(
+                self, "Score a text file", "", "Text (*.txt *.md *.rst);;All files (*)"
+            )
+            if name:
+                self._file = name
+                self._settings.setValue("quality_file", name)
+            elif not self._file:
+                self.text.setCurrentIndex(0)
+        self._show_file()
+        self._settings.setValue("quality_text", self.text.currentData())
+
+    def _show_file(self) -> None:
+        place = self.text.findData(str(TextSource.FILE))
+        self.text.setItemText(place, f"{Path(self._file).name}…" if self._file else "file…")
 
     def _show_tip(self) -> None:
         self.modes.setToolTip(_TIPS[self.mode])

@@ -201,6 +201,11 @@ class MainWindow(QMainWindow):
         self.models.show_error(None)
         self.prompt.show_error("")
         request = self.prompt.request()
+        try:
+            quality = self.options.quality_request()
+        except PlaygroundError as error:
+            self._show_error(error.info)
+            return
         wanted = self._confirmed(self.precisions.selected())
         if wanted is None:
             return
@@ -214,6 +219,7 @@ class MainWindow(QMainWindow):
                     mode=self.options.mode,
                     rounds=self.options.rounds,
                     baseline=self._chosen_baseline(),
+                    quality=quality,
                 ),
             )
         except PlaygroundError as error:

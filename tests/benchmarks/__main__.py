@@ -11,6 +11,7 @@ from tests.benchmarks import (
     decoding,
     engines,
     memory,
+    quality,
     responsiveness,
     sizes,
     startup,
@@ -31,6 +32,7 @@ _ALL = {
     "views": views,
     "sizes": sizes,
     "memory": memory,
+    "quality": quality,
 }
 
 

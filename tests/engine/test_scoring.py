@@ -21,6 +21,7 @@ from qplayground.core.quality import TextSource
 from qplayground.engine import baselines as baselines_module
 from qplayground.engine import scored_text, scoring
 from qplayground.engine.loading import LoadedModel
+from qplayground.engine.shapes import Shapes
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly
 
@@ -126,6 +127,43 @@ def test_a_baseline_is_scored_once(load_shared: LoadShared, folder: Path, monkey
     assert again.reused and not first.reused
     assert replace(again.quality, seconds=0.0) == replace(first.quality, seconds=0.0)
     assert again.tokens == first.tokens and again.evaluation == first.evaluation
+
+
+def test_a_candidate_is_scored_once_too(load_shared: LoadShared, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, loaded = score(load_shared("llama", "fp32"), asked(folder)), load_shared("llama", "nf4")
+    command = asked(folder, windows=base.windows)
+    first = score(loaded, command)
+    monkeypatch.setattr(scoring, "log_probabilities", None)
+    again = score(loaded, command)
+    assert again.reused and not first.reused and again.layers == first.layers and again.tokens == first.tokens
+    assert replace(again.quality, seconds=0.0) == replace(first.quality, seconds=0.0)
+    edited = LoadedModel(**{**vars(loaded), "precision": replace(loaded.precision, skip_modules=("mlp",))})
+    with pytest.raises(TypeError):
+        score(edited, command)  # another recipe is scored
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4", "nf4-dq"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_each_layers_error_is_that_of_its_own_weights(
+    load_shared: LoadShared, model_folder: ModelFolder, folder: Path, family: str, precision: str
+) -> None:
+    base, loaded = score(load_shared(family, "fp32"), asked(folder)), load_shared(family, precision)
+    layers = score(loaded, asked(folder, windows=base.windows)).layers
+    converted = set(Shapes.read(model_folder(family)).converted_layers(READY[precision]))
+    assert {layer.name for layer in layers} == converted
+    exact = load_shared(family, "fp32").model
+    low, high = (0.001, 0.02) if precision == "int8" else (0.05, 0.15)
+    for layer in layers:
+        assert low < layer.weights < high, layer
+        assert 0 < layer.outputs < 3 * high, layer
+    if precision == "int8":  # by hand, for one of them
+        name = layers[0].name
+        weight = exact.get_submodule(name).weight.detach()
+        weight = weight.T if family == "gpt2" else weight
+        half = weight.bfloat16().half().float()  # what LLM.int8() quantizes
+        scale = half.abs().amax(1, keepdim=True)
+        held = (half / scale * 127).round() * scale / 127
+        assert layers[0].weights == pytest.approx(((held - weight).norm() / weight.norm()).item(), rel=0.02)
 
 
 @pytest.mark.parametrize("changed", ["text", "baseline", "weights"])

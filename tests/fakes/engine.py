@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import psutil
+from msgspec.structs import replace
 
 from qplayground.core.channel import Channel
-from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.memory import ProcessMemory, peak_resident_bytes, read_process_memory
 from qplayground.core.messages import (
@@ -44,10 +45,22 @@ from qplayground.core.messages import (
     PhaseStarted,
     Progressed,
     PromptRead,
+    Score,
+    Scored,
     TokensGenerated,
 )
 from qplayground.core.precision import Int8, Precision
+from qplayground.core.quality import (
+    Evaluation,
+    Floats,
+    Quality,
+    ScoredTokens,
+    TextSource,
+    comparison_figures,
+    perplexity_figures,
+)
 from qplayground.core.tokens import Alternative, Token
+from qplayground.core.windows import Windows
 
 EXIT_CODE = 3
 PARAMETERS = 134_515_008
@@ -61,7 +74,7 @@ INSIGHT = (0.5, 1, (Alternative(" to", 0.5), Alternative(" a", 0.25)))
 _MISHAPS = frozenset({"exit", "segfault", "fail", "hang"})
 _BEHAVIOURS = frozenset(
     {"ok", "slow", "ignore-cancel", "flood", "late", "nonsense"}
-    | {f"{mishap}-{stage}" for mishap in _MISHAPS for stage in ("loading", "generating")}
+    | {f"{mishap}-{stage}" for mishap in _MISHAPS for stage in ("loading", "generating", "scoring")}
 )
 _MISHAP_AFTER = 3
 _PACE_S = 0.01
@@ -133,10 +146,13 @@ class FakeEngine:
         self._channel = channel
         self._runtime_memory = runtime_memory
         self._loaded: Precision | None = None
+        self._prompt = ""
 
     def carry_out(self, command: object) -> None:
         if isinstance(command, EstimateMemory):
             self._estimate(command)
+        if isinstance(command, Score):
+            self._score(command)
         if not isinstance(command, (Load, Generate)):
             return
         try:
@@ -155,6 +171,51 @@ class FakeEngine:
             self._channel.send(
                 MemoryEstimated(command_id=command.id, estimates=estimates, context_tokens=50 + 5 * final, final=final)
             )
+
+    def _score(self, command: Score) -> None:
+        assert self._loaded is not None
+        self._enter(command.id, Phase.SCORE)
+        self._meet_mishap(Script(self._prompt, self._loaded.name), "scoring")
+        count, is_baseline = command.tokens or 120, command.baseline == self._loaded
+        for done in range(0, count, 40):
+            self._channel.send(Progressed(command.id, "Scoring", done, count, "tokens"))
+            if self._channel.is_cancelled(command.id):
+                note = ErrorInfo(ErrorCode.UNSUPPORTED, "Scoring was stopped.", "Run it again.")
+                self._channel.send(Scored(command_id=command.id, quality=Quality(text=command.name, note=note)))
+                return
+        windows = command.windows or Windows((0,), 2 * count, count)
+        worse = 0.0 if is_baseline else 0.3 if self._loaded.is_quantized else 0.01
+        base = scored_tokens(count, 0.0)
+        tokens = scored_tokens(count, worse) if not is_baseline else base
+        quality = Quality(
+            text=command.name,
+            text_sha256="0" * 64,
+            window=windows.window,
+            stride=windows.stride,
+            scored_tokens=count,
+            reference=None if is_baseline else command.baseline.name,
+            reference_dtype="float32",
+        )
+        figures = perplexity_figures(tokens.nll.values) | ({} if is_baseline else comparison_figures(tokens, base))
+        evaluation = Evaluation(
+            text=command.name,
+            text_sha256="0" * 64,
+            text_tokens=2 * count,
+            window=windows.window,
+            stride=windows.stride,
+            positions=tuple(range(count, 2 * count)),
+            pieces=tuple(f" {WORDS[place % len(WORDS)]}" for place in range(count)),
+        )
+        self._channel.send(
+            Scored(
+                command_id=command.id,
+                quality=replace(quality, **figures),
+                tokens=tokens,
+                windows=windows,
+                token_ids=tuple(range(2 * count)) if command.source is TextSource.PROMPT else (),
+                evaluation=evaluation if is_baseline else None,
+            )
+        )
 
     def _estimated(self, precision: Precision, scale: int = 1) -> Estimate:
         return Estimate(
@@ -200,6 +261,7 @@ class FakeEngine:
         if self._loaded is None:
             raise fail(ErrorCode.INTERNAL, "Generate came before load.", "Load first.")
         script = Script(command.request.prompt, self._loaded.name)
+        self._prompt = command.request.prompt
         if "late" in script:
             self._send_late(command.id)
         prompt = command.request.prompt.split()
@@ -286,6 +348,20 @@ def weight_bytes(precision: Precision) -> int:
     if isinstance(precision.quantization, Int8):
         return 163_484_032
     return 116_426_752 if precision.quantization else PARAMETERS * precision.dtype.itemsize
+
+
+def scored_tokens(count: int, worse: float) -> ScoredTokens:
+    """Values of a text that is predicted worse by so much."""
+    places = range(count)
+    compared = [worse * (place % 7) / 3 for place in places] if worse else []
+    return ScoredTokens(
+        nll=Floats.of([1 + (place % 5) / 4 + worse for place in places]),
+        top=tuple(f" {WORDS[(place + (place % 9 == 0)) % len(WORDS)]}" for place in places),
+        top_ids=tuple(place % len(WORDS) for place in places),
+        top_p=Floats.of([0.6] * count),
+        kld=Floats.of(compared),
+        same_top=bytes(place % 9 != 0 for place in places) if worse else b"",
+    )
 
 
 def token_at(index: int, precision: Precision) -> int:

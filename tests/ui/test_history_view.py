@@ -124,7 +124,7 @@ def test_a_saved_comparison_needs_neither_model_nor_engine(qtbot: QtBot) -> None
     assert not view.add.isVisible() and not view.open.isVisible()
     texts = {action.text().replace("&", "") for action in view.make_menu("nf4").actions()}
     assert not texts & {"Run again", "Remove", "Move left", "Move right"}
-    window.tabs.setCurrentIndex(2)
+    window.tabs.setCurrentWidget(window.tabs.table)
     assert window.tabs.table.model().rowCount() == 3
     view.baseline_chosen.emit("nf4")
     assert "baseline" in view.columns["nf4"]._tag.text()

@@ -1,5 +1,7 @@
 """What the scheduler decides: one engine at a time, every run to a final state, a stop that ends everything."""
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -94,7 +96,7 @@ def test_what_does_not_fit_the_state_changes_nothing() -> None:
     fitting = {
         RunState.STARTING: {Happened.HELLO, Happened.FAILED, Happened.REFUSED, Happened.EXITED},
         RunState.LOADING: {Happened.LOADED, Happened.FAILED, Happened.REFUSED, Happened.EXITED},
-        RunState.GENERATING: set(Happened) - {Happened.HELLO, Happened.LOADED},
+        RunState.GENERATING: set(Happened) - {Happened.HELLO, Happened.LOADED, Happened.SCORED},
         RunState.DONE: {Happened.EXITED},
         RunState.FAILED: {Happened.EXITED},
         RunState.CANCELLED: {Happened.EXITED},
@@ -363,11 +365,21 @@ def test_removing_a_run_ends_its_kept_engine() -> None:
 class AnyOrder(RuleBasedStateMachine):
     """Everything that can happen, in any order, whether it fits or not."""
 
-    @initialize(count=st.integers(1, 4), rounds=st.integers(1, 3), race=st.booleans(), keep=st.booleans())
-    def begin(self, count: int, rounds: int, race: bool, keep: bool) -> None:
+    @initialize(
+        count=st.integers(1, 4),
+        rounds=st.integers(1, 3),
+        race=st.booleans(),
+        keep=st.booleans(),
+        scores=st.booleans(),
+        last=st.booleans(),
+    )
+    def begin(self, count: int, rounds: int, race: bool, keep: bool, scores: bool, last: bool) -> None:
         self.names = NAMES[:count]
         self.race, self.keep, self.rounds = race, keep, rounds
-        self.scheduler = Scheduler(self.names, rounds=rounds, race=race, keep_loaded=keep)
+        reference = self.names[-1 if last else 0]
+        self.scheduler = Scheduler(
+            self.names, rounds=rounds, race=race, keep_loaded=keep, scores=scores, reference=reference
+        )
         self.ended: set[str] = set()
         self.alive: set[str] = set()
         self.started: list[str] = []
@@ -386,6 +398,8 @@ class AnyOrder(RuleBasedStateMachine):
                 assert name in self.alive - self.ended, f"{verb} goes to an engine that is gone"
             if verb is Verb.END:
                 self.ended.add(name)
+            if verb is Verb.SCORE:
+                assert not [other for other in self.names if self.scheduler.state(other) is RunState.GENERATING]
             if verb is Verb.GENERATE and not self.race:
                 busy = [other for other in self.names if self.scheduler.state(other) is RunState.GENERATING]
                 assert busy == [name]
@@ -451,3 +465,103 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+# ---- scoring --------------------------------------------------------------------------------------------------------
+
+
+def drive(scheduler: Scheduler, actions: Iterable[Action], *, most: int = 200) -> list[str]:
+    """Do what is wanted at once and without mishap; what was done, in order."""
+    pending, done = list(actions), []
+    answers = {
+        Verb.START: Happened.HELLO,
+        Verb.LOAD: Happened.LOADED,
+        Verb.GENERATE: Happened.GENERATED,
+        Verb.SCORE: Happened.SCORED,
+        Verb.END: Happened.EXITED,
+    }
+    while pending:
+        verb, name = pending.pop(0)
+        done.append(f"{verb} {name}")
+        assert len(done) < most
+        pending += scheduler.handle(name, answers[verb])
+    return [step for step in done if step.startswith((Verb.GENERATE, Verb.SCORE))]
+
+
+def test_each_run_is_scored_after_its_text() -> None:
+    scheduler = Scheduler(["fp32", "nf4"], scores=True, reference="fp32")
+    assert drive(scheduler, scheduler.begin()) == ["generate fp32", "score fp32", "generate nf4", "score nf4"]
+    assert scheduler.is_finished and states_of(scheduler, "fp32", "nf4") == [RunState.DONE] * 2
+
+
+def test_of_a_benchmark_the_reference_is_scored_after_its_first_text_and_the_others_after_their_last() -> None:
+    scheduler = Scheduler(["fp32", "nf4"], rounds=2, scores=True, reference="fp32")
+    assert drive(scheduler, scheduler.begin()) == [
+        "generate fp32",
+        "score fp32",
+        "generate nf4",
+        "generate nf4",
+        "score nf4",
+        "generate fp32",
+    ]
+    assert states_of(scheduler, "fp32", "nf4") == [RunState.DONE] * 2
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_after_a_race_one_is_scored_after_another_the_reference_first(keep: bool) -> None:
+    scheduler = Scheduler(["nf4", "fp32"], race=True, scores=True, reference="fp32", keep_loaded=keep)
+    assert drive(scheduler, scheduler.begin()) == ["generate nf4", "generate fp32", "score fp32", "score nf4"]
+    assert scheduler.is_finished and scheduler.idle == (("fp32", "nf4") if keep else ())
+
+
+def scoring_state() -> Scheduler:
+    scheduler = Scheduler(["fp32", "nf4"], scores=True, reference="fp32")
+    scheduler.begin()
+    for happened in (Happened.HELLO, Happened.LOADED):
+        scheduler.handle("fp32", happened)
+    assert scheduler.handle("fp32", Happened.GENERATED) == act(Verb.SCORE, "fp32")
+    assert scheduler.state("fp32") is RunState.SCORING and scheduler.idle == ()
+    return scheduler
+
+
+def test_stopping_a_score_leaves_the_text() -> None:
+    scheduler = scoring_state()
+    assert scheduler.stop() == act(Verb.ASK_TO_STOP, "fp32")
+    assert scheduler.handle("fp32", Happened.SCORED) == act(Verb.END, "fp32")
+    assert states_of(scheduler, "fp32", "nf4") == [RunState.DONE, RunState.CANCELLED]
+
+
+def test_an_engine_that_does_not_stop_scoring_is_ended() -> None:
+    scheduler = scoring_state()
+    scheduler.stop()
+    assert scheduler.handle("fp32", Happened.STUCK) == act(Verb.END, "fp32")
+    assert scheduler.state("fp32") is RunState.DONE
+
+
+def test_an_engine_that_dies_while_it_scores_fails_its_run_and_the_rest_goes_on() -> None:
+    scheduler = scoring_state()
+    assert scheduler.handle("fp32", Happened.EXITED) == act(Verb.START, "nf4")
+    assert scheduler.state("fp32") is RunState.FAILED
+
+
+def test_what_waits_to_be_scored_is_done_when_all_is_stopped() -> None:
+    scheduler = Scheduler(["fp32", "nf4"], race=True, scores=True, reference="fp32")
+    pending = scheduler.begin()
+    while pending[0].verb is not Verb.GENERATE:
+        verb, name = pending[0]
+        pending = scheduler.handle(name, Happened.HELLO if verb is Verb.START else Happened.LOADED)
+    assert scheduler.handle("nf4", Happened.GENERATED) == []
+    assert scheduler.handle("fp32", Happened.GENERATED) == act(Verb.SCORE, "fp32")
+    assert scheduler.stop() == [Action(Verb.ASK_TO_STOP, "fp32"), Action(Verb.END, "nf4")]
+    assert scheduler.state("nf4") is RunState.DONE
+
+
+def test_a_run_that_goes_again_is_scored_again() -> None:
+    scheduler = Scheduler(["fp32"], scores=True, reference="fp32")
+    drive(scheduler, scheduler.begin())
+    scheduler.queue("fp32")
+    assert drive(scheduler, scheduler.begin()) == ["generate fp32", "score fp32"]
+
+
+def states_of(scheduler: Scheduler, *names: str) -> list[RunState]:
+    return [scheduler.state(name) for name in names]

@@ -21,6 +21,7 @@ _ALPHA = {
     Phase.CHECK: 40,
     Phase.PREFILL: 150,
     Phase.DECODE: 200,
+    Phase.SCORE: 110,
     Phase.UNLOAD: 20,
 }
 _PADDING = 3

@@ -20,11 +20,14 @@ _DOT = 12
 class TradeOffChart(Chart):
     """One dot a precision. The line joins those that no other one beats in both figures."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, across: str = "weight_bytes", up: str = "decode_tokens_per_s", parent: QWidget | None = None
+    ) -> None:
+        """`across` and `up` are the keys of the figures that it begins with."""
         super().__init__(parent)
         self._comparison: Comparison | None = None
-        self.across = self._metric_box("weight_bytes", "Across")
-        self.up = self._metric_box("decode_tokens_per_s", "Up")
+        self.across = self._metric_box(across, "Across")
+        self.up = self._metric_box(up, "Up")
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("Two figures of every precision against each other")
         self.plot = self.view.addPlot()
@@ -50,7 +53,7 @@ class TradeOffChart(Chart):
         box = QComboBox()
         box.setAccessibleName(name)
         for metric in METRICS:
-            box.addItem(f"{metric.title} ({metric.unit})", metric.key)
+            box.addItem(f"{metric.title} ({metric.unit})" if metric.unit else metric.title, metric.key)
         box.setCurrentIndex(box.findData(key))
         box.currentIndexChanged.connect(self._draw)
         return box
@@ -142,4 +145,5 @@ def _scale(metric: Metric) -> float:
 
 
 def _axis(metric: Metric) -> str:
-    return f"{metric.title}, {'MB' if metric.unit == 'bytes' else metric.unit}"
+    unit = "MB" if metric.unit == "bytes" else metric.unit
+    return f"{metric.title}, {unit}" if unit else metric.title

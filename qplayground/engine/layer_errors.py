@@ -1,0 +1,92 @@
+"""What quantizing costs each layer: its weights against the checkpoint's, and its outputs on a text.
+
+Both are relative errors in the Frobenius norm. Each layer is fed what the quantized model feeds it, so that its own
+error is seen and not what the layers before it did. The checkpoint is read tensor by tensor as its layer's turn comes.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import bitsandbytes
+import torch
+from safetensors import safe_open
+from torch.nn import functional
+from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+from qplayground.core.quality import LayerError
+from qplayground.engine.checkpoint import Checkpoint
+from qplayground.engine.loading import LoadedModel
+
+_CONVERTED = ("Linear4bit", "Linear8bitLt")
+
+
+@contextmanager
+def measured(loaded: LoadedModel, errors: list[LayerError]) -> Iterator[None]:
+    """While inside, the model's next forward fills `errors`, a row a quantized layer, in the order of their turns.
+
+    A layer whose weight stands in the checkpoint under another name, or merged with others, is left out.
+    """
+    checkpoint = Checkpoint.read(loaded.files[0].parent)
+    with ExitStack() as hooks:
+        sources = {
+            name: hooks.enter_context(safe_open(file, framework="pt"))
+            for file, names in checkpoint.files.items()
+            for name in names
+        }
+        for name, module in loaded.model.named_modules():
+            tensor = _stored_name(name, sources)
+            if type(module).__name__ in _CONVERTED and tensor is not None:
+                handle = module.register_forward_hook(_hook(name, sources[tensor], tensor, errors))
+                hooks.callback(handle.remove)
+        yield
+
+
+def _stored_name(module: str, stored: dict[str, Any]) -> str | None:
+    """A checkpoint may leave out the name of the base model, which all others stand under."""
+    tensor = f"{module}.weight"
+    shorter = tensor.partition(".")[2]
+    return tensor if tensor in stored else shorter if shorter in stored else None
+
+
+def _hook(
+    name: str, source: Any, tensor: str, errors: list[LayerError]
+) -> Callable[[Any, tuple[torch.Tensor, ...], torch.Tensor], None]:
+    def measure(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        shape = (module.out_features, module.in_features)
+        exact = source.get_tensor(tensor).to(output.device).float()
+        held = _held_weight(module).float().reshape(shape)
+        if exact.shape != shape or _is_transposed(exact, held):
+            exact = exact.T  # a Conv1D's
+        bias = None if module.bias is None else module.bias.float()
+        ideal = functional.linear(inputs[0].float(), exact, bias)
+        errors.append(LayerError(name, _relative(held, exact), _relative(output.float(), ideal)))
+
+    return measure
+
+
+def _held_weight(module: Any) -> torch.Tensor:
+    """What the layer computes with, as numbers. On some CPUs it was repacked for a kernel of its own.
+
+    bitsandbytes can undo that, but changes the state that the layer computes with, and leaves the scales as they are.
+    """
+    held = getattr(module.weight, "quant_state", None)
+    if held is None or not getattr(held, "packing_format_for_cpu", False):
+        return torch.as_tensor(dequantize_bnb_weight(module.weight, getattr(module, "state", None)))
+    state = copy.copy(held)
+    state.original_nested = False  # its scales are no integers any more
+    codes, state = bitsandbytes.functional._convert_weight_packed_for_cpu_inverse(module.weight.data, state)
+    state.absmax = held.absmax.T.reshape(-1).float().contiguous()
+    return torch.as_tensor(bitsandbytes.functional.dequantize_4bit(codes, state))
+
+
+def _is_transposed(exact: torch.Tensor, held: torch.Tensor) -> bool:
+    """Of a square one the shape does not tell."""
+    square = exact.shape[0] == exact.shape[1]
+    return square and _relative(held, exact.T) < _relative(held, exact)
+
+
+def _relative(found: torch.Tensor, exact: torch.Tensor) -> float:
+    size = float(exact.norm())
+    return float((found - exact).norm()) / size if size else 0.0

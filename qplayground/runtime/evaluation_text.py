@@ -1,0 +1,79 @@
+"""The texts that quality is measured on, read before anything is loaded, and where baselines are kept."""
+
+import codecs
+import importlib.resources
+from pathlib import Path
+
+import platformdirs
+
+from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.quality import QualityRequest, TextSource
+from qplayground.core.windows import ALL_TOKENS, QUICK_TOKENS
+from qplayground.runtime.preferences import kept_folder
+
+BASELINES_LIMIT_BYTES = 4_000_000_000
+TEXT_LIMIT_BYTES = 8_000_000
+_BUILTIN = "evaluation/text.txt"
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def baselines_folder() -> Path:
+    """Where log-probabilities of baselines are kept."""
+    kept = kept_folder()
+    return (platformdirs.user_cache_path("qplayground") if kept is None else kept / "cache") / "baselines"
+
+
+def quality_request(text: str, tokens: int | None = None) -> QualityRequest | None:
+    """What is to be scored: `off`, `builtin`, `prompt` or a text file, and about how many tokens.
+
+    Where none are given it is a quick score, of a file a whole one. Raises PlaygroundError(BAD_FILE) for a file that is
+    no text.
+    """
+    if text == TextSource.OFF:
+        return None
+    limit = tokens if tokens is not None else ALL_TOKENS if text not in tuple(TextSource) else QUICK_TOKENS
+    if text == TextSource.PROMPT:
+        return QualityRequest(source=TextSource.PROMPT, name="prompt", tokens=limit)
+    if text == TextSource.BUILTIN:
+        return QualityRequest(source=TextSource.BUILTIN, name="builtin", text=builtin_text(), tokens=limit)
+    path = Path(text).expanduser()
+    return QualityRequest(source=TextSource.FILE, name=path.name, text=read_text_file(path), tokens=limit)
+
+
+def builtin_text() -> str:
+    """The text that comes with the program."""
+    return (importlib.resources.files("qplayground") / "resources" / _BUILTIN).read_text("utf-8")
+
+
+def read_text_file(path: Path) -> str:
+    """A text file in UTF-8, or in UTF-16 or 32 with a mark that says so.
+
+    Raises PlaygroundError(BAD_FILE): not there, too large, binary, in another encoding, or empty.
+    """
+    try:
+        size = path.stat().st_size
+        if size > TEXT_LIMIT_BYTES:
+            limit = f"{TEXT_LIMIT_BYTES // 1_000_000} MB"
+            sentence = f"{path.name} has {size // 1_000_000} MB, and a text that is scored at most {limit}."
+            raise fail(ErrorCode.BAD_FILE, sentence, "Give a part of it.")
+        data = path.read_bytes()
+    except OSError as error:
+        sentence = f"{path.name or path} cannot be read: {error.strerror or error}."
+        raise fail(ErrorCode.BAD_FILE, sentence, "Name a text file.", str(error)) from error
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        sentence = f"{path.name} is no text in UTF-8, from its byte {error.start:,} on."
+        raise fail(ErrorCode.BAD_FILE, sentence, "Save it as UTF-8, or name another file.", str(error)) from error
+    if "\0" in text:
+        raise fail(ErrorCode.BAD_FILE, f"{path.name} is a binary file.", "Name a text file.")
+    if not text.strip():
+        raise fail(ErrorCode.BAD_FILE, f"{path.name} is empty.", "Name a file that has a text.")
+    return text.replace("\r\n", "\n")

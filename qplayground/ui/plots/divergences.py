@@ -1,0 +1,163 @@
+"""Divergence from the reference: how it is distributed, and where along the text it arises."""
+
+import math
+
+import numpy as np
+import pyqtgraph as pg
+from numpy.typing import NDArray
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from qplayground.core.results import Comparison, Run
+from qplayground.core.units import number_text
+from qplayground.ui.plots import style
+from qplayground.ui.plots.chart import Chart
+from qplayground.ui.plots.crosshair import Crosshair
+
+Values = NDArray[np.float64]
+
+_BINS_A_DECADE = 6
+_LOWEST = 1e-8
+"""Nats; what is less counts as this much, since a logarithm needs something."""
+_SMOOTHED = 24
+"""Scored tokens over which the curve along the text is averaged."""
+
+
+def compared(comparison: Comparison | None) -> list[Run]:
+    """The runs that were compared with a reference, token by token."""
+    runs = [] if comparison is None else comparison.runs
+    return [run for run in runs if run.scored is not None and len(run.scored.kld)]
+
+
+class DivergenceHistogram(Chart):
+    """The share of scored tokens by their divergence, on a logarithmic scale, a curve a precision."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._comparison: Comparison | None = None
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("How many tokens diverge how far")
+        self.plot = self.view.addPlot()
+        self.plot.setLabel("bottom", "divergence of a token, nats")
+        self.plot.setLabel("left", "share of tokens, %")
+        self.plot.showGrid(x=True, y=True, alpha=0.15)
+        self.plot.setLogMode(x=True, y=False)
+        self.plot.setLimits(yMin=0)
+        self._legend = self.plot.addLegend(offset=(-8, 8))
+        self._crosshair = Crosshair(
+            self.plot, self, lambda x, y: f"{number_text(10**x if x < 300 else None)} nats · {number_text(y)} %"
+        )
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self._paint()
+
+    def show_comparison(self, comparison: Comparison | None) -> None:
+        """Draw every run that was compared."""
+        self._comparison = comparison
+        self._draw()
+
+    def _draw(self) -> None:
+        self.plot.clear()
+        self._legend.clear()
+        self._crosshair.restore()
+        runs = compared(self._comparison)
+        values = {run.precision: np.maximum(_klds(run), _LOWEST) for run in runs}
+        if not values:
+            return
+        lowest = math.floor(math.log10(min(found.min() for found in values.values())))
+        highest = math.ceil(math.log10(max(found.max() for found in values.values()))) or 1
+        edges = np.logspace(lowest, max(highest, lowest + 1), (max(highest, lowest + 1) - lowest) * _BINS_A_DECADE + 1)
+        for name, found in values.items():
+            counts, _ = np.histogram(found, edges)
+            pen = style.curve_pen(name, self)
+            self.plot.plot(edges, 100 * counts / len(found), stepMode="center", pen=pen, name=name)
+
+    def _paint(self) -> None:
+        super()._paint()
+        self.view.setBackground(self.palette().color(self.palette().ColorRole.Base))
+        style.paint(self.plot, self)
+        self._legend.setLabelTextColor(self.palette().color(self.palette().ColorRole.Text))
+        self._crosshair.paint()
+        self._draw()
+
+
+class DivergenceAlongText(Chart):
+    """Each precision's divergence over the scored tokens in the text's order, averaged over a few of them.
+
+    Signal: `picked(int)`, the scored token that was clicked, from 0.
+    """
+
+    picked = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._comparison: Comparison | None = None
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("Divergence along the text")
+        self.plot = self.view.addPlot()
+        self.plot.setLabel("bottom", "scored token")
+        self.plot.setLabel("left", f"nats, mean of {_SMOOTHED}")
+        self.plot.showGrid(x=False, y=True, alpha=0.15)
+        self.plot.setMouseEnabled(x=True, y=False)
+        self.plot.setLimits(xMin=0, yMin=0)
+        self._mark = pg.InfiniteLine(angle=90, movable=False)
+        self._crosshair = Crosshair(self.plot, self, lambda x, y: f"token {max(0, int(x)):,} · {number_text(y)} nats")
+        self.plot.scene().sigMouseClicked.connect(self._on_clicked)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self._paint()
+
+    def show_comparison(self, comparison: Comparison | None) -> None:
+        """Draw every run that was compared."""
+        self._comparison = comparison
+        self._draw()
+        self.plot.autoRange()
+
+    def mark(self, token: int) -> None:
+        """Show where a scored token stands."""
+        self._mark.setPos(token + 0.5)
+        if self._mark.scene() is None:
+            self.plot.addItem(self._mark, ignoreBounds=True)
+
+    def _draw(self) -> None:
+        self.plot.clear()
+        self._crosshair.restore()
+        for run in compared(self._comparison):
+            values = smoothed(_klds(run), _SMOOTHED)
+            places = np.arange(len(values)) + 0.5
+            self.plot.plot(places, values, pen=style.curve_pen(run.precision, self, 1.5), name=run.precision)
+
+    def _on_clicked(self, event: object) -> None:
+        if event.button() != Qt.MouseButton.LeftButton:  # type: ignore[attr-defined]
+            return
+        position = event.scenePos()  # type: ignore[attr-defined]
+        if self.plot.vb.sceneBoundingRect().contains(position):
+            token = int(self.plot.vb.mapSceneToView(position).x())
+            runs = compared(self._comparison)
+            if runs and runs[0].scored is not None and 0 <= token < len(runs[0].scored.kld):
+                self.mark(token)
+                self.picked.emit(token)
+
+    def _paint(self) -> None:
+        super()._paint()
+        self.view.setBackground(self.palette().color(self.palette().ColorRole.Base))
+        style.paint(self.plot, self)
+        self._mark.setPen(pg.mkPen(style.secondary(self)))
+        self._crosshair.paint()
+        self._draw()
+
+
+def smoothed(values: Values, width: int) -> Values:
+    """The mean of up to `width` neighbours around each value; fewer at the ends."""
+    sums = np.concatenate([[0.0], np.cumsum(np.asarray(values, dtype=np.float64))])
+    places = np.arange(len(values))
+    first = np.maximum(0, places - width // 2)
+    last = np.minimum(len(values), places + (width + 1) // 2)
+    return np.asarray((sums[last] - sums[first]) / np.maximum(1, last - first))
+
+
+def _klds(run: Run) -> Values:
+    assert run.scored is not None
+    return np.frombuffer(run.scored.kld.data, dtype=np.float32).astype(np.float64)

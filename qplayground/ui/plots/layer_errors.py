@@ -1,0 +1,114 @@
+"""What quantizing costs each layer: bars in the model's order, the worst ones named."""
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from qplayground.core.quality import LayerError
+from qplayground.core.results import Comparison, Run
+from qplayground.core.units import share_text
+from qplayground.ui import theme
+from qplayground.ui.plots import style
+from qplayground.ui.plots.chart import Chart
+from qplayground.ui.plots.crosshair import Crosshair
+
+_NAMED = 3
+_WHAT = (("outputs on the text", "outputs"), ("weights", "weights"))
+
+
+class LayerErrors(Chart):
+    """One precision's relative error, layer by layer. The worst ones are those to skip first."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._comparison: Comparison | None = None
+        self.candidate = QComboBox()
+        self.candidate.setAccessibleName("Precision")
+        self.candidate.currentIndexChanged.connect(self._draw)
+        self.what = QComboBox()
+        self.what.setAccessibleName("Error of what")
+        for title, key in _WHAT:
+            self.what.addItem(title, key)
+        self.what.currentIndexChanged.connect(self._draw)
+        self.worst = QLabel()
+        self.worst.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("Error of each quantized layer")
+        self.plot = self.view.addPlot()
+        self.plot.setLabel("left", "relative error, %")
+        self.plot.setLabel("bottom", "quantized layer, in the order in which they compute")
+        self.plot.showGrid(x=False, y=True, alpha=0.15)
+        self.plot.setMouseEnabled(x=True, y=False)
+        self.plot.setLimits(xMin=-1, yMin=0)
+        self._crosshair = Crosshair(self.plot, self, self._reading)
+        row = QHBoxLayout()
+        row.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, 0)
+        row.setSpacing(theme.GRID)
+        for widget in (QLabel("Error of"), self.candidate, self.what):
+            row.addWidget(widget)
+        row.addWidget(self.worst, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(row)
+        layout.addWidget(self.view, 1)
+        self._paint()
+
+    def show_comparison(self, comparison: Comparison | None) -> None:
+        """Offer every run whose layers were measured."""
+        self._comparison = comparison
+        names = [run.precision for run in self._measured()]
+        if names != [self.candidate.itemText(place) for place in range(self.candidate.count())]:
+            self.candidate.blockSignals(True)
+            self.candidate.clear()
+            self.candidate.addItems(names)
+            self.candidate.setCurrentIndex(len(names) - 1)
+            self.candidate.blockSignals(False)
+        self._draw()
+
+    def _measured(self) -> list[Run]:
+        runs = [] if self._comparison is None else self._comparison.runs
+        return [run for run in runs if run.layer_errors]
+
+    def _layers(self) -> list[LayerError]:
+        name = self.candidate.currentText()
+        return next((run.layer_errors for run in self._measured() if run.precision == name), [])
+
+    def _error(self, layer: LayerError) -> float:
+        return float(getattr(layer, self.what.currentData()))
+
+    @Slot()
+    def _draw(self) -> None:
+        self.plot.clear()
+        self._crosshair.restore()
+        layers = self._layers()
+        worst = sorted(layers, key=self._error, reverse=True)[:_NAMED]
+        named = ", ".join(f"{layer.name} {share_text(self._error(layer))}" for layer in worst)
+        self.worst.setText(f"worst: {named}" if named else "")
+        self.worst.setToolTip(self.worst.text())
+        if not layers:
+            return
+        hue = theme.color(self.candidate.currentText(), theme.is_dark(self))
+        heights = 100 * np.array([self._error(layer) for layer in layers])
+        brushes = [hue if layer in worst else style.faded(hue, 150) for layer in layers]
+        self.plot.addItem(
+            pg.BarGraphItem(x=np.arange(len(layers)), height=heights, width=0.8, brushes=brushes, pen=None)
+        )
+        self.plot.setXRange(-1, len(layers), padding=0)
+        self.plot.setYRange(0, 1.1 * float(heights.max()) or 1, padding=0)
+
+    def _reading(self, x: float, _y: float) -> str:
+        layers, place = self._layers(), round(x)
+        if not 0 <= place < len(layers):
+            return ""
+        layer = layers[place]
+        return f"{layer.name}: weights {share_text(layer.weights)}, outputs {share_text(layer.outputs)}"
+
+    def _paint(self) -> None:
+        super()._paint()
+        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        style.paint(self.plot, self)
+        self._crosshair.paint()
+        self._draw()

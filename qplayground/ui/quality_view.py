@@ -1,0 +1,248 @@
+"""The Quality tab: what each precision costs in accuracy, in words, figures and charts."""
+
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QSplitter,
+    QTableWidget,
+    QTableWidgetItem,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from qplayground.core.quality import Quality
+from qplayground.core.results import Comparison, Run
+from qplayground.core.units import number_text, share_text, significant
+from qplayground.core.verdicts import floor_sentence, quality_sentence
+from qplayground.ui import theme
+from qplayground.ui.plots.divergences import DivergenceAlongText, DivergenceHistogram, compared
+from qplayground.ui.plots.layer_errors import LayerErrors
+from qplayground.ui.plots.trade_off import TradeOffChart
+from qplayground.ui.scored_text_view import ScoredTextView
+
+
+class _Figure(NamedTuple):
+    title: str
+    tip: str
+    text: Callable[[Quality], str]
+
+
+def _with_error(value: float | None, error: float | None, scale: float = 1.0) -> str:
+    if value is None:
+        return "–"
+    return (
+        number_text(scale * value) if not error else f"{number_text(scale * value)} ± {significant(scale * error, 2)}"
+    )
+
+
+_FIGURES = (
+    _Figure(
+        "Perplexity", "exp of the mean negative log-probability", lambda q: _with_error(q.perplexity, q.perplexity_se)
+    ),
+    _Figure(
+        "Ratio",
+        "Its perplexity over the reference's; paired, so that its error is small",
+        lambda q: _with_error(q.ppl_ratio, q.ppl_ratio_se),
+    ),
+    _Figure(
+        "Mean KLD",
+        "Kullback-Leibler divergence from the reference's distribution, in nats",
+        lambda q: _with_error(q.mean_kld, q.mean_kld_se),
+    ),
+    _Figure("Median", "of the divergence", lambda q: number_text(q.median_kld)),
+    _Figure("90 %", "of the tokens diverge less", lambda q: number_text(q.p90_kld)),
+    _Figure("95 %", "of the tokens diverge less", lambda q: number_text(q.p95_kld)),
+    _Figure("99 %", "of the tokens diverge less", lambda q: number_text(q.p99_kld)),
+    _Figure("99.9 %", "of the tokens diverge less", lambda q: number_text(q.p999_kld)),
+    _Figure("Max.", "the largest divergence", lambda q: number_text(q.max_kld)),
+    _Figure(
+        "Same top, %",
+        "How often both put the same token first",
+        lambda q: _with_error(q.same_top1, q.same_top1_se, 100),
+    ),
+    _Figure(
+        "Δp, %",
+        "Change of the right token's probability, mean",
+        lambda q: _with_error(q.mean_delta_p, q.mean_delta_p_se, 100),
+    ),
+    _Figure(
+        "Δp RMS, %", "Root of the mean square of that change", lambda q: share_text(q.rms_delta_p).removesuffix(" %")
+    ),
+    _Figure("Δp 1 %", "of the tokens lose more", lambda q: share_text(q.p1_delta_p)),
+    _Figure("Δp 99 %", "of the tokens gain less", lambda q: share_text(q.p99_delta_p)),
+)
+
+
+class QualityView(QWidget):
+    """Sentences, a table, and charts of a comparison whose runs scored a text."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._comparison: Comparison | None = None
+        self.sentences = QLabel()
+        self.sentences.setWordWrap(True)
+        self.sentences.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.sentences.setAccessibleName("What each precision costs in accuracy")
+        self.source = QLabel()
+        self.source.setFont(theme.small(self.source.font()))
+        self.source.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self.source.setWordWrap(True)
+        self.table = QTableWidget(0, 1 + len(_FIGURES))
+        self.table.setAccessibleName("Quality figures of every precision")
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setFont(theme.tabular(self.table.font()))
+        self.table.setShowGrid(False)
+        self.table.setAlternatingRowColors(True)
+        self.table.verticalHeader().hide()
+        self.histogram = DivergenceHistogram()
+        self.along = DivergenceAlongText()
+        self.text = ScoredTextView()
+        self.candidate = QComboBox()
+        self.candidate.setAccessibleName("Whose divergence the text shows")
+        self.candidate.currentIndexChanged.connect(self._show_text)
+        self.layers = LayerErrors()
+        self.trade_off = TradeOffChart(across="weight_bytes", up="mean_kld")
+        self.along.picked.connect(self.text.select)
+        self.text.picked.connect(self.along.mark)
+        self.pages = QTabWidget()
+        self.pages.setDocumentMode(True)
+        self.pages.addTab(self._figures_page(), "Figures")
+        self.pages.addTab(self.histogram, "Distribution")
+        self.pages.addTab(self._along_page(), "Along the text")
+        self.pages.addTab(self.layers, "Layers")
+        self.pages.addTab(self.trade_off, "Against memory")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.pages)
+
+    @property
+    def view(self) -> QWidget | None:
+        """The chart that is seen, if one is."""
+        page = self.pages.currentWidget()
+        charts = (self.histogram, self.along, self.layers, self.trade_off)
+        shown = next(
+            (chart for chart in charts if page is chart or (page is not None and page.isAncestorOf(chart))), None
+        )
+        return None if shown is None else cast(QWidget, shown.view)
+
+    @Slot(object)
+    def show_comparison(self, comparison: Comparison) -> None:
+        """Show what its runs scored."""
+        self._comparison = comparison
+        lines = [line for run in comparison.runs for line in (quality_sentence(comparison, run),) if line]
+        lines += [line for run in comparison.runs for line in (floor_sentence(comparison, run),) if line]
+        self.sentences.setText("\n".join(lines))
+        self.source.setText(_source_text(comparison))
+        self._fill_table([run for run in comparison.runs if run.quality is not None])
+        self.histogram.show_comparison(comparison)
+        self.along.show_comparison(comparison)
+        self.layers.show_comparison(comparison)
+        self.trade_off.show_comparison(comparison)
+        self._fill_candidates()
+
+    def _figures_page(self) -> QWidget:
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, theme.HALF_GRID)
+        layout.setSpacing(theme.HALF_GRID)
+        layout.addWidget(self.sentences)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self.source)
+        return page
+
+    def _along_page(self) -> QWidget:
+        below = QWidget()
+        row = QHBoxLayout()
+        row.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
+        row.addWidget(QLabel("Ground:"))
+        row.addWidget(self.candidate)
+        key = QLabel(
+            "the stronger, the farther from the reference, full at 1 nat · click a spot in the chart or the text"
+        )
+        key.setFont(theme.small(key.font()))
+        key.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        row.addWidget(key, 1)
+        layout = QVBoxLayout(below)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.HALF_GRID)
+        layout.addLayout(row)
+        layout.addWidget(self.text, 1)
+        splitter = QSplitter(Qt.Orientation.Vertical)
+        splitter.setChildrenCollapsible(False)
+        splitter.addWidget(self.along)
+        splitter.addWidget(below)
+        return splitter
+
+    def _fill_table(self, runs: list[Run]) -> None:
+        for column, (title, tip) in enumerate([("Precision", ""), *((each.title, each.tip) for each in _FIGURES)]):
+            heading = QTableWidgetItem(title)
+            heading.setToolTip(tip)
+            self.table.setHorizontalHeaderItem(column, heading)
+        self.table.setRowCount(len(runs))
+        for row, run in enumerate(runs):
+            assert run.quality is not None
+            texts = [run.precision, *(figure.text(run.quality) for figure in _FIGURES)]
+            for column, text in enumerate(texts):
+                item = QTableWidgetItem(text)
+                if column:
+                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                self.table.setItem(row, column, item)
+        self.table.resizeColumnsToContents()
+        self.table.resizeRowsToContents()
+
+    def _fill_candidates(self) -> None:
+        names = [run.precision for run in compared(self._comparison)]
+        if names != [self.candidate.itemText(place) for place in range(self.candidate.count())]:
+            self.candidate.blockSignals(True)
+            self.candidate.clear()
+            self.candidate.addItems(names)
+            self.candidate.setCurrentIndex(len(names) - 1)
+            self.candidate.blockSignals(False)
+        self._show_text()
+
+    @Slot()
+    def _show_text(self) -> None:
+        comparison, name = self._comparison, self.candidate.currentText()
+        if comparison is None:
+            return
+        run = next((run for run in compared(comparison) if run.precision == name), None)
+        reference = "" if run is None or run.quality is None else run.quality.reference or ""
+        base = next((other for other in comparison.runs if other.precision == reference), None)
+        self.text.show_run(
+            comparison.evaluation,
+            (reference, name),
+            None if base is None else base.scored,
+            None if run is None else run.scored,
+            theme.color(name, theme.is_dark(self)),
+        )
+
+
+def _source_text(comparison: Comparison) -> str:
+    """Which text, how much of it, and how it was read."""
+    evaluation = comparison.evaluation
+    scored = next((run.quality for run in comparison.runs if run.quality is not None), None)
+    if evaluation is None or scored is None:
+        return ""
+    parts = [
+        f"Text: {evaluation.text}, {evaluation.text_tokens:,} tokens, SHA-256 {evaluation.text_sha256[:12]}…",
+        f"{scored.scored_tokens:,} tokens scored",
+        f"the second half of windows of {evaluation.window}, {evaluation.stride} apart",
+        "± is the standard error",
+    ]
+    storage = next(
+        (run.quality for run in comparison.runs if run.quality is not None and run.quality.storage_kld), None
+    )
+    if storage is not None:
+        parts.append(
+            f"the reference was kept as {storage.reference_dtype} for want of room, which by itself changes "
+            f"{significant(storage.storage_kld or 0.0)} nats"
+        )
+    return " · ".join(parts)

@@ -1,0 +1,134 @@
+"""A child of the quality benchmark: one precision scored and passed forward in turns, and its figures computed anew."""
+
+import importlib
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from msgspec.structs import replace
+
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.messages import Load, Score
+from qplayground.core.precision import READY_PRECISIONS
+from qplayground.core.quality import Quality, TextSource
+from qplayground.engine import loading, scoring
+from qplayground.engine.loading import LoadedModel
+from qplayground.engine.scored_text import read_text
+from qplayground.runtime.evaluation_text import builtin_text
+
+_TURNS = 3
+_READY = {precision.name: precision for precision in READY_PRECISIONS}
+
+
+def main(path: str, name: str, folder: str) -> None:
+    base = _load(path, "fp32")
+    command = Score(
+        id=1,
+        source=TextSource.BUILTIN,
+        name="builtin",
+        text=builtin_text(),
+        tokens=1000,
+        baseline=_READY["fp32"],
+        folder=f"{folder}/truth",
+        limit_bytes=4 << 30,
+    )
+    scored = scoring.score(base, command, (), lambda: False, lambda *_: None)
+    assert scored.windows is not None
+    ids = list(read_text(base.tokenizer, "builtin", builtin_text()).ids)
+    p = _log_probabilities(base, ids, scored.windows.starts)
+    loaded = base if name == "fp32" else _load(path, name)
+    found = scored.quality
+    if name != "fp32":
+        found = scoring.score(
+            loaded, replace(command, windows=scored.windows), (), lambda: False, lambda *_: None
+        ).quality
+    q = _log_probabilities(loaded, ids, scored.windows.starts)
+    targets = torch.tensor([ids[position] for position in scored.windows.positions]).unsqueeze(-1)
+    off = _off(found, p, q, targets, compared=name != "fp32")
+    print(
+        json.dumps(
+            {
+                "shares": [_share(loaded, command, scored.windows.starts) for _ in range(_TURNS)],
+                "off": off,
+                "lm_eval_off": _beside_lm_eval(loaded, ids, scored.windows.starts, found),
+            }
+        )
+    )
+
+
+def _load(path: str, name: str) -> LoadedModel:
+    command = Load(id=1, path=path, precision=_READY[name], device="cpu", request=GenerationRequest())
+    return loading.load(command, lambda phase: None, lambda *_: None)
+
+
+@torch.inference_mode()
+def _log_probabilities(loaded: LoadedModel, ids: list[int], starts: Sequence[int]) -> torch.Tensor:
+    rows = []
+    for start in starts:
+        logits = loaded.model(input_ids=torch.tensor([ids[start : start + 256]]), use_cache=False).logits[0, 127:255]
+        rows.append(logits.double().log_softmax(-1))
+    return torch.cat(rows)
+
+
+def _off(found: Quality, p: torch.Tensor, q: torch.Tensor, targets: torch.Tensor, *, compared: bool) -> float:
+    """The largest relative difference of any figure."""
+    nll_p, nll_q = -p.gather(-1, targets).squeeze(-1), -q.gather(-1, targets).squeeze(-1)
+    count = len(nll_q)
+    expected = {
+        "perplexity": nll_q.mean().exp().item(),
+        "perplexity_se": (nll_q.std() / math.sqrt(count) * nll_q.mean().exp()).item(),
+    }
+    if compared:
+        kld = (p.exp() * (p - q)).sum(-1)
+        difference, change = nll_q - nll_p, (-nll_q).exp() - (-nll_p).exp()
+        expected |= {
+            "ppl_ratio": difference.mean().exp().item(),
+            "mean_kld": kld.mean().item(),
+            "mean_kld_se": (kld.std() / math.sqrt(count)).item(),
+            "median_kld": float(np.percentile(kld.numpy(), 50)),
+            "p99_kld": float(np.percentile(kld.numpy(), 99)),
+            "max_kld": kld.max().item(),
+            "same_top1": (p.argmax(-1) == q.argmax(-1)).double().mean().item(),
+            "rms_delta_p": change.square().mean().sqrt().item(),
+        }
+    return float(max(abs(getattr(found, key) - value) / abs(value) for key, value in expected.items()))
+
+
+def _share(loaded: LoadedModel, command: Score, starts: Sequence[int]) -> float:
+    """The bare forward passes' time over scoring's; the baseline is scored anew each time."""
+    if loaded.precision == command.baseline:
+        for kept in Path(command.folder).glob("*/"):
+            shutil.rmtree(kept)
+    ids = torch.zeros(1, 256, dtype=torch.long)
+    began = time.perf_counter()
+    with torch.inference_mode():
+        for _ in starts:
+            loaded.model(input_ids=ids, use_cache=False, logits_to_keep=129)
+    bare = time.perf_counter() - began
+    scored = scoring.score(loaded, command, (), lambda: False, lambda *_: None)
+    return bare / float(scored.quality.seconds)
+
+
+def _beside_lm_eval(loaded: LoadedModel, ids: list[int], starts: Sequence[int], found: Quality) -> float | None:
+    """Its own log-likelihoods of the same windows' second halves; None where it is not installed."""
+    try:
+        models: Any = importlib.import_module("lm_eval.models.huggingface")
+    except ImportError:
+        return None
+    harness = models.HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=1)
+    requests = [((None, None), ids[start : start + 128], ids[start + 128 : start + 256]) for start in starts]
+    total = sum(log_likelihood for log_likelihood, _ in harness._loglikelihood_tokens(requests, disable_tqdm=True))
+    theirs = math.exp(-total / (128 * len(starts)))
+    assert found.perplexity is not None
+    return abs(found.perplexity - theirs) / theirs
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

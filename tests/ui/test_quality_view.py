@@ -1,0 +1,135 @@
+"""The Quality tab, from a comparison of the scripted engine to what stands on the screen."""
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFileDialog
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.quality import LayerError, TextSource
+from qplayground.core.results import Comparison
+from qplayground.ui.quality_view import QualityView
+from qplayground.ui.window import MainWindow
+from tests.ui.test_window import compare, type_prompt
+
+
+@pytest.fixture
+def compared(qtbot: QtBot, ready_window: MainWindow) -> MainWindow:
+    type_prompt(qtbot, ready_window, "Once fast=3")
+    ready_window.options.quality.setCurrentText("1,000 tokens")
+    compare(qtbot, ready_window)
+    ready_window.tabs.load_charts()
+    return ready_window
+
+
+@pytest.fixture
+def view(qtbot: QtBot, compared: MainWindow) -> QualityView:
+    view = QualityView()
+    qtbot.addWidget(view)
+    assert compared.session.comparison is not None
+    view.show_comparison(compared.session.comparison)
+    return view
+
+
+def comparison_of(window: MainWindow) -> Comparison:
+    assert window.session.comparison is not None
+    return window.session.comparison
+
+
+def test_every_run_has_a_sentence_with_its_numbers(view: QualityView) -> None:
+    lines = view.sentences.text().splitlines()
+    assert lines[0].startswith("fp32 has a perplexity of") and "compared with it" in lines[0]
+    assert any(
+        line.startswith("nf4 puts the same next word first as fp32") and "of the memory" in line for line in lines
+    )
+    assert any("bf16 alone makes" in line for line in lines if line.startswith("Of nf4's"))
+
+
+def cells(view: QualityView) -> dict[str, dict[str, str]]:
+    """By precision and heading."""
+    model = view.table.model()
+    titles = [str(model.headerData(column, Qt.Orientation.Horizontal)) for column in range(model.columnCount())]
+    rows = [[str(model.index(row, column).data()) for column in range(len(titles))] for row in range(model.rowCount())]
+    return {row[0]: dict(zip(titles, row, strict=True)) for row in rows}
+
+
+def test_the_table_has_a_row_a_run(view: QualityView) -> None:
+    found = cells(view)
+    assert list(found) == ["fp32", "bf16", "int8", "nf4"]
+    assert "±" in found["nf4"]["Perplexity"] and "±" in found["nf4"]["Mean KLD"] and found["nf4"]["Max."] != "–"
+    assert found["fp32"]["Mean KLD"] == "–"
+    assert "1,000 tokens scored" in view.source.text() and "builtin" in view.source.text()
+
+
+def test_the_charts_have_a_curve_a_candidate(view: QualityView) -> None:
+    names = {item.name() for item in view.histogram.plot.listDataItems()}
+    assert names == {item.name() for item in view.along.plot.listDataItems()} == {"bf16", "int8", "nf4"}
+
+
+def test_a_spot_in_the_chart_leads_to_the_text_and_back(view: QualityView, qtbot: QtBot) -> None:
+    view.along.picked.emit(500)
+    assert view.text.textCursor().selectedText() == view.text._pieces[500]
+    tip = view.text.tip(500)
+    assert "fp32 expected" in tip and "nf4 expected" in tip and "nats" in tip
+    view.text.picked.emit(20)
+    assert view.along._mark.value() == 20.5
+
+
+def test_the_ground_is_the_chosen_candidates(view: QualityView) -> None:
+    view.candidate.setCurrentText("bf16")
+    assert "bf16 expected" in view.text.tip(3) and "nf4 expected" not in view.text.tip(3)
+
+
+def test_the_worst_layer_is_named(view: QualityView, compared: MainWindow) -> None:
+    run = comparison_of(compared).run("nf4")
+    run.layer_errors = [LayerError(f"model.layers.{place}.mlp", 0.09, 0.01 * place) for place in range(9)]
+    view.layers.show_comparison(comparison_of(compared))
+    assert view.layers.worst.text().startswith("worst: model.layers.8.mlp 8.00 %")
+    view.layers.what.setCurrentIndex(1)
+    assert "9.00 %" in view.layers.worst.text()
+    assert "weights 9.00 %, outputs 4.00 %" in view.layers._reading(4.2, 0)
+
+
+def test_the_tab_shows_it_and_saves_its_charts(compared: MainWindow) -> None:
+    tabs = compared.tabs
+    assert tabs.quality is not None
+    place = next(index for index in range(tabs.count()) if tabs.tabText(index).replace("&", "") == "Quality")
+    tabs.setCurrentIndex(place)
+    assert tabs.quality.table.rowCount() == 4
+    assert tabs.chart() is None and not tabs.save.isEnabled()  # figures are no chart
+    tabs.quality.pages.setCurrentIndex(1)
+    assert tabs.chart() is tabs.quality.histogram.view and tabs.save.isEnabled()
+
+
+def test_off_scores_nothing(qtbot: QtBot, ready_window: MainWindow) -> None:
+    type_prompt(qtbot, ready_window, "Once fast=3")
+    ready_window.options.quality.setCurrentText("off")
+    assert not ready_window.options.text.isEnabled()
+    compare(qtbot, ready_window)
+    assert all(run.quality is None for run in comparison_of(ready_window).runs)
+
+
+def test_a_file_that_is_no_text_is_refused_and_nothing_runs(
+    qtbot: QtBot, ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    path = f"{tmp_path}/picture.bin"
+    with open(path, "wb") as file:  # noqa: PTH123
+        file.write(b"a\x00b")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *arguments: (path, ""))
+    options = ready_window.options
+    options.quality.setCurrentText("1,000 tokens")
+    options.text.setCurrentIndex(options.text.findData(str(TextSource.FILE)))
+    options.text.activated.emit(options.text.currentIndex())
+    assert options.text.currentText() == "picture.bin…"
+    type_prompt(qtbot, ready_window, "Once fast=3")
+    ready_window.models.compare.click()
+    assert not ready_window.session.is_busy and "binary" in ready_window.models.error.text()
+
+
+def test_choosing_no_file_stays_with_the_built_in_text(
+    ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *arguments: ("", ""))
+    options = ready_window.options
+    options.text.setCurrentIndex(options.text.findData(str(TextSource.FILE)))
+    options.text.activated.emit(options.text.currentIndex())
+    assert options.text.currentData() == TextSource.BUILTIN
