@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Beside the program's environment and not in it: with it come libraries that transformers would import into every engine.
+HARNESS := .venv-bench
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench format clean
@@ -33,7 +35,14 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)
+$(HARNESS)/.ready: $(READY)
+	$(BIN)/python -m venv $(HARNESS)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		"$$($(HARNESS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/program.pth"
+	$(HARNESS)/bin/python -m pip install --constraint packaging/constraints.txt 'lm_eval>=0.4.13,<0.5'
+	touch $@
+
+bench: $(HARNESS)/.ready
 	$(BIN)/python -m tests.benchmarks
 
 format: $(READY)
@@ -41,4 +50,4 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv $(HARNESS) build dist *.egg-info

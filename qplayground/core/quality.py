@@ -112,10 +112,11 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
     """What scoring gave for one run.
 
-    `perplexity_se` and the like are standard errors. What compares is against `reference`, the precision whose
-    probabilities were kept, as `reference_dtype`; keeping them so adds `storage_kld` by itself, and
-    `rounding_kld` is what rounding the reference's own logits to this run's dtype gives. Under MIN_SCORED tokens
-    nothing is summed up. `note` says what is missing and why.
+    `seconds` is what scoring its windows took, next to nothing where that had been kept. `perplexity_se` and the like
+    are standard errors. What compares is against `reference`, the precision whose probabilities were kept, as
+    `reference_dtype`; keeping them so changes `storage_kld` by itself, and `rounding_kld` is what rounding the
+    reference's own logits to this run's dtype gives. Under MIN_SCORED tokens nothing is summed up. `note` says what is
+    missing and why.
     """
 
     text: str

@@ -70,11 +70,27 @@ class KeptBaseline:
     def __init__(self, folder: Path, scores: KeptScores, vocabulary: int) -> None:
         self.scores = scores
         self._folder = folder
-        self._rows = np.memmap(folder / LOG_PROBABILITIES, dtype=scores.dtype, mode="r").reshape(-1, vocabulary)
+        self._vocabulary = vocabulary
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there are as many log-probabilities as tokens. Raises OSError, TypeError for an unknown type."""
+        size = len(self.scores.tokens.nll) * self._vocabulary * np.dtype(self.scores.dtype).itemsize
+        return 0 < size == (self._folder / LOG_PROBABILITIES).stat().st_size
 
     def rows(self, first: int, count: int) -> torch.Tensor:
-        """Log-probabilities of scored tokens, [count, vocabulary], float32."""
-        return torch.from_numpy(self._rows[first : first + count].astype(np.float32))
+        """Log-probabilities of scored tokens, [count, vocabulary], float32. Raises OSError.
+
+        They are read and not mapped, so that what is behind does not stay in memory.
+        """
+        dtype = np.dtype(self.scores.dtype)
+        rows = np.fromfile(
+            self._folder / LOG_PROBABILITIES,
+            dtype,
+            count=count * self._vocabulary,
+            offset=first * self._vocabulary * dtype.itemsize,
+        )
+        return torch.from_numpy(rows.reshape(count, self._vocabulary).astype(np.float32, copy=False))
 
     def candidate(self, precision: Precision) -> KeptCandidate | None:
         """What that precision gave before, None where it has not been scored, or what is kept is damaged."""
@@ -118,7 +134,7 @@ class Baselines:
         try:
             scores = msgspec.msgpack.decode((folder / SCORES).read_bytes(), type=KeptScores)
             kept = KeptBaseline(folder, scores, key.vocabulary)
-            whole = len(kept.rows(0, 1)) and len(kept.scores.tokens.nll) * key.vocabulary == kept._rows.size
+            whole = kept.is_whole
             os.utime(folder / SCORES)
         except (OSError, ValueError, TypeError, msgspec.MsgspecError):
             return None

@@ -34,7 +34,7 @@ from qplayground.core.messages import (
 )
 from qplayground.core.quality import Quality
 from qplayground.core.tokens import Token
-from qplayground.engine import decoding, loading, scoring
+from qplayground.engine import allocator, decoding, loading, scoring
 from qplayground.engine.detokenizer import Detokenizer
 from qplayground.engine.estimating import Estimator
 from qplayground.engine.failures import explain
@@ -204,6 +204,7 @@ class Engine:
         except Exception as error:
             traceback.print_exc()
             scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=explain(error)))
+        allocator.release()
         self._channel.send(msgspec.structs.replace(scored, phases=self._meter.peaks()))
 
     def _finish_reason(self, command: Generate, ids: list[int], loaded: loading.LoadedModel) -> str:

@@ -5,8 +5,9 @@ error is seen and not what the layers before it did. The checkpoint is read tens
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import bitsandbytes
@@ -18,6 +19,7 @@ from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 from qplayground.core.quality import LayerError
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.loading import LoadedModel
+from qplayground.engine.residency import let_go_of_source
 
 _CONVERTED = ("Linear4bit", "Linear8bitLt")
 
@@ -38,7 +40,7 @@ def measured(loaded: LoadedModel, errors: list[LayerError]) -> Iterator[None]:
         for name, module in loaded.model.named_modules():
             tensor = _stored_name(name, sources)
             if type(module).__name__ in _CONVERTED and tensor is not None:
-                handle = module.register_forward_hook(_hook(name, sources[tensor], tensor, errors))
+                handle = module.register_forward_hook(_hook(name, sources[tensor], tensor, errors, checkpoint.files))
                 hooks.callback(handle.remove)
         yield
 
@@ -51,7 +53,7 @@ def _stored_name(module: str, stored: dict[str, Any]) -> str | None:
 
 
 def _hook(
-    name: str, source: Any, tensor: str, errors: list[LayerError]
+    name: str, source: Any, tensor: str, errors: list[LayerError], files: Iterable[Path]
 ) -> Callable[[Any, tuple[torch.Tensor, ...], torch.Tensor], None]:
     def measure(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         shape = (module.out_features, module.in_features)
@@ -62,6 +64,7 @@ def _hook(
         bias = None if module.bias is None else module.bias.float()
         ideal = functional.linear(inputs[0].float(), exact, bias)
         errors.append(LayerError(name, _relative(held, exact), _relative(output.float(), ideal)))
+        let_go_of_source(files)
 
     return measure
 

@@ -1,6 +1,7 @@
 """The text that quality is measured on, as tokens."""
 
 import hashlib
+import sys
 from array import array
 from dataclasses import dataclass
 
@@ -91,7 +92,7 @@ def _slices(text: str, offsets: list[tuple[int, int]]) -> tuple[str, ...]:
     """The text of each token; a character of several tokens counts as the first one's."""
     pieces, end = [], 0
     for _, after in offsets:
-        pieces.append(text[end:after])
+        pieces.append(sys.intern(text[end:after]))  # words come again and again
         end = max(end, after)
     return tuple(pieces)
 

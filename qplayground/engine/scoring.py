@@ -7,6 +7,7 @@ with the text.
 
 import math
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -38,9 +39,11 @@ from qplayground.engine.loading import LoadedModel
 from qplayground.engine.progress import OnProgress
 from qplayground.engine.scored_text import ScoredText, read_text, windows_of, written_text
 
-_ROWS = 16
+_ROWS = 32
 """Rows of the vocabulary's width that are worked on at once: a few megabytes, which stay in the processor's cache."""
 _ROUNDED = (Dtype.BFLOAT16, Dtype.FLOAT16)
+_ROUNDED_ROWS = 8
+"""Of each window, to see what rounding the logits does: enough for a mean."""
 
 
 class StoppedError(Exception):
@@ -48,12 +51,11 @@ class StoppedError(Exception):
 
 
 class _Rows(NamedTuple):
-    """Some scored tokens in a row: `logits` before each, [rows, vocabulary], and the `targets` that came, [rows].
-
-    `begins`: they are the first of their window.
+    """Some scored tokens in a row: the `logits` before each, [rows, vocabulary], as log-probabilities too, and the
+    right tokens' negative ones. `begins`: they are the first of their window.
     """
 
-    targets: torch.Tensor
+    nll: list[float]
     logits: torch.Tensor
     log_p: torch.Tensor
     begins: bool
@@ -71,7 +73,6 @@ def score(
 
     Raises StoppedError, and PlaygroundError: BAD_FILE for a text that cannot be scored, NON_FINITE_OUTPUT.
     """
-    started = time.monotonic()
     baselines = Baselines(Path(command.folder), command.limit_bytes)
     scoring = _Scoring(loaded, command, written_ids, baselines, should_stop, on_progress)
     is_baseline = command.baseline == loaded.precision
@@ -81,6 +82,7 @@ def score(
         kept = baselines.find(key)
     except OSError as error:
         note = _unkept(error)
+    started = time.monotonic()
     before = kept.candidate(loaded.precision) if kept is not None and not is_baseline else None
     layers: tuple[LayerError, ...] = ()
     if before is not None:
@@ -183,11 +185,11 @@ class _Scoring:
                 writing, note = _begin(stack, baselines, key, dtype)
             for rows in self._rows():
                 tally.add(rows)
-                if rows.begins:  # some of each window are enough for a mean
-                    rounded_tokens += len(rows.targets)
+                if rows.begins:
+                    rounded_tokens += len(rows.nll[:_ROUNDED_ROWS])
                     for name in rounding_klds:
-                        rounded = log_probabilities(rows.logits.to(getattr(torch, name)))
-                        rounding_klds[name] += float(divergences(rows.log_p, rounded).sum())
+                        rounded = log_probabilities(rows.logits[:_ROUNDED_ROWS].to(getattr(torch, name)))
+                        rounding_klds[name] += float(divergences(rows.log_p[:_ROUNDED_ROWS], rounded).sum())
                 if writing is not None:
                     try:
                         stored = writing.write(rows.log_p)
@@ -222,7 +224,7 @@ class _Scoring:
         tally, done = _Tally(), 0
         for rows in self._rows():
             tally.add(rows)
-            count = len(rows.targets)
+            count = len(rows.nll)
             if kept is not None:
                 reference = kept.rows(done, count).to(rows.log_p.device)
                 top = kept.scores.tokens.top_ids[done : done + count]
@@ -259,28 +261,31 @@ class _Scoring:
         for place, kld in enumerate(klds):
             if not math.isfinite(kld):
                 raise self._not_finite(done + place)
-        tally.kld += klds
+        tally.kld.extend(klds)
         tally.same_top += bytes(one == other for one, other in zip(tally.top[done:], top, strict=True))
 
     def _rows(self) -> Iterator[_Rows]:
         """All scored tokens, some at a time."""
         windows, loaded, total = self.windows, self._loaded, self.windows.scored_tokens
-        keep = windows.window - windows.context + 1  # the last logits are of what comes after the window
+        keep = windows.window - windows.context
         done = 0
         for start in windows.starts:
             if self._should_stop():
                 raise StoppedError
             self._on_progress("Scoring", done, total)
             ids = torch.tensor([self.text.window_ids(start, windows.window)], device=loaded.device)
-            logits = loaded.model(input_ids=ids, use_cache=False, **_last(loaded, keep)).logits[0, -keep:-1]
+            shown = ids[:, :-1]  # what follows the last token is not asked
+            logits = loaded.model(input_ids=shown, use_cache=False, **_last(loaded, keep)).logits[0, -keep:]
             targets = ids[0, windows.context :]
             for first in range(0, len(targets), _ROWS):
                 some = logits[first : first + _ROWS]
                 log_p = log_probabilities(some)
-                finite = log_p.sum(-1).isfinite().tolist()
-                if not all(finite):
-                    raise self._not_finite(done + first + finite.index(False))
-                yield _Rows(targets[first : first + _ROWS], some, log_p, begins=first == 0)
+                right = targets[first : first + _ROWS]
+                nll = [-value for value in log_p.gather(-1, right.unsqueeze(-1)).squeeze(-1).tolist()]
+                for place, value in enumerate(nll):  # one that is no number makes its whole row so
+                    if not math.isfinite(value):
+                        raise self._not_finite(done + first + place)
+                yield _Rows(nll, some, log_p, begins=first == 0)
             done += len(targets)
         self._on_progress("Scoring", total, total)
 
@@ -317,17 +322,17 @@ class _Tally:
     """Values of the scored tokens so far."""
 
     def __init__(self) -> None:
-        self.top: list[int] = []
-        self.kld: list[float] = []
+        self.top = array("i")
+        self.kld = array("f")
         self.same_top = bytearray()
-        self._nll: list[float] = []
-        self._top_p: list[float] = []
+        self._nll = array("f")
+        self._top_p = array("f")
 
     def add(self, rows: _Rows) -> None:
         top = rows.log_p.max(-1)
-        self.top += top.indices.tolist()
-        self._top_p += top.values.exp().tolist()
-        self._nll += (-rows.log_p.gather(-1, rows.targets.unsqueeze(-1)).squeeze(-1)).tolist()
+        self.top.extend(top.indices.tolist())
+        self._top_p.extend(top.values.exp().tolist())
+        self._nll.extend(rows.nll)
 
     def tokens(self, loaded: LoadedModel) -> ScoredTokens:
         @cache
@@ -345,8 +350,10 @@ class _Tally:
 
 
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Of each row, in single precision, computed in double: a divergence is a small difference of large sums."""
-    return torch.log_softmax(logits.double(), -1).float()
+    """Of each row, in single precision. The sum is taken in double: a divergence is a small difference of large ones."""
+    values = logits.float()
+    shifted = values - values.amax(-1, keepdim=True)
+    return shifted.sub_(shifted.exp().sum(-1, keepdim=True, dtype=torch.float64).log().float())
 
 
 def divergences(reference: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -354,7 +361,7 @@ def divergences(reference: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
     Equal rows give exactly 0.
     """
-    return (reference.exp() * (reference - other)).sum(-1, dtype=torch.float64)
+    return torch.linalg.vecdot(reference.exp(), reference - other)
 
 
 _WITHOUT_BASELINE = ErrorInfo(

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QLabel,
+    QScrollArea,
     QSplitter,
     QTableWidget,
     QTableWidgetItem,
@@ -100,6 +101,8 @@ class QualityView(QWidget):
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setFont(theme.tabular(self.table.font()))
         self.table.setShowGrid(False)
+        self.table.setFrameShape(QTableWidget.Shape.NoFrame)
+        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setAlternatingRowColors(True)
         self.table.verticalHeader().hide()
         self.histogram = DivergenceHistogram()
@@ -149,13 +152,19 @@ class QualityView(QWidget):
         self._fill_candidates()
 
     def _figures_page(self) -> QWidget:
-        page = QWidget()
-        layout = QVBoxLayout(page)
+        """As high as it needs to be; a small window scrolls it."""
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
         layout.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, theme.HALF_GRID)
-        layout.setSpacing(theme.HALF_GRID)
+        layout.setSpacing(theme.GRID)
         layout.addWidget(self.sentences)
-        layout.addWidget(self.table, 1)
+        layout.addWidget(self.table)
         layout.addWidget(self.source)
+        layout.addStretch()
+        page = QScrollArea()
+        page.setFrameShape(QScrollArea.Shape.NoFrame)
+        page.setWidgetResizable(True)
+        page.setWidget(inside)
         return page
 
     def _along_page(self) -> QWidget:
@@ -197,6 +206,9 @@ class QualityView(QWidget):
                 self.table.setItem(row, column, item)
         self.table.resizeColumnsToContents()
         self.table.resizeRowsToContents()
+        rows = sum(self.table.rowHeight(row) for row in range(self.table.rowCount()))
+        bar = self.table.horizontalScrollBar().sizeHint().height()
+        self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + rows + bar)
 
     def _fill_candidates(self) -> None:
         names = [run.precision for run in compared(self._comparison)]

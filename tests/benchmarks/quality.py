@@ -1,9 +1,11 @@
 """Scoring: its speed beside the bare forward passes, its figures beside other computations, and its memory."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from qplayground.catalog.demo import demo_folder
@@ -11,6 +13,8 @@ from tests.benchmarks.figures import Figure, median_of
 
 _PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 _MB = 1_000_000
+_HARNESS = Path(__file__).parents[2] / ".venv-bench" / "bin" / "python"
+"""Where lm-evaluation-harness is, if `make bench` has installed it; without it its figures are left out."""
 
 
 def measure() -> list[Figure]:
@@ -23,7 +27,8 @@ def measure() -> list[Figure]:
 def _speed_and_truth(folder: str) -> list[Figure]:
     figures = []
     for name in _PRECISIONS:
-        found = _child("tests.benchmarks.quality_engine", str(demo_folder()), name, folder)
+        python = str(_HARNESS) if _HARNESS.exists() else sys.executable
+        found = _child("tests.benchmarks.quality_engine", str(demo_folder()), name, folder, python=python)
         title = f"{name}: scoring / bare forward passes"
         figures.append(median_of(title, found["shares"], "", at_least=0.9))
         figures.append(Figure(f"{name}: figures, off a float64 computation by at most", found["off"], "", at_most=1e-4))
@@ -46,8 +51,6 @@ def _kept() -> list[Figure]:
 
 
 def _compare(config: str) -> Any:
-    import os
-
     command = [sys.executable, "-m", "qplayground", "compare", "--precisions", "fp32,nf4", "--max-new-tokens", "8"]
     command += ["--quality", "builtin", "--json", "-"]
     environment = {**os.environ, "QPLAYGROUND_CONFIG": config}
@@ -65,7 +68,7 @@ def _memory() -> list[Figure]:
     ]
 
 
-def _child(module: str, *arguments: str) -> Any:
-    command = [sys.executable, "-m", module, *arguments]
+def _child(module: str, *arguments: str, python: str = sys.executable) -> Any:
+    command = [python, "-m", module, *arguments]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])

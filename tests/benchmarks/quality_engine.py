@@ -23,7 +23,7 @@ from qplayground.engine.loading import LoadedModel
 from qplayground.engine.scored_text import read_text
 from qplayground.runtime.evaluation_text import builtin_text
 
-_TURNS = 3
+_TURNS = 5
 _READY = {precision.name: precision for precision in READY_PRECISIONS}
 
 
@@ -72,7 +72,7 @@ def _load(path: str, name: str) -> LoadedModel:
 def _log_probabilities(loaded: LoadedModel, ids: list[int], starts: Sequence[int]) -> torch.Tensor:
     rows = []
     for start in starts:
-        logits = loaded.model(input_ids=torch.tensor([ids[start : start + 256]]), use_cache=False).logits[0, 127:255]
+        logits = loaded.model(input_ids=torch.tensor([ids[start : start + 255]]), use_cache=False).logits[0, 127:]
         rows.append(logits.double().log_softmax(-1))
     return torch.cat(rows)
 
@@ -102,15 +102,15 @@ def _off(found: Quality, p: torch.Tensor, q: torch.Tensor, targets: torch.Tensor
 
 
 def _share(loaded: LoadedModel, command: Score, starts: Sequence[int]) -> float:
-    """The bare forward passes' time over scoring's; the baseline is scored anew each time."""
-    if loaded.precision == command.baseline:
-        for kept in Path(command.folder).glob("*/"):
-            shutil.rmtree(kept)
-    ids = torch.zeros(1, 256, dtype=torch.long)
+    """The bare forward passes' time over scoring's; what was kept of it is thrown away each time."""
+    for kept in Path(command.folder).glob("*/" if loaded.precision == command.baseline else "*/candidate-*"):
+        shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
+    ids = read_text(loaded.tokenizer, "builtin", builtin_text()).ids
+    shown = {start: torch.tensor([ids[start : start + 255]]) for start in starts}
     began = time.perf_counter()
     with torch.inference_mode():
-        for _ in starts:
-            loaded.model(input_ids=ids, use_cache=False, logits_to_keep=129)
+        for start in starts:
+            loaded.model(input_ids=shown[start], use_cache=False, logits_to_keep=128)
     bare = time.perf_counter() - began
     scored = scoring.score(loaded, command, (), lambda: False, lambda *_: None)
     return bare / float(scored.quality.seconds)
@@ -122,7 +122,7 @@ def _beside_lm_eval(loaded: LoadedModel, ids: list[int], starts: Sequence[int], 
         models: Any = importlib.import_module("lm_eval.models.huggingface")
     except ImportError:
         return None
-    harness = models.HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=1)
+    harness = models.HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=1, softmax_dtype="float32")
     requests = [((None, None), ids[start : start + 128], ids[start + 128 : start + 256]) for start in starts]
     total = sum(log_likelihood for log_likelihood, _ in harness._loglikelihood_tokens(requests, disable_tqdm=True))
     theirs = math.exp(-total / (128 * len(starts)))
