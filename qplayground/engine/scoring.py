@@ -350,7 +350,7 @@ class _Tally:
 
 
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Of each row, in single precision. The sum is taken in double: a divergence is a small difference of large ones."""
+    """Of each row, in single precision; summed in double, since a divergence is a small difference of large sums."""
     values = logits.float()
     shifted = values - values.amax(-1, keepdim=True)
     return shifted.sub_(shifted.exp().sum(-1, keepdim=True, dtype=torch.float64).log().float())
@@ -361,7 +361,8 @@ def divergences(reference: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
     Equal rows give exactly 0.
     """
-    return torch.linalg.vecdot(reference.exp(), reference - other)
+    found: torch.Tensor = torch.linalg.vecdot(reference.exp(), reference - other)
+    return found
 
 
 _WITHOUT_BASELINE = ErrorInfo(
