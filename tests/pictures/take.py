@@ -25,8 +25,8 @@ def main(folder: Path) -> int:
     window.show()
     start_background(window)
     waiting = {"charts", "machine", "model"}
-    shots = [(size, dark, 0) for size in SIZES for dark in (False, True)]
-    shots += [(SIZES[0], dark, tab) for tab in range(1, window.tabs.count()) for dark in (False, True)]
+    shots = [(size, dark, 0, 0) for size in SIZES for dark in (False, True)]
+    shots += [(SIZES[0], dark, tab, 0) for tab in range(1, window.tabs.count()) for dark in (False, True)]
 
     def arrived(what: str) -> None:
         if what in waiting:
@@ -43,21 +43,31 @@ def main(folder: Path) -> int:
         if not shots:
             window.close()
             return
-        (width, height), dark, tab = shots[0]
+        (width, height), dark, tab, page = shots[0]
         theme.paint(app, dark)
         window.tabs.setCurrentIndex(tab)
+        if window.tabs.quality is not None:
+            window.tabs.quality.pages.setCurrentIndex(page)
+            if page == 2:
+                window.tabs.quality.along.picked.emit(200)
         window.results.changes.setChecked(tab == 1)
         window.results.tint.setChecked(tab == 2)
         window.resize(width, height)
         QTimer.singleShot(_SETTLE_MS, window, save)
 
     def save() -> None:
-        (width, height), dark, tab = shots.pop(0)
-        label = window.tabs.tabText(tab).replace("&", "").lower()
+        (width, height), dark, tab, page = shots.pop(0)
+        label = window.tabs.tabText(tab).replace("&", "").lower() + (f"-{page}" if page else "")
         name = f"{width}x{height}-{'dark' if dark else 'light'}{f'-{label}' if tab else ''}.png"
         window.screen().grabWindow(window.winId()).save(str(folder / name))
         next_shot()
 
+    def add_pages() -> None:
+        quality = next(tab for tab in range(window.tabs.count()) if window.tabs.tabText(tab) == "&Quality")
+        pages = 0 if window.tabs.quality is None else window.tabs.quality.pages.count()
+        shots.extend((SIZES[0], dark, quality, page) for page in range(1, pages) for dark in (False, True))
+
+    window.memory.ready.connect(add_pages)
     window.memory.ready.connect(lambda: arrived("charts"))
     window.session.machine_known.connect(lambda hello: arrived("machine"))
     window.library.entries_changed.connect(model_listed)
