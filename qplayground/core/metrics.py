@@ -96,7 +96,7 @@ METRICS: tuple[Metric, ...] = (
         "peak_resident_bytes",
         "Peak RAM",
         "bytes",
-        "The highest resident memory that the engine had, loading included, its check of every weight left out",
+        "The highest resident memory that the engine had, loading included; checking every weight and scoring are not",
         lambda run: run.memory.peak_resident_bytes,
         _bytes,
         False,

@@ -15,9 +15,15 @@ def quality_sentence(comparison: Comparison, run: Run) -> str | None:
         if quality.note is not None:
             return f"{run.precision}: {quality.note}"
         count = quality.scored_tokens
-        return f"{run.precision}: {count} tokens were scored; there are figures from {MIN_SCORED} on."
+        return (
+            f"{run.precision}: {count} tokens were scored; there are figures from {MIN_SCORED} on. "
+            "Score a longer text, or let the answer be longer."
+        )
     if quality.reference is None:
-        reason = "the others are compared with it" if run.precision == comparison.baseline else str(quality.note or "")
+        alone = (
+            "there is nothing to compare it with" if len(comparison.runs) == 1 else "the others are compared with it"
+        )
+        reason = alone if run.precision == comparison.baseline else str(quality.note or "").rstrip(".")
         return f"{run.precision} has a perplexity of {number_text(quality.perplexity)} on this text; {reason}."
     same = share_text(quality.same_top1)
     parts = [

@@ -106,7 +106,7 @@ class MemoryView(QWidget):
         key = QLabel(
             "thin line: predicted · bars: predicted above measured · grey: libraries, without a model · full to light: "
             "quantized weights, scales, weights left alone, KV cache and working memory · hatched: unexplained · "
-            "|: peak, the check of all weights left out"
+            "|: peak, the check of all weights and scoring left out"
         )
         key.setFont(theme.small(key.font()))
         key.setForegroundRole(key.palette().ColorRole.PlaceholderText)

@@ -77,8 +77,8 @@ _FIGURES = (
     _Figure(
         "Δp RMS, %", "Root of the mean square of that change", lambda q: share_text(q.rms_delta_p).removesuffix(" %")
     ),
-    _Figure("Δp 1 %", "of the tokens lose more", lambda q: share_text(q.p1_delta_p)),
-    _Figure("Δp 99 %", "of the tokens gain less", lambda q: share_text(q.p99_delta_p)),
+    _Figure("Δp 1 %", "of the tokens lose more, in %", lambda q: share_text(q.p1_delta_p).removesuffix(" %")),
+    _Figure("Δp 99 %", "of the tokens gain less, in %", lambda q: share_text(q.p99_delta_p).removesuffix(" %")),
 )
 
 
@@ -113,8 +113,15 @@ class QualityView(QWidget):
         self.candidate.currentIndexChanged.connect(self._show_text)
         self.layers = LayerErrors()
         self.trade_off = TradeOffChart(across="weight_bytes", up="mean_kld")
+        self.expected = QLabel()
+        self.expected.setMinimumWidth(1)
+        self.expected.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.expected.setAccessibleName("What was expected at the picked token")
+        self._picked: int | None = None
         self.along.picked.connect(self.text.select)
         self.text.picked.connect(self.along.mark)
+        for source in (self.along, self.text):
+            source.picked.connect(self._on_picked)
         self.pages = QTabWidget()
         self.pages.setDocumentMode(True)
         self.pages.addTab(self._figures_page(), "Figures")
@@ -149,7 +156,11 @@ class QualityView(QWidget):
         self.along.show_comparison(comparison)
         self.layers.show_comparison(comparison)
         self.trade_off.show_comparison(comparison)
+        self._picked = None
         self._fill_candidates()
+        for place in range(1, self.pages.count()):
+            self.pages.setTabEnabled(place, bool(compared(comparison)))
+            self.pages.setTabToolTip(place, "" if compared(comparison) else "There is nothing to compare yet.")
 
     def _figures_page(self) -> QWidget:
         """As high as it needs to be; a small window scrolls it."""
@@ -178,11 +189,16 @@ class QualityView(QWidget):
         )
         key.setFont(theme.small(key.font()))
         key.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        key.setMinimumWidth(1)
         row.addWidget(key, 1)
         layout = QVBoxLayout(below)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.HALF_GRID)
         layout.addLayout(row)
+        about = QHBoxLayout()
+        about.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
+        about.addWidget(self.expected)
+        layout.addLayout(about)
         layout.addWidget(self.text, 1)
         splitter = QSplitter(Qt.Orientation.Vertical)
         splitter.setChildrenCollapsible(False)
@@ -220,6 +236,12 @@ class QualityView(QWidget):
             self.candidate.blockSignals(False)
         self._show_text()
 
+    @Slot(int)
+    def _on_picked(self, token: int) -> None:
+        self._picked = token
+        self.expected.setText(" ".join(self.text.expectations(token)))
+        self.expected.setToolTip(self.expected.text())
+
     @Slot()
     def _show_text(self) -> None:
         comparison, name = self._comparison, self.candidate.currentText()
@@ -235,6 +257,10 @@ class QualityView(QWidget):
             None if run is None else run.scored,
             theme.color(name, theme.is_dark(self)),
         )
+        if self._picked is None:
+            self.expected.clear()
+        else:
+            self._on_picked(self._picked)
 
 
 def _source_text(comparison: Comparison) -> str:

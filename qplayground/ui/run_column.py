@@ -190,7 +190,8 @@ class RunColumn(QFrame):
         """Show how far it has come."""
         self.progress.setRange(0, 1000 if event.total else 0)
         self.progress.setValue(round(1000 * event.done / max(event.total, 1)))
-        self.state.setText(f"{event.label.lower()} · {_amount_text(event)}")
+        amount = f" · {_amount_text(event)}" if event.total else ""
+        self.state.setText(f"{event.label.lower()}{amount}")
 
     def refresh(self) -> None:
         """Show the run's state and figures, and what they are to the baseline's."""

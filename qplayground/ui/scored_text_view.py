@@ -54,7 +54,7 @@ class ScoredTextView(QPlainTextEdit):
         self._shade()
 
     def select(self, token: int) -> None:
-        """Scroll to a scored token, mark it, and say what was expected there."""
+        """Scroll to a scored token and mark it."""
         if not 0 <= token < len(self._pieces):
             return
         self._selected = token
@@ -62,19 +62,23 @@ class ScoredTextView(QPlainTextEdit):
         self.setTextCursor(cursor)
         self.centerCursor()
         self._shade()
-        QToolTip.showText(self.viewport().mapToGlobal(self.cursorRect(cursor).bottomLeft()), self.tip(token), self)
 
-    def tip(self, token: int) -> str:
-        """What both expected at a scored token, as rich text."""
-        lines = [f"{self._pieces[token]!r}"]
+    def expectations(self, token: int) -> list[str]:
+        """What stands at a scored token, and what both expected there, a sentence each."""
+        if not 0 <= token < len(self._pieces):
+            return []
+        lines = [f"Here stands {self._pieces[token]!r}."]
         for name, scored in zip(self._names, (self._reference, self._candidate), strict=True):
             if scored is not None and token < len(scored.nll):
-                expected, likely = scored.top[token], scored.top_p.values[token]
-                given = math.exp(-scored.nll.values[token])
-                lines.append(f"{name} expected {expected!r} at {share_text(likely)}; gave this one {share_text(given)}")
+                expected, likely = scored.top[token], share_text(scored.top_p.values[token])
+                given = share_text(math.exp(-scored.nll.values[token]))
+                lines.append(f"{name} expected {expected!r} ({likely}), and this with {given}.")
         if self._candidate is not None and token < len(self._candidate.kld):
-            lines.append(f"divergence {number_text(self._candidate.kld.values[token])} nats")
-        return "<br>".join(theme.tip(line) for line in lines)
+            lines.append(f"Divergence: {number_text(self._candidate.kld.values[token])} nats.")
+        return lines
+
+    def _tip(self, token: int) -> str:
+        return "<br>".join(theme.tip(line) for line in self.expectations(token))
 
     def _cursor(self, token: int) -> QTextCursor:
         cursor = QTextCursor(self.document())
@@ -113,7 +117,7 @@ class ScoredTextView(QPlainTextEdit):
             if token is None:
                 QToolTip.hideText()
             else:
-                QToolTip.showText(event.globalPos(), self.tip(token), self)
+                QToolTip.showText(event.globalPos(), self._tip(token), self)
             return True
         return super().viewportEvent(event)
 

@@ -1,5 +1,6 @@
 """The Quality tab, from a comparison of the scripted engine to what stands on the screen."""
 
+import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog
@@ -7,6 +8,7 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.quality import LayerError, TextSource
 from qplayground.core.results import Comparison
+from qplayground.core.units import number_text
 from qplayground.ui.quality_view import QualityView
 from qplayground.ui.window import MainWindow
 from tests.ui.test_window import compare, type_prompt
@@ -68,15 +70,43 @@ def test_the_charts_have_a_curve_a_candidate(view: QualityView) -> None:
 def test_a_spot_in_the_chart_leads_to_the_text_and_back(view: QualityView, qtbot: QtBot) -> None:
     view.along.picked.emit(500)
     assert view.text.textCursor().selectedText() == view.text._pieces[500]
-    tip = view.text.tip(500)
-    assert "fp32 expected" in tip and "nf4 expected" in tip and "nats" in tip
+    said = view.expected.text()
+    assert "fp32 expected" in said and "nf4 expected" in said and "nats" in said
     view.text.picked.emit(20)
-    assert view.along._mark.value() == 20.5
+    assert view.along._mark.value() == 20.5 and view.expected.text() != said
 
 
 def test_the_ground_is_the_chosen_candidates(view: QualityView) -> None:
     view.candidate.setCurrentText("bf16")
-    assert "bf16 expected" in view.text.tip(3) and "nf4 expected" not in view.text.tip(3)
+    said = " ".join(view.text.expectations(3))
+    assert "bf16 expected" in said and "nf4 expected" not in said
+
+
+def test_the_charts_say_what_their_curves_are_and_not_where_the_mouse_is(view: QualityView) -> None:
+    curves = view.along._curves
+    assert view.along._reading(100.7, 5.0) == view.along._reading(100.2, 0.0)
+    assert f"nf4 {number_text(curves['nf4'][100])}" in view.along._reading(100.0, 9.0)
+    assert view.along._reading(-1.0, 0.0) == view.along._reading(5000.0, 0.0) == ""
+    shares = view.histogram._shares["nf4"]
+    highest = int(shares.argmax())
+    inside = float(np.log10(view.histogram._edges[highest])) + 0.01
+    assert f"nf4 {number_text(shares[highest])} %" in view.histogram._reading(inside, 0.0)
+
+
+def test_without_candidates_the_charts_cannot_be_opened(view: QualityView, compared: MainWindow) -> None:
+    alone = comparison_of(compared)
+    alone.runs = alone.runs[:1]
+    view.show_comparison(alone)
+    assert [view.pages.isTabEnabled(place) for place in range(view.pages.count())] == [True, *[False] * 4]
+    assert "nothing to compare" in view.sentences.text()
+
+
+def test_long_names_of_layers_do_not_widen_the_window(view: QualityView, compared: MainWindow) -> None:
+    before = view.minimumSizeHint().width()
+    name = "model.language_model.layers.31.self_attn.a_very_long_projection"
+    comparison_of(compared).run("nf4").layer_errors = [LayerError(name, 0.1, 0.2)] * 3
+    view.layers.show_comparison(comparison_of(compared))
+    assert view.minimumSizeHint().width() <= max(before, 700)
 
 
 def test_the_worst_layer_is_named(view: QualityView, compared: MainWindow) -> None:

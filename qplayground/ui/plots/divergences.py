@@ -19,6 +19,7 @@ Values = NDArray[np.float64]
 _BINS_A_DECADE = 6
 _LOWEST = 1e-8
 """Nats; what is less counts as this much, since a logarithm needs something."""
+_LOWEST_CHART = 130
 _SMOOTHED = 24
 """Scored tokens over which the curve along the text is averaged."""
 
@@ -44,9 +45,9 @@ class DivergenceHistogram(Chart):
         self.plot.setLogMode(x=True, y=False)
         self.plot.setLimits(yMin=0)
         self._legend = self.plot.addLegend(offset=(-8, 8))
-        self._crosshair = Crosshair(
-            self.plot, self, lambda x, y: f"{number_text(10**x if x < 300 else None)} nats · {number_text(y)} %"
-        )
+        self._shares: dict[str, Values] = {}
+        self._edges: Values = np.empty(0)
+        self._crosshair = Crosshair(self.plot, self, self._reading)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
@@ -59,8 +60,10 @@ class DivergenceHistogram(Chart):
 
     def _draw(self) -> None:
         self.plot.clear()
+        self.plot.setTitle(None)
         self._legend.clear()
         self._crosshair.restore()
+        self._shares.clear()
         runs = compared(self._comparison)
         values = {run.precision: np.maximum(_klds(run), _LOWEST) for run in runs}
         if not values:
@@ -70,8 +73,19 @@ class DivergenceHistogram(Chart):
         edges = np.logspace(lowest, max(highest, lowest + 1), (max(highest, lowest + 1) - lowest) * _BINS_A_DECADE + 1)
         for name, found in values.items():
             counts, _ = np.histogram(found, edges)
+            self._shares[name] = 100 * counts / len(found)
             pen = style.curve_pen(name, self)
-            self.plot.plot(edges, 100 * counts / len(found), stepMode="center", pen=pen, name=name)
+            self.plot.plot(edges, self._shares[name], stepMode="center", pen=pen, name=name)
+        self._edges = edges
+
+    def _reading(self, x: float, _y: float) -> str:
+        """Of the bar under the mouse: x is the logarithm."""
+        place = int(np.searchsorted(np.log10(self._edges), x)) - 1 if len(self._edges) else -1
+        if not 0 <= place < len(self._edges) - 1:
+            return ""
+        low, high = number_text(self._edges[place]), number_text(self._edges[place + 1])
+        shares = ", ".join(f"{name} {number_text(share[place])} %" for name, share in self._shares.items())
+        return f"{low} to {high} nats: {shares}"
 
     def _paint(self) -> None:
         super()._paint()
@@ -95,6 +109,7 @@ class DivergenceAlongText(Chart):
         self._comparison: Comparison | None = None
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("Divergence along the text")
+        self.view.setMinimumHeight(_LOWEST_CHART)
         self.plot = self.view.addPlot()
         self.plot.setLabel("bottom", "scored token")
         self.plot.setLabel("left", f"nats, mean of {_SMOOTHED}")
@@ -102,7 +117,8 @@ class DivergenceAlongText(Chart):
         self.plot.setMouseEnabled(x=True, y=False)
         self.plot.setLimits(xMin=0, yMin=0)
         self._mark = pg.InfiniteLine(angle=90, movable=False)
-        self._crosshair = Crosshair(self.plot, self, lambda x, y: f"token {max(0, int(x)):,} · {number_text(y)} nats")
+        self._curves: dict[str, Values] = {}
+        self._crosshair = Crosshair(self.plot, self, self._reading)
         self.plot.scene().sigMouseClicked.connect(self._on_clicked)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -123,11 +139,21 @@ class DivergenceAlongText(Chart):
 
     def _draw(self) -> None:
         self.plot.clear()
+        self.plot.setTitle(None)
         self._crosshair.restore()
+        self._curves.clear()
         for run in compared(self._comparison):
-            values = smoothed(_klds(run), _SMOOTHED)
+            values = self._curves[run.precision] = smoothed(_klds(run), _SMOOTHED)
             places = np.arange(len(values)) + 0.5
             self.plot.plot(places, values, pen=style.curve_pen(run.precision, self, 1.5), name=run.precision)
+
+    def _reading(self, x: float, _y: float) -> str:
+        """What the curves are where the mouse is."""
+        place = int(x)
+        there = {name: values[place] for name, values in self._curves.items() if 0 <= place < len(values)}
+        if x < 0 or not there:
+            return ""
+        return f"token {place:,}: {', '.join(f'{name} {number_text(value)}' for name, value in there.items())} nats"
 
     def _on_clicked(self, event: object) -> None:
         if event.button() != Qt.MouseButton.LeftButton:  # type: ignore[attr-defined]

@@ -34,6 +34,7 @@ class LayerErrors(Chart):
         self.what.currentIndexChanged.connect(self._draw)
         self.worst = QLabel()
         self.worst.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self.worst.setMinimumWidth(1)  # names are long, and the window is not to grow with them
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("Error of each quantized layer")
         self.plot = self.view.addPlot()
