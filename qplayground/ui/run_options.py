@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from PySide6.QtCore import QSettings, Signal, Slot
-from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLabel, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from qplayground.core.quality import QualityRequest, TextSource
 from qplayground.core.results import Mode
@@ -64,12 +64,16 @@ class RunOptions(QWidget):
         self.text.setCurrentIndex(max(0, self.text.findData(str(settings.value("quality_text", TextSource.BUILTIN)))))
         self.text.activated.connect(self._on_text_activated)
         self.quality.currentIndexChanged.connect(self._on_quality_changed)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(theme.GRID, 0, theme.GRID, theme.GRID)
-        row.setSpacing(theme.GRID)
-        for widget in (label, self.modes, self.keep_loaded, quality_label, self.quality, self.text):
-            row.addWidget(widget)
-        row.addStretch()
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(theme.GRID, 0, theme.GRID, theme.GRID)
+        rows.setSpacing(theme.HALF_GRID)
+        for widgets in ((label, self.modes, self.keep_loaded), (quality_label, self.quality, self.text)):
+            row = QHBoxLayout()
+            row.setSpacing(theme.GRID)
+            for widget in widgets:
+                row.addWidget(widget)
+            row.addStretch()
+            rows.addLayout(row)
         self._show_tip()
         self._on_quality_changed()
         self.modes.currentIndexChanged.connect(self._on_changed)
