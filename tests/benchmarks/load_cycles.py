@@ -36,6 +36,7 @@ def main() -> None:
             assert row is not None
             row.tick.click()
         window.prompt.max_new_tokens.setValue(TOKENS)
+        window.options.quality.setCurrentText("off")
         for _ in range(BEFORE):
             _load(window)
         before = _measure()

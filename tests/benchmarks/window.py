@@ -112,6 +112,7 @@ def _main() -> None:
     window.prompt.max_new_tokens.setValue(int(sys.argv[1]))
     if sys.argv[2]:
         window.prompt.text.setPlainText(sys.argv[2])
+        window.options.quality.setCurrentText("off")  # of a prompt of its own only the decoding is looked at
     window.show()
     start_background(window)
     late: list[float] = []
