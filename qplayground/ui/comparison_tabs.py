@@ -90,12 +90,9 @@ class ComparisonTabs(QTabWidget):
             importlib.import_module(module)
         from qplayground.ui.plots.speed import SpeedCharts
         from qplayground.ui.plots.trade_off import TradeOffChart
-        from qplayground.ui.quality_view import QualityView
 
-        self.speed, self.quality, self.trade_off = SpeedCharts(), QualityView(), TradeOffChart()
+        self.speed, self.trade_off = SpeedCharts(), TradeOffChart()
         self._speed_tab.put(self.speed)
-        self._quality_tab.put(self.quality)
-        self.quality.pages.currentChanged.connect(self._show_whether_savable)
         self._trade_off_tab.put(self.trade_off)
         self.refresh()
 
@@ -148,12 +145,22 @@ class ComparisonTabs(QTabWidget):
         if current is self._speed_tab and self.speed is not None:
             self.speed.show_comparison(self._comparison)
             self._speed_tab.reveal(ran)
-        elif current is self._quality_tab and self.quality is not None:
-            self.quality.show_comparison(self._comparison)
-            self._quality_tab.reveal(any(run.quality is not None for run in self._comparison.runs))
+        elif current is self._quality_tab and self.speed is not None:
+            self._show_quality(self._comparison)
         elif current is self._trade_off_tab and self.trade_off is not None:
             self.trade_off.show_comparison(self._comparison)
             self._trade_off_tab.reveal(ran)
+
+    def _show_quality(self, comparison: Comparison) -> None:
+        """Its charts are made when they are first seen: making four at once holds the window up."""
+        if self.quality is None:
+            from qplayground.ui.quality_view import QualityView
+
+            self.quality = QualityView()
+            self.quality.pages.currentChanged.connect(self._show_whether_savable)
+            self._quality_tab.put(self.quality)
+        self.quality.show_comparison(comparison)
+        self._quality_tab.reveal(any(run.quality is not None for run in comparison.runs))
 
     @Slot()
     def _show_whether_savable(self) -> None:

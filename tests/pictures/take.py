@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.pictures.__main__ import SIZES
 
+PAGES = 5  # of the Quality tab
 _SETTLE_MS = 1200  # the chart's last refresh and the server's answer to a new size
 
 
@@ -64,8 +65,7 @@ def main(folder: Path) -> int:
 
     def add_pages() -> None:
         quality = next(tab for tab in range(window.tabs.count()) if window.tabs.tabText(tab) == "&Quality")
-        pages = 0 if window.tabs.quality is None else window.tabs.quality.pages.count()
-        shots.extend((SIZES[0], dark, quality, page) for page in range(1, pages) for dark in (False, True))
+        shots.extend((SIZES[0], dark, quality, page) for page in range(1, PAGES) for dark in (False, True))
 
     window.memory.ready.connect(add_pages)
     window.memory.ready.connect(lambda: arrived("charts"))

@@ -121,10 +121,9 @@ def test_the_worst_layer_is_named(view: QualityView, compared: MainWindow) -> No
 
 def test_the_tab_shows_it_and_saves_its_charts(compared: MainWindow) -> None:
     tabs = compared.tabs
-    assert tabs.quality is not None
     place = next(index for index in range(tabs.count()) if tabs.tabText(index).replace("&", "") == "Quality")
     tabs.setCurrentIndex(place)
-    assert tabs.quality.table.rowCount() == 4
+    assert tabs.quality is not None and tabs.quality.table.rowCount() == 4
     assert tabs.chart() is None and not tabs.save.isEnabled()  # figures are no chart
     tabs.quality.pages.setCurrentIndex(1)
     assert tabs.chart() is tabs.quality.histogram.view and tabs.save.isEnabled()
