@@ -100,7 +100,7 @@ def score(
         kept.keep_candidate(loaded.precision, KeptCandidate(quality=quality, tokens=tokens, layers=layers))
     return Scored(
         command_id=command.id,
-        quality=replace(quality, seconds=seconds),
+        quality=replace(quality, text=scoring.text.name, seconds=seconds),  # the same text can have another name now
         tokens=tokens,
         windows=scoring.windows,
         token_ids=scoring.text.ids if command.source is TextSource.PROMPT else (),

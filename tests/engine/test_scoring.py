@@ -318,3 +318,12 @@ def test_a_tokenizer_that_begins_texts_begins_windows_too(load_shared: LoadShare
     assert "".join(text.pieces) == TEXT
     plain = scored_text.read_text(loaded.tokenizer, "builtin", TEXT)
     assert plain.ids == text.ids and plain.ids_sha256 != text.ids_sha256
+
+
+def test_a_text_that_was_scored_under_another_name_has_its_own(load_shared: LoadShared, folder: Path) -> None:
+    base, candidate = load_shared("llama", "fp32"), load_shared("llama", "nf4")
+    windows = score(base, asked(folder, name="one.txt")).windows
+    score(candidate, asked(folder, name="one.txt", windows=windows))
+    for loaded in (base, candidate):
+        again = score(loaded, asked(folder, name="two.txt", windows=windows))
+        assert again.reused and again.quality.text == "two.txt"
