@@ -7,7 +7,6 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QComboBox,
     QHBoxLayout,
     QLabel,
     QScrollArea,
@@ -24,6 +23,7 @@ from qplayground.core.results import Comparison, Run
 from qplayground.core.units import number_text, share_text, significant
 from qplayground.core.verdicts import floor_sentence, quality_sentence
 from qplayground.ui import theme
+from qplayground.ui.name_box import NameBox
 from qplayground.ui.plots.divergences import DivergenceAlongText, DivergenceHistogram, compared
 from qplayground.ui.plots.layer_errors import LayerErrors
 from qplayground.ui.plots.trade_off import TradeOffChart
@@ -108,7 +108,7 @@ class QualityView(QWidget):
         self.histogram = DivergenceHistogram()
         self.along = DivergenceAlongText()
         self.text = ScoredTextView()
-        self.candidate = QComboBox()
+        self.candidate = NameBox()
         self.candidate.setAccessibleName("Whose divergence the text shows")
         self.candidate.currentIndexChanged.connect(self._show_text)
         self.layers = LayerErrors()
@@ -157,7 +157,8 @@ class QualityView(QWidget):
         self.layers.show_comparison(comparison)
         self.trade_off.show_comparison(comparison)
         self._picked = None
-        self._fill_candidates()
+        self.candidate.offer([run.precision for run in compared(comparison)])
+        self._show_text()
         for place in range(1, self.pages.count()):
             self.pages.setTabEnabled(place, bool(compared(comparison)))
             self.pages.setTabToolTip(place, "" if compared(comparison) else "There is nothing to compare yet.")
@@ -225,16 +226,6 @@ class QualityView(QWidget):
         rows = sum(self.table.rowHeight(row) for row in range(self.table.rowCount()))
         bar = self.table.horizontalScrollBar().sizeHint().height()
         self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + rows + bar)
-
-    def _fill_candidates(self) -> None:
-        names = [run.precision for run in compared(self._comparison)]
-        if names != [self.candidate.itemText(place) for place in range(self.candidate.count())]:
-            self.candidate.blockSignals(True)
-            self.candidate.clear()
-            self.candidate.addItems(names)
-            self.candidate.setCurrentIndex(len(names) - 1)
-            self.candidate.blockSignals(False)
-        self._show_text()
 
     @Slot(int)
     def _on_picked(self, token: int) -> None:

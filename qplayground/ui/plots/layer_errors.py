@@ -10,6 +10,7 @@ from qplayground.core.quality import LayerError
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import share_text
 from qplayground.ui import theme
+from qplayground.ui.name_box import NameBox
 from qplayground.ui.plots import style
 from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.crosshair import Crosshair
@@ -24,7 +25,7 @@ class LayerErrors(Chart):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._comparison: Comparison | None = None
-        self.candidate = QComboBox()
+        self.candidate = NameBox()
         self.candidate.setAccessibleName("Precision")
         self.candidate.currentIndexChanged.connect(self._draw)
         self.what = QComboBox()
@@ -60,13 +61,7 @@ class LayerErrors(Chart):
     def show_comparison(self, comparison: Comparison | None) -> None:
         """Offer every run whose layers were measured."""
         self._comparison = comparison
-        names = [run.precision for run in self._measured()]
-        if names != [self.candidate.itemText(place) for place in range(self.candidate.count())]:
-            self.candidate.blockSignals(True)
-            self.candidate.clear()
-            self.candidate.addItems(names)
-            self.candidate.setCurrentIndex(len(names) - 1)
-            self.candidate.blockSignals(False)
+        self.candidate.offer([run.precision for run in self._measured()])
         self._draw()
 
     def _measured(self) -> list[Run]:
@@ -83,6 +78,7 @@ class LayerErrors(Chart):
     @Slot()
     def _draw(self) -> None:
         self.plot.clear()
+        self.plot.setTitle(None)  # what was read there is of another run
         self._crosshair.restore()
         layers = self._layers()
         worst = sorted(layers, key=self._error, reverse=True)[:_NAMED]
