@@ -7,12 +7,9 @@ with the text.
 
 import math
 import time
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import bitsandbytes
 import torch
@@ -21,9 +18,7 @@ from msgspec.structs import replace
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
 from qplayground.core.messages import Score, Scored
-from qplayground.core.precision import Dtype
 from qplayground.core.quality import (
-    Floats,
     LayerError,
     Quality,
     ScoredTokens,
@@ -38,27 +33,11 @@ from qplayground.engine.layer_errors import measured
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.progress import OnProgress
 from qplayground.engine.scored_text import ScoredText, read_text, windows_of, written_text
-
-_ROWS = 32
-"""Rows of the vocabulary's width that are worked on at once: a few megabytes, which stay in the processor's cache."""
-_ROUNDED = (Dtype.BFLOAT16, Dtype.FLOAT16)
-_ROUNDED_ROWS = 8
-"""Of each window, to see what rounding the logits does: enough for a mean."""
+from qplayground.engine.token_scores import ROWS, RoundingFloor, Rows, TokenScores, VocabularySums
 
 
 class StoppedError(Exception):
     """Somebody asked for an end."""
-
-
-class _Rows(NamedTuple):
-    """Some scored tokens in a row: the `logits` before each, [rows, vocabulary], as log-probabilities too, and the
-    right tokens' negative ones. `begins`: they are the first of their window.
-    """
-
-    nll: list[float]
-    logits: torch.Tensor
-    log_p: torch.Tensor
-    begins: bool
 
 
 @torch.inference_mode()
@@ -127,6 +106,7 @@ class _Scoring:
         self._should_stop = should_stop
         self._on_progress = on_progress
         self._vocabulary = int(loaded.model.config.get_text_config().vocab_size)
+        self._sums = VocabularySums(self._vocabulary, loaded.device)
         self._room_bytes = baselines.room_bytes
         self.text = self._read_text(written_ids)
         self.windows = command.windows or self._plan()
@@ -175,21 +155,16 @@ class _Scoring:
         self, baselines: Baselines, key: BaselineKey | None, note: ErrorInfo | None
     ) -> tuple[Quality, ScoredTokens]:
         """Score, and keep the log-probabilities under the key; without one `note` says why that cannot be."""
-        tally = _Tally()
-        storage_kld, rounded_tokens = 0.0, 0
-        rounding_klds = dict.fromkeys(map(str, _ROUNDED), 0.0)
+        scores = TokenScores()
+        storage_kld = 0.0
+        rounding = RoundingFloor(self._vocabulary, self._loaded.device)
         with ExitStack() as stack:
             writing = None
             dtype = self._storage_dtype()
             if key is not None:
                 writing, note = _begin(stack, baselines, key, dtype)
-            for rows in self._rows():
-                tally.add(rows)
-                if rows.begins:
-                    rounded_tokens += len(rows.nll[:_ROUNDED_ROWS])
-                    for name in rounding_klds:
-                        rounded = log_probabilities(rows.logits[:_ROUNDED_ROWS].to(getattr(torch, name)))
-                        rounding_klds[name] += float(divergences(rows.log_p[:_ROUNDED_ROWS], rounded).sum())
+            for rows in self._rows(rounding.add):
+                scores.add(rows)
                 if writing is not None:
                     try:
                         stored = writing.write(rows.log_p)
@@ -197,40 +172,39 @@ class _Scoring:
                         writing, note = None, _unkept(error)
                         continue
                     if dtype != "float32":
-                        storage_kld += float(divergences(rows.log_p, stored.to(rows.log_p.device)).abs().sum())
-            tokens = tally.tokens(self._loaded)
+                        stored = stored.to(rows.log_p.device)
+                        storage_kld += sum(map(abs, self._sums.divergences(rows.log_p, stored)))
+            tokens = scores.tokens(self._loaded)
             quality = replace(
                 self._quality(perplexity_figures(tokens.nll.values)),
                 reference_dtype=dtype if writing else None,
                 note=note,
             )
             if writing is not None:
-                klds = {name: total / rounded_tokens for name, total in rounding_klds.items()}
-                scores = KeptScores(
+                kept = KeptScores(
                     dtype=dtype or "",
                     quality=quality,
                     tokens=tokens,
                     storage_kld=storage_kld / len(tokens.nll),
-                    rounding_klds=klds,
+                    rounding_klds=rounding.klds(),
                 )
                 try:
-                    writing.finish(scores)
+                    writing.finish(kept)
                 except OSError as error:
                     quality = replace(quality, reference_dtype=None, note=_unkept(error))
         return quality, tokens
 
     def candidate(self, kept: KeptBaseline | None, note: ErrorInfo | None) -> tuple[Quality, ScoredTokens]:
         """Score, against what was kept of the baseline where there is something."""
-        tally, done = _Tally(), 0
+        scores = TokenScores()
         for rows in self._rows():
-            tally.add(rows)
-            count = len(rows.nll)
+            done, count = len(scores), len(rows.nll)
+            scores.add(rows)
             if kept is not None:
-                reference = kept.rows(done, count).to(rows.log_p.device)
-                top = kept.scores.tokens.top_ids[done : done + count]
-                self._compare(tally, rows, reference, top, done)
-            done += count
-        tokens = tally.tokens(self._loaded)
+                klds = self._sums.divergences(kept.rows(done, count).to(rows.log_p.device), rows.log_p)
+                self._check_finite(klds, done)
+                scores.compare(rows, klds, kept.scores.tokens.top_ids[done : done + count])
+        tokens = scores.tokens(self._loaded)
         quality = self._quality(perplexity_figures(tokens.nll.values))
         if kept is None:
             return replace(quality, note=note or _WITHOUT_BASELINE), tokens
@@ -256,16 +230,8 @@ class _Scoring:
             self._loaded.model(input_ids=ids, use_cache=False, **_last(self._loaded, 1))
         return tuple(errors)
 
-    def _compare(self, tally: "_Tally", rows: _Rows, reference: torch.Tensor, top: tuple[int, ...], done: int) -> None:
-        klds = divergences(reference, rows.log_p).tolist()
-        for place, kld in enumerate(klds):
-            if not math.isfinite(kld):
-                raise self._not_finite(done + place)
-        tally.kld.extend(klds)
-        tally.same_top += bytes(one == other for one, other in zip(tally.top[done:], top, strict=True))
-
-    def _rows(self) -> Iterator[_Rows]:
-        """All scored tokens, some at a time."""
+    def _rows(self, see_first: Callable[[torch.Tensor, Rows], None] | None = None) -> Iterator[Rows]:
+        """All scored tokens, some at a time. `see_first` gets the logits too, of the first ones of each window."""
         windows, loaded, total = self.windows, self._loaded, self.windows.scored_tokens
         keep = windows.window - windows.context
         done = 0
@@ -277,15 +243,13 @@ class _Scoring:
             shown = ids[:, :-1]  # what follows the last token is not asked
             logits = loaded.model(input_ids=shown, use_cache=False, **_last(loaded, keep)).logits[0, -keep:]
             targets = ids[0, windows.context :]
-            for first in range(0, len(targets), _ROWS):
-                some = logits[first : first + _ROWS]
-                log_p = log_probabilities(some)
-                right = targets[first : first + _ROWS]
-                nll = [-value for value in log_p.gather(-1, right.unsqueeze(-1)).squeeze(-1).tolist()]
-                for place, value in enumerate(nll):  # one that is no number makes its whole row so
-                    if not math.isfinite(value):
-                        raise self._not_finite(done + first + place)
-                yield _Rows(nll, some, log_p, begins=first == 0)
+            for first in range(0, len(targets), ROWS):
+                some = logits[first : first + ROWS]
+                rows = self._sums.of(some, targets[first : first + ROWS])
+                self._check_finite(rows.nll, done + first)  # one logit that is no number makes its whole row so
+                if first == 0 and see_first is not None:
+                    see_first(some, rows)
+                yield rows
             done += len(targets)
         self._on_progress("Scoring", total, total)
 
@@ -308,61 +272,18 @@ class _Scoring:
         )
         return replace(quality, **figures)
 
-    def _not_finite(self, place: int) -> Exception:
+    def _check_finite(self, values: list[float], first: int) -> None:
+        """Of scored tokens from the `first` on. Raises PlaygroundError."""
+        place = next((first + index for index, value in enumerate(values) if not math.isfinite(value)), None)
+        if place is None:
+            return
         position = self.windows.positions[place]
-        return fail(
+        raise fail(
             ErrorCode.NON_FINITE_OUTPUT,
             f"The model's output is not a number, first at token {position:,} of the text "
             f"({self.text.pieces[position]!r}): its values became too large for this precision.",
             "Use bf16 or fp32, whose range is wider.",
         )
-
-
-class _Tally:
-    """Values of the scored tokens so far."""
-
-    def __init__(self) -> None:
-        self.top = array("i")
-        self.kld = array("f")
-        self.same_top = bytearray()
-        self._nll = array("f")
-        self._top_p = array("f")
-
-    def add(self, rows: _Rows) -> None:
-        top = rows.log_p.max(-1)
-        self.top.extend(top.indices.tolist())
-        self._top_p.extend(top.values.exp().tolist())
-        self._nll.extend(rows.nll)
-
-    def tokens(self, loaded: LoadedModel) -> ScoredTokens:
-        @cache
-        def text(token: int) -> str:
-            return str(loaded.tokenizer.decode([token], clean_up_tokenization_spaces=False))
-
-        return ScoredTokens(
-            nll=Floats.of(self._nll),
-            top=tuple(text(token) for token in self.top),
-            top_ids=tuple(self.top),
-            top_p=Floats.of(self._top_p),
-            kld=Floats.of(self.kld),
-            same_top=bytes(self.same_top),
-        )
-
-
-def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Of each row, in single precision; summed in double, since a divergence is a small difference of large sums."""
-    values = logits.float()
-    shifted = values - values.amax(-1, keepdim=True)
-    return shifted.sub_(shifted.exp().sum(-1, keepdim=True, dtype=torch.float64).log().float())
-
-
-def divergences(reference: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Kullback-Leibler divergence of each row of log-probabilities from the reference's, in nats, [rows].
-
-    Equal rows give exactly 0.
-    """
-    found: torch.Tensor = torch.linalg.vecdot(reference.exp(), reference - other)
-    return found
 
 
 _WITHOUT_BASELINE = ErrorInfo(

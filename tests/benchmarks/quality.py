@@ -31,6 +31,8 @@ def _speed_and_truth(folder: str) -> list[Figure]:
         found = _child("tests.benchmarks.quality_engine", str(demo_folder()), name, folder, python=python)
         title = f"{name}: scoring / bare forward passes"
         figures.append(median_of(title, found["shares"], "", at_least=0.9))
+        if found["unkept_shares"]:
+            figures.append(median_of(f"{title}, nothing kept on disk", found["unkept_shares"], "", at_least=0.9))
         figures.append(Figure(f"{name}: figures, off a float64 computation by at most", found["off"], "", at_most=1e-4))
         if found["lm_eval_off"] is not None:
             figures.append(

@@ -23,7 +23,7 @@ from qplayground.engine.loading import LoadedModel
 from qplayground.engine.scored_text import read_text
 from qplayground.runtime.evaluation_text import builtin_text
 
-_TURNS = 5
+_TURNS = 9
 _READY = {precision.name: precision for precision in READY_PRECISIONS}
 
 
@@ -52,10 +52,18 @@ def main(path: str, name: str, folder: str) -> None:
     q = _log_probabilities(loaded, ids, scored.windows.starts)
     targets = torch.tensor([ids[position] for position in scored.windows.positions]).unsqueeze(-1)
     off = _off(found, p, q, targets, compared=name != "fp32")
+    starts = scored.windows.starts
+    unkept = replace(command, limit_bytes=0, windows=scored.windows)
+    shares, unkept_shares = [], []
+    for _ in range(_TURNS):
+        shares.append(_share(loaded, command, starts))
+        if name == "fp32":
+            unkept_shares.append(_share(loaded, unkept, starts))
     print(
         json.dumps(
             {
-                "shares": [_share(loaded, command, scored.windows.starts) for _ in range(_TURNS)],
+                "shares": shares,
+                "unkept_shares": unkept_shares,
                 "off": off,
                 "lm_eval_off": _beside_lm_eval(loaded, ids, scored.windows.starts, found),
             }

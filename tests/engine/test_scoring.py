@@ -22,6 +22,7 @@ from qplayground.engine import baselines as baselines_module
 from qplayground.engine import scored_text, scoring
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.shapes import Shapes
+from qplayground.engine.token_scores import ROWS, Rows, VocabularySums
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly
 
@@ -122,7 +123,7 @@ def test_a_baseline_beside_itself_diverges_by_exactly_nothing(load_shared: LoadS
 def test_a_baseline_is_scored_once(load_shared: LoadShared, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_shared("llama", "fp32")
     first = score(loaded, asked(folder))
-    monkeypatch.setattr(scoring, "log_probabilities", None)
+    monkeypatch.setattr(VocabularySums, "of", None)
     again = score(loaded, asked(folder))
     assert again.reused and not first.reused
     assert replace(again.quality, seconds=0.0) == replace(first.quality, seconds=0.0)
@@ -133,7 +134,7 @@ def test_a_candidate_is_scored_once_too(load_shared: LoadShared, folder: Path, m
     base, loaded = score(load_shared("llama", "fp32"), asked(folder)), load_shared("llama", "nf4")
     command = asked(folder, windows=base.windows)
     first = score(loaded, command)
-    monkeypatch.setattr(scoring, "log_probabilities", None)
+    monkeypatch.setattr(VocabularySums, "of", None)
     again = score(loaded, command)
     assert again.reused and not first.reused and again.layers == first.layers and again.tokens == first.tokens
     assert replace(again.quality, seconds=0.0) == replace(first.quality, seconds=0.0)
@@ -288,21 +289,20 @@ def test_values_that_are_no_numbers_are_the_models_fault(model_folder: ModelFold
     assert raised.value.info.code is ErrorCode.NON_FINITE_OUTPUT
 
 
-def test_a_long_text_takes_no_more_memory(load_shared: LoadShared, folder: Path) -> None:
+def test_a_long_text_takes_no_more_memory(
+    load_shared: LoadShared, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is alive at once does not grow with the text, but for a few bytes a token."""
     rows: list[int] = []
-    original = scoring.log_probabilities
+    original = VocabularySums.of
 
-    def watched(logits: torch.Tensor) -> torch.Tensor:
+    def watched(sums: VocabularySums, logits: torch.Tensor, right: torch.Tensor) -> Rows:
         rows.append(logits.shape[0])
-        return original(logits)
+        return original(sums, logits, right)
 
-    scoring.log_probabilities = watched
-    try:
-        score(load_shared("llama", "fp32"), asked(folder, text=" ".join([TEXT] * 5)))
-    finally:
-        scoring.log_probabilities = original
-    assert max(rows) <= 32
+    monkeypatch.setattr(VocabularySums, "of", watched)
+    score(load_shared("llama", "fp32"), asked(folder, text=" ".join([TEXT] * 5)))
+    assert max(rows) <= ROWS
 
 
 def test_a_tokenizer_that_begins_texts_begins_windows_too(load_shared: LoadShared, folder: Path) -> None:
