@@ -84,7 +84,6 @@ class RunColumn(QFrame):
         self._flush_timer = QTimer(self, singleShot=True, interval=FLUSH_MS)
         self._flush_timer.timeout.connect(self.flush)
         self.show_text()
-        self.refresh()
 
     # ---- build -----------------------------------------------------------------------------------------------
 

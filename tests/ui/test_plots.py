@@ -221,6 +221,22 @@ def test_the_bars_of_several_runs_are_drawn(qtbot: QtBot) -> None:
     assert "measured: 16.0 MB unexplained" in tips and "predicted: 20.0 MB working memory" in tips
 
 
+def test_bars_are_drawn_again_when_their_figures_change_and_only_then(qtbot: QtBot) -> None:
+    bars = MemoryBars()
+    qtbot.addWidget(bars)
+    shown = comparison(figures(), figures())
+    bars.show_comparison(shown)
+    before = {name: list(items) for name, items in bars._items.items()}
+    shown.runs[1].memory.peak_resident_bytes = 700 * MB
+    bars.show_comparison(shown)
+    first, second = (run.precision for run in shown.runs)
+    assert bars._items[first] == before[first] and bars._items[second] != before[second]
+    assert set(bars._plot.items) == {item for items in bars._items.values() for item in items}
+    shown.runs.pop()
+    bars.show_comparison(shown)
+    assert list(bars._items) == [first] and set(bars._plot.items) == set(bars._items[first])
+
+
 def test_what_was_predicted_is_a_line_as_long_as_the_engine_was_there(qtbot: QtBot, timeline: MemoryTimeline) -> None:
     timeline.set_level("nf4", 504 * MB)
     timeline.add_samples("nf4", [sample(0, 300), sample(5, 500)])

@@ -1,5 +1,6 @@
 """Each precision's memory, predicted beside measured, split into what it is made of."""
 
+from copy import copy
 from typing import NamedTuple
 
 import pyqtgraph as pg
@@ -33,6 +34,13 @@ class Segment(NamedTuple):
     name: str
     role: str
     num_bytes: int
+
+
+class _Row(NamedTuple):
+    """What a run's bars show, and at which height."""
+
+    y: int
+    memory: MemoryFigures
 
 
 def predicted_segments(memory: MemoryFigures) -> list[Segment]:
@@ -74,6 +82,8 @@ class MemoryBars(Chart):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._comparison: Comparison | None = None
+        self._drawn: dict[str, _Row | None] = {}
+        self._items: dict[str, list[pg.GraphicsObject]] = {}
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("Memory of each precision, predicted and measured, by what it is made of")
         self._plot = self.view.addPlot()
@@ -92,50 +102,66 @@ class MemoryBars(Chart):
         self._draw()
 
     def _draw(self) -> None:
-        self._plot.clear()
+        """Draw those that have changed: each takes twenty items, while an engine wants the processor."""
         runs = [] if self._comparison is None else self._comparison.runs
-        ticks = []
-        for row, run in enumerate(runs):
-            y = len(runs) - 1 - row
-            ticks.append((y, run.precision))
-            self._draw_run(run.precision, run.memory, y)
+        rows = {run.precision: _Row(len(runs) - 1 - row, copy(run.memory)) for row, run in enumerate(runs)}
+        for name in [name for name in self._drawn if self._drawn[name] != rows.get(name)]:
+            for item in self._items.pop(name):
+                self._plot.removeItem(item)
+            del self._drawn[name]
+        for name, row in rows.items():
+            if name not in self._drawn:
+                self._items[name] = []
+                self._draw_run(name, row)
+                self._drawn[name] = row
+        ticks = [(row.y, name) for name, row in rows.items()]
         highest = max((run.memory.peak_resident_bytes or run.memory.resident_bytes or 0 for run in runs), default=0)
         self._plot.getAxis("left").setTicks([ticks])
         self._plot.getAxis("bottom").setStyle(showValues=highest > 0)  # a scale without data would be made up
         self._plot.setXRange(0, max(highest / style.MEGABYTE, 1) * 1.9, padding=0)
         self._plot.setYRange(-0.6, max(len(runs), 1) - 0.4, padding=0)
 
-    def _draw_run(self, name: str, memory: MemoryFigures, y: float) -> None:
+    def _draw_run(self, name: str, row: _Row) -> None:
+        y, memory = row
         measured = measured_segments(memory)
         if not measured:
             return
         hue = theme.color(name, theme.is_dark(self))
-        self._draw_bar(predicted_segments(memory), "predicted", hue, y + _PREDICTED)
-        right = self._draw_bar(measured, "measured", hue, y + _MEASURED)
+        items = self._items[name]
+        predicted, _ = self._bar(predicted_segments(memory), "predicted", hue, y + _PREDICTED)
+        items += predicted
+        bar, right = self._bar(measured, "measured", hue, y + _MEASURED)
+        items += bar
         if memory.peak_resident_bytes is not None:
             x = memory.peak_resident_bytes / style.MEGABYTE
             middle = y + _MEASURED
             line = pg.PlotCurveItem(
                 [x, x], [middle - _HEIGHT / 2, middle + _HEIGHT / 2], pen=pg.mkPen(self._text(), width=2)
             )
-            self._plot.addItem(line)
+            items.append(line)
             right = max(right, x)
         label = pg.TextItem(_caption(memory), color=self._text(), anchor=(0, 0.5))
         label.setFont(style.tick_font(self))
         label.setPos(right * (1 + _LABEL_GAP), y)
-        self._plot.addItem(label)
+        items.append(label)
+        for item in items:
+            self._plot.addItem(item)
 
-    def _draw_bar(self, segments: list[Segment], what: str, hue: QColor, y: float) -> float:
+    def _bar(self, segments: list[Segment], what: str, hue: QColor, y: float) -> tuple[list[pg.GraphicsObject], float]:
+        """Its parts, and where it ends."""
+        parts: list[pg.GraphicsObject] = []
         left = 0.0
         for segment in segments:
+            if segment.num_bytes == 0:
+                continue
             width = segment.num_bytes / style.MEGABYTE
-            bar = pg.BarGraphItem(
+            part = pg.BarGraphItem(
                 x0=left, y0=y - _HEIGHT / 2, width=width, height=_HEIGHT, brush=self._brush(segment, hue), pen=None
             )
-            bar.setToolTip(f"{what}: {bytes_text(segment.num_bytes)} {segment.name}")
-            self._plot.addItem(bar)
+            part.setToolTip(f"{what}: {bytes_text(segment.num_bytes)} {segment.name}")
+            parts.append(part)
             left += width
-        return left
+        return parts, left
 
     def _brush(self, segment: Segment, hue: QColor) -> QBrush:
         if segment.role == "runtime":
@@ -153,6 +179,7 @@ class MemoryBars(Chart):
         style.paint(self._plot, self)
         self._plot.getAxis("left").setStyle(tickLength=0)
         self._plot.getAxis("left").setPen(pg.mkPen(QColor(Qt.GlobalColor.transparent)))
+        self._drawn = dict.fromkeys(self._drawn)  # in other colours
         self._draw()
 
 
