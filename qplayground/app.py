@@ -184,7 +184,13 @@ def _precisions(arguments: argparse.Namespace) -> tuple[Precision, ...]:
 
 
 def _exit_code(comparison: Comparison) -> int:
-    return 0 if all(run.state is RunState.DONE for run in comparison.runs) else 1
+    """A text that was to be scored and could not be counts as failed; one too short for a summary does not."""
+    unscored = [
+        run
+        for run in comparison.runs
+        if run.quality is not None and run.quality.note and run.quality.perplexity is None
+    ]
+    return 0 if all(run.state is RunState.DONE for run in comparison.runs) and not unscored else 1
 
 
 def _write(path: Path, data: bytes) -> None:

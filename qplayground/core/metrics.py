@@ -6,13 +6,15 @@ from typing import NamedTuple
 from qplayground.core.caveats import spoilt
 from qplayground.core.results import Comparison, Run
 from qplayground.core.samples import Samples
-from qplayground.core.units import bytes_text, number_text, rate_text, seconds_text, share_text
+from qplayground.core.units import bytes_text, number_text, rate_text, ratio_text, seconds_text, share_text
 
 
 class Metric(NamedTuple):
     """One figure. `read` gives it in the `unit` that exports state, None where a run has none.
 
-    `more_is_better` is None for what is neither good nor bad.
+    `more_is_better` is None for what is neither good nor bad. `spread` gives a benchmark's readings, `error` the
+    standard error of a mean. `itself` is what a reference has beside itself, where that is no news. `ratio_digits`:
+    how many of its ratio are meant.
     """
 
     key: str
@@ -23,6 +25,9 @@ class Metric(NamedTuple):
     text: Callable[[float | None], str]
     more_is_better: bool | None
     spread: Callable[[Run], Samples | None] = lambda run: None
+    error: Callable[[Run], float | None] = lambda run: None
+    itself: float | None = None
+    ratio_digits: int = 2
 
 
 def _bytes(value: float | None) -> str:
@@ -154,6 +159,8 @@ METRICS: tuple[Metric, ...] = (
         lambda run: None if run.quality is None else run.quality.perplexity,
         number_text,
         False,
+        error=lambda run: None if run.quality is None else run.quality.perplexity_se,
+        ratio_digits=3,
     ),
     Metric(
         "mean_kld",
@@ -163,6 +170,8 @@ METRICS: tuple[Metric, ...] = (
         lambda run: None if run.quality is None else run.quality.mean_kld,
         number_text,
         False,
+        error=lambda run: None if run.quality is None else run.quality.mean_kld_se,
+        itself=0.0,
     ),
     Metric(
         "p99_kld",
@@ -172,6 +181,7 @@ METRICS: tuple[Metric, ...] = (
         lambda run: None if run.quality is None else run.quality.p99_kld,
         number_text,
         False,
+        itself=0.0,
     ),
     Metric(
         "same_top1",
@@ -181,6 +191,8 @@ METRICS: tuple[Metric, ...] = (
         lambda run: None if run.quality is None else run.quality.same_top1,
         share_text,
         True,
+        error=lambda run: None if run.quality is None else run.quality.same_top1_se,
+        itself=1.0,
     ),
     Metric(
         "new_tokens",
@@ -212,7 +224,13 @@ def figure_text(metric: Metric, run: Run, comparison: Comparison) -> str:
 
 
 def range_text(metric: Metric, run: Run) -> str:
-    """The lowest and the highest of a benchmark's readings, `18.1 … 24.6 tok/s`; empty where there is but one."""
+    """The lowest and the highest of a benchmark's readings, `18.1 … 24.6 tok/s`, or a mean's error, `± 0.31`.
+
+    Empty where there is neither.
+    """
+    error = metric.error(run)
+    if error:
+        return f"± {metric.text(error)}"
     samples = metric.spread(run)
     if samples is None or samples.n < 2:
         return ""
@@ -230,6 +248,11 @@ def ratio(metric: Metric, run: Run, comparison: Comparison) -> float | None:
         return None
     ours, theirs = metric.read(run), metric.read(baseline)
     return None if ours is None or not theirs else ours / theirs
+
+
+def beside_text(metric: Metric, run: Run, comparison: Comparison) -> str:
+    """That ratio, `×0.31`; empty where there is none."""
+    return ratio_text(ratio(metric, run, comparison), metric.ratio_digits)
 
 
 def shown_metrics(comparison: Comparison) -> tuple[Metric, ...]:

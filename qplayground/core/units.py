@@ -48,9 +48,9 @@ def number_text(value: float | None) -> str:
     return "–" if value is None else significant(value)
 
 
-def ratio_text(ratio: float | None) -> str:
+def ratio_text(ratio: float | None, digits: int = 2) -> str:
     """0.3124 → `×0.31`."""
-    return "" if ratio is None else f"×{significant(ratio, 2)}"
+    return "" if ratio is None else f"×{significant(ratio, digits)}"
 
 
 def count_text(count: int | None) -> str:

@@ -4,10 +4,9 @@ from html import escape
 
 from qplayground.core.divergence import word_changes
 from qplayground.core.hues import hue
-from qplayground.core.metrics import BY_KEY, Metric, figure_text, range_text, ratio, shown_metrics
+from qplayground.core.metrics import BY_KEY, Metric, beside_text, figure_text, range_text, shown_metrics
 from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison, Run
-from qplayground.core.units import ratio_text
 from qplayground.report.describe import machine_text, name_text, settings_text, state_text, title_text, when_text
 from qplayground.report.svg import Bar, bar_chart
 from qplayground.report.table import outcome, quality_lines
@@ -94,7 +93,7 @@ def _table(comparison: Comparison) -> str:
 
 
 def _cell(metric: Metric, run: Run, comparison: Comparison) -> str:
-    beside = ratio_text(ratio(metric, run, comparison))
+    beside = beside_text(metric, run, comparison)
     spread = escape(range_text(metric, run))
     small = "<br>".join(filter(None, (spread, beside)))
     return escape(figure_text(metric, run, comparison)) + (f"<br><small>{small}</small>" if small else "")

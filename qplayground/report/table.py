@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from qplayground.core.metrics import Metric, figure_text, range_text, ratio, shown_metrics
+from qplayground.core.metrics import Metric, beside_text, figure_text, range_text, shown_metrics
 from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison, Run, RunState
-from qplayground.core.units import ratio_text
 from qplayground.core.verdicts import floor_sentence, quality_sentence
 from qplayground.report.describe import name_text, state_text
 
@@ -53,7 +52,7 @@ def outcome(run: Run) -> str:
 
 
 def cell_text(metric: Metric, run: Run, comparison: Comparison) -> str:
-    """A figure with the range of its readings, `24.1 tok/s (18.1 … 24.6 tok/s)`."""
+    """A figure with the range of its readings or its error, `24.1 tok/s (18.1 … 24.6 tok/s)`."""
     spread = range_text(metric, run)
     return figure_text(metric, run, comparison) + (f" ({spread})" if spread else "")
 
@@ -68,4 +67,4 @@ def _row(comparison: Comparison, run: Run, metrics: Sequence[Metric]) -> tuple[s
 
 
 def _cell(comparison: Comparison, run: Run, metric: Metric) -> str:
-    return f"{cell_text(metric, run, comparison)} {ratio_text(ratio(metric, run, comparison))}".rstrip()
+    return f"{cell_text(metric, run, comparison)} {beside_text(metric, run, comparison)}".rstrip()

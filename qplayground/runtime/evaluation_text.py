@@ -8,7 +8,7 @@ import platformdirs
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.quality import QualityRequest, TextSource
-from qplayground.core.windows import ALL_TOKENS, QUICK_TOKENS
+from qplayground.core.windows import ALL_TOKENS, QUICK_TOKENS, WINDOW
 from qplayground.runtime.preferences import kept_folder
 
 BASELINES_LIMIT_BYTES = 4_000_000_000
@@ -54,7 +54,7 @@ def builtin_text() -> str:
 def read_text_file(path: Path) -> str:
     """A text file in UTF-8, or in UTF-16 or 32 with a mark that says so.
 
-    Raises PlaygroundError(BAD_FILE): not there, too large, binary, in another encoding, or empty.
+    Raises PlaygroundError(BAD_FILE): not there, too large, binary, in another encoding, empty, or too short.
     """
     try:
         size = path.stat().st_size
@@ -76,4 +76,7 @@ def read_text_file(path: Path) -> str:
         raise fail(ErrorCode.BAD_FILE, f"{path.name} is a binary file.", "Name a text file.")
     if not text.strip():
         raise fail(ErrorCode.BAD_FILE, f"{path.name} is empty.", "Name a file that has a text.")
+    if len(text.encode()) < WINDOW:  # hardly a token is shorter than a byte
+        sentence = f"{path.name} has {len(text):,} characters; {WINDOW} tokens are needed to score any."
+        raise fail(ErrorCode.BAD_FILE, sentence, "Choose a longer text.")
     return text.replace("\r\n", "\n")

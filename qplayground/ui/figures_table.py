@@ -6,9 +6,8 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelInd
 from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
 
-from qplayground.core.metrics import METRICS, Metric, ratio, shown_metrics
+from qplayground.core.metrics import METRICS, Metric, beside_text, shown_metrics
 from qplayground.core.results import Comparison, Run
-from qplayground.core.units import ratio_text
 from qplayground.report.describe import name_text, state_text
 from qplayground.report.table import cell_text
 from qplayground.ui import theme
@@ -73,7 +72,7 @@ class _FiguresModel(QAbstractTableModel):
         if column == 1:
             return state_text(run)
         metric = self._metrics[column - 2]
-        return f"{cell_text(metric, run, comparison)}  {ratio_text(ratio(metric, run, comparison))}".rstrip()
+        return f"{cell_text(metric, run, comparison)}  {beside_text(metric, run, comparison)}".rstrip()
 
     def _sort_key(self, comparison: Comparison, run: Run, column: int) -> object:
         if column < 2:

@@ -58,6 +58,11 @@ _FIGURES = (
         "Kullback-Leibler divergence from the reference's distribution, in nats",
         lambda q: _with_error(q.mean_kld, q.mean_kld_se),
     ),
+    _Figure(
+        "Floor",
+        "What rounding the logits to its number type gives by itself",
+        lambda q: number_text(q.rounding_kld or None),
+    ),
     _Figure("Median", "of the divergence", lambda q: number_text(q.median_kld)),
     _Figure("90 %", "of the tokens diverge less", lambda q: number_text(q.p90_kld)),
     _Figure("95 %", "of the tokens diverge less", lambda q: number_text(q.p95_kld)),

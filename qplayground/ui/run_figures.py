@@ -5,9 +5,8 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from qplayground.core.caveats import spoilt
-from qplayground.core.metrics import BY_KEY, Metric, figure_text, range_text, ratio
+from qplayground.core.metrics import BY_KEY, Metric, beside_text, figure_text, range_text
 from qplayground.core.results import Comparison, Run
-from qplayground.core.units import ratio_text
 from qplayground.ui import theme
 
 _KEYS = (
@@ -65,7 +64,7 @@ class RunFigures(QWidget):
             role = QPalette.ColorRole.PlaceholderText if key in doubtful else QPalette.ColorRole.WindowText
             label.setForegroundRole(role)
             label.setToolTip(metric.description + (_load_detail(run) if key == "load_s" else ""))
-            self.ratios[key].setText(ratio_text(ratio(metric, run, comparison)))
+            self.ratios[key].setText(beside_text(metric, run, comparison))
         for key in _ONLY_ON_GPU:
             for label in (self._names[key], self.labels[key], self.ratios[key]):
                 label.setVisible(run.memory.vram_allocated_bytes is not None)

@@ -3,12 +3,22 @@
 from pathlib import Path
 
 from PySide6.QtCore import QSettings, Signal, Slot
-from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QMessageBox,
+    QVBoxLayout,
+    QWidget,
+)
 
+from qplayground.core.errors import PlaygroundError
 from qplayground.core.quality import QualityRequest, TextSource
 from qplayground.core.results import Mode
 from qplayground.core.windows import ALL_TOKENS, QUICK_TOKENS
-from qplayground.runtime.evaluation_text import quality_request
+from qplayground.runtime.evaluation_text import quality_request, read_text_file
 from qplayground.ui import theme
 
 _ROUNDS = (3, 5, 10, 20)
@@ -123,13 +133,22 @@ class RunOptions(QWidget):
             name, _ = QFileDialog.getOpenFileName(
                 self, "Score a text file", "", "Text (*.txt *.md *.rst);;All files (*)"
             )
-            if name:
+            if name and self._is_text(name):
                 self._file = name
                 self._settings.setValue("quality_file", name)
             elif not self._file:
                 self.text.setCurrentIndex(0)
         self._show_file()
         self._settings.setValue("quality_text", self.text.currentData())
+
+    def _is_text(self, name: str) -> bool:
+        """Whether it can be scored; says so at once where it cannot."""
+        try:
+            read_text_file(Path(name))
+        except PlaygroundError as error:
+            QMessageBox.warning(self, "Score a text file", str(error))
+            return False
+        return True
 
     def _show_file(self) -> None:
         place = self.text.findData(str(TextSource.FILE))

@@ -1,9 +1,11 @@
 """The Quality tab, from a comparison of the scripted engine to what stands on the screen."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFileDialog
+from PySide6.QtWidgets import QFileDialog, QMessageBox
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.quality import LayerError, TextSource
@@ -52,6 +54,11 @@ def cells(view: QualityView) -> dict[str, dict[str, str]]:
     titles = [str(model.headerData(column, Qt.Orientation.Horizontal)) for column in range(model.columnCount())]
     rows = [[str(model.index(row, column).data()) for column in range(len(titles))] for row in range(model.rowCount())]
     return {row[0]: dict(zip(titles, row, strict=True)) for row in rows}
+
+
+def test_the_baseline_is_a_dot_that_the_others_are_seen_against(view: QualityView) -> None:
+    places = {run.precision: up for run, (_, up) in view.trade_off._points()}
+    assert places["fp32"] == 0 and all(places[name] > 0 for name in ("bf16", "int8", "nf4"))
 
 
 def test_the_table_has_a_row_a_run(view: QualityView) -> None:
@@ -137,18 +144,35 @@ def test_off_scores_nothing(qtbot: QtBot, ready_window: MainWindow) -> None:
     assert all(run.quality is None for run in comparison_of(ready_window).runs)
 
 
-def test_a_file_that_is_no_text_is_refused_and_nothing_runs(
-    qtbot: QtBot, ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+def choose_file(window: MainWindow, monkeypatch: pytest.MonkeyPatch, path: Path) -> list[str]:
+    """Choose it as the text to be scored; returns what is said about it."""
+    said: list[str] = []
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *arguments: (str(path), ""))
+    monkeypatch.setattr(QMessageBox, "warning", lambda parent, title, text: said.append(text))
+    box = window.options.text
+    box.setCurrentIndex(box.findData(str(TextSource.FILE)))
+    box.activated.emit(box.currentIndex())
+    return said
+
+
+def test_a_file_that_is_no_text_is_refused_when_it_is_chosen(
+    ready_window: MainWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = f"{tmp_path}/picture.bin"
-    with open(path, "wb") as file:  # noqa: PTH123
-        file.write(b"a\x00b")
-    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *arguments: (path, ""))
-    options = ready_window.options
-    options.quality.setCurrentText("1,000 tokens")
-    options.text.setCurrentIndex(options.text.findData(str(TextSource.FILE)))
-    options.text.activated.emit(options.text.currentIndex())
-    assert options.text.currentText() == "picture.bin…"
+    path = tmp_path / "picture.bin"
+    path.write_bytes(b"a\x00b")
+    (said,) = choose_file(ready_window, monkeypatch, path)
+    assert "binary" in said and ready_window.options.text.currentData() == TextSource.BUILTIN
+
+
+def test_a_file_that_was_spoilt_since_is_refused_before_anything_is_loaded(
+    qtbot: QtBot, ready_window: MainWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("words " * 100)
+    assert choose_file(ready_window, monkeypatch, path) == []
+    assert ready_window.options.text.currentText() == "mine.txt…"
+    path.write_bytes(b"a\x00b")
+    ready_window.options.quality.setCurrentText("1,000 tokens")
     type_prompt(qtbot, ready_window, "Once fast=3")
     ready_window.models.compare.click()
     assert not ready_window.session.is_busy and "binary" in ready_window.models.error.text()

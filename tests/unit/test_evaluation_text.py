@@ -24,8 +24,8 @@ def test_the_built_in_text_is_the_one_that_is_described() -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 def test_encodings_that_say_what_they_are(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "text.txt"
-    path.write_bytes("Grüße aus 東京\r\nund mehr".encode(encoding))
-    assert read_text_file(path) == "Grüße aus 東京\nund mehr"
+    path.write_bytes(("Grüße aus 東京\r\nund mehr" * 20).encode(encoding))
+    assert read_text_file(path) == "Grüße aus 東京\nund mehr" * 20
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,7 @@ def test_encodings_that_say_what_they_are(tmp_path: Path, encoding: str) -> None
         (b" \n\t", "is empty"),
         ("Grüße".encode("latin-1"), "no text in UTF-8, from its byte 2"),
         (b"abc\x00def", "binary"),
+        (b"word " * 51, "255 characters; 256 tokens are needed"),
         (b"\x89PNG\r\n\x1a\n" + bytes(20), "no text in UTF-8"),
     ],
 )
@@ -61,12 +62,12 @@ def test_enormous_and_missing_files_are_refused(tmp_path: Path) -> None:
 
 def test_requests(tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
-    path.write_text("words")
+    path.write_text("words " * 50)
     assert quality_request("off") is None
     builtin, prompt, mine = quality_request("builtin"), quality_request("prompt", 500), quality_request(str(path))
     assert builtin is not None and builtin.tokens == QUICK_TOKENS and builtin.text == builtin_text()
     assert prompt is not None and (prompt.source, prompt.tokens) == (TextSource.PROMPT, 500)
-    assert mine is not None and (mine.name, mine.text, mine.tokens) == ("mine.txt", "words", ALL_TOKENS)
+    assert mine is not None and (mine.name, mine.text, mine.tokens) == ("mine.txt", "words " * 50, ALL_TOKENS)
 
 
 def test_baselines_are_kept_apart_from_a_persons_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

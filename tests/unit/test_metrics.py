@@ -6,8 +6,18 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from qplayground.core.explanations import why_slower
-from qplayground.core.metrics import BY_KEY, METRICS, efficient, figure_text, range_text, ratio, shown_metrics
+from qplayground.core.metrics import (
+    BY_KEY,
+    METRICS,
+    beside_text,
+    efficient,
+    figure_text,
+    range_text,
+    ratio,
+    shown_metrics,
+)
 from qplayground.core.precision import Dtype, FourBit
+from qplayground.core.quality import Quality
 from qplayground.core.results import Run, RunState
 from qplayground.core.samples import Samples
 from qplayground.core.units import ratio_text
@@ -131,3 +141,21 @@ def test_doubtful_figures_explain_nothing() -> None:
     for run in (raced, stopped, disturbed):
         assert why_slower(comparison(done(), run), run) is None
     assert "bfloat16 arithmetic" not in told(slower("bf16"), avx512_bf16=True)
+
+
+def test_a_mean_has_its_error_and_a_perplexitys_ratio_a_digit_more() -> None:
+    base, other = done(), done("nf4")
+    for run, perplexity in ((base, 28.7), (other, 29.2)):
+        run.quality = Quality(
+            text="builtin",
+            text_sha256="",
+            window=256,
+            stride=128,
+            scored_tokens=1024,
+            perplexity=perplexity,
+            perplexity_se=2.7,
+        )
+    both, metric = comparison(base, other), BY_KEY["perplexity"]
+    assert range_text(metric, other) == "± 2.70" and range_text(BY_KEY["mean_kld"], other) == ""
+    assert beside_text(metric, other, both) == "×1.02"
+    assert beside_text(BY_KEY["weight_bytes"], other, both) == "×1.0"

@@ -87,10 +87,17 @@ class TradeOffChart(Chart):
         x, y = self._metrics()
         found = []
         for run in runs:
-            across, up = x.read(run), y.read(run)
+            across, up = self._read(x, run), self._read(y, run)
             if across is not None and up is not None:
                 found.append((run, (across / _scale(x), up / _scale(y))))
         return found
+
+    def _read(self, metric: Metric, run: Run) -> float | None:
+        """A reference's distance from itself too: it is what the others are seen against."""
+        is_reference = self._comparison is not None and any(
+            other.quality is not None and other.quality.reference == run.precision for other in self._comparison.runs
+        )
+        return metric.itself if is_reference and metric.itself is not None else metric.read(run)
 
     @Slot()
     def _draw(self) -> None:
