@@ -190,9 +190,9 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Every weight is in memory and the model has run once.
 
     `weight_bytes` counts the tensors held after that first forward, scales included, tied ones once.
-    `by_kind` says what they are, `estimate` what they were reckoned to be before any weight was read, `others` the same
-    of the other precisions that were asked for; `unforeseen`
-    names the modules that hold something else than was reckoned.
+    `by_kind` says what they are, `by_module` where. `estimate` is what they were reckoned to be before any weight was
+    read, `others` the same of the other precisions that were asked for; `unforeseen` names the modules that hold
+    something else than was reckoned.
     `runtime_memory` is what the process held, libraries warm, before the first weight. `other_cpus` is how many
     processors other programs kept busy meanwhile, on average. `disk_share` is how much of the checkpoint came from the
     disk and not from the system's page cache, None where the system does not tell.
@@ -205,6 +205,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     device_map: dict[str, str]
     weight_bytes: int
     by_kind: WeightKinds = WeightKinds()
+    by_module: dict[str, WeightKinds] = {}
     estimate: Estimate | None = None
     others: tuple[Estimate, ...] = ()
     context: ContextSize | None = None

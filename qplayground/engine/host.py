@@ -115,6 +115,7 @@ class Engine:
                 device_map=loaded.device_map,
                 weight_bytes=loaded.weight_bytes,
                 by_kind=loaded.by_kind,
+                by_module=loaded.by_module,
                 estimate=loaded.estimate,
                 others=loaded.others,
                 context=loaded.context,

@@ -53,6 +53,7 @@ class LoadedModel:
     disk_share: float | None
     quantized_modules: int
     runtime_memory: ProcessMemory
+    by_module: dict[str, WeightKinds]
     estimate: Estimate
     others: tuple[Estimate, ...] = ()
     context: ContextSize | None = None
@@ -65,7 +66,7 @@ class LoadedModel:
 
     @property
     def by_kind(self) -> WeightKinds:
-        return sum(kinds_by_module(self.model).values(), WeightKinds())
+        return sum(self.by_module.values(), WeightKinds())
 
     @property
     def device_map(self) -> dict[str, str]:
@@ -141,6 +142,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         disk_share=_share(read_before, read_after, checkpoint.total_bytes),
         quantized_modules=quantized,
         runtime_memory=runtime_memory,
+        by_module=held,
         estimate=estimate,
         others=tuple(others),
         context=context,

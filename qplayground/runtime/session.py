@@ -6,7 +6,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.baseline import default_baseline, refresh_divergence
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
-from qplayground.core.estimate import Estimate
+from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.messages import (
     Event,
     Generated,
@@ -80,6 +80,7 @@ class Session(QObject):
         self._probe.ended.connect(self._on_probe_ended)
         self._comparison: Comparison | None = None
         self._hello: Hello | None = None
+        self._modules: dict[str, dict[str, WeightKinds]] = {}
         self._baseline_chosen = False
         self._over: Comparison | None = None  # the one that is finishing
         self._closed = False
@@ -116,6 +117,10 @@ class Session(QObject):
         """When the comparison was started, in `time.monotonic` seconds."""
         return self._conductor.started_s
 
+    def modules(self, name: str) -> dict[str, WeightKinds]:
+        """What each module of a run's model holds; empty before it was loaded. It is not saved with the comparison."""
+        return self._modules.get(name, {})
+
     # ---- verbs -----------------------------------------------------------------------------------------------
 
     def probe(self) -> None:
@@ -133,6 +138,7 @@ class Session(QObject):
             check_device(wanted.device, self.machine)
         comparison = wanted.comparison(model, self.machine, datetime.now(UTC))
         self._comparison = comparison
+        self._modules.clear()
         self._baseline_chosen = wanted.baseline is not None
         self._conductor.prepare(
             Work(
@@ -237,6 +243,7 @@ class Session(QObject):
         run = self._run(name)
         assert run is not None
         run.beside = others
+        self._modules[name] = event.by_module
         if run.token_ids:
             bookkeeping.clear_text(run)
             self.run_cleared.emit(name)
@@ -259,6 +266,7 @@ class Session(QObject):
             run.prompt_tokens = len(event.token_ids)
         elif isinstance(event, Loaded):
             bookkeeping.take_loaded(run, event, repeated=repeated)
+            self._modules[name] = event.by_module
             self.run_changed.emit(name)
         elif isinstance(event, Scored):
             bookkeeping.take_scored(run, event)

@@ -32,11 +32,13 @@ from qplayground.ui.run_column import RunColumn
 class ResultsView(QWidget):
     """One column a run; before the first, a sentence that says what to do. It changes nothing itself.
 
-    Signals, with precisions' names: `baseline_chosen(name)`, `run_again_requested(name)`, `remove_requested(name)`,
-    `move_requested(name, place)`; `add_requested(Precision)`; `export_requested()`, `open_requested()`.
+    Signals, with precisions' names: `baseline_chosen(name)`, `run_again_requested(name)`, `modules_requested(name)`,
+    `remove_requested(name)`, `move_requested(name, place)`; `add_requested(Precision)`;
+    `export_requested()`, `open_requested()`.
     """
 
     baseline_chosen = Signal(str)
+    modules_requested = Signal(str)
     run_again_requested = Signal(str)
     remove_requested = Signal(str)
     move_requested = Signal(str, int)
@@ -246,6 +248,8 @@ class ResultsView(QWidget):
         self._action(menu, "Use as &baseline", name != comparison.baseline, partial(self.baseline_chosen.emit, name))
         if not self._read_only:
             self._action(menu, "&Run again", run.state.is_final, partial(self.run_again_requested.emit, name))
+            loaded = run.memory.by_kind is not None
+            self._action(menu, "Memory by &module…", loaded, partial(self.modules_requested.emit, name))
         menu.addSeparator()
         self._action(menu, "Copy &text", bool(run.text), partial(_copy, f"{comparison.lead}{run.text}"))
         self._action(menu, "Copy as &Python", True, lambda: _copy(to_script(comparison, run)))

@@ -32,6 +32,7 @@ from qplayground.ui.machine_status import MachineStatus
 from qplayground.ui.memory_plan import MemoryPlan
 from qplayground.ui.memory_view import MemoryView
 from qplayground.ui.model_bar import ModelBar
+from qplayground.ui.modules_dialog import ModulesDialog
 from qplayground.ui.precision_panel import PrecisionPanel
 from qplayground.ui.prompt_box import PromptBox
 from qplayground.ui.results_view import ResultsView
@@ -169,6 +170,7 @@ class MainWindow(QMainWindow):
         session.progressed.connect(results.show_progress)
         results.baseline_chosen.connect(session.set_baseline)
         results.run_again_requested.connect(self._run_again)
+        results.modules_requested.connect(self._show_modules)
         results.remove_requested.connect(session.remove)
         results.move_requested.connect(session.move)
         results.add_requested.connect(self._add)
@@ -189,6 +191,13 @@ class MainWindow(QMainWindow):
         session.set_keep_loaded(self.options.keep_loaded.isChecked())
         self.precisions.precisions_changed.connect(self._show_addable)
         self._show_addable()
+
+    @Slot(str)
+    def _show_modules(self, name: str) -> None:
+        comparison = self.session.comparison
+        if comparison is not None:
+            unforeseen = comparison.run(name).memory.unforeseen
+            ModulesDialog(name, self.session.modules(name), unforeseen, self).show()
 
     # ---- verbs -----------------------------------------------------------------------------------------------
 

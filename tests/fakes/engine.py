@@ -250,6 +250,8 @@ class FakeEngine:
                 seconds=time.monotonic() - started,
                 device_map={"": "cpu"},
                 weight_bytes=total,
+                by_kind=WeightKinds(plain=total),
+                by_module={"model.embed": WeightKinds(plain=total - 8), "model.layers.0.norm": WeightKinds(plain=8)},
                 others=tuple(self._estimated(precision) for precision in command.others),
                 quantized_modules=210 if command.precision.is_quantized else 0,
                 runtime_memory=self._runtime_memory,

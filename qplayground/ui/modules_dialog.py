@@ -1,0 +1,109 @@
+"""What each module of a loaded model holds, as a tree with the sum at every branch."""
+
+from collections.abc import Iterable
+
+from PySide6.QtCore import QSize, Qt, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import (
+    QDialog,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from qplayground.core.estimate import WeightKinds
+from qplayground.core.units import bytes_text
+from qplayground.ui import theme
+
+_SIZE = QSize(760, 560)
+_COLUMNS = ("Module", "Quantized", "Scales", "Left alone", "Buffers", "Total")
+_WHOLE = "whole model"
+
+
+class ModulesDialog(QDialog):
+    """The tensors that one run's model holds, by module and kind, and which are not as they were predicted."""
+
+    def __init__(
+        self, name: str, modules: dict[str, WeightKinds], unforeseen: Iterable[str], parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(f"What each module of {name} holds")
+        self._unforeseen = frozenset(unforeseen)
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("Search by name")
+        self.search.setClearButtonEnabled(True)
+        self.search.textChanged.connect(self._on_search)
+        self.tree = QTreeWidget()
+        self.tree.setAccessibleName(self.windowTitle())
+        self.tree.setHeaderLabels(_COLUMNS)
+        self.tree.setAlternatingRowColors(True)
+        self.tree.setUniformRowHeights(True)
+        self.tree.setFont(theme.tabular(self.tree.font()))
+        self.tree.header().setStretchLastSection(False)
+        self.tree.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.tree.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self._items: dict[str, QTreeWidgetItem] = {}
+        self._fill(modules)
+        note = QLabel(self._verdict())
+        note.setWordWrap(True)
+        note.setForegroundRole(
+            QPalette.ColorRole.BrightText if self._unforeseen else QPalette.ColorRole.PlaceholderText
+        )
+        layout = QVBoxLayout(self)
+        for widget in (self.search, self.tree, note):
+            layout.addWidget(widget)
+        self.resize(_SIZE)
+
+    def _verdict(self) -> str:
+        if not self._unforeseen:
+            return "Every module holds to the byte what was predicted. A tied weight is counted where it comes first."
+        return f"{len(self._unforeseen)} modules hold something else than was predicted; they are marked with *."
+
+    def _fill(self, modules: dict[str, WeightKinds]) -> None:
+        sums: dict[str, WeightKinds] = {}
+        for module, kinds in modules.items():
+            for branch in _branches(module):
+                sums[branch] = sums.get(branch, WeightKinds()) + kinds
+        for branch, kinds in sums.items():
+            above = self._items[_parent(branch)] if branch else self.tree.invisibleRootItem()
+            mark = "*" * (branch in self._unforeseen)
+            amounts = (kinds.quantized, kinds.scales, kinds.plain, kinds.buffers, kinds.total)
+            label = f"{branch.rpartition('.')[2] or _WHOLE}{mark}"
+            item = QTreeWidgetItem(above, [label, *(bytes_text(each) if each else "–" for each in amounts)])
+            item.setToolTip(0, branch)
+            for column in range(1, len(_COLUMNS)):
+                item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            self._items[branch] = item
+        self._unfold()
+
+    def _unfold(self) -> None:
+        """The first levels, down to the list of layers."""
+        self.tree.collapseAll()
+        self.tree.expandToDepth(1)
+
+    @Slot(str)
+    def _on_search(self, text: str) -> None:
+        """Show the modules whose names contain it, and what they are part of."""
+        found = {branch for branch in self._items if text.lower() in branch.lower()}
+        shown = {above for branch in found for above in _branches(branch)} if text else self._items.keys()
+        for branch, item in self._items.items():
+            item.setHidden(branch not in shown)
+        if text:
+            self.tree.expandAll()
+        else:
+            self._unfold()
+
+
+def _branches(module: str) -> list[str]:
+    """`a.b` → the whole, `a`, `a.b`."""
+    parts = module.split(".") if module else []
+    return ["", *(".".join(parts[: place + 1]) for place in range(len(parts)))]
+
+
+def _parent(branch: str) -> str:
+    return branch.rpartition(".")[0]

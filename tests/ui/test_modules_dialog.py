@@ -1,0 +1,47 @@
+"""The tree of what each module holds."""
+
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.estimate import WeightKinds
+from qplayground.ui.modules_dialog import ModulesDialog
+from qplayground.ui.window import MainWindow
+from tests.ui.test_window import compare, type_prompt
+
+MODULES = {
+    "model.embed_tokens": WeightKinds(plain=1000),
+    "model.layers.0.q_proj": WeightKinds(quantized=500, scales=20),
+    "model.layers.1.q_proj": WeightKinds(quantized=500, scales=30),
+}
+
+
+def texts(dialog: ModulesDialog, branch: str) -> list[str]:
+    return [dialog._items[branch].text(column) for column in range(dialog.tree.columnCount())]
+
+
+def test_every_branch_has_its_sum(qtbot: QtBot) -> None:
+    dialog = ModulesDialog("nf4", MODULES, ["model.layers.1.q_proj"])
+    qtbot.addWidget(dialog)
+    assert texts(dialog, "") == ["whole model", "1.00 kB", "50 B", "1.00 kB", "–", "2.05 kB"]
+    assert texts(dialog, "model.layers") == ["layers", "1.00 kB", "50 B", "–", "–", "1.05 kB"]
+    assert texts(dialog, "model.layers.1.q_proj")[0] == "q_proj*"
+    assert texts(dialog, "model.layers.0.q_proj")[0] == "q_proj"
+
+
+def test_a_search_shows_what_it_finds_and_what_that_is_part_of(qtbot: QtBot) -> None:
+    dialog = ModulesDialog("nf4", MODULES, [])
+    qtbot.addWidget(dialog)
+    dialog.search.setText("LAYERS.1")
+    shown = {branch for branch, item in dialog._items.items() if not item.isHidden()}
+    assert shown == {"", "model", "model.layers", "model.layers.1", "model.layers.1.q_proj"}
+    dialog.search.clear()
+    assert not any(item.isHidden() for item in dialog._items.values())
+
+
+def test_a_columns_menu_opens_it(qtbot: QtBot, ready_window: MainWindow) -> None:
+    type_prompt(qtbot, ready_window, "Once fast=3")
+    compare(qtbot, ready_window)
+    menu = ready_window.results.make_menu("nf4")
+    (action,) = (action for action in menu.actions() if "module" in action.text())
+    action.trigger()
+    (dialog,) = ready_window.findChildren(ModulesDialog)
+    assert texts(dialog, "")[-1] == "116 MB" and dialog.isVisible()
