@@ -37,11 +37,14 @@ class _Figure(NamedTuple):
 
 
 def _with_error(value: float | None, error: float | None, scale: float = 1.0) -> str:
+    """A mean has as many places as its error, of which two digits count."""
     if value is None:
         return "–"
-    return (
-        number_text(scale * value) if not error else f"{number_text(scale * value)} ± {significant(scale * error, 2)}"
-    )
+    if not error:
+        return number_text(scale * value)
+    beside = significant(scale * error, 2)
+    places = len(beside.partition(".")[2])
+    return f"{scale * value:,.{places}f} ± {beside}"
 
 
 _FIGURES = (

@@ -15,6 +15,8 @@ from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.crosshair import Crosshair
 
 _DOT = 12
+_MARGIN = 0.06
+"""Of the axes, so that a dot at zero is whole."""
 
 
 class TradeOffChart(Chart):
@@ -125,8 +127,8 @@ class TradeOffChart(Chart):
             self.plot.addItem(dot)
             self.plot.addItem(label)
         if points:
-            self.plot.setXRange(0, 1.15 * max(across for _, (across, _) in points), padding=0.02)
-            self.plot.setYRange(0, 1.15 * max(up for _, (_, up) in points), padding=0.02)
+            self.plot.setXRange(0, 1.15 * max(across for _, (across, _) in points), padding=_MARGIN)
+            self.plot.setYRange(0, 1.15 * max(up for _, (_, up) in points), padding=_MARGIN)
 
     def _show_key(self, line: bool) -> None:
         parts = ["line: what no other precision beats in both"] if line else []
