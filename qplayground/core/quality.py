@@ -115,8 +115,8 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     `seconds` is what scoring its windows took, next to nothing where that had been kept. `perplexity_se` and the like
     are standard errors. What compares is against `reference`, the precision whose probabilities were kept, as
     `reference_dtype`; keeping them so changes `storage_kld` by itself, and `rounding_kld` is what rounding the
-    reference's own logits to this run's dtype gives. Under MIN_SCORED tokens nothing is summed up. `note` says what is
-    missing and why.
+    reference's own logits to this run's dtype gives. Under MIN_SCORED tokens nothing is summed up. `limited_by_disk`:
+    fewer tokens were scored than were asked for, since no more could be kept. `note` says what is missing and why.
     """
 
     text: str
@@ -149,6 +149,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     p1_delta_p: float | None = None
     median_delta_p: float | None = None
     p99_delta_p: float | None = None
+    limited_by_disk: bool = False
     note: ErrorInfo | None = None
 
 

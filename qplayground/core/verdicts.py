@@ -20,18 +20,38 @@ def quality_sentence(comparison: Comparison, run: Run) -> str | None:
             "Score a longer text, or let the answer be longer."
         )
     if quality.reference is None:
-        alone = (
-            "there is nothing to compare it with" if len(comparison.runs) == 1 else "the others are compared with it"
-        )
-        reason = alone if run.precision == comparison.baseline else str(quality.note or "").rstrip(".")
-        return f"{run.precision} has a perplexity of {number_text(quality.perplexity)} on this text; {reason}."
+        sentence = f"{run.precision} has a perplexity of {number_text(quality.perplexity)} on this text"
+        if quality.note is not None:
+            reason = str(quality.note).rstrip(".")
+        elif _is_reference(comparison, run):
+            reason = "the others are compared with it"
+        else:
+            reason = "there is nothing to compare it with"
+        return f"{sentence}; {reason}."
     same = share_text(quality.same_top1)
     parts = [
-        f"{run.precision} puts the same next word first as {quality.reference} {same} of the time",
+        f"{run.precision} puts the same next token first as {quality.reference} {same} of the time",
         _perplexity_words(quality),
         *_memory_words(comparison, run, quality.reference),
     ]
     return f"{'; '.join(parts)}."
+
+
+def limit_sentence(run: Run) -> str | None:
+    """That fewer tokens were scored than were asked for; None where that is not so."""
+    if run.quality is None or not run.quality.limited_by_disk:
+        return None
+    return (
+        f"Only {run.quality.scored_tokens:,} tokens were scored, spread evenly over the text: the disk's limit "
+        "holds the baseline's probabilities of no more."
+    )
+
+
+def _is_reference(comparison: Comparison, run: Run) -> bool:
+    """Of what was compared already, or of what is to come."""
+    if run.precision == comparison.baseline and len(comparison.runs) > 1:
+        return True
+    return any(other.quality is not None and other.quality.reference == run.precision for other in comparison.runs)
 
 
 def floor_sentence(comparison: Comparison, run: Run) -> str | None:
@@ -53,11 +73,15 @@ def floor_sentence(comparison: Comparison, run: Run) -> str | None:
     )
     if alone is not None and alone.quality is not None:
         share = number_text(alone.quality.mean_kld)
-        return f"Of {run.precision}'s {significant(quality.mean_kld)} nats, {alone.precision} alone makes {share}."
+        whole = significant(quality.mean_kld)
+        return f"Of {run.precision}'s mean divergence of {whole} nats, {alone.precision} alone makes {share}."
     if not quality.rounding_kld:
         return None
     whole, part = significant(quality.mean_kld), significant(quality.rounding_kld)
-    return f"Of {run.precision}'s {whole} nats, rounding the logits to {run.recipe.dtype} makes at least {part}."
+    return (
+        f"Of {run.precision}'s mean divergence of {whole} nats, rounding the logits to {run.recipe.dtype} makes "
+        f"at least {part}."
+    )
 
 
 def _perplexity_words(quality: Quality) -> str:
@@ -71,4 +95,4 @@ def _perplexity_words(quality: Quality) -> str:
 def _memory_words(comparison: Comparison, run: Run, reference: str) -> list[str]:
     base = next((other for other in comparison.runs if other.precision == reference), None)
     ours, theirs = run.memory.weight_bytes, None if base is None else base.memory.weight_bytes
-    return [] if not ours or not theirs else [f"its weights take {share_text(ours / theirs)} of the memory"]
+    return [] if not ours or not theirs else [f"its weights take {share_text(ours / theirs)} of the bytes"]

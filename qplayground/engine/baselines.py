@@ -24,12 +24,18 @@ SPARE_BYTES = 1 << 30
 """What is left free on the disk for others."""
 
 
+SCORING_VERSION = 2
+"""Goes up when the same tokens would get other figures, so that what an older program kept is not found."""
+
+
 class BaselineKey(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the log-probabilities depend on."""
+    """Everything that the log-probabilities depend on. `processor`: what computed them."""
 
     weights_sha256: str
+    config_sha256: str
     precision: Precision
-    device: str
+    processor: str
+    scoring: int = SCORING_VERSION
     versions: tuple[str, ...]
     ids_sha256: str
     starts: tuple[int, ...]
@@ -57,7 +63,7 @@ class KeptScores(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptCandidate(msgspec.Struct, frozen=True, kw_only=True):
-    """What a candidate gave against the baseline that it is kept with."""
+    """What a candidate gave against the baseline that it is kept with; the baseline itself is one too."""
 
     quality: Quality
     tokens: ScoredTokens
@@ -149,8 +155,7 @@ class Baselines:
         try:
             yield writing
         finally:
-            writing.close()
-            shutil.rmtree(scratch, ignore_errors=True)
+            writing.discard()
 
     def _used(self) -> int:
         return sum(_size(folder) for folder in self._folders())
@@ -167,7 +172,8 @@ class Baselines:
         folders = self._folders()
         used = sum(_size(folder) for folder in folders)
         for folder in folders:
-            if used + num_bytes <= self._limit_bytes:
+            free = shutil.disk_usage(self._folder).free
+            if used + num_bytes <= self._limit_bytes and num_bytes <= free - SPARE_BYTES:
                 return
             used -= _size(folder)
             shutil.rmtree(folder, ignore_errors=True)
@@ -187,12 +193,14 @@ class Writing:
         self._scratch = scratch
         self._target = target
         self._dtype = np.dtype(dtype)
-        self._file = (scratch / LOG_PROBABILITIES).open("wb")
+        self._file = (scratch / LOG_PROBABILITIES).open("wb", buffering=0)  # what cannot be written is not held back
 
     def write(self, rows: torch.Tensor) -> torch.Tensor:
         """Append rows, and return them as they will be read. Raises OSError."""
         stored = rows.cpu().numpy().astype(self._dtype, copy=False)
-        self._file.write(np.ascontiguousarray(stored).data)
+        left = memoryview(np.ascontiguousarray(stored)).cast("B")  # type: ignore[arg-type]
+        while left:
+            left = left[self._file.write(left) :]
         return torch.from_numpy(stored.astype(np.float32, copy=False))
 
     def finish(self, scores: KeptScores) -> None:
@@ -202,8 +210,10 @@ class Writing:
         shutil.rmtree(self._target, ignore_errors=True)
         self._scratch.rename(self._target)
 
-    def close(self) -> None:
+    def discard(self) -> None:
+        """Leave nothing behind, unless it is finished."""
         self._file.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def _size(folder: Path) -> int:

@@ -7,6 +7,7 @@ error is seen and not what the layers before it did. The checkpoint is read tens
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ _CONVERTED = ("Linear4bit", "Linear8bitLt")
 
 
 @contextmanager
-def measured(loaded: LoadedModel, errors: list[LayerError]) -> Iterator[None]:
+def measured(loaded: LoadedModel, errors: list[LayerError], on_layer: Callable[[int, int], None]) -> Iterator[None]:
     """While inside, the model's next forward fills `errors`, a row a quantized layer, in the order of their turns.
+
+    `on_layer` is told before each how many are done, of how many; what it raises ends the forward.
 
     A layer whose weight stands in the checkpoint under another name, or merged with others, is left out.
     """
@@ -37,11 +40,16 @@ def measured(loaded: LoadedModel, errors: list[LayerError]) -> Iterator[None]:
             for file, names in checkpoint.files.items()
             for name in names
         }
-        for name, module in loaded.model.named_modules():
-            tensor = _stored_name(name, sources)
-            if type(module).__name__ in _CONVERTED and tensor is not None:
-                handle = module.register_forward_hook(_hook(name, sources[tensor], tensor, errors, checkpoint.files))
-                hooks.callback(handle.remove)
+        found = [
+            (name, module, tensor)
+            for name, module in loaded.model.named_modules()
+            if type(module).__name__ in _CONVERTED and (tensor := _stored_name(name, sources)) is not None
+        ]
+        for name, module, tensor in found:
+            before = partial(_before, errors, len(found), on_layer)
+            hooks.callback(module.register_forward_pre_hook(before).remove)
+            after = _hook(name, sources[tensor], tensor, errors, checkpoint.files)
+            hooks.callback(module.register_forward_hook(after).remove)
         yield
 
 
@@ -50,6 +58,10 @@ def _stored_name(module: str, stored: dict[str, Any]) -> str | None:
     tensor = f"{module}.weight"
     shorter = tensor.partition(".")[2]
     return tensor if tensor in stored else shorter if shorter in stored else None
+
+
+def _before(errors: list[LayerError], total: int, on_layer: Callable[[int, int], None], *_: Any) -> None:
+    on_layer(len(errors), total)
 
 
 def _hook(
@@ -61,6 +73,8 @@ def _hook(
         held = _held_weight(module).float().reshape(shape)
         if exact.shape != shape or _is_transposed(exact, held):
             exact = exact.T  # a Conv1D's
+        if exact.shape != shape:
+            return  # merged with others
         bias = None if module.bias is None else module.bias.float()
         ideal = functional.linear(inputs[0].float(), exact, bias)
         errors.append(LayerError(name, _relative(held, exact), _relative(output.float(), ideal)))

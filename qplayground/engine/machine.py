@@ -46,6 +46,14 @@ def describe_machine() -> Machine:
     )
 
 
+def processor_name(device: torch.device) -> str:
+    """What computes, as far as it changes results: the GPU's name, or the processor's with its instruction set."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    repacks = ", AVX512-BF16" if has_avx512bf16() else ""
+    return f"{_cpu_name()}, {torch.backends.cpu.get_cpu_capability()}{repacks}"
+
+
 def named_device(asked: str) -> torch.device:
     """`auto` is the first GPU where there is one, else the CPU. The device is not touched."""
     return torch.device(("cuda:0" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked)

@@ -49,25 +49,31 @@ class ScoredText:
 
 def read_text(tokenizer: PreTrainedTokenizerBase, name: str, text: str) -> ScoredText:
     """Tokenize a text without special tokens. Raises PlaygroundError(BAD_FILE) for one without any."""
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, verbose=False)
     ids = tuple(int(token) for token in encoded["input_ids"])
     if not ids:
         raise fail(ErrorCode.BAD_FILE, f"{name} has no text to score.", "Choose another text.")
-    begin = tokenizer("a")["input_ids"]
-    own = tokenizer.bos_token_id is not None and begin[:1] == [tokenizer.bos_token_id]
     return ScoredText(
         name=name,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         ids=ids,
         pieces=_slices(text, encoded["offset_mapping"]) if tokenizer.is_fast else _pieces(tokenizer, ids),
-        first_id=tokenizer.bos_token_id if own else None,
+        first_id=_first_id(tokenizer),
     )
 
 
 def written_text(tokenizer: PreTrainedTokenizerBase, name: str, ids: tuple[int, ...]) -> ScoredText:
     """A prompt and its continuation, whose tokens are there already."""
     pieces = _pieces(tokenizer, ids)
-    return ScoredText(name, hashlib.sha256("".join(pieces).encode()).hexdigest(), ids, pieces)
+    sha256 = hashlib.sha256("".join(pieces).encode()).hexdigest()
+    return ScoredText(name, sha256, ids, pieces, first_id=_first_id(tokenizer))
+
+
+def _first_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The token that texts begin with, where the tokenizer says so."""
+    begin = tokenizer("a")["input_ids"]
+    own = tokenizer.bos_token_id is not None and begin[:1] == [tokenizer.bos_token_id]
+    return tokenizer.bos_token_id if own else None
 
 
 def windows_of(text: ScoredText, *, whole: bool, limit: int, most: int | None, context_tokens: int | None) -> Windows:

@@ -5,10 +5,12 @@ baseline's log-probabilities are kept on disk, and a candidate reads them row by
 with the text.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import bitsandbytes
@@ -18,6 +20,7 @@ from msgspec.structs import replace
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
 from qplayground.core.messages import Score, Scored
+from qplayground.core.precision import Dtype
 from qplayground.core.quality import (
     LayerError,
     Quality,
@@ -31,9 +34,12 @@ from qplayground.engine.baselines import BaselineKey, Baselines, KeptBaseline, K
 from qplayground.engine.fingerprint import weights_sha256
 from qplayground.engine.layer_errors import measured
 from qplayground.engine.loading import LoadedModel
+from qplayground.engine.machine import processor_name
 from qplayground.engine.progress import OnProgress
 from qplayground.engine.scored_text import ScoredText, read_text, windows_of, written_text
 from qplayground.engine.token_scores import ROWS, RoundingFloor, Rows, TokenScores, VocabularySums
+
+_NOTE_CHARACTERS = 200
 
 
 class StoppedError(Exception):
@@ -59,10 +65,13 @@ def score(
     try:
         key = scoring.key()
         kept = baselines.find(key)
+        if is_baseline and kept is not None and kept.scores.dtype != scoring.storage_dtype() == "float32":
+            kept = None  # there was no room then, and there is now
     except OSError as error:
         note = _unkept(error)
     started = time.monotonic()
-    before = kept.candidate(loaded.precision) if kept is not None and not is_baseline else None
+    before = kept.candidate(loaded.precision) if kept is not None else None
+    reused = before is not None or (is_baseline and kept is not None)
     layers: tuple[LayerError, ...] = ()
     if before is not None:
         quality, tokens, layers = before.quality, before.tokens, before.layers
@@ -72,10 +81,14 @@ def score(
         quality, tokens = kept.scores.quality, kept.scores.tokens
     else:
         quality, tokens = scoring.baseline(baselines, key, note)
+        kept = None if key is None else baselines.find(key)
     seconds = time.monotonic() - started
     if before is None and loaded.precision.is_quantized:
-        layers = scoring.layer_errors()
-    if before is None and kept is not None and not is_baseline:
+        try:
+            layers = scoring.layer_errors()
+        except (RuntimeError, LookupError, OSError, ValueError) as error:  # the figures are there, and stay
+            on_progress(f"The layers could not be measured: {error}"[:_NOTE_CHARACTERS], 0, 0)
+    if before is None and kept is not None:
         kept.keep_candidate(loaded.precision, KeptCandidate(quality=quality, tokens=tokens, layers=layers))
     return Scored(
         command_id=command.id,
@@ -83,9 +96,9 @@ def score(
         tokens=tokens,
         windows=scoring.windows,
         token_ids=scoring.text.ids if command.source is TextSource.PROMPT else (),
-        evaluation=scoring.text.evaluation(scoring.windows) if is_baseline else None,
+        evaluation=scoring.text.evaluation(scoring.windows),
         layers=layers,
-        reused=before is not None or (is_baseline and kept is not None),
+        reused=reused,
     )
 
 
@@ -105,10 +118,13 @@ class _Scoring:
         self._command = command
         self._should_stop = should_stop
         self._on_progress = on_progress
-        self._vocabulary = int(loaded.model.config.get_text_config().vocab_size)
+        head = loaded.model.get_output_embeddings()
+        declared = loaded.model.config.get_text_config().vocab_size
+        self._vocabulary = int(getattr(head, "out_features", declared))
         self._sums = VocabularySums(self._vocabulary, loaded.device)
         self._room_bytes = baselines.room_bytes
         self.text = self._read_text(written_ids)
+        self._limited_by_disk = False
         self.windows = command.windows or self._plan()
 
     # ---- what is scored --------------------------------------------------------------------------------------
@@ -125,14 +141,17 @@ class _Scoring:
 
     def _plan(self) -> Windows:
         """As many windows as were asked for, and as can be kept; where hardly any can, nothing is kept."""
-        most = self._room_bytes // (2 * self._vocabulary)
-        return windows_of(
+        most = self._room_bytes // (2 * self._vocabulary)  # as float16
+        plan = partial(
+            windows_of,
             self.text,
             whole=self._command.source is TextSource.PROMPT,
             limit=self._command.tokens,
-            most=most if most >= WINDOW else None,
             context_tokens=self._loaded.context_tokens,
         )
+        windows = plan(most=most if most >= WINDOW else None)
+        self._limited_by_disk = windows.scored_tokens < plan(most=None).scored_tokens
+        return windows
 
     def key(self) -> BaselineKey:
         """What the baseline's log-probabilities for this are kept under. Raises OSError."""
@@ -141,7 +160,8 @@ class _Scoring:
         return BaselineKey(
             weights_sha256=weights_sha256(loaded.files, Path(command.folder), self._on_progress),
             precision=command.baseline,
-            device=loaded.device.type,
+            config_sha256=hashlib.sha256((loaded.files[0].parent / "config.json").read_bytes()).hexdigest(),
+            processor=processor_name(loaded.device),
             versions=tuple(str(library.__version__) for library in libraries),
             ids_sha256=self.text.ids_sha256,
             starts=self.windows.starts,
@@ -160,7 +180,7 @@ class _Scoring:
         rounding = RoundingFloor(self._vocabulary, self._loaded.device)
         with ExitStack() as stack:
             writing = None
-            dtype = self._storage_dtype()
+            dtype = self.storage_dtype()
             if key is not None:
                 writing, note = _begin(stack, baselines, key, dtype)
             for rows in self._rows(rounding.add):
@@ -169,6 +189,7 @@ class _Scoring:
                     try:
                         stored = writing.write(rows.log_p)
                     except OSError as error:
+                        writing.discard()  # the disk is full: others want it
                         writing, note = None, _unkept(error)
                         continue
                     if dtype != "float32":
@@ -176,7 +197,7 @@ class _Scoring:
                         storage_kld += sum(map(abs, self._sums.divergences(rows.log_p, stored)))
             tokens = scores.tokens(self._loaded)
             quality = replace(
-                self._quality(perplexity_figures(tokens.nll.values)),
+                self._quality(self._perplexity(tokens)),
                 reference_dtype=dtype if writing else None,
                 note=note,
             )
@@ -201,11 +222,16 @@ class _Scoring:
             done, count = len(scores), len(rows.nll)
             scores.add(rows)
             if kept is not None:
-                klds = self._sums.divergences(kept.rows(done, count).to(rows.log_p.device), rows.log_p)
+                try:
+                    reference = kept.rows(done, count).to(rows.log_p.device)
+                except (OSError, ValueError) as error:  # another window has made room for itself
+                    kept, note = None, _lost(error)
+                    continue
+                klds = self._sums.divergences(reference, rows.log_p)
                 self._check_finite(klds, done)
                 scores.compare(rows, klds, kept.scores.tokens.top_ids[done : done + count])
         tokens = scores.tokens(self._loaded)
-        quality = self._quality(perplexity_figures(tokens.nll.values))
+        quality = self._quality(self._perplexity(tokens))
         if kept is None:
             return replace(quality, note=note or _WITHOUT_BASELINE), tokens
         own = str(self._loaded.precision.dtype)
@@ -223,12 +249,14 @@ class _Scoring:
         errors: list[LayerError] = []
         windows = self.windows
         ids = torch.tensor([self.text.window_ids(windows.starts[0], windows.window)], device=self._loaded.device)
-        if self._should_stop():
-            raise StoppedError
-        self._on_progress("Measuring each layer", 0, 0)
-        with measured(self._loaded, errors):
+        with measured(self._loaded, errors, self._next_layer):
             self._loaded.model(input_ids=ids, use_cache=False, **_last(self._loaded, 1))
         return tuple(errors)
+
+    def _next_layer(self, done: int, total: int) -> None:
+        if self._should_stop():
+            raise StoppedError
+        self._on_progress("Measuring each layer", done, total)
 
     def _rows(self, see_first: Callable[[torch.Tensor, Rows], None] | None = None) -> Iterator[Rows]:
         """All scored tokens, some at a time. `see_first` gets the logits too, of the first ones of each window."""
@@ -255,7 +283,7 @@ class _Scoring:
 
     # ---- what is said ----------------------------------------------------------------------------------------
 
-    def _storage_dtype(self) -> str | None:
+    def storage_dtype(self) -> str | None:
         """`float32`, `float16` where only that fits, None where nothing does."""
         for dtype, itemsize in (("float32", 4), ("float16", 2)):
             if self.windows.scored_tokens * self._vocabulary * itemsize <= self._room_bytes:
@@ -269,8 +297,24 @@ class _Scoring:
             window=self.windows.window,
             stride=self.windows.stride,
             scored_tokens=self.windows.scored_tokens,
+            limited_by_disk=self._limited_by_disk,
         )
         return replace(quality, **figures)
+
+    def _perplexity(self, tokens: ScoredTokens) -> dict[str, float]:
+        try:
+            return perplexity_figures(tokens.nll.values)
+        except OverflowError as error:
+            raise fail(
+                ErrorCode.NON_FINITE_OUTPUT,
+                "The model finds this text impossible: its perplexity is larger than any number.",
+                self._wider_type(),
+            ) from error
+
+    def _wider_type(self) -> str:
+        if self._loaded.precision.dtype is Dtype.FLOAT16:
+            return "Use bf16 or fp32, whose range is wider."
+        return "Its weights are damaged, or it was not made for such a text: try another model."
 
     def _check_finite(self, values: list[float], first: int) -> None:
         """Of scored tokens from the `first` on. Raises PlaygroundError."""
@@ -282,7 +326,7 @@ class _Scoring:
             ErrorCode.NON_FINITE_OUTPUT,
             f"The model's output is not a number, first at token {position:,} of the text "
             f"({self.text.pieces[position]!r}): its values became too large for this precision.",
-            "Use bf16 or fp32, whose range is wider.",
+            self._wider_type(),
         )
 
 
@@ -311,6 +355,15 @@ def _unkept(error: OSError | None) -> ErrorInfo:
         f"{'' if error is None else f': {error.strerror or error}'}.",
         "Make room on the disk of the cache, or raise the limit.",
         "" if error is None else str(error),
+    )
+
+
+def _lost(error: Exception) -> ErrorInfo:
+    return ErrorInfo(
+        ErrorCode.BAD_FILE,
+        "The baseline's probabilities were removed while they were compared with.",
+        "Run the baseline again, then this one.",
+        str(error),
     )
 
 

@@ -1,5 +1,6 @@
 """What each scored token gets: sums over the vocabulary, and the list of what they gave."""
 
+import math
 from array import array
 from functools import cache
 from typing import NamedTuple
@@ -38,8 +39,8 @@ class VocabularySums:
     """
 
     def __init__(self, vocabulary: int, device: torch.device, rows: int = ROWS) -> None:
-        self._log_p, self._terms, self._p = (
-            torch.empty((rows, vocabulary), dtype=torch.float32, device=device) for _ in range(3)
+        self._log_p, self._terms, self._p, self._d = (
+            torch.empty((rows, vocabulary), dtype=torch.float32, device=device) for _ in range(4)
         )
 
     def of(self, logits: torch.Tensor, right: torch.Tensor) -> Rows:
@@ -50,8 +51,7 @@ class VocabularySums:
             logits = log_p.copy_(logits)
         top = _likeliest(logits)
         torch.sub(logits, logits.gather(-1, top), out=log_p)
-        # Not log_softmax, which is 1e-6 off here: as much as a thousandth of what bf16's rounding costs. And the sum
-        # in double: in single precision small divergences are a few ten-thousandths off.
+        # Not log_softmax, which is 1e-6 off here, and the sum in double: small changes of a probability count.
         total = torch.exp(log_p, out=self._terms[:count]).sum(-1, keepdim=True, dtype=torch.float64)
         log_p.sub_(total.log().float())
         nll = [-value for value in log_p.gather(-1, right.unsqueeze(-1)).flatten().tolist()]
@@ -60,11 +60,16 @@ class VocabularySums:
     def divergences(self, reference: torch.Tensor, other: torch.Tensor) -> list[float]:
         """Kullback-Leibler divergence of each row of log-probabilities from the reference's, in nats.
 
-        Equal rows give exactly 0.
+        Equal rows give exactly 0. As sum p (e^d - 1 - d), with d the other's log-probability less the reference's: the
+        same where both sum to one, and no small difference of large terms.
         """
         count = len(reference)
-        terms = torch.sub(reference, other, out=self._terms[:count])
-        found: list[float] = terms.mul_(torch.exp(reference, out=self._p[:count])).sum(-1).tolist()
+        d = torch.sub(other, reference, out=self._d[:count])
+        p = torch.exp(reference, out=self._p[:count])
+        terms = torch.expm1(d, out=self._terms[:count]).sub_(d).mul_(p)
+        found: list[float] = terms.sum(-1).tolist()
+        if not all(map(math.isfinite, found)):  # what the reference rules out counts only for what the other gives it
+            found = terms.where(p > 0, other.exp()).sum(-1).tolist()
         return found
 
 
@@ -92,8 +97,9 @@ class RoundingFloor:
             self._totals[name] += sum(self._sums.divergences(rows.log_p[:_ROUNDED_ROWS], rounded.log_p))
 
     def klds(self) -> dict[str, float]:
-        """The mean of each type, in nats."""
-        return {name: total / self._tokens for name, total in self._totals.items()}
+        """The mean of each type, in nats; none of a type that cannot hold the logits."""
+        means = {name: total / self._tokens for name, total in self._totals.items()}
+        return {name: mean for name, mean in means.items() if math.isfinite(mean)}
 
 
 class TokenScores:

@@ -50,6 +50,7 @@ class Work(msgspec.Struct, kw_only=True):
 
     `estimates` are those that are known of the recipes; the first load brings them all. With `quality` a text is
     scored, by the `reference` first, whose engine says which `windows` of it, and which tokens the prompt's are.
+    What the reference gave is kept, so that the others can be compared with it when it was removed.
     """
 
     path: str
@@ -62,6 +63,7 @@ class Work(msgspec.Struct, kw_only=True):
     estimates: dict[str, Estimate] = {}
     quality: QualityRequest | None = None
     reference: str | None = None
+    reference_recipe: Precision | None = None
     windows: Windows | None = None
     scored_ids: tuple[int, ...] = ()
 
@@ -167,6 +169,8 @@ class Conductor(QObject):
         """Take on one more run, or one that is over again; `begin` follows."""
         if self._scheduler is not None and self._work is not None:
             self._work.recipes[recipe.name] = recipe
+            if recipe.name == self._work.reference:
+                self._work.reference_recipe = recipe
             if estimate is not None:
                 self._work.estimates[recipe.name] = estimate
             self._asked_to_stop.discard(recipe.name)
@@ -297,7 +301,7 @@ class Conductor(QObject):
 
     def _score(self, name: str, command_id: int) -> Score:
         work = self._work
-        assert work is not None and work.quality is not None and work.reference is not None
+        assert work is not None and work.quality is not None and work.reference_recipe is not None
         return Score(
             id=command_id,
             source=work.quality.source,
@@ -306,7 +310,7 @@ class Conductor(QObject):
             token_ids=() if name == work.reference else work.scored_ids,
             tokens=work.quality.tokens,
             windows=None if name == work.reference else work.windows,
-            baseline=work.recipes[work.reference],
+            baseline=work.reference_recipe,
             folder=str(baselines_folder()),
             limit_bytes=BASELINES_LIMIT_BYTES,
         )

@@ -2,6 +2,7 @@
 
 import codecs
 import importlib.resources
+import stat
 from pathlib import Path
 
 import platformdirs
@@ -12,7 +13,8 @@ from qplayground.core.windows import ALL_TOKENS, QUICK_TOKENS, WINDOW
 from qplayground.runtime.preferences import kept_folder
 
 BASELINES_LIMIT_BYTES = 4_000_000_000
-TEXT_LIMIT_BYTES = 8_000_000
+TEXT_LIMIT_BYTES = 2_000_000
+"""Some 500,000 tokens, which take 350 MB of an engine's memory while they are read."""
 _BUILTIN = "evaluation/text.txt"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -42,7 +44,10 @@ def quality_request(text: str, tokens: int | None = None) -> QualityRequest | No
         return QualityRequest(source=TextSource.PROMPT, name="prompt", tokens=limit)
     if text == TextSource.BUILTIN:
         return QualityRequest(source=TextSource.BUILTIN, name="builtin", text=builtin_text(), tokens=limit)
-    path = Path(text).expanduser()
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # a user that there is not
+        path = Path(text)
     return QualityRequest(source=TextSource.FILE, name=path.name, text=read_text_file(path), tokens=limit)
 
 
@@ -57,12 +62,15 @@ def read_text_file(path: Path) -> str:
     Raises PlaygroundError(BAD_FILE): not there, too large, binary, in another encoding, empty, or too short.
     """
     try:
-        size = path.stat().st_size
-        if size > TEXT_LIMIT_BYTES:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise fail(ErrorCode.BAD_FILE, f"{path.name or path} cannot be read: it is no file.", "Name a text file.")
+        if found.st_size > TEXT_LIMIT_BYTES:
             limit = f"{TEXT_LIMIT_BYTES // 1_000_000} MB"
-            sentence = f"{path.name} has {size // 1_000_000} MB, and a text that is scored at most {limit}."
+            sentence = f"{path.name} has {found.st_size / 1e6:,.1f} MB, and a text that is scored at most {limit}."
             raise fail(ErrorCode.BAD_FILE, sentence, "Give a part of it.")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(TEXT_LIMIT_BYTES)
     except OSError as error:
         sentence = f"{path.name or path} cannot be read: {error.strerror or error}."
         raise fail(ErrorCode.BAD_FILE, sentence, "Name a text file.", str(error)) from error
@@ -79,4 +87,4 @@ def read_text_file(path: Path) -> str:
     if len(text.encode()) < WINDOW:  # hardly a token is shorter than a byte
         sentence = f"{path.name} has {len(text):,} characters; {WINDOW} tokens are needed to score any."
         raise fail(ErrorCode.BAD_FILE, sentence, "Choose a longer text.")
-    return text.replace("\r\n", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -91,6 +91,7 @@ class Scheduler:
         self._reference = reference
         self._to_score: list[str] = []
         self._scored: set[str] = set()
+        self._unscored: set[str] = set()  # there before a stop
         self._keep_loaded = keep_loaded
         self._has_room = has_room
         self._engines = dict.fromkeys(loaded, _Engine.LOADED) | dict.fromkeys(ending, _Engine.ENDING)  # coldest first
@@ -136,6 +137,7 @@ class Scheduler:
             self._states[precision] = RunState.QUEUED
             self._cut.discard(precision)
             self._scored.discard(precision)
+            self._unscored.discard(precision)
             self._turns.extend([precision] * self._rounds)
 
     def remove(self, precision: str) -> list[Action]:
@@ -162,6 +164,7 @@ class Scheduler:
         self._turns.clear()
         actions = []
         for precision, state in self._states.items():
+            self._unscored.add(precision)
             if state is RunState.GENERATING or (state is RunState.SCORING and precision not in self._to_score):
                 actions.append(Action(Verb.ASK_TO_STOP, precision))
             elif state is RunState.SCORING:  # its text is whole
@@ -219,7 +222,7 @@ class Scheduler:
         return RunState.CANCELLED if precision in self._cut else RunState.DONE
 
     def _is_to_be_scored(self, precision: str) -> bool:
-        if not self._scores or precision in self._scored or precision in self._cut:
+        if not self._scores or precision in self._scored | self._unscored | self._cut:
             return False
         return precision == self._reference or precision not in self._turns
 

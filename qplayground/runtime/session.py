@@ -150,6 +150,7 @@ class Session(QObject):
                 recipes={run.precision: run.recipe for run in comparison.runs},
                 quality=wanted.quality,
                 reference=comparison.baseline,
+                reference_recipe=None if comparison.baseline_run is None else comparison.baseline_run.recipe,
             )
         )
         self.comparison_started.emit(comparison)
@@ -270,7 +271,9 @@ class Session(QObject):
             self.run_changed.emit(name)
         elif isinstance(event, Scored):
             bookkeeping.take_scored(run, event)
-            comparison.evaluation = event.evaluation or comparison.evaluation
+            is_reference = name == comparison.baseline or event.quality.reference is None
+            if event.evaluation is not None and (comparison.evaluation is None or is_reference):
+                comparison.evaluation = event.evaluation
             self.run_changed.emit(name)
         elif isinstance(event, Generated):
             interrupted = event.finish_reason == "cancelled"

@@ -21,13 +21,15 @@ from PySide6.QtWidgets import (
 from qplayground.core.quality import Quality
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import number_text, share_text, significant
-from qplayground.core.verdicts import floor_sentence, quality_sentence
+from qplayground.core.verdicts import floor_sentence, limit_sentence, quality_sentence
 from qplayground.ui import theme
 from qplayground.ui.name_box import NameBox
 from qplayground.ui.plots.divergences import DivergenceAlongText, DivergenceHistogram, compared
 from qplayground.ui.plots.layer_errors import LayerErrors
 from qplayground.ui.plots.trade_off import TradeOffChart
 from qplayground.ui.scored_text_view import ScoredTextView
+
+_MINIMUM_HEIGHT = 120
 
 
 class _Figure(NamedTuple):
@@ -62,8 +64,8 @@ _FIGURES = (
         lambda q: _with_error(q.mean_kld, q.mean_kld_se),
     ),
     _Figure(
-        "Floor",
-        "What rounding the logits to its number type gives by itself",
+        "Rounding",
+        "What rounding the reference's logits to its number type gives by itself: no run of that type is below it",
         lambda q: number_text(q.rounding_kld or None),
     ),
     _Figure("Median", "of the divergence", lambda q: number_text(q.median_kld)),
@@ -140,6 +142,7 @@ class QualityView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.pages)
+        self.setMinimumHeight(_MINIMUM_HEIGHT)  # its pages scroll: opening it is not to move the tabs
 
     @property
     def view(self) -> QWidget | None:
@@ -156,7 +159,9 @@ class QualityView(QWidget):
         """Show what its runs scored."""
         self._comparison = comparison
         lines = [line for run in comparison.runs for line in (quality_sentence(comparison, run),) if line]
-        lines += [line for run in comparison.runs for line in (floor_sentence(comparison, run),) if line]
+        lines += [
+            line for run in comparison.runs for line in (limit_sentence(run), floor_sentence(comparison, run)) if line
+        ]
         self.sentences.setText("\n".join(lines))
         self.source.setText(_source_text(comparison))
         self._fill_table([run for run in comparison.runs if run.quality is not None])
@@ -191,7 +196,7 @@ class QualityView(QWidget):
         below = QWidget()
         row = QHBoxLayout()
         row.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
-        row.addWidget(QLabel("Ground:"))
+        row.addWidget(QLabel("Colour:"))
         row.addWidget(self.candidate)
         key = QLabel(
             "the stronger, the farther from the reference, full at 1 nat · click a spot in the chart or the text"
@@ -268,10 +273,12 @@ def _source_text(comparison: Comparison) -> str:
     scored = next((run.quality for run in comparison.runs if run.quality is not None), None)
     if evaluation is None or scored is None:
         return ""
+    references = {run.quality.reference for run in comparison.runs if run.quality is not None and run.quality.reference}
     parts = [
+        *(f"Compared with {name}" for name in sorted(references)),
         f"Text: {evaluation.text}, {evaluation.text_tokens:,} tokens, SHA-256 {evaluation.text_sha256[:12]}…",
         f"{scored.scored_tokens:,} tokens scored",
-        f"the second half of windows of {evaluation.window}, {evaluation.stride} apart",
+        f"the second half of windows of {evaluation.window}, {evaluation.stride:,} apart",
         "± is the standard error",
     ]
     storage = next(

@@ -134,6 +134,6 @@ def _with_gaps(evaluation: Evaluation) -> tuple[str, ...]:
     """The pieces, with a sign where tokens between two windows were not scored."""
     before = [None, *evaluation.positions]
     return tuple(
-        piece if previous is None or position == previous + 1 else f"{_GAP}{piece}"
+        (piece if previous is None or position == previous + 1 else f"{_GAP}{piece}").replace("\r", "\u240d")
         for previous, position, piece in zip(before, evaluation.positions, evaluation.pieces, strict=False)
     )

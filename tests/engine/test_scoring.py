@@ -5,6 +5,7 @@ import errno
 import math
 import os
 import random
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from qplayground.core.messages import Generate, Progressed, Score, Scored
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.quality import TextSource
 from qplayground.engine import baselines as baselines_module
-from qplayground.engine import scored_text, scoring
+from qplayground.engine import layer_errors, scored_text, scoring
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.token_scores import ROWS, Rows, VocabularySums
@@ -167,7 +168,7 @@ def test_each_layers_error_is_that_of_its_own_weights(
         assert layers[0].weights == pytest.approx(((held - weight).norm() / weight.norm()).item(), rel=0.02)
 
 
-@pytest.mark.parametrize("changed", ["text", "baseline", "weights"])
+@pytest.mark.parametrize("changed", ["text", "baseline", "weights", "config"])
 def test_what_is_kept_of_something_else_is_never_used(
     load_shared: LoadShared, model_folder: ModelFolder, folder: Path, tmp_path: Path, changed: str
 ) -> None:
@@ -179,9 +180,11 @@ def test_what_is_kept_of_something_else_is_never_used(
     elif changed == "baseline":
         command = replace(command, baseline=READY["bf16"])
     else:
-        weights = (model_folder("llama") / "model.safetensors").read_bytes()
+        files = {name: (model_folder("llama") / name).read_bytes() for name in ("model.safetensors", "config.json")}
         other = tmp_path / "model.safetensors"
-        other.write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+        (tmp_path / "config.json").write_bytes(files["config.json"] + b" " * (changed == "config"))
+        last = files["model.safetensors"][-1] ^ (changed == "weights")
+        other.write_bytes(files["model.safetensors"][:-1] + bytes([last]))
         loaded = LoadedModel(**{**vars(loaded), "files": (other,)})
     quality = score(loaded, command).quality
     assert quality.reference is None and quality.mean_kld is None and quality.perplexity is not None
@@ -206,6 +209,9 @@ def test_a_limit_on_the_disk_costs_precision_first_and_then_windows(
     assert few.windows is not None and 0 < few.windows.scored_tokens <= whole.scored_tokens // 2 + 1
     assert few.windows.starts[-1] > whole.starts[-1] // 2  # spread over the whole text
     assert few.quality.reference_dtype == "float16"
+    assert few.quality.limited_by_disk and not base.quality.limited_by_disk
+    again = score(loaded, replace(half, limit_bytes=4 * needed))  # there is room now
+    assert again.quality.reference_dtype == "float32" and not again.reused
 
 
 def test_the_oldest_leave_when_there_is_no_room(load_shared: LoadShared, folder: Path) -> None:
@@ -327,3 +333,81 @@ def test_a_text_that_was_scored_under_another_name_has_its_own(load_shared: Load
     for loaded in (base, candidate):
         again = score(loaded, asked(folder, name="two.txt", windows=windows))
         assert again.reused and again.quality.text == "two.txt"
+
+
+def test_a_small_divergence_is_that_of_an_independent_computation() -> None:
+    """Of fp16's size, where terms of either sign and a thousand times larger cancel."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 4 * torch.randn(8, 5000, generator=generator)
+    other = logits + 1e-3 * torch.randn(8, 5000, generator=generator)
+    sums, more = (VocabularySums(5000, torch.device("cpu")) for _ in range(2))
+    right = torch.zeros(8, dtype=torch.int64)
+    p, q = logits.double().log_softmax(-1), other.double().log_softmax(-1)
+    expected = (p.exp() * (p - q)).sum(-1)
+    assert expected.max() < 1e-6
+    found = sums.divergences(sums.of(logits, right).log_p, more.of(other, right).log_p)
+    assert found == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_what_both_rule_out_is_no_divergence() -> None:
+    logits = torch.tensor([[1.0, 2.0, -math.inf], [1.0, 2.0, 3.0]])
+    other = torch.tensor([[2.0, 1.0, -math.inf], [1.0, 2.0, 3.0]])
+    sums, more = (VocabularySums(3, torch.device("cpu")) for _ in range(2))
+    right = torch.zeros(2, dtype=torch.int64)
+    p, q = logits[0, :2].log_softmax(-1), other[0, :2].log_softmax(-1)
+    found = sums.divergences(sums.of(logits, right).log_p, more.of(other, right).log_p)
+    assert found == pytest.approx([(p.exp() * (p - q)).sum().item(), 0.0])
+
+
+def test_a_perplexity_beyond_all_numbers_is_the_models_fault(load_shared: LoadShared, folder: Path) -> None:
+    loaded = load_shared("llama", "fp32")
+    with torch.inference_mode():
+        head = loaded.model.get_output_embeddings()
+        original = head.forward
+        head.forward = lambda hidden: 1e6 * original(hidden)
+        try:
+            with pytest.raises(PlaygroundError, match="larger than any number") as raised:
+                score(loaded, asked(folder))
+        finally:
+            head.forward = original
+    assert "another model" in raised.value.info.hint
+
+
+def test_layers_that_cannot_be_measured_cost_no_figures(
+    load_shared: LoadShared, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, loaded = score(load_shared("llama", "fp32"), asked(folder)), load_shared("llama", "nf4")
+
+    def out_of_memory(module: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(layer_errors, "_held_weight", out_of_memory)
+    found = score(loaded, asked(folder, windows=base.windows))
+    assert found.layers == () and found.quality.mean_kld
+
+
+def test_the_oldest_leave_when_the_disk_is_full(
+    load_shared: LoadShared, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_shared("llama", "fp32")
+    first = score(loaded, asked(folder))
+    size = first.quality.scored_tokens * tiny.VOCABULARY * 4
+    usage = shutil.disk_usage(folder)
+
+    def nearly_full(path: Path) -> object:
+        kept = sum(1 for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+        return usage._replace(free=baselines_module.SPARE_BYTES + int(size * (1.5 - kept)))
+
+    monkeypatch.setattr(shutil, "disk_usage", nearly_full)
+    assert score(loaded, asked(folder, text=TEXT.replace("cat", "dog"))).quality.reference_dtype == "float32"
+    assert not score(loaded, asked(folder)).reused  # it had to leave
+
+
+def test_the_layers_of_a_quantized_baseline_are_kept_too(
+    load_shared: LoadShared, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_shared("llama", "nf4")
+    first = score(loaded, asked(folder, baseline=READY["nf4"]))
+    monkeypatch.setattr(scoring, "measured", None)
+    again = score(loaded, asked(folder, baseline=READY["nf4"]))
+    assert first.layers and again.layers == first.layers and again.reused

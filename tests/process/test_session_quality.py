@@ -48,6 +48,15 @@ def test_the_baseline_goes_first_wherever_it_stands(stage: Stage, qtbot: QtBot) 
     assert quality is not None and quality.reference == "fp32"
 
 
+def test_a_reference_that_was_removed_is_still_what_others_are_compared_with(stage: Stage, qtbot: QtBot) -> None:
+    run(stage, qtbot, "once", "fp32", "nf4")
+    stage.session.remove("fp32")
+    with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
+        stage.session.run_again("nf4")
+    quality = stage.run("nf4").quality
+    assert stage.run("nf4").state is RunState.DONE and quality is not None and quality.reference == "fp32"
+
+
 def test_without_a_text_nothing_is_scored(stage: Stage, qtbot: QtBot) -> None:
     run(stage, qtbot, "once", "fp32", quality=None)
     assert stage.run("fp32").quality is None and ("fp32", RunState.SCORING) not in stage.states

@@ -43,7 +43,7 @@ def test_every_run_has_a_sentence_with_its_numbers(view: QualityView) -> None:
     lines = view.sentences.text().splitlines()
     assert lines[0].startswith("fp32 has a perplexity of") and "compared with it" in lines[0]
     assert any(
-        line.startswith("nf4 puts the same next word first as fp32") and "of the memory" in line for line in lines
+        line.startswith("nf4 puts the same next token first as fp32") and "of the bytes" in line for line in lines
     )
     assert any("bf16 alone makes" in line for line in lines if line.startswith("Of nf4's"))
 
@@ -120,7 +120,7 @@ def test_the_worst_layer_is_named(view: QualityView, compared: MainWindow) -> No
     run = comparison_of(compared).run("nf4")
     run.layer_errors = [LayerError(f"model.layers.{place}.mlp", 0.09, 0.01 * place) for place in range(9)]
     view.layers.show_comparison(comparison_of(compared))
-    assert view.layers.worst.text().startswith("worst: model.layers.8.mlp 8.00 %")
+    assert view.layers.worst.text().startswith("worst: layers.8.mlp 8.00 %")
     view.layers.what.setCurrentIndex(1)
     assert "9.00 %" in view.layers.worst.text()
     assert "weights 9.00 %, outputs 4.00 %" in view.layers._reading(4.2, 0)

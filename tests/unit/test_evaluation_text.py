@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -52,12 +53,24 @@ def test_enormous_and_missing_files_are_refused(tmp_path: Path) -> None:
     with large.open("wb") as file:
         file.truncate(evaluation_text.TEXT_LIMIT_BYTES + 1)
     for path, said in (
-        (large, "at most 8 MB"),
+        (large, "at most 2 MB"),
         (tmp_path / "none.txt", "cannot be read"),
         (tmp_path, "cannot be read"),
     ):
         with pytest.raises(PlaygroundError, match=said):
             read_text_file(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such files")
+def test_special_files_are_not_read() -> None:
+    for path in (Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(PlaygroundError, match="it is no file"):
+            read_text_file(path)
+
+
+def test_a_home_that_there_is_not_is_no_file() -> None:
+    with pytest.raises(PlaygroundError, match="cannot be read"):
+        quality_request("~nobody-at-all/text.txt")
 
 
 def test_requests(tmp_path: Path) -> None:

@@ -150,6 +150,16 @@ def test_a_generation_that_ends_as_it_is_stopped_is_done() -> None:
     assert scheduler.handle("fp32", Happened.EXITED) == []
 
 
+def test_a_text_that_ends_as_it_is_stopped_is_not_scored() -> None:
+    scheduler = Scheduler(("fp32",), scores=True, reference="fp32")
+    scheduler.begin()
+    scheduler.handle("fp32", Happened.HELLO)
+    scheduler.handle("fp32", Happened.LOADED)
+    assert scheduler.stop() == act(Verb.ASK_TO_STOP, "fp32")
+    assert scheduler.handle("fp32", Happened.GENERATED) == act(Verb.END, "fp32")
+    assert scheduler.state("fp32") is RunState.DONE
+
+
 def test_stop_leaves_what_is_done() -> None:
     scheduler = in_state(RunState.DONE)
     assert scheduler.stop() == []

@@ -25,9 +25,12 @@ _SMOOTHED = 24
 
 
 def compared(comparison: Comparison | None) -> list[Run]:
-    """The runs that were compared with a reference, token by token."""
-    runs = [] if comparison is None else comparison.runs
-    return [run for run in runs if run.scored is not None and len(run.scored.kld)]
+    """The runs that were compared with a reference, token by token, on the text that is shown."""
+    if comparison is None or comparison.evaluation is None:
+        return []
+    text = comparison.evaluation.text_sha256
+    scored = [run for run in comparison.runs if run.quality is not None and run.quality.text_sha256 == text]
+    return [run for run in scored if run.scored is not None and len(run.scored.kld)]
 
 
 class DivergenceHistogram(Chart):
@@ -112,7 +115,7 @@ class DivergenceAlongText(Chart):
         self.view.setMinimumHeight(_LOWEST_CHART)
         self.plot = self.view.addPlot()
         self.plot.setLabel("bottom", "scored token")
-        self.plot.setLabel("left", f"nats, mean of {_SMOOTHED}")
+        self.plot.setLabel("left", f"nats, over {_SMOOTHED}")
         self.plot.showGrid(x=False, y=True, alpha=0.15)
         self.plot.setMouseEnabled(x=True, y=False)
         self.plot.setLimits(xMin=0, yMin=0)

@@ -16,6 +16,8 @@ from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.crosshair import Crosshair
 
 _NAMED = 3
+_PARTS = 3
+"""Of a name, that fit beside the boxes: the layer's number and what it is."""
 _WHAT = (("outputs on the text", "outputs"), ("weights", "weights"))
 
 
@@ -82,9 +84,11 @@ class LayerErrors(Chart):
         self._crosshair.restore()
         layers = self._layers()
         worst = sorted(layers, key=self._error, reverse=True)[:_NAMED]
-        named = ", ".join(f"{layer.name} {share_text(self._error(layer))}" for layer in worst)
+        named = ", ".join(
+            f"{'.'.join(layer.name.split('.')[-_PARTS:])} {share_text(self._error(layer))}" for layer in worst
+        )
         self.worst.setText(f"worst: {named}" if named else "")
-        self.worst.setToolTip(self.worst.text())
+        self.worst.setToolTip(", ".join(layer.name for layer in worst))
         if not layers:
             return
         hue = theme.color(self.candidate.currentText(), theme.is_dark(self))
