@@ -6,7 +6,7 @@ from typing import NamedTuple
 from qplayground.core.caveats import spoilt
 from qplayground.core.results import Comparison, Run
 from qplayground.core.samples import Samples
-from qplayground.core.units import bytes_text, number_text, rate_text, ratio_text, seconds_text, share_text
+from qplayground.core.units import bytes_text, number_text, rate_text, ratio_text, seconds_text, share_text, significant
 
 
 class Metric(NamedTuple):
@@ -230,7 +230,8 @@ def range_text(metric: Metric, run: Run) -> str:
     """
     error = metric.error(run)
     if error:
-        return f"± {metric.text(error)}"
+        percent = metric.text is share_text
+        return f"± {significant(100 * error, 2)} %" if percent else f"± {significant(error, 2)}"
     samples = metric.spread(run)
     if samples is None or samples.n < 2:
         return ""

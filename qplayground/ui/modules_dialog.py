@@ -6,6 +6,7 @@ from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import (
     QDialog,
+    QDialogButtonBox,
     QHeaderView,
     QLabel,
     QLineEdit,
@@ -55,7 +56,9 @@ class ModulesDialog(QDialog):
             QPalette.ColorRole.BrightText if self._unforeseen else QPalette.ColorRole.PlaceholderText
         )
         layout = QVBoxLayout(self)
-        for widget in (self.search, self.tree, note):
+        close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        close.rejected.connect(self.reject)
+        for widget in (self.search, self.tree, note, close):
             layout.addWidget(widget)
         self.resize(_SIZE)
 

@@ -11,7 +11,7 @@ from typing import Any
 from qplayground.catalog.demo import demo_folder
 from tests.benchmarks.figures import Figure, median_of
 
-_PRECISIONS = ("fp32", "bf16", "int8", "nf4")
+_PRECISIONS = ("fp32", "bf16", "fp16", "int8", "nf4")
 _MB = 1_000_000
 _HARNESS = Path(__file__).parents[2] / ".venv-bench" / "bin" / "python"
 """Where lm-evaluation-harness is, if `make bench` has installed it; without it its figures are left out."""

@@ -156,6 +156,6 @@ def test_a_mean_has_its_error_and_a_perplexitys_ratio_a_digit_more() -> None:
             perplexity_se=2.7,
         )
     both, metric = comparison(base, other), BY_KEY["perplexity"]
-    assert range_text(metric, other) == "± 2.70" and range_text(BY_KEY["mean_kld"], other) == ""
+    assert range_text(metric, other) == "± 2.7" and range_text(BY_KEY["mean_kld"], other) == ""
     assert beside_text(metric, other, both) == "×1.02"
     assert beside_text(BY_KEY["weight_bytes"], other, both) == "×1.0"

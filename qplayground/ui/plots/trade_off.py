@@ -114,7 +114,7 @@ class TradeOffChart(Chart):
         dark, text = theme.is_dark(self), self.palette().color(QPalette.ColorRole.Text)
         places = {run.precision: place for run, place in points}
         front = [places[name] for name in self.front]
-        self._show_key(len(front) > 1)
+        self._show_key(self.front if len(points) > 1 else [])
         if len(front) > 1:
             pen = pg.mkPen(style.secondary(self), width=1.5)
             line = np.array(front)
@@ -130,8 +130,9 @@ class TradeOffChart(Chart):
             self.plot.setXRange(0, 1.15 * max(across for _, (across, _) in points), padding=_MARGIN)
             self.plot.setYRange(0, 1.15 * max(up for _, (_, up) in points), padding=_MARGIN)
 
-    def _show_key(self, line: bool) -> None:
-        parts = ["line: what no other precision beats in both"] if line else []
+    def _show_key(self, front: list[str]) -> None:
+        parts = ["line: what no other precision beats in both"] if len(front) > 1 else []
+        parts += [f"{front[0]} beats or equals all others in both"] if len(front) == 1 else []
         parts += (
             ["*: spoilt, and left out of the line"] if any(self._is_doubtful(run) for run, _ in self._points()) else []
         )
