@@ -123,8 +123,8 @@ def run_models(json_target: str | None) -> int:
     return 0
 
 
-def run_window() -> int:
-    """Open the window and run until it is closed."""
+def run_window(*, watched: bool = False) -> int:
+    """Open the window and run until it is closed. `watched`: say where it is when it is held up."""
     try:
         from qplayground.ui.application import run
     except ImportError as error:
@@ -134,7 +134,7 @@ def run_window() -> int:
             "On Debian or Ubuntu install the packages that packaging/debian-packages.txt names, or use "
             "`qplayground compare`.",
         ) from error
-    return run(Launcher())
+    return run(Launcher(), watched=watched)
 
 
 def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Comparison | None:

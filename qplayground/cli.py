@@ -28,6 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"qplayground {__version__}")
+    parser.add_argument(
+        "--watchdog", action="store_true", help="log where the window is when it is held up for more than 100 ms"
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_compare(commands.add_parser("compare", help="compare precisions without a window", epilog=_EXIT_CODES))
     _add_estimate(commands.add_parser("estimate", help="say what precisions will take in memory", epilog=_EXIT_CODES))
@@ -193,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if has_display():
             from qplayground.app import run_window
 
-            return run_window()
+            return run_window(watched=arguments.watchdog)
         from qplayground.app import run_without_display
 
         print("There is no display here, so the comparison runs without a window.", file=sys.stderr)

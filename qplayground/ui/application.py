@@ -15,6 +15,7 @@ from qplayground.runtime.planner import Planner
 from qplayground.runtime.preferences import Preferences, preferences_path
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
+from qplayground.ui.watchdog import Watchdog
 from qplayground.ui.window import MainWindow
 
 _COLLECT_MS = 5000
@@ -62,8 +63,8 @@ def start_background(window: MainWindow) -> None:
     library.entries_changed.connect(prepare_demo_once)
 
 
-def run(launcher: Launcher) -> int:
-    """Open the window and run until it is closed; returns the exit code."""
+def run(launcher: Launcher, *, watched: bool = False) -> int:
+    """Open the window and run until it is closed; returns the exit code. `watched`: standstills go to stderr."""
     app = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(app, QApplication)
     app.setApplicationName("qplayground")
@@ -73,7 +74,10 @@ def run(launcher: Launcher) -> int:
     window.show()
     QTimer.singleShot(0, window, lambda: start_background(window))
     interrupts = Interrupts(window.close)
+    watchdog = Watchdog(sys.stderr) if watched else None
     try:
         return app.exec()
     finally:
+        if watchdog is not None:
+            watchdog.stop()
         interrupts.close()

@@ -1,0 +1,40 @@
+"""A debug switch: says where the window's thread is when its event loop is held up."""
+
+import faulthandler
+import time
+from typing import TextIO
+
+from PySide6.QtCore import QObject, Qt, QTimer, Slot
+
+LIMIT_S = 0.1
+"""A person feels a standstill that is longer."""
+_TICK_MS = 20
+
+
+class Watchdog(QObject):
+    """Writes every thread's stack to `file` when the event loop does not turn for LIMIT_S, and then for how long.
+
+    By faulthandler, whose own thread needs nothing of Python's; asking Python for another thread's frames can crash it.
+    """
+
+    def __init__(self, file: TextIO, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._file = file
+        self._last = time.monotonic()
+        self._timer = QTimer(self, interval=_TICK_MS, timerType=Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._on_tick)
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._timer.stop()
+        faulthandler.cancel_dump_traceback_later()
+
+    @Slot()
+    def _on_tick(self) -> None:
+        now = time.monotonic()
+        held = now - self._last
+        if held > LIMIT_S:
+            print(f"The window was held up for {1000 * held:.0f} ms.", file=self._file, flush=True)
+        self._last = now
+        faulthandler.dump_traceback_later(LIMIT_S, file=self._file)

@@ -1,0 +1,25 @@
+"""What the debug switch writes when the window is held up."""
+
+import time
+from pathlib import Path
+
+from PySide6.QtCore import QTimer
+from pytestqt.qtbot import QtBot
+
+from qplayground.ui.watchdog import Watchdog
+
+
+def test_a_standstill_is_written_with_its_place_and_length(qtbot: QtBot, tmp_path: Path) -> None:
+    path = tmp_path / "watchdog.txt"
+    with path.open("w") as file:
+        watchdog = Watchdog(file)
+
+        def hold_up_the_window() -> None:
+            deadline = time.monotonic() + 5
+            while not path.stat().st_size and time.monotonic() < deadline:
+                pass
+
+        QTimer.singleShot(100, watchdog, hold_up_the_window)
+        qtbot.waitUntil(lambda: "held up for" in path.read_text(), timeout=10_000)
+        watchdog.stop()
+    assert "in hold_up_the_window" in path.read_text()
