@@ -22,6 +22,7 @@ from qplayground.core.errors import ErrorCode, ErrorInfo, fail
 from qplayground.core.messages import Score, Scored
 from qplayground.core.precision import Dtype
 from qplayground.core.quality import (
+    Floats,
     LayerError,
     Quality,
     ScoredTokens,
@@ -88,7 +89,8 @@ def score(
             layers = scoring.layer_errors()
         except (RuntimeError, LookupError, OSError, ValueError) as error:  # the figures are there, and stay
             on_progress(f"The layers could not be measured: {error}"[:_NOTE_CHARACTERS], 0, 0)
-    if before is None and kept is not None:
+            kept = None  # another time they may be
+    if before is None and kept is not None and (is_baseline or quality.reference is not None):
         kept.keep_candidate(loaded.precision, KeptCandidate(quality=quality, tokens=tokens, layers=layers))
     return Scored(
         command_id=command.id,
@@ -232,7 +234,8 @@ class _Scoring:
                 scores.compare(rows, klds, kept.scores.tokens.top_ids[done : done + count])
         tokens = scores.tokens(self._loaded)
         quality = self._quality(self._perplexity(tokens))
-        if kept is None:
+        if kept is None:  # or no more: what was compared before is no whole
+            tokens = replace(tokens, kld=Floats.of(()), same_top=b"")
             return replace(quality, note=note or _WITHOUT_BASELINE), tokens
         own = str(self._loaded.precision.dtype)
         return replace(
