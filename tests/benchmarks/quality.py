@@ -33,6 +33,9 @@ def _speed_and_truth(folder: str) -> list[Figure]:
         figures.append(median_of(title, found["shares"], "", at_least=0.9))
         if found["unkept_shares"]:
             figures.append(median_of(f"{title}, nothing kept on disk", found["unkept_shares"], "", at_least=0.9))
+        if found["written_shares"]:
+            written = f"{name}: bare forward passes / those and a plain write of as many bytes"
+            figures.append(median_of(written, found["written_shares"], ""))
         figures.append(Figure(f"{name}: figures, off a float64 computation by at most", found["off"], "", at_most=1e-4))
         if found["lm_eval_off"] is not None:
             figures.append(

@@ -21,6 +21,7 @@ from qplayground.core.quality import Quality, TextSource
 from qplayground.engine import loading, scoring
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.scored_text import read_text
+from qplayground.engine.token_scores import ROWS
 from qplayground.runtime.evaluation_text import builtin_text
 
 _TURNS = 9
@@ -56,16 +57,20 @@ def main(path: str, name: str, folder: str) -> None:
     off = _off(found, p, q, targets, compared=name != "fp32")
     starts = scored.windows.starts
     unkept = replace(command, limit_bytes=0, windows=scored.windows)
-    shares, unkept_shares = [], []
+    shares, unkept_shares, written_shares = [], [], []
     for _ in range(_FEW_TURNS.get(name, _TURNS)):
-        shares.append(_share(loaded, command, starts))
+        bare, scored_s = _seconds(loaded, command, starts)
+        shares.append(bare / scored_s)
         if name == "fp32":
-            unkept_shares.append(_share(loaded, unkept, starts))
+            written_shares.append(bare / (bare + _written_s(command, q)))
+            bare, scored_s = _seconds(loaded, unkept, starts)
+            unkept_shares.append(bare / scored_s)
     print(
         json.dumps(
             {
                 "shares": shares,
                 "unkept_shares": unkept_shares,
+                "written_shares": written_shares,
                 "off": off,
                 "lm_eval_off": _beside_lm_eval(loaded, ids, scored.windows.starts, found),
             }
@@ -111,8 +116,8 @@ def _off(found: Quality, p: torch.Tensor, q: torch.Tensor, targets: torch.Tensor
     return float(max(abs(getattr(found, key) - value) / abs(value) for key, value in expected.items()))
 
 
-def _share(loaded: LoadedModel, command: Score, starts: Sequence[int]) -> float:
-    """The bare forward passes' time over scoring's; what was kept of it is thrown away each time."""
+def _seconds(loaded: LoadedModel, command: Score, starts: Sequence[int]) -> tuple[float, float]:
+    """Of the bare forward passes, and of scoring; what was kept of it is thrown away each time."""
     for kept in Path(command.folder).glob("*/" if loaded.precision == command.baseline else "*/candidate-*"):
         shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
     ids = read_text(loaded.tokenizer, "builtin", builtin_text()).ids
@@ -123,7 +128,19 @@ def _share(loaded: LoadedModel, command: Score, starts: Sequence[int]) -> float:
             loaded.model(input_ids=shown[start], use_cache=False, logits_to_keep=128)
     bare = time.perf_counter() - began
     scored = scoring.score(loaded, command, (), lambda: False, lambda *_: None)
-    return bare / float(scored.quality.seconds)
+    return bare, float(scored.quality.seconds)
+
+
+def _written_s(command: Score, log_p: torch.Tensor) -> float:
+    """A plain write of as many bytes as are kept, to the same disk: what no way of keeping them can do without."""
+    rows = log_p[:ROWS].float().numpy().tobytes()
+    with (Path(command.folder) / "plain").open("wb", buffering=0) as file:
+        began = time.perf_counter()
+        for _ in range(len(log_p) // ROWS):
+            file.write(rows)
+        seconds = time.perf_counter() - began
+    Path(file.name).unlink()
+    return seconds
 
 
 def _beside_lm_eval(loaded: LoadedModel, ids: list[int], starts: Sequence[int], found: Quality) -> float | None:

@@ -384,6 +384,29 @@ def test_layers_that_cannot_be_measured_cost_no_figures(
     monkeypatch.setattr(layer_errors, "_held_weight", out_of_memory)
     found = score(loaded, asked(folder, windows=base.windows))
     assert found.layers == () and found.quality.mean_kld
+    monkeypatch.undo()
+    again = score(loaded, asked(folder, windows=base.windows))
+    assert again.layers and not again.reused  # what was not whole is not found again
+
+
+def test_a_comparison_that_an_eviction_cuts_short_is_none(
+    load_shared: LoadShared, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, loaded = score(load_shared("llama", "fp32"), asked(folder)), load_shared("llama", "nf4")
+    rows = baselines_module.KeptBaseline.rows
+
+    def evicted(kept: baselines_module.KeptBaseline, first: int, count: int) -> torch.Tensor:
+        if first >= ROWS:
+            raise FileNotFoundError(errno.ENOENT, "No such file")
+        return rows(kept, first, count)
+
+    monkeypatch.setattr(baselines_module.KeptBaseline, "rows", evicted)
+    found = score(loaded, asked(folder, windows=base.windows))
+    assert found.quality.perplexity and found.quality.mean_kld is None and found.quality.note is not None
+    assert found.tokens and not found.tokens.same_top
+    monkeypatch.undo()
+    again = score(loaded, asked(folder, windows=base.windows))
+    assert not again.reused and again.quality.mean_kld
 
 
 def test_the_oldest_leave_when_the_disk_is_full(
