@@ -15,6 +15,7 @@ from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import Hello
 from qplayground.core.model import ModelEntry
+from qplayground.core.placement import AUTO, BALANCED, CPU, CUSTOM, Placement, named_device, parse_max_memory, read_map
 from qplayground.core.precision import Precision
 from qplayground.core.results import Comparison, Mode, RunState, to_json
 from qplayground.core.units import bytes_text, count_text
@@ -74,7 +75,7 @@ def run_estimate(arguments: argparse.Namespace) -> int:
     console = ConsoleEstimate(session, library, planner)
     interrupts = Interrupts(console.interrupt)
     try:
-        console.run(arguments.model, precisions, arguments.device, arguments.context)
+        console.run(arguments.model, precisions, placement_of(arguments), arguments.context)
         answer, entry = console.answer, console.entry
         fits = {} if answer is None else {each.precision: planner.fit(each.precision) for each in answer.estimates}
     finally:
@@ -149,7 +150,7 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
     how = ComparisonRequest(
         precisions=precisions,
         request=request,
-        device=arguments.device,
+        placement=placement_of(arguments),
         mode=Mode.ONCE if arguments.runs is None else Mode.BENCHMARK,
         rounds=1 if arguments.runs is None else arguments.runs,
         baseline=arguments.baseline,
@@ -166,12 +167,37 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
     return console.comparison
 
 
+def placement_of(arguments: argparse.Namespace) -> Placement:
+    """What the arguments ask for. Raises PlaygroundError for a map that cannot be read, and for what cannot be."""
+    device, modules = str(arguments.device_map), {}
+    if device.endswith(".json"):
+        modules, device = read_map(_read(Path(device))), CUSTOM
+    elif device not in (AUTO, BALANCED):
+        device = named_device(device)
+    return Placement(
+        device=device,
+        modules=modules,
+        max_memory=parse_max_memory(arguments.max_memory) if arguments.max_memory is not None else {},
+        offload_folder="" if arguments.offload_folder is None else str(Path(arguments.offload_folder).absolute()),
+        threads=arguments.threads,
+    ).checked()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise fail(
+            ErrorCode.BAD_FILE, f"{path} cannot be read: {error.strerror}.", "Name a JSON file of a device map."
+        ) from error
+
+
 def _precisions(arguments: argparse.Namespace) -> tuple[Precision, ...]:
     """Those that are named, as they will be run here. Raises PlaygroundError for unknown ones, and for none."""
     preferences = Preferences.load()
     names = [name.strip() for name in arguments.precisions.split(",") if name.strip()]
     precisions = [preferences.precision(name) for name in names]
-    gpus = list_gpus() if arguments.device != "cpu" else []
+    gpus = list_gpus() if arguments.device_map != CPU else []
     if gpus and not gpus[0].bfloat16:  # as the window's panel does
         precisions = [
             precision.without_bfloat16() if preferences.is_ready(precision.name) else precision

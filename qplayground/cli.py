@@ -3,7 +3,6 @@
 import argparse
 import io
 import os
-import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -48,8 +47,21 @@ def _add_model(parser: argparse.ArgumentParser, precisions: Sequence[str]) -> No
         help="comma-separated: fp32, bf16, fp16, int8, nf4, nf4-dq, fp4, fp4-dq, or your own (default: %(default)s)",
     )
     parser.add_argument(
-        "--device", default="auto", type=_device, metavar="DEVICE", help="auto, cpu, or cuda:N (default: auto)"
+        "--device-map",
+        "--device",
+        default="auto",
+        metavar="MAP",
+        help="auto, balanced, cpu, cuda:N, mps, or a JSON FILE of modules and devices (default: auto)",
     )
+    parser.add_argument(
+        "--max-memory", metavar="LIMITS", help="bytes of weights on each device, for auto and balanced: 0=4GiB,cpu=8GiB"
+    )
+    parser.add_argument(
+        "--offload-folder",
+        metavar="DIR",
+        help="where weights go that are on disk and not in the checkpoint as they are",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of the processor (default: all)")
 
 
 def _add_estimate(parser: argparse.ArgumentParser) -> None:
@@ -127,12 +139,6 @@ def _scored_tokens(text: str) -> int:
     if not text.isdecimal() or int(text) < MIN_SCORED:
         raise argparse.ArgumentTypeError(f"{text!r} is not 'all' or a number of tokens, {MIN_SCORED} or more")
     return int(text)
-
-
-def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda:\d+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not auto, cpu or cuda:N")
-    return text
 
 
 def request_of(arguments: argparse.Namespace) -> GenerationRequest:

@@ -8,7 +8,7 @@ from qplayground.core.model import ModelEntry
 from qplayground.core.results import Comparison, RunState
 from qplayground.report.describe import state_text
 from qplayground.runtime.library import Library
-from qplayground.runtime.request import ComparisonRequest, check_device
+from qplayground.runtime.request import ComparisonRequest, check_devices, names_devices
 from qplayground.runtime.session import Session
 
 
@@ -28,12 +28,12 @@ class ConsoleComparison(ConsoleTask):
         """Run Qt's loop until the comparison is over. Raises PlaygroundError when it cannot be started."""
         wanted.check()
         self._wanted = wanted
-        self.run_task(model, needs_machine=wanted.device not in ("auto", "cpu"))
+        self.run_task(model, needs_machine=names_devices(wanted.placement))
 
     def check_machine(self) -> None:
         """Refuse a device that is not there."""
         assert self._wanted is not None and self.session.machine is not None
-        check_device(self._wanted.device, self.session.machine)
+        check_devices(self._wanted.placement, self.session.machine)
 
     def work(self, entry: ModelEntry) -> None:
         """Start the comparison."""

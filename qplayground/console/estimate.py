@@ -6,10 +6,11 @@ from qplayground.console.task import ConsoleTask
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.messages import MemoryEstimated
 from qplayground.core.model import ModelEntry
+from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
 from qplayground.runtime.library import Library
 from qplayground.runtime.planner import Planner
-from qplayground.runtime.request import check_device
+from qplayground.runtime.request import check_devices, names_devices
 from qplayground.runtime.session import Session
 
 
@@ -20,22 +21,24 @@ class ConsoleEstimate(ConsoleTask):
         super().__init__(session, library)
         self._planner = planner
         self._precisions: tuple[Precision, ...] = ()
-        self._device = "auto"
+        self._placement = Placement()
         self._context_tokens: int | None = None
         self.entry: ModelEntry | None = None
         self.answer: MemoryEstimated | None = None
         planner.changed.connect(self._on_changed)
         planner.failed.connect(self.give_up)
 
-    def run(self, model: str, precisions: tuple[Precision, ...], device: str, context_tokens: int | None) -> None:
+    def run(
+        self, model: str, precisions: tuple[Precision, ...], placement: Placement, context_tokens: int | None
+    ) -> None:
         """Run Qt's loop until there is an answer. Raises PlaygroundError for what is wrong with the question."""
-        self._precisions, self._device, self._context_tokens = precisions, device, context_tokens
-        self.run_task(model, needs_machine=device not in ("auto", "cpu"))
+        self._precisions, self._placement, self._context_tokens = precisions, placement, context_tokens
+        self.run_task(model, needs_machine=names_devices(placement))
 
     def check_machine(self) -> None:
         """Refuse a device that is not there."""
         assert self.session.machine is not None
-        check_device(self._device, self.session.machine)
+        check_devices(self._placement, self.session.machine)
 
     def fetch(self, repo_id: str) -> None:
         """Only config, tokenizer and headers."""
@@ -49,7 +52,7 @@ class ConsoleEstimate(ConsoleTask):
         if wanted is not None and limit is not None and wanted > limit:
             sentence = f"A context of {wanted:,} tokens is more than the model's, {limit:,}."
             raise fail(ErrorCode.PROMPT_TOO_LONG, sentence, f"Ask for {limit:,} at most.")
-        self._planner.ask(path, self._precisions, device=self._device, context_tokens=self._context_tokens)
+        self._planner.ask(path, self._precisions, placement=self._placement, context_tokens=self._context_tokens)
 
     @Slot()
     def _on_changed(self) -> None:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from qplayground.core.placement import DISK
 from qplayground.core.results import Comparison, Run
 
 DISTURBING_CPUS = 0.2
@@ -32,6 +33,10 @@ class Caveat(NamedTuple):
 def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
     """What spoilt a run's figures, or sets them apart; none when nothing is known to have."""
     found = []
+    if run.caution:
+        found.append(Caveat(run.caution, "", frozenset()))
+    if DISK in run.device_map.values():
+        found.append(Caveat("part of the weights is on disk and is read again for each token.", "", _SPEED))
     if run.beside:
         found.append(Caveat("a race, on a share of the processor; these times are a show, not figures.", "", _SPEED))
     if run.load.kept:
@@ -61,7 +66,7 @@ def _free_cpus(comparison: Comparison) -> float:
     machine = comparison.environment
     if machine is None or machine.cpus is None:
         return DISTURBING_CPUS
-    return max(0, machine.cpus - machine.cpu_threads) + DISTURBING_CPUS
+    return max(0, machine.cpus - (comparison.placement.threads or machine.cpu_threads)) + DISTURBING_CPUS
 
 
 def _is_on_gpu(run: Run) -> bool:

@@ -5,6 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from qplayground.core.errors import ErrorInfo
+from qplayground.core.placement import CPU, DISK
 from qplayground.core.precision import Dtype
 
 
@@ -73,9 +74,11 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """What one precision of a model will take, in bytes, reckoned without its weights.
 
     `kv_cache_bytes` is None where the architecture does not say. `working_bytes` stay beside weights and cache
-    after a prompt was read, which for a moment needs `prompt_extra_bytes` more; `load_extra_bytes` are needed beyond
-    the weights at the worst moment of the load. `runtime_bytes` are the libraries', before the first weight, of which
-    `shared_bytes` are held by other processes anyway. With a `problem` it cannot be loaded so.
+    after a prompt was read, which for a moment needs `prompt_extra_bytes` more; `load_extra_bytes` are needed in RAM
+    beyond the weights at the worst moment of the load, `vram_load_extra_bytes` on a GPU. `runtime_bytes` are the
+    libraries', before the first weight, of which `shared_bytes` are held by other processes anyway; with a GPU they are
+    not known, and `least_runtime_bytes` is the least. `device_map` says where its modules will be and `by_device` what
+    each device will hold; `caution` what should be known of that. With a `problem` it cannot be loaded so.
     """
 
     precision: str
@@ -84,8 +87,13 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     working_bytes: int = 0
     prompt_extra_bytes: int = 0
     load_extra_bytes: int = 0
+    vram_load_extra_bytes: int = 0
     runtime_bytes: int | None = None
+    least_runtime_bytes: int = 0
     shared_bytes: int = 0
+    device_map: dict[str, str] = {}
+    by_device: dict[str, WeightKinds] = {}
+    caution: str = ""
     problem: ErrorInfo | None = None
 
     @property
@@ -93,18 +101,28 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         return self.by_kind.total
 
     @property
+    def ram_weight_bytes(self) -> int:
+        """Of the weights, what will be in RAM: none of those on a GPU or on disk."""
+        return self.by_device.get(CPU, WeightKinds()).total if self.by_device else self.weight_bytes
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """The GPUs that will hold a part of it."""
+        return tuple(device for device in self.by_device if device not in (CPU, DISK))
+
+    @property
     def resident_bytes(self) -> int | None:
         """The whole engine's resident memory after it wrote its text."""
         if self.runtime_bytes is None or self.kv_cache_bytes is None or self.problem is not None:
             return None
-        return self.runtime_bytes + self.weight_bytes + self.kv_cache_bytes + self.working_bytes
+        return self.runtime_bytes + self.ram_weight_bytes + self.kv_cache_bytes + self.working_bytes
 
     @property
     def load_peak_bytes(self) -> int | None:
         """The most that the engine has resident while it loads."""
         if self.runtime_bytes is None or self.problem is not None:
             return None
-        return self.runtime_bytes + self.weight_bytes + self.load_extra_bytes
+        return self.runtime_bytes + self.ram_weight_bytes + self.load_extra_bytes
 
     @property
     def peak_bytes(self) -> int | None:

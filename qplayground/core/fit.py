@@ -1,13 +1,18 @@
 """Whether a precision fits into the memory that can be had now, and the sum that says so."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from qplayground.core.estimate import Estimate, Verdict
+from qplayground.core.placement import CPU, devices_in_order
 from qplayground.core.units import bytes_text
 
 TIGHT_SHARE = 0.1
 """Less than this share of what is needed left over is tight: other programs grow, and an estimate is one."""
+
+CONTEXT_BYTES = 500_000_000
+"""What CUDA takes of a GPU for each process by itself: 0.3 to 0.6 GB by all accounts, not measured."""
+_WORST_FIRST = (Verdict.WONT_FIT, Verdict.UNKNOWN, Verdict.TIGHT, Verdict.FITS)
 
 
 class Term(NamedTuple):
@@ -18,11 +23,12 @@ class Term(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """`needed_bytes` is the sum of the `terms`; both it and what is available can be unknown."""
+    """On one device. `needed_bytes` is the sum of the `terms`; both it and what is available can be unknown."""
 
     verdict: Verdict
     terms: tuple[Term, ...] = ()
     available_bytes: int | None = None
+    device: str = CPU
 
     @property
     def needed_bytes(self) -> int | None:
@@ -33,39 +39,77 @@ class Fit(NamedTuple):
         if self.needed_bytes is None or self.available_bytes is None:
             return "What it needs cannot be known."
         lines = [f"{bytes_text(term.num_bytes)}  {term.label}" for term in self.terms]
-        lines += [f"= {bytes_text(self.needed_bytes)} needed, {bytes_text(self.available_bytes)} available"]
+        where = "" if self.device == CPU else f" on {self.device}"
+        lines += [f"= {bytes_text(self.needed_bytes)} needed, {bytes_text(self.available_bytes)} available{where}"]
         return "\n".join(lines)
+
+
+def fit(estimates: Sequence[Estimate | None], available: Mapping[str, int]) -> Fit:
+    """Of engines at once, where it is the tightest of all the devices that they use. `available`: bytes by device."""
+    known = _loadable(estimates)
+    gpus = devices_in_order(device for estimate in known for device in estimate.gpus)
+    fits = [fit_in_vram(estimates, available.get(gpu), gpu) for gpu in gpus]
+    ram = fit_in_ram(estimates, available.get(CPU))
+    if not gpus or ram.verdict is Verdict.WONT_FIT:  # beside a GPU what is needed in RAM is known to be more, at least
+        fits.append(ram)
+    return min(fits, key=lambda fit: _WORST_FIRST.index(fit.verdict))
 
 
 def fit_in_ram(estimates: Sequence[Estimate | None], available_bytes: int | None) -> Fit:
     """Of engines on the processor, all of them at once, at their worst moment: while one loads, or while all write.
 
     Pages of libraries that other processes hold anyway need no room. What cannot be loaded at all needs none either.
+    Of an engine on a GPU it is what is known of it, and no less.
     """
-    known = [estimate for estimate in _loadable(estimates) if estimate.runtime_bytes is not None]
-    own = sum(max(0, (estimate.runtime_bytes or 0) - estimate.shared_bytes) for estimate in known)
-    terms = [Term("weights", _total_weights(known)), Term("libraries, what is not shared", own)]
-    writing = sum(_writing_bytes(estimate) for estimate in known)
+    known = _loadable(estimates)
+    own = sum(max(0, _runtime_bytes(estimate) - estimate.shared_bytes) for estimate in known)
+    weights = sum(estimate.ram_weight_bytes for estimate in known)
+    terms = [Term("weights", weights), Term("libraries, what is not shared", own)]
+    writing = sum(_writing_bytes(estimate) for estimate in known if not estimate.gpus)
     loading = max((estimate.load_extra_bytes for estimate in known), default=0)
     if loading > writing:
         terms.append(Term("while loading, for a moment", loading))
     else:
-        terms += _writing_terms(known)
-    return _fit(estimates, known, terms, available_bytes)
+        terms += _writing_terms([estimate for estimate in known if not estimate.gpus])
+    measured = [estimate for estimate in known if estimate.runtime_bytes is not None]
+    found = _fit(estimates, measured, terms, available_bytes)
+    needed = sum(term.num_bytes for term in terms)
+    if found.verdict is Verdict.UNKNOWN and known and available_bytes is not None and needed > available_bytes:
+        return Fit(Verdict.WONT_FIT, tuple(terms), available_bytes)
+    return found
 
 
-def fit_in_vram(estimates: Sequence[Estimate | None], available_bytes: int | None) -> Fit:
-    """Of engines on one GPU, all of them at once."""
-    known = [estimate for estimate in _loadable(estimates) if estimate.weight_bytes]
-    return _fit(estimates, known, [Term("weights", _total_weights(known)), *_writing_terms(known)], available_bytes)
+def fit_in_vram(estimates: Sequence[Estimate | None], available_bytes: int | None, gpu: str = "cuda:0") -> Fit:
+    """Of engines on that GPU, all of them at once, at their worst moment. The KV cache goes with the weights."""
+    known = [estimate for estimate in _loadable(estimates) if gpu in estimate.gpus]
+    terms = [
+        Term("weights", sum(estimate.by_device[gpu].total for estimate in known)),
+        Term("CUDA's own context, roughly", CONTEXT_BYTES * len(known)),
+    ]
+    writing = [
+        Term("KV cache", sum(_cache_on(estimate, gpu) for estimate in known)),
+        Term("working memory", sum(estimate.working_bytes for estimate in known)),
+        Term("while the prompt is read, for a moment", sum(estimate.prompt_extra_bytes for estimate in known)),
+    ]
+    loading = Term("while loading, for a moment", max((each.vram_load_extra_bytes for each in known), default=0))
+    if loading.num_bytes > sum(term.num_bytes for term in writing):
+        writing = [loading]
+    found = _fit(estimates, known, [*terms, *(term for term in writing if term.num_bytes)], available_bytes)
+    return found._replace(device=gpu)
+
+
+def _runtime_bytes(estimate: Estimate) -> int:
+    return estimate.least_runtime_bytes if estimate.runtime_bytes is None else estimate.runtime_bytes
+
+
+def _cache_on(estimate: Estimate, gpu: str) -> int:
+    """Its share of the KV cache: each layer's is where the layer computes."""
+    computing = sum(estimate.by_device[each].total for each in estimate.gpus)
+    return round((estimate.kv_cache_bytes or 0) * estimate.by_device[gpu].total / max(1, computing))
 
 
 def _loadable(estimates: Sequence[Estimate | None]) -> list[Estimate]:
     return [estimate for estimate in estimates if estimate is not None and estimate.problem is None]
-
-
-def _total_weights(estimates: Sequence[Estimate]) -> int:
-    return sum(estimate.weight_bytes for estimate in estimates)
 
 
 def _writing_bytes(estimate: Estimate) -> int:

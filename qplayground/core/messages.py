@@ -14,6 +14,7 @@ from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import PhasePeak, ProcessMemory
 from qplayground.core.model import ModelEntry
+from qplayground.core.placement import Placement, PlacementPlan
 from qplayground.core.precision import Precision
 from qplayground.core.quality import Evaluation, LayerError, Quality, ScoredTokens, TextSource
 from qplayground.core.tokens import Token
@@ -40,7 +41,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine can say of this machine: versions, processor, accelerators.
 
     `cpu_threads` is how many threads torch computes with, `cpus` how many logical processors an engine may use.
-    `avx512_bf16`: whether bitsandbytes has its fused 4-bit kernel here.
+    `avx512_bf16`: whether bitsandbytes has its fused 4-bit kernel here. `mps`: whether torch has Apple's GPU.
+    `gpu_problem`: why bitsandbytes cannot use the GPUs that there are.
     """
 
     python: str
@@ -53,7 +55,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     ram_total_bytes: int
     versions: dict[str, str]
     gpus: tuple[str, ...] = ()
+    mps: bool = False
     bfloat16: bool = True
+    gpu_problem: ErrorInfo | None = None
 
 
 # ---- commands, window → engine ------------------------------------------------------------------------------------
@@ -63,13 +67,15 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Load a model in one precision. `request` is checked against tokenizer and context before weights are read.
 
     `context` is what the request's text takes, where another engine has reckoned that already; it takes a while.
-    `others` are precisions of the same model whose memory is to be reckoned by the way.
+    `others` are precisions of the same model whose memory is to be reckoned by the way. `limits`: bytes of weights that
+    each device of this machine can take, for a placement that is worked out by itself.
     """
 
     id: int
     path: str
     precision: Precision
-    device: str = "auto"
+    placement: Placement = Placement()
+    limits: dict[str, int] = {}
     request: GenerationRequest
     others: tuple[Precision, ...] = ()
     context: ContextSize | None = None
@@ -92,7 +98,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Score a text with the loaded model, as the `baseline` or against what is kept of it in `folder`.
 
     `text` is what `source` stands for, but the prompt's, whose `token_ids` come from the baseline's engine. About
-    `tokens` of it are scored; `windows` says which, where the baseline's engine has chosen them.
+    `tokens` of it are scored; `windows` says which, where the baseline's engine has chosen them. `threads` as in
+    Generate.
     """
 
     id: int
@@ -102,6 +109,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     token_ids: tuple[int, ...] = ()
     tokens: int = ALL_TOKENS
     windows: Windows | None = None
+    threads: int | None = None
     baseline: Precision
     folder: str
     limit_bytes: int
@@ -111,14 +119,26 @@ class EstimateMemory(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Reckon what each precision of a model will take, without its weights.
 
     `context_tokens` is how many tokens the KV cache will hold; by default those of the request's prompt and answer.
+    `limits` as in Load.
     """
 
     id: int
     path: str
     precisions: tuple[Precision, ...]
-    device: str = "auto"
+    placement: Placement = Placement()
+    limits: dict[str, int] = {}
     request: GenerationRequest = GenerationRequest()
     context_tokens: int | None = None
+
+
+class PlanPlacement(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Say where the parts of a model would be in each precision, without its weights. `limits` as in Load."""
+
+    id: int
+    path: str
+    precisions: tuple[Precision, ...]
+    placement: Placement = Placement()
+    limits: dict[str, int] = {}
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -152,7 +172,7 @@ class FetchOutline(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     causal_architectures: tuple[str, ...] = ()
 
 
-Command = Load | Generate | Score | EstimateMemory | Cancel | PrepareDemo | Download | FetchOutline
+Command = Load | Generate | Score | EstimateMemory | PlanPlacement | Cancel | PrepareDemo | Download | FetchOutline
 
 # ---- events, engine → window --------------------------------------------------------------------------------------
 
@@ -192,7 +212,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     `weight_bytes` counts the tensors held after that first forward, scales included, tied ones once.
     `by_kind` says what they are, `by_module` where. `estimate` is what they were reckoned to be before any weight was
     read, `others` the same of the other precisions that were asked for; `unforeseen` names the modules that hold
-    something else than was reckoned.
+    something else than was reckoned. `device_map` says where each module is, `by_device` what each device holds.
     `runtime_memory` is what the process held, libraries warm, before the first weight. `other_cpus` is how many
     processors other programs kept busy meanwhile, on average. `disk_share` is how much of the checkpoint came from the
     disk and not from the system's page cache, None where the system does not tell.
@@ -206,6 +226,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     weight_bytes: int
     by_kind: WeightKinds = WeightKinds()
     by_module: dict[str, WeightKinds] = {}
+    by_device: dict[str, WeightKinds] = {}
     estimate: Estimate | None = None
     others: tuple[Estimate, ...] = ()
     context: ContextSize | None = None
@@ -227,6 +248,13 @@ class MemoryEstimated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     estimates: tuple[Estimate, ...]
     context_tokens: int
     final: bool = True
+
+
+class PlacementPlanned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """One plan for each precision that was asked for, in that order."""
+
+    command_id: int
+    plans: tuple[PlacementPlan, ...]
 
 
 class PromptRead(msgspec.Struct, frozen=True, tag=True):
@@ -309,6 +337,7 @@ Event = (
     | Progressed
     | Loaded
     | MemoryEstimated
+    | PlacementPlanned
     | PromptRead
     | TokensGenerated
     | Generated

@@ -11,6 +11,7 @@ from qplayground.core.generation import GenerationSettings
 from qplayground.core.memory import PhasePeak
 from qplayground.core.messages import Machine
 from qplayground.core.model import DEMO_NAME, ModelSource
+from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
 from qplayground.core.quality import Evaluation, LayerError, Quality, ScoredTokens
 from qplayground.core.samples import Samples
@@ -85,7 +86,8 @@ class MemoryFigures(msgspec.Struct):
 
     `peak_resident_bytes` is its highest, the integrity check left out. `runtime_bytes` is the same process before the
     first weight: resident minus runtime is the model's share. `anonymous_bytes` and `file_bytes` add up to resident.
-    What is `predicted` was reckoned before a weight was read, `by_kind` is what the loaded model holds.
+    What is `predicted` was reckoned before a weight was read. `by_kind` is what the loaded model holds, `by_device`
+    where.
     """
 
     weight_bytes: int | None = None
@@ -98,6 +100,7 @@ class MemoryFigures(msgspec.Struct):
     anonymous_bytes: int | None = None
     file_bytes: int | None = None
     by_kind: WeightKinds | None = None
+    by_device: dict[str, WeightKinds] = {}
     predicted_weight_bytes: int | None = None
     predicted_resident_bytes: int | None = None
     predicted: Estimate | None = None
@@ -108,6 +111,7 @@ class MemoryFigures(msgspec.Struct):
 class Run(msgspec.Struct, kw_only=True):
     """One model in one precision continuing one prompt. Owned and changed by the session alone.
 
+    `requested_map` is the placement that was reckoned before the load, `device_map` what it came to; with a `caution`.
     `beside` is how many others wrote at the same time. `quality` is there when a text was scored, and `scored` has what
     it was made of; `layer_errors` are those of a quantized model.
     """
@@ -116,7 +120,9 @@ class Run(msgspec.Struct, kw_only=True):
     recipe: Precision
     state: RunState = RunState.QUEUED
     error: ErrorInfo | None = None
+    requested_map: dict[str, str] = {}
     device_map: dict[str, str] = {}
+    caution: str = ""
     text: str = ""
     prompt_tokens: int | None = None
     token_ids: list[int] = []
@@ -150,7 +156,8 @@ class ComparedModel(msgspec.Struct, frozen=True):
 
 class Comparison(msgspec.Struct, kw_only=True):
     """Runs that share everything but the precision. `started_at` is in ISO 8601, UTC; `id` tells
-    it from every other one. `evaluation` is the text that was scored, if one was.
+    it from every other one. `evaluation` is the text that was scored, if one was. `placement` is what was asked for,
+    `device` the same in a word.
     """
 
     schema: int = SCHEMA
@@ -160,6 +167,7 @@ class Comparison(msgspec.Struct, kw_only=True):
     prompt: str
     settings: GenerationSettings
     device: str = "auto"
+    placement: Placement = Placement()
     mode: Mode = Mode.ONCE
     rounds: int = 1
     baseline: str | None

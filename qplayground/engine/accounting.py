@@ -12,17 +12,23 @@ from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch import nn
 
 from qplayground.core.estimate import WeightKinds
+from qplayground.core.placement import DISK
+from qplayground.engine.offload import offloaded
 
 _SCALES = frozenset({"absmax", "code", "offset", "nested_absmax", "nested_code", "SCB"})
 
 
 @dataclass(frozen=True)
 class HeldTensor:
-    """One storage of a model. `kind` is `weight`, `bias`, `absmax`, `SCB`, …; `num_bytes` what its elements take."""
+    """One storage of a model. `kind` is `weight`, `bias`, `absmax`, `SCB`, …; `num_bytes` what its elements take.
+
+    `device` is `disk` for what is read again in each forward; its tensor is on the meta device then.
+    """
 
     module: str
     kind: str
     tensor: torch.Tensor
+    device: str
 
     @property
     def num_bytes(self) -> int:
@@ -30,19 +36,28 @@ class HeldTensor:
 
 
 def held_tensors(model: nn.Module) -> Iterator[HeldTensor]:
-    """Every distinct tensor that the model holds, bitsandbytes' own included. Tensors on the meta device are left out.
+    """Every distinct tensor that the model holds, bitsandbytes' own and what accelerate holds for it included.
 
     bitsandbytes repacks 4-bit weights on the first forward on some CPUs, so account after it, not before.
     """
-    seen: set[tuple[str, int]] = set()
+    seen: set[tuple[str, object]] = set()
     for name, module in model.named_modules():
         for kind, tensor in _tensors_of(module):
-            if not isinstance(tensor, torch.Tensor) or tensor.is_meta or tensor.untyped_storage().nbytes() == 0:
+            if not isinstance(tensor, torch.Tensor):
                 continue
+            if tensor.is_meta:
+                found = offloaded(module, kind)
+                if found is None:
+                    continue
+                if isinstance(found, torch.Tensor):
+                    tensor = found
+                elif (DISK, found) not in seen:
+                    seen.add((DISK, found))
+                    yield HeldTensor(name, kind, tensor, DISK)
             key = (str(tensor.device), tensor.untyped_storage().data_ptr())
-            if key not in seen:
+            if not tensor.is_meta and tensor.untyped_storage().nbytes() and key not in seen:
                 seen.add(key)
-                yield HeldTensor(name, kind, tensor)
+                yield HeldTensor(name, kind, tensor, key[0])
 
 
 def weight_bytes(model: nn.Module) -> int:
@@ -59,7 +74,16 @@ def kinds_by_module(model: nn.Module) -> dict[str, WeightKinds]:
     return found
 
 
-def device_map(model: nn.Module) -> dict[str, str]:
+def kinds_by_device(model: nn.Module) -> dict[str, WeightKinds]:
+    """The same by device and kind."""
+    found: dict[str, WeightKinds] = {}
+    for held in held_tensors(model):
+        module = model.get_submodule(held.module)
+        found[held.device] = found.get(held.device, WeightKinds()) + _kinds(module, held)
+    return found
+
+
+def held_map(model: nn.Module) -> dict[str, str]:
     """Where the model is: accelerate's map where it made one, otherwise one entry a device, `""` for all of it."""
     mapped = getattr(model, "hf_device_map", None)
     if mapped:

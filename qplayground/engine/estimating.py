@@ -1,7 +1,8 @@
 """What each precision of a model will take, from config and headers alone."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from qplayground.catalog.outline import OUTLINE
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.memory import read_process_memory, shared_bytes
-from qplayground.core.messages import EstimateMemory, MemoryEstimated
+from qplayground.core.messages import EstimateMemory, MemoryEstimated, PlacementPlanned, PlanPlacement
+from qplayground.core.placement import CPU, DISK, Placement, device_of, main_device
 from qplayground.core.precision import READY_PRECISIONS, FourBit, Int8, Precision
 from qplayground.engine import allocator
 from qplayground.engine.checkpoint import HELD_SOURCE_BYTES, Checkpoint
 from qplayground.engine.context import ContextSizes
-from qplayground.engine.machine import named_device
+from qplayground.engine.placement import by_device, caution, converted_layers, device_map, plan
 from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.preflight import check_folder, read_tokenizer
 from qplayground.engine.prompt import encode_prompt
@@ -45,36 +47,60 @@ _QUANTIZING_BYTES = {"int8": 12, "nf4": 16, "fp4": 20}
 """The most that quantizing needs for a moment, an element of the layer in work, its 16-bit copy included; measured."""
 
 
-def weights_by_module(shapes: Shapes, precision: Precision, device: torch.device) -> dict[str, WeightKinds]:
-    """The bytes that each module will hold once the model has run. Raises what `Shapes.converted_layers` raises."""
-    repacks = device.type == "cpu" and has_avx512bf16()
-    converted = frozenset(shapes.converted_layers(precision))
+def weights_by_module(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> dict[str, WeightKinds]:
+    """The bytes that each module will hold once the model has run, placed so. Raises what `converted_layers` raises."""
+    repacks = set(placed.values()) == {CPU} and has_avx512bf16()
+    converted = frozenset(converted_layers(shapes, precision, placed))
     return predicted_weights(shapes.skeleton(precision.dtype), converted, precision, repacks=repacks)
 
 
-def load_extra_bytes(shapes: Shapes, precision: Precision, checkpoint: Checkpoint) -> int:
-    """What the worst moment of a load needs beyond the weights: pages of the file, and the layer that is quantized."""
+def load_extra_bytes(shapes: Shapes, precision: Precision, checkpoint: Checkpoint, placed: Mapping[str, str]) -> int:
+    """What the worst moment of a load needs in RAM beyond the weights there: pages of the file, and on the processor
+    the layer that is quantized.
+    """
     held = min(HELD_SOURCE_BYTES, checkpoint.total_bytes)
     if precision.is_quantized:
-        layers = [shapes.linear_layers[name] for name in shapes.converted_layers(precision)]
-        largest = max(rows * columns for rows, columns in layers)
-        return WORKING_BYTES + held + largest * _QUANTIZING_BYTES[_kind(precision)]
+        quantizing = quantizing_bytes(shapes, precision, placed) if set(placed.values()) == {CPU} else 0
+        return WORKING_BYTES + held + quantizing
     if checkpoint.dtypes != {str(precision.dtype)}:
         return WORKING_BYTES + held
     # Mapped, and then copied one by one: all that is copied, and the source of the one in work.
     sizes = [
-        parameter.numel() * precision.dtype.itemsize for parameter in shapes.skeleton(precision.dtype).parameters()
+        parameter.numel() * precision.dtype.itemsize
+        for name, parameter in shapes.skeleton(precision.dtype).named_parameters()
+        if device_of(name, placed) == CPU
     ]
+    if not sizes:
+        return WORKING_BYTES + held
     worst: int = max(copied + size for copied, size in zip(accumulate(sizes), sizes, strict=True)) - sum(sizes)
     return WORKING_BYTES + worst
 
 
+def quantizing_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> int:
+    """What quantizing the largest layer needs for a moment, on the device where that is done."""
+    if not precision.is_quantized:
+        return 0
+    layers = [shapes.linear_layers[name] for name in converted_layers(shapes, precision, placed)]
+    return max(rows * columns for rows, columns in layers) * _QUANTIZING_BYTES[_kind(precision)]
+
+
+def read_again_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> int:
+    """What a forward needs for a moment to read its largest tensor that is on disk, and pages of it in the file."""
+    on_disk = (
+        parameter.numel() * precision.dtype.itemsize
+        for name, parameter in shapes.skeleton(precision.dtype).named_parameters()
+        if device_of(name, placed) == DISK
+    )
+    return 2 * max(on_disk, default=0)
+
+
 def working_bytes(
-    shapes: Shapes, precision: Precision, context: ContextSize | None, device: torch.device
+    shapes: Shapes, precision: Precision, context: ContextSize | None, placed: Mapping[str, str]
 ) -> tuple[int, int]:
     """What stays beside weights and cache while a text is written, and what reading the prompt takes beyond that."""
+    again = read_again_bytes(shapes, precision, placed)
     if context is None:
-        return WORKING_BYTES, 0
+        return WORKING_BYTES, again
     activations = context.activations.num_bytes(precision.dtype)
     shares = _HEAP_SHARES[_kind(precision)]
     if precision.is_quantized and _kind(precision) == "int8":
@@ -82,36 +108,46 @@ def working_bytes(
         activations += context.prompt_tokens * widest * _INT8_BYTES
         if context.prompt_tokens * widest * 4 < allocator.KEPT_BYTES:
             shares = _INT8_GAPS
-    if device.type != "cpu":
+    if main_device(placed.values()) != CPU:
         shares = (0.0, 1.0)
-    return WORKING_BYTES + round(shares[0] * activations), round(shares[1] * activations)
+    return WORKING_BYTES + round(shares[0] * activations), round(shares[1] * activations) + again
 
 
 def estimated(
     shapes: Shapes,
     precision: Precision,
+    *,
+    placement: Placement,
+    limits: Mapping[str, int],
     checkpoint: Checkpoint,
     context: ContextSize | None,
-    device: torch.device,
-    *,
-    runtime_bytes: int | None,
+    runtime_bytes: int,
     shared_bytes: int = 0,
 ) -> Estimate:
-    """The whole, put together; what forbids the precision is in it."""
+    """The whole, put together; what forbids the precision is in it. `runtime_bytes`: the libraries' on the processor;
+    what CUDA's take in RAM has not been measured, so with a GPU they are unknown.
+    """
     try:
-        weights = weights_by_module(shapes, precision.checked(), device)
+        placed = device_map(shapes, precision.checked(), placement, limits)
+        weights = weights_by_module(shapes, precision, placed)
     except PlaygroundError as error:
         return Estimate(precision=precision.name, problem=error.info)
-    working, prompt_extra = working_bytes(shapes, precision, context, device)
+    working, prompt_extra = working_bytes(shapes, precision, context, placed)
+    on_gpu = main_device(placed.values()) != CPU
     return Estimate(
         precision=precision.name,
         by_kind=sum(weights.values(), WeightKinds()),
         kv_cache_bytes=None if context is None else context.cache.num_bytes(precision.dtype),
         working_bytes=working,
         prompt_extra_bytes=prompt_extra,
-        load_extra_bytes=load_extra_bytes(shapes, precision, checkpoint),
-        runtime_bytes=runtime_bytes,
+        load_extra_bytes=load_extra_bytes(shapes, precision, checkpoint, placed),
+        vram_load_extra_bytes=quantizing_bytes(shapes, precision, placed) if on_gpu else 0,
+        runtime_bytes=None if on_gpu else runtime_bytes,
+        least_runtime_bytes=runtime_bytes,
         shared_bytes=shared_bytes,
+        device_map=placed,
+        by_device=by_device(weights, placed),
+        caution=caution(precision, placed, limits),
     )
 
 
@@ -159,6 +195,16 @@ class Estimator:
                 tokens += prompt_tokens - 1  # the last one is never read
         yield self._answer(command, prompt_tokens, max(tokens, 1), final=True)
 
+    def plan(self, command: PlanPlacement) -> PlacementPlanned:
+        """Where the parts of the model would be. Raises as `estimate` does."""
+        self._read(Path(command.path))
+        shapes = self._known_shapes
+        plans = tuple(
+            plan(shapes, each, command.placement, command.limits, partial(weights_by_module, shapes, each))
+            for each in command.precisions
+        )
+        return PlacementPlanned(command_id=command.id, plans=plans)
+
     def _read(self, path: Path) -> None:
         if not (path / OUTLINE).exists():
             check_folder(path)
@@ -179,28 +225,24 @@ class Estimator:
         self, command: EstimateMemory, prompt_tokens: int | None, tokens: int, *, final: bool
     ) -> MemoryEstimated:
         assert self._contexts is not None
-        device, key = named_device(command.device), (prompt_tokens, tokens)
+        key = (prompt_tokens, tokens)
         if self._context[0] != key:
             self._context = (key, self._contexts.of(prompt_tokens, tokens))
-        estimates = tuple(self._estimate(precision, device, self._context[1]) for precision in command.precisions)
+        estimates = tuple(self._estimate(command, precision) for precision in command.precisions)
         return MemoryEstimated(command_id=command.id, estimates=estimates, context_tokens=tokens, final=final)
 
-    def _estimate(self, precision: Precision, device: torch.device, context: ContextSize | None) -> Estimate:
-        shapes, checkpoint = self._known_shapes, self._checkpoint
-        assert checkpoint is not None
+    def _estimate(self, command: EstimateMemory, precision: Precision) -> Estimate:
+        assert self._checkpoint is not None
         return estimated(
-            shapes,
+            self._known_shapes,
             precision,
-            checkpoint,
-            context,
-            device,
-            runtime_bytes=self._runtime(precision) if device.type == "cpu" else None,
+            placement=command.placement,
+            limits=command.limits,
+            checkpoint=self._checkpoint,
+            context=self._context[1],
+            runtime_bytes=self._runtime_bytes[precision.is_quantized] + self._model_bytes,
             shared_bytes=self._shared_bytes,
         )
-
-    def _runtime(self, precision: Precision) -> int:
-        """On the processor: on a GPU the weights are not in RAM, and what CUDA takes there has not been measured."""
-        return self._runtime_bytes[precision.is_quantized] + self._model_bytes
 
     @property
     def _known_shapes(self) -> Shapes:

@@ -27,6 +27,7 @@ from qplayground.core.messages import (
     Loaded,
     Phase,
     PhaseStarted,
+    PlanPlacement,
     Progressed,
     PromptRead,
     Score,
@@ -92,6 +93,9 @@ class Engine:
                 self._command_id = command.id
                 for answer in self._estimator.estimate(command):
                     self._channel.send(answer)
+            elif isinstance(command, PlanPlacement):
+                self._command_id = command.id
+                self._channel.send(self._estimator.plan(command))
             elif isinstance(command, Generate):
                 self._command_id = command.id
                 self._generate(command)
@@ -104,6 +108,7 @@ class Engine:
 
     def _load(self, command: Load) -> None:
         self._loaded = None  # the model before goes first: never two in memory, nor an old one after a failure
+        torch.set_num_threads(command.placement.threads or self._threads)
         loaded = loading.load(command, self._on_phase, self._on_progress)
         self._loaded = loaded
         self._channel.send(
@@ -116,6 +121,7 @@ class Engine:
                 weight_bytes=loaded.weight_bytes,
                 by_kind=loaded.by_kind,
                 by_module=loaded.by_module,
+                by_device=loaded.by_device,
                 estimate=loaded.estimate,
                 others=loaded.others,
                 context=loaded.context,
@@ -197,7 +203,7 @@ class Engine:
             return self._channel.is_cancelled(command.id)
 
         try:
-            torch.set_num_threads(self._threads)
+            torch.set_num_threads(command.threads or self._threads)
             scored = scoring.score(loaded, command, tuple(self._written_ids), should_stop, self._on_tokens_scored)
         except scoring.StoppedError:
             stopped = ErrorInfo(ErrorCode.UNSUPPORTED, "Scoring was stopped.", "Run it again.")

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +10,28 @@ import psutil
 import torch
 from transformers import (
     AutoModelForCausalLM,
-    BitsAndBytesConfig,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
+from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.memory import ProcessMemory, read_process_memory, shared_bytes
 from qplayground.core.messages import Load, Phase
-from qplayground.core.precision import FourBit, Precision
+from qplayground.core.placement import DISK, main_device
+from qplayground.core.precision import Precision
 from qplayground.core.processor import read_processor, used_by_others
 from qplayground.engine import allocator
-from qplayground.engine.accounting import device_map, kinds_by_module, weight_bytes
+from qplayground.engine.accounting import held_map, kinds_by_device, kinds_by_module, weight_bytes
 from qplayground.engine.checkpoint import Checkpoint, bytes_read_from_disk, loading_progress
 from qplayground.engine.context import ContextSizes
 from qplayground.engine.estimating import estimated, weights_by_module
 from qplayground.engine.machine import pick_device, synchronize
+from qplayground.engine.placement import converted_layers, device_map
 from qplayground.engine.preflight import Preflight, inspect_model
 from qplayground.engine.progress import OnPhase, OnProgress
+from qplayground.engine.quantization import quantization_config
 from qplayground.engine.residency import make_resident
 from qplayground.engine.verify import verify_finite, verify_loaded
 from qplayground.engine.warmup import warm_libraries
@@ -70,7 +74,11 @@ class LoadedModel:
 
     @property
     def device_map(self) -> dict[str, str]:
-        return device_map(self.model)
+        return held_map(self.model)
+
+    @property
+    def by_device(self) -> dict[str, WeightKinds]:
+        return kinds_by_device(self.model)
 
 
 def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedModel:
@@ -82,11 +90,13 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     on_phase(Phase.START)
     precision = command.precision.checked()
     path = Path(command.path)
-    device = pick_device(command.device)
     preflight = inspect_model(path, command.request)
-    converted = preflight.shapes.converted_layers(precision)
+    placed = device_map(preflight.shapes, precision, command.placement, command.limits)
+    placed = {name: pick_device(asked) for name, asked in placed.items()}  # tried, before anything large is
+    device = torch.device(main_device(placed.values()))
+    converted = converted_layers(preflight.shapes, precision, placed)
     checkpoint = Checkpoint.read(path)
-    expected = weights_by_module(preflight.shapes, precision, device)
+    expected = weights_by_module(preflight.shapes, precision, placed)
     context = command.context
     if context is None:
         prompt_tokens = len(preflight.prompt_ids)
@@ -96,20 +106,29 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     warm_libraries(precision, device)
     allocator.release()
     runtime_memory = read_process_memory(psutil.Process())
-    runtime_bytes = runtime_memory.resident_bytes if device.type == "cpu" else None
     shared = shared_bytes() if command.others else 0
-    estimate, *others = (
-        estimated(preflight.shapes, each, checkpoint, context, device, runtime_bytes=runtime_bytes, shared_bytes=shared)
-        for each in (precision, *command.others)
+    reckon = partial(
+        estimated,
+        preflight.shapes,
+        placement=command.placement,
+        limits=command.limits,
+        checkpoint=checkpoint,
+        context=context,
+        runtime_bytes=runtime_memory.resident_bytes,
+        shared_bytes=shared,
     )
+    estimate, *others = (reckon(each) for each in (precision, *command.others))
 
     on_phase(Phase.QUANTIZE if precision.is_quantized else Phase.LOAD)
     clocks = read_processor()
     read_before = bytes_read_from_disk()
     started = time.monotonic()
-    model, info = _from_pretrained(preflight, path, precision, device, checkpoint, on_progress)
+    folder = command.placement.offload_folder
+    if DISK in placed.values() and folder:
+        _make_folder(Path(folder))
+    model, info = _from_pretrained(preflight, path, precision, placed, folder, checkpoint, on_progress)
     quantized = verify_loaded(
-        model, info, precision, device, len(converted)
+        model, info, precision, placed, len(converted)
     )  # the first forward would crash, or read astray
     on_phase(Phase.COPY)
     make_resident(model, on_progress)
@@ -128,7 +147,8 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     held = kinds_by_module(model)
     unforeseen = sorted(name for name in expected.keys() | held.keys() if expected.get(name) != held.get(name))
     on_phase(Phase.CHECK)
-    verify_finite(model, checkpoint if precision.is_quantized else None, on_progress)
+    reads_source = precision.is_quantized or DISK in placed.values()
+    verify_finite(model, checkpoint if reads_source else None, on_progress)
     allocator.release()
     return LoadedModel(
         model=model,
@@ -151,32 +171,12 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     )
 
 
-def quantization_config(precision: Precision, default_skips: list[str]) -> BitsAndBytesConfig | None:
-    """transformers' configuration of a recipe, every default spelled out. None for an unquantized precision.
-
-    A list of skipped modules replaces the library's own, so its defaults are put in front of the user's.
-    """
-    skips = [*default_skips, *precision.skip_modules] if precision.skip_modules else None
-    if precision.quantization is None:
-        return None
-    if isinstance(precision.quantization, FourBit):
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type=precision.quantization.quant_type,
-            bnb_4bit_compute_dtype=getattr(torch, precision.quantization.compute_dtype),
-            bnb_4bit_use_double_quant=precision.quantization.double_quantization,
-            llm_int8_skip_modules=skips,
-        )
-    return BitsAndBytesConfig(
-        load_in_8bit=True, llm_int8_threshold=precision.quantization.threshold, llm_int8_skip_modules=skips
-    )
-
-
 def _from_pretrained(
     preflight: Preflight,
     path: Path,
     precision: Precision,
-    device: torch.device,
+    placed: dict[str, str],
+    offload_folder: str,
     checkpoint: Checkpoint,
     on_progress: OnProgress,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
@@ -185,8 +185,11 @@ def _from_pretrained(
             path,
             config=preflight.shapes.config,
             dtype=getattr(torch, precision.dtype),
-            quantization_config=quantization_config(precision, preflight.shapes.default_skips),
-            device_map={"": device},
+            quantization_config=quantization_config(
+                precision, preflight.shapes.default_skips, offloads=len(set(placed.values())) > 1
+            ),
+            device_map=placed,
+            offload_folder=offload_folder or None,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -195,6 +198,17 @@ def _from_pretrained(
     model.eval()
     model.generation_config = _special_tokens_only(model.generation_config)
     return model, info
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise fail(
+            ErrorCode.BAD_FILE,
+            f"The offload folder {path.parent} cannot be written: {error.strerror or error}.",
+            "Choose another one.",
+        ) from error
 
 
 def _share(before: int | None, after: int | None, total: int) -> float | None:

@@ -17,6 +17,7 @@ from bitsandbytes.functional import has_avx512bf16
 from qplayground import __version__
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.messages import Machine
+from qplayground.core.placement import DISK
 
 _LIBRARIES = (torch, transformers, bitsandbytes, accelerate, tokenizers, safetensors)
 
@@ -42,6 +43,7 @@ def describe_machine() -> Machine:
             **{library.__name__: str(library.__version__) for library in _LIBRARIES},
         },
         gpus=gpus,
+        mps=torch.backends.mps.is_available(),
         bfloat16=bfloat16,
     )
 
@@ -59,13 +61,15 @@ def named_device(asked: str) -> torch.device:
     return torch.device(("cuda:0" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked)
 
 
-def pick_device(asked: str) -> torch.device:
-    """The device of that name, tried. The answer always says which of several it is.
+def pick_device(asked: str) -> str:
+    """The device of that name, tried; the disk is always there. The answer always says which of several it is.
 
     Raises PlaygroundError(BAD_DEVICE) for a device that this machine does not have.
     """
+    if asked == DISK:
+        return asked
     try:
-        return torch.empty(1, device=named_device(asked)).device
+        return str(torch.empty(1, device=named_device(asked)).device)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, AssertionError) as error:  # torch words it differently for each kind of device

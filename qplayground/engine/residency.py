@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from qplayground.engine.offload import offloaded_in_ram
 from qplayground.engine.progress import OnProgress
 
 _MADV_DONTNEED = 4
@@ -29,7 +30,7 @@ def make_resident(model: nn.Module, on_progress: OnProgress) -> int:
     """
     mapped = sorted(addresses for addresses, _ in _file_mappings())
     tied: dict[tuple[int, torch.Size], list[torch.Tensor]] = {}
-    for tensor in chain(model.parameters(), model.buffers()):
+    for tensor in chain(model.parameters(), model.buffers(), offloaded_in_ram(model)):
         if tensor.device.type == "cpu" and _is_mapped(tensor, mapped):
             tied.setdefault((tensor.data_ptr(), tensor.shape), []).append(tensor)
     total = sum(_num_bytes(sharers[0]) for sharers in tied.values())

@@ -1,7 +1,7 @@
 """Refusing a load that only looks like one."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -9,8 +9,9 @@ from safetensors import safe_open
 from torch import nn
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.placement import device_of, main_device, stays_plain
 from qplayground.core.precision import Precision
-from qplayground.engine.accounting import held_tensors
+from qplayground.engine.accounting import HeldTensor, held_tensors
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.progress import OnProgress
 
@@ -19,7 +20,7 @@ _PIECE = 1 << 22
 
 
 def verify_loaded(
-    model: nn.Module, info: dict[str, Any], precision: Precision, device: torch.device, expected_quantized: int
+    model: nn.Module, info: dict[str, Any], precision: Precision, placed: Mapping[str, str], expected_quantized: int
 ) -> int:
     """Check what was loaded against what was asked for, and return the number of quantized modules.
 
@@ -44,14 +45,28 @@ def verify_loaded(
             f"{precision.label} should have converted {expected_quantized} linear layers and converted {quantized}.",
             "Pick another precision for this model.",
         )
-    elsewhere = sorted({str(held.tensor.device) for held in held_tensors(model) if held.tensor.device != device})
+    elsewhere = [
+        f"{held.module}.{held.kind} on {held.device} instead of {home}"
+        for held in held_tensors(model)
+        if held.device != (home := _home(model, held, placed))
+    ]
     if elsewhere:
         raise fail(
             ErrorCode.BAD_DEVICE,
-            f"The model was asked to be on {device} and is partly on {', '.join(elsewhere)}.",
+            f"{len(elsewhere)} of the model's tensors are on another device than was asked for: {elsewhere[0]}.",
             "Pick another device.",
+            "\n".join(elsewhere[:50]),
         )
     return quantized
+
+
+def _home(model: nn.Module, held: HeldTensor, placed: Mapping[str, str]) -> str | None:
+    """Where that was to be. Buffers of what is kept elsewhere are where the model computes."""
+    device = device_of(held.module, placed)
+    is_buffer = held.kind in model.get_submodule(held.module)._buffers
+    if is_buffer and device is not None and stays_plain(device, placed.values()):
+        return main_device(placed.values())
+    return device
 
 
 def _check_quantized_shapes(model: nn.Module) -> int:
@@ -79,6 +94,8 @@ def verify_finite(model: nn.Module, source: Checkpoint | None, on_progress: OnPr
     With `source`, the checkpoint's own tensors are read too, one at a time: quantizing a NaN hides it.
     """
     for held in held_tensors(model):
+        if held.tensor.is_meta:
+            continue  # on disk: it is looked at there
         _check(f"{held.module}.{held.kind}", held.tensor)
     if source is None:
         return

@@ -24,6 +24,7 @@ def estimate_table(answer: MemoryEstimated, fits: dict[str, Fit]) -> str:
     shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     shown.insert(1, "  ".join("-" * width for width in widths))
     shown += [f"{estimate.precision}: {estimate.problem}" for estimate in answer.estimates if estimate.problem]
+    shown += [f"{estimate.precision}: {estimate.caution}" for estimate in answer.estimates if estimate.caution]
     shown.append(f"RAM is the whole engine's, libraries included, after a text of {answer.context_tokens:,} tokens.")
     return "\n".join(shown)
 
@@ -44,6 +45,9 @@ def _row(estimate: Estimate, fit: Fit) -> dict[str, object]:
         "needed_bytes": fit.needed_bytes,
         "available_bytes": fit.available_bytes,
         "fits": fit.verdict,
+        "device_map": estimate.device_map if known else None,
+        "by_device": estimate.by_device if known else None,
+        "caution": estimate.caution or None,
         "error": estimate.problem,
     }
 

@@ -1,5 +1,6 @@
 """The plain transformers script that does what a run did."""
 
+from qplayground.core.placement import AUTO, BALANCED, CUSTOM, DISK
 from qplayground.core.precision import FourBit, Int8, Precision
 from qplayground.core.results import Comparison, Mode, Run, RunState
 from qplayground.report.describe import state_text
@@ -50,11 +51,12 @@ def to_script(comparison: Comparison, run: Run) -> str:
         imports=_imports(recipe, skips),
         path=repr(comparison.model.path),
         prompt=repr(comparison.prompt),
-        quantization=_quantization(recipe, skips),
+        quantization=_quantization(recipe, skips, split=len(set(_device_map(comparison, run).values())) > 1),
         arguments=_lines(
             f"dtype=torch.{recipe.dtype}",
             *(["quantization_config=quantization"] if recipe.is_quantized else []),
             f"device_map={_device_map(comparison, run)!r}",
+            *(['offload_folder="offload"'] if DISK in _device_map(comparison, run).values() else []),
             "use_safetensors=True",
         ),
         inputs=_inputs(comparison),
@@ -84,7 +86,7 @@ def _imports(recipe: Precision, skips: bool) -> str:
     return "\n".join(lines)
 
 
-def _quantization(recipe: Precision, skips: bool) -> str:
+def _quantization(recipe: Precision, skips: bool, *, split: bool) -> str:
     kind = recipe.quantization
     if kind is None:
         return ""
@@ -100,6 +102,8 @@ def _quantization(recipe: Precision, skips: bool) -> str:
     if skips:
         before = _SKIPS.format(own=", ".join(map(repr, recipe.skip_modules)))
         options.append("llm_int8_skip_modules=skips")
+    if split:  # without it a part beside the GPU is refused
+        options.append("llm_int8_enable_fp32_cpu_offload=True")
     return f"{before}quantization = BitsAndBytesConfig(\n{_lines(*options)})\n"
 
 
@@ -132,8 +136,10 @@ def _settings(comparison: Comparison) -> list[str]:
 
 def _device_map(comparison: Comparison, run: Run) -> dict[str, str]:
     """Where the run was; of one that did not come so far, where it was to be."""
-    if run.device_map or comparison.device != "auto":
-        return run.device_map or {"": comparison.device}
+    if run.device_map or comparison.placement.modules:
+        return run.device_map or comparison.placement.modules
+    if comparison.device not in (AUTO, BALANCED, CUSTOM):
+        return {"": comparison.device}
     has_gpu = comparison.environment is not None and bool(comparison.environment.gpus)
     return {"": "cuda:0" if has_gpu else "cpu"}
 

@@ -49,10 +49,13 @@ def take_loaded(run: Run, event: Loaded, *, repeated: bool = False, kept: bool =
         samples=samples,
     )
     run.device_map = event.device_map
+    run.requested_map = {} if event.estimate is None else event.estimate.device_map
+    run.caution = "" if event.estimate is None else event.estimate.caution
     run.memory = msgspec.structs.replace(
         run.memory,
         weight_bytes=event.weight_bytes,
         by_kind=event.by_kind,
+        by_device=event.by_device,
         predicted=event.estimate,
         predicted_weight_bytes=None if event.estimate is None else event.estimate.weight_bytes,
         predicted_resident_bytes=None if event.estimate is None else event.estimate.resident_bytes,

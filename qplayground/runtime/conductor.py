@@ -24,14 +24,17 @@ from qplayground.core.messages import (
     Score,
     Scored,
 )
+from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
 from qplayground.core.quality import QualityRequest
 from qplayground.core.results import Mode, RunState
 from qplayground.core.windows import Windows
+from qplayground.runtime.devices import weight_limits
 from qplayground.runtime.engines import Engines
 from qplayground.runtime.evaluation_text import BASELINES_LIMIT_BYTES, baselines_folder
 from qplayground.runtime.fitting import fit_now
 from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.offload_folders import OffloadFolders
 from qplayground.runtime.scheduler import Action, Happened, Scheduler, Verb
 
 STOP_GRACE_MS = 400
@@ -54,7 +57,7 @@ class Work(msgspec.Struct, kw_only=True):
     """
 
     path: str
-    device: str
+    placement: Placement
     request: GenerationRequest
     mode: Mode
     rounds: int
@@ -72,7 +75,7 @@ class _Kept(msgspec.Struct, frozen=True):
     """What an engine holds, and how it came there."""
 
     path: str
-    device: str
+    placement: Placement
     recipe: Precision
     event: Loaded
 
@@ -115,6 +118,7 @@ class Conductor(QObject):
         self._scheduler: Scheduler | None = None
         self._work: Work | None = None
         self._kept: dict[str, _Kept] = {}
+        self._offload_folders = OffloadFolders()
         self._loaded: dict[str, int] = {}
         self._keep_loaded = False
         self._cpu_threads = 1
@@ -215,6 +219,7 @@ class Conductor(QObject):
         self._stop_deadline.stop()
         self._scheduler = None
         self._engines.close()
+        self._offload_folders.clear_all()
 
     # ---- carrying out ----------------------------------------------------------------------------------------
 
@@ -225,7 +230,7 @@ class Conductor(QObject):
         misfits = [
             name
             for name, kept in self._kept.items()
-            if (kept.path, kept.device) != (work.path, work.device)
+            if (kept.path, kept.placement) != (work.path, work.placement.same_weights)
             or work.recipes.get(name, kept.recipe) != kept.recipe
         ]
         return [action for name in misfits for action in scheduler.let_go(name)]
@@ -237,7 +242,7 @@ class Conductor(QObject):
         assert self._work is not None
         if not kept:
             return True
-        fit = fit_now([self._work.estimates.get(name)], self._work.device)
+        fit = fit_now([self._work.estimates.get(name)])
         return fit.verdict in (Verdict.FITS, Verdict.TIGHT)
 
     def _do(self, wanted: Iterable[Action]) -> None:
@@ -274,11 +279,13 @@ class Conductor(QObject):
     def _load(self, name: str, command_id: int) -> Load:
         work = self._work
         assert work is not None
+        folder = self._offload_folders.folder(work.placement, name)
         return Load(
             id=command_id,
             path=work.path,
             precision=work.recipes[name],
-            device=work.device,
+            placement=msgspec.structs.replace(work.placement, offload_folder=folder),
+            limits=weight_limits(work.placement),
             request=work.request,
             context=work.context,
             others=self._unknown_beside(name) if self._keep_loaded else (),
@@ -292,11 +299,12 @@ class Conductor(QObject):
     def _generate(self, together: int, command_id: int) -> Generate:
         work = self._work
         assert work is not None
+        threads = work.placement.threads or self._cpu_threads
         return Generate(
             id=command_id,
             request=work.request,
             benchmark=work.mode is Mode.BENCHMARK,
-            threads=max(1, self._cpu_threads // together) if work.mode is Mode.RACE else None,
+            threads=max(1, threads // together) if work.mode is Mode.RACE else threads,
         )
 
     def _score(self, name: str, command_id: int) -> Score:
@@ -311,6 +319,7 @@ class Conductor(QObject):
             tokens=work.quality.tokens,
             windows=None if name == work.reference else work.windows,
             baseline=work.reference_recipe,
+            threads=work.placement.threads,
             folder=str(baselines_folder()),
             limit_bytes=BASELINES_LIMIT_BYTES,
         )
@@ -370,7 +379,8 @@ class Conductor(QObject):
             work.context = event.context
             known = [*event.others, *([] if event.estimate is None else [event.estimate])]
             work.estimates |= {estimate.precision: estimate for estimate in known}
-            self._kept[name] = _Kept(path=work.path, device=work.device, recipe=work.recipes[name], event=event)
+            placement = work.placement.same_weights
+            self._kept[name] = _Kept(path=work.path, placement=placement, recipe=work.recipes[name], event=event)
         if isinstance(event, Failed):
             self.failed.emit(name, event.error)
             self._happened(name, Happened.REFUSED if event.error.code in _REFUSALS else Happened.FAILED)
@@ -389,6 +399,7 @@ class Conductor(QObject):
     @Slot(str, object)
     def _on_gone(self, name: str, error: ErrorInfo | None) -> None:
         self._kept.pop(name, None)
+        self._offload_folders.clear(name)
         if self._scheduler is None:
             return
         in_work = self._is_open(name) and self.state(name) is not RunState.QUEUED

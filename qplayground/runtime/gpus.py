@@ -1,14 +1,16 @@
 """NVIDIA GPUs as the driver's management library sees them: no CUDA context, no torch."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import pynvml
 
 
 class Gpu(msgspec.Struct, frozen=True):
-    """One GPU. `index` is NVML's, in the order of PCI addresses; memory in bytes."""
+    """One GPU. `index` is CUDA's: of those that are visible, in the order of PCI addresses. Memory in bytes."""
 
     index: int
     name: str
@@ -36,7 +38,7 @@ def list_gpus() -> list[Gpu]:
         if not there:
             return []
         try:
-            return [_describe(index) for index in range(pynvml.nvmlDeviceGetCount())]
+            return [_describe(index, handle) for index, handle in enumerate(_visible())]
         except pynvml.NVMLError:  # a lost GPU, or one that does not tell; Auto still finds it
             return []
 
@@ -70,14 +72,35 @@ def _vram_of(pid: int) -> int | None:
     return used
 
 
-def _describe(index: int) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+def _visible() -> list[Any]:
+    """NVML's handles of the GPUs that CUDA sees, in CUDA's order: all, or those that CUDA_VISIBLE_DEVICES names."""
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return handles
+    names = [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    found: list[Any] = []
+    for name in (part.strip() for part in wanted.split(",")):
+        place = (
+            int(name) if name.isdecimal() else next((n for n, uuid in enumerate(names) if uuid.startswith(name)), -1)
+        )
+        if not name or not 0 <= place < len(handles):
+            break  # CUDA stops at the first that it does not know
+        found.append(handles[place])
+    return found
+
+
+def _text(name: str | bytes) -> str:
+    return name if isinstance(name, str) else name.decode()
+
+
+def _describe(index: int, handle: Any) -> Gpu:
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     name = pynvml.nvmlDeviceGetName(handle)
     major, _ = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
     return Gpu(
         index=index,
-        name=name if isinstance(name, str) else name.decode(),
+        name=_text(name),
         total_bytes=memory.total,
         free_bytes=memory.free,
         bfloat16=major >= 8,

@@ -8,8 +8,18 @@ from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.estimate import Estimate
 from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.messages import EstimateMemory, Event, Failed, Hello, MemoryEstimated
+from qplayground.core.messages import (
+    EstimateMemory,
+    Event,
+    Failed,
+    Hello,
+    MemoryEstimated,
+    PlacementPlanned,
+    PlanPlacement,
+)
+from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
+from qplayground.runtime.devices import weight_limits
 from qplayground.runtime.fitting import fit_now
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.worker import ChildWorker
@@ -21,11 +31,14 @@ _CLOSE_WAIT_MS = 10_000
 class Planner(QObject):
     """Owner of one engine that loads nothing. The question that was asked last counts; answers to others are dropped.
 
-    Signals: `changed()` when estimates came or went; `failed(ErrorInfo)` when there are none.
+    Signals: `changed()` when estimates came or went; `failed(ErrorInfo)` when there are none. After `ask_plan` either
+    `planned(PlacementPlanned)` or `plan_failed(ErrorInfo)`.
     """
 
     changed = Signal()
     failed = Signal(object)
+    planned = Signal(object)
+    plan_failed = Signal(object)
 
     def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -33,7 +46,8 @@ class Planner(QObject):
         self._worker: ChildWorker | None = None
         self._greeted = False
         self._question: EstimateMemory | None = None
-        self._asked = 0
+        self._plan_question: PlanPlacement | None = None
+        self._asked = self._plans_asked = 0
         self._in_flight: int | None = None
         self._held_back = False
         self._closed = False
@@ -57,15 +71,16 @@ class Planner(QObject):
     def fit(self, *names: str, credit_bytes: int = 0) -> Fit:
         """Whether it fits now, or all of them at once, when `credit_bytes` are given back before."""
         known = [self.estimate(name) if self._is_answered(name) else None for name in names]
-        return fit_now(known, self._device, credit_bytes)
+        return fit_now(known, credit_bytes)
 
-    def is_about(self, path: str, device: str) -> bool:
-        """Whether it is that model on that device that is asked about."""
-        return self._question is not None and (self._question.path, self._question.device) == (path, device)
+    def is_about(self, path: str, placement: Placement) -> bool:
+        """Whether it is that model, placed so, that is asked about."""
+        asked = self._question
+        return asked is not None and (asked.path, asked.placement.same_weights) == (path, placement.same_weights)
 
-    def estimates_of(self, path: str, precisions: Sequence[Precision], device: str) -> dict[str, Estimate]:
+    def estimates_of(self, path: str, precisions: Sequence[Precision], placement: Placement) -> dict[str, Estimate]:
         """Those that are known of exactly this; the length may be another one."""
-        if self._question is None or not self.is_about(path, device):
+        if self._question is None or not self.is_about(path, placement):
             return {}
         asked = {recipe.name: recipe for recipe in self._question.precisions}
         known = {recipe.name: self.estimate(recipe.name) for recipe in precisions if asked.get(recipe.name) == recipe}
@@ -78,7 +93,7 @@ class Planner(QObject):
         path: str | None,
         precisions: tuple[Precision, ...],
         *,
-        device: str = "auto",
+        placement: Placement | None = None,
         request: GenerationRequest | None = None,
         context_tokens: int | None = None,
     ) -> None:
@@ -93,22 +108,35 @@ class Planner(QObject):
                 id=self._asked,
                 path=path,
                 precisions=precisions,
-                device=device,
+                placement=placement or Placement(),
+                limits=weight_limits(placement or Placement()),
                 request=request or GenerationRequest(),
                 context_tokens=context_tokens,
             )
             self._soon.start()
 
+    def ask_plan(self, path: str, precisions: tuple[Precision, ...], placement: Placement) -> None:
+        """Ask where the parts of that model would be. The last such question is answered."""
+        self._plans_asked += 1
+        self._plan_question = PlanPlacement(
+            id=-self._plans_asked,  # apart from the estimates'
+            path=path,
+            precisions=precisions,
+            placement=placement,
+            limits=weight_limits(placement),
+        )
+        self._submit()
+
     def hold_back(self, hold: bool) -> None:
         """While something is timed nothing is reckoned; what was asked meanwhile is answered afterwards."""
         self._held_back = hold
-        if not hold and self._is_open:
+        if not hold and (self._is_open or self._plan_question is not None):
             self._soon.start()
 
     def close(self) -> None:
         """End the engine, now; what is asked afterwards is not answered."""
         self._closed = True
-        self._question = None
+        self._question = self._plan_question = None
         self._soon.stop()
         self._worker = None
         for worker in self.findChildren(ChildWorker):
@@ -119,7 +147,8 @@ class Planner(QObject):
 
     @Slot()
     def _submit(self) -> None:
-        if self._question is None or self._held_back or self._closed:
+        question = self._plan_question or (self._question if self._is_open else None)
+        if question is None or self._held_back or self._closed:
             return
         if self._worker is None:
             self._greeted = False
@@ -129,8 +158,8 @@ class Planner(QObject):
             worker.finished.connect(worker.deleteLater)
             worker.start()
         elif self._greeted and self._in_flight is None:
-            self._in_flight = self._question.id
-            self._worker.submit(self._question)
+            self._in_flight = question.id
+            self._worker.submit(question)
 
     @Slot(str, object)
     def _on_event(self, _name: str, event: Event) -> None:
@@ -140,14 +169,20 @@ class Planner(QObject):
             self._greeted = True
             self._submit()
             return
-        if isinstance(event, Failed) or (isinstance(event, MemoryEstimated) and event.final):
+        if isinstance(event, Failed | PlacementPlanned) or (isinstance(event, MemoryEstimated) and event.final):
             self._in_flight = None
+        if self._plan_question is not None and event.command_id == self._plan_question.id:
+            self._plan_question = None
+            if isinstance(event, PlacementPlanned):
+                self.planned.emit(event)
+            elif isinstance(event, Failed):
+                self.plan_failed.emit(event.error)
         if isinstance(event, MemoryEstimated) and event.command_id == self._asked:
             self._answer, self._answered = event, self._question
             self.changed.emit()
         elif isinstance(event, Failed) and event.command_id == self._asked:
             self._give_up(event.error)
-        elif self._in_flight is None:  # meanwhile something else was asked
+        if self._in_flight is None:  # meanwhile something else may have been asked
             self._submit()
 
     @Slot(str, object)
@@ -155,8 +190,12 @@ class Planner(QObject):
         if self._worker is None:
             return
         self._worker = self._in_flight = None
+        error = error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Pick the model again.")
+        if self._plan_question is not None:
+            self._plan_question = None
+            self.plan_failed.emit(error)
         if self._is_open:
-            self._give_up(error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Pick the model again."))
+            self._give_up(error)
 
     @property
     def _is_open(self) -> bool:
@@ -170,14 +209,10 @@ class Planner(QObject):
         The length may be another one, for the moment that it takes to reckon anew.
         """
         now, then = self._question, self._answered
-        if now is None or then is None or (now.path, now.device) != (then.path, then.device):
+        if now is None or then is None or (now.path, now.placement) != (then.path, then.placement):
             return False
         recipes = [[recipe for recipe in asked.precisions if recipe.name == name] for asked in (now, then)]
         return recipes[0] == recipes[1]
-
-    @property
-    def _device(self) -> str:
-        return "cpu" if self._question is None else self._question.device
 
     def _give_up(self, error: ErrorInfo) -> None:
         self._question = self._answer = self._answered = None

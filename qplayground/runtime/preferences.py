@@ -10,6 +10,7 @@ import platformdirs
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
+from qplayground.core.placement import Placement
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, FourBit, Precision
 from qplayground.core.text import is_text
 
@@ -40,6 +41,7 @@ class _Kept(msgspec.Struct, frozen=True):
     recent_prompts: tuple[str, ...] = ()
     recent_folders: tuple[str, ...] = ()
     last_model: str | None = None
+    placements: dict[str, Placement] = {}
     last_request: dict[str, Any] | None = None  # another version's may have other settings, which is no damage
 
 
@@ -210,6 +212,24 @@ class Preferences:
         if model_id is None or is_text(model_id):
             self._change(last_model=model_id)
 
+    # ---- placements -----------------------------------------------------------------------------------------------
+
+    @property
+    def placements(self) -> dict[str, Placement]:
+        """Those that were saved, by name, in the order that they were."""
+        return dict(self._kept.placements)
+
+    def save_placement(self, name: str, placement: Placement) -> None:
+        """Keep it, in the place of another of that name. Raises PlaygroundError for one that cannot be, and no name."""
+        placement.checked()
+        if not name.strip() or not is_text(name):
+            raise fail(ErrorCode.BAD_SETTINGS, "A placement is saved under a name.", "Type one.")
+        self._change(placements={**self._kept.placements, name: placement})
+
+    def remove_placement(self, name: str) -> None:
+        """Forget it."""
+        self._change(placements={key: kept for key, kept in self._kept.placements.items() if key != name})
+
     # ---- the file -------------------------------------------------------------------------------------------------
 
     def _change(self, **changes: object) -> None:
@@ -244,6 +264,8 @@ def _read(path: Path) -> _Kept:
     for name, precision in kept.edited.items():
         if name not in _READY or precision.name != name or not _says_what_it_is(precision.checked(), _READY[name]):
             raise fail(ErrorCode.BAD_PRECISION, f"{name!r} is not a ready precision.", "")
+    for placement in kept.placements.values():
+        placement.checked()
     return kept
 
 

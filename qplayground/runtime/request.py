@@ -9,6 +9,7 @@ from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import Machine
 from qplayground.core.model import ModelEntry
+from qplayground.core.placement import CPU, DISK, MPS, Placement, devices_in_order
 from qplayground.core.precision import Precision, baseline_of
 from qplayground.core.quality import QualityRequest
 from qplayground.core.results import ComparedModel, Comparison, Mode, Run
@@ -25,13 +26,23 @@ def check_names(precisions: tuple[Precision, ...]) -> list[str]:
     return names
 
 
-def check_device(device: str, machine: Machine) -> None:
+def names_devices(placement: Placement) -> bool:
+    """Whether anything is asked of this machine that another might not have."""
+    return placement not in (Placement(), Placement(device=CPU))
+
+
+def check_devices(placement: Placement, machine: Machine) -> None:
     """Raise PlaygroundError(BAD_DEVICE) for a GPU that the machine does not have."""
-    kind, _, index = device.partition(":")
-    if kind == "cuda" and int(index or 0) >= len(machine.gpus):
-        there = ", ".join(f"cuda:{number}" for number in range(len(machine.gpus))) or "no GPU that torch can use"
+    named = {*placement.modules.values(), *placement.max_memory, *([placement.device] if placement.is_single else [])}
+    gpus = {f"cuda:{number}" for number in range(len(machine.gpus))} | ({MPS} if machine.mps else set())
+    for device in devices_in_order(named - {CPU, DISK} - gpus):
+        there = ", ".join(devices_in_order(gpus)) or "no GPU that torch can use"
         sentence = f"There is no device {device}: this machine has {there}."
         raise fail(ErrorCode.BAD_DEVICE, sentence, "Choose another.")
+    cpus = machine.cpus
+    if placement.threads is not None and cpus is not None and placement.threads > cpus:
+        sentence = f"{placement.threads} threads are more than this machine's {cpus} processors."
+        raise fail(ErrorCode.BAD_SETTINGS, sentence, f"Ask for {cpus} at most.")
 
 
 class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +52,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     precisions: tuple[Precision, ...]
     request: GenerationRequest
-    device: str = "auto"
+    placement: Placement = Placement()
     mode: Mode = Mode.ONCE
     rounds: int = 1
     baseline: str | None = None
@@ -54,7 +65,8 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
         error = self.request.error()
         if error is not None:
             raise error
-        if not is_text(f"{self.request.prompt}{self.device}"):
+        self.placement.checked()
+        if not is_text(self.request.prompt):
             raise fail(ErrorCode.BAD_SETTINGS, "The prompt holds bytes that are no text.", "Type it again.")
         names = check_names(self.precisions)
         if self.baseline is not None and self.baseline not in names:
@@ -75,7 +87,8 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
             model=ComparedModel(model.id, model.source, model.architecture, model.parameters, path, model.provenance),
             prompt=self.request.prompt,
             settings=self.request.settings,
-            device=self.device,
+            device=self.placement.device,
+            placement=self.placement,
             mode=self.mode,
             rounds=self.rounds if self.mode is Mode.BENCHMARK else 1,
             baseline=self.baseline or baseline_of([precision.name for precision in self.precisions], self.precisions),

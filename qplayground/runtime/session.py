@@ -26,7 +26,7 @@ from qplayground.runtime import bookkeeping
 from qplayground.runtime.conductor import Conductor, Work
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.probe import Probe
-from qplayground.runtime.request import ComparisonRequest, check_device
+from qplayground.runtime.request import ComparisonRequest, check_devices
 
 
 class Session(QObject):
@@ -135,7 +135,7 @@ class Session(QObject):
             raise fail(ErrorCode.BAD_SETTINGS, "A comparison is running.", "Stop it first.")
         wanted.check()
         if self.machine is not None:
-            check_device(wanted.device, self.machine)
+            check_devices(wanted.placement, self.machine)
         comparison = wanted.comparison(model, self.machine, datetime.now(UTC))
         self._comparison = comparison
         self._modules.clear()
@@ -143,7 +143,7 @@ class Session(QObject):
         self._conductor.prepare(
             Work(
                 path=comparison.model.path,
-                device=comparison.device,
+                placement=comparison.placement,
                 request=wanted.request,
                 mode=comparison.mode,
                 rounds=comparison.rounds,

@@ -34,7 +34,7 @@ class MemoryPlan(QObject):
         self._precisions = precisions
         self._prompt = prompt
         models.model_changed.connect(self.ask)
-        models.device.currentIndexChanged.connect(self.ask)
+        models.device.placement_changed.connect(self.ask)
         precisions.precisions_changed.connect(self.ask)
         prompt.changed.connect(self.ask)
         session.busy_changed.connect(planner.hold_back)
@@ -52,7 +52,7 @@ class MemoryPlan(QObject):
         self._planner.ask(
             path,
             self._precisions.precisions(),
-            device=self._models.current_device(),
+            placement=self._models.device.placement,
             request=self._prompt.request(),
         )
 

@@ -20,6 +20,7 @@ from qplayground.core.units import bytes_text, count_text
 from qplayground.runtime.gpus import Gpu
 from qplayground.runtime.library import Library
 from qplayground.ui import theme
+from qplayground.ui.device_box import DeviceBox
 
 _SOURCE_TEXT = {
     ModelSource.DEMO: "demo",
@@ -99,12 +100,7 @@ class ModelBar(QWidget):
         )
         self.hub_id.toggled.connect(self._on_hub_toggled)
         device_label = QLabel("&Device")
-        self.device = QComboBox()
-        self.device.setAccessibleName("Device")
-        self.device.addItem("Auto", "auto")
-        for gpu in gpus:
-            self.device.addItem(f"{gpu.name} · {bytes_text(gpu.free_bytes)} free", f"cuda:{gpu.index}")
-        self.device.addItem("CPU", "cpu")
+        self.device = DeviceBox(gpus)
         device_label.setBuddy(self.device)
         self.compare = QPushButton("▶ &Compare")
         self.compare.setDefault(True)
@@ -169,10 +165,6 @@ class ModelBar(QWidget):
         """Pick this model as soon as the library lists it."""
         self._wanted_id = model_id
         self._show_entries()
-
-    def current_device(self) -> str:
-        """`auto`, `cpu` or `cuda:N`."""
-        return str(self.device.currentData())
 
     def set_busy(self, busy: bool) -> None:
         """Swap what can be pressed while a comparison runs."""

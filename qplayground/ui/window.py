@@ -33,6 +33,7 @@ from qplayground.ui.memory_plan import MemoryPlan
 from qplayground.ui.memory_view import MemoryView
 from qplayground.ui.model_bar import ModelBar
 from qplayground.ui.modules_dialog import ModulesDialog
+from qplayground.ui.placing import Placing
 from qplayground.ui.precision_panel import PrecisionPanel
 from qplayground.ui.prompt_box import PromptBox
 from qplayground.ui.results_view import ResultsView
@@ -76,6 +77,7 @@ class MainWindow(QMainWindow):
         self.prompt = PromptBox(preferences)
         self.options = RunOptions(settings)
         self.results = ResultsView()
+        self.placing = Placing(planner, session, preferences, self.models, self.precisions, self)
         self.plan = MemoryPlan(planner, session, self.models, self.precisions, self.prompt)
         self.memory = MemoryView(session)
         self.history = HistoryView(history)
@@ -224,7 +226,7 @@ class MainWindow(QMainWindow):
                 ComparisonRequest(
                     precisions=wanted,
                     request=request,
-                    device=self.models.current_device(),
+                    placement=self.models.device.placement,
                     mode=self.options.mode,
                     rounds=self.options.rounds,
                     baseline=self._chosen_baseline(),
@@ -298,7 +300,7 @@ class MainWindow(QMainWindow):
         comparison = self.session.comparison
         if comparison is None or not self._confirmed_beside(comparison, precision):
             return
-        known = self.planner.estimates_of(comparison.model.path, [precision], comparison.device)
+        known = self.planner.estimates_of(comparison.model.path, [precision], comparison.placement)
         try:
             self.session.add(precision, known.get(precision.name))
         except PlaygroundError as error:
@@ -306,7 +308,7 @@ class MainWindow(QMainWindow):
 
     def _confirmed_beside(self, comparison: Comparison, precision: Precision) -> bool:
         """The comparison's model may be another one than is picked, of which nothing is known then."""
-        if not self.planner.is_about(comparison.model.path, comparison.device):
+        if not self.planner.is_about(comparison.model.path, comparison.placement):
             return True
         return bool(self.plan.confirm([precision], self))
 

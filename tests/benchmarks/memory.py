@@ -14,6 +14,7 @@ from qplayground.catalog.demo import demo_folder
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import read_process_memory
 from qplayground.core.messages import Hello, Load, Loaded
+from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.runtime.launcher import Launcher
 from tests.benchmarks.figures import Figure
@@ -137,7 +138,9 @@ def _engine_peak(path: str, recipe: Precision) -> tuple[float, float]:
         hello = next(event for event in events if isinstance(event, Hello))
         watcher = _AnonymousPeak(hello.pid)
         watcher.start()
-        engine.send(Load(id=1, path=path, precision=recipe, device="cpu", request=GenerationRequest()))
+        engine.send(
+            Load(id=1, path=path, precision=recipe, placement=Placement(device="cpu"), request=GenerationRequest())
+        )
         loaded = next(event for event in events if isinstance(event, Loaded))
         watcher.stop()
         above = (watcher.highest - loaded.runtime_memory.anonymous_bytes) / _MB

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import Load, Score
+from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.quality import Quality, TextSource
 from qplayground.engine import loading, scoring
@@ -79,7 +80,9 @@ def main(path: str, name: str, folder: str) -> None:
 
 
 def _load(path: str, name: str) -> LoadedModel:
-    command = Load(id=1, path=path, precision=_READY[name], device="cpu", request=GenerationRequest())
+    command = Load(
+        id=1, path=path, precision=_READY[name], placement=Placement(device="cpu"), request=GenerationRequest()
+    )
     return loading.load(command, lambda phase: None, lambda *_: None)
 
 

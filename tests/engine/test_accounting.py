@@ -6,7 +6,7 @@ import torch
 from bitsandbytes.functional import has_avx512bf16
 from torch import nn
 
-from qplayground.engine.accounting import device_map, held_tensors, weight_bytes
+from qplayground.engine.accounting import held_map, held_tensors, weight_bytes
 
 ROWS, COLUMNS = 128, 256
 ELEMENTS = ROWS * COLUMNS
@@ -94,4 +94,4 @@ def test_the_device_map_is_in_words(mapped: dict[str, str] | None, told: dict[st
     model = nn.Linear(2, 2)
     model.hf_device_map = mapped  # type: ignore[assignment]
 
-    assert device_map(model) == told
+    assert held_map(model) == told

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, BertConfig, BertLMHeadModel, T5Co
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import Failed, Generate, Generated, Loaded, Phase, PhaseStarted, Progressed
+from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.verify import verify_finite
@@ -526,7 +527,13 @@ def test_a_device_that_is_not_there(device: str, folder: Path) -> None:
         pytest.skip("this machine has it")
     command = tiny.load_command(folder)
     events = carry_out(
-        type(command)(id=1, path=command.path, precision=command.precision, device=device, request=command.request)
+        type(command)(
+            id=1,
+            path=command.path,
+            precision=command.precision,
+            placement=Placement(device=device),
+            request=command.request,
+        )
     )
 
     assert isinstance(events[-1], Failed)

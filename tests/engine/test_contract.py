@@ -28,6 +28,7 @@ from qplayground.core.messages import (
     PromptRead,
     TokensGenerated,
 )
+from qplayground.core.placement import Placement
 from qplayground.core.tokens import Token
 from qplayground.runtime import process
 from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
@@ -59,7 +60,9 @@ class Conversation:
     def load(self, path: str, prompt: str, precision: str = "fp32") -> int:
         recipe = tiny.precision(precision)
         request = GenerationRequest(prompt=prompt)
-        return self.send(lambda id: Load(id=id, path=path, precision=recipe, device="cpu", request=request))
+        return self.send(
+            lambda id: Load(id=id, path=path, precision=recipe, placement=Placement(device="cpu"), request=request)
+        )
 
     def generate(self, prompt: str, max_new_tokens: int = 8) -> int:
         settings = GenerationSettings(max_new_tokens=max_new_tokens)

@@ -20,6 +20,7 @@ from qplayground.core.errors import PlaygroundError
 from qplayground.core.estimate import ContextSize, TensorSize, WeightKinds
 from qplayground.core.memory import ProcessMemory
 from qplayground.core.messages import EstimateMemory, Failed, Generate, Generated, Loaded, MemoryEstimated, PromptRead
+from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precision
 from qplayground.engine import context as context_module
 from qplayground.engine import decoding, prediction
@@ -31,7 +32,7 @@ from qplayground.engine.shapes import Shapes
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, carry_out, load_quietly, tokens_of
 
-CPU = torch.device("cpu")
+CPU = {"": "cpu"}
 PROMPT_TOKENS, NEW_TOKENS = 20, 12
 
 
@@ -216,7 +217,7 @@ def test_what_is_held_against_the_prediction_is_named(
 
 
 def ask(folder: Path, *precisions: Precision, **asked: Any) -> list[MemoryEstimated | Failed]:
-    command = EstimateMemory(id=7, path=str(folder), precisions=precisions, device="cpu", **asked)
+    command = EstimateMemory(id=7, path=str(folder), precisions=precisions, placement=Placement(device="cpu"), **asked)
     events = carry_out(command)
     assert all(isinstance(event, (MemoryEstimated, Failed)) and event.command_id == 7 for event in events)
     return [event for event in events if isinstance(event, (MemoryEstimated, Failed))]

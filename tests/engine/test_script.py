@@ -7,7 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages import Generate, Load
+from qplayground.core.messages import Generate, Load, Loaded
+from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.results import ComparedModel, Comparison, Mode, Run
 from qplayground.report.script import to_script
@@ -17,17 +18,25 @@ from tests.engine.conftest import ModelFolder, carry_out, tokens_of
 READY = {precision.name: precision for precision in READY_PRECISIONS}
 
 
-def both(folder: Path, recipe: Precision, mode: Mode = Mode.ONCE, **settings: Any) -> tuple[list[int], list[int]]:
+def both(
+    folder: Path,
+    recipe: Precision,
+    mode: Mode = Mode.ONCE,
+    modules: dict[str, str] | None = None,
+    **settings: Any,
+) -> tuple[list[int], list[int]]:
     """The tokens of a run and of its script."""
+    placement = Placement(device="cpu") if modules is None else Placement(device="custom", modules=modules)
     request = GenerationRequest(
         prompt=tiny.PROMPT, settings=GenerationSettings(**{"max_new_tokens": 12, "seed": 5, **settings})
     )
     benchmark = mode is Mode.BENCHMARK
     events = carry_out(
-        Load(id=1, path=str(folder), precision=recipe, device="cpu", request=request),
+        Load(id=1, path=str(folder), precision=recipe, placement=placement, request=request),
         Generate(id=2, request=request, benchmark=benchmark),
     )
-    run = Run(precision=recipe.name, recipe=recipe, device_map={"": "cpu"})
+    (loaded,) = (event for event in events if isinstance(event, Loaded))
+    run = Run(precision=recipe.name, recipe=recipe, device_map=loaded.device_map)
     comparison = Comparison(
         environment=None,
         model=ComparedModel("tiny", "folder", None, None, str(folder)),
@@ -60,6 +69,11 @@ def test_every_precision(model_folder: ModelFolder, precision: str) -> None:
 )
 def test_every_setting(model_folder: ModelFolder, settings: dict[str, Any]) -> None:
     ours, script = both(model_folder("llama"), READY["fp32"], **settings)
+    assert ours == script
+
+
+def test_weights_on_disk(model_folder: ModelFolder) -> None:
+    ours, script = both(model_folder("llama"), READY["fp32"], modules={"": "cpu", "model.layers.1": "disk"})
     assert ours == script
 
 

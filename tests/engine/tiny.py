@@ -41,6 +41,7 @@ from transformers import (
 
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages import Load
+from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 
 VOCABULARY = 320
@@ -245,7 +246,7 @@ def request(prompt: str = PROMPT, **settings: Any) -> GenerationRequest:
 
 def load_command(folder: Path, recipe: str | Precision = "fp32", asked: GenerationRequest | None = None) -> Load:
     chosen = precision(recipe) if isinstance(recipe, str) else recipe
-    return Load(id=1, path=str(folder), precision=chosen, device="cpu", request=asked or request())
+    return Load(id=1, path=str(folder), precision=chosen, placement=Placement(device="cpu"), request=asked or request())
 
 
 def edit_json(path: Path, **changes: Any) -> None:

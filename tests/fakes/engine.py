@@ -43,12 +43,15 @@ from qplayground.core.messages import (
     MemoryEstimated,
     Phase,
     PhaseStarted,
+    PlacementPlanned,
+    PlanPlacement,
     Progressed,
     PromptRead,
     Score,
     Scored,
     TokensGenerated,
 )
+from qplayground.core.placement import CPU, Block, PlacementPlan, device_of
 from qplayground.core.precision import Int8, Precision
 from qplayground.core.quality import (
     Evaluation,
@@ -151,6 +154,8 @@ class FakeEngine:
     def carry_out(self, command: object) -> None:
         if isinstance(command, EstimateMemory):
             self._estimate(command)
+        if isinstance(command, PlanPlacement):
+            self._plan(command)
         if isinstance(command, Score):
             self._score(command)
         if not isinstance(command, (Load, Generate)):
@@ -171,6 +176,31 @@ class FakeEngine:
             self._channel.send(
                 MemoryEstimated(command_id=command.id, estimates=estimates, context_tokens=50 + 5 * final, final=final)
             )
+
+    def _plan(self, command: PlanPlacement) -> None:
+        """Four layers, all in RAM unless the placement says otherwise; quantized ones are not split."""
+        if Path(command.path).name == "broken":
+            self._channel.send(Failed(command.id, FAILURE.info))
+            return
+        modules = command.placement.modules or {"": CPU}
+        plans = []
+        for precision in command.precisions:
+            layer = weight_bytes(precision) // 4
+            blocks = [Block(f"layers.{number}", layer, 2 * layer) for number in range(3)]
+            blocks.append(Block("head", 0, 0, "layers.0"))
+            devices = tuple(device_of(block.name, modules) or CPU for block in blocks)
+            refused = precision.is_quantized and len(set(devices)) > 1
+            plans.append(
+                PlacementPlan(
+                    precision=precision.name,
+                    quantized=precision.is_quantized,
+                    blocks=tuple(blocks),
+                    devices=devices,
+                    problem=FAILURE.info if refused else None,
+                    caution="Limited." if command.placement.max_memory else "",
+                )
+            )
+        self._channel.send(PlacementPlanned(command_id=command.id, plans=tuple(plans)))
 
     def _score(self, command: Score) -> None:
         assert self._loaded is not None

@@ -9,6 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import Verdict
+from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Dtype
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.planner import Planner
@@ -42,10 +43,10 @@ def test_estimates_are_given_only_for_what_was_asked(planner: Planner, qtbot: Qt
     planner.ask("/models/one", READY_PRECISIONS[:2])
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
     changed = replace(READY_PRECISIONS[1], dtype=Dtype.FLOAT32)
-    assert set(planner.estimates_of("/models/one", READY_PRECISIONS, "auto")) == {"fp32", "bf16"}
-    assert set(planner.estimates_of("/models/one", [READY_PRECISIONS[0], changed], "auto")) == {"fp32"}
-    assert planner.estimates_of("/models/other", READY_PRECISIONS, "auto") == {}
-    assert planner.estimates_of("/models/one", READY_PRECISIONS, "cpu") == {}
+    assert set(planner.estimates_of("/models/one", READY_PRECISIONS, Placement())) == {"fp32", "bf16"}
+    assert set(planner.estimates_of("/models/one", [READY_PRECISIONS[0], changed], Placement())) == {"fp32"}
+    assert planner.estimates_of("/models/other", READY_PRECISIONS, Placement()) == {}
+    assert planner.estimates_of("/models/one", READY_PRECISIONS, Placement(device="cpu")) == {}
 
 
 def test_what_will_be_given_back_counts(planner: Planner, qtbot: QtBot) -> None:

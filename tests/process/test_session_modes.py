@@ -12,6 +12,7 @@ from qplayground.core.estimate import Estimate, Verdict
 from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages import Failed, Generated, PhaseStarted
+from qplayground.core.placement import Placement
 from qplayground.core.precision import Int8
 from qplayground.core.results import Comparison, Mode, RunState
 from qplayground.runtime import conductor as conductor_module
@@ -83,7 +84,10 @@ def test_an_engine_that_holds_something_else_is_not_asked(stage: Stage, qtbot: Q
         model = replace(MODEL, path="/elsewhere")
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
         stage.session.compare(
-            model, ComparisonRequest(precisions=tuple(precisions), request=request("once"), device=device)
+            model,
+            ComparisonRequest(
+                precisions=tuple(precisions), request=request("once"), placement=Placement(device=device)
+            ),
         )
     assert stage.run("int8").state is RunState.DONE
     assert not stage.run("int8").load.kept
@@ -98,7 +102,7 @@ def test_the_coldest_engine_goes_when_room_is_needed(
     verdicts = {"bf16": Verdict.TIGHT, "int8": Verdict.FITS, "nf4": Verdict.WONT_FIT, "fp4": Verdict.UNKNOWN}
     asked: list[str] = []
 
-    def fit(estimates: list[Estimate], device: str) -> Fit:
+    def fit(estimates: list[Estimate]) -> Fit:
         asked.append(estimates[0].precision)
         return Fit(verdicts[estimates[0].precision])
 

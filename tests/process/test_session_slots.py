@@ -9,6 +9,7 @@ from pytestqt.qtbot import QtBot
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.messages import Machine
 from qplayground.core.notes import notes
+from qplayground.core.placement import Placement
 from qplayground.core.results import Comparison, Mode, RunState
 from qplayground.runtime.launcher import Launcher
 from tests.process.test_session import FAKE, MODEL, Stage, recipes, wanted
@@ -138,6 +139,6 @@ def test_a_gpu_that_is_not_there_is_refused_once_the_machine_is_known(stage: Sta
         stage.session.probe()
     assert isinstance(stage.session.machine, Machine)
     with pytest.raises(PlaygroundError) as refused:
-        stage.session.compare(MODEL, wanted(["fp32"], "once", device="cuda:0"))
+        stage.session.compare(MODEL, wanted(["fp32"], "once", placement=Placement(device="cuda:0")))
     assert refused.value.info.code is ErrorCode.BAD_DEVICE
     assert not stage.session.is_busy

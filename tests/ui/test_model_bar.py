@@ -105,10 +105,10 @@ def test_the_pick_survives_a_new_scan(bar: ModelBar, library: Library) -> None:
 
 def test_the_device_list_has_what_the_machine_has(bar: ModelBar) -> None:
     texts = [bar.device.itemText(row) for row in range(bar.device.count())]
-    assert texts == ["Auto", "A GPU · 6.00 GB free", "CPU"]
-    assert bar.current_device() == "auto"
+    assert texts == ["Auto", "A GPU · 6.00 GB free", "CPU", "", "Placement…"]
+    assert bar.device.placement.device == "auto"
     bar.device.setCurrentIndex(1)
-    assert bar.current_device() == "cuda:0"
+    assert bar.device.placement.device == "cuda:0"
 
 
 def test_busy_swaps_the_verbs(qtbot: QtBot, bar: ModelBar, library: Library) -> None:

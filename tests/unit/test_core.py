@@ -35,6 +35,7 @@ from qplayground.core.messages import (
     TokensGenerated,
 )
 from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.placement import Placement
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype, FourBit, Int8, Precision, baseline_of
 from qplayground.core.results import ComparedModel, Comparison, Run, RunState, to_json
 from qplayground.core.tokens import Token
@@ -291,7 +292,9 @@ machines = st.builds(
     gpus=st.lists(texts, max_size=2).map(tuple),
 )
 commands = st.one_of(
-    st.builds(Load, id=ids, path=texts, precision=precisions, device=texts, request=requests),
+    st.builds(
+        Load, id=ids, path=texts, precision=precisions, placement=st.builds(Placement, device=texts), request=requests
+    ),
     st.builds(Generate, id=ids, request=requests),
     st.builds(Cancel, ids),
     st.builds(PrepareDemo, id=ids, gguf_path=texts, target=texts),

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.estimate import Estimate, Verdict, WeightKinds
-from qplayground.core.fit import fit_in_ram, fit_in_vram
+from qplayground.core.fit import CONTEXT_BYTES, fit, fit_in_ram, fit_in_vram
 
 MB = 1_000_000
 ESTIMATE = Estimate(
@@ -63,14 +63,48 @@ def test_without_its_cache_only_what_is_too_large_anyway_is_known() -> None:
     assert unknown.resident_bytes is None and unknown.load_peak_bytes is not None
     assert fit_in_ram([unknown], 9999 * MB).verdict is Verdict.UNKNOWN
     assert fit_in_ram([unknown], 100 * MB).verdict is Verdict.WONT_FIT
-    assert fit_in_vram([unknown], 9999 * MB).verdict is Verdict.UNKNOWN
+    assert fit_in_vram([on_gpu(unknown)], 9999 * MB).verdict is Verdict.UNKNOWN
 
 
-def test_a_gpu_holds_weights_cache_and_what_is_computed() -> None:
-    assert fit_in_vram([ESTIMATE], 124 * MB).verdict is Verdict.WONT_FIT
-    assert fit_in_vram([ESTIMATE], 125 * MB).verdict is Verdict.TIGHT
-    assert fit_in_vram([ESTIMATE], 200 * MB).verdict is Verdict.FITS
-    assert fit_in_vram([ESTIMATE], None).verdict is Verdict.UNKNOWN
+def on_gpu(estimate: Estimate, **held: WeightKinds) -> Estimate:
+    """With all of its weights on the first GPU, or so many on each."""
+    by_device = {name.replace("_", ":"): kinds for name, kinds in held.items()} or {"cuda:0": estimate.by_kind}
+    return replace(estimate, by_device=by_device, runtime_bytes=None, least_runtime_bytes=400 * MB)
+
+
+def test_a_gpu_holds_weights_cache_context_and_what_is_computed() -> None:
+    estimate, needed = on_gpu(ESTIMATE), 100 * MB + CONTEXT_BYTES + (5 + 20) * MB
+    assert fit_in_vram([estimate], needed).needed_bytes == needed
+    assert fit_in_vram([estimate], needed - 1).verdict is Verdict.WONT_FIT
+    assert fit_in_vram([estimate], needed).verdict is Verdict.TIGHT
+    assert fit_in_vram([estimate], 2 * needed).verdict is Verdict.FITS
+    assert fit_in_vram([estimate], None).verdict is Verdict.UNKNOWN
+    loading = replace(estimate, vram_load_extra_bytes=300 * MB)
+    assert fit_in_vram([loading], needed).needed_bytes == 100 * MB + CONTEXT_BYTES + 300 * MB
+
+
+def test_the_tightest_device_decides() -> None:
+    split = on_gpu(ESTIMATE, cuda_0=WeightKinds(plain=60 * MB), cuda_1=WeightKinds(plain=40 * MB))
+    found = fit([split], {"cuda:0": 9000 * MB, "cuda:1": 100 * MB, "cpu": 9000 * MB})
+    assert found.verdict is Verdict.WONT_FIT and found.device == "cuda:1"
+    assert "available on cuda:1" in str(found)
+    caches = [fit_in_vram([split], 9000 * MB, gpu).terms[2].num_bytes for gpu in ("cuda:0", "cuda:1")]
+    assert caches == [3 * MB, 2 * MB]
+    assert fit([split], {"cuda:0": 9000 * MB, "cuda:1": 9000 * MB, "cpu": 9000 * MB}).verdict is Verdict.FITS
+
+
+def test_an_engine_on_a_gpu_needs_ram_too() -> None:
+    away = on_gpu(ESTIMATE, cuda_0=WeightKinds(plain=60 * MB), cpu=WeightKinds(plain=40 * MB))
+    found = fit([away], {"cuda:0": 9000 * MB, "cpu": 100 * MB})
+    assert found.verdict is Verdict.WONT_FIT and found.device == "cpu"
+    assert found.terms[0].num_bytes == 40 * MB and away.resident_bytes is None
+    assert fit([away], {"cuda:0": 9000 * MB, "cpu": 9000 * MB}).device == "cuda:0"
+
+
+def test_what_is_on_disk_takes_no_ram() -> None:
+    away = replace(ESTIMATE, by_device={"cpu": WeightKinds(plain=30 * MB), "disk": WeightKinds(plain=70 * MB)})
+    assert fit([away], {"cpu": 9000 * MB}).terms[0].num_bytes == 30 * MB
+    assert away.weight_bytes - away.ram_weight_bytes == 70 * MB
 
 
 def test_several_at_once_load_one_after_another_and_write_together() -> None:

@@ -1,0 +1,185 @@
+"""Where a model is asked to be: on one device, spread by itself over several, or by hand."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from qplayground.core.errors import ErrorCode, ErrorInfo, fail
+from qplayground.core.text import is_text
+
+AUTO = "auto"
+BALANCED = "balanced"
+CUSTOM = "custom"
+CPU = "cpu"
+DISK = "disk"
+MPS = "mps"
+
+_NAMED = re.compile(r"cpu|mps|cuda:\d{1,3}")
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?) *(?:([KMGT])(i?)B?|B)?", re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for.
+
+    `device`: `auto` (GPUs first, then RAM, then disk), `balanced` (the GPUs evenly), one device (`cpu`, `mps`,
+    `cuda:N`), or `custom`, where `modules` says it for each module's name and those below it. `max_memory`: at most so
+    many bytes of weights on a device, for `auto` and `balanced`. `offload_folder`: where weights go that are on disk
+    and cannot be read from the checkpoint in place; empty: the cache folder. `threads`: how many the processor computes
+    with, all of them by default.
+    """
+
+    device: str = AUTO
+    modules: dict[str, str] = {}
+    max_memory: dict[str, int] = {}
+    offload_folder: str = ""
+    threads: int | None = None
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one device is asked for by its name."""
+        return self.device not in (AUTO, BALANCED, CUSTOM)
+
+    @property
+    def same_weights(self) -> "Placement":
+        """As far as it matters to where weights are: threads do not."""
+        return msgspec.structs.replace(self, threads=None)
+
+    def checked(self) -> "Placement":
+        """Itself. Raises PlaygroundError(BAD_DEVICE) for what cannot be on any machine."""
+        if self.device not in (AUTO, BALANCED, CUSTOM):
+            named_device(self.device)
+        if (self.device == CUSTOM) != bool(self.modules):
+            raise fail(
+                ErrorCode.BAD_DEVICE,
+                "A placement by hand has a device for each module, and no other placement has.",
+                "Give a map of modules, or choose another device.",
+            )
+        for device in self.modules.values():
+            named_device(device, disk=True)
+        for device, limit in self.max_memory.items():
+            named_device(device)
+            if limit < 0:
+                raise fail(ErrorCode.BAD_DEVICE, f"{device} cannot hold {limit} bytes.", "Give 0 or more.")
+        if self.max_memory and self.device not in (AUTO, BALANCED):
+            raise fail(
+                ErrorCode.BAD_DEVICE,
+                f"Limits of memory say nothing when the device is {self.device}.",
+                "Choose auto or balanced, or leave the limits out.",
+            )
+        if self.threads is not None and self.threads < 1:
+            raise fail(ErrorCode.BAD_SETTINGS, f"{self.threads} threads compute nothing.", "Give 1 or more.")
+        if not is_text(self.offload_folder):
+            raise fail(ErrorCode.BAD_SETTINGS, "The offload folder's name holds bytes that are no text.", "Rename it.")
+        return self
+
+    def __str__(self) -> str:
+        """For people: `auto, cuda:0 ≤ 4294967296 B`."""
+        limits = ", ".join(f"{device} ≤ {limit:,} bytes" for device, limit in self.max_memory.items())
+        return f"{self.device}, {limits}" if limits else self.device
+
+
+class Block(msgspec.Struct, frozen=True):
+    """A part of a model that stays together: a layer, an embedding. Bytes as the precision has it on a device that
+    quantizes, and `plain_bytes` where nothing is quantized. `tied` names another block that shares its weight.
+    """
+
+    name: str
+    num_bytes: int
+    plain_bytes: int
+    tied: str = ""
+
+
+class PlacementPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a placement comes to for one precision: its blocks in the model's order, and each one's device.
+
+    With a `problem` it cannot be loaded so; `caution` is what should be known of it.
+    """
+
+    precision: str
+    quantized: bool
+    blocks: tuple[Block, ...] = ()
+    devices: tuple[str, ...] = ()
+    problem: ErrorInfo | None = None
+    caution: str = ""
+
+
+def named_device(name: object, *, disk: bool = False) -> str:
+    """A device's name as it is used here: `0` is `cuda:0`, `cuda` too. Raises PlaygroundError(BAD_DEVICE)."""
+    text = str(name).strip().lower()
+    if text.isdecimal():
+        text = f"cuda:{int(text)}"
+    text = {"cuda": "cuda:0", "mps:0": MPS}.get(text, text)
+    if not (_NAMED.fullmatch(text) or (disk and text == DISK)):
+        known = "cpu, mps, cuda:N" + (" or disk" if disk else "")
+        raise fail(ErrorCode.BAD_DEVICE, f"{name!r} is the name of no device.", f"Name one of {known}.")
+    return text
+
+
+def parse_max_memory(text: str) -> dict[str, int]:
+    """`0=4GiB,cpu=8GiB` as bytes by device. Raises PlaygroundError(BAD_DEVICE)."""
+    limits: dict[str, int] = {}
+    for part in text.split(","):
+        name, separator, amount = part.partition("=")
+        found = _MEMORY.fullmatch(amount.strip())
+        if not separator or found is None:
+            raise fail(
+                ErrorCode.BAD_DEVICE,
+                f"{part.strip()!r} is no limit of memory.",
+                "Write it like 0=4GiB,cpu=8GiB; units are MB, MiB, GB, GiB, TB, TiB.",
+            )
+        base = 1024 if found[3] else 1000
+        limits[named_device(name)] = int(float(found[1]) * base ** _POWERS[(found[2] or "").upper()])
+    return limits
+
+
+def read_map(data: bytes) -> dict[str, str]:
+    """A map of modules as JSON: an object of names and devices. Raises PlaygroundError(BAD_FILE or BAD_DEVICE)."""
+    try:
+        found = msgspec.json.decode(data, type=dict[str, str | int])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise fail(
+            ErrorCode.BAD_FILE,
+            "The device map is no JSON object of module names and devices.",
+            'Write it like {"model.embed_tokens": "cuda:0", "model.layers.0": "cpu"}.',
+            str(error),
+        ) from error
+    if not found:
+        raise fail(ErrorCode.BAD_FILE, "The device map is empty.", "Name a device for each module.")
+    return {name: named_device(device, disk=True) for name, device in found.items()}
+
+
+def device_of(name: str, modules: Mapping[str, str]) -> str | None:
+    """The device of a module or tensor: that of the longest name above it. None where the map has none."""
+    while name not in modules:
+        if not name:
+            return None
+        name = name.rpartition(".")[0]
+    return modules[name]
+
+
+def devices_in_order(devices: Iterable[str]) -> list[str]:
+    """Each once: GPUs by number, then the processor, then the disk."""
+    order = {CPU: (2, 0), DISK: (3, 0), MPS: (1, 0)}
+    return sorted(set(devices), key=lambda name: order.get(name) or (0, int(name.rpartition(":")[2])))
+
+
+def main_device(devices: Iterable[str]) -> str:
+    """Where a model with modules on those devices computes: its first GPU; without one the processor."""
+    return devices_in_order(devices)[0] if devices_in_order(devices)[:1] != [DISK] else CPU
+
+
+def stays_plain(device: str, devices: Iterable[str]) -> bool:
+    """Whether bitsandbytes leaves modules there unquantized: on the processor or disk, where others are elsewhere."""
+    return device in (CPU, DISK) and set(devices) != {CPU}
+
+
+def held_bytes(blocks: Iterable[Block], devices: Iterable[str], *, quantized: bool) -> dict[str, int]:
+    """What each device holds of the blocks; of a quantized precision what stays plain counts as that."""
+    devices = tuple(devices)
+    found = dict.fromkeys(devices_in_order(devices), 0)
+    for block, device in zip(blocks, devices, strict=True):
+        plain = not quantized or stays_plain(device, devices)
+        found[device] += block.plain_bytes if plain else block.num_bytes
+    return found

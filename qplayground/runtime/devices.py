@@ -1,0 +1,27 @@
+"""The memory of each device of this machine as it is now, and what of it weights may take."""
+
+from qplayground.core.fit import CONTEXT_BYTES
+from qplayground.core.placement import CPU, Placement
+from qplayground.runtime.available import available_memory
+from qplayground.runtime.gpus import list_gpus
+
+_WEIGHTS_SHARE = 0.9
+"""Of a GPU's free memory; the rest is for the KV cache and for what a forward needs. transformers takes as much."""
+
+
+def free_memory() -> dict[str, int]:
+    """Bytes that can be taken, by device."""
+    return {**{f"cuda:{gpu.index}": gpu.free_bytes for gpu in list_gpus()}, CPU: available_memory().available_bytes}
+
+
+def weight_limits(placement: Placement) -> dict[str, int]:
+    """Bytes of weights that each device can take, where a placement is worked out by itself: what was set for it, else
+    what is free. Of one that is given there are none.
+    """
+    if placement.is_single or placement.modules:
+        return {}
+    free = {
+        device: free_bytes if device == CPU else int(_WEIGHTS_SHARE * max(0, free_bytes - CONTEXT_BYTES))
+        for device, free_bytes in free_memory().items()
+    }
+    return {**free, **{device: limit for device, limit in placement.max_memory.items() if device in free}}

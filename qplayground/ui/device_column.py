@@ -1,0 +1,111 @@
+"""One device of a placement: the parts of the model that go there, their sum, and what it has room for."""
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QDoubleSpinBox,
+    QFrame,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from qplayground.core.placement import DISK, Block
+from qplayground.core.units import bytes_text
+from qplayground.ui import theme
+
+_GB = 1_000_000_000
+
+
+class DeviceColumn(QFrame):
+    """Signals: `limit_changed()`; `selection_changed()`; `move_here_requested(device)`."""
+
+    limit_changed = Signal()
+    selection_changed = Signal()
+    move_here_requested = Signal(str)
+
+    def __init__(self, device: str, title: str, free_bytes: int | None, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.device = device
+        self._free_bytes = free_bytes
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        heading = QLabel(title)
+        font = heading.font()
+        font.setBold(True)
+        heading.setFont(font)
+        self.sum = QLabel()
+        self.sum.setFont(theme.tabular(self.sum.font()))
+        self.sum.setAccessibleName(f"Sum on {title}")
+        self.limit = QDoubleSpinBox()
+        self.limit.setDecimals(2)
+        self.limit.setMaximum(100_000)
+        self.limit.setSuffix(" GB at most")
+        self.limit.setSpecialValueText("what is free")
+        self.limit.setToolTip("Bytes of weights that may go here when they are placed by themselves")
+        self.limit.setAccessibleName(f"Limit of {title}")
+        self.limit.valueChanged.connect(self.limit_changed)
+        self.limit.setVisible(device != DISK)
+        self.parts = QListWidget()
+        self.parts.setAccessibleName(f"Parts on {title}")
+        self.parts.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.parts.setUniformItemSizes(True)
+        self.parts.setFont(theme.tabular(self.parts.font()))
+        self.parts.itemSelectionChanged.connect(self.selection_changed)
+        self.move_here = QPushButton("Move the selection here")
+        self.move_here.setEnabled(False)
+        self.move_here.setAccessibleName(f"Move the selection to {title}")
+        self.move_here.clicked.connect(self._on_move_here)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.GRID)
+        layout.setSpacing(theme.HALF_GRID)
+        for widget in (heading, self.sum, self.limit, self.parts, self.move_here):
+            layout.addWidget(widget)
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """What was set, None where what is free counts."""
+        return round(self.limit.value() * _GB) if self.limit.value() else None
+
+    def set_limit(self, num_bytes: int | None) -> None:
+        """Show a limit; says nothing."""
+        self.limit.blockSignals(True)
+        self.limit.setValue((num_bytes or 0) / _GB)
+        self.limit.blockSignals(False)
+
+    def show_parts(self, blocks: Sequence[Block], *, plain: bool) -> None:
+        """These are here. `plain`: unquantized, though the precision is not."""
+        chosen = set(self.selected())
+        self.parts.blockSignals(True)
+        self.parts.clear()
+        for block in blocks:
+            amount = bytes_text(block.plain_bytes if plain else block.num_bytes)
+            item = QListWidgetItem(f"{block.name} · {amount}")
+            item.setData(Qt.ItemDataRole.UserRole, block.name)
+            tied = f", one weight with {block.tied}" if block.tied else ""
+            item.setToolTip(f"{block.name}: {amount}{', unquantized here' if plain else ''}{tied}")
+            self.parts.addItem(item)
+            item.setSelected(block.name in chosen)
+        self.parts.blockSignals(False)
+        held = sum(block.plain_bytes if plain else block.num_bytes for block in blocks)
+        self._show_sum(held)
+
+    def selected(self) -> list[str]:
+        """The names of the parts that are selected."""
+        return [str(item.data(Qt.ItemDataRole.UserRole)) for item in self.parts.selectedItems()]
+
+    def _show_sum(self, held: int) -> None:
+        room = self._free_bytes if self.limit_bytes is None else self.limit_bytes
+        word = "free" if self.limit_bytes is None else "allowed"
+        self.sum.setText(bytes_text(held) + (f" of {bytes_text(room)} {word}" if room is not None else ""))
+        too_much = room is not None and held > room
+        self.sum.setForegroundRole(QPalette.ColorRole.BrightText if too_much else QPalette.ColorRole.WindowText)
+
+    @Slot()
+    def _on_move_here(self) -> None:
+        self.move_here_requested.emit(self.device)

@@ -1,0 +1,71 @@
+"""Opens the placement dialog, and gives what comes of it to the device picker."""
+
+import os
+
+from PySide6.QtCore import QObject, Slot
+from PySide6.QtWidgets import QWidget
+
+from qplayground.core.messages import Hello
+from qplayground.runtime.gpus import list_gpus
+from qplayground.runtime.planner import Planner
+from qplayground.runtime.preferences import Preferences
+from qplayground.runtime.session import Session
+from qplayground.ui.model_bar import ModelBar
+from qplayground.ui.placement_dialog import PlacementDialog
+from qplayground.ui.precision_panel import PrecisionPanel
+
+
+class Placing(QObject):
+    """Between the device picker and those who know models, precisions and this machine."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        session: Session,
+        preferences: Preferences,
+        models: ModelBar,
+        precisions: PrecisionPanel,
+        parent: QWidget,
+    ) -> None:
+        super().__init__(parent)
+        self._planner = planner
+        self._session = session
+        self._preferences = preferences
+        self._models = models
+        self._precisions = precisions
+        self._window = parent
+        self.dialog: PlacementDialog | None = None
+        models.device.set_saved(preferences.placements)
+        models.device.edit_requested.connect(self.edit)
+        session.machine_known.connect(self._on_machine_known)
+
+    @Slot()
+    def edit(self) -> None:
+        """Show where the picked model's parts go, for the ticked precisions, or for all where none is ticked."""
+        entry, machine = self._models.current(), self._session.machine
+        self.dialog = PlacementDialog(
+            self._planner,
+            self._preferences,
+            None if entry is None else entry.outline_path,
+            self._precisions.selected() or self._precisions.precisions(),
+            self._models.device.placement,
+            list_gpus(),
+            (machine.cpus if machine is not None else None) or os.cpu_count() or 1,
+            self._window,
+        )
+        self.dialog.finished.connect(self._on_finished)
+        self.dialog.open()
+
+    @Slot(int)
+    def _on_finished(self, accepted: int) -> None:
+        dialog, self.dialog = self.dialog, None
+        if dialog is None:
+            return
+        self._models.device.set_saved(self._preferences.placements)
+        if accepted:
+            self._models.device.set_placement(dialog.placement)
+        dialog.deleteLater()
+
+    @Slot(object)
+    def _on_machine_known(self, hello: Hello) -> None:
+        self._models.device.set_mps(hello.machine.mps)

@@ -1,0 +1,149 @@
+"""The device picker and the placement dialog, over the scripted engine."""
+
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.placement import CPU, DISK, Placement
+from qplayground.runtime.gpus import Gpu
+from qplayground.ui.device_box import DeviceBox
+from qplayground.ui.device_column import DeviceColumn
+from qplayground.ui.placement_dialog import PlacementDialog
+from qplayground.ui.window import MainWindow
+
+GPUS = [Gpu(0, "A GPU", 8_000_000_000, 6_000_000_000, True), Gpu(1, "Another", 8_000_000_000, 7_000_000_000, True)]
+LEFT = Qt.MouseButton.LeftButton
+
+
+def labels(box: DeviceBox) -> list[str]:
+    return [box.itemText(row) for row in range(box.count())]
+
+
+def test_only_what_there_is_is_offered(qtbot: QtBot) -> None:
+    box = DeviceBox([])
+    qtbot.addWidget(box)
+    assert labels(box) == ["Auto", "CPU", "", "Placement…"]
+    box.set_mps(True)
+    assert labels(box)[:3] == ["Auto", "Apple GPU", "CPU"]
+    many = DeviceBox(GPUS)
+    qtbot.addWidget(many)
+    assert labels(many)[:5] == ["Auto", "Balanced", "A GPU · 6.00 GB free", "Another · 7.00 GB free", "CPU"]
+
+
+def test_what_is_chosen_stays_chosen(qtbot: QtBot) -> None:
+    box = DeviceBox([])
+    qtbot.addWidget(box)
+    box.setCurrentIndex(1)
+    assert box.placement == Placement(device="cpu")
+    with qtbot.waitSignal(box.edit_requested):
+        box.setCurrentIndex(box.count() - 1)
+    assert box.currentText() == "CPU" and box.placement == Placement(device="cpu")
+    away = Placement(device="custom", modules={"": CPU, "layers.0": DISK}, threads=1)
+    with qtbot.waitSignal(box.placement_changed):
+        box.set_placement(away)
+    assert box.currentText() == "By hand, 1 thread" and box.placement == away
+    box.set_saved({"mine": away})
+    assert box.currentText() == "mine" and "By hand, 1 thread" not in labels(box)
+    box.set_saved({})
+    assert box.placement == away  # forgotten is not taken away
+
+
+@pytest.fixture
+def dialog(qtbot: QtBot, ready_window: MainWindow) -> PlacementDialog:
+    ready_window.models.device.setCurrentIndex(ready_window.models.device.count() - 1)
+    found = ready_window.placing.dialog
+    assert found is not None
+    wait_for_plan(qtbot, found)
+    return found
+
+
+def wait_for_plan(qtbot: QtBot, dialog: PlacementDialog) -> None:
+    qtbot.waitUntil(lambda: any(column.parts.count() for column in dialog._columns.values()), timeout=10_000)
+
+
+def names(column: DeviceColumn) -> list[str]:
+    return [column.parts.item(row).text().split(" ")[0] for row in range(column.parts.count())]
+
+
+def move(qtbot: QtBot, dialog: PlacementDialog, rows: tuple[int, int], source: str, target: str) -> None:
+    """A range of layers, as a person does: a click, and one with Shift."""
+    parts = dialog._columns[source].parts
+    for row, keys in zip(rows, (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier), strict=True):
+        middle: QPoint = parts.visualItemRect(parts.item(row)).center()
+        QTest.mouseClick(parts.viewport(), LEFT, keys, middle)
+    before = names(dialog._columns[target])
+    dialog._columns[target].move_here.click()
+    qtbot.waitUntil(lambda: names(dialog._columns[target]) != before, timeout=10_000)
+
+
+def test_every_part_is_shown_where_it_goes_with_the_sum(dialog: PlacementDialog) -> None:
+    ram, disk = dialog._columns[CPU], dialog._columns[DISK]
+    assert names(ram) == ["layers.0", "layers.1", "layers.2", "head"] and names(disk) == []
+    assert ram.sum.text().startswith("404 MB of ") and ram.sum.text().endswith(" free")
+    assert disk.sum.text() == "0 B" and not disk.limit.isVisibleTo(disk)
+    assert not ram.move_here.isEnabled() and not disk.move_here.isEnabled()
+
+
+def test_layers_are_moved_with_what_shares_their_weight(
+    qtbot: QtBot, dialog: PlacementDialog, ready_window: MainWindow
+) -> None:
+    move(qtbot, dialog, (0, 1), CPU, DISK)
+    assert names(dialog._columns[DISK]) == ["layers.0", "layers.1", "head"]
+    assert names(dialog._columns[CPU]) == ["layers.2"]
+    assert dialog._columns[DISK].sum.text() == "269 MB"
+    assert dialog.mode.currentText() == "by hand" and not dialog._columns[CPU].limit.isEnabled()
+    assert dialog.placement.modules == {"layers.0": DISK, "layers.1": DISK, "layers.2": CPU, "head": DISK}
+    assert dialog.message.text() == ""
+    texts = [dialog.shown.itemText(row) for row in range(dialog.shown.count())]
+    assert "FP32" in texts and any("refused" in text for text in texts)
+    dialog.shown.setCurrentIndex(next(row for row, text in enumerate(texts) if "refused" in text))
+    assert dialog.message.text()
+    dialog.use.click()
+    assert ready_window.models.device.placement.modules["layers.1"] == DISK
+    assert ready_window.models.device.currentText() == "By hand"
+
+
+def test_it_is_saved_under_a_name_and_taken_away_again(
+    qtbot: QtBot, dialog: PlacementDialog, ready_window: MainWindow
+) -> None:
+    move(qtbot, dialog, (2, 2), CPU, DISK)
+    assert not dialog.save.isEnabled()
+    dialog.name.setCurrentText("last away")
+    dialog.save.click()
+    dialog.use.click()
+    assert ready_window.models.device.currentText() == "last away"
+    ready_window.models.device.edit_requested.emit()
+    again = ready_window.placing.dialog
+    assert again is not None
+    qtbot.waitUntil(lambda: names(again._columns[DISK]) == ["layers.2"], timeout=10_000)
+    again.mode.setCurrentIndex(0)
+    qtbot.waitUntil(lambda: names(again._columns[DISK]) == [], timeout=10_000)
+    again.name.setCurrentText("last away")
+    again.name.activated.emit(0)
+    qtbot.waitUntil(lambda: names(again._columns[DISK]) == ["layers.2"], timeout=10_000)
+    again.delete.click()
+    again.reject()
+    assert "last away" not in labels(ready_window.models.device)
+
+
+def test_limits_threads_and_the_folder_are_asked_for(qtbot: QtBot, dialog: PlacementDialog) -> None:
+    ram = dialog._columns[CPU]
+    ram.limit.setValue(0.2)
+    qtbot.waitUntil(lambda: dialog.message.text() == "Limited.", timeout=10_000)
+    assert ram.sum.text() == "404 MB of 200 MB allowed"
+    dialog.threads.setValue(1)
+    dialog.folder.setText("/somewhere")
+    assert dialog.placement == Placement(max_memory={CPU: 200_000_000}, offload_folder="/somewhere", threads=1)
+    dialog.threads.setValue(0)
+    ram.limit.setValue(0)
+    dialog.folder.setText("")
+    assert dialog.placement == Placement()
+
+
+def test_without_a_model_it_says_what_to_do(window: MainWindow) -> None:
+    window.models.device.edit_requested.emit()
+    dialog = window.placing.dialog
+    assert dialog is not None and "Pick a model" in dialog.message.text()
+    dialog.reject()
+    assert window.placing.dialog is None

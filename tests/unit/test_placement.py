@@ -1,0 +1,208 @@
+"""What is asked for as a placement: its parts, its words, and what is refused on any machine."""
+
+import argparse
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pynvml
+import pytest
+
+from qplayground import app
+from qplayground.core.errors import ErrorCode, PlaygroundError
+from qplayground.core.messages import Machine
+from qplayground.core.placement import (
+    Block,
+    Placement,
+    device_of,
+    devices_in_order,
+    held_bytes,
+    main_device,
+    named_device,
+    parse_max_memory,
+    read_map,
+)
+from qplayground.runtime import devices, gpus
+from qplayground.runtime.available import AvailableMemory
+from qplayground.runtime.offload_folders import OffloadFolders
+from qplayground.runtime.request import check_devices
+
+GIB = 1 << 30
+MACHINE = Machine(
+    python="", platform="", cpu="", cpu_capability="", cpu_threads=2, cpus=4, ram_total_bytes=1, versions={}
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("0=4GiB,cpu=8GiB", {"cuda:0": 4 * GIB, "cpu": 8 * GIB}),
+        ("cuda:1=1.5GB", {"cuda:1": 1_500_000_000}),
+        ("CPU = 300 MB", {"cpu": 300_000_000}),
+        ("cpu=123", {"cpu": 123}),
+        ("cpu=2k", {"cpu": 2000}),
+    ],
+)
+def test_limits_are_read(text: str, limits: dict[str, int]) -> None:
+    assert parse_max_memory(text) == limits
+
+
+@pytest.mark.parametrize("text", ["", "4GiB", "0=", "0=much", "tpu=1GB", "disk=1GB", "cpu=-1", "cpu=1GB,", "0=1e9GB"])
+def test_limits_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(PlaygroundError) as refused:
+        parse_max_memory(text)
+    assert refused.value.info.code is ErrorCode.BAD_DEVICE
+
+
+@pytest.mark.parametrize(
+    ("name", "is_called"), [(0, "cuda:0"), ("1", "cuda:1"), ("cuda", "cuda:0"), ("CPU", "cpu"), ("mps:0", "mps")]
+)
+def test_devices_have_one_name(name: object, is_called: str) -> None:
+    assert named_device(name) == is_called
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:x", "disk", "auto", "cuda:-1", None])
+def test_what_is_no_device_is_refused(name: object) -> None:
+    with pytest.raises(PlaygroundError, match="is the name of no device"):
+        named_device(name)
+
+
+def test_a_map_is_read_from_json() -> None:
+    assert read_map(b'{"a": 0, "a.b": "cpu", "": "disk"}') == {"a": "cuda:0", "a.b": "cpu", "": "disk"}
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"a": 1.5}', b'{"a": null}', b"\xff", b'{"a": "tpu"}'])
+def test_a_map_that_is_none_is_refused(data: bytes) -> None:
+    with pytest.raises(PlaygroundError):
+        read_map(data)
+
+
+@pytest.mark.parametrize(
+    "placement",
+    [
+        Placement(device="gpu"),
+        Placement(device="custom"),
+        Placement(device="cpu", modules={"": "cpu"}),
+        Placement(device="custom", modules={"": "tpu"}),
+        Placement(device="cpu", max_memory={"cpu": 1}),
+        Placement(max_memory={"disk": 1}),
+        Placement(max_memory={"cpu": -1}),
+        Placement(threads=0),
+        Placement(offload_folder="\ud800"),
+    ],
+)
+def test_what_cannot_be_anywhere_is_refused(placement: Placement) -> None:
+    with pytest.raises(PlaygroundError):
+        placement.checked()
+
+
+def test_the_longest_name_above_decides() -> None:
+    modules = {"": "cpu", "model.layers": "cuda:0", "model.layers.1": "disk"}
+    assert device_of("model.layers.1.mlp", modules) == "disk"
+    assert device_of("model.layers.10.mlp", modules) == "cuda:0"
+    assert device_of("lm_head", modules) == "cpu"
+    assert device_of("lm_head", {"model": "cpu"}) is None
+
+
+def test_the_first_gpu_computes_and_without_one_the_processor() -> None:
+    assert devices_in_order(["disk", "cuda:10", "cpu", "cuda:2", "cpu"]) == ["cuda:2", "cuda:10", "cpu", "disk"]
+    assert main_device(["disk", "cpu", "cuda:1"]) == "cuda:1"
+    assert main_device(["disk"]) == main_device(["disk", "cpu"]) == "cpu"
+
+
+def test_what_stays_unquantized_counts_as_that() -> None:
+    blocks = [Block("a", 10, 40), Block("b", 10, 40), Block("c", 10, 40)]
+    assert held_bytes(blocks, ["cuda:0", "cuda:0", "cpu"], quantized=True) == {"cuda:0": 20, "cpu": 40}
+    assert held_bytes(blocks, ["cpu"] * 3, quantized=True) == {"cpu": 30}
+    assert held_bytes(blocks, ["cpu", "cpu", "disk"], quantized=False) == {"cpu": 80, "disk": 40}
+
+
+def test_what_this_machine_lacks_is_refused() -> None:
+    check_devices(Placement(device="cpu", threads=4), MACHINE)
+    for placement in (
+        Placement(device="cuda:0"),
+        Placement(device="mps"),
+        Placement(max_memory={"cuda:0": 1}),
+        Placement(device="custom", modules={"": "cpu", "a": "cuda:0"}),
+        Placement(threads=5),
+    ):
+        with pytest.raises(PlaygroundError):
+            check_devices(placement, MACHINE)
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = gpus.Gpu(index=0, name="Pretended", total_bytes=8 * GIB, free_bytes=4 * GIB, bfloat16=True)
+    monkeypatch.setattr(devices, "list_gpus", lambda: [gpu])
+    monkeypatch.setattr(devices, "available_memory", lambda: AvailableMemory(3 * GIB, 9 * GIB))
+
+
+@pytest.mark.usefixtures("pretended")
+def test_limits_are_what_is_free_unless_others_are_set() -> None:
+    free = devices.weight_limits(Placement())
+    assert free["cpu"] == 3 * GIB and 3 * GIB < free["cuda:0"] < 4 * GIB
+    assert devices.weight_limits(Placement(max_memory={"cuda:0": 7, "cuda:5": 7})) == {"cuda:0": 7, "cpu": 3 * GIB}
+    assert devices.weight_limits(Placement(device="cpu")) == {}
+    assert devices.weight_limits(Placement(device="custom", modules={"": "cpu"})) == {}
+
+
+@pytest.mark.parametrize(
+    ("visible", "indices"),
+    [(None, [0, 1, 2]), ("2,0", [2, 0]), ("", []), ("1,9,0", [1]), ("GPU-c", [2]), ("GPU-b,0", [1, 0]), ("-1", [])],
+)
+def test_gpus_are_those_that_cuda_sees(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, indices: list[int]
+) -> None:
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    driver: dict[str, Any] = {
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlDeviceGetCount": lambda: 3,
+        "nvmlDeviceGetHandleByIndex": lambda index: index,
+        "nvmlDeviceGetUUID": lambda index: f"GPU-{'abc'[index]}123",
+        "nvmlDeviceGetMemoryInfo": lambda index: SimpleNamespace(total=10, free=index),
+        "nvmlDeviceGetName": lambda index: b"GPU",
+        "nvmlDeviceGetCudaComputeCapability": lambda index: (8, 0),
+    }
+    for name, answer in driver.items():
+        monkeypatch.setattr(pynvml, name, answer)
+    found = gpus.list_gpus()
+    assert [gpu.free_bytes for gpu in found] == indices
+    assert [gpu.index for gpu in found] == list(range(len(indices)))
+
+
+def arguments(**changes: Any) -> argparse.Namespace:
+    given = {"device_map": "auto", "max_memory": None, "offload_folder": None, "threads": None}
+    return argparse.Namespace(**{**given, **changes})
+
+
+def test_the_command_lines_words_become_a_placement(tmp_path: Path) -> None:
+    file = tmp_path / "map.json"
+    file.write_text('{"": 0}')
+    assert app.placement_of(arguments(device_map=str(file))) == Placement(device="custom", modules={"": "cuda:0"})
+    assert app.placement_of(arguments(device_map="balanced", max_memory="cpu=1MB", threads=2)) == Placement(
+        device="balanced", max_memory={"cpu": 1_000_000}, threads=2
+    )
+    with pytest.raises(PlaygroundError, match="cannot be read"):
+        app.placement_of(arguments(device_map=str(tmp_path / "none.json")))
+    with pytest.raises(PlaygroundError, match="name of no device"):
+        app.placement_of(arguments(device_map="sequential"))
+
+
+def test_offload_folders_go_with_their_engines(tmp_path: Path) -> None:
+    left = tmp_path / "qplayground-offload-999999999-nf4"
+    mine, other = tmp_path / "qplayground-offload-mine", tmp_path / "other"
+    for folder in (left, other):
+        folder.mkdir()
+    folders, placement = OffloadFolders(), Placement(offload_folder=str(tmp_path))
+    made = {name: Path(folders.folder(placement, name)) for name in ("fp32", "bf16")}
+    assert not left.exists() and other.exists() and not mine.exists()
+    for folder in made.values():
+        folder.mkdir()
+    folders.clear("fp32")
+    assert not made["fp32"].exists() and made["bf16"].exists()
+    folders.clear_all()
+    assert not made["bf16"].exists() and tmp_path.exists()
