@@ -32,12 +32,32 @@ class PhasePeak(msgspec.Struct, frozen=True):
     peak_resident_bytes: int
 
 
+class VramFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Memory of one GPU that one engine takes: allocated to tensors, reserved by torch for them, the most allocated.
+
+    `driver_bytes` is all that the driver counts for the process, None where it does not tell (in a container, say).
+    """
+
+    allocated_bytes: int
+    reserved_bytes: int
+    peak_bytes: int
+    driver_bytes: int | None = None
+
+    @property
+    def context_bytes(self) -> int | None:
+        """CUDA's own share, which no tensor is in."""
+        return None if self.driver_bytes is None else max(0, self.driver_bytes - self.reserved_bytes)
+
+
 class MemorySample(msgspec.Struct, frozen=True):
-    """One reading from outside an engine; `time_s` is `time.monotonic`, which all processes of a machine share."""
+    """One reading from outside an engine; `time_s` is `time.monotonic`, which all processes of a machine share.
+
+    `vram`: bytes that the driver counts for it, by GPU.
+    """
 
     time_s: float
     memory: ProcessMemory
-    vram_bytes: int | None = None
+    vram: dict[str, int] = {}
 
 
 def read_process_memory(process: psutil.Process) -> ProcessMemory:

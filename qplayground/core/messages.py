@@ -12,7 +12,7 @@ import msgspec
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.memory import PhasePeak, ProcessMemory
+from qplayground.core.memory import PhasePeak, ProcessMemory, VramFigures
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import Placement, PlacementPlan
 from qplayground.core.precision import Precision
@@ -42,7 +42,6 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     `cpu_threads` is how many threads torch computes with, `cpus` how many logical processors an engine may use.
     `avx512_bf16`: whether bitsandbytes has its fused 4-bit kernel here. `mps`: whether torch has Apple's GPU.
-    `gpu_problem`: why bitsandbytes cannot use the GPUs that there are.
     """
 
     python: str
@@ -57,7 +56,6 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     gpus: tuple[str, ...] = ()
     mps: bool = False
     bfloat16: bool = True
-    gpu_problem: ErrorInfo | None = None
 
 
 # ---- commands, window → engine ------------------------------------------------------------------------------------
@@ -212,7 +210,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     `weight_bytes` counts the tensors held after that first forward, scales included, tied ones once.
     `by_kind` says what they are, `by_module` where. `estimate` is what they were reckoned to be before any weight was
     read, `others` the same of the other precisions that were asked for; `unforeseen` names the modules that hold
-    something else than was reckoned. `device_map` says where each module is, `by_device` what each device holds.
+    something else than was reckoned. `device_map` says where each module is, `by_device` what each device holds,
+    `vram` what torch has of each GPU, with the load's peak.
     `runtime_memory` is what the process held, libraries warm, before the first weight. `other_cpus` is how many
     processors other programs kept busy meanwhile, on average. `disk_share` is how much of the checkpoint came from the
     disk and not from the system's page cache, None where the system does not tell.
@@ -234,7 +233,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     quantized_modules: int
     runtime_memory: ProcessMemory
     memory: ProcessMemory
-    vram_allocated_bytes: int | None = None
+    vram: dict[str, VramFigures] = {}
 
 
 class MemoryEstimated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -294,9 +293,7 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     peak_resident_bytes: int
     phases: tuple[PhasePeak, ...] = ()
     weight_bytes: int
-    vram_allocated_bytes: int | None = None
-    vram_reserved_bytes: int | None = None
-    vram_peak_bytes: int | None = None
+    vram: dict[str, VramFigures] = {}
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -8,10 +8,10 @@ from qplayground.core.divergence import Divergence
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.generation import GenerationSettings
-from qplayground.core.memory import PhasePeak
+from qplayground.core.memory import PhasePeak, VramFigures
 from qplayground.core.messages import Machine
 from qplayground.core.model import DEMO_NAME, ModelSource
-from qplayground.core.placement import Placement
+from qplayground.core.placement import CPU, Placement
 from qplayground.core.precision import Precision
 from qplayground.core.quality import Evaluation, LayerError, Quality, ScoredTokens
 from qplayground.core.samples import Samples
@@ -87,7 +87,8 @@ class MemoryFigures(msgspec.Struct):
     `peak_resident_bytes` is its highest, the integrity check left out. `runtime_bytes` is the same process before the
     first weight: resident minus runtime is the model's share. `anonymous_bytes` and `file_bytes` add up to resident.
     What is `predicted` was reckoned before a weight was read. `by_kind` is what the loaded model holds, `by_device`
-    where.
+    where. `vram` has torch's figures by GPU and the driver's; the others of VRAM are their sums, the context what the
+    driver counts beyond torch. `vram_load_peak_bytes` is the load's own peak.
     """
 
     weight_bytes: int | None = None
@@ -96,7 +97,11 @@ class MemoryFigures(msgspec.Struct):
     runtime_bytes: int | None = None
     vram_allocated_bytes: int | None = None
     vram_peak_bytes: int | None = None
+    vram_load_peak_bytes: int | None = None
     vram_reserved_bytes: int | None = None
+    vram_driver_bytes: int | None = None
+    vram_context_bytes: int | None = None
+    vram: dict[str, VramFigures] = {}
     anonymous_bytes: int | None = None
     file_bytes: int | None = None
     by_kind: WeightKinds | None = None
@@ -106,6 +111,15 @@ class MemoryFigures(msgspec.Struct):
     predicted: Estimate | None = None
     unforeseen: list[str] = []
     phases: list[PhasePeak] = []
+
+    @property
+    def ram_by_kind(self) -> WeightKinds:
+        """What of the weights is in RAM."""
+        if self.by_device:
+            return self.by_device.get(CPU, WeightKinds())
+        if self.vram_allocated_bytes is not None:
+            return WeightKinds()
+        return self.by_kind or WeightKinds(plain=self.weight_bytes or 0)
 
 
 class Run(msgspec.Struct, kw_only=True):

@@ -46,6 +46,7 @@ from qplayground.engine.prompt import read_prompt
 from qplayground.engine.shapes import causal_architectures
 from qplayground.engine.token_insight import Insight
 from qplayground.engine.token_stream import TokenStream
+from qplayground.engine.vram import VramMeter
 
 _PROGRESS_INTERVAL_S = 0.2  # each report wakes the window, which takes processor time from the load
 
@@ -129,7 +130,7 @@ class Engine:
                 quantized_modules=loaded.quantized_modules,
                 runtime_memory=loaded.runtime_memory,
                 memory=read_process_memory(psutil.Process()),
-                vram_allocated_bytes=_vram(loaded.device, torch.cuda.memory_allocated),
+                vram=loaded.vram,
             )
         )
 
@@ -155,8 +156,8 @@ class Engine:
             return self._channel.is_cancelled(command.id)
 
         torch.set_num_threads(command.threads or self._threads)
-        if loaded.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(loaded.device)
+        vram = VramMeter(loaded.by_device)
+        vram.forget_peaks()
         if command.benchmark:
             self._on_phase(Phase.WARM_UP)
             decoding.warm_up(loaded, prompt_ids, command.request.settings, should_stop)
@@ -184,11 +185,7 @@ class Engine:
                 peak_resident_bytes=max(self._meter.highest(), memory.resident_bytes),
                 phases=self._meter.peaks(),
                 weight_bytes=loaded.weight_bytes,
-                vram_allocated_bytes=_vram(loaded.device, torch.cuda.memory_allocated),
-                vram_reserved_bytes=_vram(loaded.device, torch.cuda.memory_reserved),
-                vram_peak_bytes=_larger(
-                    loaded.vram_load_peak_bytes, _vram(loaded.device, torch.cuda.max_memory_allocated)
-                ),
+                vram=vram.read(),
             )
         )
 
@@ -232,11 +229,3 @@ class Engine:
             return
         self._last_progress_s = now
         self._channel.send(Progressed(self._command_id, label, done, total, unit))
-
-
-def _larger(one: int | None, other: int | None) -> int | None:
-    return max((count for count in (one, other) if count is not None), default=None)
-
-
-def _vram(device: torch.device, read: object) -> int | None:
-    return int(read(device)) if device.type == "cuda" and callable(read) else None

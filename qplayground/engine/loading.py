@@ -1,7 +1,7 @@
 """Loading a model so that "loaded" is true: every weight in memory, quantized as asked, finite, and run once."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from transformers import (
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
-from qplayground.core.memory import ProcessMemory, read_process_memory, shared_bytes
+from qplayground.core.memory import ProcessMemory, VramFigures, read_process_memory, shared_bytes
 from qplayground.core.messages import Load, Phase
 from qplayground.core.placement import DISK, main_device
 from qplayground.core.precision import Precision
@@ -34,6 +34,7 @@ from qplayground.engine.progress import OnPhase, OnProgress
 from qplayground.engine.quantization import quantization_config
 from qplayground.engine.residency import make_resident
 from qplayground.engine.verify import verify_finite, verify_loaded
+from qplayground.engine.vram import VramMeter
 from qplayground.engine.warmup import warm_libraries
 
 
@@ -62,7 +63,7 @@ class LoadedModel:
     others: tuple[Estimate, ...] = ()
     context: ContextSize | None = None
     unforeseen: tuple[str, ...] = ()
-    vram_load_peak_bytes: int | None = None
+    vram: dict[str, VramFigures] = field(default_factory=dict)
 
     @property
     def weight_bytes(self) -> int:
@@ -137,13 +138,14 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     _first_forward(model, preflight.prompt_ids, device)  # which repacks weights on some CPUs: still a part of loading
     allocator.enter_decoding()
     synchronize(device)
+    vram = VramMeter(placed.values())
+    vram_figures = vram.read()
     if device.type == "cuda":
         torch.cuda.empty_cache()  # transformers sets aside one block of the model's size before it loads
     seconds = time.monotonic() - started
     other_cpus = used_by_others(clocks, read_processor())
     read_after = bytes_read_from_disk()
 
-    vram_load_peak_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     held = kinds_by_module(model)
     unforeseen = sorted(name for name in expected.keys() | held.keys() if expected.get(name) != held.get(name))
     on_phase(Phase.CHECK)
@@ -167,7 +169,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         others=tuple(others),
         context=context,
         unforeseen=tuple(unforeseen),
-        vram_load_peak_bytes=vram_load_peak_bytes,
+        vram=vram_figures,
     )
 
 

@@ -4,14 +4,20 @@ import bitsandbytes as bnb
 import torch
 from torch.nn import functional
 
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.precision import FourBit, Int8, Precision
+from qplayground.engine.machine import synchronize
 
 _WIDTH = 64
 
 
 @torch.inference_mode()
 def warm_libraries(precision: Precision, device: torch.device) -> None:
-    """Touch the kernels that a forward in this precision uses: matrix product, attention, (de)quantization."""
+    """Touch the kernels that a forward in this precision uses: matrix product, attention, (de)quantization.
+
+    Raises PlaygroundError(UNSUPPORTED) where bitsandbytes cannot quantize on that device; its own library for CUDA is
+    looked for only when it is first used, and says then that it is not there.
+    """
     dtype = getattr(torch, precision.dtype)
     hidden = torch.ones(1, 4, _WIDTH, dtype=dtype, device=device)
     functional.linear(hidden, torch.ones(_WIDTH, _WIDTH, dtype=dtype, device=device))
@@ -33,4 +39,23 @@ def warm_libraries(precision: Precision, device: torch.device) -> None:
         )
     else:
         return
-    layer.eval().to(dtype).to(device)(hidden)
+    try:
+        layer.eval().to(dtype).to(device)(hidden)
+        if device.type != "cpu":
+            synchronize(device)  # what a kernel cannot do is said only then
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AttributeError, OSError, NotImplementedError) as error:
+        raise _cannot_quantize(precision, device, error) from error
+
+
+def _cannot_quantize(precision: Precision, device: torch.device, error: Exception) -> PlaygroundError:
+    cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ""
+    return fail(
+        ErrorCode.UNSUPPORTED,
+        f"bitsandbytes {bnb.__version__} cannot compute {precision.label} on {device} with torch "
+        f"{torch.__version__}{cuda}: it failed to quantize a small tensor.",
+        "Install the version of bitsandbytes that packaging/constraints.txt names (python -m bitsandbytes says what it "
+        "finds), or place the model on the CPU.",
+        f"{type(error).__name__}: {error}",
+    )

@@ -124,8 +124,7 @@ def _memory(comparison: Comparison) -> str:
         if memory.resident_bytes is None:
             continue
         runtime = memory.runtime_bytes or 0
-        on_gpu = memory.vram_allocated_bytes is not None
-        weights = 0 if on_gpu else max(0, min(memory.weight_bytes or 0, memory.resident_bytes - runtime))
+        weights = max(0, min(memory.ram_by_kind.total, memory.resident_bytes - runtime))
         working = max(0, memory.resident_bytes - runtime - weights)
         fill = f"var(--hue-{index})"
         parts = [

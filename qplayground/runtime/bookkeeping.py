@@ -1,7 +1,10 @@
 """Writing what an engine said into a run. Called by the session alone, which owns the runs."""
 
+from collections.abc import Mapping
+
 import msgspec
 
+from qplayground.core.memory import VramFigures
 from qplayground.core.messages import Generated, Loaded, Scored, TokensGenerated
 from qplayground.core.results import LoadFigures, MemoryFigures, Run, SpeedFigures
 from qplayground.core.samples import Samples
@@ -64,12 +67,23 @@ def take_loaded(run: Run, event: Loaded, *, repeated: bool = False, kept: bool =
         anonymous_bytes=event.memory.anonymous_bytes,
         file_bytes=event.memory.file_bytes,
         runtime_bytes=event.runtime_memory.resident_bytes,
-        vram_allocated_bytes=event.vram_allocated_bytes,
+        vram=event.vram,
+        vram_allocated_bytes=_sum(event.vram, "allocated_bytes"),
+        vram_load_peak_bytes=_sum(event.vram, "peak_bytes"),
+        vram_peak_bytes=_sum(event.vram, "peak_bytes"),
     )
 
 
-def take_generated(run: Run, event: Generated, *, repeated: bool = False, counts: bool = True) -> None:
-    """Note a text that is over. `repeated`: one of several rounds, whose figures are the medians.
+def take_generated(
+    run: Run,
+    event: Generated,
+    *,
+    repeated: bool = False,
+    counts: bool = True,
+    driver: Mapping[str, int] | None = None,
+) -> None:
+    """Note a text that is over. `repeated`: one of several rounds, whose figures are the medians. `driver`: bytes that
+    the GPUs' driver counted last for the engine, by GPU.
 
     A round that was stopped does not count: the figures stay those of the rounds before.
     """
@@ -77,6 +91,10 @@ def take_generated(run: Run, event: Generated, *, repeated: bool = False, counts
     run.finish_reason = event.finish_reason
     if counts:
         _take_speed(run, event, repeated)
+    vram = {
+        gpu: msgspec.structs.replace(figures, driver_bytes=(driver or {}).get(gpu))
+        for gpu, figures in event.vram.items()
+    }
     run.memory = msgspec.structs.replace(
         run.memory,
         weight_bytes=event.weight_bytes,
@@ -85,9 +103,12 @@ def take_generated(run: Run, event: Generated, *, repeated: bool = False, counts
         file_bytes=event.memory.file_bytes,
         peak_resident_bytes=max(event.peak_resident_bytes, run.memory.peak_resident_bytes or 0),
         phases=list(event.phases),
-        vram_allocated_bytes=event.vram_allocated_bytes,
-        vram_peak_bytes=event.vram_peak_bytes,
-        vram_reserved_bytes=event.vram_reserved_bytes,
+        vram=vram,
+        vram_allocated_bytes=_sum(vram, "allocated_bytes"),
+        vram_reserved_bytes=_sum(vram, "reserved_bytes"),
+        vram_peak_bytes=_worse(_sum(vram, "peak_bytes"), run.memory.vram_load_peak_bytes),
+        vram_driver_bytes=_sum(vram, "driver_bytes"),
+        vram_context_bytes=_sum(vram, "context_bytes"),
     )
 
 
@@ -115,6 +136,12 @@ def _take_speed(run: Run, event: Generated, repeated: bool) -> None:
         ttft_samples=ttft,
         prefill_samples=prefill,
     )
+
+
+def _sum(vram: Mapping[str, VramFigures], name: str) -> int | None:
+    """Over all GPUs; None where one is not known, or there is none."""
+    found = [getattr(figures, name) for figures in vram.values()]
+    return sum(found) if found and None not in found else None
 
 
 def _with(samples: Samples | None, value: float | None) -> Samples | None:

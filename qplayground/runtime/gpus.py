@@ -53,22 +53,22 @@ def has_nvidia_gpu() -> bool:
 
 
 @contextlib.contextmanager
-def vram_reader() -> Iterator[Callable[[int], int | None]]:
-    """A function from process id to the bytes that the driver counts for it over all GPUs, None where it cannot say."""
+def vram_reader() -> Iterator[Callable[[int], dict[str, int]]]:
+    """A function from process id to the bytes that the driver counts for it by GPU; empty where it cannot say."""
     with _nvml() as there:
-        yield _vram_of if there else lambda pid: None
+        yield _vram_of if there else lambda pid: {}
 
 
-def _vram_of(pid: int) -> int | None:
-    used = None
+def _vram_of(pid: int) -> dict[str, int]:
+    used: dict[str, int] = {}
     try:
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        for index, handle in enumerate(_visible()):
             for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
                 if process.pid == pid and process.usedGpuMemory is not None:
-                    used = (used or 0) + process.usedGpuMemory
+                    device = f"cuda:{index}"
+                    used[device] = used.get(device, 0) + process.usedGpuMemory
     except pynvml.NVMLError:  # a driver that was reset, or one that does not tell
-        return None
+        return {}
     return used
 
 

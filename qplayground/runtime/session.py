@@ -7,6 +7,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from qplayground.core.baseline import default_baseline, refresh_divergence
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
 from qplayground.core.estimate import Estimate, WeightKinds
+from qplayground.core.memory import MemorySample
 from qplayground.core.messages import (
     Event,
     Generated,
@@ -72,7 +73,7 @@ class Session(QObject):
         self._conductor.busy_changed.connect(self.busy_changed)
         self._conductor.loaded_changed.connect(self.loaded_changed)
         self._conductor.finished.connect(self._on_finished)
-        self._conductor.memory_sampled.connect(self.memory_sampled)
+        self._conductor.memory_sampled.connect(self._on_memory_sampled)
         self._conductor.unloading.connect(self.unloading)
         self._probe = Probe(launcher, self)
         self._probe.known.connect(self._note_machine)
@@ -81,6 +82,7 @@ class Session(QObject):
         self._comparison: Comparison | None = None
         self._hello: Hello | None = None
         self._modules: dict[str, dict[str, WeightKinds]] = {}
+        self._driver_bytes: dict[str, dict[str, int]] = {}
         self._baseline_chosen = False
         self._over: Comparison | None = None  # the one that is finishing
         self._closed = False
@@ -277,7 +279,10 @@ class Session(QObject):
             self.run_changed.emit(name)
         elif isinstance(event, Generated):
             interrupted = event.finish_reason == "cancelled"
-            bookkeeping.take_generated(run, event, repeated=repeated, counts=not (repeated and interrupted))
+            driver = self._driver_bytes.get(name, {})
+            bookkeeping.take_generated(
+                run, event, driver=driver, repeated=repeated, counts=not (repeated and interrupted)
+            )
 
     @Slot(str, object)
     def _on_failed(self, name: str, error: ErrorInfo) -> None:
@@ -303,6 +308,11 @@ class Session(QObject):
             if state.is_final:
                 refresh_divergence(comparison)
             self.run_changed.emit(run.precision)
+
+    @Slot(str, object)
+    def _on_memory_sampled(self, name: str, samples: list[MemorySample]) -> None:
+        self._driver_bytes[name] = samples[-1].vram
+        self.memory_sampled.emit(name, samples)
 
     @Slot()
     def _on_finishing(self) -> None:

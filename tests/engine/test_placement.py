@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import accelerate
+import bitsandbytes
 import pytest
 import torch
 import transformers.modeling_utils
@@ -273,6 +274,21 @@ def test_a_load_without_limits_asks_for_one_device(model_folder: ModelFolder) ->
     (loaded,) = [event for event in carry_out(tiny.load_command(model_folder("llama"))) if isinstance(event, Loaded)]
     assert loaded.device_map == {"": CPU}
     assert isinstance(tiny.load_command(model_folder("llama")), Load)
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+def test_a_bitsandbytes_that_does_not_work_is_found_before_the_load(
+    model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    def missing(*_arguments: object) -> torch.Tensor:
+        raise RuntimeError("libbitsandbytes_cuda999.so: cannot open shared object file")
+
+    layer = bitsandbytes.nn.Linear4bit if precision == "nf4" else bitsandbytes.nn.Linear8bitLt
+    monkeypatch.setattr(layer, "forward", missing)
+    failed = carry_out(tiny.load_command(model_folder("llama"), precision))[-1]
+    assert isinstance(failed, Failed) and failed.error.code is ErrorCode.UNSUPPORTED
+    assert bitsandbytes.__version__ in failed.error.message and "packaging/constraints.txt" in failed.error.hint
+    assert "cuda999" in failed.error.detail
 
 
 def test_an_offload_folder_that_cannot_be_is_said(model_folder: ModelFolder, tmp_path: Path) -> None:

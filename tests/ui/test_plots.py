@@ -21,8 +21,8 @@ from qplayground.ui.plots.timeline import MemoryTimeline
 MB = 1_000_000
 
 
-def sample(time_s: float, megabytes: float, vram: int | None = None) -> MemorySample:
-    return MemorySample(time_s, ProcessMemory(int(megabytes * MB), 0), vram)
+def sample(time_s: float, megabytes: float, vram: dict[str, int] | None = None) -> MemorySample:
+    return MemorySample(time_s, ProcessMemory(int(megabytes * MB), 0), vram or {})
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def timeline(qtbot: QtBot) -> MemoryTimeline:
 def test_samples_become_curves_in_megabytes_from_the_first_moment(qtbot: QtBot, timeline: MemoryTimeline) -> None:
     for step in range(600):  # more than the arrays first hold
         timeline.add_samples("fp32", [sample(100 + step / 20, 400 + step)])
-    qtbot.waitUntil(lambda: "fp32" in timeline._curves)
-    times, megabytes = timeline._series["fp32"].times_s, timeline._series["fp32"].megabytes
+    qtbot.waitUntil(lambda: "fp32" in timeline.ram.curves)
+    times, megabytes = timeline.ram.series["fp32"].times_s, timeline.ram.series["fp32"].megabytes
     assert len(times) == 600
     assert times[0] == 0
     assert times[-1] == pytest.approx(599 / 20)
@@ -61,7 +61,7 @@ def test_the_axis_starts_at_zero_until_somebody_zooms(qtbot: QtBot, timeline: Me
 def test_a_dying_process_does_not_draw_a_cliff(timeline: MemoryTimeline) -> None:
     timeline.add_samples("nf4", [sample(0, 500)])
     timeline.add_samples("nf4", [sample(1, 0)])
-    assert list(timeline._series["nf4"].megabytes) == [500]
+    assert list(timeline.ram.series["nf4"].megabytes) == [500]
 
 
 def test_phases_follow_one_another_and_end_with_the_last_sample(timeline: MemoryTimeline) -> None:
@@ -82,7 +82,7 @@ def test_an_idle_engine_is_not_drawn_as_if_it_worked(timeline: MemoryTimeline) -
     timeline.add_samples("fp32", [sample(30, 400)])
     assert [(span.start_s, span.end_s) for span in timeline.lane.spans] == [(0, 2)]
     assert timeline._reading(15.0) == "15.00 s"
-    assert len(timeline._series["fp32"].times_s) == 2
+    assert len(timeline.ram.series["fp32"].times_s) == 2
     timeline.begin_phase("fp32", PhaseStarted(2, Phase.PREFILL, 41.0))
     timeline.add_samples("fp32", [sample(42, 400)])
     assert [(span.start_s, span.end_s) for span in timeline.lane.spans] == [(0, 2), (31, 32)]
@@ -108,14 +108,14 @@ def test_no_line_leads_from_one_engine_to_the_next(qtbot: QtBot, timeline: Memor
     timeline.end_phases("fp32")
     timeline.begin_phase("fp32", PhaseStarted(2, Phase.START, 60.0))
     timeline.add_samples("fp32", [sample(61, 300), sample(62, 450)])
-    megabytes = timeline._series["fp32"].megabytes
+    megabytes = timeline.ram.series["fp32"].megabytes
     assert [math.isnan(value) for value in megabytes] == [False, False, True, False, False]
-    assert timeline._series["fp32"].highest_megabytes == 500
-    qtbot.waitUntil(lambda: "fp32" in timeline._curves)
-    assert timeline._curves["fp32"].opts["connect"] == "finite"
+    assert timeline.ram.series["fp32"].highest_megabytes == 500
+    qtbot.waitUntil(lambda: "fp32" in timeline.ram.curves)
+    assert timeline.ram.curves["fp32"].opts["connect"] == "finite"
     assert "fp32" in timeline._reading(51.5) and timeline._reading(20.0) == "20.00 s"
     timeline.forget("fp32")
-    assert not timeline._series and not timeline.lane.spans
+    assert not timeline.ram.series and not timeline.lane.spans
 
 
 def test_what_is_taken_out_of_a_comparison_leaves_the_chart(qtbot: QtBot, timeline: MemoryTimeline) -> None:
@@ -123,7 +123,7 @@ def test_what_is_taken_out_of_a_comparison_leaves_the_chart(qtbot: QtBot, timeli
         timeline.begin_phase(name, PhaseStarted(1, Phase.DECODE, 10.0))
         timeline.add_samples(name, [sample(12, 400)])
         timeline.end_phases(name)
-    qtbot.waitUntil(lambda: len(timeline._curves) == 3)
+    qtbot.waitUntil(lambda: len(timeline.ram.curves) == 3)
     timeline.begin_phase("bf16", PhaseStarted(1, Phase.START, 13.0))  # no sample yet
     timeline.keep_only({"fp32", "nf4"})
     assert [label.text for _, label in timeline.legend.items] == ["fp32", "nf4"]
@@ -133,21 +133,27 @@ def test_what_is_taken_out_of_a_comparison_leaves_the_chart(qtbot: QtBot, timeli
 
 def test_vram_gets_a_plot_of_its_own_only_when_there_is_some(qtbot: QtBot, timeline: MemoryTimeline) -> None:
     timeline.add_samples("fp32", [sample(0, 400)])
-    qtbot.waitUntil(lambda: "fp32" in timeline._curves)
-    assert timeline._vram_plot is None
-    timeline.add_samples("fp32", [sample(1, 400, vram=300 * MB)])
-    qtbot.waitUntil(lambda: timeline._vram_plot is not None)
-    assert list(timeline._vram["fp32"].megabytes) == [300]
+    qtbot.waitUntil(lambda: "fp32" in timeline.ram.curves)
+    assert not timeline.gpus
+    timeline.add_samples("fp32", [sample(1, 400, vram={"cuda:0": 300 * MB, "cuda:1": 200 * MB})])
+    timeline.add_samples("nf4", [sample(1, 400, vram={"cuda:1": 100 * MB})])
+    qtbot.waitUntil(lambda: "nf4" in timeline.ram.curves)
+    first, second = timeline.gpus["cuda:0"], timeline.gpus["cuda:1"]
+    assert list(first.series["fp32"].megabytes) == [300] and set(first.curves) == {"fp32"}
+    assert list(second.series["nf4"].megabytes) == [100] and set(second.curves) == {"fp32", "nf4"}
+    assert second.plot.getAxis("left").labelText == "cuda:1, MB"
+    timeline.forget("fp32")
+    assert not first.curves and set(second.curves) == {"nf4"}
 
 
 def test_a_new_comparison_starts_empty(qtbot: QtBot, timeline: MemoryTimeline) -> None:
     timeline.add_samples("fp32", [sample(0, 400)])
-    qtbot.waitUntil(lambda: "fp32" in timeline._curves)
+    qtbot.waitUntil(lambda: "fp32" in timeline.ram.curves)
     timeline.clear()
     timeline.add_samples("nf4", [sample(50, 100)])
-    qtbot.waitUntil(lambda: "nf4" in timeline._curves)
-    assert "fp32" not in timeline._curves
-    assert timeline._series["nf4"].times_s[0] == 0
+    qtbot.waitUntil(lambda: "nf4" in timeline.ram.curves)
+    assert "fp32" not in timeline.ram.curves
+    assert timeline.ram.series["nf4"].times_s[0] == 0
 
 
 def comparison(*memory: MemoryFigures) -> Comparison:
@@ -249,10 +255,10 @@ def test_what_was_predicted_is_a_line_as_long_as_the_engine_was_there(qtbot: QtB
 
 def test_charts_follow_the_scheme(qtbot: QtBot, qapp: QApplication, timeline: MemoryTimeline) -> None:
     timeline.add_samples("fp32", [sample(0, 400)])
-    qtbot.waitUntil(lambda: "fp32" in timeline._curves)
+    qtbot.waitUntil(lambda: "fp32" in timeline.ram.curves)
     theme.paint(qapp, dark=True)
     dark = theme.color("fp32", dark=True)
-    qtbot.waitUntil(lambda: timeline._curves["fp32"].opts["pen"].color() == dark)
+    qtbot.waitUntil(lambda: timeline.ram.curves["fp32"].opts["pen"].color() == dark)
     (_, label), *_ = timeline.legend.items
     assert label.item.toHtml().lower().count(timeline.palette().text().color().name().lower())
     theme.paint(qapp, dark=False)

@@ -136,7 +136,7 @@ def test_a_finished_comparison_is_changed_column_by_column(qtbot: QtBot, ready_w
     assert "bf16" not in {span.name for span in ready_window.memory.timeline.lane.spans}
     late = MemorySample(session.started_s + 99, ProcessMemory(1, 1))
     session.memory_sampled.emit("bf16", [late])  # its engine may leave a moment later
-    assert "bf16" not in ready_window.memory.timeline._series
+    assert "bf16" not in ready_window.memory.timeline.ram.series
     choose(results, "nf4", "Use as baseline")
     assert current(ready_window) is first
     assert first.baseline == "nf4"

@@ -65,7 +65,7 @@ def test_the_charts_show_every_precision(qtbot: QtBot, ready_window: MainWindow)
     ready_window.session.memory_sampled.connect(lambda name, samples: seen.add(name))
     qtbot.mouseClick(ready_window.models.compare, LEFT)
     qtbot.waitUntil(lambda: "fp32" in seen)
-    qtbot.waitUntil(lambda: "fp32" in ready_window.memory.timeline._curves)
+    qtbot.waitUntil(lambda: "fp32" in ready_window.memory.timeline.ram.curves)
     phases = {span.phase for span in ready_window.memory.timeline.lane.spans if span.name == "fp32"}
     assert len(phases) >= 3
     with qtbot.waitSignal(ready_window.session.comparison_finished):

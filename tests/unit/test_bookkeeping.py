@@ -1,8 +1,10 @@
 """What an engine said, written into a run."""
 
+import msgspec
+
 from qplayground.core.baseline import refresh_divergence
-from qplayground.core.memory import ProcessMemory
-from qplayground.core.messages import Generated
+from qplayground.core.memory import ProcessMemory, VramFigures
+from qplayground.core.messages import Generated, Loaded
 from qplayground.runtime import bookkeeping
 from tests.comparisons import comparison, done
 
@@ -39,6 +41,37 @@ def test_a_usual_run_has_no_samples() -> None:
     bookkeeping.take_generated(run, generated(10.0))
     assert (run.speed.decode_tokens_per_s, run.speed.samples) == (10.0, None)
     assert run.memory.resident_bytes == 15
+
+
+def test_vram_is_summed_over_gpus_and_cudas_own_share_is_what_the_driver_has_beyond_torch() -> None:
+    run = done()
+    first = VramFigures(allocated_bytes=100, reserved_bytes=150, peak_bytes=130)
+    second = VramFigures(allocated_bytes=10, reserved_bytes=15, peak_bytes=13)
+    loaded = msgspec.structs.replace(first, peak_bytes=900)
+    bookkeeping.take_loaded(run, load_event({"cuda:0": loaded, "cuda:1": second}))
+    assert run.memory.vram_load_peak_bytes == 913
+    event = msgspec.structs.replace(generated(10.0), vram={"cuda:0": first, "cuda:1": second})
+    bookkeeping.take_generated(run, event, driver={"cuda:0": 450, "cuda:1": 315})
+    memory = run.memory
+    assert (memory.vram_allocated_bytes, memory.vram_reserved_bytes, memory.vram_peak_bytes) == (110, 165, 913)
+    assert (memory.vram_driver_bytes, memory.vram_context_bytes) == (765, 600)
+    assert memory.vram["cuda:0"].context_bytes == 300
+    bookkeeping.take_generated(run, event, driver={"cuda:0": 450})  # of one GPU it does not tell
+    assert run.memory.vram_driver_bytes is None and run.memory.vram_context_bytes is None
+
+
+def load_event(vram: dict[str, VramFigures]) -> Loaded:
+    memory = ProcessMemory(10, 5)
+    return Loaded(
+        command_id=1,
+        seconds=1,
+        device_map={},
+        weight_bytes=7,
+        quantized_modules=0,
+        runtime_memory=memory,
+        memory=memory,
+        vram=vram,
+    )
 
 
 def test_divergence_waits_for_the_baseline() -> None:

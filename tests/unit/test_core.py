@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.memory import ProcessMemory
+from qplayground.core.memory import ProcessMemory, VramFigures
 from qplayground.core.messages import (
     COMMANDS,
     EVENTS,
@@ -313,7 +313,17 @@ events = st.one_of(
         quantized_modules=ids,
         runtime_memory=memories,
         memory=memories,
-        vram_allocated_bytes=st.none() | sizes,
+        vram=st.dictionaries(
+            texts,
+            st.builds(
+                VramFigures,
+                allocated_bytes=sizes,
+                reserved_bytes=sizes,
+                peak_bytes=sizes,
+                driver_bytes=st.none() | sizes,
+            ),
+            max_size=3,
+        ),
     ),
     st.builds(PromptRead, ids, st.lists(ids, max_size=5).map(tuple)),
     st.builds(TokensGenerated, ids, st.lists(st.builds(Token, ids, texts, times)).map(tuple)),

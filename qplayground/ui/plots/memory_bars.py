@@ -9,6 +9,7 @@ from PySide6.QtGui import QBrush, QColor, QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from qplayground.core.estimate import WeightKinds
+from qplayground.core.placement import CPU
 from qplayground.core.results import Comparison, MemoryFigures
 from qplayground.core.units import bytes_text
 from qplayground.ui import theme
@@ -50,7 +51,7 @@ def predicted_segments(memory: MemoryFigures) -> list[Segment]:
         return []
     return [
         Segment("libraries", "runtime", estimate.runtime_bytes or 0),
-        *_kinds(estimate.by_kind),
+        *_kinds(estimate.by_device.get(CPU, WeightKinds()) if estimate.by_device else estimate.by_kind),
         Segment("KV cache", "beside", estimate.kv_cache_bytes or 0),
         Segment("working memory", "beside", estimate.working_bytes),
     ]
@@ -62,10 +63,10 @@ def measured_segments(memory: MemoryFigures) -> list[Segment]:
         return []
     runtime = min(memory.runtime_bytes or 0, memory.resident_bytes)
     found = [Segment("libraries", "runtime", runtime)]
-    if not _is_on_gpu(memory):
-        found += _kinds(memory.by_kind or WeightKinds(plain=memory.weight_bytes or 0))
-        if memory.predicted is not None and memory.predicted.kv_cache_bytes and memory.peak_resident_bytes is not None:
-            found.append(Segment("KV cache, as predicted", "beside", memory.predicted.kv_cache_bytes))
+    found += _kinds(memory.ram_by_kind) if memory.ram_by_kind.total else []
+    cache = memory.predicted.kv_cache_bytes if memory.predicted is not None else None
+    if cache and memory.peak_resident_bytes is not None and not _is_on_gpu(memory):
+        found.append(Segment("KV cache, as predicted", "beside", cache))
     left, fitting = memory.resident_bytes, []
     for segment in found:  # what was swapped out, or given back already, is not resident
         fitting.append(segment._replace(num_bytes=min(segment.num_bytes, left)))

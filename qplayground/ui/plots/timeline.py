@@ -1,6 +1,5 @@
 """Every engine's memory while it runs."""
 
-from collections import defaultdict
 from collections.abc import Collection
 
 import numpy as np
@@ -15,6 +14,7 @@ from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 from qplayground.ui.plots import style
 from qplayground.ui.plots.chart import Chart
+from qplayground.ui.plots.memory_plot import MemoryPlot
 from qplayground.ui.plots.phase_lane import PhaseLane
 
 _REFRESH_MS = 250
@@ -24,64 +24,18 @@ _LANE_HEIGHT = 22
 _LANE_ROW_HEIGHT = 14
 _LEGEND_COLUMNS = 8
 _LEGEND_ROW_HEIGHT = 22
-_LONG = 2000
-_FIRST_SPAN_S = 5.0
-_FIRST_SPAN_MB = 500.0
-_GROWTH = 1.25
-
-
-class Series:
-    """Samples of one engine in arrays that double when full."""
-
-    def __init__(self) -> None:
-        self._times = np.empty(256)
-        self._bytes = np.empty(256)
-        self._count = 0
-        self._highest = 0.0
-
-    def add(self, time_s: float, num_bytes: float) -> None:
-        if self._count == len(self._times):
-            self._times = np.resize(self._times, 2 * self._count)
-            self._bytes = np.resize(self._bytes, 2 * self._count)
-        self._times[self._count] = time_s
-        self._bytes[self._count] = num_bytes
-        self._highest = max(self._highest, 0.0 if np.isnan(num_bytes) else num_bytes)
-        self._count += 1
-
-    def break_off(self, time_s: float) -> None:
-        """The line ends here; the next sample begins another."""
-        if self._count:
-            self.add(time_s, np.nan)
-
-    @property
-    def is_long(self) -> bool:
-        """More points than a screen has columns."""
-        return self._count > _LONG
-
-    @property
-    def highest_megabytes(self) -> float:
-        return self._highest / style.MEGABYTE
-
-    @property
-    def times_s(self) -> np.ndarray:
-        return self._times[: self._count]
-
-    @property
-    def megabytes(self) -> np.ndarray:
-        return self._bytes[: self._count] / style.MEGABYTE
+_RAM_ROW = 2
+_LAST_ROW = 100
 
 
 class MemoryTimeline(Chart):
-    """Resident RAM of each engine over time, one curve a precision; VRAM in a plot of its own where there is any."""
+    """Resident RAM of each engine over time, one curve a precision; each GPU in a plot of its own once it is used."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         style.prepare()
         self._began_s: float | None = None
-        self._series: dict[str, Series] = defaultdict(Series)
-        self._vram: dict[str, Series] = defaultdict(Series)
-        self._curves: dict[str, pg.PlotDataItem] = {}
-        self._vram_curves: dict[str, pg.PlotDataItem] = {}
+        self.gpus: dict[str, MemoryPlot] = {}
         self._levels: dict[str, float] = {}
         self._level_lines: dict[str, pg.PlotCurveItem] = {}
         self._stale = False
@@ -107,18 +61,15 @@ class MemoryTimeline(Chart):
         lane_plot.setMenuEnabled(False)
         self.lane = PhaseLane(self)
         lane_plot.addItem(self.lane, ignoreBounds=True)
-        self.plot = self.view.addPlot(row=2, col=0)
-        self.plot.setLabel("left", "RAM, MB")
+        self.plot = self.view.addPlot(row=_RAM_ROW, col=0)
         self.plot.setLabel("bottom", "seconds since the comparison began, thin line: predicted")
-        self._vram_plot: pg.PlotItem | None = None
-        self._plots = [self.plot]
+        self.ram = MemoryPlot(self.plot, "RAM, MB", self)
         self._lane_plot = lane_plot
         lane_plot.setXLink(self.plot)
-        for plot in (lane_plot, self.plot):
-            plot.getAxis("left").setWidth(64)
-        self._configure(self.plot)
+        lane_plot.getAxis("left").setWidth(self.plot.getAxis("left").width())
+        self._listen(self.plot)
         self._readout = pg.LabelItem(justify="right")
-        self.view.addItem(self._readout, row=4, col=0)
+        self.view.addItem(self._readout, row=_LAST_ROW, col=0)
         self._readout.setMaximumHeight(18)
         self._cursor = pg.InfiniteLine(angle=90, movable=False)
         self.plot.addItem(self._cursor, ignoreBounds=True)
@@ -128,23 +79,20 @@ class MemoryTimeline(Chart):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
 
-    def _configure(self, plot: pg.PlotItem) -> None:
-        plot.showGrid(x=False, y=True, alpha=0.15)
-        plot.setDownsampling(auto=True, mode="peak")
-        plot.setClipToView(True)
-        plot.setLimits(xMin=0, yMin=0)
-        plot.setMouseEnabled(x=True, y=True)
-        plot.disableAutoRange()
+    def _listen(self, plot: pg.PlotItem) -> None:
         plot.vb.sigRangeChangedManually.connect(self._on_range_changed_by_hand)
         plot.autoBtn.clicked.connect(self._follow)
+
+    @property
+    def _memory_plots(self) -> list[MemoryPlot]:
+        return [self.ram, *self.gpus.values()]
 
     @Slot()
     def _follow(self) -> None:
         """Let the axes grow with the data, until somebody pans or zooms."""
         self._follows = True
-        for plot in self._plots:
-            plot.setXRange(0, _FIRST_SPAN_S, padding=0)
-            plot.setYRange(0, _FIRST_SPAN_MB, padding=0)
+        for each in self._memory_plots:
+            each.start_over()
         self._touch()
 
     @Slot()
@@ -155,15 +103,11 @@ class MemoryTimeline(Chart):
 
     def clear(self, began_s: float | None = None) -> None:
         """Forget the last comparison. `began_s` is when the next began; by default its first event is."""
-        for plot in self._plots:
-            plot.clearPlots()
+        for each in self._memory_plots:
+            each.clear()
         self.legend.clear()
         self._follow()
         self._began_s = began_s
-        self._series.clear()
-        self._vram.clear()
-        self._curves.clear()
-        self._vram_curves.clear()
         self._levels.clear()
         self._draw_levels()
         self.lane.clear()
@@ -175,11 +119,11 @@ class MemoryTimeline(Chart):
             if sample.memory.resident_bytes == 0:  # the system has taken it back already; the process is ending
                 continue
             time_s = self._since_start(sample.time_s)
-            self._series[name].add(time_s, sample.memory.resident_bytes)
-            if sample.vram_bytes is not None:
-                self._vram[name].add(time_s, sample.vram_bytes)
-        if name in self._series:
-            self.lane.end(name, self._series[name].times_s[-1])
+            self.ram.add(name, time_s, sample.memory.resident_bytes)
+            for gpu, num_bytes in sample.vram.items():
+                self._gpu(gpu).add(name, time_s, num_bytes)
+        if name in self.ram.series:
+            self.lane.end(name, self.ram.series[name].times_s[-1])
         self._touch()
 
     @Slot(str, object)
@@ -188,30 +132,25 @@ class MemoryTimeline(Chart):
         now_s = self._since_start(event.time_s)
         self.lane.begin(name, event.phase, now_s)
         if event.phase is Phase.START:  # another engine of that name: no line leads from the one before
-            for series in (self._series, self._vram):
-                if name in series:
-                    series[name].break_off(now_s)
+            for each in self._memory_plots:
+                each.break_off(name, now_s)
         self._timer.setInterval(_REFRESH_MS if event.phase in _UNTIMED else _TIMED_REFRESH_MS)
         self._touch()
 
     def forget(self, name: str) -> None:
         """Take one engine's curve and phases away: what it measured counts no more."""
-        self.keep_only({*self._series, *(span.name for span in self.lane.spans)} - {name})
+        self.keep_only({*self.ram.series, *(span.name for span in self.lane.spans)} - {name})
 
     def keep_only(self, names: Collection[str]) -> None:
         """Forget the engines of all others."""
-        known = {*self._series, *(span.name for span in self.lane.spans)}
+        known = {*self.ram.series, *(span.name for span in self.lane.spans)}
         for name in known.difference(names):
-            self._series.pop(name, None)
-            self._vram.pop(name, None)
             self._levels.pop(name, None)
             self.lane.forget(name)
-            for plot, curves in ((self.plot, self._curves), (self._vram_plot, self._vram_curves)):
-                curve = curves.pop(name, None)
-                if curve is not None and plot is not None:
-                    plot.removeItem(curve)
+            for each in self._memory_plots:
+                each.forget(name)
         self.legend.clear()  # taking one out would leave its place empty
-        for name, curve in self._curves.items():
+        for name, curve in self.ram.curves.items():
             self.legend.addItem(curve, name)
         self._fit_legend()
         self._paint()
@@ -243,8 +182,8 @@ class MemoryTimeline(Chart):
 
     def show_all(self) -> None:
         """Fit the axes to what there is, for the end of a comparison."""
-        if self._follows and self._series:
-            latest_s = max(samples.times_s[-1] for samples in self._series.values())
+        if self._follows and self.ram.series:
+            latest_s = max(samples.times_s[-1] for samples in self.ram.series.values())
             self.plot.setXRange(0, max(latest_s, 1.0) * 1.02, padding=0)
 
     @Slot()
@@ -255,67 +194,41 @@ class MemoryTimeline(Chart):
         self._stale = False
         self.lane.refresh()
         self._lane_plot.setFixedHeight(max(_LANE_HEIGHT, self.lane.rows * _LANE_ROW_HEIGHT))
-        if self._vram and self._vram_plot is None:
-            self._add_vram_plot()
-        self._draw(self.plot, self._series, self._curves)
+        for name in self.ram.draw():
+            self.legend.addItem(self.ram.curves[name], name)
+            self._fit_legend()
         self._draw_levels()
-        if self._vram_plot is not None:
-            self._draw(self._vram_plot, self._vram, self._vram_curves)
-
-    def _draw(self, plot: pg.PlotItem, series: dict[str, Series], curves: dict[str, pg.PlotDataItem]) -> None:
-        for name, samples in series.items():
-            if name not in curves:
-                pen = style.curve_pen(name, self)
-                curves[name] = plot.plot(pen=pen, autoDownsampleFactor=1.0, connect="finite")
-                if plot is self.plot:
-                    self.legend.addItem(curves[name], name)
-                    self._fit_legend()
-            if samples.is_long and curves[name].opts["antialias"] is not False:
-                # A wide smooth line of thousands of points takes Qt 20 ms to stroke, and looks no better.
-                curves[name].setPen(style.curve_pen(name, self, width=1))
-                curves[name].opts["antialias"] = False
-            curves[name].setData(samples.times_s, samples.megabytes)
-        if self._follows and series:
-            self._make_room(plot, series)
+        for gpu in self.gpus.values():
+            gpu.draw()
+        if self._follows:
+            self.ram.make_room(max(self._levels.values(), default=0.0))
+            for gpu in self.gpus.values():
+                gpu.make_room()
 
     def _draw_levels(self) -> None:
         for name in [name for name in self._level_lines if name not in self._levels]:
             self.plot.removeItem(self._level_lines.pop(name))
         for name, level in self._levels.items():
-            if name not in self._series:
+            if name not in self.ram.series:
                 continue
             if name not in self._level_lines:
                 self._level_lines[name] = pg.PlotCurveItem(pen=style.level_pen(name, self))
                 self.plot.addItem(self._level_lines[name], ignoreBounds=True)
-            times = self._series[name].times_s
+            times = self.ram.series[name].times_s
             self._level_lines[name].setData([times[0], times[-1]], [level, level])
 
     def _fit_legend(self) -> None:
-        self.legend.setFixedHeight(-(-len(self._curves) // _LEGEND_COLUMNS) * _LEGEND_ROW_HEIGHT)
+        self.legend.setFixedHeight(-(-len(self.ram.curves) // _LEGEND_COLUMNS) * _LEGEND_ROW_HEIGHT)
 
-    def _make_room(self, plot: pg.PlotItem, series: dict[str, Series]) -> None:
-        """Widen the axes in steps, since each new range draws the whole chart again.
-
-        Memory starts at zero: an axis cut off below would exaggerate the differences.
-        """
-        (_, right), (_, top) = plot.viewRange()
-        latest_s = max(samples.times_s[-1] for samples in series.values())
-        highest = max(samples.highest_megabytes for samples in series.values())
-        if plot is self.plot:
-            highest = max(highest, *self._levels.values(), 0.0)
-        if latest_s > right:
-            plot.setXRange(0, latest_s * _GROWTH, padding=0)
-        if highest > top or highest < top / 2:
-            plot.setYRange(0, highest * _GROWTH, padding=0)
-
-    def _add_vram_plot(self) -> None:
-        self._vram_plot = self.view.addPlot(row=3, col=0)
-        self._vram_plot.setLabel("left", "VRAM, MB")
-        self._vram_plot.setXLink(self.plot)
-        self._vram_plot.getAxis("left").setWidth(64)
-        self._configure(self._vram_plot)
-        self._plots.append(self._vram_plot)
-        self._paint()
+    def _gpu(self, name: str) -> MemoryPlot:
+        """That GPU's plot, made when it is used for the first time."""
+        if name not in self.gpus:
+            plot = self.view.addPlot(row=_RAM_ROW + 1 + len(self.gpus), col=0)
+            self.gpus[name] = MemoryPlot(plot, f"{name}, MB", self)
+            plot.setXLink(self.plot)
+            self._listen(plot)
+            self.gpus[name].paint()
+        return self.gpus[name]
 
     @Slot(object)
     def _on_mouse_moved(self, position: object) -> None:
@@ -331,7 +244,7 @@ class MemoryTimeline(Chart):
     def _reading(self, time_s: float) -> str:
         parts = [f"{time_s:.2f} s"]
         for span in self.lane.spans_at(time_s):
-            samples = self._series.get(span.name)
+            samples = self.ram.series.get(span.name)
             if samples is not None and len(samples.times_s):
                 index = min(int(np.searchsorted(samples.times_s, time_s)), len(samples.times_s) - 1)
                 amount = samples.megabytes[index] * style.MEGABYTE
@@ -344,15 +257,12 @@ class MemoryTimeline(Chart):
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         self._readout.setAttr("color", self.palette().color(QPalette.ColorRole.Text))
         self._cursor.setPen(pg.mkPen(style.secondary(self)))
-        for plot in self._plots:
-            style.paint(plot, self)
+        for each in self._memory_plots:
+            each.paint()
         text = self.palette().color(QPalette.ColorRole.Text)
         self.legend.setLabelTextColor(text)
         for _, label in self.legend.items:  # the legend colours new labels only
             label.setText(label.text, color=text)
-        for curves in (self._curves, self._vram_curves):
-            for name, curve in curves.items():
-                curve.setPen(style.curve_pen(name, self, width=1 if curve.opts["antialias"] is False else None))
         for name, line in self._level_lines.items():
             line.setPen(style.level_pen(name, self))
         self._lane_plot.getAxis("left").setPen(pg.mkPen(theme.palette(theme.is_dark(self)).base().color()))
