@@ -10,6 +10,7 @@ from tests.benchmarks import (
     comparison_time,
     decoding,
     engines,
+    gpu,
     memory,
     quality,
     responsiveness,
@@ -33,6 +34,7 @@ _ALL = {
     "sizes": sizes,
     "memory": memory,
     "quality": quality,
+    "gpu": gpu,
 }
 
 
