@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QThread, QTimer, Signal, Slot
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSplitter, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
 from qplayground.core.memory import MemorySample
 from qplayground.core.messages import PhaseStarted
@@ -21,6 +21,7 @@ _MODULES = ("qplayground.ui.plots.timeline", "qplayground.ui.plots.memory_bars",
 
 
 _BARS_SOON_MS = 100
+_LEAST_HEIGHT = 140
 
 
 class _Importer(QThread):
@@ -43,7 +44,7 @@ class MemoryView(QWidget):
         super().__init__(parent)
         self._session = session
         self._timeline: MemoryTimeline | None = None
-        self._bars: MemoryBars | None = None
+        self._bars: list[MemoryBars] = []
         self._stack = QStackedLayout(self)
         self._stack.setContentsMargins(0, 0, 0, 0)
         self._waiting = QLabel("The memory of each engine is drawn here while it runs.")
@@ -78,14 +79,15 @@ class MemoryView(QWidget):
     @Slot()
     def _on_imported(self) -> None:
         from qplayground.ui.plots.memory_bars import MemoryBars
+        from qplayground.ui.plots.memory_segments import RAM, VRAM
         from qplayground.ui.plots.timeline import MemoryTimeline
 
         self._timeline = MemoryTimeline()
-        self._bars = MemoryBars()
+        self._bars = [MemoryBars(RAM), MemoryBars(VRAM)]
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.setChildrenCollapsible(False)
-        splitter.addWidget(self._timeline)
-        splitter.addWidget(self._with_key(self._bars))
+        splitter.addWidget(_scrolled(self._timeline))
+        splitter.addWidget(self._with_key())
         splitter.setStretchFactor(0, 3)
         splitter.setStretchFactor(1, 2)
         self._stack.addWidget(splitter)
@@ -101,7 +103,7 @@ class MemoryView(QWidget):
             self._on_started(self._session.comparison)
         self.ready.emit()
 
-    def _with_key(self, bars: QWidget) -> QWidget:
+    def _with_key(self) -> QWidget:
         box = QWidget()
         key = QLabel(
             "thin line: predicted · bars: predicted above measured · grey: libraries, without a model · full to light: "
@@ -117,15 +119,20 @@ class MemoryView(QWidget):
         layout = QVBoxLayout(box)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        layout.addWidget(bars, 1)
+        stacked = QWidget()
+        column = QVBoxLayout(stacked)
+        column.setContentsMargins(0, 0, 0, 0)
+        for bars in self._bars:
+            column.addWidget(bars, 1)
+        layout.addWidget(_scrolled(stacked), 1)
         layout.addLayout(line)
         return box
 
     @Slot(object)
-    def _on_started(self, comparison: Comparison) -> None:
-        if self._timeline is not None and self._bars is not None:
+    def _on_started(self, _comparison: Comparison) -> None:
+        if self._timeline is not None:
             self._timeline.clear(self._session.started_s)
-            self._bars.show_comparison(comparison)
+            self._show_bars()
             self._stack.setCurrentIndex(1)  # axes without data would show figures that nothing measured
 
     @Slot(str, object)
@@ -150,9 +157,9 @@ class MemoryView(QWidget):
 
     @Slot(object)
     def _on_changed(self, comparison: Comparison) -> None:
-        if self._timeline is not None and self._bars is not None:
+        if self._timeline is not None:
             self._timeline.keep_only({run.precision for run in comparison.runs})
-            self._bars.show_comparison(comparison)
+            self._show_bars()
 
     @Slot(object)
     def _on_finished(self, _comparison: Comparison) -> None:
@@ -172,5 +179,18 @@ class MemoryView(QWidget):
 
     @Slot()
     def _show_bars(self) -> None:
-        if self._bars is not None:
-            self._bars.show_comparison(self._session.comparison)
+        comparison = self._session.comparison
+        on_gpu = comparison is not None and any(run.memory.vram for run in comparison.runs)
+        for bars, shown in zip(self._bars, (True, on_gpu), strict=False):
+            bars.setVisible(shown)
+            bars.setMinimumHeight(_LEAST_HEIGHT if on_gpu else 0)  # the tab scrolls then
+            bars.show_comparison(comparison)
+
+
+def _scrolled(widget: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setWidgetResizable(True)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(widget)
+    return area

@@ -15,7 +15,8 @@ from qplayground.core.messages import Phase, PhaseStarted
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import ComparedModel, Comparison, MemoryFigures, Run
 from qplayground.ui import theme
-from qplayground.ui.plots.memory_bars import MemoryBars, measured_segments, predicted_segments
+from qplayground.ui.plots.memory_bars import MemoryBars
+from qplayground.ui.plots.memory_segments import RAM, VRAM
 from qplayground.ui.plots.timeline import MemoryTimeline
 
 MB = 1_000_000
@@ -185,44 +186,81 @@ def figures(**changes: Any) -> MemoryFigures:
 
 
 def test_the_measured_bar_is_the_resident_memory_with_what_nothing_explains() -> None:
-    segments = measured_segments(figures())
+    segments = RAM.measured(figures())
     assert [(segment.role, segment.num_bytes // MB) for segment in segments] == [
         *[("runtime", 370), ("quantized", 80), ("scales", 10), ("plain", 20), ("buffers", 3)],
         *[("beside", 1), ("unexplained", 16)],
     ]
     assert sum(segment.num_bytes for segment in segments) == 500 * MB
-    assert measured_segments(MemoryFigures()) == []
+    assert RAM.measured(MemoryFigures()) == []
 
 
 def test_before_it_wrote_there_is_no_cache_to_account_for() -> None:
-    assert measured_segments(figures(peak_resident_bytes=None))[-1].num_bytes == 17 * MB
+    assert RAM.measured(figures(peak_resident_bytes=None))[-1].num_bytes == 17 * MB
 
 
 def test_less_than_the_tensors_is_not_drawn_below_zero() -> None:
-    segments = measured_segments(figures(resident_bytes=400 * MB))
+    segments = RAM.measured(figures(resident_bytes=400 * MB))
     assert segments[-1].num_bytes == 0
     assert sum(segment.num_bytes for segment in segments) == 400 * MB
 
 
 def test_the_predicted_bar_is_what_was_reckoned() -> None:
-    segments = predicted_segments(figures())
+    segments = RAM.predicted(figures())
     assert sum(segment.num_bytes for segment in segments) == figures().predicted_resident_bytes == 504 * MB
     assert "unexplained" not in {segment.role for segment in segments}
-    assert predicted_segments(figures(predicted=None)) == []
+    assert RAM.predicted(figures(predicted=None)) == []
 
 
 def test_weights_on_a_gpu_are_not_drawn_as_ram() -> None:
-    roles = {segment.role for segment in measured_segments(figures(vram_allocated_bytes=540 * MB))}
+    roles = {segment.role for segment in RAM.measured(figures(vram_allocated_bytes=540 * MB))}
     assert roles == {"runtime", "unexplained"}
-    assert predicted_segments(figures(vram_allocated_bytes=540 * MB)) == []
+    assert RAM.predicted(figures(vram_allocated_bytes=540 * MB)) == []
+
+
+def on_gpu(**changes: Any) -> MemoryFigures:
+    held = {"cuda:0": WeightKinds(quantized=80 * MB, scales=10 * MB), "cpu": WeightKinds(plain=23 * MB)}
+    predicted = Estimate(
+        precision="nf4",
+        by_kind=sum(held.values(), WeightKinds()),
+        by_device=held,
+        kv_cache_bytes=MB,
+        working_bytes=20 * MB,
+    )
+    fields = {
+        "by_device": held,
+        "predicted": predicted,
+        "vram_allocated_bytes": 95 * MB,
+        "vram_reserved_bytes": 120 * MB,
+        "vram_driver_bytes": 520 * MB,
+        "vram_context_bytes": 400 * MB,
+    }
+    return figures(**{**fields, **changes})
+
+
+def test_vram_is_cudas_own_tensors_what_torch_keeps_and_what_nothing_explains() -> None:
+    segments = VRAM.measured(on_gpu())
+    assert [(part.role, part.num_bytes // MB) for part in segments if part.num_bytes] == [
+        *[("runtime", 400), ("quantized", 80), ("scales", 10), ("beside", 1), ("beside", 25), ("unexplained", 4)],
+    ]
+    assert sum(part.num_bytes for part in segments) == 520 * MB
+    assert {part.role for part in VRAM.predicted(on_gpu())} >= {"runtime", "quantized", "beside"}
+    assert [part.num_bytes // MB for part in RAM.measured(on_gpu()) if part.role == "plain"] == [23]
+    assert VRAM.measured(figures()) == [] and VRAM.predicted(figures()) == []
+
+
+def test_what_the_driver_does_not_tell_is_not_made_up() -> None:
+    silent = on_gpu(vram_driver_bytes=None, vram_context_bytes=None)
+    assert sum(part.num_bytes for part in VRAM.measured(silent)) == 120 * MB
+    assert VRAM.caption(silent).startswith("120 MB and CUDA's own, predicted ")
 
 
 def test_the_bars_of_several_runs_are_drawn(qtbot: QtBot) -> None:
     bars = MemoryBars()
     qtbot.addWidget(bars)
-    bars.show_comparison(comparison(figures(), MemoryFigures(), figures(vram_peak_bytes=MB)))
+    bars.show_comparison(comparison(figures(), MemoryFigures(), figures()))
     texts = [item.toPlainText() for item in bars._plot.items if isinstance(item, pg.TextItem)]
-    assert texts == ["500 MB, predicted 504 MB", "500 MB, predicted 504 MB, VRAM 1.00 MB"]
+    assert texts == ["500 MB, predicted 504 MB", "500 MB, predicted 504 MB"]
     tips = {item.toolTip() for item in bars._plot.items if isinstance(item, pg.BarGraphItem)}
     assert "measured: 16.0 MB unexplained" in tips and "predicted: 20.0 MB working memory" in tips
 

@@ -8,33 +8,18 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QBrush, QColor, QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from qplayground.core.estimate import WeightKinds
-from qplayground.core.placement import CPU
 from qplayground.core.results import Comparison, MemoryFigures
 from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 from qplayground.ui.plots import style
 from qplayground.ui.plots.chart import Chart
+from qplayground.ui.plots.memory_segments import KINDS, RAM, Place, Segment
 
 _HEIGHT = 0.4
 _PREDICTED, _MEASURED = 0.21, -0.21
 _LABEL_GAP = 0.02
-_KINDS = (("quantized", 255), ("scales", 190), ("plain", 130), ("buffers", 130))
-_KIND_NAMES = {
-    "quantized": "quantized weights",
-    "scales": "their scales and tables",
-    "plain": "weights left alone",
-    "buffers": "buffers",
-}
+_FILLS = dict(zip(KINDS, (255, 190, 130, 130), strict=True))
 _LIGHT = 60
-
-
-class Segment(NamedTuple):
-    """One part of a bar; `role` says how it is filled: a kind of weights, `runtime`, `beside` or `unexplained`."""
-
-    name: str
-    role: str
-    num_bytes: int
 
 
 class _Row(NamedTuple):
@@ -44,51 +29,19 @@ class _Row(NamedTuple):
     memory: MemoryFigures
 
 
-def predicted_segments(memory: MemoryFigures) -> list[Segment]:
-    """What was reckoned before a weight was read; empty where it was not."""
-    estimate = memory.predicted
-    if estimate is None or estimate.resident_bytes is None or _is_on_gpu(memory):
-        return []
-    return [
-        Segment("libraries", "runtime", estimate.runtime_bytes or 0),
-        *_kinds(estimate.by_device.get(CPU, WeightKinds()) if estimate.by_device else estimate.by_kind),
-        Segment("KV cache", "beside", estimate.kv_cache_bytes or 0),
-        Segment("working memory", "beside", estimate.working_bytes),
-    ]
-
-
-def measured_segments(memory: MemoryFigures) -> list[Segment]:
-    """The resident memory after loading, then after the run: what tensors account for, and what they do not."""
-    if memory.resident_bytes is None:
-        return []
-    runtime = min(memory.runtime_bytes or 0, memory.resident_bytes)
-    found = [Segment("libraries", "runtime", runtime)]
-    found += _kinds(memory.ram_by_kind) if memory.ram_by_kind.total else []
-    cache = memory.predicted.kv_cache_bytes if memory.predicted is not None else None
-    if cache and memory.peak_resident_bytes is not None and not _is_on_gpu(memory):
-        found.append(Segment("KV cache, as predicted", "beside", cache))
-    left, fitting = memory.resident_bytes, []
-    for segment in found:  # what was swapped out, or given back already, is not resident
-        fitting.append(segment._replace(num_bytes=min(segment.num_bytes, left)))
-        left -= fitting[-1].num_bytes
-    return [*fitting, Segment("unexplained", "unexplained", left)]
-
-
 class MemoryBars(Chart):
-    """Two bars a precision: what was predicted, and below it what the system measured, with a tick at the peak.
+    """Two bars a precision: what was predicted, and below it what was measured, with a tick at the peak."""
 
-    VRAM is named in the caption.
-    """
-
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, place: Place = RAM, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._place = place
         self._comparison: Comparison | None = None
         self._drawn: dict[str, _Row | None] = {}
         self._items: dict[str, list[pg.GraphicsObject]] = {}
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("Memory of each precision, predicted and measured, by what it is made of")
         self._plot = self.view.addPlot()
-        self._plot.setLabel("bottom", "RAM, MB")
+        self._plot.setLabel("bottom", place.label)
         self._plot.setMouseEnabled(x=True, y=False)
         self._plot.setMenuEnabled(False)
         self._plot.showGrid(x=True, y=False, alpha=0.15)
@@ -116,32 +69,38 @@ class MemoryBars(Chart):
                 self._draw_run(name, row)
                 self._drawn[name] = row
         ticks = [(row.y, name) for name, row in rows.items()]
-        highest = max((run.memory.peak_resident_bytes or run.memory.resident_bytes or 0 for run in runs), default=0)
+        highest = max((self._highest(run.memory) for run in runs), default=0)
         self._plot.getAxis("left").setTicks([ticks])
         self._plot.getAxis("bottom").setStyle(showValues=highest > 0)  # a scale without data would be made up
         self._plot.setXRange(0, max(highest / style.MEGABYTE, 1) * 1.9, padding=0)
         self._plot.setYRange(-0.6, max(len(runs), 1) - 0.4, padding=0)
 
+    def _highest(self, memory: MemoryFigures) -> int:
+        bars = (self._place.predicted(memory), self._place.measured(memory))
+        return max(self._place.peak(memory) or 0, *(sum(part.num_bytes for part in bar) for bar in bars))
+
     def _draw_run(self, name: str, row: _Row) -> None:
         y, memory = row
-        measured = measured_segments(memory)
+        measured = self._place.measured(memory)
         if not measured:
             return
         hue = theme.color(name, theme.is_dark(self))
         items = self._items[name]
-        predicted, _ = self._bar(predicted_segments(memory), "predicted", hue, y + _PREDICTED)
+        predicted, right = self._bar(self._place.predicted(memory), "predicted", hue, y + _PREDICTED)
         items += predicted
-        bar, right = self._bar(measured, "measured", hue, y + _MEASURED)
+        bar, end = self._bar(measured, "measured", hue, y + _MEASURED)
         items += bar
-        if memory.peak_resident_bytes is not None:
-            x = memory.peak_resident_bytes / style.MEGABYTE
+        right = max(right, end)
+        peak = self._place.peak(memory)
+        if peak is not None:
+            x = peak / style.MEGABYTE
             middle = y + _MEASURED
             line = pg.PlotCurveItem(
                 [x, x], [middle - _HEIGHT / 2, middle + _HEIGHT / 2], pen=pg.mkPen(self._text(), width=2)
             )
             items.append(line)
             right = max(right, x)
-        label = pg.TextItem(_caption(memory), color=self._text(), anchor=(0, 0.5))
+        label = pg.TextItem(self._place.caption(memory), color=self._text(), anchor=(0, 0.5))
         label.setFont(style.tick_font(self))
         label.setPos(right * (1 + _LABEL_GAP), y)
         items.append(label)
@@ -169,7 +128,7 @@ class MemoryBars(Chart):
             return QBrush(style.faded(style.secondary(self), 70))
         if segment.role == "unexplained":
             return QBrush(style.secondary(self), Qt.BrushStyle.BDiagPattern)
-        return QBrush(style.faded(hue, dict(_KINDS).get(segment.role, _LIGHT)))
+        return QBrush(style.faded(hue, _FILLS.get(segment.role, _LIGHT)))
 
     def _text(self) -> QColor:
         return self.palette().color(QPalette.ColorRole.Text)
@@ -182,21 +141,3 @@ class MemoryBars(Chart):
         self._plot.getAxis("left").setPen(pg.mkPen(QColor(Qt.GlobalColor.transparent)))
         self._drawn = dict.fromkeys(self._drawn)  # in other colours
         self._draw()
-
-
-def _kinds(kinds: WeightKinds) -> list[Segment]:
-    return [Segment(_KIND_NAMES[kind], kind, getattr(kinds, kind)) for kind, _ in _KINDS]
-
-
-def _is_on_gpu(memory: MemoryFigures) -> bool:
-    return memory.vram_allocated_bytes is not None
-
-
-def _caption(memory: MemoryFigures) -> str:
-    predicted = None if memory.predicted is None else memory.predicted.resident_bytes
-    parts = [bytes_text(memory.resident_bytes)]
-    if predicted is not None and not _is_on_gpu(memory):
-        parts.append(f"predicted {bytes_text(predicted)}")
-    if memory.vram_peak_bytes is not None:
-        parts.append(f"VRAM {bytes_text(memory.vram_peak_bytes)}")
-    return ", ".join(parts)

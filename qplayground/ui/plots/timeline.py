@@ -26,6 +26,9 @@ _LEGEND_COLUMNS = 8
 _LEGEND_ROW_HEIGHT = 22
 _RAM_ROW = 2
 _LAST_ROW = 100
+_LEAST_HEIGHT = 80
+"""For each plot where there are several; the tab scrolls then."""
+_X_LABEL = "seconds since the comparison began, thin line: predicted"
 
 
 class MemoryTimeline(Chart):
@@ -62,7 +65,7 @@ class MemoryTimeline(Chart):
         self.lane = PhaseLane(self)
         lane_plot.addItem(self.lane, ignoreBounds=True)
         self.plot = self.view.addPlot(row=_RAM_ROW, col=0)
-        self.plot.setLabel("bottom", "seconds since the comparison began, thin line: predicted")
+        self.plot.setLabel("bottom", _X_LABEL)
         self.ram = MemoryPlot(self.plot, "RAM, MB", self)
         self._lane_plot = lane_plot
         lane_plot.setXLink(self.plot)
@@ -224,10 +227,13 @@ class MemoryTimeline(Chart):
         """That GPU's plot, made when it is used for the first time."""
         if name not in self.gpus:
             plot = self.view.addPlot(row=_RAM_ROW + 1 + len(self.gpus), col=0)
+            self._memory_plots[-1].plot.hideAxis("bottom")  # the lowest has it
             self.gpus[name] = MemoryPlot(plot, f"{name}, MB", self)
+            plot.setLabel("bottom", _X_LABEL)
             plot.setXLink(self.plot)
             self._listen(plot)
             self.gpus[name].paint()
+            self.view.setMinimumHeight(_LEAST_HEIGHT * (2 + len(self.gpus)))
         return self.gpus[name]
 
     @Slot(object)
