@@ -33,6 +33,9 @@ from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.quantization import quantization_config
 from qplayground.engine.shapes import Shapes
 
+_QUANTIZERS_SHARE = 0.9
+"""Of a limit, what transformers lets a quantized model take."""
+
 
 def device_map(shapes: Shapes, precision: Precision, placement: Placement, limits: Mapping[str, int]) -> dict[str, str]:
     """A device for each module, `""` for all of them. `limits`: bytes of weights that each device can take.
@@ -46,6 +49,8 @@ def device_map(shapes: Shapes, precision: Precision, placement: Placement, limit
         found = _disjoint(shapes.skeleton(Dtype.BFLOAT16), placement.modules)
     elif not limits or (set(limits) == {CPU} and CPU not in placement.max_memory):
         found = {"": str(named_device(AUTO))}
+    elif placement.device == AUTO and (gpu := _roomy_gpu(shapes, precision, limits)) is not None:
+        found = {"": gpu}
     else:
         found = _inferred(shapes, precision, placement.device, limits)
     if len(set(found.values())) == 1 and DISK not in found.values():
@@ -164,6 +169,15 @@ def _tied_blocks(shapes: Shapes, names: tuple[str, ...]) -> dict[str, str]:
             if owner != name:
                 tied[name] = owner
     return tied
+
+
+def _roomy_gpu(shapes: Shapes, precision: Precision, limits: Mapping[str, int]) -> str | None:
+    """The only GPU, where all of it has room twice over: accelerate's answer is known then, and takes a while."""
+    gpus = [device for device in limits if device.startswith("cuda:")]
+    skeleton = shapes.skeleton(precision.dtype)
+    tensors = [*skeleton.parameters(), *skeleton.buffers()]
+    unquantized = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return gpus[0] if len(gpus) == 1 and 2 * unquantized <= _QUANTIZERS_SHARE * limits[gpus[0]] else None
 
 
 def _inferred(shapes: Shapes, precision: Precision, device: str, limits: Mapping[str, int]) -> dict[str, str]:

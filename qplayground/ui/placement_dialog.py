@@ -192,6 +192,8 @@ class PlacementDialog(QDialog):
     def placement(self) -> Placement:
         """What is asked for."""
         device = str(self.mode.currentData())
+        if device == CUSTOM and len(places := set(self._modules.values())) == 1 and DISK not in places:
+            device = places.pop()
         limits = {name: column.limit_bytes for name, column in self._columns.items()}
         return Placement(
             device=device,
