@@ -105,6 +105,12 @@ def test_version() -> None:
         (["compare", "--seed", "-1", "--sample"], "The seed must be"),
         (["compare", "--temperature", "0.5", "--seed", "7"], "--temperature, --seed without --sample"),
         (["compare", "--model", "./no/such/folder"], "There is no folder ./no/such/folder"),
+        (["compare", "--device-map", "sequential"], "'sequential' is the name of no device"),
+        (["compare", "--device-map", "no/such/map.json"], "cannot be read"),
+        (["compare", "--max-memory", "cpu=banana"], "'cpu=banana' is no limit of memory"),
+        (["compare", "--max-memory", "cpu=1GB", "--device-map", "cpu"], "Limits of memory say nothing"),
+        (["compare", "--threads", "0"], "0 threads compute nothing"),
+        (["estimate", "--threads", "many"], "invalid int value: 'many'"),
         (["compare", "--model", "/no/such/folder"], "There is no folder /no/such/folder"),
     ],
 )
@@ -281,6 +287,25 @@ def _check_done(run: dict[str, Any], tokens: int) -> None:
 
 
 @pytest.mark.demo
+@pytest.mark.demo
+def test_a_placement_and_what_came_of_it_are_in_the_json(demo_cache: Path, tmp_path: Path) -> None:
+    """The demo model in fp32 takes 538 MB, so a part goes to disk; in nf4 it fits."""
+    arguments = ["--precisions", "fp32,nf4", "--max-new-tokens", "8", "--threads", "1", "--json", "-"]
+    whole = json.loads(run("compare", *arguments).stdout)
+    limited = ["--device-map", "auto", "--max-memory", "cpu=300MB"]
+    done = run("compare", *arguments, *limited, "--offload-folder", str(tmp_path / "away"))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["placement"]["max_memory"] == {"cpu": 300_000_000} and found["placement"]["threads"] == 1
+    first, second = found["runs"]
+    assert set(first["device_map"].values()) == {"cpu", "disk"} and first["device_map"] == first["requested_map"]
+    assert sum(first["memory"]["by_device"]["disk"].values()) > 200_000_000
+    assert first["memory"]["resident_bytes"] < whole["runs"][0]["memory"]["resident_bytes"] - 200_000_000
+    assert second["device_map"] == {"": "cpu"}
+    assert [run["token_ids"] for run in found["runs"]] == [run["token_ids"] for run in whole["runs"]]
+    assert not list((tmp_path / "away").glob("*"))
+
+
 def test_without_a_display_it_compares_and_leaves_a_report(demo_cache: Path, tmp_path: Path) -> None:
     display = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     done = run(cwd=tmp_path, **dict.fromkeys(display, ""))
