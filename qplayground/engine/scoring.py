@@ -160,7 +160,7 @@ class _Scoring:
         command, loaded = self._command, self._loaded
         libraries = (torch, transformers, bitsandbytes)
         return BaselineKey(
-            weights_sha256=weights_sha256(loaded.files, Path(command.folder), self._on_progress),
+            weights_sha256=weights_sha256(loaded.files, Path(command.folder), self._say),
             precision=command.baseline,
             config_sha256=hashlib.sha256((loaded.files[0].parent / "config.json").read_bytes()).hexdigest(),
             processor=processor_name(loaded.device),
@@ -257,9 +257,13 @@ class _Scoring:
         return tuple(errors)
 
     def _next_layer(self, done: int, total: int) -> None:
+        self._say("Measuring each layer", done, total)
+
+    def _say(self, label: str, done: int, total: int) -> None:
+        """How far it has come. Raises StoppedError."""
         if self._should_stop():
             raise StoppedError
-        self._on_progress("Measuring each layer", done, total)
+        self._on_progress(label, done, total)
 
     def _rows(self, see_first: Callable[[torch.Tensor, Rows], None] | None = None) -> Iterator[Rows]:
         """All scored tokens, some at a time. `see_first` gets the logits too, of the first ones of each window."""
@@ -267,9 +271,7 @@ class _Scoring:
         keep = windows.window - windows.context
         done = 0
         for start in windows.starts:
-            if self._should_stop():
-                raise StoppedError
-            self._on_progress("Scoring", done, total)
+            self._say("Scoring", done, total)
             ids = torch.tensor([self.text.window_ids(start, windows.window)], device=loaded.device)
             shown = ids[:, :-1]  # what follows the last token is not asked
             logits = loaded.model(input_ids=shown, use_cache=False, **_last(loaded, keep)).logits[0, -keep:]

@@ -284,6 +284,15 @@ def test_scoring_can_be_stopped(model_folder: ModelFolder, folder: Path) -> None
     assert not list(folder.glob("*/scores.msgpack"))
 
 
+def test_reading_the_weights_for_their_hash_can_be_stopped(load_shared: LoadShared, folder: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(scoring.StoppedError):
+        scoring.score(
+            load_shared("llama", "fp32"), asked(folder), (), lambda: True, lambda label, *_: said.append(label)
+        )
+    assert not said and not list(folder.glob("*"))
+
+
 @torch.inference_mode()
 def test_values_that_are_no_numbers_are_the_models_fault(model_folder: ModelFolder, folder: Path) -> None:
     loaded = load_quietly(model_folder("llama"), "fp32")
