@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from qplayground.core.placement import DISK
+from qplayground.core.placement import CPU, DISK
 from qplayground.core.results import Comparison, Run
 
 DISTURBING_CPUS = 0.2
@@ -37,6 +37,9 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
         found.append(Caveat(run.caution, "", frozenset()))
     if DISK in run.device_map.values():
         found.append(Caveat("part of the weights is on disk and is read again for each token.", "", _SPEED))
+    devices = set(run.device_map.values())
+    if CPU in devices and any(device.startswith("cuda") for device in devices):
+        found.append(Caveat("part of the weights is in RAM and is copied to the GPU for each token.", "", frozenset()))
     if run.beside:
         found.append(Caveat("a race, on a share of the processor; these times are a show, not figures.", "", _SPEED))
     if run.load.kept:

@@ -84,7 +84,7 @@ def fit_in_vram(estimates: Sequence[Estimate | None], available_bytes: int | Non
     known = [estimate for estimate in _loadable(estimates) if gpu in estimate.gpus]
     terms = [
         Term("weights", sum(estimate.by_device[gpu].total for estimate in known)),
-        Term("CUDA's own context, roughly", CONTEXT_BYTES * len(known)),
+        Term("CUDA's own context, roughly", CONTEXT_BYTES * len(known) if gpu.startswith("cuda") else 0),
     ]
     writing = [
         Term("KV cache", sum(_cache_on(estimate, gpu) for estimate in known)),

@@ -96,8 +96,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Score a text with the loaded model, as the `baseline` or against what is kept of it in `folder`.
 
     `text` is what `source` stands for, but the prompt's, whose `token_ids` come from the baseline's engine. About
-    `tokens` of it are scored; `windows` says which, where the baseline's engine has chosen them. `threads` as in
-    Generate.
+    `tokens` of it are scored; `windows` says which, where the baseline's engine has chosen them. `place` is where
+    the baseline was scored, as its engine said. `threads` as in Generate.
     """
 
     id: int
@@ -107,6 +107,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     token_ids: tuple[int, ...] = ()
     tokens: int = ALL_TOKENS
     windows: Windows | None = None
+    place: str = ""
     threads: int | None = None
     baseline: Precision
     folder: str
@@ -300,7 +301,8 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A text was scored, or it says in its `note` why not. `reused`: it had been, and was kept. `layers` are those of a
     quantized model.
 
-    The baseline's engine says what was scored: `evaluation`, and for the candidates `windows` and the prompt's ids.
+    The baseline's engine says what was scored: `evaluation`, and for the candidates `windows`, its `place` and the
+    prompt's ids.
     """
 
     command_id: int
@@ -312,6 +314,7 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     phases: tuple[PhasePeak, ...] = ()
     layers: tuple[LayerError, ...] = ()
     reused: bool = False
+    place: str = ""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -17,6 +17,7 @@ MPS = "mps"
 
 _NAMED = re.compile(r"cpu|mps|cuda:\d{1,3}")
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?) *(?:([KMGT])(i?)B?|B)?", re.IGNORECASE)
+_MOST_BYTES = 10**18
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -60,8 +61,8 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
             named_device(device, disk=True)
         for device, limit in self.max_memory.items():
             named_device(device)
-            if limit < 0:
-                raise fail(ErrorCode.BAD_DEVICE, f"{device} cannot hold {limit} bytes.", "Give 0 or more.")
+            if not 0 <= limit <= _MOST_BYTES:
+                raise fail(ErrorCode.BAD_DEVICE, f"{device} cannot hold {limit} bytes.", "Give 0 or more, up to 1 EB.")
         if self.max_memory and self.device not in (AUTO, BALANCED):
             raise fail(
                 ErrorCode.BAD_DEVICE,
@@ -123,14 +124,15 @@ def parse_max_memory(text: str) -> dict[str, int]:
     for part in text.split(","):
         name, separator, amount = part.partition("=")
         found = _MEMORY.fullmatch(amount.strip())
-        if not separator or found is None:
+        base = 1024 if found is not None and found[3] else 1000
+        size = 0.0 if found is None else float(found[1]) * base ** _POWERS[(found[2] or "").upper()]
+        if not separator or found is None or size > _MOST_BYTES:
             raise fail(
                 ErrorCode.BAD_DEVICE,
                 f"{part.strip()!r} is no limit of memory.",
                 "Write it like 0=4GiB,cpu=8GiB; units are MB, MiB, GB, GiB, TB, TiB.",
             )
-        base = 1024 if found[3] else 1000
-        limits[named_device(name)] = int(float(found[1]) * base ** _POWERS[(found[2] or "").upper()])
+        limits[named_device(name)] = int(size)
     return limits
 
 

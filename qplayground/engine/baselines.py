@@ -24,17 +24,17 @@ SPARE_BYTES = 1 << 30
 """What is left free on the disk for others."""
 
 
-SCORING_VERSION = 2
+SCORING_VERSION = 3
 """Goes up when the same tokens would get other figures, so that what an older program kept is not found."""
 
 
 class BaselineKey(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the log-probabilities depend on. `processor`: what computed them."""
+    """Everything that the log-probabilities depend on. `place`: what computed them, and of a split model where."""
 
     weights_sha256: str
     config_sha256: str
     precision: Precision
-    processor: str
+    place: str
     scoring: int = SCORING_VERSION
     versions: tuple[str, ...]
     ids_sha256: str
@@ -98,23 +98,24 @@ class KeptBaseline:
         )
         return torch.from_numpy(rows.reshape(count, self._vocabulary).astype(np.float32, copy=False))
 
-    def candidate(self, precision: Precision) -> KeptCandidate | None:
-        """What that precision gave before, None where it has not been scored, or what is kept is damaged."""
+    def candidate(self, precision: Precision, place: str) -> KeptCandidate | None:
+        """What that precision gave before, placed so; None where it has not been scored, or what is kept is damaged."""
         try:
-            return msgspec.msgpack.decode(self._candidate_file(precision).read_bytes(), type=KeptCandidate)
+            return msgspec.msgpack.decode(self._candidate_file(precision, place).read_bytes(), type=KeptCandidate)
         except (OSError, msgspec.MsgspecError):
             return None
 
-    def keep_candidate(self, precision: Precision, found: KeptCandidate) -> None:
+    def keep_candidate(self, precision: Precision, place: str, found: KeptCandidate) -> None:
         """All or nothing; what cannot be kept is scored again another time."""
-        file = self._candidate_file(precision)
+        file = self._candidate_file(precision, place)
         scratch = file.with_name(f".{file.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
             scratch.write_bytes(msgspec.msgpack.encode(found))
             scratch.replace(file)
 
-    def _candidate_file(self, precision: Precision) -> Path:
-        return self._folder / f"candidate-{hashlib.sha256(msgspec.json.encode(precision)).hexdigest()[:40]}.msgpack"
+    def _candidate_file(self, precision: Precision, place: str) -> Path:
+        key = msgspec.json.encode((precision, place))
+        return self._folder / f"candidate-{hashlib.sha256(key).hexdigest()[:40]}.msgpack"
 
 
 class Baselines:

@@ -138,10 +138,9 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     _first_forward(model, preflight.prompt_ids, device)  # which repacks weights on some CPUs: still a part of loading
     allocator.enter_decoding()
     synchronize(device)
-    vram = VramMeter(placed.values())
-    vram_figures = vram.read()
     if device.type == "cuda":
         torch.cuda.empty_cache()  # transformers sets aside one block of the model's size before it loads
+    vram = VramMeter(placed.values()).read()
     seconds = time.monotonic() - started
     other_cpus = used_by_others(clocks, read_processor())
     read_after = bytes_read_from_disk()
@@ -169,7 +168,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         others=tuple(others),
         context=context,
         unforeseen=tuple(unforeseen),
-        vram=vram_figures,
+        vram=vram,
     )
 
 
@@ -190,7 +189,7 @@ def _from_pretrained(
             quantization_config=quantization_config(
                 precision, preflight.shapes.default_skips, offloads=len(set(placed.values())) > 1
             ),
-            device_map=placed,
+            device_map={name: _accelerates(place) for name, place in placed.items()},
             offload_folder=offload_folder or None,
             use_safetensors=True,
             local_files_only=True,
@@ -200,6 +199,11 @@ def _from_pretrained(
     model.eval()
     model.generation_config = _special_tokens_only(model.generation_config)
     return model, info
+
+
+def _accelerates(place: str) -> str | int:
+    """accelerate picks its main device from a set, whose order is theirs only where GPUs are numbers."""
+    return int(place.partition(":")[2]) if place.startswith("cuda:") else place
 
 
 def _make_folder(path: Path) -> None:

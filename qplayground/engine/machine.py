@@ -17,7 +17,7 @@ from bitsandbytes.functional import has_avx512bf16
 from qplayground import __version__
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.messages import Machine
-from qplayground.core.placement import DISK
+from qplayground.core.placement import CPU, DISK, MPS
 
 _LIBRARIES = (torch, transformers, bitsandbytes, accelerate, tokenizers, safetensors)
 
@@ -69,7 +69,8 @@ def pick_device(asked: str) -> str:
     if asked == DISK:
         return asked
     try:
-        return str(torch.empty(1, device=named_device(asked)).device)
+        device = torch.empty(1, device=named_device(asked)).device
+        return device.type if device.type in (CPU, MPS) else str(device)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, AssertionError) as error:  # torch words it differently for each kind of device

@@ -46,7 +46,7 @@ def device_map(shapes: Shapes, precision: Precision, placement: Placement, limit
         return {"": placement.device}
     if placement.device == CUSTOM:
         _check_names(shapes, placement.modules)
-        found = _disjoint(shapes.skeleton(Dtype.BFLOAT16), placement.modules)
+        found = _disjoint(shapes.skeleton(Dtype.BFLOAT16), _with_buffers(shapes, placement.modules))
     elif not limits or (set(limits) == {CPU} and CPU not in placement.max_memory):
         found = {"": str(named_device(AUTO))}
     elif placement.device == AUTO and (gpu := _roomy_gpu(shapes, precision, limits)) is not None:
@@ -198,6 +198,13 @@ def _inferred(shapes: Shapes, precision: Precision, device: str, limits: Mapping
 def _accelerates(name: str) -> int | str:
     """accelerate knows a GPU by its number."""
     return int(name.partition(":")[2]) if name.startswith("cuda:") else name
+
+
+def _with_buffers(shapes: Shapes, modules: Mapping[str, str]) -> dict[str, str]:
+    """Modules that hold buffers alone go where the model computes, unless the map says otherwise."""
+    computes = main_device(modules.values())
+    names = (name.rpartition(".")[0] for name, _ in shapes.skeleton(Dtype.BFLOAT16).named_buffers())
+    return {**modules, **{name: computes for name in names if device_of(name, modules) is None}}
 
 
 def _disjoint(skeleton: nn.Module, modules: Mapping[str, str]) -> dict[str, str]:

@@ -71,7 +71,8 @@ def score(
     except OSError as error:
         note = _unkept(error)
     started = time.monotonic()
-    before = kept.candidate(loaded.precision) if kept is not None else None
+    place = place_of(loaded)
+    before = kept.candidate(loaded.precision, place) if kept is not None else None
     reused = before is not None or (is_baseline and kept is not None)
     layers: tuple[LayerError, ...] = ()
     if before is not None:
@@ -91,7 +92,7 @@ def score(
             on_progress(f"The layers could not be measured: {error}"[:_NOTE_CHARACTERS], 0, 0)
             kept = None  # another time they may be
     if before is None and kept is not None and (is_baseline or quality.reference is not None):
-        kept.keep_candidate(loaded.precision, KeptCandidate(quality=quality, tokens=tokens, layers=layers))
+        kept.keep_candidate(loaded.precision, place, KeptCandidate(quality=quality, tokens=tokens, layers=layers))
     return Scored(
         command_id=command.id,
         quality=replace(quality, text=scoring.text.name, seconds=seconds),  # the same text can have another name now
@@ -101,7 +102,15 @@ def score(
         evaluation=scoring.text.evaluation(scoring.windows),
         layers=layers,
         reused=reused,
+        place=place,
     )
+
+
+def place_of(loaded: LoadedModel) -> str:
+    """What computes, and of a model on several devices where each part is: it decides what is quantized."""
+    placed = loaded.device_map
+    parts = f", {sorted(placed.items())}" if len(placed) > 1 else ""
+    return f"{processor_name(loaded.device)}{parts}"
 
 
 class _Scoring:
@@ -163,7 +172,7 @@ class _Scoring:
             weights_sha256=weights_sha256(loaded.files, Path(command.folder), self._say),
             precision=command.baseline,
             config_sha256=hashlib.sha256((loaded.files[0].parent / "config.json").read_bytes()).hexdigest(),
-            processor=processor_name(loaded.device),
+            place=place_of(loaded) if command.baseline == loaded.precision or not command.place else command.place,
             versions=tuple(str(library.__version__) for library in libraries),
             ids_sha256=self.text.ids_sha256,
             starts=self.windows.starts,

@@ -28,7 +28,8 @@ def machine_text(comparison: Comparison) -> str:
         return "unknown"
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     gpus = f"; {', '.join(machine.gpus)}" if machine.gpus else ""
-    return f"{machine.cpu} ({machine.cpu_capability}), {machine.cpu_threads} threads{gpus}; {versions}"
+    threads = comparison.placement.threads or machine.cpu_threads
+    return f"{machine.cpu} ({machine.cpu_capability}), {threads} threads{gpus}; {versions}"
 
 
 def settings_text(comparison: Comparison) -> str:

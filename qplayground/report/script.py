@@ -15,7 +15,7 @@ Made by qplayground. {promise}
 
 path = {path}
 prompt = {prompt}
-
+{threads}
 tokenizer = AutoTokenizer.from_pretrained(path)
 {quantization}model = AutoModelForCausalLM.from_pretrained(
     path,
@@ -42,7 +42,7 @@ skips = [*get_keys_to_not_convert(skeleton), {own}]
 
 def to_script(comparison: Comparison, run: Run) -> str:
     """Python source. Every text of the user's stands in it as a literal."""
-    recipe = run.recipe
+    recipe, threads = run.recipe, comparison.placement.threads
     skips = bool(recipe.skip_modules) and recipe.is_quantized
     return _MAIN.format(
         title=_prose(f"{comparison.model.id} in {recipe.name}: {recipe.summary}."),
@@ -51,6 +51,7 @@ def to_script(comparison: Comparison, run: Run) -> str:
         imports=_imports(recipe, skips),
         path=repr(comparison.model.path),
         prompt=repr(comparison.prompt),
+        threads="" if threads is None else f"torch.set_num_threads({threads})\n",
         quantization=_quantization(recipe, skips, split=len(set(_device_map(comparison, run).values())) > 1),
         arguments=_lines(
             f"dtype=torch.{recipe.dtype}",

@@ -16,6 +16,8 @@ def clear(run: Run) -> None:
     run.error = None
     run.beside = 0
     run.device_map = {}
+    run.requested_map = {}
+    run.caution = ""
     run.prompt_tokens = None
     run.load = LoadFigures()
     run.speed = SpeedFigures()

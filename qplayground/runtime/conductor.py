@@ -68,7 +68,9 @@ class Work(msgspec.Struct, kw_only=True):
     reference: str | None = None
     reference_recipe: Precision | None = None
     windows: Windows | None = None
+    limits: dict[str, int] | None = None
     scored_ids: tuple[int, ...] = ()
+    reference_place: str = ""
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -121,7 +123,7 @@ class Conductor(QObject):
         self._offload_folders = OffloadFolders()
         self._loaded: dict[str, int] = {}
         self._keep_loaded = False
-        self._cpu_threads = 1
+        self._cpu_threads, self._gpu_count = 1, 0
         self._asked_to_stop: set[str] = set()
         self._busy = self._told_busy = False
         self.started_s = 0.0
@@ -142,6 +144,15 @@ class Conductor(QObject):
         if self._scheduler is None:
             return {}
         return {name: self._kept[name].event.weight_bytes for name in self._scheduler.idle if name in self._kept}
+
+    @property
+    def held_bytes(self) -> dict[str, int]:
+        """What they hold of each device, and would give back."""
+        held: dict[str, int] = {}
+        for name in self.loaded:
+            for device, kinds in self._kept[name].event.by_device.items():
+                held[device] = held.get(device, 0) + kinds.total
+        return held
 
     def state(self, name: str) -> RunState | None:
         """Where that run stands, None when there is none."""
@@ -285,11 +296,17 @@ class Conductor(QObject):
             path=work.path,
             precision=work.recipes[name],
             placement=msgspec.structs.replace(work.placement, offload_folder=folder),
-            limits=weight_limits(work.placement),
+            limits=self._limits(work),
             request=work.request,
             context=work.context,
             others=self._unknown_beside(name) if self._keep_loaded else (),
         )
+
+    def _limits(self, work: Work) -> dict[str, int]:
+        """Read once, before the first load: every precision and every round is placed by the same ones."""
+        if work.limits is None:
+            work.limits = weight_limits(work.placement, self._gpu_count)
+        return work.limits
 
     def _unknown_beside(self, name: str) -> tuple[Precision, ...]:
         work = self._work
@@ -319,6 +336,7 @@ class Conductor(QObject):
             tokens=work.quality.tokens,
             windows=None if name == work.reference else work.windows,
             baseline=work.reference_recipe,
+            place="" if name == work.reference else work.reference_place,
             threads=work.placement.threads,
             folder=str(baselines_folder()),
             limit_bytes=BASELINES_LIMIT_BYTES,
@@ -365,7 +383,7 @@ class Conductor(QObject):
 
     @Slot(str, object)
     def _on_greeted(self, name: str, hello: Hello) -> None:
-        self._cpu_threads = hello.machine.cpu_threads
+        self._cpu_threads, self._gpu_count = hello.machine.cpu_threads, len(hello.machine.gpus)
         self.greeted.emit(name, hello)
         self._happened(name, Happened.HELLO)
 
@@ -386,7 +404,7 @@ class Conductor(QObject):
             self._happened(name, Happened.REFUSED if event.error.code in _REFUSALS else Happened.FAILED)
             return
         if isinstance(event, Scored) and name == work.reference:
-            work.windows, work.scored_ids = event.windows, event.token_ids
+            work.windows, work.scored_ids, work.reference_place = event.windows, event.token_ids, event.place
         self.said.emit(name, event)
         if isinstance(event, Loaded):
             self._happened(name, Happened.LOADED)

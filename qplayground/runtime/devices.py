@@ -14,14 +14,15 @@ def free_memory() -> dict[str, int]:
     return {**{f"cuda:{gpu.index}": gpu.free_bytes for gpu in list_gpus()}, CPU: available_memory().available_bytes}
 
 
-def weight_limits(placement: Placement) -> dict[str, int]:
+def weight_limits(placement: Placement, gpu_count: int) -> dict[str, int]:
     """Bytes of weights that each device can take, where a placement is worked out by itself: what was set for it, else
-    what is free. Of one that is given there are none.
+    what is free. Of one that is given there are none. `gpu_count`: how many torch can use; the driver may know more.
     """
     if placement.is_single or placement.modules:
         return {}
     free = {
         device: free_bytes if device == CPU else int(_WEIGHTS_SHARE * max(0, free_bytes - CONTEXT_BYTES))
         for device, free_bytes in free_memory().items()
+        if device == CPU or int(device.partition(":")[2]) < gpu_count
     }
-    return {**free, **{device: limit for device, limit in placement.max_memory.items() if device in free}}
+    return {**free, **placement.max_memory}

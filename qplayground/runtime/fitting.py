@@ -1,18 +1,13 @@
 """Whether what was estimated fits into the memory of its devices as that is now."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qplayground.core.estimate import Estimate
 from qplayground.core.fit import Fit, fit
-from qplayground.core.placement import CPU
 from qplayground.runtime.devices import free_memory
 
 
-def fit_now(estimates: Sequence[Estimate | None], credit_bytes: int = 0) -> Fit:
-    """Of so many engines at once, when `credit_bytes` are given back before, of the GPU where they use one."""
-    available = free_memory()
-    gpus = [gpu for estimate in estimates if estimate is not None for gpu in estimate.gpus]
-    device = gpus[0] if gpus else CPU
-    if device in available:
-        available[device] += credit_bytes
-    return fit(estimates, available)
+def fit_now(estimates: Sequence[Estimate | None], credit: Mapping[str, int] | None = None) -> Fit:
+    """Of so many engines at once, when so many bytes of each device are given back before."""
+    back = credit or {}
+    return fit(estimates, {device: free + back.get(device, 0) for device, free in free_memory().items()})

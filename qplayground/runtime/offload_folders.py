@@ -1,7 +1,9 @@
 """Folders for weights that are kept on disk and cannot be read from the checkpoint in place; gone with their engine."""
 
 import os
+import re
 import shutil
+import socket
 from pathlib import Path
 
 import platformdirs
@@ -10,7 +12,8 @@ import psutil
 from qplayground.core.placement import Placement
 from qplayground.runtime.preferences import kept_folder
 
-_PREFIX = "qplayground-offload-"
+_PREFIX = f"qplayground-offload-{socket.gethostname()}-"
+_LEFT = re.compile(rf"{re.escape(_PREFIX)}(\d{{1,9}})-.+")
 
 
 class OffloadFolders:
@@ -20,12 +23,10 @@ class OffloadFolders:
         self._folders: dict[str, Path] = {}
 
     def folder(self, placement: Placement, name: str) -> str:
-        """That of an engine; what a killed program left beside it is cleared up."""
-        above = Path(placement.offload_folder) if placement.offload_folder else _default()
-        for left in above.glob(f"{_PREFIX}*") if above.is_dir() else ():
-            pid = left.name.removeprefix(_PREFIX).partition("-")[0]
-            if not (pid.isdecimal() and psutil.pid_exists(int(pid))):
-                shutil.rmtree(left, ignore_errors=True)
+        """That of an engine. What a killed program left in the cache is cleared up; a folder of the user's is not
+        looked into.
+        """
+        above = Path(placement.offload_folder) if placement.offload_folder else _cleared(_default())
         self._folders[name] = above / f"{_PREFIX}{os.getpid()}-{name}"
         return str(self._folders[name])
 
@@ -39,6 +40,14 @@ class OffloadFolders:
         """All engines are."""
         for name in list(self._folders):
             self.clear(name)
+
+
+def _cleared(folder: Path) -> Path:
+    for left in folder.iterdir() if folder.is_dir() else ():
+        found = _LEFT.fullmatch(left.name)
+        if found is not None and not psutil.pid_exists(int(found[1])):
+            shutil.rmtree(left, ignore_errors=True)
+    return folder
 
 
 def _default() -> Path:

@@ -1,7 +1,8 @@
 """Asking an engine what precisions will take in memory, before anything is loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
@@ -45,6 +46,7 @@ class Planner(QObject):
         self._launcher = launcher
         self._worker: ChildWorker | None = None
         self._greeted = False
+        self._gpu_count = 0
         self._question: EstimateMemory | None = None
         self._plan_question: PlanPlacement | None = None
         self._asked = self._plans_asked = 0
@@ -68,10 +70,10 @@ class Planner(QObject):
         estimates = () if self._answer is None else self._answer.estimates
         return next((estimate for estimate in estimates if estimate.precision == name), None)
 
-    def fit(self, *names: str, credit_bytes: int = 0) -> Fit:
-        """Whether it fits now, or all of them at once, when `credit_bytes` are given back before."""
+    def fit(self, *names: str, credit: Mapping[str, int] | None = None) -> Fit:
+        """Whether it fits now, or all of them at once, when so many bytes of each device are given back before."""
         known = [self.estimate(name) if self._is_answered(name) else None for name in names]
-        return fit_now(known, credit_bytes)
+        return fit_now(known, credit)
 
     def is_about(self, path: str, placement: Placement) -> bool:
         """Whether it is that model, placed so, that is asked about."""
@@ -109,7 +111,6 @@ class Planner(QObject):
                 path=path,
                 precisions=precisions,
                 placement=placement or Placement(),
-                limits=weight_limits(placement or Placement()),
                 request=request or GenerationRequest(),
                 context_tokens=context_tokens,
             )
@@ -123,13 +124,15 @@ class Planner(QObject):
             path=path,
             precisions=precisions,
             placement=placement,
-            limits=weight_limits(placement),
         )
         self._submit()
 
     def hold_back(self, hold: bool) -> None:
         """While something is timed nothing is reckoned; what was asked meanwhile is answered afterwards."""
         self._held_back = hold
+        if not hold and self._question is not None and not self._question.placement.is_single and self._gpu_count:
+            self._asked += 1  # what is free on a GPU decides where parts go, and it may have changed
+            self._question = replace(self._question, id=self._asked)
         if not hold and (self._is_open or self._plan_question is not None):
             self._soon.start()
 
@@ -159,14 +162,15 @@ class Planner(QObject):
             worker.start()
         elif self._greeted and self._in_flight is None:
             self._in_flight = question.id
-            self._worker.submit(question)
+            limits = weight_limits(question.placement, self._gpu_count)  # as they are now
+            self._worker.submit(replace(question, limits=limits))
 
     @Slot(str, object)
     def _on_event(self, _name: str, event: Event) -> None:
         if self._worker is None:
             return
         if isinstance(event, Hello):
-            self._greeted = True
+            self._greeted, self._gpu_count = True, len(event.machine.gpus)
             self._submit()
             return
         if isinstance(event, Failed | PlacementPlanned) or (isinstance(event, MemoryEstimated) and event.final):

@@ -110,6 +110,11 @@ class Session(QObject):
         return self._conductor.loaded
 
     @property
+    def held_bytes(self) -> dict[str, int]:
+        """What those models hold of each device."""
+        return self._conductor.held_bytes
+
+    @property
     def chosen_baseline(self) -> str | None:
         """The precision that somebody chose as the baseline; None while it is the widest by itself."""
         return self._comparison.baseline if self._comparison is not None and self._baseline_chosen else None

@@ -53,9 +53,10 @@ class DeviceBox(QComboBox):
         self._saved = dict(saved)
         self._offer()
 
-    def set_mps(self, there: bool) -> None:
-        """Offer Apple's GPU, once an engine has said that torch has it."""
-        self._has_mps = there
+    def set_usable(self, gpu_count: int, mps: bool) -> None:
+        """Offer what torch can use, once an engine has said so: the driver may know more GPUs. `mps`: Apple's."""
+        self._gpus = self._gpus[:gpu_count]
+        self._has_mps = mps
         self._offer()
 
     def _offer(self) -> None:
@@ -63,7 +64,7 @@ class DeviceBox(QComboBox):
         if len(self._gpus) > 1:
             items.append(("Balanced", Placement(device=BALANCED)))
         items += [
-            (f"{gpu.name} · {bytes_text(gpu.free_bytes)} free", Placement(device=f"cuda:{gpu.index}"))
+            (f"{self._named(gpu)} · {bytes_text(gpu.free_bytes)} free", Placement(device=f"cuda:{gpu.index}"))
             for gpu in self._gpus
         ]
         if self._has_mps:
@@ -79,6 +80,11 @@ class DeviceBox(QComboBox):
         self.addItem(_EDIT, None)
         self._show_chosen()
         self.blockSignals(False)
+
+    def _named(self, gpu: Gpu) -> str:
+        """With its number where another has the same name."""
+        twins = sum(each.name == gpu.name for each in self._gpus)
+        return f"{gpu.name} ({gpu.index})" if twins > 1 else gpu.name
 
     def _show_chosen(self) -> None:
         self.setCurrentIndex(next(row for row in range(self.count()) if self.itemData(row) == self._placement))

@@ -92,7 +92,7 @@ class MemoryPlan(QObject):
 
     def _fit(self, *precisions: Precision) -> Fit:
         names = (precision.name for precision in precisions)
-        return self._planner.fit(*names, credit_bytes=sum(self._session.loaded.values()))
+        return self._planner.fit(*names, credit=self._session.held_bytes)
 
     @Slot()
     def _on_timeout(self) -> None:

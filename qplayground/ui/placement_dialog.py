@@ -28,6 +28,7 @@ from qplayground.core.placement import (
     DISK,
     Placement,
     PlacementPlan,
+    device_of,
     devices_in_order,
     stays_plain,
 )
@@ -89,7 +90,11 @@ class PlacementDialog(QDialog):
             DISK: "disk",
         }
         free = free_memory()
-        for device in devices_in_order({*titles, *placement.modules.values()}):
+        saved = [*self._preferences.placements.values(), placement]
+        named = {each.device for each in saved if each.is_single}
+        for each in saved:
+            named |= set(each.modules.values())
+        for device in devices_in_order({*titles, *named}):
             column = DeviceColumn(device, titles.get(device, device), free.get(device))
             column.limit_changed.connect(self._on_limit_changed)
             column.selection_changed.connect(self._show_movable)
@@ -289,7 +294,10 @@ class PlacementDialog(QDialog):
         chosen = {name for column in self._columns.values() for name in column.selected()}
         chosen |= {block.tied for block in plan.blocks if block.tied and block.name in chosen}
         chosen |= {block.name for block in plan.blocks if block.tied in chosen}
-        self._modules = {**self._shown_map(), **dict.fromkeys(chosen, device)}
+        before = self._shown_map()
+        if self.mode.currentData() == CUSTOM:  # an earlier move may not be answered yet
+            before = {name: device_of(name, self._modules) or place for name, place in before.items()}
+        self._modules = {**before, **dict.fromkeys(chosen, device)}
         self.mode.blockSignals(True)
         self.mode.setCurrentIndex(self.mode.findData(CUSTOM))
         self.mode.blockSignals(False)

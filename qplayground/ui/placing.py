@@ -68,4 +68,4 @@ class Placing(QObject):
 
     @Slot(object)
     def _on_machine_known(self, hello: Hello) -> None:
-        self._models.device.set_mps(hello.machine.mps)
+        self._models.device.set_usable(len(hello.machine.gpus), hello.machine.mps)

@@ -223,6 +223,16 @@ def test_a_map_by_hand_is_what_is_loaded(model_folder: ModelFolder) -> None:
     assert set(loaded.device_map.values()) == {CPU} and loaded.by_device[DISK].total
 
 
+def test_modules_with_buffers_alone_need_no_device(model_folder: ModelFolder) -> None:
+    modules = {"model.embed_tokens": CPU, "model.layers": CPU, "model.norm": CPU, "lm_head": DISK}
+    command = replace(
+        tiny.load_command(model_folder("qwen2-untied")), placement=Placement(device="custom", modules=modules)
+    )
+    loaded = next(event for event in carry_out(command) if isinstance(event, Loaded))
+    assert loaded.device_map["lm_head"] == DISK and loaded.device_map["model.rotary_emb"] == CPU
+    assert estimated(model_folder("qwen2-untied"), "fp32", command.placement, {}).by_device == loaded.by_device
+
+
 def test_another_placement_than_was_asked_for_is_found(model_folder: ModelFolder) -> None:
     model = load_quietly(model_folder("llama")).model
     with pytest.raises(PlaygroundError, match=r"lm_head\.weight on cpu instead of disk"):

@@ -144,6 +144,18 @@ def test_a_candidate_is_scored_once_too(load_shared: LoadShared, folder: Path, m
         score(edited, command)  # another recipe is scored
 
 
+def test_what_was_scored_in_another_place_is_scored_again(
+    load_shared: LoadShared, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, loaded = score(load_shared("llama", "fp32"), asked(folder)), load_shared("llama", "nf4")
+    command = asked(folder, windows=base.windows, place=base.place)
+    assert score(loaded, command).quality.mean_kld and score(loaded, command).reused
+    monkeypatch.setattr(scoring, "place_of", lambda loaded: "split, [('lm_head', 'cpu')]")
+    again = score(loaded, command)
+    assert again.quality.mean_kld and not again.reused  # against the baseline, which was where it was
+    assert not score(load_shared("llama", "fp32"), asked(folder)).reused
+
+
 @pytest.mark.parametrize("precision", ["int8", "nf4", "nf4-dq"])
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_each_layers_error_is_that_of_its_own_weights(

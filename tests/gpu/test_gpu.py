@@ -64,7 +64,7 @@ def engine(launcher: Launcher) -> Iterator[tuple[ChildProcess, Iterator[Event]]]
 
 
 def load(folder: Path, precision: Precision, placement: Placement) -> Load:
-    limits = weight_limits(placement)
+    limits = weight_limits(placement, torch.cuda.device_count())
     return Load(id=1, path=str(folder), precision=precision, placement=placement, limits=limits, request=REQUEST)
 
 

@@ -53,7 +53,7 @@ def test_what_will_be_given_back_counts(planner: Planner, qtbot: QtBot) -> None:
     planner.ask("/models/huge", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
     assert planner.fit("fp32").verdict is Verdict.WONT_FIT
-    assert planner.fit("fp32", credit_bytes=10**18).verdict is Verdict.FITS
+    assert planner.fit("fp32", credit={"cpu": 10**18}).verdict is Verdict.FITS
 
 
 def test_the_last_question_counts(planner: Planner, qtbot: QtBot) -> None:

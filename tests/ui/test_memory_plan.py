@@ -111,7 +111,7 @@ def test_a_race_is_asked_about_when_all_together_do_not_fit(
 ) -> None:
     wait_for_sizes(qtbot, ready_window)
     too_much = Fit(Verdict.WONT_FIT, (Term("weights", 2400 * 10**6),), 1000 * 10**6)
-    monkeypatch.setattr(ready_window.planner, "fit", lambda *names, credit_bytes=0: too_much)
+    monkeypatch.setattr(ready_window.planner, "fit", lambda *names, credit=None: too_much)
     asked = answer(monkeypatch, button)
     type_prompt(qtbot, ready_window, "Once fast=3")
     ready_window.options.modes.setCurrentText("Race")
@@ -130,7 +130,7 @@ def test_what_fits_can_run_without_the_rest(
     fit = ready_window.planner.fit
     too_large = fit("fp32")._replace(verdict=Verdict.WONT_FIT)
     monkeypatch.setattr(
-        ready_window.planner, "fit", lambda *names, credit_bytes=0: too_large if names == ("fp32",) else fit(*names)
+        ready_window.planner, "fit", lambda *names, credit=None: too_large if names == ("fp32",) else fit(*names)
     )
     asked = answer(monkeypatch, "Leave out")
     type_prompt(qtbot, ready_window, "Once fast=3")

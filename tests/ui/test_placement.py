@@ -1,6 +1,7 @@
 """The device picker and the placement dialog, over the scripted engine."""
 
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
@@ -24,11 +25,16 @@ def test_only_what_there_is_is_offered(qtbot: QtBot) -> None:
     box = DeviceBox([])
     qtbot.addWidget(box)
     assert labels(box) == ["Auto", "CPU", "", "Placement…"]
-    box.set_mps(True)
+    box.set_usable(0, mps=True)
     assert labels(box)[:3] == ["Auto", "Apple GPU", "CPU"]
     many = DeviceBox(GPUS)
     qtbot.addWidget(many)
     assert labels(many)[:5] == ["Auto", "Balanced", "A GPU · 6.00 GB free", "Another · 7.00 GB free", "CPU"]
+    many.set_usable(1, mps=False)  # torch cannot use the other
+    assert labels(many)[:3] == ["Auto", "A GPU · 6.00 GB free", "CPU"]
+    twins = DeviceBox([GPUS[0], replace(GPUS[0], index=1)])
+    qtbot.addWidget(twins)
+    assert labels(twins)[2:4] == ["A GPU (0) · 6.00 GB free", "A GPU (1) · 6.00 GB free"]
 
 
 def test_what_is_chosen_stays_chosen(qtbot: QtBot) -> None:

@@ -1,6 +1,8 @@
 """What is asked for as a placement: its parts, its words, and what is refused on any machine."""
 
 import argparse
+import os
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,7 +49,22 @@ def test_limits_are_read(text: str, limits: dict[str, int]) -> None:
     assert parse_max_memory(text) == limits
 
 
-@pytest.mark.parametrize("text", ["", "4GiB", "0=", "0=much", "tpu=1GB", "disk=1GB", "cpu=-1", "cpu=1GB,", "0=1e9GB"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "4GiB",
+        "0=",
+        "0=much",
+        "tpu=1GB",
+        "disk=1GB",
+        "cpu=-1",
+        "cpu=1GB,",
+        "0=1e9GB",
+        "cpu=99999999999GB",
+        f"cpu={10**40}",
+    ],
+)
 def test_limits_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(PlaygroundError) as refused:
         parse_max_memory(text)
@@ -87,6 +104,7 @@ def test_a_map_that_is_none_is_refused(data: bytes) -> None:
         Placement(device="cpu", max_memory={"cpu": 1}),
         Placement(max_memory={"disk": 1}),
         Placement(max_memory={"cpu": -1}),
+        Placement(max_memory={"cpu": 10**30}),
         Placement(threads=0),
         Placement(offload_folder="\ud800"),
     ],
@@ -139,11 +157,12 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("pretended")
 def test_limits_are_what_is_free_unless_others_are_set() -> None:
-    free = devices.weight_limits(Placement())
+    free = devices.weight_limits(Placement(), 1)
     assert free["cpu"] == 3 * GIB and 3 * GIB < free["cuda:0"] < 4 * GIB
-    assert devices.weight_limits(Placement(max_memory={"cuda:0": 7, "cuda:5": 7})) == {"cuda:0": 7, "cpu": 3 * GIB}
-    assert devices.weight_limits(Placement(device="cpu")) == {}
-    assert devices.weight_limits(Placement(device="custom", modules={"": "cpu"})) == {}
+    assert devices.weight_limits(Placement(), 0) == {"cpu": 3 * GIB}  # the driver has one, and torch cannot use it
+    assert devices.weight_limits(Placement(max_memory={"cuda:0": 7}), 1) == {"cuda:0": 7, "cpu": 3 * GIB}
+    assert devices.weight_limits(Placement(device="cpu"), 1) == {}
+    assert devices.weight_limits(Placement(device="custom", modules={"": "cpu"}), 1) == {}
 
 
 @pytest.mark.parametrize(
@@ -193,16 +212,26 @@ def test_the_command_lines_words_become_a_placement(tmp_path: Path) -> None:
 
 
 def test_offload_folders_go_with_their_engines(tmp_path: Path) -> None:
-    left = tmp_path / "qplayground-offload-999999999-nf4"
-    mine, other = tmp_path / "qplayground-offload-mine", tmp_path / "other"
-    for folder in (left, other):
+    others = [tmp_path / f"qplayground-offload-{name}" for name in ("backup", "999999999-nf4", f"{9**30}-x")]
+    for folder in others:
         folder.mkdir()
     folders, placement = OffloadFolders(), Placement(offload_folder=str(tmp_path))
     made = {name: Path(folders.folder(placement, name)) for name in ("fp32", "bf16")}
-    assert not left.exists() and other.exists() and not mine.exists()
+    assert all(folder.exists() for folder in others)  # in a folder of the user's own nothing is cleared up
     for folder in made.values():
         folder.mkdir()
     folders.clear("fp32")
     assert not made["fp32"].exists() and made["bf16"].exists()
     folders.clear_all()
-    assert not made["bf16"].exists() and tmp_path.exists()
+    assert not made["bf16"].exists() and all(folder.exists() for folder in others)
+
+
+def test_what_a_killed_program_left_in_the_cache_is_cleared_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QPLAYGROUND_CONFIG", str(tmp_path))
+    mine = Path(OffloadFolders().folder(Placement(), "nf4"))
+    ended = mine.with_name(mine.name.replace(f"-{os.getpid()}-", "-999999999-"))
+    elsewhere = mine.with_name(ended.name.replace(socket.gethostname(), "elsewhere"))
+    for folder in (mine, ended, elsewhere):
+        folder.mkdir(parents=True)
+    OffloadFolders().folder(Placement(), "fp32")
+    assert mine.exists() and elsewhere.exists() and not ended.exists()

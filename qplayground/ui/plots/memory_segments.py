@@ -71,7 +71,11 @@ def _predicted_in_vram(memory: MemoryFigures) -> list[Segment]:
     if estimate is None or not estimate.gpus:
         return []
     return [
-        Segment("CUDA's own context, roughly", "runtime", CONTEXT_BYTES * len(estimate.gpus)),
+        Segment(
+            "CUDA's own context, roughly",
+            "runtime",
+            CONTEXT_BYTES * sum(gpu.startswith("cuda") for gpu in estimate.gpus),
+        ),
         *_kinds(_on_gpus(estimate.by_device)),
         Segment("KV cache", "beside", estimate.kv_cache_bytes or 0),
         Segment("working memory", "beside", estimate.working_bytes),
