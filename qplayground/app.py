@@ -68,14 +68,14 @@ def run_without_display(arguments: argparse.Namespace, request: GenerationReques
 def run_estimate(arguments: argparse.Namespace) -> int:
     """`qplayground estimate`: 0 when every precision can be loaded, else 1. Raises PlaygroundError for wrong usage."""
     _check_target(arguments.json)
-    precisions = _precisions(arguments)
+    precisions, placement = _precisions(arguments), placement_of(arguments)
     QCoreApplication.instance() or QCoreApplication([])
     launcher = Launcher()
     session, planner, library = Session(launcher), Planner(launcher), Library(launcher)
     console = ConsoleEstimate(session, library, planner)
     interrupts = Interrupts(console.interrupt)
     try:
-        console.run(arguments.model, precisions, placement_of(arguments), arguments.context)
+        console.run(arguments.model, precisions, placement, arguments.context)
         answer, entry = console.answer, console.entry
         fits = {} if answer is None else {each.precision: planner.fit(each.precision) for each in answer.estimates}
     finally:
@@ -88,10 +88,10 @@ def run_estimate(arguments: argparse.Namespace) -> int:
         return 1
     code = 1 if any(each.problem is not None for each in answer.estimates) else 0
     if arguments.json == "-":
-        _print_json(estimate_json(entry, answer, fits))
+        _print_json(estimate_json(entry, placement, answer, fits))
         return code
     if arguments.json is not None:
-        _write(Path(arguments.json), estimate_json(entry, answer, fits))
+        _write(Path(arguments.json), estimate_json(entry, placement, answer, fits))
     print(estimate_table(answer, fits))
     return code
 
@@ -173,7 +173,7 @@ def placement_of(arguments: argparse.Namespace) -> Placement:
     if device.endswith(".json"):
         modules, device = read_map(_read(Path(device))), CUSTOM
     elif device not in (AUTO, BALANCED):
-        device = named_device(device)
+        device = _named(device)
     return Placement(
         device=device,
         modules=modules,
@@ -181,6 +181,14 @@ def placement_of(arguments: argparse.Namespace) -> Placement:
         offload_folder="" if arguments.offload_folder is None else str(Path(arguments.offload_folder).absolute()),
         threads=arguments.threads,
     ).checked()
+
+
+def _named(device: str) -> str:
+    try:
+        return named_device(device)
+    except PlaygroundError as error:
+        hint = "Name auto, balanced, cpu, cuda:N, mps, or a file that ends in .json."
+        raise fail(ErrorCode.BAD_DEVICE, error.info.message, hint) from error
 
 
 def _read(path: Path) -> bytes:

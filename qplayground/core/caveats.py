@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from qplayground.core.placement import CPU, DISK
 from qplayground.core.results import Comparison, Run
+from qplayground.core.units import bytes_text
 
 DISTURBING_CPUS = 0.2
 """Work is divided evenly among the threads, so one that is held up by this much holds up all. The window takes less."""
@@ -36,7 +37,9 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
     if run.caution:
         found.append(Caveat(run.caution, "", frozenset()))
     if DISK in run.device_map.values():
-        found.append(Caveat("part of the weights is on disk and is read again for each token.", "", _SPEED))
+        on_disk = run.memory.by_device.get(DISK)
+        amount = "" if on_disk is None else f"{bytes_text(on_disk.total)} of the weights on disk"
+        found.append(Caveat("not in RAM, and read again for each token.", amount, frozenset()))
     devices = set(run.device_map.values())
     if CPU in devices and any(device.startswith("cuda") for device in devices):
         found.append(Caveat("part of the weights is in RAM and is copied to the GPU for each token.", "", frozenset()))

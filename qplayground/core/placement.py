@@ -7,6 +7,7 @@ import msgspec
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
 from qplayground.core.text import is_text
+from qplayground.core.units import bytes_text
 
 AUTO = "auto"
 BALANCED = "balanced"
@@ -66,7 +67,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         if self.max_memory and self.device not in (AUTO, BALANCED):
             raise fail(
                 ErrorCode.BAD_DEVICE,
-                f"Limits of memory say nothing when the device is {self.device}.",
+                f"Limits of memory say nothing where the placement is {self}.".replace(", at most", " with at most", 1),
                 "Choose auto or balanced, or leave the limits out.",
             )
         if self.threads is not None and self.threads < 1:
@@ -76,9 +77,12 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         return self
 
     def __str__(self) -> str:
-        """For people: `auto, cuda:0 ≤ 4294967296 B`."""
-        limits = ", ".join(f"{device} ≤ {limit:,} bytes" for device, limit in self.max_memory.items())
-        return f"{self.device}, {limits}" if limits else self.device
+        """For people: `auto, at most 4.29 GB on cuda:0, 1 thread`."""
+        parts = ["by hand" if self.device == CUSTOM else self.device]
+        parts += [f"at most {bytes_text(limit)} on {device}" for device, limit in self.max_memory.items()]
+        if self.threads is not None:
+            parts.append(f"{self.threads} thread{'s' * (self.threads != 1)}")
+        return ", ".join(parts)
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -126,13 +130,17 @@ def parse_max_memory(text: str) -> dict[str, int]:
         found = _MEMORY.fullmatch(amount.strip())
         base = 1024 if found is not None and found[3] else 1000
         size = 0.0 if found is None else float(found[1]) * base ** _POWERS[(found[2] or "").upper()]
-        if not separator or found is None or size > _MOST_BYTES:
+        has_unit = found is not None and (amount.strip()[-1:].isalpha() or size == 0)
+        if not separator or not has_unit or size > _MOST_BYTES:
             raise fail(
                 ErrorCode.BAD_DEVICE,
                 f"{part.strip()!r} is no limit of memory.",
-                "Write it like 0=4GiB,cpu=8GiB; units are MB, MiB, GB, GiB, TB, TiB.",
+                "Write it like 0=4GiB,cpu=8GiB; units are B, MB, MiB, GB, GiB, TB, TiB.",
             )
-        limits[named_device(name)] = int(size)
+        device = named_device(name)
+        if device in limits:
+            raise fail(ErrorCode.BAD_DEVICE, f"{device} has two limits of memory.", "Give one.")
+        limits[device] = int(size)
     return limits
 
 
@@ -144,7 +152,7 @@ def read_map(data: bytes) -> dict[str, str]:
         raise fail(
             ErrorCode.BAD_FILE,
             "The device map is no JSON object of module names and devices.",
-            'Write it like {"model.embed_tokens": "cuda:0", "model.layers.0": "cpu"}.',
+            'Write it like {"": "cpu", "model.layers.0": "disk"}, where "" stands for all the others.',
             str(error),
         ) from error
     if not found:

@@ -33,6 +33,7 @@ from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.quantization import quantization_config
 from qplayground.engine.shapes import Shapes
 
+_WORDS = {CPU: "RAM"}
 _QUANTIZERS_SHARE = 0.9
 """Of a limit, what transformers lets a quantized model take."""
 
@@ -264,11 +265,12 @@ def _check_names(shapes: Shapes, placed: Mapping[str, str]) -> None:
 def _check_quantizable(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> None:
     devices = devices_in_order(placed.values())
     if all(device in (CPU, DISK) for device in devices):
+        places = " and ".join(_WORDS.get(device, device) for device in devices)
         raise fail(
             ErrorCode.BAD_DEVICE,
-            f"{precision.label} cannot be split between {' and '.join(devices)}: bitsandbytes leaves every module "
-            "there unquantized as soon as there is more than one place, so nothing would be quantized.",
-            "Give it all of the processor's memory, or compare fp32, bf16 and fp16.",
+            f"{precision.label} cannot be split between {places}: bitsandbytes leaves every module there "
+            "unquantized as soon as there is more than one place, so nothing would be quantized.",
+            "Put all of it in RAM (raise or remove the limit), or compare fp32, bf16 and fp16.",
         )
     if not converted_layers(shapes, precision, placed):
         raise fail(

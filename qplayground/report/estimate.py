@@ -6,13 +6,19 @@ from qplayground.core.estimate import Estimate
 from qplayground.core.fit import Fit
 from qplayground.core.messages import MemoryEstimated
 from qplayground.core.model import ModelEntry
+from qplayground.core.placement import CPU, Placement
 from qplayground.core.units import bytes_text
 
 
-def estimate_json(entry: ModelEntry, answer: MemoryEstimated, fits: dict[str, Fit]) -> bytes:
+def estimate_json(entry: ModelEntry, placement: Placement, answer: MemoryEstimated, fits: dict[str, Fit]) -> bytes:
     """Bytes throughout; null for what cannot be known, and `error` where a precision cannot be loaded at all."""
     rows = [_row(estimate, fits[estimate.precision]) for estimate in answer.estimates]
-    shown = {"model": entry.id, "context_tokens": answer.context_tokens, "precisions": rows}
+    shown = {
+        "model": entry.id,
+        "placement": placement,
+        "context_tokens": answer.context_tokens,
+        "precisions": rows,
+    }
     return msgspec.json.format(msgspec.json.encode(shown), indent=2)
 
 
@@ -24,9 +30,17 @@ def estimate_table(answer: MemoryEstimated, fits: dict[str, Fit]) -> str:
     shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     shown.insert(1, "  ".join("-" * width for width in widths))
     shown += [f"{estimate.precision}: {estimate.problem}" for estimate in answer.estimates if estimate.problem]
+    shown += [
+        f"{estimate.precision}: {_places(estimate)}" for estimate in answer.estimates if len(estimate.device_map) > 1
+    ]
     shown += [f"{estimate.precision}: {estimate.caution}" for estimate in answer.estimates if estimate.caution]
     shown.append(f"RAM is the whole engine's, libraries included, after a text of {answer.context_tokens:,} tokens.")
     return "\n".join(shown)
+
+
+def _places(estimate: Estimate) -> str:
+    held = {"in RAM" if device == CPU else f"on {device}": kinds for device, kinds in estimate.by_device.items()}
+    return "weights: " + ", ".join(f"{bytes_text(kinds.total)} {where}" for where, kinds in held.items())
 
 
 def _row(estimate: Estimate, fit: Fit) -> dict[str, object]:

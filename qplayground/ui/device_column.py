@@ -1,9 +1,10 @@
 """One device of a placement: the parts of the model that go there, their sum, and what it has room for."""
 
+import re
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtGui import QPalette
+from PySide6.QtGui import QPalette, QValidator
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QDoubleSpinBox,
@@ -21,6 +22,23 @@ from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 
 _GB = 1_000_000_000
+_AMOUNT = re.compile(r"(\d*[.,]?\d*) *([GM]?B?)|[a-z ]*", re.IGNORECASE)
+
+
+class _BytesBox(QDoubleSpinBox):
+    """In GB; `300 MB` is understood too."""
+
+    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
+        """Whatever may become an amount."""
+        found = _AMOUNT.fullmatch(text.removesuffix(self.suffix()).strip())
+        return (QValidator.State.Acceptable if found else QValidator.State.Invalid, text, position)
+
+    def valueFromText(self, text: str) -> float:
+        """In GB."""
+        found = _AMOUNT.fullmatch(text.removesuffix(self.suffix()).strip())
+        if found is None or not found[1]:
+            return 0.0
+        return float(found[1].replace(",", ".")) * (0.001 if (found[2] or "").upper().startswith("M") else 1)
 
 
 class DeviceColumn(QFrame):
@@ -42,7 +60,7 @@ class DeviceColumn(QFrame):
         self.sum = QLabel()
         self.sum.setFont(theme.tabular(self.sum.font()))
         self.sum.setAccessibleName(f"Sum on {title}")
-        self.limit = QDoubleSpinBox()
+        self.limit = _BytesBox()
         self.limit.setDecimals(2)
         self.limit.setMaximum(100_000)
         self.limit.setSuffix(" GB at most")
@@ -78,8 +96,8 @@ class DeviceColumn(QFrame):
         self.limit.setValue((num_bytes or 0) / _GB)
         self.limit.blockSignals(False)
 
-    def show_parts(self, blocks: Sequence[Block], *, plain: bool) -> None:
-        """These are here. `plain`: unquantized, though the precision is not."""
+    def show_parts(self, blocks: Sequence[Block], *, plain: bool, limited: bool = True) -> None:
+        """These are here. `plain`: unquantized, though the precision is not. `limited`: the limit counts."""
         chosen = set(self.selected())
         self.parts.blockSignals(True)
         self.parts.clear()
@@ -88,20 +106,22 @@ class DeviceColumn(QFrame):
             item = QListWidgetItem(f"{block.name} · {amount}")
             item.setData(Qt.ItemDataRole.UserRole, block.name)
             tied = f", one weight with {block.tied}" if block.tied else ""
+            if block.tied:
+                item.setText(f"{block.name} · shares {block.tied}")
             item.setToolTip(f"{block.name}: {amount}{', unquantized here' if plain else ''}{tied}")
             self.parts.addItem(item)
             item.setSelected(block.name in chosen)
         self.parts.blockSignals(False)
         held = sum(block.plain_bytes if plain else block.num_bytes for block in blocks)
-        self._show_sum(held)
+        self._show_sum(held, self.limit_bytes if limited else None)
 
     def selected(self) -> list[str]:
         """The names of the parts that are selected."""
         return [str(item.data(Qt.ItemDataRole.UserRole)) for item in self.parts.selectedItems()]
 
-    def _show_sum(self, held: int) -> None:
-        room = self._free_bytes if self.limit_bytes is None else self.limit_bytes
-        word = "free" if self.limit_bytes is None else "allowed"
+    def _show_sum(self, held: int, limit: int | None) -> None:
+        room = self._free_bytes if limit is None else limit
+        word = "free" if limit is None else "allowed"
         self.sum.setText(bytes_text(held) + (f" of {bytes_text(room)} {word}" if room is not None else ""))
         too_much = room is not None and held > room
         self.sum.setForegroundRole(QPalette.ColorRole.BrightText if too_much else QPalette.ColorRole.WindowText)

@@ -99,7 +99,7 @@ class ModelBar(QWidget):
             "Download a model from the Hugging Face hub by its id, or show what it would take (Ctrl+D)"
         )
         self.hub_id.toggled.connect(self._on_hub_toggled)
-        device_label = QLabel("&Device")
+        device_label = QLabel("De&vice")
         self.device = DeviceBox(gpus)
         device_label.setBuddy(self.device)
         self.compare = QPushButton("▶ &Compare")

@@ -119,6 +119,7 @@ class PlacementDialog(QDialog):
         self.mode.currentIndexChanged.connect(self._on_mode_changed)
         self.shown = QComboBox()
         self.shown.setAccessibleName("Precision that is shown")
+        self.shown.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         for precision in self._precisions:
             self.shown.addItem(precision.label, precision.name)
         self.shown.currentIndexChanged.connect(self._show_plan)
@@ -146,6 +147,7 @@ class PlacementDialog(QDialog):
         self.threads.setSpecialValueText("all")
         self.threads.setValue(placement.threads or 0)
         self.threads.setAccessibleName("Threads of the processor")
+        self.threads.setToolTip(f"How many the processor computes with, {self.threads.maximum()} at most")
         row = QHBoxLayout()
         row.setSpacing(theme.GRID)
         folder, threads = QLabel("&Offload folder"), QLabel("&Threads")
@@ -160,6 +162,7 @@ class PlacementDialog(QDialog):
     def _build_end(self) -> QHBoxLayout:
         self.name = QComboBox()
         self.name.setEditable(True)
+        self.name.setMinimumContentsLength(20)
         self.name.setAccessibleName("Name to save it under")
         self.name.addItems(list(self._preferences.placements))
         self.name.setCurrentText("")
@@ -250,11 +253,16 @@ class PlacementDialog(QDialog):
             return
         for device, column in self._columns.items():
             here = [block for block, place in zip(plan.blocks, plan.devices, strict=True) if place == device]
-            column.show_parts(here, plain=plan.quantized and stays_plain(device, plan.devices))
+            plain = plan.quantized and stays_plain(device, plan.devices)
+            column.show_parts(here, plain=plain, limited=self.mode.currentData() != CUSTOM)
         self._show_movable()
-        self._say("" if plan.problem is None else str(plan.problem), warns=True)
-        if plan.problem is None:
-            self._say(plan.caution, warns=bool(plan.caution))
+        said = plan.caution if plan.problem is None else str(plan.problem)
+        refused = [each for each in self._plans.values() if each.problem is not None and each is not plan]
+        if refused:
+            labels = {precision.name: precision.label for precision in self._precisions}
+            names = ", ".join(labels[each.precision] for each in refused)
+            said = f"{said} Refused so: {names}; choose it above for the reason.".strip()
+        self._say(said, warns=bool(said))
 
     @property
     def _plan(self) -> PlacementPlan | None:

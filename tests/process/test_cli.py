@@ -304,6 +304,8 @@ def test_a_placement_and_what_came_of_it_are_in_the_json(demo_cache: Path, tmp_p
     assert second["device_map"] == {"": "cpu"}
     assert [run["token_ids"] for run in found["runs"]] == [run["token_ids"] for run in whole["runs"]]
     assert not list((tmp_path / "away").glob("*"))
+    estimate = run("estimate", "--precisions", "fp32", "--max-memory", "cpu=300MB")
+    assert re.search(r"fp32: weights: 283 MB in RAM, 255 MB on disk", estimate.stdout), estimate.stdout
 
 
 def test_without_a_display_it_compares_and_leaves_a_report(demo_cache: Path, tmp_path: Path) -> None:

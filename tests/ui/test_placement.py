@@ -100,7 +100,7 @@ def test_layers_are_moved_with_what_shares_their_weight(
     assert dialog._columns[DISK].sum.text() == "269 MB"
     assert dialog.mode.currentText() == "by hand" and not dialog._columns[CPU].limit.isEnabled()
     assert dialog.placement.modules == {"layers.0": DISK, "layers.1": DISK, "layers.2": CPU, "head": DISK}
-    assert dialog.message.text() == ""
+    assert "Refused so" in dialog.message.text()
     texts = [dialog.shown.itemText(row) for row in range(dialog.shown.count())]
     assert "FP32" in texts and any("refused" in text for text in texts)
     dialog.shown.setCurrentIndex(next(row for row, text in enumerate(texts) if "refused" in text))
@@ -153,3 +153,21 @@ def test_without_a_model_it_says_what_to_do(window: MainWindow) -> None:
     assert dialog is not None and "Pick a model" in dialog.message.text()
     dialog.reject()
     assert window.placing.dialog is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "limit"),
+    [("300 MB", 300_000_000), ("0.3", 300_000_000), ("2 GB", 2_000_000_000), ("1,5", 1_500_000_000), ("", None)],
+)
+def test_a_limit_is_typed_with_its_unit(qtbot: QtBot, typed: str, limit: int | None) -> None:
+    column = DeviceColumn(CPU, "RAM", 8_000_000_000)
+    qtbot.addWidget(column)
+    column.limit.selectAll()
+    qtbot.keyClicks(column.limit, typed) if typed else qtbot.keyClick(column.limit, Qt.Key.Key_Delete)
+    qtbot.keyClick(column.limit, Qt.Key.Key_Return)
+    assert column.limit_bytes == limit
+
+
+def test_what_is_refused_is_said_whichever_precision_is_shown(qtbot: QtBot, dialog: PlacementDialog) -> None:
+    move(qtbot, dialog, (0, 0), CPU, DISK)
+    assert dialog.shown.currentText() == "FP32" and "Refused so: " in dialog.message.text()

@@ -24,10 +24,12 @@ from qplayground.core.placement import (
     parse_max_memory,
     read_map,
 )
+from qplayground.report.describe import machine_text, settings_text
 from qplayground.runtime import devices, gpus
 from qplayground.runtime.available import AvailableMemory
 from qplayground.runtime.offload_folders import OffloadFolders
 from qplayground.runtime.request import check_devices
+from tests.comparisons import comparison, done
 
 GIB = 1 << 30
 MACHINE = Machine(
@@ -41,7 +43,8 @@ MACHINE = Machine(
         ("0=4GiB,cpu=8GiB", {"cuda:0": 4 * GIB, "cpu": 8 * GIB}),
         ("cuda:1=1.5GB", {"cuda:1": 1_500_000_000}),
         ("CPU = 300 MB", {"cpu": 300_000_000}),
-        ("cpu=123", {"cpu": 123}),
+        ("cpu=123B", {"cpu": 123}),
+        ("cpu=0", {"cpu": 0}),
         ("cpu=2k", {"cpu": 2000}),
     ],
 )
@@ -60,6 +63,8 @@ def test_limits_are_read(text: str, limits: dict[str, int]) -> None:
         "disk=1GB",
         "cpu=-1",
         "cpu=1GB,",
+        "cpu=300",
+        "cpu=1MB,cpu=2MB",
         "0=1e9GB",
         "cpu=99999999999GB",
         f"cpu={10**40}",
@@ -235,3 +240,13 @@ def test_what_a_killed_program_left_in_the_cache_is_cleared_up(tmp_path: Path, m
         folder.mkdir(parents=True)
     OffloadFolders().folder(Placement(), "fp32")
     assert mine.exists() and elsewhere.exists() and not ended.exists()
+
+
+def test_reports_say_how_it_was_placed() -> None:
+    shown = comparison(done())
+    assert "placed" not in settings_text(shown)
+    shown.device, shown.placement = "cpu", Placement(device="cpu")
+    assert "placed" not in settings_text(shown)
+    shown.placement = Placement(max_memory={"cpu": 300_000_000}, threads=1)
+    assert settings_text(shown).endswith("placed auto, at most 300 MB on cpu, 1 thread")
+    assert "1 threads" in machine_text(shown) or shown.environment is None
