@@ -67,7 +67,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         if self.max_memory and self.device not in (AUTO, BALANCED):
             raise fail(
                 ErrorCode.BAD_DEVICE,
-                f"Limits of memory say nothing where the placement is {self}.".replace(", at most", " with at most", 1),
+                f"Limits of memory say nothing where modules are placed {self._how}.",
                 "Choose auto or balanced, or leave the limits out.",
             )
         if self.threads is not None and self.threads < 1:
@@ -75,6 +75,10 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         if not is_text(self.offload_folder):
             raise fail(ErrorCode.BAD_SETTINGS, "The offload folder's name holds bytes that are no text.", "Rename it.")
         return self
+
+    @property
+    def _how(self) -> str:
+        return "by hand" if self.device == CUSTOM else f"on {self.device}"
 
     def __str__(self) -> str:
         """For people: `auto, at most 4.29 GB on cuda:0, 1 thread`."""

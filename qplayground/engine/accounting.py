@@ -4,7 +4,7 @@
 tables elsewhere, and those are counted here too. Tied weights share a storage and are counted once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -67,20 +67,12 @@ def weight_bytes(model: nn.Module) -> int:
 
 def kinds_by_module(model: nn.Module) -> dict[str, WeightKinds]:
     """The same by module and kind. A tied weight is booked on the first module that has it."""
-    found: dict[str, WeightKinds] = {}
-    for held in held_tensors(model):
-        module = model.get_submodule(held.module)
-        found[held.module] = found.get(held.module, WeightKinds()) + _kinds(module, held)
-    return found
+    return _summed(model, lambda held: held.module)
 
 
 def kinds_by_device(model: nn.Module) -> dict[str, WeightKinds]:
     """The same by device and kind."""
-    found: dict[str, WeightKinds] = {}
-    for held in held_tensors(model):
-        module = model.get_submodule(held.module)
-        found[held.device] = found.get(held.device, WeightKinds()) + _kinds(module, held)
-    return found
+    return _summed(model, lambda held: held.device)
 
 
 def held_map(model: nn.Module) -> dict[str, str]:
@@ -90,6 +82,14 @@ def held_map(model: nn.Module) -> dict[str, str]:
         return {name: str(torch.device(device) if device != "disk" else device) for name, device in mapped.items()}
     devices = sorted({str(parameter.device) for parameter in model.parameters()})
     return {"": devices[0]} if len(devices) == 1 else {device: device for device in devices}
+
+
+def _summed(model: nn.Module, key: Callable[[HeldTensor], str]) -> dict[str, WeightKinds]:
+    found: dict[str, WeightKinds] = {}
+    for held in held_tensors(model):
+        kinds = _kinds(model.get_submodule(held.module), held)
+        found[key(held)] = found.get(key(held), WeightKinds()) + kinds
+    return found
 
 
 def _kinds(module: nn.Module, held: HeldTensor) -> WeightKinds:

@@ -156,7 +156,7 @@ class Engine:
             return self._channel.is_cancelled(command.id)
 
         torch.set_num_threads(command.threads or self._threads)
-        vram = VramMeter(loaded.by_device)
+        vram = VramMeter(loaded.device_map.values())
         vram.forget_peaks()
         if command.benchmark:
             self._on_phase(Phase.WARM_UP)

@@ -45,7 +45,7 @@ def warm_libraries(precision: Precision, device: torch.device) -> None:
             synchronize(device)  # what a kernel cannot do is said only then
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, AttributeError, OSError, NotImplementedError) as error:
+    except (RuntimeError, AttributeError, OSError) as error:
         raise _cannot_quantize(precision, device, error) from error
 
 

@@ -17,7 +17,6 @@ from qplayground.core.messages import (
     EstimateMemory,
     Failed,
     Generate,
-    Load,
     Loaded,
     MemoryEstimated,
     PlacementPlanned,
@@ -97,10 +96,7 @@ def test_the_preview_is_accelerates_own_answer(
             found = device_map(shapes, READY[precision], Placement(device=device, max_memory=limits), limits)
         except PlaygroundError as error:
             assert error.info.code is ErrorCode.BAD_DEVICE
-            assert not any(
-                place.startswith("cuda") and name in answer and converted_layers(shapes, READY[precision], answer)
-                for name, place in answer.items()
-            )
+            assert not converted_layers(shapes, READY[precision], answer)
             continue
         assert found == answer
         seen.append(tuple(sorted(set(found.values()))))
@@ -283,7 +279,6 @@ def test_threads_are_those_that_were_asked_for(model_folder: ModelFolder) -> Non
 def test_a_load_without_limits_asks_for_one_device(model_folder: ModelFolder) -> None:
     (loaded,) = [event for event in carry_out(tiny.load_command(model_folder("llama"))) if isinstance(event, Loaded)]
     assert loaded.device_map == {"": CPU}
-    assert isinstance(tiny.load_command(model_folder("llama")), Load)
 
 
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
