@@ -135,7 +135,7 @@ def _seconds(loaded: LoadedModel, command: Score, starts: Sequence[int]) -> tupl
 
 
 def _written_s(command: Score, log_p: torch.Tensor) -> float:
-    """A plain write of as many bytes as are kept, to the same disk: what no way of keeping them can do without."""
+    """A plain write of as many bytes as are kept, to the same disk, through the page cache."""
     rows = log_p[:ROWS].float().numpy().tobytes()
     with (Path(command.folder) / "plain").open("wb", buffering=0) as file:
         began = time.perf_counter()
