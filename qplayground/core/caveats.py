@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from qplayground.core.placement import CPU, DISK
+from qplayground.core.placement import CPU, DISK, moved
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import bytes_text
 
@@ -36,6 +36,12 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
     found = []
     if run.caution:
         found.append(Caveat(run.caution, "", frozenset()))
+    elsewhere = moved(run.requested_map, run.device_map)
+    if elsewhere:
+        name, (expected, device) = next(iter(elsewhere.items()))
+        text = f"not placed as was shown before, {name or 'the model'} on {device} and not on {expected} for one"
+        measure = f"{len(elsewhere)} part{'s' * (len(elsewhere) != 1)} of the model"
+        found.append(Caveat(f"{text}: the memory that is free, or a limit, had changed.", measure, frozenset()))
     if DISK in run.device_map.values():
         on_disk = run.memory.by_device.get(DISK)
         amount = "" if on_disk is None else f"{bytes_text(on_disk.total)} of the weights on disk"

@@ -1,7 +1,7 @@
 """Where a model is asked to be: on one device, spread by itself over several, or by hand."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -171,6 +171,20 @@ def device_of(name: str, modules: Mapping[str, str]) -> str | None:
             return None
         name = name.rpartition(".")[0]
     return modules[name]
+
+
+def moved(expected: Mapping[str, str], found: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Modules that are elsewhere than was expected, each with both devices; where one map is finer, by its names."""
+    names = dict.fromkeys((*expected, *found))
+    wider = {above for name in names for above in _above(name)}
+    places = {name: (device_of(name, expected), device_of(name, found)) for name in names if name not in wider}
+    return {name: (one, other) for name, (one, other) in places.items() if one and other and one != other}
+
+
+def _above(name: str) -> Iterator[str]:
+    while name:
+        name = name.rpartition(".")[0]
+        yield name
 
 
 def devices_in_order(devices: Iterable[str]) -> list[str]:

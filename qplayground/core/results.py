@@ -125,7 +125,8 @@ class MemoryFigures(msgspec.Struct):
 class Run(msgspec.Struct, kw_only=True):
     """One model in one precision continuing one prompt. Owned and changed by the session alone.
 
-    `requested_map` is the placement that was reckoned before the load, `device_map` what it came to; with a `caution`.
+    `requested_map` is the placement that was shown before the comparison began, or else reckoned before the load;
+    `device_map` is what it came to; with a `caution`.
     `beside` is how many others wrote at the same time. `quality` is there when a text was scored, and `scored` has what
     it was made of; `layer_errors` are those of a quantized model.
     """

@@ -54,7 +54,8 @@ def take_loaded(run: Run, event: Loaded, *, repeated: bool = False, kept: bool =
         samples=samples,
     )
     run.device_map = event.device_map
-    run.requested_map = {} if event.estimate is None else event.estimate.device_map
+    if not run.requested_map and event.estimate is not None:
+        run.requested_map = event.estimate.device_map
     run.caution = "" if event.estimate is None else event.estimate.caution
     run.memory = msgspec.structs.replace(
         run.memory,

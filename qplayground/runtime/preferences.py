@@ -42,6 +42,7 @@ class _Kept(msgspec.Struct, frozen=True):
     recent_folders: tuple[str, ...] = ()
     last_model: str | None = None
     placements: dict[str, Placement] = {}
+    last_placement: Placement = Placement()
     last_request: dict[str, Any] | None = None  # another version's may have other settings, which is no damage
 
 
@@ -230,6 +231,15 @@ class Preferences:
         """Forget it."""
         self._change(placements={key: kept for key, kept in self._kept.placements.items() if key != name})
 
+    @property
+    def last_placement(self) -> Placement:
+        """That of what was run last."""
+        return self._kept.last_placement
+
+    def set_last_placement(self, placement: Placement) -> None:
+        """Keep it for the next start."""
+        self._change(last_placement=placement)
+
     # ---- the file -------------------------------------------------------------------------------------------------
 
     def _change(self, **changes: object) -> None:
@@ -264,7 +274,7 @@ def _read(path: Path) -> _Kept:
     for name, precision in kept.edited.items():
         if name not in _READY or precision.name != name or not _says_what_it_is(precision.checked(), _READY[name]):
             raise fail(ErrorCode.BAD_PRECISION, f"{name!r} is not a ready precision.", "")
-    for placement in kept.placements.values():
+    for placement in (*kept.placements.values(), kept.last_placement):
         placement.checked()
     return kept
 

@@ -1,5 +1,6 @@
 """The session: owner of the comparison in work, for the window and the command line alike."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from PySide6.QtCore import QObject, Signal, Slot
@@ -136,14 +137,21 @@ class Session(QObject):
             self._launcher.warm()
             self._probe.start()
 
-    def compare(self, model: ModelEntry, wanted: ComparisonRequest) -> None:
-        """Start a comparison. Raises PlaygroundError, and changes nothing, when it cannot be started."""
+    def compare(
+        self, model: ModelEntry, wanted: ComparisonRequest, shown: Mapping[str, Estimate] | None = None
+    ) -> None:
+        """Start a comparison. `shown`: estimates that somebody saw, against whose placements the loads are checked.
+
+        Raises PlaygroundError, and changes nothing, when it cannot be started.
+        """
         if self._closed or self.is_busy:
             raise fail(ErrorCode.BAD_SETTINGS, "A comparison is running.", "Stop it first.")
         wanted.check()
         if self.machine is not None:
             check_devices(wanted.placement, self.machine)
         comparison = wanted.comparison(model, self.machine, datetime.now(UTC))
+        for run in comparison.runs:
+            run.requested_map = shown[run.precision].device_map if shown and run.precision in shown else {}
         self._comparison = comparison
         self._modules.clear()
         self._baseline_chosen = wanted.baseline is not None
@@ -186,7 +194,8 @@ class Session(QObject):
         precision.checked()
         if self._run(precision.name) is not None:
             raise fail(ErrorCode.BAD_PRECISION, f"{precision.label} is in this comparison.", "Run it again there.")
-        comparison.runs.append(Run(precision=precision.name, recipe=precision))
+        requested = {} if estimate is None else estimate.device_map
+        comparison.runs.append(Run(precision=precision.name, recipe=precision, requested_map=requested))
         self._choose_baseline()
         self._conductor.queue(precision, estimate)
         self.comparison_changed.emit(comparison)

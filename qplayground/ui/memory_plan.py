@@ -56,6 +56,23 @@ class MemoryPlan(QObject):
             request=self._prompt.request(),
         )
 
+    def loadable(self, wanted: Sequence[Precision], parent: QWidget) -> tuple[Precision, ...] | None:
+        """Say which cannot be loaded, and why, and ask whether to go on without; None for not."""
+        entry = self._models.current()
+        path = "" if entry is None else entry.outline_path or ""
+        known = self._planner.estimates_of(path, wanted, self._models.device.placement)
+        refused = {name: found.problem for name, found in known.items() if found.problem is not None}
+        if not refused:
+            return tuple(wanted)
+        rest = tuple(precision for precision in wanted if precision.name not in refused)
+        text = "\n".join(f"{name} cannot be loaded: {problem}" for name, problem in refused.items())
+        box = QMessageBox(QMessageBox.Icon.Warning, "Compare", text, parent=parent)
+        leave_out = box.addButton("Leave out", QMessageBox.ButtonRole.AcceptRole) if rest else None
+        cancel = box.addButton(QMessageBox.StandardButton.Cancel)
+        box.setDefaultButton(leave_out or cancel)
+        box.exec()
+        return rest if leave_out is not None and box.clickedButton() is leave_out else None
+
     def confirm_race(self, wanted: Sequence[Precision], parent: QWidget) -> bool:
         """Ask whether to go on where the models do not fit beside each other."""
         fit = self._fit(*wanted)

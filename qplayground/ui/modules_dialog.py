@@ -1,6 +1,6 @@
 """What each module of a loaded model holds, as a tree with the sum at every branch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QPalette
@@ -17,19 +17,29 @@ from PySide6.QtWidgets import (
 )
 
 from qplayground.core.estimate import WeightKinds
+from qplayground.core.placement import device_of, devices_in_order
 from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 
 _SIZE = QSize(760, 560)
-_COLUMNS = ("Module", "Quantized", "Scales", "Left alone", "Buffers", "Total")
+_COLUMNS = ("Module", "Quantized", "Scales", "Left alone", "Buffers", "Total", "Device")
+_DEVICE = len(_COLUMNS) - 1
 _WHOLE = "whole model"
 
 
 class ModulesDialog(QDialog):
-    """The tensors that one run's model holds, by module and kind, and which are not as they were predicted."""
+    """The tensors that one run's model holds, by module and kind, and which are not as they were predicted.
+
+    Of a model on several devices, `device_map` by module, also where they are.
+    """
 
     def __init__(
-        self, name: str, modules: dict[str, WeightKinds], unforeseen: Iterable[str], parent: QWidget | None = None
+        self,
+        name: str,
+        modules: dict[str, WeightKinds],
+        unforeseen: Iterable[str],
+        device_map: Mapping[str, str],
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -48,8 +58,9 @@ class ModulesDialog(QDialog):
         self.tree.header().setStretchLastSection(False)
         self.tree.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.tree.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.tree.setColumnHidden(_DEVICE, len(set(device_map.values())) < 2)
         self._items: dict[str, QTreeWidgetItem] = {}
-        self._fill(modules)
+        self._fill(modules, device_map)
         note = QLabel(self._verdict())
         note.setWordWrap(True)
         note.setForegroundRole(
@@ -67,17 +78,20 @@ class ModulesDialog(QDialog):
             return "Every module holds to the byte what was predicted. A tied weight is counted where it comes first."
         return f"{len(self._unforeseen)} modules hold something else than was predicted; they are marked with *."
 
-    def _fill(self, modules: dict[str, WeightKinds]) -> None:
+    def _fill(self, modules: dict[str, WeightKinds], device_map: Mapping[str, str]) -> None:
         sums: dict[str, WeightKinds] = {}
+        devices: dict[str, set[str]] = {}
         for module, kinds in modules.items():
             for branch in _branches(module):
                 sums[branch] = sums.get(branch, WeightKinds()) + kinds
+                devices.setdefault(branch, set()).update(filter(None, [device_of(module, device_map)]))
         for branch, kinds in sums.items():
             above = self._items[_parent(branch)] if branch else self.tree.invisibleRootItem()
             mark = "*" * (branch in self._unforeseen)
             amounts = (kinds.quantized, kinds.scales, kinds.plain, kinds.buffers, kinds.total)
             label = f"{branch.rpartition('.')[2] or _WHOLE}{mark}"
-            item = QTreeWidgetItem(above, [label, *(bytes_text(each) if each else "–" for each in amounts)])
+            places = " ".join(devices_in_order(devices[branch]))
+            item = QTreeWidgetItem(above, [label, *(bytes_text(each) if each else "–" for each in amounts), places])
             item.setToolTip(0, branch)
             for column in range(1, len(_COLUMNS)):
                 item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)

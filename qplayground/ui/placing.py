@@ -5,10 +5,13 @@ import os
 from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QWidget
 
+from qplayground.core.errors import PlaygroundError
 from qplayground.core.messages import Hello
+from qplayground.core.placement import Placement
 from qplayground.runtime.gpus import list_gpus
 from qplayground.runtime.planner import Planner
 from qplayground.runtime.preferences import Preferences
+from qplayground.runtime.request import check_devices
 from qplayground.runtime.session import Session
 from qplayground.ui.model_bar import ModelBar
 from qplayground.ui.placement_dialog import PlacementDialog
@@ -36,6 +39,7 @@ class Placing(QObject):
         self._window = parent
         self.dialog: PlacementDialog | None = None
         models.device.set_saved(preferences.placements)
+        models.device.set_placement(preferences.last_placement)
         models.device.edit_requested.connect(self.edit)
         session.machine_known.connect(self._on_machine_known)
 
@@ -68,4 +72,9 @@ class Placing(QObject):
 
     @Slot(object)
     def _on_machine_known(self, hello: Hello) -> None:
-        self._models.device.set_usable(len(hello.machine.gpus), hello.machine.mps)
+        device = self._models.device
+        device.set_usable(len(hello.machine.gpus), hello.machine.mps)
+        try:
+            check_devices(device.placement, hello.machine)
+        except PlaygroundError:  # it was kept when the machine had more
+            device.set_placement(Placement())

@@ -198,8 +198,9 @@ class MainWindow(QMainWindow):
     def _show_modules(self, name: str) -> None:
         comparison = self.session.comparison
         if comparison is not None:
-            unforeseen = comparison.run(name).memory.unforeseen
-            ModulesDialog(name, self.session.modules(name), unforeseen, self).show()
+            run = comparison.run(name)
+            modules = self.session.modules(name)
+            ModulesDialog(name, modules, run.memory.unforeseen, run.device_map, self).show()
 
     # ---- verbs -----------------------------------------------------------------------------------------------
 
@@ -217,7 +218,7 @@ class MainWindow(QMainWindow):
         except PlaygroundError as error:
             self._show_error(error.info)
             return
-        wanted = self._confirmed(self.precisions.selected())
+        wanted, placement = self._confirmed(self.precisions.selected()), self.models.device.placement
         if wanted is None:
             return
         try:
@@ -226,24 +227,29 @@ class MainWindow(QMainWindow):
                 ComparisonRequest(
                     precisions=wanted,
                     request=request,
-                    placement=self.models.device.placement,
+                    placement=placement,
                     mode=self.options.mode,
                     rounds=self.options.rounds,
                     baseline=self._chosen_baseline(),
                     quality=quality,
                 ),
+                self.planner.estimates_of(entry.outline_path or "", wanted, placement),
             )
         except PlaygroundError as error:
             self._show_error(error.info)
             return
         self._preferences.remember_request(self.prompt.wish())
         self._preferences.set_last_model(entry.id)
+        self._preferences.set_last_placement(placement)
 
     def _confirmed(self, wanted: tuple[Precision, ...]) -> tuple[Precision, ...] | None:
-        """What is to run of it, once somebody was asked about what does not fit."""
+        """What is to run of it, once somebody was asked about what cannot be loaded and what does not fit."""
+        loadable = self.plan.loadable(wanted, self)
+        if loadable is None:
+            return None
         if self.options.mode is Mode.RACE:
-            return wanted if self.plan.confirm_race(wanted, self) else None
-        return self.plan.confirm(wanted, self)
+            return loadable if self.plan.confirm_race(loadable, self) else None
+        return self.plan.confirm(loadable, self)
 
     def _chosen_baseline(self) -> str | None:
         """The one that was chosen for the comparison before, where it is ticked."""
@@ -310,7 +316,8 @@ class MainWindow(QMainWindow):
         """The comparison's model may be another one than is picked, of which nothing is known then."""
         if not self.planner.is_about(comparison.model.path, comparison.placement):
             return True
-        return bool(self.plan.confirm([precision], self))
+        loadable = self.plan.loadable([precision], self)
+        return bool(loadable and self.plan.confirm(loadable, self))
 
     @Slot()
     def _show_addable(self) -> None:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from PySide6.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.caveats import caveats
 from qplayground.core.estimate import Verdict
 from qplayground.core.fit import Fit, Term
 from qplayground.core.precision import READY_PRECISIONS
@@ -137,6 +139,48 @@ def test_what_fits_can_run_without_the_rest(
     compare(qtbot, ready_window)
     assert len(asked) == 1 and ready_window.session.comparison is not None
     assert [run.precision for run in ready_window.session.comparison.runs] == ["bf16", "int8", "nf4"]
+
+
+@pytest.mark.parametrize(("button", "runs"), [("Cancel", False), ("Leave out", True)])
+@pytest.mark.parametrize("mode", ["Once", "Race"])
+def test_what_cannot_be_loaded_is_said_before_it_is_tried(
+    qtbot: QtBot, ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch, button: str, runs: bool, mode: str
+) -> None:
+    wait_for_sizes(qtbot, ready_window)
+    row = ready_window.precisions.row("nf4")
+    assert row is not None
+    row.editor.skip_modules.setText("nowhere")
+    row.editor.skip_modules.editingFinished.emit()
+    qtbot.waitUntil(lambda: size(ready_window, "nf4") == "won't load", timeout=10_000)
+    asked = answer(monkeypatch, button)
+    type_prompt(qtbot, ready_window, "Once fast=3")
+    ready_window.options.modes.setCurrentText(mode)
+    if runs:
+        compare(qtbot, ready_window)
+    else:
+        ready_window.models.compare.click()
+    assert len(asked) == 1 and asked[0].startswith("nf4 cannot be loaded: The fake engine was told to fail")
+    found = ready_window.session.comparison
+    assert (found is not None) is runs
+    if found is not None:
+        assert [run.precision for run in found.runs] == ["fp32", "bf16", "int8"]
+
+
+def test_what_was_shown_before_is_what_the_load_is_checked_against(qtbot: QtBot, ready_window: MainWindow) -> None:
+    wait_for_sizes(qtbot, ready_window)
+    estimate = ready_window.planner.estimate("nf4")
+    assert estimate is not None
+    estimates = ready_window.planner.estimates_of
+    elsewhere = {"nf4": replace(estimate, device_map={"": "disk"})}
+    ready_window.planner.estimates_of = lambda *_: elsewhere  # type: ignore[method-assign]
+    type_prompt(qtbot, ready_window, "Once fast=3")
+    compare(qtbot, ready_window)
+    ready_window.planner.estimates_of = estimates  # type: ignore[method-assign]
+    found = ready_window.session.comparison
+    assert found is not None
+    (first, *_) = caveats(found, found.run("nf4"))
+    assert first.sentence.startswith("1 part of the model: not placed as was shown before, the model on cpu and not on")
+    assert "not placed" not in str(caveats(found, found.run("fp32")))
 
 
 def test_without_a_model_there_are_no_sizes(qapp: QApplication, window: MainWindow) -> None:

@@ -19,16 +19,28 @@ def texts(dialog: ModulesDialog, branch: str) -> list[str]:
 
 
 def test_every_branch_has_its_sum(qtbot: QtBot) -> None:
-    dialog = ModulesDialog("nf4", MODULES, ["model.layers.1.q_proj"])
+    dialog = ModulesDialog("nf4", MODULES, ["model.layers.1.q_proj"], {"": "cpu"})
     qtbot.addWidget(dialog)
-    assert texts(dialog, "") == ["whole model", "1.00 kB", "50 B", "1.00 kB", "–", "2.05 kB"]
-    assert texts(dialog, "model.layers") == ["layers", "1.00 kB", "50 B", "–", "–", "1.05 kB"]
+    assert texts(dialog, "") == ["whole model", "1.00 kB", "50 B", "1.00 kB", "–", "2.05 kB", "cpu"]
+    assert texts(dialog, "model.layers") == ["layers", "1.00 kB", "50 B", "–", "–", "1.05 kB", "cpu"]
     assert texts(dialog, "model.layers.1.q_proj")[0] == "q_proj*"
     assert texts(dialog, "model.layers.0.q_proj")[0] == "q_proj"
 
 
+def test_a_split_model_says_where_each_module_is(qtbot: QtBot) -> None:
+    dialog = ModulesDialog("nf4", MODULES, [], {"model": "cuda:0", "model.layers.1": "cpu"})
+    qtbot.addWidget(dialog)
+    assert not dialog.tree.isColumnHidden(6)
+    assert texts(dialog, "")[-1] == texts(dialog, "model.layers")[-1] == "cuda:0 cpu"
+    assert texts(dialog, "model.layers.1.q_proj")[-1] == "cpu"
+    assert texts(dialog, "model.embed_tokens")[-1] == "cuda:0"
+    whole = ModulesDialog("nf4", MODULES, [], {"": "cpu"})
+    qtbot.addWidget(whole)
+    assert whole.tree.isColumnHidden(6)
+
+
 def test_a_search_shows_what_it_finds_and_what_that_is_part_of(qtbot: QtBot) -> None:
-    dialog = ModulesDialog("nf4", MODULES, [])
+    dialog = ModulesDialog("nf4", MODULES, [], {})
     qtbot.addWidget(dialog)
     dialog.search.setText("LAYERS.1")
     shown = {branch for branch, item in dialog._items.items() if not item.isHidden()}
@@ -44,4 +56,4 @@ def test_a_columns_menu_opens_it(qtbot: QtBot, ready_window: MainWindow) -> None
     (action,) = (action for action in menu.actions() if "module" in action.text())
     action.trigger()
     (dialog,) = ready_window.findChildren(ModulesDialog)
-    assert texts(dialog, "")[-1] == "116 MB" and dialog.isVisible()
+    assert texts(dialog, "")[-2] == "116 MB" and dialog.isVisible()

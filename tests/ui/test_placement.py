@@ -8,10 +8,14 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.placement import CPU, DISK, Placement
 from qplayground.runtime.gpus import Gpu
+from qplayground.runtime.launcher import Launcher
+from qplayground.ui.application import make_window
 from qplayground.ui.device_box import DeviceBox
 from qplayground.ui.device_column import DeviceColumn
 from qplayground.ui.placement_dialog import PlacementDialog
 from qplayground.ui.window import MainWindow
+from tests.ui.conftest import FAKE_ENGINE
+from tests.ui.test_window import compare, type_prompt
 
 GPUS = [Gpu(0, "A GPU", 8_000_000_000, 6_000_000_000, True), Gpu(1, "Another", 8_000_000_000, 7_000_000_000, True)]
 LEFT = Qt.MouseButton.LeftButton
@@ -145,6 +149,22 @@ def test_limits_threads_and_the_folder_are_asked_for(qtbot: QtBot, dialog: Place
     ram.limit.setValue(0)
     dialog.folder.setText("")
     assert dialog.placement == Placement()
+
+
+def test_the_device_is_kept_for_the_next_start(qtbot: QtBot, ready_window: MainWindow) -> None:
+    ready_window.models.device.set_placement(Placement(device=CPU))
+    type_prompt(qtbot, ready_window, "Once fast=3")
+    compare(qtbot, ready_window)
+    again = make_window(Launcher(FAKE_ENGINE))
+    qtbot.addWidget(again)
+    assert again.models.device.placement == Placement(device=CPU)
+    again.close()
+
+
+def test_a_kept_device_that_is_gone_is_let_go(qtbot: QtBot, ready_window: MainWindow) -> None:
+    ready_window.models.device.set_placement(Placement(device="cuda:7"))
+    ready_window.session.probe()
+    qtbot.waitUntil(lambda: ready_window.models.device.placement == Placement(), timeout=10_000)
 
 
 def test_without_a_model_it_says_what_to_do(window: MainWindow) -> None:

@@ -62,6 +62,21 @@ def test_a_gpu_writes_whatever_the_processor_does() -> None:
     assert "copied to the GPU" in away.text and not away.spoils and disturbed.spoils
 
 
+def test_a_part_that_went_elsewhere_than_was_shown_is_named() -> None:
+    run = done()
+    run.requested_map = {"": "cuda:0"}
+    run.device_map = {"": "cuda:0"}
+    assert caveats(comparison(run), run) == ()
+    run.device_map = {"embed": "cuda:0", "layers.0": "cuda:0", "layers.1": "cuda:0"}
+    assert caveats(comparison(run), run) == ()  # the same, said more finely
+    run.device_map = {"embed": "cuda:0", "layers.0": "cpu", "layers.1": "cpu"}
+    moved = caveats(comparison(run), run)[0]
+    assert moved.sentence.startswith(
+        "2 parts of the model: not placed as was shown before, layers.0 on cpu and not on "
+    )
+    assert not moved.spoils
+
+
 def test_a_cold_load_says_so() -> None:
     run = done()
     run.load.disk_share = 0.05

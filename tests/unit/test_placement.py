@@ -20,6 +20,7 @@ from qplayground.core.placement import (
     devices_in_order,
     held_bytes,
     main_device,
+    moved,
     named_device,
     parse_max_memory,
     read_map,
@@ -125,6 +126,13 @@ def test_the_longest_name_above_decides() -> None:
     assert device_of("model.layers.10.mlp", modules) == "cuda:0"
     assert device_of("lm_head", modules) == "cpu"
     assert device_of("lm_head", {"model": "cpu"}) is None
+
+
+def test_what_moved_is_told_by_the_finer_maps_names() -> None:
+    whole, split = {"": "cpu"}, {"a": "cpu", "b.0": "disk", "b.1": "cpu"}
+    assert moved(whole, split) == {"b.0": ("cpu", "disk")} and moved(split, whole) == {"b.0": ("disk", "cpu")}
+    assert moved(whole, {"": "disk"}) == {"": ("cpu", "disk")}
+    assert moved({}, split) == moved(split, {}) == moved(split, split) == {}
 
 
 def test_the_first_gpu_computes_and_without_one_the_processor() -> None:
