@@ -27,7 +27,7 @@ def main(folder: Path) -> int:
     start_background(window)
     waiting = {"charts", "machine", "model"}
     shots = [(size, dark, 0, 0) for size in SIZES for dark in (False, True)]
-    shots += [(SIZES[0], dark, tab, 0) for tab in range(1, window.tabs.count()) for dark in (False, True)]
+    shots += [(size, dark, tab, 0) for tab in range(1, window.tabs.count()) for size in SIZES for dark in (False, True)]
 
     def arrived(what: str) -> None:
         if what in waiting:
@@ -65,7 +65,9 @@ def main(folder: Path) -> int:
 
     def add_pages() -> None:
         quality = next(tab for tab in range(window.tabs.count()) if window.tabs.tabText(tab) == "&Quality")
-        shots.extend((SIZES[0], dark, quality, page) for page in range(1, PAGES) for dark in (False, True))
+        shots.extend(
+            (size, dark, quality, page) for page in range(1, PAGES) for size in SIZES for dark in (False, True)
+        )
 
     window.memory.ready.connect(add_pages)
     window.memory.ready.connect(lambda: arrived("charts"))
