@@ -44,6 +44,10 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal"
 
 
+TRY_SMALLER = "Try a smaller precision, fewer tokens or another device, or close other programs."
+"""What to do where memory ran out."""
+
+
 class ErrorInfo(msgspec.Struct, frozen=True):
     """What happened (`message`), what to do (`hint`), and the technical detail behind it."""
 

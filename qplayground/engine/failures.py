@@ -1,19 +1,16 @@
 """What the libraries raise, put into words."""
 
 import errno
+from collections.abc import Iterator
 
 import torch
 from safetensors import SafetensorError
 
-from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
+from qplayground.core.errors import TRY_SMALLER, ErrorCode, ErrorInfo, PlaygroundError
 
-_SMALLER = "Try a smaller precision, fewer tokens, or close other programs."
 _DOWNLOAD_AGAIN = "Download the model again."
 
 _BY_TEXT: tuple[tuple[str, ErrorCode, str, str], ...] = (
-    ("out of memory", ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", _SMALLER),
-    ("can't allocate memory", ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", _SMALLER),
-    ("not enough memory", ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", _SMALLER),
     (
         "error while deserializing header",
         ErrorCode.BROKEN_WEIGHTS,
@@ -55,13 +52,25 @@ _BY_TEXT: tuple[tuple[str, ErrorCode, str, str], ...] = (
 )
 
 
+_WITHOUT_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "_alloc_failed",  # cuBLAS, cuDNN
+    "can't start new thread",
+)
+
+
 def explain(error: BaseException) -> ErrorInfo:
     """The ErrorInfo of any exception that reached an engine's command loop."""
+    for cause in _causes(error):  # what came of it is no fault of the files
+        if _is_out_of_memory(cause):
+            return _out_of_memory(cause)
     if isinstance(error, PlaygroundError):
         return error.info
     detail = f"{type(error).__name__}: {error}"
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return ErrorInfo(ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", _SMALLER, detail)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return ErrorInfo(ErrorCode.DISK_FULL, "The disk is full.", "Free some space and try again.", detail)
     text = str(error).lower()
@@ -78,3 +87,27 @@ def explain(error: BaseException) -> ErrorInfo:
         "The detail says more; another precision may still work.",
         detail,
     )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Itself, and what it was raised from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, PlaygroundError):
+        return False
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    text = str(error).lower()
+    return any(words in text for words in _WITHOUT_MEMORY)
+
+
+def _out_of_memory(error: BaseException) -> ErrorInfo:
+    detail = f"{type(error).__name__}: {error}"
+    is_gpu = isinstance(error, torch.OutOfMemoryError) or any(name in detail.lower() for name in ("cuda", "cublas"))
+    where = "on the GPU" if is_gpu else "in RAM"
+    return ErrorInfo(ErrorCode.OUT_OF_MEMORY, f"There was not enough memory {where}.", TRY_SMALLER, detail)

@@ -400,8 +400,9 @@ class Conductor(QObject):
             placement = work.placement.same_weights
             self._kept[name] = _Kept(path=work.path, placement=placement, recipe=work.recipes[name], event=event)
         if isinstance(event, Failed):
-            self.failed.emit(name, event.error)
-            self._happened(name, Happened.REFUSED if event.error.code in _REFUSALS else Happened.FAILED)
+            refused = event.error.code in _REFUSALS
+            self.failed.emit(name, event.error if refused else self._with_output(name, event.error))
+            self._happened(name, Happened.REFUSED if refused else Happened.FAILED)
             return
         if isinstance(event, Scored) and name == work.reference:
             work.windows, work.scored_ids, work.reference_place = event.windows, event.token_ids, event.place
@@ -413,6 +414,10 @@ class Conductor(QObject):
         elif isinstance(event, Generated):
             interrupted = event.finish_reason == "cancelled"
             self._happened(name, Happened.INTERRUPTED if interrupted else Happened.GENERATED)
+
+    def _with_output(self, name: str, error: ErrorInfo) -> ErrorInfo:
+        detail = "\n\n".join(filter(None, (error.detail, self._engines.output_tail(name))))
+        return msgspec.structs.replace(error, detail=detail)
 
     @Slot(str, object)
     def _on_gone(self, name: str, error: ErrorInfo | None) -> None:

@@ -53,6 +53,11 @@ class Engines(QObject):
         self._commands[name] = command_id = next(self._command_ids)
         self._workers[name].submit(make(command_id))
 
+    def output_tail(self, name: str) -> str:
+        """The last that it wrote to its standard output and error; empty when it is gone."""
+        worker = self._workers.get(name)
+        return "" if worker is None else worker.output_tail()
+
     def cancel(self, name: str) -> None:
         """Ask it to stop what it was told last."""
         self._workers[name].submit(Cancel(self._commands[name]))

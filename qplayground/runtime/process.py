@@ -17,7 +17,7 @@ from types import TracebackType
 
 import msgspec
 
-from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.errors import TRY_SMALLER, ErrorCode, ErrorInfo
 from qplayground.core.messages import COMMANDS, EVENTS, Command, Event
 from qplayground.runtime import child
 
@@ -25,6 +25,8 @@ EXIT_GRACE_S = 0.3
 LOG_CHECK_S = 1.0
 LOG_LIMIT_BYTES = 1 << 20
 LOG_TAIL_BYTES = 8 << 10
+_LAST_WORDS_WITHOUT_MEMORY = ("std::bad_alloc", "MemoryError", "Cannot allocate memory", "out of memory")
+"""Of libraries that end the process where an allocation fails."""
 
 
 @contextlib.contextmanager
@@ -67,11 +69,16 @@ class ProcessExit(msgspec.Struct, frozen=True):
             )
         if self.requested:
             return None
-        if self.exit_code == -9:  # nobody here sent it: the kernel's out-of-memory killer, or a person
+        if self.exit_code == -signal.SIGKILL:  # nobody here sent it: the kernel's out-of-memory killer, or a person
+            sentence = "The engine was killed from outside, most likely because memory ran out."
+            return ErrorInfo(ErrorCode.OUT_OF_MEMORY, sentence, TRY_SMALLER, self.output_tail)
+        if any(word in self.output_tail for word in _LAST_WORDS_WITHOUT_MEMORY):
+            return ErrorInfo(ErrorCode.OUT_OF_MEMORY, "The engine ran out of memory.", TRY_SMALLER, self.output_tail)
+        if self.exit_code == -getattr(signal, "SIGBUS", 0) != 0:  # what was mapped is not there any more
             return ErrorInfo(
-                ErrorCode.OUT_OF_MEMORY,
-                "The engine was killed from outside, most likely because memory ran out.",
-                "Try a smaller precision, fewer tokens, or close other programs.",
+                ErrorCode.BROKEN_WEIGHTS,
+                "A file of the model was cut short, or could not be read any more, while the engine read it.",
+                "Download the model again, or wait until whatever writes to it is done.",
                 self.output_tail,
             )
         code = self.exit_code or 0

@@ -40,6 +40,10 @@ class ChildWorker(QThread):
         """The child's process id once it runs."""
         return None if self._child is None else self._child.pid
 
+    def output_tail(self) -> str:
+        """The last that the child wrote to its standard output and error."""
+        return "" if self._child is None else self._child.output_tail()
+
     @Slot(object)
     def submit(self, command: Command) -> bool:
         """Hand the child a command; False when there is no child to take it."""

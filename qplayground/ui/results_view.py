@@ -25,6 +25,7 @@ from qplayground.core.tokens import Token
 from qplayground.report.markdown import to_markdown
 from qplayground.report.script import to_script
 from qplayground.ui import theme
+from qplayground.ui.failure_dialog import FailureDialog
 from qplayground.ui.notes_strip import NotesStrip
 from qplayground.ui.run_column import RunColumn
 
@@ -199,6 +200,7 @@ class ResultsView(QWidget):
         column.text.set_tinted(self.tint.isChecked())
         column.show_text(self.changes.isChecked())
         column.menu_requested.connect(partial(self._show_menu, name))
+        column.details_requested.connect(partial(self._show_failure, name))
         bar = column.text.verticalScrollBar()
         bar.actionTriggered.connect(partial(self._scroll_together, bar))
         return column
@@ -236,6 +238,13 @@ class ResultsView(QWidget):
     def _show_menu(self, name: str, button: QToolButton) -> None:
         menu = self.make_menu(name)
         menu.popup(button.mapToGlobal(QPoint(0, button.height())))
+
+    def _show_failure(self, name: str) -> None:
+        error = None if self._comparison is None else self._comparison.run(name).error
+        if error is not None:
+            dialog = FailureDialog(name, error, can_run_again=not self._read_only, parent=self)
+            dialog.run_again_requested.connect(partial(self.run_again_requested.emit, name))
+            dialog.open()
 
     def make_menu(self, name: str) -> QMenu:
         """What can be done with that run."""

@@ -55,10 +55,12 @@ _IN_WORK = (RunState.STARTING, RunState.LOADING, RunState.GENERATING, RunState.S
 class RunColumn(QFrame):
     """Shows one run. Text is drawn ten times a second at most: drawing takes processor time from what is timed.
 
-    Signal: `menu_requested(QToolButton)`, to be answered with what can be done with this run.
+    Signals: `menu_requested(QToolButton)`, to be answered with what can be done with this run; `details_requested()` of
+    one that failed.
     """
 
     menu_requested = Signal(object)
+    details_requested = Signal()
 
     def __init__(self, comparison: Comparison, run: Run, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -78,7 +80,7 @@ class RunColumn(QFrame):
         layout.addLayout(self._build_header())
         layout.addWidget(self._build_text(), 1)
         layout.addWidget(self._build_progress())
-        layout.addWidget(self._build_state())
+        layout.addLayout(self._build_state())
         self.figures = RunFigures()
         layout.addWidget(self.figures)
         self._flush_timer = QTimer(self, singleShot=True, interval=FLUSH_MS)
@@ -129,12 +131,22 @@ class RunColumn(QFrame):
         self.progress.setSizePolicy(policy)
         return self.progress
 
-    def _build_state(self) -> QLabel:
+    def _build_state(self) -> QHBoxLayout:
         self.state = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.state.setWordWrap(True)
         self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.state.setAccessibleName("State")
-        return self.state
+        self.details = QToolButton()
+        self.details.setText("Details…")
+        self.details.setAutoRaise(True)
+        self.details.hide()
+        self.details.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.details.setToolTip("What happened, with the engine's last output")
+        self.details.clicked.connect(self.details_requested)
+        row = QHBoxLayout()
+        row.addWidget(self.state, 1)
+        row.addWidget(self.details, 0, Qt.AlignmentFlag.AlignTop)
+        return row
 
     # ---- model → widget --------------------------------------------------------------------------------------
 
@@ -214,7 +226,7 @@ class RunColumn(QFrame):
         self.state.setForegroundRole(
             QPalette.ColorRole.BrightText if run.error is not None else QPalette.ColorRole.PlaceholderText
         )
-        self.state.setToolTip("" if run.error is None else theme.tip(run.error.detail))
+        self.details.setVisible(run.error is not None)
         if run.error is not None:
             self.state.setText(f"Failed: {run.error}")
         elif run.state is RunState.DONE:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors import SafetensorError, safe_open
 
-from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.engine.failures import explain
 
 MADE_UP = [
@@ -23,6 +23,11 @@ MADE_UP = [
     (RuntimeError("CUDA error: out of memory"), ErrorCode.OUT_OF_MEMORY),
     (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."), ErrorCode.OUT_OF_MEMORY),
     (MemoryError(), ErrorCode.OUT_OF_MEMORY),
+    (RuntimeError("std::bad_alloc"), ErrorCode.OUT_OF_MEMORY),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), ErrorCode.OUT_OF_MEMORY),
+    (OSError(errno.ENOMEM, "Cannot allocate memory"), ErrorCode.OUT_OF_MEMORY),
+    (SafetensorError("I/O error: Cannot allocate memory (os error 12)"), ErrorCode.OUT_OF_MEMORY),
+    (RuntimeError("can't start new thread"), ErrorCode.OUT_OF_MEMORY),
     (OSError(errno.ENOSPC, "No space left on device"), ErrorCode.DISK_FULL),
     (
         OSError("/x does not appear to have a file named model-00002-of-00003.safetensors."),
@@ -49,6 +54,22 @@ def test_every_known_failure_has_its_code_and_words(error: Exception, code: Erro
     assert info.code is code
     assert info.message.endswith(".") and info.hint.endswith(".")
     assert info.detail == f"{type(error).__name__}: {error}"
+
+
+def test_what_came_of_too_little_memory_is_no_fault_of_the_files() -> None:
+    try:
+        try:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        except OSError as error:
+            raise fail(ErrorCode.BROKEN_CONFIG, "The config is damaged.", "Download it again.") from error
+    except PlaygroundError as error:
+        assert explain(error).code is ErrorCode.OUT_OF_MEMORY
+
+
+def test_it_is_said_which_memory_was_too_small() -> None:
+    assert "on the GPU" in explain(torch.OutOfMemoryError()).message
+    assert "on the GPU" in explain(RuntimeError("CUDA error: out of memory")).message
+    assert "in RAM" in explain(MemoryError()).message
 
 
 def test_what_was_already_put_into_words_stays_as_it_is() -> None:

@@ -11,6 +11,7 @@ is just a prompt. A precision that is told nothing is `ok`. Several behaviours c
   SIGSEGV, send Failed, say nothing more. While generating it happens after the third token.
 - `flood`: write 4 MB on standard error before the first token
 - `late`: precede each command's events with events of the command before it
+- `twice`: say the end of each command two times
 - `nonsense`: after the third token, send bytes that are no message
 """
 
@@ -76,7 +77,7 @@ INSIGHT = (0.5, 1, (Alternative(" to", 0.5), Alternative(" a", 0.25)))
 
 _MISHAPS = frozenset({"exit", "segfault", "fail", "hang"})
 _BEHAVIOURS = frozenset(
-    {"ok", "slow", "ignore-cancel", "flood", "late", "nonsense"}
+    {"ok", "slow", "ignore-cancel", "flood", "late", "twice", "nonsense"}
     | {f"{mishap}-{stage}" for mishap in _MISHAPS for stage in ("loading", "generating", "scoring")}
 )
 _MISHAP_AFTER = 3
@@ -205,7 +206,8 @@ class FakeEngine:
     def _score(self, command: Score) -> None:
         assert self._loaded is not None
         self._enter(command.id, Phase.SCORE)
-        self._meet_mishap(Script(self._prompt, self._loaded.name), "scoring")
+        script = Script(self._prompt, self._loaded.name)
+        self._meet_mishap(script, "scoring")
         count, is_baseline = command.tokens or 120, command.baseline == self._loaded
         for done in range(0, count, 40):
             self._channel.send(Progressed(command.id, "Scoring", done, count, "tokens"))
@@ -236,7 +238,8 @@ class FakeEngine:
             positions=tuple(range(count, 2 * count)),
             pieces=tuple(f" {WORDS[place % len(WORDS)]}" for place in range(count)),
         )
-        self._channel.send(
+        self._end(
+            script,
             Scored(
                 command_id=command.id,
                 quality=replace(quality, **figures),
@@ -244,7 +247,7 @@ class FakeEngine:
                 windows=windows,
                 token_ids=tuple(range(2 * count)) if command.source is TextSource.PROMPT else (),
                 evaluation=evaluation if is_baseline else None,
-            )
+            ),
         )
 
     def _estimated(self, precision: Precision, scale: int = 1) -> Estimate:
@@ -274,7 +277,8 @@ class FakeEngine:
         for phase in (Phase.COPY, Phase.WARM_UP, Phase.CHECK):
             self._enter(command.id, phase)
         self._loaded = command.precision
-        self._channel.send(
+        self._end(
+            script,
             Loaded(
                 command_id=command.id,
                 seconds=time.monotonic() - started,
@@ -286,7 +290,7 @@ class FakeEngine:
                 quantized_modules=210 if command.precision.is_quantized else 0,
                 runtime_memory=self._runtime_memory,
                 memory=self._memory(),
-            )
+            ),
         )
 
     def _generate(self, command: Generate) -> None:
@@ -305,7 +309,8 @@ class FakeEngine:
             _flood()
         texts, times, reason = self._say(command, script, self._loaded)
         memory = self._memory()
-        self._channel.send(
+        self._end(
+            script,
             Generated(
                 command_id=command.id,
                 text="".join(texts),
@@ -316,8 +321,12 @@ class FakeEngine:
                 memory=memory,
                 peak_resident_bytes=max(peak_resident_bytes(), memory.resident_bytes),
                 weight_bytes=weight_bytes(self._loaded),
-            )
+            ),
         )
+
+    def _end(self, script: Script, event: Loaded | Generated | Scored) -> None:
+        for _ in range(2 if "twice" in script else 1):
+            self._channel.send(event)
 
     def _say(self, command: Generate, script: Script, precision: Precision) -> tuple[list[str], list[float], str]:
         """Send the tokens; returns their texts, their times, and the reason to stop."""

@@ -1,6 +1,8 @@
 """One column, fed by hand."""
 
 import pytest
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
@@ -8,8 +10,11 @@ from qplayground.core.messages import Phase, Progressed
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import LoadFigures, MemoryFigures, Run, RunState, SpeedFigures
 from qplayground.core.tokens import Token
+from qplayground.ui.failure_dialog import FailureDialog
 from qplayground.ui.run_column import RunColumn
+from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison
+from tests.ui.test_window import compare, type_prompt
 
 
 @pytest.fixture
@@ -99,7 +104,35 @@ def test_figures_and_errors(column: RunColumn, run: Run) -> None:
     assert shown["load_s"] == "3.17 s"
     assert not column.figures.labels["vram_allocated_bytes"].isVisible()
     assert column.state.text() == "Failed: There was not enough memory. Try int8."
-    assert "MemoryError" in column.state.toolTip()
+    assert not column.details.isHidden()
+
+
+def test_what_failed_is_shown_whole_and_can_be_copied_and_run_again(qtbot: QtBot) -> None:
+    error = ErrorInfo(ErrorCode.ENGINE_DIED, "It <b>ended</b>.", "Run it again.", "one\ntwo")
+    dialog = FailureDialog("nf4", error, can_run_again=True)
+    qtbot.addWidget(dialog)
+    assert dialog.output.toPlainText() == "one\ntwo"
+    copy, again = (
+        next(button for button in dialog.findChildren(QPushButton) if button.text() == text)
+        for text in ("&Copy", "&Run again")
+    )
+    copy.click()
+    assert QGuiApplication.clipboard().text() == "It <b>ended</b>. Run it again.\n\none\ntwo"
+    with qtbot.waitSignal(dialog.run_again_requested):
+        again.click()
+
+
+def test_the_details_are_one_click_away(qtbot: QtBot, ready_window: MainWindow) -> None:
+    type_prompt(qtbot, ready_window, "int8=fail-generating once")
+    compare(qtbot, ready_window)
+    columns = ready_window.results.columns
+    assert not columns["nf4"].details.isVisible()
+    columns["int8"].details.click()
+    (dialog,) = ready_window.findChildren(FailureDialog)
+    assert dialog.isVisible() and dialog.output.toPlainText().startswith("scripted")
+    with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=10_000):
+        dialog.run_again_requested.emit()
+    dialog.reject()
 
 
 def test_figures_of_a_run_beside_busy_programs_are_marked(column: RunColumn, run: Run) -> None:

@@ -1,0 +1,257 @@
+"""Engines that die, hang, babble or run out of memory: it costs that precision's run and nothing else."""
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.errors import ErrorCode
+from qplayground.core.messages import Hello, Phase
+from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.quality import QualityRequest, TextSource
+from qplayground.core.results import RunState
+from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
+from qplayground.runtime.process import ProcessExit
+from tests.engine import tiny
+from tests.process.test_session import FAKE, MODEL, Stage, wanted
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals, limits and fork servers as Linux has them")
+
+SCORED = QualityRequest(source=TextSource.BUILTIN, name="builtin", text="a text", tokens=120)
+AROUND = ("fp32", "int8", "nf4")
+STOP_LIMIT_MS = 2000
+
+
+@pytest.fixture
+def stage(qtbot: QtBot) -> Iterator[Stage]:
+    stage = Stage(qtbot, Launcher(FAKE))
+    yield stage
+    stage.session.close()
+
+
+def compare(stage: Stage, qtbot: QtBot, prompt: str, *names: str, **how: Any) -> None:
+    how.setdefault("quality", SCORED)
+    with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
+        stage.session.compare(MODEL, wanted(names or AROUND, prompt, **how))
+
+
+def check_only_int8_failed(stage: Stage, qtbot: QtBot) -> None:
+    """The others are whole, nothing is left behind, and the next comparison and the same run again are fine."""
+    for run in stage.comparison.runs:
+        if run.precision == "int8":
+            assert run.state is RunState.FAILED and run.error is not None
+            assert run.error.message.endswith(".") and run.error.hint.endswith(".")
+        else:
+            assert (run.state, run.error, len(run.token_ids)) == (RunState.DONE, None, 8)
+            assert run.quality is not None and run.quality.perplexity is not None
+    assert stage.engines() == []
+    compare(stage, qtbot, "once")
+    assert set(stage.outcomes().values()) == {RunState.DONE}, [run.error for run in stage.comparison.runs]
+    with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
+        stage.session.run_again("int8")
+    assert stage.run("int8").state is RunState.DONE and stage.engines() == []
+
+
+def kill_at(stage: Stage, phase: Phase, name: str = "int8") -> None:
+    """Kill that precision's engine as soon as it says that a phase has begun, once."""
+    killed: list[int] = []
+
+    def on_phase(who: str, event: Any) -> None:
+        if who == name and event.phase is phase and not killed:
+            killed.extend(stage.engines())
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    stage.session.phase_started.connect(on_phase)
+
+
+@pytest.mark.parametrize("phase", [Phase.START, Phase.QUANTIZE, Phase.CHECK, Phase.PREFILL, Phase.DECODE, Phase.SCORE])
+def test_an_engine_that_is_killed_costs_its_run_alone(stage: Stage, qtbot: QtBot, phase: Phase) -> None:
+    kill_at(stage, phase)
+    where = {Phase.SCORE: "scoring", Phase.START: "loading", Phase.QUANTIZE: "loading"}.get(phase, "generating")
+    compare(stage, qtbot, f"int8=hang-{where}")
+    error = stage.error("int8")
+    assert error.code is ErrorCode.OUT_OF_MEMORY and "killed from outside" in error.message
+    check_only_int8_failed(stage, qtbot)
+
+
+@pytest.mark.parametrize("stop_at", ["loading", "generating", "scoring"])
+def test_an_engine_that_hangs_is_stopped_and_what_was_there_stays(stage: Stage, qtbot: QtBot, stop_at: str) -> None:
+    stage.session.compare(MODEL, wanted(("fp32", "int8"), f"int8=hang-{stop_at}", quality=SCORED))
+    waits = {"loading": Phase.QUANTIZE, "generating": Phase.DECODE, "scoring": Phase.SCORE}[stop_at]
+    stage.wait_for(lambda: waits in stage.phases("int8"))
+    with qtbot.waitSignal(stage.session.comparison_finished, timeout=STOP_LIMIT_MS):
+        stage.session.stop()
+    assert stage.run("fp32").state is RunState.DONE and len(stage.run("fp32").token_ids) == 8
+    assert stage.run("int8").state.is_final and stage.engines() == []
+    compare(stage, qtbot, "once")
+    assert set(stage.outcomes().values()) == {RunState.DONE}, [run.error for run in stage.comparison.runs]
+
+
+@pytest.mark.parametrize("behaviour", ["flood", "late", "twice"])
+def test_an_engine_that_babbles_gives_what_it_would_have_given(stage: Stage, qtbot: QtBot, behaviour: str) -> None:
+    compare(stage, qtbot, "once")
+    expected = [(run.precision, run.text, run.state, run.quality) for run in stage.comparison.runs]
+    compare(stage, qtbot, f"once {behaviour}")
+    found = [(run.precision, run.text, run.state, run.quality) for run in stage.comparison.runs]
+    assert found == expected and stage.engines() == []
+
+
+def test_an_engine_that_talks_nonsense_costs_its_run_alone(stage: Stage, qtbot: QtBot) -> None:
+    compare(stage, qtbot, "int8=nonsense")
+    assert "cannot be understood" in stage.error("int8").message
+    check_only_int8_failed(stage, qtbot)
+
+
+@pytest.mark.parametrize("mishap", ["exit", "segfault", "fail"])
+@pytest.mark.parametrize("where", ["loading", "generating"])
+def test_an_engine_that_breaks_costs_its_run_alone(stage: Stage, qtbot: QtBot, mishap: str, where: str) -> None:
+    compare(stage, qtbot, f"int8={mishap}-{where}")
+    check_only_int8_failed(stage, qtbot)
+
+
+def test_a_failed_run_has_the_engines_last_output(stage: Stage, qtbot: QtBot) -> None:
+    compare(stage, qtbot, "int8=exit-loading")
+    assert "about to exit" in stage.error("int8").detail
+    compare(stage, qtbot, "flood int8=fail-generating")
+    detail = stage.error("int8").detail
+    assert detail.startswith("scripted\n\n") and len(detail) > 1000
+
+
+@pytest.mark.parametrize("when", ["idle", "busy"])
+def test_a_fork_server_that_is_killed_is_replaced(stage: Stage, qtbot: QtBot, when: str) -> None:
+    assert stage.session._launcher._server is not None
+    compare(stage, qtbot, "once")
+    server = stage.session._launcher._server._process
+    assert server is not None
+    if when == "busy":
+        before = stage.phases("int8").count(Phase.DECODE)
+        stage.session.compare(MODEL, wanted(AROUND, "int8=slow"))
+        stage.wait_for(lambda: stage.phases("int8").count(Phase.DECODE) > before)
+        with qtbot.waitSignal(stage.session.comparison_finished, timeout=30_000):
+            server.kill()
+        assert stage.outcomes() == {"fp32": RunState.DONE, "int8": RunState.FAILED, "nf4": RunState.DONE}
+        assert stage.error("int8").hint
+    else:
+        server.kill()
+        stage.wait_for(lambda: server.status() == psutil.STATUS_ZOMBIE)  # a parent reaps it
+    compare(stage, qtbot, "once")
+    assert set(stage.outcomes().values()) == {RunState.DONE}, [run.error for run in stage.comparison.runs]
+
+
+# ---- memory that runs out -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def large_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """250 MB of weights in a few tensors."""
+    folder = tmp_path_factory.mktemp("large")
+    return tiny.save_model(tiny.llama(hidden_size=2048, intermediate_size=8192, num_hidden_layers=1), folder)
+
+
+@pytest.mark.parametrize("spare_mb", [0, 60])
+def test_memory_that_runs_out_is_said_and_the_smaller_one_runs(qtbot: QtBot, large_model: Path, spare_mb: int) -> None:
+    """A real limit on a real engine, at several points of the load."""
+    stage = Stage(qtbot, Launcher(ENGINE_TARGET))
+    limited: list[int] = []
+
+    def limit(name: str, hello: Hello) -> None:
+        if name == "fp32":
+            process = psutil.Process(hello.pid)
+            most = process.memory_info().vms + spare_mb * 1_000_000
+            process.rlimit(resource.RLIMIT_AS, (most, most))
+            limited.append(hello.pid)
+
+    stage.session._conductor.greeted.connect(limit)
+    entry = ModelEntry(
+        id=str(large_model),
+        source=ModelSource.FOLDER,
+        path=str(large_model),
+        architecture="LlamaForCausalLM",
+        parameters=1,
+        complete=True,
+    )
+    with qtbot.waitSignal(stage.session.comparison_finished, timeout=120_000):
+        stage.session.compare(entry, wanted(("fp32", "nf4"), tiny.PROMPT, 2))
+    assert limited and stage.outcomes() == {"fp32": RunState.FAILED, "nf4": RunState.DONE}
+    error = stage.error("fp32")
+    assert error.code is ErrorCode.OUT_OF_MEMORY, (error, error.detail)
+    assert "smaller precision" in error.hint
+    stage.session.close()
+
+
+def test_a_bus_error_is_a_file_that_shrank() -> None:
+    error = ProcessExit(-signal.SIGBUS, requested=False).error
+    assert error is not None and error.code is ErrorCode.BROKEN_WEIGHTS and "cut short" in error.message
+
+
+@pytest.mark.parametrize(
+    ("code", "output"),
+    [
+        (-9, ""),
+        (-6, "terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc"),
+        (1, "Traceback …\nMemoryError"),
+        (1, "OSError: [Errno 12] Cannot allocate memory"),
+        (-6, "RuntimeError: CUDA error: out of memory"),
+    ],
+)
+def test_an_end_for_want_of_memory_is_recognised(code: int, output: str) -> None:
+    error = ProcessExit(code, requested=False, output_tail=output).error
+    assert error is not None and error.code is ErrorCode.OUT_OF_MEMORY and "smaller" in error.hint
+
+
+Damage = Callable[[Path], None]
+
+
+def _cut_short(file: Path) -> None:
+    os.truncate(file, 4096)
+
+
+def _gone(file: Path) -> None:
+    file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_cut_short, {ErrorCode.BROKEN_WEIGHTS}),
+        (_gone, {ErrorCode.NO_WEIGHTS, ErrorCode.INCOMPLETE_DOWNLOAD}),
+    ],
+)
+def test_weights_that_change_while_they_are_loaded_are_said(
+    qtbot: QtBot, large_model: Path, tmp_path: Path, damage: Damage, said: set[ErrorCode]
+) -> None:
+    folder = tmp_path / "changing"
+    folder.mkdir()
+    for file in large_model.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (weights,) = folder.glob("*.safetensors")
+    stage = Stage(qtbot, Launcher(ENGINE_TARGET))
+
+    def on_progress(name: str, event: Any) -> None:
+        if "weights" in event.label.lower() and weights.exists():
+            damage(weights)
+
+    stage.session.progressed.connect(on_progress)
+    entry = ModelEntry(
+        id=str(folder),
+        source=ModelSource.FOLDER,
+        path=str(folder),
+        architecture="LlamaForCausalLM",
+        parameters=1,
+        complete=True,
+    )
+    with qtbot.waitSignal(stage.session.comparison_finished, timeout=120_000):
+        stage.session.compare(entry, wanted(("fp32", "nf4"), tiny.PROMPT, 2))
+    assert stage.error("nf4").code in said and stage.error("nf4").hint
+    first = stage.run("fp32").error
+    assert first is None or first.code in said
+    assert stage.engines() == []
+    stage.session.close()
