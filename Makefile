@@ -7,12 +7,13 @@ READY := .venv/.ready
 HARNESS := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench format clean
+.PHONY: help run test check bench soak format clean
 
 help:
 	@echo "make run     open the window (without a display: compare in the terminal)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint, types, import contracts"
+	@echo "make soak    hundreds of random comparisons with faults: what is left of them"
 	@echo "make bench   measure start-up, engines, speed and responsiveness; writes bench.json"
 
 $(READY): pyproject.toml packaging/constraints.txt
@@ -44,6 +45,9 @@ $(HARNESS)/.ready: $(READY)
 
 bench: $(HARNESS)/.ready
 	$(BIN)/python -m tests.benchmarks
+
+soak: $(READY)
+	$(BIN)/python -m tests.soak
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -10,6 +10,7 @@ import msgspec
 from PySide6.QtCore import QCoreApplication
 
 from qplayground.console.comparison import ConsoleComparison
+from qplayground.console.doctor import ConsoleDoctor
 from qplayground.console.estimate import ConsoleEstimate
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
@@ -18,11 +19,14 @@ from qplayground.core.model import ModelEntry
 from qplayground.core.placement import AUTO, BALANCED, CPU, CUSTOM, Placement, named_device, parse_max_memory, read_map
 from qplayground.core.precision import Precision
 from qplayground.core.results import Comparison, Mode, RunState, to_json
+from qplayground.core.saving import save_file
 from qplayground.core.units import bytes_text, count_text
+from qplayground.report.diagnosis import diagnosis_json, diagnosis_text
 from qplayground.report.estimate import estimate_json, estimate_table
 from qplayground.report.files import STEM, write_all
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import plain_table
+from qplayground.runtime.doctor import Doctor
 from qplayground.runtime.evaluation_text import quality_request
 from qplayground.runtime.gpus import list_gpus
 from qplayground.runtime.interrupts import Interrupts
@@ -93,6 +97,34 @@ def run_estimate(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         _write(Path(arguments.json), estimate_json(entry, placement, answer, fits))
     print(estimate_table(answer, fits))
+    return code
+
+
+def run_doctor(json_target: str | None) -> int:
+    """`qplayground doctor`: 0 when nothing will not work, else 1. Raises PlaygroundError for wrong usage."""
+    _check_target(json_target)
+    QCoreApplication.instance() or QCoreApplication([])
+    launcher = Launcher()
+    doctor = Doctor(launcher)
+    console = ConsoleDoctor(doctor)
+    interrupts = Interrupts(console.interrupt)
+    try:
+        console.run()
+    finally:
+        doctor.close()
+        launcher.close()
+        interrupts.close()
+    diagnosis = console.diagnosis
+    if diagnosis is None:
+        print(f"qplayground: {console.error}", file=sys.stderr)
+        return 1
+    code = 0 if diagnosis.works else 1
+    if json_target == "-":
+        _print_json(diagnosis_json(diagnosis))
+        return code
+    if json_target is not None:
+        _write(Path(json_target), diagnosis_json(diagnosis))
+    print(diagnosis_text(diagnosis))
     return code
 
 
@@ -229,7 +261,7 @@ def _exit_code(comparison: Comparison) -> int:
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        path.write_bytes(data)
+        save_file(path, data)
     except OSError as error:
         raise _unwritable(path, str(error)) from error
 

@@ -33,6 +33,12 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_compare(commands.add_parser("compare", help="compare precisions without a window", epilog=_EXIT_CODES))
     _add_estimate(commands.add_parser("estimate", help="say what precisions will take in memory", epilog=_EXIT_CODES))
+    doctor = commands.add_parser(
+        "doctor",
+        help="say whether this machine can quantize, and all that a bug report needs",
+        epilog="Exit codes: 0 nothing is wrong, 1 something will not work, 2 wrong usage.",
+    )
+    doctor.add_argument("--json", metavar="FILE", help="write what was found as JSON to FILE, or '-' for stdout")
     models = commands.add_parser("models", help="list the models on this machine")
     models.add_argument("--json", metavar="FILE", help="write the list as JSON to FILE, or to standard output for '-'")
     return parser
@@ -195,6 +201,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from qplayground.app import run_estimate
 
             return run_estimate(arguments)
+        if arguments.command == "doctor":
+            from qplayground.app import run_doctor
+
+            return run_doctor(arguments.json)
         if arguments.command == "models":
             from qplayground.app import run_models
 

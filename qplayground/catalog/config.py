@@ -1,6 +1,8 @@
 """What a config.json says, and whether a model with that config can be compared here."""
 
 import json
+import stat
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,11 @@ CONTEXT_KEYS = (
     "n_ctx",
     "max_target_positions",
 )
+LAYER_KEYS = frozenset(
+    {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers", "decoder_layers", "encoder_layers"}
+)
+MOST_LABELS = 10_000
+"""transformers makes a name for each."""
 DECODERS_ONLY_BY_CONFIG = frozenset(
     {
         "BertGenerationDecoder",
@@ -51,13 +58,20 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     is_decoder: bool = False
     auto_classes: tuple[str, ...] = ()
     quantized_by: str | None = None
+    layers: int = 0
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file as transformers would read it. Raises ValueError for a broken or huge one, OSError otherwise."""
-    size = path.stat().st_size
-    if size > MAX_JSON_BYTES:
-        raise ValueError(f"{path.name} has {size:,} bytes")
+    """A JSON file as transformers would read it.
+
+    Raises ValueError for a broken or huge one and for a pipe or a device, which could be read for ever; OSError
+    otherwise.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path.name} is no file")
+    if found.st_size > MAX_JSON_BYTES:
+        raise ValueError(f"{path.name} has {found.st_size:,} bytes")
     try:
         return json.loads(path.read_bytes())
     except RecursionError as error:
@@ -74,6 +88,8 @@ def read_config(path: Path) -> ModelConfig:
         raise _broken("config.json cannot be read as JSON.", str(error)) from error
     if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str) or not fields["model_type"]:
         raise _broken("config.json names no model_type, so transformers cannot tell what kind of model this is.")
+    if _most(fields, ("num_labels",)) > MOST_LABELS:
+        raise _broken(f"config.json asks for more than {MOST_LABELS:,} labels, which no text generator has.")
     text = fields["text_config"] if isinstance(fields.get("text_config"), dict) else {}
     architectures = fields.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else None
@@ -85,6 +101,7 @@ def read_config(path: Path) -> ModelConfig:
         is_decoder=fields.get("is_decoder") is True,
         auto_classes=tuple(auto_map) if isinstance(auto_map, dict) else (),
         quantized_by=_quantized_by(fields) or _quantized_by(text),
+        layers=_most(fields, LAYER_KEYS),
     )
 
 
@@ -120,10 +137,24 @@ def _context_tokens(fields: dict[str, Any]) -> int | None:
     return next((value for value in values if type(value) is int and 0 < value < 2**63), None)
 
 
+def _most(fields: dict[str, Any], keys: Collection[str]) -> int:
+    """The largest integer under one of these keys, at any depth; 0 without any."""
+    return max((value for key, value in _items(fields) if key in keys and type(value) is int), default=0)
+
+
+def _items(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in fields.items():
+        yield key, value
+        if isinstance(value, dict):
+            yield from _items(value)
+
+
 def _quantized_by(fields: dict[str, Any]) -> str | None:
     settings = fields.get("quantization_config")
-    if not isinstance(settings, dict):
+    if not settings:
         return None
+    if not isinstance(settings, dict):
+        return "quantization_config cannot be read"
     return str(settings.get("quant_method", "method not named"))[:40]
 
 

@@ -75,6 +75,8 @@ def read_header(path: Path) -> Tensors:
             raise _broken(
                 path, f"is cut off inside its header: it has {size:,} bytes and needs more than {8 + length:,}"
             )
+        if start[8:9] != b"{":
+            raise _broken(path, "has a header that is not valid", "it does not begin with a brace")
         file.seek(8)
         header = file.read(length)
     tensors = _parse(path, header)
@@ -92,8 +94,6 @@ def stored_dtype(elements: Counter[str]) -> str | None:
 
 def _parse(path: Path, header: bytes) -> Tensors:
     try:
-        if not header.startswith(b"{"):
-            raise msgspec.DecodeError("it does not begin with a brace")
         raw = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         metadata = raw.pop("__metadata__", None)
         if metadata is not None:

@@ -6,6 +6,7 @@ from qplayground.catalog.config import ModelConfig, config_problem, read_config,
 from qplayground.catalog.weights import GGUF_HINT, names_problem, survey
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.text import is_text
 
 TOKENIZER_FILES = frozenset(
     {
@@ -20,6 +21,8 @@ TOKENIZER_FILES = frozenset(
     }
 )
 TOKENIZER_PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
+_ANY_LAYERS = 1000
+"""So many are built in a second or two, whatever the weights are."""
 VOCABULARY_FREE = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 
@@ -32,6 +35,9 @@ def inspect_folder(
     that is not judged. `id` is the folder's path unless given.
     """
     path = path.expanduser().absolute()
+    if not is_text(str(path)):
+        problem = ErrorInfo(ErrorCode.BAD_FILE, "The folder's name holds bytes that are no text.", "Rename the folder.")
+        return ModelEntry(id=str(path).encode("utf-8", "replace").decode(), source=source, problem=problem)
     entry_id = id or str(path)
     try:
         missing = _folder_problem(path)
@@ -57,6 +63,8 @@ def _inspect(path: Path, id: str, source: ModelSource, causal_architectures: fro
         problem = config_problem(config, causal_architectures)
     except PlaygroundError as error:
         problem = _without_config(path, names) or error.info
+    if config is not None and problem is None:
+        problem = _layers_problem(config.layers, weights.tensors)
     return ModelEntry(
         id=id,
         source=source,
@@ -116,14 +124,27 @@ def _without_config(path: Path, names: set[str]) -> ErrorInfo | None:
     return problem if problem and problem.code is ErrorCode.GGUF_ONLY else None
 
 
+def _layers_problem(layers: int, tensors: int) -> ErrorInfo | None:
+    """More layers than there are tensors would take transformers hours to build, and memory without end."""
+    if not tensors or layers <= max(_ANY_LAYERS, tensors):
+        return None
+    return ErrorInfo(
+        ErrorCode.BROKEN_CONFIG,
+        f"config.json asks for {min(layers, 10**15):,} layers or more, and the weight files hold {tensors:,} tensors.",
+        "Download the model again; its config.json belongs to other weights.",
+    )
+
+
 def _tokenizer_problem(path: Path, names: set[str]) -> ErrorInfo | None:
     hint = "Copy the tokenizer's files (tokenizer.json, tokenizer_config.json) from the original model into the folder."
     if "tokenizer.json" in names:
+        if not (path / "tokenizer.json").is_file():  # a pipe would be waited for
+            return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "tokenizer.json is no file.", hint)
         with (path / "tokenizer.json").open("rb") as file:
             start = file.read(64).lstrip()
         if start.startswith(b"{"):
             return None
-        return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "tokenizer.json is not JSON.", hint, repr(start))
+        return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "tokenizer.json is not JSON.", hint)
     found = (
         names & TOKENIZER_FILES
         or any(names.issuperset(pair) for pair in TOKENIZER_PAIRS)

@@ -10,11 +10,12 @@ import msgspec
 
 from qplayground.catalog.config import read_config
 from qplayground.catalog.download import SIDE_FILE, TIMEOUT_S, check_repo_id, checked_weights
+from qplayground.catalog.headers import Count
 from qplayground.catalog.hub_errors import explain, offline
 from qplayground.catalog.inspect import has_chat_template
 from qplayground.catalog.weights import FILE_NAME, names_problem
 from qplayground.core.channel import Channel
-from qplayground.core.errors import PlaygroundError
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.messages import Failed, FetchOutline, JobDone
 from qplayground.core.model import ModelEntry, ModelSource
 
@@ -25,7 +26,7 @@ SIDE_LIMIT_BYTES = 64_000_000
 class Outline(msgspec.Struct, frozen=True):
     """Weight file → tensor → (type by the safetensors format's name, bytes)."""
 
-    files: dict[str, dict[str, tuple[str, int]]]
+    files: dict[str, dict[str, tuple[str, Count]]]
 
 
 def main(channel: Channel) -> None:
@@ -92,8 +93,20 @@ def fetch_outline(repo_id: str, target: Path, causal_architectures: frozenset[st
 
 
 def read_outline(folder: Path) -> Outline | None:
-    """The outline in that folder, None where there is none. Raises msgspec.MsgspecError for a damaged one."""
-    try:
-        return msgspec.json.decode((folder / OUTLINE).read_bytes(), type=Outline)
-    except FileNotFoundError:
+    """The outline in that folder; None where there is none, and where weights are, which speak for themselves.
+
+    Raises PlaygroundError(BROKEN_WEIGHTS) for a damaged one.
+    """
+    if not (folder / OUTLINE).is_file() or any(folder.glob("*.safetensors")):
         return None
+    try:
+        outline = msgspec.json.decode((folder / OUTLINE).read_bytes(), type=Outline)
+    except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
+        raise _damaged(str(error)) from error
+    if not all(FILE_NAME.fullmatch(name) for name in outline.files):
+        raise _damaged(f"{list(outline.files)!r:.200}")
+    return outline
+
+
+def _damaged(detail: str) -> PlaygroundError:
+    return fail(ErrorCode.BROKEN_WEIGHTS, f"{OUTLINE} is damaged.", "Look the model up again.", detail)

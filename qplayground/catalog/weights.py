@@ -31,9 +31,10 @@ PICKLE_HINT = (
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
-    """The weight files of a folder: bytes on disk, and elements and type when every header was readable."""
+    """The weight files of a folder: bytes on disk; tensors, elements and type when every header was readable."""
 
     size_bytes: int = 0
+    tensors: int = 0
     parameters: int | None = None
     stored_dtype: str | None = None
     problem: ErrorInfo | None = None
@@ -51,16 +52,20 @@ def survey(folder: Path) -> Weights:
     if missing:
         return Weights(size_bytes=size_bytes, problem=_missing(missing, len(wanted)))
     elements: Counter[str] = Counter()
+    tensors = 0
     try:
         for name in wanted:
             for tensor in read_header(folder / name).values():
+                tensors += 1
                 elements[tensor.dtype] += tensor.elements
     except PlaygroundError as error:
         return Weights(size_bytes=size_bytes, problem=error.info)
     if not elements.total():
         empty = ErrorInfo(ErrorCode.NO_WEIGHTS, "The weight files hold no weights at all.", DOWNLOAD_AGAIN)
         return Weights(size_bytes=size_bytes, problem=empty)
-    return Weights(size_bytes=size_bytes, parameters=elements.total(), stored_dtype=stored_dtype(elements))
+    return Weights(
+        size_bytes=size_bytes, tensors=tensors, parameters=elements.total(), stored_dtype=stored_dtype(elements)
+    )
 
 
 def wanted_files(folder: Path, names: Collection[str]) -> list[str]:

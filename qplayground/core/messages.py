@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from qplayground.core.diagnosis import CudaBuild, MethodCheck
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.generation import GenerationRequest
@@ -140,6 +141,17 @@ class PlanPlacement(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     limits: dict[str, int] = {}
 
 
+class CheckUp(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Try each of these quantized precisions on a small matrix, on every device of this machine.
+
+    `skip` are pairs of a device and a precision's name that are known already.
+    """
+
+    id: int
+    precisions: tuple[Precision, ...]
+    skip: tuple[tuple[str, str], ...] = ()
+
+
 class Cancel(msgspec.Struct, frozen=True, tag=True):
     """Stop generating after the token in work. A load is not cancelled: its engine is ended."""
 
@@ -171,7 +183,9 @@ class FetchOutline(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     causal_architectures: tuple[str, ...] = ()
 
 
-Command = Load | Generate | Score | EstimateMemory | PlanPlacement | Cancel | PrepareDemo | Download | FetchOutline
+Command = (
+    Load | Generate | Score | EstimateMemory | PlanPlacement | CheckUp | Cancel | PrepareDemo | Download | FetchOutline
+)
 
 # ---- events, engine → window --------------------------------------------------------------------------------------
 
@@ -317,6 +331,36 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     place: str = ""
 
 
+class CudaFound(msgspec.Struct, frozen=True, tag=True):
+    """What torch and bitsandbytes were built for; the first answer to CheckUp."""
+
+    command_id: int
+    cuda: CudaBuild
+
+
+class CheckStarted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """This is tried now, by precision's name and device, after `done` of `total`. Its MethodChecked follows."""
+
+    command_id: int
+    precision: str
+    device: str
+    done: int
+    total: int
+
+
+class MethodChecked(msgspec.Struct, frozen=True, tag=True):
+    """How it went."""
+
+    command_id: int
+    check: MethodCheck
+
+
+class CheckedUp(msgspec.Struct, frozen=True, tag=True):
+    """All that CheckUp asked for was tried."""
+
+    command_id: int
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The command could not be carried out."""
 
@@ -342,6 +386,10 @@ Event = (
     | TokensGenerated
     | Generated
     | Scored
+    | CudaFound
+    | CheckStarted
+    | MethodChecked
+    | CheckedUp
     | Failed
     | JobDone
 )

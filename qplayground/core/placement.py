@@ -117,12 +117,12 @@ class PlacementPlan(msgspec.Struct, frozen=True, kw_only=True):
 def named_device(name: object, *, disk: bool = False) -> str:
     """A device's name as it is used here: `0` is `cuda:0`, `cuda` too. Raises PlaygroundError(BAD_DEVICE)."""
     text = str(name).strip().lower()
-    if text.isdecimal():
+    if text.isdecimal() and len(text) <= 3:
         text = f"cuda:{int(text)}"
     text = {"cuda": "cuda:0", "mps:0": MPS}.get(text, text)
     if not (_NAMED.fullmatch(text) or (disk and text == DISK)):
         known = "cpu, mps, cuda:N" + (" or disk" if disk else "")
-        raise fail(ErrorCode.BAD_DEVICE, f"{name!r} is the name of no device.", f"Name one of {known}.")
+        raise fail(ErrorCode.BAD_DEVICE, f"{str(name)[:100]!r} is the name of no device.", f"Name one of {known}.")
     return text
 
 
@@ -152,7 +152,7 @@ def read_map(data: bytes) -> dict[str, str]:
     """A map of modules as JSON: an object of names and devices. Raises PlaygroundError(BAD_FILE or BAD_DEVICE)."""
     try:
         found = msgspec.json.decode(data, type=dict[str, str | int])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise fail(
             ErrorCode.BAD_FILE,
             "The device map is no JSON object of module names and devices.",

@@ -17,6 +17,7 @@ import torch
 from qplayground.core.precision import Precision
 from qplayground.core.quality import LayerError, Quality, ScoredTokens
 
+_STORED = ("float32", "float16")
 LOG_PROBABILITIES = "log-probabilities"
 SCORES = "scores.msgpack"
 _SCRATCH = ".new-"
@@ -102,7 +103,7 @@ class KeptBaseline:
         """What that precision gave before, placed so; None where it has not been scored, or what is kept is damaged."""
         try:
             return msgspec.msgpack.decode(self._candidate_file(precision, place).read_bytes(), type=KeptCandidate)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError):
             return None
 
     def keep_candidate(self, precision: Precision, place: str, found: KeptCandidate) -> None:
@@ -141,9 +142,9 @@ class Baselines:
         try:
             scores = msgspec.msgpack.decode((folder / SCORES).read_bytes(), type=KeptScores)
             kept = KeptBaseline(folder, scores, key.vocabulary)
-            whole = kept.is_whole
+            whole = scores.dtype in _STORED and scores.tokens.is_sound and kept.is_whole
             os.utime(folder / SCORES)
-        except (OSError, ValueError, TypeError, msgspec.MsgspecError):
+        except (OSError, ValueError, TypeError, RecursionError, msgspec.MsgspecError):
             return None
         return kept if whole else None
 

@@ -11,7 +11,7 @@ import torch
 from bitsandbytes.functional import has_avx512bf16
 from transformers import PreTrainedTokenizerBase
 
-from qplayground.catalog.outline import OUTLINE
+from qplayground.catalog.outline import read_outline
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.memory import read_process_memory, shared_bytes
@@ -206,7 +206,7 @@ class Estimator:
         return PlacementPlanned(command_id=command.id, plans=plans)
 
     def _read(self, path: Path) -> None:
-        if not (path / OUTLINE).exists():
+        if read_outline(path) is None:
             check_folder(path)
         files = ((file.name, file.stat()) for file in path.iterdir() if file.is_file())
         key = (str(path), tuple(sorted((name, found.st_mtime_ns, found.st_size) for name, found in files)))

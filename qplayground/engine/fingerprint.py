@@ -50,7 +50,7 @@ def _digest(file: Path, done: int, total: int, on_progress: OnProgress) -> str:
 def _read(path: Path) -> dict[str, str]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, UnicodeDecodeError, msgspec.MsgspecError):
         return {}
 
 

@@ -18,6 +18,7 @@ from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.memory import read_process_memory
 from qplayground.core.messages import (
+    CheckUp,
     EstimateMemory,
     Failed,
     Generate,
@@ -36,6 +37,7 @@ from qplayground.core.messages import (
 from qplayground.core.quality import Quality
 from qplayground.core.tokens import Token
 from qplayground.engine import allocator, decoding, loading, scoring
+from qplayground.engine.checkup import check_up
 from qplayground.engine.detokenizer import Detokenizer
 from qplayground.engine.estimating import Estimator
 from qplayground.engine.failures import explain
@@ -97,6 +99,10 @@ class Engine:
             elif isinstance(command, PlanPlacement):
                 self._command_id = command.id
                 self._channel.send(self._estimator.plan(command))
+            elif isinstance(command, CheckUp):
+                self._command_id = command.id
+                for event in check_up(command):
+                    self._channel.send(event)
             elif isinstance(command, Generate):
                 self._command_id = command.id
                 self._generate(command)

@@ -1,5 +1,6 @@
 """Loading a model so that "loaded" is true: every weight in memory, quantized as asked, finite, and run once."""
 
+import os
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from qplayground.catalog.config import read_json
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.memory import ProcessMemory, VramFigures, read_process_memory, shared_bytes
@@ -194,10 +196,12 @@ def _from_pretrained(
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            generation_config=GenerationConfig(),  # so that the model's own is not read: anything can stand in it
+            adapter_kwargs={"subfolder": os.devnull},  # nor an adapter, which PEFT would put into the model
             output_loading_info=True,
         )
     model.eval()
-    model.generation_config = _special_tokens_only(model.generation_config)
+    model.generation_config = _special_tokens(path, model)
     return model, info
 
 
@@ -223,12 +227,28 @@ def _share(before: int | None, after: int | None, total: int) -> float | None:
     return min(1.0, (after - before) / total)
 
 
-def _special_tokens_only(own: GenerationConfig) -> GenerationConfig:
+def _special_tokens(path: Path, model: PreTrainedModel) -> GenerationConfig:
     """A model's own generation settings without its habits: `generate` takes whatever a request leaves open from them.
 
-    Beams, suppressed tokens or a ban on repetition would change a text, or be refused, and no control shows them.
+    Beams, suppressed tokens or a ban on repetition would change a text, or be refused, and no control shows them. What
+    cannot be a token is left out.
     """
-    return GenerationConfig(bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id)
+    try:
+        fields = read_json(path / "generation_config.json")
+    except (OSError, ValueError):
+        fields = None
+    if not isinstance(fields, dict):
+        fields = GenerationConfig.from_model_config(model.config).to_dict()
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return GenerationConfig(**{name: _tokens(fields.get(name)) for name in names})
+
+
+def _tokens(found: object) -> int | list[int] | None:
+    """A token's id, or several, as they stand in a file; None for anything else."""
+    if isinstance(found, list):
+        ids = [token for token in map(_tokens, found) if isinstance(token, int)]
+        return ids or None
+    return found if type(found) is int and 0 <= found < 2**31 else None
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.precision import Dtype
 from qplayground.engine.prompt import read_prompt
 from qplayground.engine.shapes import Shapes, causal_architectures, remote_code, wants_code
 
@@ -30,8 +31,11 @@ def inspect_model(path: Path, request: GenerationRequest) -> Preflight:
     """
     entry = check_folder(path)
     shapes = Shapes.read(path)
+    _check_size(shapes, entry)
     tokenizer = read_tokenizer(path)
-    return Preflight(shapes, tokenizer, read_prompt(tokenizer, request, entry.context_tokens), entry.context_tokens)
+    prompt_ids = read_prompt(tokenizer, request, entry.context_tokens)
+    _check_ids(shapes, prompt_ids)
+    return Preflight(shapes, tokenizer, prompt_ids, entry.context_tokens)
 
 
 def check_folder(path: Path) -> ModelEntry:
@@ -40,6 +44,30 @@ def check_folder(path: Path) -> ModelEntry:
     if entry.problem is not None:
         raise PlaygroundError(entry.problem)
     return entry
+
+
+def _check_size(shapes: Shapes, entry: ModelEntry) -> None:
+    """transformers makes what the files lack, at random, however large it is: that is found before and not after."""
+    held = entry.parameters or 0
+    if shapes.parameters > 2 * held:
+        raise fail(
+            ErrorCode.BROKEN_WEIGHTS,
+            f"config.json describes a model of {shapes.parameters:,} parameters, and the weight files hold {held:,}.",
+            "Download the model again; its config.json belongs to other weights.",
+        )
+
+
+def _check_ids(shapes: Shapes, prompt_ids: list[int]) -> None:
+    """A tokenizer of another model gives tokens that this one has no embedding for."""
+    embedding = shapes.skeleton(Dtype.BFLOAT16).get_input_embeddings()
+    known = getattr(embedding, "num_embeddings", None)
+    if isinstance(known, int) and not all(0 <= token < known for token in prompt_ids):
+        raise fail(
+            ErrorCode.BROKEN_TOKENIZER,
+            f"The tokenizer gives token {max(prompt_ids):,}, and the model knows {known:,} tokens: "
+            "they do not belong together.",
+            "Download the model again.",
+        )
 
 
 def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:

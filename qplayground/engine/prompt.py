@@ -4,6 +4,7 @@ from transformers import PreTrainedTokenizerBase
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.generation import GenerationRequest
+from qplayground.engine.chat_template import render
 
 
 def read_prompt(
@@ -11,7 +12,7 @@ def read_prompt(
 ) -> list[int]:
     """The ids that the model is given, checked against its context (None: no limit is known).
 
-    Raises PlaygroundError: EMPTY_PROMPT, BAD_SETTINGS, PROMPT_TOO_LONG, NO_CHAT_TEMPLATE.
+    Raises PlaygroundError: EMPTY_PROMPT, BAD_SETTINGS, PROMPT_TOO_LONG, NO_CHAT_TEMPLATE, BROKEN_TOKENIZER.
     """
     error = request.error()
     if error:
@@ -26,25 +27,21 @@ def read_prompt(
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest) -> list[int]:
     """The ids that the model is given: the prompt with the tokenizer's special tokens, or as one user turn of a chat.
 
-    Raises PlaygroundError(NO_CHAT_TEMPLATE) when a template is asked for and there is none, or it fails.
+    Raises PlaygroundError: NO_CHAT_TEMPLATE when a template is asked for and there is none, or it fails;
+    BROKEN_TOKENIZER.
     """
-    if not request.settings.chat_template:
-        return [int(token) for token in tokenizer(request.prompt)["input_ids"]]
-    hint = "Turn the chat template off."
-    if not tokenizer.chat_template:
-        raise fail(ErrorCode.NO_CHAT_TEMPLATE, "This model has no chat template.", hint)
+    chat = request.settings.chat_template
+    text = render(tokenizer, request.prompt) if chat else request.prompt
     try:
-        encoded = tokenizer.apply_chat_template(
-            [{"role": "user", "content": request.prompt}], add_generation_prompt=True, return_dict=True
-        )
-    except Exception as error:  # a template is a program of the model's author; any failure of it is one thing
+        encoded = tokenizer(text, add_special_tokens=not chat)["input_ids"]  # a chat's stand in its template
+        return [int(token) for token in encoded]
+    except Exception as error:  # what a damaged tokenizer raises is whatever it met
         raise fail(
-            ErrorCode.NO_CHAT_TEMPLATE,
-            "The model's chat template is damaged.",
-            hint,
+            ErrorCode.BROKEN_TOKENIZER,
+            "The model's tokenizer is damaged: it cannot read this prompt.",
+            "Download the model again.",
             f"{type(error).__name__}: {error}",
         ) from error
-    return [int(token) for token in encoded["input_ids"]]
 
 
 def _check_context(prompt_tokens: int, new_tokens: int, context: int | None) -> None:

@@ -15,6 +15,11 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 from qplayground.catalog.config import DECODERS_ONLY_BY_CONFIG
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.precision import Dtype, Precision
+from qplayground.engine.limits import TookTooLongError, time_limit
+
+BUILD_LIMIT_S = 30.0
+"""Without weights the largest models are built in a second or two."""
+_OWN_ATTENTION = (None, "eager", "sdpa")
 
 
 class Shapes:
@@ -36,6 +41,11 @@ class Shapes:
         if dtype.itemsize not in self._skeletons:
             self._skeletons[dtype.itemsize] = _build(self.config, getattr(torch, dtype))
         return self._skeletons[dtype.itemsize]
+
+    @cached_property
+    def parameters(self) -> int:
+        """How many numbers the model has; what is tied counts once."""
+        return sum(parameter.numel() for parameter in self.skeleton(Dtype.BFLOAT16).parameters())
 
     @cached_property
     def default_skips(self) -> list[str]:
@@ -111,7 +121,11 @@ def remote_code(error: Exception) -> PlaygroundError:
 
 def _read_config(path: Path) -> PretrainedConfig:
     try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        with time_limit(BUILD_LIMIT_S):
+            config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        _drop_requests(config)
+    except TookTooLongError as error:
+        raise _endless() from error
     except Exception as error:  # transformers 5 validates with huggingface_hub's own exception types
         raise (remote_code(error) if wants_code(error) else _broken_config(error)) from error
     if not _is_causal(config):
@@ -136,12 +150,38 @@ def _is_causal(config: PretrainedConfig) -> bool:
 
 def _build(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     try:
-        with torch.device("meta"), no_init_weights():
+        with time_limit(BUILD_LIMIT_S), torch.device("meta"), no_init_weights():
             skeleton = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
             skeleton.tie_weights()  # which is part of giving weights their first values, left out here
             return skeleton
+    except TookTooLongError as error:
+        raise _endless() from error
     except Exception as error:  # a config can be well-formed and still name an activation that does not exist
         raise _broken_config(error) from error
+
+
+def _drop_requests(config: PretrainedConfig) -> None:
+    """Take out what a config asks of the library beyond its model's shape: attention from a package that the library
+    would fetch from the hub, weights from another file, other outputs than the program reads.
+    """
+    if config._attn_implementation not in _OWN_ATTENTION:
+        config._attn_implementation = None
+    config._experts_implementation = None
+    vars(config).pop("transformers_weights", None)
+    config.return_dict = True
+    config.output_attentions = config.output_hidden_states = False
+    for name in config.sub_configs:
+        part = getattr(config, name, None)
+        if isinstance(part, PretrainedConfig):
+            _drop_requests(part)
+
+
+def _endless() -> PlaygroundError:
+    return fail(
+        ErrorCode.BROKEN_CONFIG,
+        f"The model that config.json describes cannot be built in {BUILD_LIMIT_S:g} seconds.",
+        "Download the model again, or choose another one.",
+    )
 
 
 def _broken_config(error: Exception) -> PlaygroundError:

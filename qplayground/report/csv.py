@@ -34,15 +34,15 @@ def to_csv(comparison: Comparison) -> str:
         samples = [metric.spread(run) for metric in _sampled(comparison)]
         writer.writerow(
             [
-                run.precision,
-                run.recipe.summary,
+                _harmless(run.precision),
+                _harmless(run.recipe.summary),
                 run.state,
                 run.precision == comparison.baseline,
                 *(metric.read(run) for metric in METRICS),
                 *(ratio(metric, run, comparison) for metric in METRICS if metric.more_is_better is not None),
                 *(figure for found in samples for figure in _summary(found)),
                 comparison.mode,
-                " ".join(caveat.sentence for caveat in caveats(comparison, run)),
+                _harmless(" ".join(caveat.sentence for caveat in caveats(comparison, run))),
                 _harmless(run.text),
                 _harmless("" if run.error is None else str(run.error)),
             ]

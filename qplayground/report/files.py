@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qplayground.core.results import Comparison, to_json
+from qplayground.core.saving import save_file
 from qplayground.report.csv import to_csv
 from qplayground.report.html import to_html
 from qplayground.report.markdown import to_markdown
@@ -23,7 +24,7 @@ FORMATS: dict[str, tuple[str, Callable[[Comparison], bytes]]] = {
 def write_report(comparison: Comparison, path: Path) -> None:
     """Write one format, told by the suffix; an unknown one means JSON. Raises OSError."""
     _, make = FORMATS.get(path.suffix.lower().lstrip("."), FORMATS["json"])
-    path.write_bytes(make(comparison))
+    save_file(path, make(comparison))
 
 
 def write_all(comparison: Comparison, folder: Path) -> list[Path]:
@@ -35,5 +36,5 @@ def write_all(comparison: Comparison, folder: Path) -> list[Path]:
         write_report(comparison, written[-1])
     for run in comparison.runs:
         written.append(folder / f"{run.precision}.py")
-        written[-1].write_text(to_script(comparison, run), "utf-8")
+        save_file(written[-1], to_script(comparison, run).encode())
     return written

@@ -21,7 +21,7 @@ def to_markdown(comparison: Comparison) -> str:
         f"- Model: {_inline(', '.join((model.title, model.architecture or 'unknown', model.provenance)))}",
         f"- Machine: {_inline(machine_text(comparison))}",
         f"- Settings: {_inline(settings_text(comparison))}",
-        *([f"- Started: {when_text(comparison)}"] if comparison.started_at else []),
+        *([f"- Started: {_inline(when_text(comparison))}"] if comparison.started_at else []),
         "- RAM is the engine's whole resident memory, the libraries' share included; MB are 10^6 bytes.",
         "- × is the figure over the baseline's. A benchmark gives the median of its rounds, and the lowest … highest.",
         "- A figure with \\* is spoilt; its text says by what.",

@@ -28,10 +28,10 @@ def plain_table(comparison: Comparison) -> str:
     for run in comparison.runs:
         lines.append("")
         text = f"{comparison.lead if run.error is None else ''}{outcome(run)}"
-        lines.append(f"[{run.precision}] {text.translate(_CONTROLS)}")
+        lines.append(f"[{run.precision}] {text}")
         lines += [f"    * {note.sentence}" for note in notes_on(comparison, run)]
         lines += [f"    {sentence}" for sentence in quality_lines(comparison, run)]
-    return "\n".join(lines)
+    return "\n".join(lines).translate(_CONTROLS)
 
 
 def quality_lines(comparison: Comparison, run: Run) -> list[str]:

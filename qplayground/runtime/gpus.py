@@ -10,13 +10,17 @@ import pynvml
 
 
 class Gpu(msgspec.Struct, frozen=True):
-    """One GPU. `index` is CUDA's: of those that are visible, in the order of PCI addresses. Memory in bytes."""
+    """One GPU. `index` is CUDA's: of those that are visible, in the order of PCI addresses. Memory in bytes.
+
+    `compute_capability` is (8, 6), say.
+    """
 
     index: int
     name: str
     total_bytes: int
     free_bytes: int
     bfloat16: bool
+    compute_capability: tuple[int, int] | None = None
 
 
 @contextlib.contextmanager
@@ -41,6 +45,15 @@ def list_gpus() -> list[Gpu]:
             return [_describe(index, handle) for index, handle in enumerate(_visible())]
         except pynvml.NVMLError:  # a lost GPU, or one that does not tell; Auto still finds it
             return []
+
+
+def driver_version() -> str:
+    """NVIDIA's driver's, such as `580.65.06`; empty where there is none."""
+    with _nvml() as there:
+        try:
+            return _text(pynvml.nvmlSystemGetDriverVersion()) if there else ""
+        except pynvml.NVMLError:
+            return ""
 
 
 def has_nvidia_gpu() -> bool:
@@ -97,11 +110,12 @@ def _text(name: str | bytes) -> str:
 def _describe(index: int, handle: Any) -> Gpu:
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     name = pynvml.nvmlDeviceGetName(handle)
-    major, _ = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
     return Gpu(
         index=index,
         name=_text(name),
         total_bytes=memory.total,
         free_bytes=memory.free,
         bfloat16=major >= 8,
+        compute_capability=(major, minor),
     )

@@ -153,6 +153,13 @@ class History:
         def write() -> None:
             if not self._usable:
                 return
+            try:
+                execute()
+            except sqlite3.OperationalError:
+                self._begin()  # somebody took the file or its folder away; any other trouble is met again
+                execute()
+
+        def execute() -> None:
             with _opened(self.path, _WRITE_TIMEOUT_S) as file, file:
                 for statement, values in statements:
                     file.execute(statement, values)
@@ -161,20 +168,22 @@ class History:
 
     # ---- the file --------------------------------------------------------------------------------------------
 
+    def _begin(self) -> None:
+        """Make the file and its tables where there are none. Raises OSError, sqlite3.Error."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _opened(self.path, _WRITE_TIMEOUT_S) as file, file:
+            (version,) = file.execute("PRAGMA user_version").fetchone()
+            if version > _VERSION:
+                self._usable = False
+                self.notice = "The history was written by a newer version of the program. Nothing is kept this time."
+                return
+            file.execute("PRAGMA journal_mode = WAL")
+            file.executescript(_TABLES)
+            file.execute(f"PRAGMA user_version = {_VERSION}")
+
     def _prepare(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with _opened(self.path, _WRITE_TIMEOUT_S) as file, file:
-                (version,) = file.execute("PRAGMA user_version").fetchone()
-                if version > _VERSION:
-                    self._usable = False
-                    self.notice = (
-                        "The history was written by a newer version of the program. Nothing is kept this time."
-                    )
-                    return
-                file.execute("PRAGMA journal_mode = WAL")
-                file.executescript(_TABLES)
-                file.execute(f"PRAGMA user_version = {_VERSION}")
+            self._begin()
         except sqlite3.OperationalError as error:
             self._give_up(error)
         except sqlite3.DatabaseError as error:
@@ -234,7 +243,7 @@ def _joined(parts: dict[str, bytes]) -> bytes:
             baseline = msgspec.Raw(b"null")
         runs = [msgspec.Raw(parts[name]) for name in there]
         return msgspec.json.encode({**head.comparison, "baseline": baseline, "runs": runs})
-    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
         hint = "Delete it, and run it again."
         raise fail(ErrorCode.BAD_FILE, "This comparison is damaged.", hint, repr(error)) from error
 

@@ -1,7 +1,7 @@
 """What is kept between two starts: precisions of one's own, ticks, prompts, what was run last. One JSON file."""
 
+import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.placement import Placement
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, FourBit, Precision
+from qplayground.core.saving import save_file
 from qplayground.core.text import is_text
 
 CONFIG_VARIABLE = "QPLAYGROUND_CONFIG"
 RECENT_LIMIT = 20
 
+_Stamp = tuple[int, int, int]
 _READY = {precision.name: precision for precision in READY_PRECISIONS}
 
 
@@ -47,28 +49,36 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class Preferences:
-    """The owner of what is kept. Every verb writes the file at once.
+    """The owner of what is kept. Every verb writes the file at once, on top of what another window wrote meanwhile.
 
     `notice` is a sentence for the user, empty as a rule: the file was damaged and set aside, or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._kept = _Kept()
+        self._newest = _Kept()
+        self._seen: _Stamp | None = None
         self._writable = True
-        self.notice = ""
+        self._damage = ""
+        self._unwritten = ""
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Preferences":
         """Read the file; a missing one means defaults, a damaged one is set aside under another name."""
         preferences = cls(path or preferences_path())
         try:
-            preferences._kept = _read(preferences._path)
+            preferences._seen = _stamp(preferences._path)
+            preferences._newest = _read(preferences._path)
         except FileNotFoundError:
             pass
-        except (OSError, UnicodeError, msgspec.MsgspecError, PlaygroundError) as error:
+        except (OSError, UnicodeError, RecursionError, msgspec.MsgspecError, PlaygroundError) as error:
             preferences._set_aside(error)
         return preferences
+
+    @property
+    def notice(self) -> str:
+        """See above."""
+        return " ".join(filter(None, (self._damage, self._unwritten)))
 
     # ---- precisions -----------------------------------------------------------------------------------------------
 
@@ -242,17 +252,28 @@ class Preferences:
 
     # ---- the file -------------------------------------------------------------------------------------------------
 
+    @property
+    def _kept(self) -> _Kept:
+        """What the file says now; what is known of it where it is gone or damaged."""
+        with contextlib.suppress(OSError, UnicodeError, msgspec.MsgspecError, PlaygroundError):
+            stamp = _stamp(self._path)
+            if self._writable and stamp != self._seen:
+                self._newest = _read(self._path)
+                self._seen = stamp
+        return self._newest
+
     def _change(self, **changes: object) -> None:
-        kept = msgspec.structs.replace(self._kept, **changes)
-        if kept == self._kept:
-            return
-        self._kept = kept
-        if not self._writable:
+        before = self._kept
+        self._newest = msgspec.structs.replace(before, **changes)
+        if self._newest == before or not self._writable:
             return
         try:
-            _write(self._path, msgspec.json.format(msgspec.json.encode(kept), indent=2))
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(self._path, msgspec.json.format(msgspec.json.encode(self._newest), indent=2))
+            self._seen = _stamp(self._path)
+            self._unwritten = ""
         except OSError as error:
-            self.notice = f"The preferences cannot be written to {self._path}: {error.strerror or error}."
+            self._unwritten = f"The preferences cannot be written to {self._path}: {error.strerror or error}."
 
     def _set_aside(self, error: Exception) -> None:
         number = 1
@@ -260,10 +281,10 @@ class Preferences:
             number += 1
         try:
             self._path.replace(aside)
-            self.notice = f"The preferences could not be read ({error}). They were set aside as {aside.name}."
+            self._damage = f"The preferences could not be read ({error}). They were set aside as {aside.name}."
         except OSError:
             self._writable = False  # what cannot be read and cannot be moved is not overwritten either
-            self.notice = f"The preferences in {self._path} could not be read ({error}). Nothing is kept this time."
+            self._damage = f"The preferences in {self._path} could not be read ({error}). Nothing is kept this time."
 
 
 def _read(path: Path) -> _Kept:
@@ -279,16 +300,10 @@ def _read(path: Path) -> _Kept:
     return kept
 
 
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def _stamp(path: Path) -> _Stamp:
+    """Another one whenever the file was replaced. Raises OSError."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _says_what_it_is(edited: Precision, ready: Precision) -> bool:

@@ -7,6 +7,7 @@ from PySide6.QtCore import QSettings, QTimer, Slot
 from PySide6.QtWidgets import QApplication
 
 from qplayground.catalog.demo import DEMO_ID
+from qplayground.runtime.doctor import Doctor
 from qplayground.runtime.history import History
 from qplayground.runtime.interrupts import Interrupts
 from qplayground.runtime.launcher import Launcher
@@ -28,9 +29,10 @@ def make_window(launcher: Launcher) -> MainWindow:
     session = Session(launcher)
     library = Library(launcher, tuple(str(folder) for folder in preferences.recent_folders))
     planner = Planner(launcher)
+    doctor = Doctor(launcher)
     settings = QSettings(str(path), QSettings.Format.IniFormat)
-    window = MainWindow(session, library, planner, preferences, History(), settings)
-    for owned in (session, library, planner):
+    window = MainWindow(session, library, planner, doctor, preferences, History(), settings)
+    for owned in (session, library, planner, doctor):
         owned.setParent(window)
     window.memory.ready.connect(_spare_collector)
     collector = QTimer(window, interval=_COLLECT_MS)

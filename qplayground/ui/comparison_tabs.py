@@ -10,6 +10,7 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QFileDialog, QLabel, QMessageBox, QStackedLayout, QTabWidget, QToolButton, QWidget
 
 from qplayground.core.results import Comparison
+from qplayground.ui import theme
 from qplayground.ui.exporting import may_replace
 from qplayground.ui.figures_table import FiguresTable
 
@@ -192,6 +193,7 @@ class ComparisonTabs(QTabWidget):
             save_chart(chart, path)
         except OSError as error:
             reason = error.strerror or str(error)
-            QMessageBox.warning(self, "Save the chart", f"{path} cannot be written: {reason}. Choose another place.")
+            sentence = f"{path} cannot be written: {reason}. Choose another place."
+            QMessageBox.warning(self, "Save the chart", theme.literal(sentence))
             return
         self.chart_saved.emit(path)

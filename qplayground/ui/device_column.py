@@ -57,7 +57,7 @@ class DeviceColumn(QFrame):
         font = heading.font()
         font.setBold(True)
         heading.setFont(font)
-        self.sum = QLabel()
+        self.sum = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.sum.setFont(theme.tabular(self.sum.font()))
         self.sum.setAccessibleName(f"Sum on {title}")
         self.limit = _BytesBox()
@@ -108,7 +108,7 @@ class DeviceColumn(QFrame):
             tied = f", one weight with {block.tied}" if block.tied else ""
             if block.tied:
                 item.setText(f"{block.name} · shares {block.tied}")
-            item.setToolTip(f"{block.name}: {amount}{', unquantized here' if plain else ''}{tied}")
+            item.setToolTip(theme.literal(f"{block.name}: {amount}{', unquantized here' if plain else ''}{tied}"))
             self.parts.addItem(item)
             item.setSelected(block.name in chosen)
         self.parts.blockSignals(False)

@@ -6,13 +6,14 @@ from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from qplayground.core.results import Comparison
 from qplayground.report.files import FORMATS, STEM, write_report
+from qplayground.ui import theme
 
 _FILTERS = {f"{what} (*.{suffix})": suffix for suffix, (what, _) in FORMATS.items()}
 
 
 def may_replace(parent: QWidget, path: Path) -> bool:
     """Ask before a file is written over."""
-    answer = QMessageBox.question(parent, "Save", f"{path.name} is there already. Replace it?")
+    answer = QMessageBox.question(parent, "Save", theme.literal(f"{path.name} is there already. Replace it?"))
     return answer == QMessageBox.StandardButton.Yes
 
 
@@ -33,9 +34,8 @@ def export(parent: QWidget, comparison: Comparison) -> Path | None:
             write_report(comparison, path)
         except OSError as error:
             reason = error.strerror or str(error)
-            QMessageBox.warning(
-                parent, "Export the comparison", f"{path} cannot be written: {reason}. Choose another place."
-            )
+            sentence = f"{path} cannot be written: {reason}. Choose another place."
+            QMessageBox.warning(parent, "Export the comparison", theme.literal(sentence))
             start = path.name
             continue
         return path

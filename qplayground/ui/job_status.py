@@ -1,6 +1,6 @@
 """The job in work, in the status bar: what, how far, and a button that ends it."""
 
-from PySide6.QtCore import Slot
+from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
 
 from qplayground.core.messages import Progressed
@@ -17,7 +17,7 @@ class JobStatus(QWidget):
 
     def __init__(self, library: Library, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.label = QLabel()
+        self.label = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.bar = QProgressBar()
         self.bar.setFixedWidth(_BAR_WIDTH)
         self.bar.setAccessibleName("Progress of the job")

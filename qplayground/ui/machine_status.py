@@ -3,13 +3,14 @@
 import os
 
 import psutil
-from PySide6.QtCore import QTimer, Slot
+from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtWidgets import QLabel, QWidget
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.messages import Hello
 from qplayground.core.units import bytes_text
 from qplayground.runtime.session import Session
+from qplayground.ui import theme
 
 _REFRESH_MS = 2000
 
@@ -21,6 +22,7 @@ class MachineStatus(QLabel):
         super().__init__(parent)
         self._session = session
         self.setAccessibleName("This machine")
+        self.setTextFormat(Qt.TextFormat.PlainText)
         self._waiting = "starting the engines…"
         session.machine_known.connect(self._on_machine_known)
         session.machine_unknown.connect(self._on_machine_unknown)
@@ -32,13 +34,13 @@ class MachineStatus(QLabel):
     @Slot(object)
     def _on_machine_known(self, hello: Hello) -> None:
         versions = "\n".join(f"{name} {version}" for name, version in hello.machine.versions.items())
-        self.setToolTip(f"{hello.machine.cpu} ({hello.machine.cpu_capability})\n{versions}")
+        self.setToolTip(theme.literal(f"{hello.machine.cpu} ({hello.machine.cpu_capability})\n{versions}"))
         self._show()
 
     @Slot(object)
     def _on_machine_unknown(self, error: ErrorInfo) -> None:
         self._waiting = "no engine could be started"
-        self.setToolTip(f"{error} {error.detail}")
+        self.setToolTip(theme.literal(f"{error} {error.detail}"))
         self._show()
 
     @Slot()

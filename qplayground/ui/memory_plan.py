@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QObject, QTimer, Slot
+from PySide6.QtCore import QObject, Qt, QTimer, Slot
 from PySide6.QtWidgets import QMessageBox, QWidget
 
 from qplayground.core.errors import ErrorInfo
@@ -67,6 +67,7 @@ class MemoryPlan(QObject):
         rest = tuple(precision for precision in wanted if precision.name not in refused)
         text = "\n".join(f"{name} cannot be loaded: {problem}" for name, problem in refused.items())
         box = QMessageBox(QMessageBox.Icon.Warning, "Compare", text, parent=parent)
+        box.setTextFormat(Qt.TextFormat.PlainText)
         leave_out = box.addButton("Leave out", QMessageBox.ButtonRole.AcceptRole) if rest else None
         cancel = box.addButton(QMessageBox.StandardButton.Cancel)
         box.setDefaultButton(leave_out or cancel)
@@ -82,6 +83,7 @@ class MemoryPlan(QObject):
         sentence = f"A race needs all models in memory at once: {needed}, and {available} are available."
         text = f"{sentence}\nTick fewer precisions, or run them one after another. {_CONSEQUENCE}"
         box = QMessageBox(QMessageBox.Icon.Warning, "Memory", text, parent=parent)
+        box.setTextFormat(Qt.TextFormat.PlainText)
         box.setDetailedText(str(fit))
         anyway = box.addButton("Load anyway", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
@@ -96,6 +98,7 @@ class MemoryPlan(QObject):
         if not too_large:
             return tuple(wanted)
         box = QMessageBox(QMessageBox.Icon.Warning, "Memory", _too_large_text(too_large), parent=parent)
+        box.setTextFormat(Qt.TextFormat.PlainText)
         box.setDetailedText("\n\n".join(f"{name}\n{fit}" for name, fit in too_large.items()))
         rest = tuple(precision for precision in wanted if precision.name not in too_large)
         leave_out = box.addButton("Leave out", QMessageBox.ButtonRole.AcceptRole) if rest else None

@@ -60,7 +60,7 @@ class ModelBar(QWidget):
         layout.setSpacing(theme.HALF_GRID)
         layout.addLayout(self._build_row(gpus))
         layout.addWidget(self._build_hub_row())
-        self.details = QLabel()
+        self.details = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.details.setFont(theme.small(self.details.font()))
         self.details.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self.details.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -72,7 +72,7 @@ class ModelBar(QWidget):
         about.addWidget(self.details, 1)
         about.addWidget(self.prepare)
         layout.addLayout(about)
-        self.error = QLabel()
+        self.error = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.error.setWordWrap(True)
         self.error.setForegroundRole(QPalette.ColorRole.BrightText)
         self.error.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -180,7 +180,7 @@ class ModelBar(QWidget):
         """Say below the bar what went wrong; None takes it away."""
         self.error.setVisible(error is not None)
         self.error.setText("" if error is None else str(error))
-        self.error.setToolTip("" if error is None else error.detail)
+        self.error.setToolTip("" if error is None else theme.literal(error.detail))
 
     # ---- model → widget --------------------------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class ModelBar(QWidget):
         for entry in entries:
             item = QStandardItem(_title(entry))
             item.setData(entry, Qt.ItemDataRole.UserRole)
-            item.setToolTip(_details(entry) if entry.problem is None else str(entry.problem))
+            item.setToolTip(theme.literal(_details(entry) if entry.problem is None else str(entry.problem)))
             pickable = entry.outline_path is not None or entry.source is ModelSource.DEMO
             item.setEnabled(pickable)
             model.appendRow(item)
@@ -223,9 +223,9 @@ class ModelBar(QWidget):
             self.compare.setToolTip("The demo model is being prepared; what is timed meanwhile would be too slow.")
         else:
             tip = "Run the ticked precisions one after another (Ctrl+Return)"
-            self.compare.setToolTip(tip if usable else _why(entry))
+            self.compare.setToolTip(tip if usable else theme.literal(_why(entry)))
         self.details.setText("" if entry is None else _details(entry) if entry.problem is None else str(entry.problem))
-        self.details.setToolTip(self.details.text())
+        self.details.setToolTip(theme.literal(self.details.text()))
 
     # ---- widget → model --------------------------------------------------------------------------------------
 

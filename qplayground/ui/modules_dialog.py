@@ -61,7 +61,7 @@ class ModulesDialog(QDialog):
         self.tree.setColumnHidden(_DEVICE, len(set(device_map.values())) < 2)
         self._items: dict[str, QTreeWidgetItem] = {}
         self._fill(modules, device_map)
-        note = QLabel(self._verdict())
+        note = QLabel(self._verdict(), textFormat=Qt.TextFormat.PlainText)
         note.setWordWrap(True)
         note.setForegroundRole(
             QPalette.ColorRole.BrightText if self._unforeseen else QPalette.ColorRole.PlaceholderText
@@ -92,7 +92,7 @@ class ModulesDialog(QDialog):
             label = f"{branch.rpartition('.')[2] or _WHOLE}{mark}"
             places = " ".join(devices_in_order(devices[branch]))
             item = QTreeWidgetItem(above, [label, *(bytes_text(each) if each else "–" for each in amounts), places])
-            item.setToolTip(0, branch)
+            item.setToolTip(0, theme.literal(branch))
             for column in range(1, len(_COLUMNS)):
                 item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self._items[branch] = item

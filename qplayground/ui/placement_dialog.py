@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QSize, QTimer, Slot
+from PySide6.QtCore import QSize, Qt, QTimer, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import (
     QComboBox,
@@ -102,7 +102,7 @@ class PlacementDialog(QDialog):
             self._columns[device] = column
             columns.addWidget(column)
         layout.addLayout(columns, 1)
-        self.message = QLabel()
+        self.message = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.message.setWordWrap(True)
         self.message.setAccessibleName("What is to be known of it")
         layout.addWidget(self.message)

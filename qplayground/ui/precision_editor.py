@@ -112,7 +112,7 @@ class PrecisionEditor(QWidget):
         self._add("Computes &in", self.compute_dtype, _COMPUTE)
         self._add("", self.double_quantization, _DOUBLE)
         self._add("Skip mod&ules", self.skip_modules, _SKIP)
-        self.error = QLabel()
+        self.error = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.error.setWordWrap(True)
         self.error.setForegroundRole(QPalette.ColorRole.BrightText)
         self.error.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

@@ -56,7 +56,7 @@ class PrecisionPanel(QWidget):
         row = self.row(name)
         if row:
             row.size_text.setText(text)
-            row.size_text.setToolTip(tooltip)
+            row.size_text.setToolTip(theme.literal(tooltip))
             row.size_text.setAccessibleName(f"Size in {row.precision.label}: {text}" if text else "")
             role = QPalette.ColorRole.BrightText if warns else QPalette.ColorRole.PlaceholderText
             row.size_text.setForegroundRole(role)

@@ -43,7 +43,7 @@ class _ElidedLabel(QLabel):
     """One line of secondary text, elided where there is no room for it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(textFormat=Qt.TextFormat.PlainText)
         self.setFont(theme.small(self.font()))
         self.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -68,7 +68,9 @@ class PrecisionRow(QFrame):
         self._current = False
         self.tick = _TickBox()
         self.tick.setIconSize(QSize(theme.SWATCH, theme.SWATCH))
-        self.size_text = QLabel(alignment=Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.size_text = QLabel(
+            textFormat=Qt.TextFormat.PlainText, alignment=Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        )
         self.size_text.setFont(theme.tabular(theme.small(self.size_text.font())))
         self.options = QToolButton()
         self.options.setText("⚙")
@@ -102,7 +104,7 @@ class PrecisionRow(QFrame):
         self.tick.setText(precision.label.replace("&", "&&"))
         self.tick.setAccessibleName(precision.label)
         self.tick.setAccessibleDescription(precision.summary)
-        self.options.setToolTip(f"Options of {precision.label}")
+        self.options.setToolTip(theme.literal(f"Options of {precision.label}"))
         self.options.setAccessibleName(f"Options of {precision.label}")
         self.summary.setText(f"edited: {precision.summary}" if edited else precision.summary)
         tooltip = [f"{precision.label}: {precision.summary}."]
@@ -111,7 +113,7 @@ class PrecisionRow(QFrame):
         if replaced:
             tooltip.append(NO_BFLOAT16)
         for widget in (self.tick, self.summary):
-            widget.setToolTip("\n".join(tooltip))
+            widget.setToolTip(theme.literal("\n".join(tooltip)))
         self._paint_swatch()
         self.editor.set_precision(precision, edited=edited)
 

@@ -117,7 +117,7 @@ class PromptBox(QWidget):
     def _build_text(self) -> QWidget:
         line = self.fontMetrics().lineSpacing()
         self.text.setMinimumHeight(3 * line)
-        self.error = QLabel()
+        self.error = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.error.setWordWrap(True)
         self.error.hide()
         self.error.setForegroundRole(QPalette.ColorRole.BrightText)
@@ -212,7 +212,7 @@ class PromptBox(QWidget):
     def show_error(self, text: str) -> None:
         """Say under the prompt what is wrong, until the request changes. Empty: hide the message."""
         self.error.setText(text)
-        self.error.setToolTip(text)
+        self.error.setToolTip(theme.literal(text))
         self.error.setVisible(bool(text))
 
     def _show_chat_template(self) -> None:

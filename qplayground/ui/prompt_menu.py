@@ -7,6 +7,8 @@ import msgspec
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QMenu, QStyleOptionToolButton, QToolButton
 
+from qplayground.ui import theme
+
 _CHARACTERS = 48
 
 
@@ -57,7 +59,7 @@ class PromptMenu(QToolButton):
         self._menu.clear()
         for title, prompt in self._entries():
             action = self._menu.addAction(_one_line(title).replace("&", "&&"))
-            action.setToolTip(prompt)
+            action.setToolTip(theme.literal(prompt))
             action.triggered.connect(lambda _=False, chosen=prompt: self.chosen.emit(chosen))
         if self._menu.isEmpty():
             self._menu.addAction("None yet").setEnabled(False)

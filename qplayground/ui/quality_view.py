@@ -98,11 +98,11 @@ class QualityView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._comparison: Comparison | None = None
-        self.sentences = QLabel()
+        self.sentences = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.sentences.setWordWrap(True)
         self.sentences.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.sentences.setAccessibleName("What each precision costs in accuracy")
-        self.source = QLabel()
+        self.source = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.source.setFont(theme.small(self.source.font()))
         self.source.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self.source.setWordWrap(True)
@@ -123,7 +123,7 @@ class QualityView(QWidget):
         self.candidate.currentIndexChanged.connect(self._show_text)
         self.layers = LayerErrors()
         self.trade_off = TradeOffChart(across="weight_bytes", up="mean_kld")
-        self.expected = QLabel()
+        self.expected = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.expected.setMinimumWidth(1)
         self.expected.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.expected.setAccessibleName("What was expected at the picked token")
@@ -244,7 +244,7 @@ class QualityView(QWidget):
     def _on_picked(self, token: int) -> None:
         self._picked = token
         self.expected.setText(" ".join(self.text.expectations(token)))
-        self.expected.setToolTip(self.expected.text())
+        self.expected.setToolTip(theme.literal(self.expected.text()))
 
     @Slot()
     def _show_text(self) -> None:

@@ -90,14 +90,14 @@ class RunColumn(QFrame):
     # ---- build -----------------------------------------------------------------------------------------------
 
     def _build_header(self) -> QHBoxLayout:
-        self._swatch = QLabel()
+        self._swatch = QLabel(textFormat=Qt.TextFormat.PlainText)
         title = QLabel(self.run.recipe.label)
         font = title.font()
         font.setBold(True)
         title.setFont(font)
         title.setTextFormat(Qt.TextFormat.PlainText)  # a saved comparison can hold anybody's text
         title.setToolTip(theme.tip(self.run.recipe.summary))
-        self._tag = QLabel()
+        self._tag = QLabel(textFormat=Qt.TextFormat.PlainText)
         self._tag.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self.menu = QToolButton()
         self.menu.setText("⋯")
@@ -216,7 +216,9 @@ class RunColumn(QFrame):
         self.setFrameShape(QFrame.Shape.Box if is_baseline else QFrame.Shape.NoFrame)
         tags = ["edited"] * run.recipe.is_edited + ["baseline"] * is_baseline
         self._tag.setText(" · ".join(tags))
-        self._tag.setToolTip("The precision that the others are compared with" if is_baseline else run.recipe.summary)
+        self._tag.setToolTip(
+            "The precision that the others are compared with" if is_baseline else theme.tip(run.recipe.summary)
+        )
         self.progress.setVisible(run.state in _IN_WORK)
         self._show_state()
         self.figures.show_run(self.comparison, run)

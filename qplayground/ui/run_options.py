@@ -146,7 +146,7 @@ class RunOptions(QWidget):
         try:
             read_text_file(Path(name))
         except PlaygroundError as error:
-            QMessageBox.warning(self, "Score a text file", str(error))
+            QMessageBox.warning(self, "Score a text file", theme.literal(str(error)))
             return False
         return True
 

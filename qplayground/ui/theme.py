@@ -72,6 +72,13 @@ def tip(text: str) -> str:
     return f"<span>{escape(text)}</span>" if text else ""
 
 
+def literal(text: str) -> str:
+    """A text for what has no switch for plain text, as a message box: unchanged unless Qt could take it for markup."""
+    if "<" not in text and "&" not in text:
+        return text
+    return f"<span>{escape(text).replace(chr(10), '<br>')}</span>"
+
+
 def small(font: QFont) -> QFont:
     """That font a step smaller, for what explains."""
     copy = QFont(font)

@@ -5,13 +5,14 @@ from pathlib import Path
 from msgspec.structs import replace
 from PySide6.QtCore import QByteArray, QSettings, Qt, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QPalette, QShortcut
-from PySide6.QtWidgets import QFileDialog, QLabel, QMainWindow, QPlainTextEdit, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.messages import Hello
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
 from qplayground.core.results import Comparison, Mode, from_json
+from qplayground.runtime.doctor import Doctor
 from qplayground.runtime.gpus import list_gpus
 from qplayground.runtime.history import History, as_stopped
 from qplayground.runtime.jobs import Job
@@ -28,6 +29,7 @@ from qplayground.ui.exporting import export
 from qplayground.ui.history_view import HistoryView
 from qplayground.ui.job_status import JobStatus
 from qplayground.ui.kept_models import KeptModels
+from qplayground.ui.log_view import LogView
 from qplayground.ui.machine_status import MachineStatus
 from qplayground.ui.memory_plan import MemoryPlan
 from qplayground.ui.memory_view import MemoryView
@@ -45,7 +47,6 @@ _AT_THE_PROMPT = {
     ErrorCode.PROMPT_TOO_LONG,
     ErrorCode.NO_CHAT_TEMPLATE,
 }
-_LOG_BLOCKS = 5000
 _MESSAGE_MS = 10_000
 
 
@@ -57,6 +58,7 @@ class MainWindow(QMainWindow):
         session: Session,
         library: Library,
         planner: Planner,
+        doctor: Doctor,
         preferences: Preferences,
         history: History,
         settings: QSettings,
@@ -66,6 +68,7 @@ class MainWindow(QMainWindow):
         self.session = session
         self.library = library
         self.planner = planner
+        self.doctor = doctor
         self._preferences = preferences
         self._settings = settings
         self.setWindowTitle("qplayground")
@@ -83,7 +86,8 @@ class MainWindow(QMainWindow):
         self.history = HistoryView(history)
         self.recorder = Recorder(session, history, self)
         self._readers: list[ComparisonWindow] = []
-        self.log = QPlainTextEdit()
+        self.log_view = LogView(session, doctor)
+        self.log = self.log_view.text
         self._build()
         self._connect()
         self._restore()
@@ -91,14 +95,10 @@ class MainWindow(QMainWindow):
     # ---- build -----------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.log.setReadOnly(True)
-        self.log.setMaximumBlockCount(_LOG_BLOCKS)
-        self.log.setAccessibleName("Log")
-        self.log.setPlaceholderText("What fails is written here with its technical detail.")
         self.tabs = ComparisonTabs()
         self.tabs.insertTab(0, self.memory, "Memor&y")
         self.tabs.addTab(self.history, "H&istory")
-        self.tabs.addTab(self.log, "Log")
+        self.tabs.addTab(self.log_view, "Log")
         self.tabs.setCurrentIndex(0)
         asking = QWidget()
         column = QVBoxLayout(asking)
@@ -116,13 +116,10 @@ class MainWindow(QMainWindow):
         self._across = self._split(Qt.Orientation.Horizontal, "across", self._left, self._right)
         self._across.setStretchFactor(0, 0)
         self._across.setStretchFactor(1, 1)
-        self._notice = QLabel()
+        self._notice = QLabel(textFormat=Qt.TextFormat.PlainText)
         self._notice.setWordWrap(True)
         self._notice.setForegroundRole(QPalette.ColorRole.BrightText)
         self._notice.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
-        notices = " ".join(filter(None, (self._preferences.notice, self._history.notice)))
-        self._notice.setVisible(bool(notices))
-        self._notice.setText(notices)
         page = QWidget()
         layout = QVBoxLayout(page)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -131,6 +128,7 @@ class MainWindow(QMainWindow):
         layout.addWidget(self._notice)
         layout.addWidget(self._across, 1)
         self.setCentralWidget(page)
+        self._show_notice()
         self.statusBar().setSizeGripEnabled(False)
         self.statusBar().addWidget(MachineStatus(self.session), 1)
         self.kept = KeptModels(self.session)
@@ -341,13 +339,19 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _on_saved(self) -> None:
+        self._show_notice()
         if self.tabs.currentWidget() is self.history and not self.session.is_busy:
             self.history.refresh()
 
     @Slot(str)
     def _on_not_saved(self, message: str) -> None:
-        self._notice.setText(message)
-        self._notice.show()
+        self._show_notice(message)
+
+    def _show_notice(self, message: str = "") -> None:
+        """Say what cannot be kept."""
+        notices = " ".join(filter(None, (self._preferences.notice, self._history.notice, message)))
+        self._notice.setText(notices)
+        self._notice.setVisible(bool(notices))
 
     @Slot(int)
     def _on_tab_changed(self, _index: int) -> None:
@@ -402,6 +406,7 @@ class MainWindow(QMainWindow):
         for reader in list(self._readers):
             reader.close()
         self.memory.close_importer()
+        self.doctor.close()
         self.planner.close()
         self.session.close()
         self.library.close()

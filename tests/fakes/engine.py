@@ -9,6 +9,7 @@ is just a prompt. A precision that is told nothing is `ok`. Several behaviours c
 - `ignore-cancel`: the same, and never stop
 - `exit-…`, `segfault-…`, `fail-…`, `hang-…` followed by `loading` or `generating`: end with code 3, be killed by
   SIGSEGV, send Failed, say nothing more. While generating it happens after the third token.
+  While checking up it happens to the precision that has the behaviour among its skipped modules.
 - `flood`: write 4 MB on standard error before the first token
 - `late`: precede each command's events with events of the command before it
 - `twice`: say the end of each command two times
@@ -29,10 +30,15 @@ import psutil
 from msgspec.structs import replace
 
 from qplayground.core.channel import Channel
+from qplayground.core.diagnosis import CudaBuild, MethodCheck, Outcome
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.memory import ProcessMemory, peak_resident_bytes, read_process_memory
 from qplayground.core.messages import (
+    CheckedUp,
+    CheckStarted,
+    CheckUp,
+    CudaFound,
     EstimateMemory,
     Failed,
     Generate,
@@ -42,6 +48,7 @@ from qplayground.core.messages import (
     Loaded,
     Machine,
     MemoryEstimated,
+    MethodChecked,
     Phase,
     PhaseStarted,
     PlacementPlanned,
@@ -78,7 +85,7 @@ INSIGHT = (0.5, 1, (Alternative(" to", 0.5), Alternative(" a", 0.25)))
 _MISHAPS = frozenset({"exit", "segfault", "fail", "hang"})
 _BEHAVIOURS = frozenset(
     {"ok", "slow", "ignore-cancel", "flood", "late", "twice", "nonsense"}
-    | {f"{mishap}-{stage}" for mishap in _MISHAPS for stage in ("loading", "generating", "scoring")}
+    | {f"{mishap}-{stage}" for mishap in _MISHAPS for stage in ("loading", "generating", "scoring", "checking")}
 )
 _MISHAP_AFTER = 3
 _PACE_S = 0.01
@@ -159,6 +166,8 @@ class FakeEngine:
             self._plan(command)
         if isinstance(command, Score):
             self._score(command)
+        if isinstance(command, CheckUp):
+            self._check_up(command)
         if not isinstance(command, (Load, Generate)):
             return
         try:
@@ -249,6 +258,33 @@ class FakeEngine:
                 evaluation=evaluation if is_baseline else None,
             ),
         )
+
+    def _check_up(self, command: CheckUp) -> None:
+        """Every method works on the CPU, but for those that are told otherwise; a skipped module `wrong` is wrong."""
+        self._channel.send(CudaFound(command.id, CudaBuild()))
+        total = len(command.precisions)
+        for done, precision in enumerate(command.precisions):
+            if (CPU, precision.name) in command.skip:
+                continue
+            self._channel.send(
+                CheckStarted(command_id=command.id, precision=precision.name, device=CPU, done=done, total=total)
+            )
+            try:
+                self._meet_mishap(Script(" ".join(precision.skip_modules), precision.name), "checking")
+            except PlaygroundError as error:
+                self._channel.send(Failed(command.id, error.info))
+                return
+            is_wrong = "wrong" in precision.skip_modules
+            check = MethodCheck(
+                precision=precision.name,
+                label=precision.label,
+                device=CPU,
+                outcome=Outcome.WRONG if is_wrong else Outcome.WORKS,
+                relative_error=0.5 if is_wrong else 0.01,
+                problem="the result is wrong (scripted)." if is_wrong else "",
+            )
+            self._channel.send(MethodChecked(command.id, check))
+        self._channel.send(CheckedUp(command.id))
 
     def _estimated(self, precision: Precision, scale: int = 1) -> Estimate:
         return Estimate(

@@ -35,6 +35,31 @@ def test_the_environment_names_another_folder(monkeypatch: pytest.MonkeyPatch, t
     assert Preferences.load(tmp_path / "preferences.json").last_model == "gpt2"
 
 
+def test_two_windows_lose_nothing_of_each_other(path: Path) -> None:
+    one, other = Preferences.load(path), Preferences.load(path)
+    one.save_precision(MINE)
+    other.set_ticked(("fp4",))
+    one.remember_prompt("one")
+    other.remember_prompt("other")
+    for preferences in (one, other, Preferences.load(path)):
+        assert preferences.precision("mine") == MINE
+        assert preferences.ticked == ("fp4",)
+        assert preferences.recent_prompts == ("other", "one")
+
+
+def test_a_file_that_is_damaged_or_goes_while_it_is_used_is_written_anew(path: Path) -> None:
+    preferences = Preferences.load(path)
+    preferences.save_precision(MINE)
+    path.write_bytes(b"{")
+    assert preferences.precision("mine") == MINE
+    preferences.set_last_model("gpt2")
+    path.unlink()
+    path.parent.rmdir()
+    preferences.remember_prompt("one")
+    again = Preferences.load(path)
+    assert (again.precision("mine"), again.last_model, again.recent_prompts) == (MINE, "gpt2", ("one",))
+
+
 def test_a_missing_file_means_defaults_and_is_not_written_by_reading(path: Path) -> None:
     preferences = Preferences.load(path)
     assert preferences.all_precisions() == READY_PRECISIONS

@@ -1,6 +1,7 @@
 """A line under the mouse and the values there."""
 
 from collections.abc import Callable
+from html import escape
 
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF
@@ -45,4 +46,4 @@ class Crosshair:
             self._lines[0].setPos(at.x())
             self._lines[1].setPos(at.y())
             self.text = self._reading(at.x(), at.y())
-        self._plot.setTitle(self.text or None, size="9pt", color=style.secondary(self._shown))
+        self._plot.setTitle(escape(self.text) or None, size="9pt", color=style.secondary(self._shown))

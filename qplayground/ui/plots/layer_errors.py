@@ -2,7 +2,7 @@
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import Slot
+from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
@@ -35,7 +35,7 @@ class LayerErrors(Chart):
         for title, key in _WHAT:
             self.what.addItem(title, key)
         self.what.currentIndexChanged.connect(self._draw)
-        self.worst = QLabel()
+        self.worst = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.worst.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self.worst.setMinimumWidth(1)  # names are long, and the window is not to grow with them
         self.view = pg.GraphicsLayoutWidget()
@@ -88,7 +88,7 @@ class LayerErrors(Chart):
             f"{'.'.join(layer.name.split('.')[-_PARTS:])} {share_text(self._error(layer))}" for layer in worst
         )
         self.worst.setText(f"worst: {named}" if named else "")
-        self.worst.setToolTip(", ".join(layer.name for layer in worst))
+        self.worst.setToolTip(theme.literal(", ".join(layer.name for layer in worst)))
         if not layers:
             return
         hue = theme.color(self.candidate.currentText(), theme.is_dark(self))

@@ -6,9 +6,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pyqtgraph as pg
-from PySide6.QtCore import QBuffer, QFile, QIODevice, QPointF, QRectF
+from PySide6.QtCore import QBuffer, QIODevice, QPointF, QRectF
 from PySide6.QtGui import QImage, QPainter, QTransform
 from PySide6.QtSvg import QSvgGenerator
+
+from qplayground.core.saving import save_file
 
 _SCALE = 2
 _SVG = "http://www.w3.org/2000/svg"
@@ -19,11 +21,7 @@ _PAIR = re.compile(rf"({_NUMBER.pattern}),({_NUMBER.pattern})")
 
 def save_chart(view: pg.GraphicsLayoutWidget, path: Path) -> None:
     """Write what is shown as SVG or, by any other suffix, as PNG at twice the screen's size. Raises OSError."""
-    data = _svg(view) if path.suffix.lower() == ".svg" else _png(view)
-    file = QFile(str(path))
-    if not file.open(QIODevice.OpenModeFlag.WriteOnly) or file.write(data) != len(data) or not file.flush():
-        raise OSError(file.errorString())
-    file.close()
+    save_file(path, _svg(view) if path.suffix.lower() == ".svg" else _png(view))
 
 
 def _svg(view: pg.GraphicsLayoutWidget) -> bytes:

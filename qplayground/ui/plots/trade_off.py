@@ -2,7 +2,7 @@
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import Slot
+from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
@@ -41,7 +41,7 @@ class TradeOffChart(Chart):
         for widget in (QLabel("Up"), self.up, QLabel("against"), self.across):
             row.addWidget(widget)
         row.addStretch()
-        self.key = QLabel()
+        self.key = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.key.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         row.addWidget(self.key)
         layout = QVBoxLayout(self)

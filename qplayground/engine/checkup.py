@@ -1,0 +1,150 @@
+"""Whether bitsandbytes really works here: a small matrix quantized, turned back and multiplied, on every device."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import bitsandbytes as bnb
+import torch
+from bitsandbytes.cextension import ErrorHandlerMockBNBNativeLibrary, get_available_cuda_binary_versions, lib
+from torch.nn import functional
+
+from qplayground.core.diagnosis import CudaBuild, MethodCheck, Outcome
+from qplayground.core.messages import CheckedUp, CheckStarted, CheckUp, CudaFound, MethodChecked
+from qplayground.core.placement import CPU, MPS
+from qplayground.core.precision import FourBit, Int8, Precision
+from qplayground.core.units import share_text
+
+_ROWS, _COLUMNS = 128, 256
+_SCALE = 0.02
+_BATCHES = (1, 4)  # a single row goes through other kernels than several
+_PROBLEM_CHARACTERS = 300
+
+_EXPECTED_ERROR = {"int8": 0.0070, "nf4": 0.092, "fp4": 0.122}
+"""Relative error of normally distributed weights after quantization. Rounding adds little; products of int8 a half."""
+_FACTOR = 2.0
+
+
+def check_up(command: CheckUp) -> Iterator[CudaFound | CheckStarted | MethodChecked | CheckedUp]:
+    """Answer it. What a method raises is in its check; what ends the process is for the other side to see."""
+    yield CudaFound(command.id, cuda_build())
+    asked = [(device, precision) for device in devices() for precision in command.precisions]
+    tried = [(device, precision) for device, precision in asked if (device, precision.name) not in command.skip]
+    for place, (device, precision) in enumerate(tried, len(asked) - len(tried)):
+        yield CheckStarted(command_id=command.id, precision=precision.name, device=device, done=place, total=len(asked))
+        yield MethodChecked(command.id, check_method(precision, torch.device(device)))
+    yield CheckedUp(command.id)
+
+
+def cuda_build() -> CudaBuild:
+    """What torch and bitsandbytes were built for."""
+    loaded = not isinstance(lib, ErrorHandlerMockBNBNativeLibrary)
+    return CudaBuild(
+        torch_cuda=torch.version.cuda,
+        available=torch.cuda.is_available(),
+        bitsandbytes_cuda=tuple(get_available_cuda_binary_versions()),
+        library=Path(lib._lib._name).name if loaded else "",
+    )
+
+
+def devices() -> list[str]:
+    """The CPU and every GPU that torch can use."""
+    gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return [CPU, *gpus, *([MPS] if torch.backends.mps.is_available() else [])]
+
+
+@torch.inference_mode()
+def check_method(precision: Precision, device: torch.device) -> MethodCheck:
+    """Try a quantized precision on a device: whether it runs, and whether what it gives is near enough."""
+    outcome, problem, error = Outcome.WORKS, "", None
+    try:
+        matrix_error, *product_errors = _errors(_usable(precision, device), device)
+        error = float(torch.tensor([matrix_error, *product_errors]).max())  # a NaN is the largest, not so in Python
+        problem = _doubt(precision, matrix_error, error)
+        if problem:
+            outcome = Outcome.WRONG
+    except Exception as failure:  # the libraries raise what they like
+        outcome, problem = Outcome.FAILED, _sentence(failure)
+    return MethodCheck(
+        precision=precision.name,
+        label=precision.label,
+        device=str(device),
+        outcome=outcome,
+        relative_error=error,
+        problem=problem,
+    )
+
+
+def _usable(precision: Precision, device: torch.device) -> Precision:
+    """As it is run on a GPU without bfloat16."""
+    if device.type != "cuda":
+        return precision
+    with torch.cuda.device(device):
+        return precision if torch.cuda.is_bf16_supported(including_emulation=False) else precision.without_bfloat16()
+
+
+def _errors(precision: Precision, device: torch.device) -> list[float]:
+    """Relative errors of the dequantized matrix, then of products with it."""
+    dtype = getattr(torch, precision.dtype)
+    random = torch.Generator().manual_seed(0)
+    weight = (_SCALE * torch.randn(_ROWS, _COLUMNS, generator=random)).to(dtype)
+    layer, dequantized = _quantized(precision, weight, device)
+    errors = [_relative_error(dequantized, weight)]
+    for rows in _BATCHES:
+        hidden = torch.randn(rows, _COLUMNS, generator=random).to(dtype)
+        exact = functional.linear(hidden.float(), weight.float())
+        errors.append(_relative_error(layer(hidden.to(device)), exact))
+    return errors
+
+
+def _quantized(
+    precision: Precision, weight: torch.Tensor, device: torch.device
+) -> tuple[torch.nn.Module, torch.Tensor]:
+    """A layer with that weight, and the weight after it was quantized. Raises ValueError for a plain precision."""
+    kind = precision.quantization
+    layer: torch.nn.Module
+    if isinstance(kind, FourBit):
+        packed, state = bnb.functional.quantize_4bit(
+            weight.to(device), quant_type=kind.quant_type, compress_statistics=kind.double_quantization, blocksize=64
+        )
+        dequantized = bnb.functional.dequantize_4bit(packed, state)
+        layer = bnb.nn.Linear4bit(
+            _COLUMNS, _ROWS, bias=False, compute_dtype=getattr(torch, kind.compute_dtype), quant_type=kind.quant_type
+        )
+        layer.weight = bnb.nn.Params4bit(
+            weight,
+            requires_grad=False,
+            quant_type=kind.quant_type,
+            compress_statistics=kind.double_quantization,
+            blocksize=64,
+        )
+    elif isinstance(kind, Int8):
+        rows, scales, _ = bnb.functional.int8_vectorwise_quant(weight.to(device, torch.float16))
+        dequantized = bnb.functional.int8_vectorwise_dequant(rows, scales)
+        layer = bnb.nn.Linear8bitLt(_COLUMNS, _ROWS, bias=False, has_fp16_weights=False, threshold=kind.threshold)
+        layer.weight = bnb.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
+    else:
+        raise ValueError(f"{precision.name} is not quantized")
+    return layer.eval().to(device), dequantized
+
+
+def _relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
+    exact = exact.double()
+    return float((found.to("cpu").double() - exact).norm() / exact.norm())
+
+
+def _doubt(precision: Precision, matrix_error: float, error: float) -> str:
+    """What is wrong with the figures, if anything. A NaN is no error that is small enough."""
+    kind = precision.quantization
+    expected = _EXPECTED_ERROR[kind.quant_type if isinstance(kind, FourBit) else "int8"]
+    if not error <= _FACTOR * expected:
+        return f"the result is wrong (relative error {share_text(error)}, at most {share_text(_FACTOR * expected)})."
+    if matrix_error < expected / _FACTOR:
+        return f"nothing was quantized (relative error {share_text(matrix_error)}, about {share_text(expected)})."
+    return ""
+
+
+def _sentence(error: Exception) -> str:
+    """The exception's first line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0][:_PROBLEM_CHARACTERS] if lines else ""
+    return f"{type(error).__name__}: {first}".removesuffix(": ")

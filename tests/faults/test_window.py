@@ -1,0 +1,99 @@
+"""The window is killed: its engines go with it, no file is half-written, and everything that was finished is there."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from qplayground.core.results import RunState
+from qplayground.runtime.history import History, history_path
+from qplayground.runtime.preferences import Preferences, preferences_path
+from tests.unit.catalog_files import write_model
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process groups and signals as Linux has them")
+
+GONE_WITHIN_S = 2.0
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def busy_window(tmp_path: Path, int8: str) -> Iterator["subprocess.Popen[str]"]:
+    """A window in a process of its own that compares, and says what it does."""
+    folder = write_model(tmp_path / "a model")
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    command = [sys.executable, "-m", "tests.faults.busy_window", str(folder), int8]
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        yield running
+        running.kill()
+
+
+def wait_for(window: "subprocess.Popen[str]", *lines: str) -> None:
+    assert window.stdout is not None
+    awaited = set(lines)
+    for said in window.stdout:
+        awaited.discard(said.strip())
+        if not awaited:
+            return
+    pytest.fail(f"the window ended before it said {awaited}")
+
+
+def is_gone(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+@pytest.mark.parametrize(
+    ("int8", "when"),
+    [("hang-loading", "int8 quantize 1"), ("slow", "int8 decode 1"), ("ignore-cancel", "int8 decode 1")],
+)
+def test_a_killed_window_takes_its_engines_along_and_loses_nothing(
+    tmp_path: Path, int8: str, when: str, how: signal.Signals
+) -> None:
+    with busy_window(tmp_path, int8) as window:
+        wait_for(window, "kept 2", when)
+        check_its_end(window, how)
+    check_what_is_kept()
+
+
+def check_its_end(window: "subprocess.Popen[str]", how: signal.Signals) -> None:
+    family = psutil.Process(window.pid).children(recursive=True)
+    assert family
+    window.send_signal(how)
+    deadline = time.monotonic() + GONE_WITHIN_S
+    window.wait(GONE_WITHIN_S)
+    while not all(is_gone(process) for process in family):
+        assert time.monotonic() < deadline, [process for process in family if not is_gone(process)]
+
+
+def check_what_is_kept() -> None:
+    with sqlite3.connect(history_path()) as file:
+        assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    history = History()
+    entries = history.entries()
+    assert not history.notice and not history.problem and len(entries) >= 2
+    whole = [entry for entry in entries if entry.prompt.endswith("number-0")]
+    assert len(whole) == 1
+    for run in history.load(whole[0].id).runs:
+        assert run.state is RunState.DONE and len(run.token_ids) == 50
+    cut = history.load(next(entry.id for entry in entries if entry.prompt.endswith("number-1")))
+    states = {run.precision: run.state for run in cut.runs}
+    assert states["fp32"] is RunState.DONE and set(states.values()) <= {RunState.DONE, RunState.CANCELLED}
+    history.close()
+    kept = msgspec.json.decode(preferences_path().read_bytes())
+    assert kept["last_request"]["prompt"].startswith("Once")
+    assert not Preferences.load().notice
+    leftovers = [path.name for path in preferences_path().parent.iterdir() if path.name.startswith("preferences.json.")]
+    assert leftovers == []

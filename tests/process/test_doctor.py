@@ -1,0 +1,242 @@
+"""`qplayground doctor` as people start it, and engines that end while something is tried."""
+
+import getpass
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.diagnosis import Diagnosis, MethodCheck, Outcome
+from qplayground.core.precision import Precision
+from qplayground.runtime import doctor as doctor_module
+from qplayground.runtime.doctor import QUANTIZED, Doctor
+from qplayground.runtime.launcher import Launcher
+from tests.fakes.engine import EXIT_CODE, FAILURE
+from tests.process.test_cli import Running, check_refused, run
+
+FAKE = "tests.fakes.engine"
+INT8, NF4 = QUANTIZED[:2]
+
+
+# ---- the command --------------------------------------------------------------------------------------------------
+
+
+def test_every_method_works_on_this_machine() -> None:
+    """By doing it, with the real engine. What else is wrong with the machine of the tests is its own affair."""
+    home = str(Path.home())
+    done = run("doctor", "--json", "-")
+    assert "Traceback" not in done.stderr
+    told = json.loads(done.stdout)
+    assert set(told) == {"works", "findings", "facts"}
+    assert done.returncode == (0 if told["works"] else 1)
+    for finding in told["findings"]:
+        assert set(finding) == {"severity", "message", "hint"}
+    facts = told["facts"]
+    on_cpu = [check for check in facts["checks"] if check["device"] == "cpu"]
+    assert [check["precision"] for check in on_cpu] == [precision.name for precision in QUANTIZED]
+    for check in on_cpu:
+        assert check["outcome"] == "works", check
+        assert 0.001 < check["relative_error"] < 0.2
+    assert facts["engine_error"] is None
+    assert facts["cpu"]["capability"] and facts["cpu"]["threads"] >= 1
+    assert facts["cuda"]["library"].startswith("libbitsandbytes")
+    assert facts["qt"] == {"names": ["offscreen"], "running": False, "problem": ""}
+    assert {folder["purpose"] for folder in facts["folders"]} >= {"Settings", "History", "Hugging Face cache"}
+    assert home not in done.stdout
+    for name in (getpass.getuser(), socket.gethostname()):
+        assert name == "root" or f"/{name}" not in done.stdout
+
+
+def test_it_prints_what_a_bug_report_needs(tmp_path: Path) -> None:
+    target = tmp_path / "found.json"
+    done = run("doctor", "--json", str(target), SOME_SECRET="hunter2")
+    assert done.returncode == (0 if json.loads(target.read_bytes())["works"] else 1)
+    for part in ("Findings", "NF4 + DQ on cpu  works", "bitsandbytes", "flags", "NVIDIA driver", "Temporary files"):
+        assert part in done.stdout
+    assert "hunter2" not in done.stdout
+    assert "NF4 on cpu …" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_exit_1(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = run("doctor", QPLAYGROUND_CONFIG=str(tmp_path / "file" / "config"))
+    assert done.returncode == 1
+    assert "! Settings (" in done.stdout
+    assert "cannot be written: not a directory." in " ".join(done.stdout.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_result_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    done = run("doctor", "--json", "no/such/folder/x.json", cwd=tmp_path)
+    check_refused(done, "cannot be written")
+    assert "starting" not in done.stderr
+
+
+def test_ctrl_c_ends_it() -> None:
+    running = Running("doctor")
+    running.wait_for("starting an engine")
+    code, output, took = running.interrupt()
+    assert (code, output) == (1, "")
+    assert "Cancelled." in running.errors
+    assert took < 3
+
+
+def test_the_console_command_imports_no_torch() -> None:
+    code = "import sys, qplayground.app, qplayground.runtime.this_machine as m; m.gather_facts(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert not {"torch", "bitsandbytes", "transformers"} & set(done.stdout.split())
+
+
+# ---- engines that end in the attempt ------------------------------------------------------------------------------
+
+
+class Consultation:
+    """A doctor over the fake engine, and what it says."""
+
+    def __init__(self, qtbot: QtBot, launcher: Launcher) -> None:
+        self._qtbot = qtbot
+        self._launcher = launcher
+        self.signals: list[str] = []
+        self.found: list[Diagnosis] = []
+        self.doctor: Doctor | None = None
+
+    def about(self, *behaviours: str) -> Doctor:
+        """One of int8, NF4 and so on, each told what to do; "" is nothing."""
+        told = [_told(precision, what) for precision, what in zip(QUANTIZED, behaviours, strict=False)]
+        self.doctor = doctor = Doctor(self._launcher, tuple(told))
+        for name in ("started", "succeeded", "failed", "cancelled", "finished"):
+            getattr(doctor, name).connect(lambda *_, name=name: self.signals.append(name))
+        doctor.succeeded.connect(self.found.append)
+        return doctor
+
+    def check(self, *behaviours: str) -> dict[str, MethodCheck]:
+        """Run it to its end; what was found by precision."""
+        doctor = self.about(*behaviours)
+        with self._qtbot.waitSignal(doctor.finished, timeout=20_000):
+            doctor.start()
+        assert self.signals == ["started", "succeeded", "finished"]
+        return {check.precision: check for check in self.found[0].facts.checks}
+
+    @property
+    def problems(self) -> str:
+        return " ".join(finding.message for finding in self.found[0].findings)
+
+
+def _told(precision: Precision, what: str) -> Precision:
+    return replace(precision, skip_modules=(what,)) if what else precision
+
+
+@pytest.fixture
+def consultation(qtbot: QtBot) -> Iterator[Consultation]:
+    launcher = Launcher(FAKE)
+    consultation = Consultation(qtbot, launcher)
+    yield consultation
+    if consultation.doctor is not None:
+        consultation.doctor.close()
+    launcher.close()
+
+
+def test_methods_that_work(consultation: Consultation) -> None:
+    checks = consultation.check("", "")
+    assert {name: check.outcome for name, check in checks.items()} == dict.fromkeys(("int8", "nf4"), Outcome.WORKS)
+    facts = consultation.found[0].facts
+    assert (facts.cpu.capability, facts.engine_error) == ("FAKE", None)
+    assert facts.cuda is not None
+
+
+def test_an_engine_that_crashes_costs_that_method_alone(consultation: Consultation) -> None:
+    checks = consultation.check("", "segfault-checking", "exit-checking", "")
+    assert [check.outcome for check in checks.values()] == ["works", "failed", "failed", "works"]
+    assert f"by signal {signal.SIGSEGV.value}" in checks["nf4"].problem
+    assert f"with exit code {EXIT_CODE}" in checks["nf4-dq"].problem
+    assert checks["nf4-dq"].detail.endswith("about to exit")
+    assert "NF4 does not work on cpu: The engine ended unexpectedly" in consultation.problems
+    assert not consultation.found[0].works
+
+
+def test_a_wrong_result_is_a_finding(consultation: Consultation) -> None:
+    checks = consultation.check("wrong")
+    assert checks["int8"].outcome is Outcome.WRONG
+    assert "INT8 does not work on cpu: the result is wrong" in consultation.problems
+
+
+def test_what_an_engine_refuses_altogether_is_a_finding(consultation: Consultation) -> None:
+    checks = consultation.check("", "fail-checking")
+    assert list(checks) == ["int8"]
+    assert consultation.found[0].facts.engine_error == FAILURE.info
+    assert FAILURE.info.message in consultation.problems
+
+
+def test_an_engine_that_hangs_is_ended(consultation: Consultation) -> None:
+    doctor = consultation.about("hang-checking", "")
+    doctor.progressed.connect(lambda label, *_: "INT8" in label and doctor._silence.start(100))
+    with consultation._qtbot.waitSignal(doctor.finished, timeout=20_000):
+        doctor.start()
+    int8, nf4 = consultation.found[0].facts.checks
+    assert (int8.outcome, nf4.outcome) == ("failed", "works")
+    assert "said nothing for 120 seconds" in int8.problem
+
+
+@pytest.mark.parametrize("fork", [True, False])
+def test_libraries_that_cannot_be_imported_are_a_finding(
+    qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fork: bool
+) -> None:
+    """Such as by an instruction that the processor does not know."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / f"dies_{fork}.py").write_text("import signal; signal.raise_signal(signal.SIGILL)")
+    launcher = Launcher(f"dies_{fork}", fork=fork)
+    doctor = Doctor(launcher)
+    with qtbot.waitSignal(doctor.succeeded, timeout=20_000) as found:
+        doctor.start()
+    diagnosis = found.args[0]
+    assert diagnosis.facts.checks == () and diagnosis.facts.engine_error is not None
+    assert "The engine could not be checked to the end" in diagnosis.findings[0].message
+    assert not diagnosis.works
+    doctor.close()
+    launcher.close()
+
+
+def test_own_names_are_not_in_the_output_of_a_crash(
+    consultation: Consultation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(getpass, "getuser", lambda: "exit")
+    checks = consultation.check("exit-checking")
+    assert checks["int8"].detail.endswith("about to <user>")
+
+
+def test_it_can_be_stopped_and_started_again(consultation: Consultation) -> None:
+    doctor = consultation.about("hang-checking")
+    with consultation._qtbot.waitSignal(doctor.progressed, check_params_cb=lambda label, *_: "INT8" in label):
+        doctor.start()
+    with consultation._qtbot.waitSignal(doctor.finished):
+        doctor.cancel()
+    assert consultation.signals == ["started", "cancelled", "finished"]
+    doctor.cancel()  # there is nothing to stop
+    with consultation._qtbot.waitSignal(doctor.progressed, check_params_cb=lambda label, *_: "INT8" in label):
+        doctor.start()
+    doctor.close()
+    doctor.start()  # a closed one starts nothing
+    assert consultation.signals == ["started", "cancelled", "finished", "started"]
+
+
+def test_a_machine_that_cannot_be_looked_at_is_said(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError("scripted")
+
+    monkeypatch.setattr(doctor_module, "gather_facts", fail)
+    launcher = Launcher(FAKE)
+    doctor = Doctor(launcher)
+    with qtbot.waitSignal(doctor.failed, timeout=20_000) as failed:
+        doctor.start()
+    assert "scripted" in failed.args[0].detail
+    assert not doctor.is_running
+    doctor.close()
+    launcher.close()

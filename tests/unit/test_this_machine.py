@@ -1,0 +1,106 @@
+"""What is found out in the program's own process: folders, Qt's platform, and nobody's name."""
+
+import getpass
+import importlib.metadata
+import os
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from qplayground.core.redaction import Redaction
+from qplayground.runtime import this_machine
+from qplayground.runtime.qt_platform import candidates, plugin_problem
+from qplayground.runtime.this_machine import gather_facts, look_at_folder, who_is_here
+
+NOBODY = Redaction()
+
+
+def test_a_folder_is_written_to_and_left_empty(tmp_path: Path) -> None:
+    folder = look_at_folder("Settings", tmp_path, Redaction((str(tmp_path.parent),)))
+    assert (folder.path, folder.problem) == (f"~/{tmp_path.name}", "")
+    assert folder.free_bytes is not None and 0 < folder.free_bytes <= psutil.disk_usage("/").total
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_folder_that_is_not_there_yet_the_one_above_is_tried_and_nothing_is_made(tmp_path: Path) -> None:
+    folder = look_at_folder("Settings", tmp_path / "a" / "b", NOBODY)
+    assert (folder.path, folder.problem) == (str(tmp_path / "a" / "b"), "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert look_at_folder("Settings", tmp_path / "file" / "folder", NOBODY).problem == "not a directory"
+    assert look_at_folder("Settings", Path("/proc/self/fd"), NOBODY).problem
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Path("/dev/full")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: full.open("wb"))
+    folder = look_at_folder("Settings", tmp_path, NOBODY)
+    assert folder.problem == "no space left on device" and folder.free_bytes is not None
+
+
+def test_the_settings_folder_can_be_moved(tmp_path: Path) -> None:
+    folders = this_machine.written_folders()
+    assert folders["Settings"] == folders["History"] == tmp_path / "config"  # as the tests' own variable says
+    assert folders["Baselines"].is_relative_to(tmp_path / "config")
+    assert folders["Temporary files"] == Path(tempfile.gettempdir())
+
+
+def test_nobody_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "wonderland"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USER", "alice")
+    monkeypatch.setattr(getpass, "getuser", lambda: "alice")
+    monkeypatch.setenv("QPLAYGROUND_CONFIG", str(home / "config"))
+    monkeypatch.setenv("QPLAYGROUND_CACHE", str(tmp_path / "alice"))
+    assert who_is_here().user == "alice"
+    facts = gather_facts()
+    paths = {folder.purpose: folder.path for folder in facts.folders}
+    assert paths["Settings"] == "~/config"
+    assert paths["Demo model"].endswith("/<user>/models")
+    assert "alice" not in repr(facts) and "wonderland" not in repr(facts)
+
+
+def test_versions_are_those_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = gather_facts().versions
+    assert versions["torch"] == importlib.metadata.version("torch")
+    assert versions["PySide6"] == importlib.metadata.version("PySide6-Essentials")
+    assert "kernels" not in versions
+    monkeypatch.setitem(this_machine._LIBRARIES, "torch", "no-such-distribution")
+    assert gather_facts().versions["torch"] == ""
+
+
+# ---- Qt -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environment", "system", "names"),
+    [
+        ({}, "linux", ()),
+        ({"DISPLAY": ":0"}, "linux", ("xcb",)),
+        ({"DISPLAY": ":0", "WAYLAND_DISPLAY": "wayland-0"}, "linux", ("wayland", "xcb")),
+        ({"DISPLAY": ":0", "QT_QPA_PLATFORM": "offscreen:size=1x1"}, "linux", ("offscreen",)),
+        ({"QT_QPA_PLATFORM": "wayland;xcb"}, "linux", ("wayland", "xcb")),
+        ({}, "darwin", ("cocoa",)),
+        ({}, "win32", ("windows",)),
+    ],
+)
+def test_the_platforms_that_qt_would_try(environment: dict[str, str], system: str, names: tuple[str, ...]) -> None:
+    assert candidates(environment, system) == names
+
+
+def test_a_plugin_that_does_not_load_says_why(tmp_path: Path) -> None:
+    assert "is not there" in plugin_problem("xcb", tmp_path)
+    (tmp_path / "libqxcb.so").write_bytes(b"\x7fELF and nothing more")
+    assert "cannot be loaded" in plugin_problem("xcb", tmp_path)
+
+
+def test_the_tests_own_platform_loads() -> None:
+    assert os.environ["QT_QPA_PLATFORM"] == "offscreen"
+    qt = gather_facts().qt
+    assert (qt.names, qt.problem) == (("offscreen",), "")
