@@ -82,13 +82,16 @@ class ProcessExit(msgspec.Struct, frozen=True):
                 self.output_tail,
             )
         code = self.exit_code or 0
-        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        return ErrorInfo(
-            ErrorCode.ENGINE_DIED,
-            f"The engine ended unexpectedly, {how}.",
-            "Run it again; if it happens again, the engine's output says more.",
-            self.output_tail,
-        )
+        how = f"crashed ({_signal_text(-code)})" if code < 0 else f"ended unexpectedly, with exit code {code}"
+        hint = "Run it again; if it happens again, try another precision."
+        return ErrorInfo(ErrorCode.ENGINE_DIED, f"The engine {how}.", hint, self.output_tail)
+
+
+def _signal_text(number: int) -> str:
+    try:
+        return f"signal {number}, {signal.Signals(number).name}"
+    except ValueError:
+        return f"signal {number}"
 
 
 class ChildProcess:

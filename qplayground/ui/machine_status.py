@@ -46,7 +46,7 @@ class MachineStatus(QLabel):
     @Slot()
     def _show(self) -> None:
         machine = self._session.machine
-        threads = f"CPU, {machine.cpu_threads} threads" if machine else self._waiting
+        threads = f"CPU, {machine.cpu_threads} thread{'s' * (machine.cpu_threads != 1)}" if machine else self._waiting
         memory = psutil.virtual_memory()
         parts = [threads, f"{bytes_text(memory.available)} of {bytes_text(memory.total)} RAM free"]
         if machine:

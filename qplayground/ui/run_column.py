@@ -131,7 +131,7 @@ class RunColumn(QFrame):
         self.progress.setSizePolicy(policy)
         return self.progress
 
-    def _build_state(self) -> QHBoxLayout:
+    def _build_state(self) -> QVBoxLayout:
         self.state = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.state.setWordWrap(True)
         self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -143,10 +143,11 @@ class RunColumn(QFrame):
         self.details.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.details.setToolTip("What happened, with the engine's last output")
         self.details.clicked.connect(self.details_requested)
-        row = QHBoxLayout()
-        row.addWidget(self.state, 1)
-        row.addWidget(self.details, 0, Qt.AlignmentFlag.AlignTop)
-        return row
+        rows = QVBoxLayout()
+        rows.setSpacing(0)
+        rows.addWidget(self.state)
+        rows.addWidget(self.details, 0, Qt.AlignmentFlag.AlignLeft)
+        return rows
 
     # ---- model → widget --------------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ def test_one_crash_costs_one_column(qtbot: QtBot, ready_window: MainWindow) -> N
     compare(qtbot, ready_window)
     assert states(ready_window) == [RunState.DONE, RunState.FAILED, RunState.DONE]
     failed = ready_window.results.columns["int8"]
-    assert "ended unexpectedly" in failed.state.text()
+    assert "crashed (signal 11, SIGSEGV)" in failed.state.text()
     assert "int8" in ready_window.log.toPlainText()
     assert ready_window.models.compare.isEnabled()
 
