@@ -2,7 +2,6 @@
 
 import getpass
 import json
-import signal
 import socket
 import subprocess
 import sys
