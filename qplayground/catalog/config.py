@@ -143,10 +143,12 @@ def _most(fields: dict[str, Any], keys: Collection[str]) -> int:
 
 
 def _items(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in fields.items():
-        yield key, value
-        if isinstance(value, dict):
-            yield from _items(value)
+    parts = [fields]
+    while parts:
+        for key, value in parts.pop().items():
+            yield key, value
+            if isinstance(value, dict):
+                parts.append(value)
 
 
 def _quantized_by(fields: dict[str, Any]) -> str | None:

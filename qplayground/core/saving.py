@@ -1,28 +1,41 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
 from pathlib import Path
 from uuid import uuid4
 
 
-def save_file(path: Path, data: bytes) -> None:
+def save_file(path: Path, data: bytes, *, private: bool = False) -> None:
     """Put the data there; whatever goes wrong, what was there before stays. Raises OSError.
 
-    What is no plain file, a device or a pipe, is written to as it is.
+    A device or a pipe is written to as it is, and so is a file beside which no other can be made. `private`: readable
+    by nobody else.
     """
-    path = path.resolve()  # a link goes on pointing there
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
-    scratch = path.with_name(f".qplayground-{uuid4().hex}")
+    place = Path(os.path.realpath(path))  # a link goes on pointing there
+    scratch = place.with_name(f".qplayground-{uuid4().hex}")
     try:
-        with scratch.open("xb") as file:
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), _mode(private))
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM) or not place.exists():
+            raise
+        place.write_bytes(data)
+        return
+    try:
+        with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            scratch.chmod(path.stat().st_mode)
-        scratch.replace(path)
+        if place.exists():
+            scratch.chmod(place.stat().st_mode)
+        scratch.replace(place)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def _mode(private: bool) -> int:
+    return 0o600 if private else 0o666

@@ -59,7 +59,7 @@ _WITHOUT_MEMORY = (
     "not enough memory",
     "bad_alloc",
     "_alloc_failed",  # cuBLAS, cuDNN
-    "can't start new thread",
+    "can't start new thread",  # there is no memory for its stack
 )
 
 
@@ -102,6 +102,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return False
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
+    if isinstance(error, OSError) and error.errno is not None:
+        return False  # the words may be a file's name
     text = str(error).lower()
     return any(words in text for words in _WITHOUT_MEMORY)
 

@@ -416,8 +416,7 @@ class Conductor(QObject):
             self._happened(name, Happened.INTERRUPTED if interrupted else Happened.GENERATED)
 
     def _with_output(self, name: str, error: ErrorInfo) -> ErrorInfo:
-        detail = "\n\n".join(filter(None, (error.detail, self._engines.output_tail(name))))
-        return msgspec.structs.replace(error, detail=detail)
+        return msgspec.structs.replace(error, detail=f"{error.detail}\n\n{self._engines.output_tail(name)}".strip())
 
     @Slot(str, object)
     def _on_gone(self, name: str, error: ErrorInfo | None) -> None:

@@ -140,7 +140,7 @@ class Doctor(QObject):
 
     @Slot(str, object)
     def _on_event(self, _name: str, event: Event) -> None:
-        if self._worker is None:
+        if self._worker is None or self.sender() is not self._worker:
             return
         self._silence.start()
         if isinstance(event, Hello):
@@ -167,7 +167,7 @@ class Doctor(QObject):
 
     @Slot(str, object)
     def _on_exited(self, _name: str, error: ErrorInfo | None) -> None:
-        if self._worker is None:
+        if self._worker is None or self.sender() is not self._worker:
             return
         self._worker = None
         self._silence.stop()
@@ -209,7 +209,10 @@ class Doctor(QObject):
             if self._worker is not None:
                 self._worker.end()
             sentence = "This machine cannot be looked at."
-            self._end(self.failed, ErrorInfo(ErrorCode.INTERNAL, sentence, "Please report it.", repr(facts)))
+            self._end(
+                self.failed,
+                ErrorInfo(ErrorCode.INTERNAL, sentence, "Please report it.", who_is_here().apply(repr(facts))),
+            )
             return
         self._facts = facts
         self._complete()

@@ -44,6 +44,10 @@ Statement = tuple[str, tuple[object, ...]]
 """SQL with its values."""
 
 
+class HistoryGoneError(OSError):
+    """What was kept before is not there any more, and what changes it alone is not enough."""
+
+
 class HistoryEntry(msgspec.Struct, frozen=True):
     """What the list shows of a comparison. `prompt` is its beginning."""
 
@@ -156,8 +160,11 @@ class History:
             try:
                 execute()
             except sqlite3.OperationalError:
-                self._begin()  # somebody took the file or its folder away; any other trouble is met again
-                execute()
+                if not self._is_gone():
+                    raise
+                self._begin()
+                self.notice = "The history went away while it was used. A new one was begun."
+                raise HistoryGoneError(self.notice) from None
 
         def execute() -> None:
             with _opened(self.path, _WRITE_TIMEOUT_S) as file, file:
@@ -167,6 +174,17 @@ class History:
         return self._writer.submit(write)
 
     # ---- the file --------------------------------------------------------------------------------------------
+
+    def _is_gone(self) -> bool:
+        """Whether somebody took the file or its folder away."""
+        if not self.path.exists():
+            return True
+        try:
+            with _opened(self.path, _READ_TIMEOUT_S) as file:
+                file.execute("SELECT 1 FROM comparisons LIMIT 1")
+        except sqlite3.OperationalError as error:
+            return "no such table" in str(error)
+        return False
 
     def _begin(self) -> None:
         """Make the file and its tables where there are none. Raises OSError, sqlite3.Error."""

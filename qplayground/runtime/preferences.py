@@ -19,6 +19,7 @@ CONFIG_VARIABLE = "QPLAYGROUND_CONFIG"
 RECENT_LIMIT = 20
 
 _Stamp = tuple[int, int, int]
+_UNREADABLE = (OSError, UnicodeError, RecursionError, msgspec.MsgspecError, PlaygroundError)
 _READY = {precision.name: precision for precision in READY_PRECISIONS}
 
 
@@ -255,7 +256,7 @@ class Preferences:
     @property
     def _kept(self) -> _Kept:
         """What the file says now; what is known of it where it is gone or damaged."""
-        with contextlib.suppress(OSError, UnicodeError, msgspec.MsgspecError, PlaygroundError):
+        with contextlib.suppress(*_UNREADABLE):
             stamp = _stamp(self._path)
             if self._writable and stamp != self._seen:
                 self._newest = _read(self._path)
@@ -264,16 +265,27 @@ class Preferences:
 
     def _change(self, **changes: object) -> None:
         before = self._kept
+        self._spare_what_is_damaged()
         self._newest = msgspec.structs.replace(before, **changes)
         if self._newest == before or not self._writable:
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(self._path, msgspec.json.format(msgspec.json.encode(self._newest), indent=2))
+            save_file(self._path, msgspec.json.format(msgspec.json.encode(self._newest), indent=2), private=True)
             self._seen = _stamp(self._path)
             self._unwritten = ""
         except OSError as error:
             self._unwritten = f"The preferences cannot be written to {self._path}: {error.strerror or error}."
+
+    def _spare_what_is_damaged(self) -> None:
+        """Somebody has edited the file, and it cannot be read any more: it is not written over."""
+        try:
+            if self._writable and _stamp(self._path) != self._seen:
+                _read(self._path)
+        except OSError:
+            pass  # it is gone, or nobody may read it: writing will tell
+        except _UNREADABLE as error:
+            self._set_aside(error)
 
     def _set_aside(self, error: Exception) -> None:
         number = 1

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -25,8 +26,9 @@ EXIT_GRACE_S = 0.3
 LOG_CHECK_S = 1.0
 LOG_LIMIT_BYTES = 1 << 20
 LOG_TAIL_BYTES = 8 << 10
-_LAST_WORDS_WITHOUT_MEMORY = ("std::bad_alloc", "MemoryError", "Cannot allocate memory", "out of memory")
-"""Of libraries that end the process where an allocation fails."""
+_WITHOUT_MEMORY = re.compile(r"std::bad_alloc|\bMemoryError\b|Cannot allocate memory|out of memory")
+_LAST_LINES = 3
+"""The last words of libraries that end the process where an allocation fails; what was said before was survived."""
 
 
 @contextlib.contextmanager
@@ -72,8 +74,6 @@ class ProcessExit(msgspec.Struct, frozen=True):
         if self.exit_code == -signal.SIGKILL:  # nobody here sent it: the kernel's out-of-memory killer, or a person
             sentence = "The engine was killed from outside, most likely because memory ran out."
             return ErrorInfo(ErrorCode.OUT_OF_MEMORY, sentence, TRY_SMALLER, self.output_tail)
-        if any(word in self.output_tail for word in _LAST_WORDS_WITHOUT_MEMORY):
-            return ErrorInfo(ErrorCode.OUT_OF_MEMORY, "The engine ran out of memory.", TRY_SMALLER, self.output_tail)
         if self.exit_code == -getattr(signal, "SIGBUS", 0) != 0:  # what was mapped is not there any more
             return ErrorInfo(
                 ErrorCode.BROKEN_WEIGHTS,
@@ -82,6 +82,8 @@ class ProcessExit(msgspec.Struct, frozen=True):
                 self.output_tail,
             )
         code = self.exit_code or 0
+        if code != -signal.SIGSEGV and _WITHOUT_MEMORY.search("\n".join(self.output_tail.splitlines()[-_LAST_LINES:])):
+            return ErrorInfo(ErrorCode.OUT_OF_MEMORY, "The engine ran out of memory.", TRY_SMALLER, self.output_tail)
         how = f"crashed ({_signal_text(-code)})" if code < 0 else f"ended unexpectedly, with exit code {code}"
         hint = "Run it again; if it happens again, try another precision."
         return ErrorInfo(ErrorCode.ENGINE_DIED, f"The engine {how}.", hint, self.output_tail)
@@ -194,7 +196,8 @@ class ChildProcess:
             self._process = None
             process.close()
         if self._log_path is not None:
-            self._log_path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody may be reading it, which Windows minds
+                self._log_path.unlink(missing_ok=True)
 
     def send(self, command: Command) -> bool:
         """Hand the child a command; False when it is not there any more."""
@@ -238,11 +241,14 @@ class ChildProcess:
 
     def output_tail(self) -> str:
         """The last of what the child wrote to its standard output and error."""
-        if self._log_path is None or not self._log_path.exists():
+        if self._log_path is None:
             return ""
-        with self._log_path.open("rb") as log:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_TAIL_BYTES))
-            return log.read().decode("utf-8", "replace").strip()
+        try:
+            with self._log_path.open("rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_TAIL_BYTES))
+                return log.read().decode("utf-8", "replace").strip()
+        except OSError:  # it is buried, or a cleaner of temporary files has been here
+            return ""
 
     def _cut_log(self) -> None:
         with contextlib.suppress(FileNotFoundError):  # a cleaner of temporary files may have been here

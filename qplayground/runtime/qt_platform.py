@@ -21,7 +21,8 @@ def find_qt_platform(redaction: Redaction) -> QtPlatform:
 
         return QtPlatform(names=(QGuiApplication.platformName(),), running=True)
     names = candidates(os.environ, sys.platform)
-    problem = plugin_problem(names[0], _plugins_folder()) if names else ""
+    problems = [plugin_problem(name, _plugins_folder()) for name in names]
+    problem = problems[0] if all(problems) and problems else ""  # Qt goes on to the next
     return QtPlatform(names=names, problem=redaction.apply(problem))
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.results import Comparison, RunState
-from qplayground.runtime.history import History
+from qplayground.runtime.history import History, HistoryGoneError
 from qplayground.runtime.session import Session
 
 
@@ -86,6 +86,11 @@ class Recorder(QObject):
     def _on_written(self, comparison_id: str, names: set[str], error: BaseException | None) -> None:
         if error is None:
             self.saved.emit()
+            return
+        comparison = self._session.comparison
+        if isinstance(error, HistoryGoneError) and comparison is not None and comparison.id == comparison_id:
+            self._unsaved = {run.precision for run in comparison.runs}
+            self._save(comparison)
             return
         if comparison_id == self._comparison_id:
             self._unsaved |= names  # with the next one

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
 from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.baseline import default_baseline, refresh_divergence
@@ -29,6 +30,7 @@ from qplayground.runtime.conductor import Conductor, Work
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.probe import Probe
 from qplayground.runtime.request import ComparisonRequest, check_devices
+from qplayground.runtime.this_machine import who_is_here
 
 
 class Session(QObject):
@@ -171,12 +173,16 @@ class Session(QObject):
         self.comparison_started.emit(comparison)
         self._conductor.begin()
 
-    def run_again(self, name: str) -> None:
-        """Run one precision of the comparison again; the others keep their results. Nothing while it is in work."""
+    def run_again(self, name: str, shown: Estimate | None = None) -> None:
+        """Run one precision of the comparison again; the others keep their results. Nothing while it is in work.
+
+        `shown`: the estimate that somebody saw before, against whose placement the load is checked.
+        """
         comparison, run = self._comparison, self._run(name)
         if comparison is None or run is None or self._closed or not run.state.is_final:
             return
         bookkeeping.clear(run)
+        run.requested_map = {} if shown is None else shown.device_map
         refresh_divergence(comparison)
         self._conductor.queue(run.recipe)
         self.run_cleared.emit(name)
@@ -302,6 +308,7 @@ class Session(QObject):
     def _on_failed(self, name: str, error: ErrorInfo) -> None:
         run = self._run(name)
         assert run is not None
+        error = replace(error, detail=who_is_here().apply(error.detail))  # it is kept, and exported
         run.error = error
         self.log_added.emit(f"{name}: {error} {error.detail}".rstrip())
 

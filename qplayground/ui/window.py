@@ -296,8 +296,10 @@ class MainWindow(QMainWindow):
     @Slot(str)
     def _run_again(self, name: str) -> None:
         comparison = self.session.comparison
-        if comparison is not None and self._confirmed_beside(comparison, comparison.run(name).recipe):
-            self.session.run_again(name)
+        if comparison is None or not self._confirmed_beside(comparison, comparison.run(name).recipe):
+            return
+        known = self.planner.estimates_of(comparison.model.path, [comparison.run(name).recipe], comparison.placement)
+        self.session.run_again(name, known.get(name))
 
     @Slot(object)
     def _add(self, precision: Precision) -> None:

@@ -28,6 +28,7 @@ MADE_UP = [
     (OSError(errno.ENOMEM, "Cannot allocate memory"), ErrorCode.OUT_OF_MEMORY),
     (SafetensorError("I/O error: Cannot allocate memory (os error 12)"), ErrorCode.OUT_OF_MEMORY),
     (RuntimeError("can't start new thread"), ErrorCode.OUT_OF_MEMORY),
+    (FileNotFoundError(errno.ENOENT, "No such file", "out of memory"), ErrorCode.INCOMPLETE_DOWNLOAD),
     (OSError(errno.ENOSPC, "No space left on device"), ErrorCode.DISK_FULL),
     (
         OSError("/x does not appear to have a file named model-00002-of-00003.safetensors."),

@@ -207,6 +207,19 @@ def test_an_end_for_want_of_memory_is_recognised(code: int, output: str) -> None
     assert error is not None and error.code is ErrorCode.OUT_OF_MEMORY and "smaller" in error.hint
 
 
+@pytest.mark.parametrize(
+    ("code", "output"),
+    [
+        (-11, "CUDA out of memory\nSegmentation fault"),
+        (1, "RuntimeError: out of memory\nwent on\nfor\na\nwhile"),
+        (1, "MemoryErrorHandler registered"),
+    ],
+)
+def test_what_was_survived_is_not_what_it_died_of(code: int, output: str) -> None:
+    error = ProcessExit(code, requested=False, output_tail=output).error
+    assert error is not None and error.code is ErrorCode.ENGINE_DIED
+
+
 Damage = Callable[[Path], None]
 
 

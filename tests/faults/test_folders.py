@@ -119,9 +119,27 @@ def test_a_comparison_that_cannot_be_kept_is_shown_and_said(
         newest = window.session.comparison
         assert newest is not None
         qtbot.waitUntil(lambda: newest.id in [entry.id for entry in window._history.entries()], timeout=10_000)
-        assert not window._notice.isVisible()
+        assert window._notice.isVisible() is (trouble == "gone")  # what was before is not there any more
     kept = {entry.id for entry in History().entries()}
     assert newest.id in kept and len(kept) >= 2  # where the folder was gone, all from then on
+
+
+def test_a_folder_that_goes_away_in_the_middle_costs_no_run(qtbot: QtBot, tmp_path: Path, disk: Disk) -> None:
+    with opened(qtbot, tmp_path) as window:
+        type_prompt(qtbot, window, "Once nf4=slow")
+        window.models.compare.click()
+        qtbot.waitUntil(lambda: len(window._history.entries()) == 1, timeout=10_000)
+        qtbot.waitUntil(lambda: bool(window.results.columns["nf4"].run.token_ids), timeout=10_000)
+        shutil.rmtree(disk.path / "config")
+        with qtbot.waitSignal(window.session.comparison_finished, timeout=10_000):
+            window.session.stop()
+        found = window.session.comparison
+        assert found is not None
+        qtbot.waitUntil(lambda: len(window._history.entries()) == 1, timeout=10_000)
+        qtbot.waitUntil(lambda: len(window._history.load(found.id).runs) == 4, timeout=10_000)
+        kept = window._history.load(found.id)
+        assert [(run.state, run.text) for run in kept.runs] == [(run.state, run.text) for run in found.runs]
+        qtbot.waitUntil(lambda: "went away" in window._notice.text(), timeout=10_000)
 
 
 def test_a_program_starts_where_nothing_can_be_kept(qtbot: QtBot, tmp_path: Path, disk: Disk) -> None:

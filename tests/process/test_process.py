@@ -117,7 +117,7 @@ def test_a_crash_in_native_code_names_the_signal(make_child: MakeChild) -> None:
     assert child.outcome.exit_code == -signal.SIGSEGV
     assert child.outcome.error is not None
     assert child.outcome.error.code is ErrorCode.ENGINE_DIED
-    assert "by signal 11" in child.outcome.error.message
+    assert "(signal 11, SIGSEGV)" in child.outcome.error.message
 
 
 def test_a_kill_from_outside_is_taken_for_the_systems(make_child: MakeChild) -> None:

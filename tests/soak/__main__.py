@@ -42,10 +42,12 @@ def _soak(kind: str, rounds: int, seed: int, screen: dict[str, str]) -> list[Fig
         environment = {**os.environ, **screen, **places}
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
         left = json.loads(done.stdout.splitlines()[-1])
-        files = sum(1 for _ in temporary.rglob("*"))
+        left_behind = sorted(str(path.relative_to(temporary)) for path in temporary.rglob("*"))
+    if left_behind:
+        print(f"left behind: {', '.join(left_behind)}", file=sys.stderr)
     growth = [
         Figure(f"{kind}: {name} left after {rounds} comparisons", value, "", at_most=0)
-        for name, value in {**left["counts"], "temporary files": files}.items()
+        for name, value in {**left["counts"], "temporary files": len(left_behind)}.items()
     ]
     return [
         Figure(f"{kind}: memory of the {name} grew by", value / _MB, "MB", at_most=20)

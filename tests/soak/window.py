@@ -26,7 +26,7 @@ from qplayground.ui.window import MainWindow
 
 _WARM_UP = 12
 """Comparisons before the first measurement: they fill caches, draw each chart once, import what is imported late."""
-_LONGEST_S = 120
+_LONGEST_S = 600
 _FAULTS = (
     *(
         f"{what}-{where}"

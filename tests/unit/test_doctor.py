@@ -70,7 +70,7 @@ def without(*flags: str) -> dict[str, bool]:
 
 
 NO_AVX512 = without(*(flag for flag in X86_FLAGS if "512" in flag or "amx" in flag))
-CRASH = ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended unexpectedly, by signal 4.", "Run it again.")
+CRASH = ErrorInfo(ErrorCode.ENGINE_DIED, "The engine crashed (signal 4, SIGILL).", "Run it again.")
 OLD_GPU = replace(GPU, compute_capability=(7, 0))
 NO_LIBRARY = replace(CUDA, torch_cuda="13.0")
 FOLDER = GOOD.folders[0]
@@ -86,7 +86,7 @@ PROBLEMS = [
     (replace(GOOD_GPU, cuda=replace(CUDA, available=False)), "torch finds no GPU that it can use"),
     (replace(GOOD_GPU, cuda=NO_LIBRARY), "bitsandbytes 0.50.2 has no library for CUDA 13.0"),
     (replace(GOOD_GPU, gpus=(OLD_GPU,)), "A GPU has compute capability 7.0"),
-    (replace(GOOD, engine_error=CRASH), "could not be checked to the end: The engine ended unexpectedly, by signal 4."),
+    (replace(GOOD, engine_error=CRASH), "could not be checked to the end: The engine crashed (signal 4, SIGILL)."),
     (replace(GOOD, qt=QtPlatform(names=("xcb",), problem="libxcb-cursor.so.0 is missing.")), "libxcb-cursor.so.0"),
     (replace(GOOD, folders=(replace(FOLDER, problem="read-only file system"),)), "cannot be written: read-only"),
     (replace(GOOD, folders=(replace(FOLDER, free_bytes=1_000_000),)), "has only 1.00 MB left"),

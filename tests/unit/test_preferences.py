@@ -50,9 +50,12 @@ def test_two_windows_lose_nothing_of_each_other(path: Path) -> None:
 def test_a_file_that_is_damaged_or_goes_while_it_is_used_is_written_anew(path: Path) -> None:
     preferences = Preferences.load(path)
     preferences.save_precision(MINE)
-    path.write_bytes(b"{")
+    path.write_bytes(b"[" * 100_000)
     assert preferences.precision("mine") == MINE
     preferences.set_last_model("gpt2")
+    aside = path.with_name(f"{path.name}.damaged-1")
+    assert aside.exists() and aside.name in preferences.notice
+    aside.unlink()
     path.unlink()
     path.parent.rmdir()
     preferences.remember_prompt("one")

@@ -26,6 +26,26 @@ def test_a_link_goes_on_pointing_there(tmp_path: Path) -> None:
     assert link.is_symlink() and file.read_bytes() == b"one"
 
 
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    save_file(Path(f"/proc/self/fd/{write}"), b"one")
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        assert pipe.read() == b"one"
+
+
+def test_what_is_private_is_for_nobody_else(tmp_path: Path) -> None:
+    save_file(tmp_path / "file", b"one", private=True)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+def test_links_that_go_round_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to(tmp_path / "two")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    with pytest.raises(OSError):
+        save_file(tmp_path / "one" / "file", b"one")
+
+
 def test_what_is_no_file_is_written_to() -> None:
     save_file(Path(os.devnull), b"one")
     assert not Path(os.devnull).is_file()
