@@ -263,7 +263,7 @@ def _write(path: Path, data: bytes) -> None:
     try:
         save_file(path, data)
     except OSError as error:
-        raise _unwritable(path, str(error)) from error
+        raise _unwritable(path, error.strerror or str(error)) from error
 
 
 def _make_folder(folder: Path) -> None:
@@ -271,7 +271,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(folder, str(error)) from error
+        raise _unwritable(folder, error.strerror or str(error)) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise _unwritable(folder)
 
@@ -280,7 +280,7 @@ def _write_all(comparison: Comparison, folder: Path) -> None:
     try:
         written = write_all(comparison, folder)
     except OSError as error:
-        raise _unwritable(folder, str(error)) from error
+        raise _unwritable(folder, error.strerror or str(error)) from error
     print(f"{len(written)} files are in {folder}.", file=sys.stderr)
 
 
@@ -289,11 +289,12 @@ def _check_target(target: str | None) -> None:
     if target is not None and target != "-":
         path = Path(target)
         if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise _unwritable(path)
+            raise _unwritable(path, "it is a folder" if path.is_dir() else "its folder is missing or closed to you")
 
 
 def _unwritable(path: Path, detail: str = "") -> PlaygroundError:
-    return fail(ErrorCode.BAD_SETTINGS, f"{path} cannot be written.", "Name another place.", detail)
+    why = f": {detail}" if detail else ""
+    return fail(ErrorCode.BAD_SETTINGS, f"{path} cannot be written{why}.", "Name another place.")
 
 
 def _print_json(data: bytes) -> None:

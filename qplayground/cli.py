@@ -1,6 +1,8 @@
 """The command line. Without a subcommand it opens the window; nothing heavy is imported to parse arguments."""
 
 import argparse
+import contextlib
+import errno
 import io
 import os
 import sys
@@ -13,6 +15,7 @@ from qplayground.core.generation import DEFAULT_PROMPT, MAX_CONTEXT_TOKENS, Gene
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS
 from qplayground.core.windows import ALL_TOKENS, MIN_SCORED, QUICK_TOKENS
 
+_OUTPUT_FAILS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
 EXIT_USAGE = 2
 _ONLY_SAMPLING = ("temperature", "top_p", "top_k", "seed")
 _EXIT_CODES = "Exit codes: 0 everything ran, 1 something failed or was stopped, 2 wrong usage."
@@ -188,6 +191,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal without some character shows another and loses no result
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads has heard enough
+        _give_up_output()
+        return 1
+    except OSError as error:
+        if error.errno not in _OUTPUT_FAILS:
+            raise
+        _give_up_output()
+        reason = error.strerror or str(error)
+        print(f"qplayground: the result cannot be written: {reason}. Send it elsewhere.", file=sys.stderr)
+        return 1
+
+
+def _give_up_output() -> None:
+    """What is still held back for standard output would fail once more at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(argv)
     if arguments.command == "compare":

@@ -266,10 +266,11 @@ def _check_quantizable(shapes: Shapes, precision: Precision, placed: Mapping[str
     devices = devices_in_order(placed.values())
     if all(device in (CPU, DISK) for device in devices):
         places = " and ".join(_WORDS.get(device, device) for device in devices)
+        where = f"split between {places}" if len(devices) > 1 else f"put on {places}"
         raise fail(
             ErrorCode.BAD_DEVICE,
-            f"{precision.label} cannot be split between {places}: bitsandbytes leaves every module there "
-            "unquantized as soon as there is more than one place, so nothing would be quantized.",
+            f"{precision.label} cannot be {where}: bitsandbytes leaves a module unquantized on disk, and in RAM beside "
+            "other places, so nothing would be quantized.",
             "Put all of it in RAM (raise or remove the limit), or compare fp32, bf16 and fp16.",
         )
     if not converted_layers(shapes, precision, placed):

@@ -72,7 +72,7 @@ class ProcessExit(msgspec.Struct, frozen=True):
         if self.requested:
             return None
         if self.exit_code == -signal.SIGKILL:  # nobody here sent it: the kernel's out-of-memory killer, or a person
-            sentence = "The engine was killed from outside, most likely because memory ran out."
+            sentence = "The engine was killed from outside: by the system, when memory runs out, or by somebody."
             return ErrorInfo(ErrorCode.OUT_OF_MEMORY, sentence, TRY_SMALLER, self.output_tail)
         if self.exit_code == -getattr(signal, "SIGBUS", 0) != 0:  # what was mapped is not there any more
             return ErrorInfo(

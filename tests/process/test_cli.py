@@ -142,7 +142,7 @@ def test_a_result_that_cannot_be_written_is_said_before_the_work(
 ) -> None:
     arguments = [*command, str(folder)] if command[0] == "compare" else command
     done = run(*arguments, "--json", place, cwd=tmp_path)
-    check_refused(done, f"{place} cannot be written.")
+    check_refused(done, f"{place} cannot be written:")
     assert "starting" not in done.stderr
 
 
@@ -429,3 +429,19 @@ def test_ctrl_c_while_an_engine_is_awaited_ends_it() -> None:
     assert (code, output) == (1, "")
     assert took < 3
     assert "Cancelled." in running.errors
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_full_disk_behind_standard_output_is_said() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*PROGRAM, "models"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "qplayground: the result cannot be written: No space left on device. Send it elsewhere.\n"
+
+
+def test_a_reader_who_has_heard_enough_is_left_in_peace() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        done = subprocess.run([*PROGRAM, "models"], stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
