@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from qplayground.core.messages import Hello, Phase
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.quality import QualityRequest, TextSource
 from qplayground.core.results import RunState
+from qplayground.engine.baselines import BaselineKey, Baselines
 from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
 from qplayground.runtime.process import ProcessExit
 from tests.engine import tiny
@@ -144,6 +146,40 @@ def test_a_fork_server_that_is_killed_is_replaced(stage: Stage, qtbot: QtBot, wh
         stage.wait_for(lambda: server.status() == psutil.STATUS_ZOMBIE)  # a parent reaps it
     compare(stage, qtbot, "once")
     assert set(stage.outcomes().values()) == {RunState.DONE}, [run.error for run in stage.comparison.runs]
+
+
+KEY = BaselineKey(
+    weights_sha256="0",
+    config_sha256="0",
+    precision=tiny.precision("fp32"),
+    place="cpu",
+    versions=("1",),
+    ids_sha256="0",
+    starts=(0,),
+    window=64,
+    vocabulary=1000,
+)
+KILLED_WHILE_KEEPING = """
+import os, sys, torch
+from pathlib import Path
+from qplayground.engine.baselines import Baselines
+from tests.faults.test_engines import KEY
+with Baselines(Path(sys.argv[1]), 1 << 30).writing(KEY, "float32") as writing:
+    writing.write(torch.zeros(8, 1000))
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_baseline_whose_engine_was_killed_while_keeping_it_is_none(tmp_path: Path) -> None:
+    folder = tmp_path / "baselines"
+    command = [sys.executable, "-c", KILLED_WHILE_KEEPING, str(folder)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == -signal.SIGKILL and len(list(folder.iterdir())) == 1
+    baselines = Baselines(folder, 1 << 30)
+    assert baselines.find(KEY) is None
+    with baselines.writing(KEY, "float32"):
+        assert len(list(folder.iterdir())) == 1  # its leftovers are gone, and this one's are there
+    assert list(folder.iterdir()) == []
 
 
 # ---- memory that runs out -----------------------------------------------------------------------------------------
