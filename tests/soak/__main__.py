@@ -42,7 +42,10 @@ def _soak(kind: str, rounds: int, seed: int, screen: dict[str, str]) -> list[Fig
         environment = {**os.environ, **screen, **places}
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
         left = json.loads(done.stdout.splitlines()[-1])
-        left_behind = sorted(str(path.relative_to(temporary)) for path in temporary.rglob("*"))
+        there = (
+            path for path in temporary.rglob("*") if not path.is_dir()
+        )  # torch makes an empty folder for each user
+        left_behind = sorted(str(path.relative_to(temporary)) for path in there)
     if left_behind:
         print(f"left behind: {', '.join(left_behind)}", file=sys.stderr)
     growth = [
