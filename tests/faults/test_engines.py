@@ -192,6 +192,20 @@ def large_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_model(tiny.llama(hidden_size=2048, intermediate_size=8192, num_hidden_layers=1), folder)
 
 
+def compare_two(stage: Stage, qtbot: QtBot, folder: Path) -> None:
+    """fp32 and nf4 of a real model in a folder."""
+    entry = ModelEntry(
+        id=str(folder),
+        source=ModelSource.FOLDER,
+        path=str(folder),
+        architecture="LlamaForCausalLM",
+        parameters=1,
+        complete=True,
+    )
+    with qtbot.waitSignal(stage.session.comparison_finished, timeout=120_000):
+        stage.session.compare(entry, wanted(("fp32", "nf4"), tiny.PROMPT, 2))
+
+
 @pytest.mark.parametrize("spare_mb", [0, 60])
 def test_memory_that_runs_out_is_said_and_the_smaller_one_runs(qtbot: QtBot, large_model: Path, spare_mb: int) -> None:
     """A real limit on a real engine, at several points of the load."""
@@ -206,16 +220,7 @@ def test_memory_that_runs_out_is_said_and_the_smaller_one_runs(qtbot: QtBot, lar
             limited.append(hello.pid)
 
     stage.session._conductor.greeted.connect(limit)
-    entry = ModelEntry(
-        id=str(large_model),
-        source=ModelSource.FOLDER,
-        path=str(large_model),
-        architecture="LlamaForCausalLM",
-        parameters=1,
-        complete=True,
-    )
-    with qtbot.waitSignal(stage.session.comparison_finished, timeout=120_000):
-        stage.session.compare(entry, wanted(("fp32", "nf4"), tiny.PROMPT, 2))
+    compare_two(stage, qtbot, large_model)
     assert limited and stage.outcomes() == {"fp32": RunState.FAILED, "nf4": RunState.DONE}
     error = stage.error("fp32")
     assert error.code is ErrorCode.OUT_OF_MEMORY, (error, error.detail)
@@ -289,16 +294,7 @@ def test_weights_that_change_while_they_are_loaded_are_said(
             damage(weights)
 
     stage.session.progressed.connect(on_progress)
-    entry = ModelEntry(
-        id=str(folder),
-        source=ModelSource.FOLDER,
-        path=str(folder),
-        architecture="LlamaForCausalLM",
-        parameters=1,
-        complete=True,
-    )
-    with qtbot.waitSignal(stage.session.comparison_finished, timeout=120_000):
-        stage.session.compare(entry, wanted(("fp32", "nf4"), tiny.PROMPT, 2))
+    compare_two(stage, qtbot, folder)
     assert stage.error("nf4").code in said and stage.error("nf4").hint
     first = stage.run("fp32").error
     assert first is None or first.code in said

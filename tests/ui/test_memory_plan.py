@@ -13,6 +13,7 @@ from qplayground.core.fit import Fit, Term
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import RunState
 from qplayground.core.units import bytes_text
+from qplayground.ui.precision_row import PrecisionRow
 from qplayground.ui.window import MainWindow
 from tests.fakes.engine import weight_bytes
 from tests.ui.test_window import compare, type_prompt
@@ -52,6 +53,15 @@ def answer(monkeypatch: pytest.MonkeyPatch, text: str) -> list[str]:
     return asked
 
 
+def make_nf4_refused(qtbot: QtBot, window: MainWindow) -> PrecisionRow:
+    row = window.precisions.row("nf4")
+    assert row is not None
+    row.editor.skip_modules.setText("nowhere")
+    row.editor.skip_modules.editingFinished.emit()
+    qtbot.waitUntil(lambda: size(window, "nf4") == "won't load", timeout=10_000)
+    return row
+
+
 def test_every_precision_has_its_size_once_a_model_is_picked(qtbot: QtBot, ready_window: MainWindow) -> None:
     wait_for_sizes(qtbot, ready_window)
     for precision in READY_PRECISIONS:
@@ -64,11 +74,7 @@ def test_every_precision_has_its_size_once_a_model_is_picked(qtbot: QtBot, ready
 
 def test_a_changed_option_is_reckoned_again(qtbot: QtBot, ready_window: MainWindow) -> None:
     wait_for_sizes(qtbot, ready_window)
-    row = ready_window.precisions.row("nf4")
-    assert row is not None
-    row.editor.skip_modules.setText("nowhere")
-    row.editor.skip_modules.editingFinished.emit()
-    qtbot.waitUntil(lambda: size(ready_window, "nf4") == "won't load", timeout=10_000)
+    row = make_nf4_refused(qtbot, ready_window)
     assert "The fake engine was told to fail" in row.size_text.toolTip()
 
 
@@ -147,11 +153,7 @@ def test_what_cannot_be_loaded_is_said_before_it_is_tried(
     qtbot: QtBot, ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch, button: str, runs: bool, mode: str
 ) -> None:
     wait_for_sizes(qtbot, ready_window)
-    row = ready_window.precisions.row("nf4")
-    assert row is not None
-    row.editor.skip_modules.setText("nowhere")
-    row.editor.skip_modules.editingFinished.emit()
-    qtbot.waitUntil(lambda: size(ready_window, "nf4") == "won't load", timeout=10_000)
+    make_nf4_refused(qtbot, ready_window)
     asked = answer(monkeypatch, button)
     type_prompt(qtbot, ready_window, "Once fast=3")
     ready_window.options.modes.setCurrentText(mode)
