@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -133,7 +132,13 @@ def run_models(json_target: str | None) -> int:
     _check_target(json_target)
     application = QCoreApplication.instance() or QCoreApplication([])
     session = Session(Launcher())
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing here is worth keeping
+    interrupted: list[bool] = []
+
+    def stop() -> None:
+        interrupted.append(True)
+        application.quit()
+
+    interrupts = Interrupts(stop)
     known: list[Hello] = []
     session.machine_known.connect(known.append)
     session.machine_known.connect(application.quit)
@@ -142,6 +147,10 @@ def run_models(json_target: str | None) -> int:
     session.probe()
     application.exec()
     session.close()
+    interrupts.close()
+    if interrupted:
+        print("qplayground: Cancelled.", file=sys.stderr)
+        return 1
     folders = tuple(str(folder) for folder in Preferences.load().recent_folders)
     causal = frozenset(known[0].causal_architectures) if known else frozenset()
     entries = list_models(causal, folders)

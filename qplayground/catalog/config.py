@@ -49,6 +49,10 @@ DECODERS_ONLY_BY_CONFIG = frozenset(
 """Classes of transformers that load and run as an encoder, and write nonsense, unless `is_decoder` is set."""
 
 
+class NotAFileError(ValueError):
+    """A folder, a pipe or a device stands where a file is expected."""
+
+
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The few fields of a config.json that matter before loading."""
 
@@ -64,12 +68,12 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
 def read_json(path: Path) -> Any:
     """A JSON file as transformers would read it.
 
-    Raises ValueError for a broken or huge one and for a pipe or a device, which could be read for ever; OSError
-    otherwise.
+    Raises NotAFileError for a pipe or a device, which could be read for ever, ValueError for a broken or huge file;
+    OSError otherwise.
     """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
-        raise ValueError(f"{path.name} is no file")
+        raise NotAFileError(f"{path.name} is a pipe, a device or a folder and not a file.")
     if found.st_size > MAX_JSON_BYTES:
         raise ValueError(f"{path.name} has {found.st_size:,} bytes")
     try:
@@ -84,7 +88,11 @@ def read_config(path: Path) -> ModelConfig:
         fields = read_json(path)
     except FileNotFoundError as error:
         raise _broken("There is no config.json, so nothing says what kind of model this is.") from error
-    except (OSError, ValueError) as error:
+    except NotAFileError as error:
+        raise _broken(str(error)) from error
+    except OSError as error:
+        raise _broken(f"config.json cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
         raise _broken("config.json cannot be read as JSON.", str(error)) from error
     if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str) or not fields["model_type"]:
         raise _broken("config.json names no model_type, so transformers cannot tell what kind of model this is.")

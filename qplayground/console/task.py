@@ -154,6 +154,8 @@ def find_model(wanted: str) -> ModelEntry | None:
     """
     if not is_text(wanted):
         raise fail(ErrorCode.MODEL_NOT_FOUND, "The model's name is not valid text.", "Name a folder or a hub id.")
+    if not wanted.strip():
+        raise fail(ErrorCode.MODEL_NOT_FOUND, "The model's name is empty.", "Name `demo`, a folder or a hub id.")
     if wanted == DEMO_ID:
         return demo_entry()
     path = Path(wanted).expanduser()

@@ -13,7 +13,7 @@ def state_text(run: Run) -> str:
     """How it ended, in the words that the window uses."""
     if run.state is not RunState.CANCELLED:
         return str(run.state)
-    return "stopped" if run.token_ids or run.load.seconds is not None else "not run"
+    return "stopped" if run.finish_reason is not None else "not run"
 
 
 def title_text(comparison: Comparison) -> str:

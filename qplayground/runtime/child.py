@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from qplayground.core.channel import Channel
 
@@ -28,6 +29,8 @@ def _redirect_output(log_path: str) -> None:
     for stream in (1, 2):
         os.dup2(log, stream)
     os.close(log)
+    if sys.platform != "win32":  # the parent holds it open; so nothing is left, however both of them end
+        Path(log_path).unlink()
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False, encoding="utf-8", errors="replace")
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, encoding="utf-8", errors="replace")
 

@@ -232,8 +232,9 @@ def as_stopped(comparison: Comparison) -> Comparison:
     """What was in work counts as stopped: nobody works on a comparison that was read from a file."""
     for run in comparison.runs:
         if not run.state.is_final:
-            run.state = RunState.CANCELLED
-            run.finish_reason = run.finish_reason or "cancelled"
+            begun, run.state = run.state is not RunState.QUEUED, RunState.CANCELLED
+            if begun:
+                run.finish_reason = run.finish_reason or "cancelled"
     return comparison
 
 

@@ -26,6 +26,8 @@ from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.worker import ChildWorker
 
 _SOON_MS = 30
+SILENCE_MS = 120_000
+"""An engine that owes an answer and says nothing for so long hangs."""
 _CLOSE_WAIT_MS = 10_000
 
 
@@ -51,12 +53,14 @@ class Planner(QObject):
         self._plan_question: PlanPlacement | None = None
         self._asked = self._plans_asked = 0
         self._in_flight: int | None = None
-        self._held_back = False
+        self._held_back = self._hung = False
         self._closed = False
         self._answer: MemoryEstimated | None = None
         self._answered: EstimateMemory | None = None  # the question that it answers
         self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)  # once for what changes in a moment
         self._soon.timeout.connect(self._submit)
+        self._silence = QTimer(self, singleShot=True, interval=SILENCE_MS)
+        self._silence.timeout.connect(self._on_silence)
 
     # ---- what others may ask ---------------------------------------------------------------------------------
 
@@ -141,6 +145,7 @@ class Planner(QObject):
         self._closed = True
         self._question = self._plan_question = None
         self._soon.stop()
+        self._silence.stop()
         self._worker = None
         for worker in self.findChildren(ChildWorker):
             worker.end()
@@ -159,22 +164,33 @@ class Planner(QObject):
             worker.event_received.connect(self._on_event)
             worker.exited.connect(self._on_exited)
             worker.finished.connect(worker.deleteLater)
+            self._silence.start()
             worker.start()
         elif self._greeted and self._in_flight is None:
             self._in_flight = question.id
             limits = weight_limits(question.placement, self._gpu_count)  # as they are now
+            self._silence.start()
             self._worker.submit(replace(question, limits=limits))
+
+    @Slot()
+    def _on_silence(self) -> None:
+        if self._worker is not None:
+            self._hung = True
+            self._worker.end()
 
     @Slot(str, object)
     def _on_event(self, _name: str, event: Event) -> None:
         if self._worker is None:
             return
+        self._silence.start()
         if isinstance(event, Hello):
             self._greeted, self._gpu_count = True, len(event.machine.gpus)
+            self._silence.stop()
             self._submit()
             return
         if isinstance(event, Failed | PlacementPlanned) or (isinstance(event, MemoryEstimated) and event.final):
             self._in_flight = None
+            self._silence.stop()
         if self._plan_question is not None and event.command_id == self._plan_question.id:
             self._plan_question = None
             if isinstance(event, PlacementPlanned):
@@ -194,6 +210,10 @@ class Planner(QObject):
         if self._worker is None:
             return
         self._worker = self._in_flight = None
+        self._silence.stop()
+        if self._hung:
+            sentence = f"The engine said nothing for {SILENCE_MS // 1000} seconds and was ended."
+            error, self._hung = ErrorInfo(ErrorCode.ENGINE_DIED, sentence, "Pick the model again."), False
         error = error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Pick the model again.")
         if self._plan_question is not None:
             self._plan_question = None

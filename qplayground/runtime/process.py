@@ -15,6 +15,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import msgspec
 
@@ -109,9 +110,11 @@ class ChildProcess:
         self._server_ready = server_ready
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
+        self._log: BinaryIO | None = None
         self._log_path: Path | None = None
         self._sending = threading.Lock()
         self._burying = threading.Lock()  # held for moments only, so that a kill never waits
+        self._reading = threading.Lock()
         self._kill_requested = False
         self._nonsense = ""
         self._may_start = threading.Event()
@@ -137,9 +140,8 @@ class ChildProcess:
         """
         if self._process is not None or not self._wait_for_server():
             return
-        log, path = tempfile.mkstemp(prefix="qplayground-", suffix=".log")
-        os.close(log)
-        self._log_path = Path(path)
+        descriptor, path = tempfile.mkstemp(prefix="qplayground-", suffix=".log")
+        self._log, self._log_path = os.fdopen(descriptor, "r+b", buffering=0), Path(path)
         ours, theirs = self._context.Pipe(duplex=True)
         process = self._context.Process(  # type: ignore[attr-defined]
             target=child.run,
@@ -152,7 +154,7 @@ class ChildProcess:
                 process.start()
         except BaseException:
             ours.close()
-            self._log_path.unlink(missing_ok=True)
+            self._drop_log()
             raise
         finally:
             theirs.close()
@@ -195,9 +197,7 @@ class ChildProcess:
         with self._burying:
             self._process = None
             process.close()
-        if self._log_path is not None:
-            with contextlib.suppress(OSError):  # somebody may be reading it, which Windows minds
-                self._log_path.unlink(missing_ok=True)
+        self._drop_log()
 
     def send(self, command: Command) -> bool:
         """Hand the child a command; False when it is not there any more."""
@@ -241,19 +241,33 @@ class ChildProcess:
 
     def output_tail(self) -> str:
         """The last of what the child wrote to its standard output and error."""
-        if self._log_path is None:
+        with self._reading:
+            return self._tail()
+
+    def _tail(self) -> str:
+        log = self._log
+        if log is None:
             return ""
-        try:
-            with self._log_path.open("rb") as log:
-                log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_TAIL_BYTES))
-                return log.read().decode("utf-8", "replace").strip()
-        except OSError:  # it is buried, or a cleaner of temporary files has been here
-            return ""
+        log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_TAIL_BYTES))
+        return log.read().decode("utf-8", "replace").strip()
 
     def _cut_log(self) -> None:
-        with contextlib.suppress(FileNotFoundError):  # a cleaner of temporary files may have been here
-            if self._log_path is not None and self._log_path.stat().st_size > LOG_LIMIT_BYTES:
-                self._log_path.write_text(self.output_tail() + "\n", "utf-8")
+        with self._reading:
+            log = self._log
+            if log is not None and os.fstat(log.fileno()).st_size > LOG_LIMIT_BYTES:
+                tail = self._tail()
+                log.truncate(0)
+                log.seek(0)
+                log.write(f"{tail}\n".encode())
+
+    def _drop_log(self) -> None:
+        with self._reading:
+            if self._log is not None:
+                self._log.close()
+                self._log = None
+        if self._log_path is not None:  # a child that lived has done it, where the system lets it
+            with contextlib.suppress(OSError):
+                self._log_path.unlink(missing_ok=True)
 
 
 def _receive(connection: Connection) -> bytes | None:

@@ -323,8 +323,8 @@ class Session(QObject):
             state = self._conductor.state(run.precision)
             if state is None or run.state is state or comparison is None:
                 continue
-            run.state = state
-            if state is RunState.CANCELLED and run.finish_reason is None:
+            begun, run.state = run.state is not RunState.QUEUED, state
+            if state is RunState.CANCELLED and run.finish_reason is None and begun:
                 run.finish_reason = "cancelled"
             if state.is_final:
                 refresh_divergence(comparison)

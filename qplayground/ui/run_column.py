@@ -241,7 +241,7 @@ class RunColumn(QFrame):
             )
         elif run.state is RunState.CANCELLED and run.token_ids:
             self.state.setText(f"stopped after {len(run.token_ids)} tokens{self._same()}")
-        elif run.state is RunState.CANCELLED and self._phase is None:
+        elif run.state is RunState.CANCELLED and run.finish_reason is None:
             self.state.setText("not run")
         elif self._phase is not None and run.state in (RunState.LOADING, RunState.GENERATING, RunState.SCORING):
             self.state.setText(f"{_PHASE_TEXT[self._phase]}{self._round()}")
