@@ -13,6 +13,7 @@ from qplayground.core.diagnosis import CudaBuild, MethodCheck
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.generation import GenerationRequest
+from qplayground.core.inside_messages import InsideCommand, InsideEvent
 from qplayground.core.memory import PhasePeak, ProcessMemory, VramFigures
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import Placement, PlacementPlan
@@ -184,7 +185,17 @@ class FetchOutline(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 Command = (
-    Load | Generate | Score | EstimateMemory | PlanPlacement | CheckUp | Cancel | PrepareDemo | Download | FetchOutline
+    Load
+    | Generate
+    | Score
+    | EstimateMemory
+    | PlanPlacement
+    | CheckUp
+    | InsideCommand
+    | Cancel
+    | PrepareDemo
+    | Download
+    | FetchOutline
 )
 
 # ---- events, engine → window --------------------------------------------------------------------------------------
@@ -390,6 +401,7 @@ Event = (
     | CheckStarted
     | MethodChecked
     | CheckedUp
+    | InsideEvent
     | Failed
     | JobDone
 )

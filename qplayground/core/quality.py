@@ -6,7 +6,6 @@ probability.
 """
 
 import math
-from array import array
 from collections.abc import Sequence
 from enum import StrEnum
 from statistics import fmean
@@ -14,6 +13,7 @@ from statistics import fmean
 import msgspec
 
 from qplayground.core.errors import ErrorInfo
+from qplayground.core.floats import Floats
 from qplayground.core.windows import MIN_SCORED, QUICK_TOKENS
 
 
@@ -34,26 +34,6 @@ class QualityRequest(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     text: str = ""
     tokens: int = QUICK_TOKENS
-
-
-class Floats(msgspec.Struct, frozen=True, array_like=True):
-    """Numbers in single precision, little-endian: small in a message, and in a file as base64."""
-
-    data: bytes
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Floats":
-        return cls(array("f", values).tobytes())
-
-    def __len__(self) -> int:
-        return len(self.data) // 4
-
-    @property
-    def values(self) -> "array[float]":
-        """The numbers. Raises ValueError for data that is none."""
-        found = array("f")
-        found.frombytes(self.data)
-        return found
 
 
 class ScoredTokens(msgspec.Struct, frozen=True, kw_only=True):

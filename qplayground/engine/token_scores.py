@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 
+from qplayground.core.floats import Floats
 from qplayground.core.precision import Dtype
-from qplayground.core.quality import Floats, ScoredTokens
+from qplayground.core.quality import ScoredTokens
 from qplayground.engine.loading import LoadedModel
 
 ROWS = 16

@@ -33,6 +33,7 @@ from qplayground.core.channel import Channel
 from qplayground.core.diagnosis import CudaBuild, MethodCheck, Outcome
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.estimate import Estimate, WeightKinds
+from qplayground.core.floats import Floats
 from qplayground.core.memory import ProcessMemory, peak_resident_bytes, read_process_memory
 from qplayground.core.messages import (
     CheckedUp,
@@ -63,7 +64,6 @@ from qplayground.core.placement import CPU, Block, PlacementPlan, device_of
 from qplayground.core.precision import Int8, Precision
 from qplayground.core.quality import (
     Evaluation,
-    Floats,
     Quality,
     ScoredTokens,
     TextSource,

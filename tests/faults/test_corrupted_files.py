@@ -23,6 +23,7 @@ from qplayground.catalog.inspect import inspect_folder
 from qplayground.catalog.outline import OUTLINE
 from qplayground.catalog.weights import INDEX, SINGLE, shards_of
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
+from qplayground.core.floats import Floats
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import (
     EstimateMemory,
@@ -38,7 +39,7 @@ from qplayground.core.messages import (
 from qplayground.core.model import ModelSource
 from qplayground.core.placement import Placement, parse_max_memory, read_map
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.quality import Floats, Quality, ScoredTokens
+from qplayground.core.quality import Quality, ScoredTokens
 from qplayground.core.results import from_json, to_json
 from qplayground.engine import chat_template, host
 from qplayground.engine.baselines import SCORES, BaselineKey, Baselines, KeptScores

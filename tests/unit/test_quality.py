@@ -7,7 +7,8 @@ import statistics
 import msgspec
 import pytest
 
-from qplayground.core.quality import Floats, ScoredTokens, comparison_figures, percentile, perplexity_figures
+from qplayground.core.floats import Floats
+from qplayground.core.quality import ScoredTokens, comparison_figures, percentile, perplexity_figures
 
 
 def scored(nll: list[float], kld: list[float] | None = None, same: list[int] | None = None) -> ScoredTokens:

@@ -1,0 +1,146 @@
+"""An engine that is asked one thing after another, for as long as somebody looks."""
+
+from collections import deque
+
+from msgspec.structs import replace
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.inside_messages import (
+    InputsCaptured,
+    InsideCommand,
+    LayersMeasured,
+    MatrixOpened,
+    MatrixQuantized,
+    ModelOutlined,
+    ThresholdTried,
+    TileRead,
+    WeightProbed,
+)
+from qplayground.core.messages import Cancel, Event, Failed, Hello
+from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.worker import ChildWorker
+
+SILENCE_MS = 120_000
+"""An engine that owes an answer and says nothing for so long hangs."""
+_CLOSE_WAIT_MS = 10_000
+_LAST_ANSWERS = (ModelOutlined, MatrixQuantized, TileRead, WeightProbed, LayersMeasured, InputsCaptured, ThresholdTried)
+
+
+class Asker(QObject):
+    """Owner of one engine, begun with the first question. Questions are answered in their order.
+
+    Signals: `said(command_id, Event)` for everything that belongs to an open question; `failed(command_id, ErrorInfo)`
+    when it is not answered. `lost()` when the engine is gone, and with it all that it held.
+    """
+
+    said = Signal(int, object)
+    failed = Signal(int, object)
+    lost = Signal()
+
+    def __init__(self, name: str, launcher: Launcher, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._name = name
+        self._launcher = launcher
+        self._worker: ChildWorker | None = None
+        self._greeted = self._hung = self._closed = False
+        self._waiting: deque[InsideCommand] = deque()
+        self._open: set[int] = set()
+        self._asked = 0
+        self._silence = QTimer(self, singleShot=True, interval=SILENCE_MS)
+        self._silence.timeout.connect(self._on_silence)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is owed."""
+        return bool(self._open)
+
+    def ask(self, command: InsideCommand) -> int:
+        """Ask; the number that the answers carry is returned. Nothing is answered after `close`."""
+        self._asked += 1
+        if self._closed:
+            return self._asked
+        self._open.add(self._asked)
+        self._waiting.append(replace(command, id=self._asked))
+        if self._worker is None:
+            self._greeted = False
+            self._worker = worker = ChildWorker(self._name, self._launcher.engine, self)
+            worker.event_received.connect(self._on_event)
+            worker.exited.connect(self._on_exited)
+            worker.finished.connect(worker.deleteLater)
+            worker.start()
+            self._silence.start()
+        elif self._greeted:
+            self._submit()
+        return self._asked
+
+    def cancel(self, command_id: int) -> None:
+        """Ask the engine to leave off that one; its last answer comes early."""
+        if self._worker is not None and command_id in self._open:
+            self._worker.submit(Cancel(command_id))
+
+    def end(self) -> None:
+        """End the engine; nothing more is said of what was asked. The next question begins another."""
+        self._silence.stop()
+        self._waiting.clear()
+        self._open.clear()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()
+
+    def close(self) -> None:
+        """End everything, now, and say nothing more."""
+        self._closed = True
+        self.end()
+        for worker in self.findChildren(ChildWorker):
+            worker.end()
+            worker.wait(_CLOSE_WAIT_MS)
+
+    def _submit(self) -> None:
+        assert self._worker is not None
+        while self._waiting:
+            self._worker.submit(self._waiting.popleft())
+        if self._open:
+            self._silence.start()
+
+    @Slot(str, object)
+    def _on_event(self, _name: str, event: Event) -> None:
+        if self._worker is None or self.sender() is not self._worker:
+            return
+        self._silence.start()
+        if isinstance(event, Hello):
+            self._greeted = True
+            self._submit()
+        elif event.command_id in self._open:
+            rests = isinstance(event, MatrixOpened) and bool(event.matrix.knobs_rest)
+            if rests or isinstance(event, (*_LAST_ANSWERS, Failed)):
+                self._open.discard(event.command_id)
+            if isinstance(event, Failed):
+                self.failed.emit(event.command_id, event.error)
+            else:
+                self.said.emit(event.command_id, event)
+        if not self._open:
+            self._silence.stop()
+
+    @Slot()
+    def _on_silence(self) -> None:
+        if self._worker is not None:
+            self._hung = True
+            self._worker.end()
+
+    @Slot(str, object)
+    def _on_exited(self, _name: str, error: ErrorInfo | None) -> None:
+        if self._worker is None or self.sender() is not self._worker:
+            return
+        self._worker = None
+        self._silence.stop()
+        if self._hung:
+            self._hung = False
+            sentence = f"The engine said nothing for {SILENCE_MS // 1000} seconds and was ended."
+            error = ErrorInfo(ErrorCode.ENGINE_DIED, sentence, "Choose the layer again.")
+        error = error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Choose the layer again.")
+        self._waiting.clear()
+        unanswered, self._open = sorted(self._open), set()
+        self.lost.emit()
+        for command_id in unanswered:
+            self.failed.emit(command_id, error)

@@ -1,0 +1,236 @@
+"""What the Inside view looks at: the modules of a model, and one of its matrices."""
+
+from PySide6.QtCore import QObject, Signal, Slot
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.inside import Knobs, Matrix, ModelOutline, Picture, QuantizedMatrix
+from qplayground.core.inside_messages import (
+    MatrixOpened,
+    MatrixQuantized,
+    ModelOutlined,
+    OpenMatrix,
+    OutlineModel,
+    ProbeWeight,
+    ReadTile,
+    Requantize,
+    TileRead,
+    WeightProbed,
+)
+from qplayground.core.messages import Event
+from qplayground.core.precision import Precision
+from qplayground.runtime.inside.asker import Asker
+from qplayground.runtime.launcher import Launcher
+
+
+class Inspector(QObject):
+    """Owner of the outline and of the open matrix, and of the engine that holds its values.
+
+    Of each kind of question the last one counts: a knob turned, a tile or a weight asked for while one is in work waits
+    for it and displaces what waited before. Signals: `outlined(ModelOutline)`; `opened(Matrix)`;
+    `quantized(QuantizedMatrix)`; `tile_read(Tile)`; `probed(ProbedWeight)`; `failed(ErrorInfo)`; `busy_changed(bool)`
+    while a matrix is read or quantized.
+    """
+
+    outlined = Signal(object)
+    opened = Signal(object)
+    quantized = Signal(object)
+    tile_read = Signal(object)
+    probed = Signal(object)
+    failed = Signal(object)
+    busy_changed = Signal(bool)
+
+    def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._asker = Asker("inside", launcher, self)
+        self._asker.said.connect(self._on_said)
+        self._asker.failed.connect(self._on_failed)
+        self._asker.lost.connect(self._on_lost)
+        self._path = ""
+        self._outline: ModelOutline | None = None
+        self._matrix: Matrix | None = None
+        self._quantized: QuantizedMatrix | None = None
+        self._knobs = Knobs()
+        self._module = ""
+        self._outlining: int | None = None
+        self._working: int | None = None  # the matrix that is read, or the knobs that are tried
+        self._tiling: int | None = None
+        self._probing: int | None = None
+        self._next_knobs: Knobs | None = None
+        self._next_tile: ReadTile | None = None
+        self._next_probe: ProbeWeight | None = None
+        self._held_back = False
+
+    # ---- what others may ask ---------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """The model's folder, empty while there is none."""
+        return self._path
+
+    @property
+    def outline(self) -> ModelOutline | None:
+        """The modules, None while they are not known."""
+        return self._outline
+
+    @property
+    def matrix(self) -> Matrix | None:
+        """The matrix that is open."""
+        return self._matrix
+
+    @property
+    def quantized_matrix(self) -> QuantizedMatrix | None:
+        """What the knobs made of it; None until they have."""
+        return self._quantized
+
+    @property
+    def knobs(self) -> Knobs:
+        """The knobs as they were set last, tried or not."""
+        return self._knobs
+
+    @property
+    def module(self) -> str:
+        """The module that was chosen last, open or not."""
+        return self._module
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a matrix is being read or quantized."""
+        return self._working is not None
+
+    # ---- verbs -----------------------------------------------------------------------------------------------
+
+    def look_at(self, path: str, precisions: tuple[Precision, ...]) -> None:
+        """Take that model; what was open is let go. `outlined` or `failed` follows."""
+        self.let_go()
+        self._path = path
+        self._outlining = self._asker.ask(OutlineModel(id=0, path=path, precisions=precisions))
+
+    def open(self, module: str) -> None:
+        """Read that module's weight. `opened` and `quantized` follow, or `failed`."""
+        self._module = module
+        self._matrix = self._quantized = None
+        self._next_knobs = self._next_tile = self._next_probe = None
+        self._tiling = self._probing = None  # of the matrix before
+        self._work(OpenMatrix(id=0, path=self._path, module=module, knobs=self._knobs))
+
+    def set_knobs(self, knobs: Knobs) -> None:
+        """Quantize the open matrix so, now or as soon as what is in work is done; `quantized` or `failed` follows."""
+        self._knobs = knobs.checked()
+        self._next_knobs = self._knobs
+        self._go_on()
+
+    def read_tile(
+        self, picture: Picture, first_row: int, rows: int, first_column: int, columns: int, height: int, width: int
+    ) -> None:
+        """Ask for a part of a picture. `tile_read` follows for the last such question."""
+        self._next_tile = ReadTile(
+            id=0,
+            picture=picture,
+            first_row=first_row,
+            rows=rows,
+            first_column=first_column,
+            columns=columns,
+            height=height,
+            width=width,
+        )
+        self._go_on()
+
+    def probe(self, row: int, column: int) -> None:
+        """Follow one weight. `probed` follows for the last such question."""
+        self._next_probe = ProbeWeight(id=0, row=row, column=column)
+        self._go_on()
+
+    def hold_back(self, hold: bool) -> None:
+        """While something is timed no matrix is read and no knob tried; what was asked meanwhile is done afterwards."""
+        self._held_back = hold
+        self._go_on()
+
+    def let_go(self) -> None:
+        """Forget the model and give its memory back."""
+        self._asker.end()
+        self._path = self._module = ""
+        self._outline = None
+        self._outlining = None
+        self._forget_matrix()
+
+    def close(self) -> None:
+        """End the engine, now."""
+        self._asker.close()
+
+    # ---- one thing after another -----------------------------------------------------------------------------
+
+    def _work(self, command: OpenMatrix | Requantize) -> None:
+        was_busy = self.is_busy
+        self._working = self._asker.ask(command)
+        if not was_busy:
+            self.busy_changed.emit(True)
+
+    def _go_on(self) -> None:
+        """Ask what waits, as far as the one before it is answered."""
+        matrix = self._matrix
+        if matrix is None or self._held_back:
+            return
+        if self._next_knobs is not None and not self.is_busy:
+            knobs, self._next_knobs = self._next_knobs, None
+            if not matrix.knobs_rest and (self._quantized is None or knobs != self._quantized.knobs):
+                self._work(Requantize(id=0, knobs=knobs))
+        if self._next_tile is not None and self._tiling is None:
+            tile, self._next_tile = self._next_tile, None
+            self._tiling = self._asker.ask(tile)
+        if self._next_probe is not None and self._probing is None:
+            probe, self._next_probe = self._next_probe, None
+            self._probing = self._asker.ask(probe)
+
+    @Slot(int, object)
+    def _on_said(self, command_id: int, event: Event) -> None:
+        if isinstance(event, ModelOutlined) and command_id == self._outlining:
+            self._outlining = None
+            self._outline = event.outline
+            self.outlined.emit(event.outline)
+        elif isinstance(event, MatrixOpened) and command_id == self._working:
+            self._matrix = event.matrix
+            if event.matrix.knobs_rest:
+                self._rest()
+            self.opened.emit(event.matrix)
+        elif isinstance(event, MatrixQuantized) and command_id == self._working:
+            self._quantized = event.quantized
+            self._rest()
+            self.quantized.emit(event.quantized)
+        elif isinstance(event, TileRead) and command_id == self._tiling:
+            self._tiling = None
+            self.tile_read.emit(event.tile)
+        elif isinstance(event, WeightProbed) and command_id == self._probing:
+            self._probing = None
+            self.probed.emit(event.weight)
+        self._go_on()
+
+    @Slot(int, object)
+    def _on_failed(self, command_id: int, error: ErrorInfo) -> None:
+        if command_id == self._working:
+            self._rest()
+        elif command_id == self._outlining:
+            self._outlining = None
+        elif command_id == self._tiling:
+            self._tiling = None
+        elif command_id == self._probing:
+            self._probing = None
+        else:
+            return
+        self.failed.emit(error)
+        self._go_on()
+
+    @Slot()
+    def _on_lost(self) -> None:
+        self._matrix = self._quantized = None
+        self._next_knobs = self._next_tile = self._next_probe = None
+
+    def _rest(self) -> None:
+        self._working = None
+        self.busy_changed.emit(False)
+
+    def _forget_matrix(self) -> None:
+        self._matrix = self._quantized = None
+        self._next_knobs = self._next_tile = self._next_probe = None
+        self._tiling = self._probing = None
+        if self._working is not None:
+            self._rest()

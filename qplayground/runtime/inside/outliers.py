@@ -1,0 +1,113 @@
+"""Which input dimensions of a layer are outliers on a prompt, and what keeping them in 16 bits gives and costs."""
+
+from PySide6.QtCore import QObject, Signal, Slot
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.inside_messages import CaptureInputs, InputsCaptured, ThresholdTried, TryThreshold
+from qplayground.core.messages import Event, Progressed
+from qplayground.core.precision import Dtype
+from qplayground.runtime.inside.asker import Asker
+from qplayground.runtime.launcher import Launcher
+
+
+class OutlierStudy(QObject):
+    """Owner of an engine that ran a prompt once and keeps what went into each linear layer.
+
+    Of several thresholds that are tried in a hurry the last one counts. Signals: `progressed(Progressed)`…, then
+    `captured(InputsCaptured)`, `failed(ErrorInfo)` or `cancelled()`; `tried(ThresholdTrial)`; `busy_changed(bool)`.
+    """
+
+    progressed = Signal(object)
+    captured = Signal(object)
+    tried = Signal(object)
+    failed = Signal(object)
+    cancelled = Signal()
+    busy_changed = Signal(bool)
+
+    def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._asker = Asker("outliers", launcher, self)
+        self._asker.said.connect(self._on_said)
+        self._asker.failed.connect(self._on_failed)
+        self._asker.lost.connect(self._on_lost)
+        self._capturing: int | None = None
+        self._trying: int | None = None
+        self._next: TryThreshold | None = None
+        self._inputs: InputsCaptured | None = None
+
+    @property
+    def inputs(self) -> InputsCaptured | None:
+        """What was captured, None while there is nothing."""
+        return self._inputs
+
+    @property
+    def is_capturing(self) -> bool:
+        """Whether the model is being loaded, or reads the prompt."""
+        return self._capturing is not None
+
+    def capture(self, path: str, dtype: Dtype, request: GenerationRequest) -> None:
+        """Load the model in `dtype` and have it read the prompt."""
+        self.let_go()
+        self._capturing = self._asker.ask(CaptureInputs(id=0, path=path, dtype=dtype, request=request))
+        self.busy_changed.emit(True)
+
+    def try_threshold(self, module: str, threshold: float) -> None:
+        """Run that layer so on its inputs. `tried` or `failed` follows."""
+        self._next = TryThreshold(id=0, module=module, threshold=threshold)
+        self._go_on()
+
+    @Slot()
+    def cancel(self) -> None:
+        """Give the capture up."""
+        if self.is_capturing:
+            self.let_go()
+            self.cancelled.emit()
+
+    def let_go(self) -> None:
+        """Forget all, and give its memory back."""
+        was_capturing = self.is_capturing
+        self._asker.end()
+        self._capturing = self._trying = None
+        self._next = self._inputs = None
+        if was_capturing:
+            self.busy_changed.emit(False)
+
+    def close(self) -> None:
+        """End the engine, now, and say nothing more."""
+        self._asker.close()
+
+    def _go_on(self) -> None:
+        if self._next is not None and self._trying is None and self._inputs is not None:
+            question, self._next = self._next, None
+            self._trying = self._asker.ask(question)
+
+    @Slot(int, object)
+    def _on_said(self, command_id: int, event: Event) -> None:
+        if isinstance(event, Progressed):
+            self.progressed.emit(event)
+        elif isinstance(event, InputsCaptured) and command_id == self._capturing:
+            self._capturing = None
+            self._inputs = event
+            self.busy_changed.emit(False)
+            self.captured.emit(event)
+        elif isinstance(event, ThresholdTried) and command_id == self._trying:
+            self._trying = None
+            self.tried.emit(event.trial)
+        self._go_on()
+
+    @Slot(int, object)
+    def _on_failed(self, command_id: int, error: ErrorInfo) -> None:
+        if command_id == self._capturing:
+            self._capturing = None
+            self.busy_changed.emit(False)
+        elif command_id == self._trying:
+            self._trying = None
+        else:
+            return
+        self.failed.emit(error)
+        self._go_on()
+
+    @Slot()
+    def _on_lost(self) -> None:
+        self._inputs = self._next = None

@@ -1,0 +1,79 @@
+"""Measuring what quantization costs many layers, in an engine of its own, so that the one that shows stays free."""
+
+from PySide6.QtCore import QObject, Signal, Slot
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.inside import Knobs
+from qplayground.core.inside_messages import LayerMeasured, LayersMeasured, MeasureLayers
+from qplayground.core.messages import Event, Progressed
+from qplayground.runtime.inside.asker import Asker
+from qplayground.runtime.launcher import Launcher
+
+
+class LayerSurvey(QObject):
+    """One survey at a time; another one ends it.
+
+    Signals: `started()`, `measured(LayerRow)`…, `progressed(Progressed)`…, exactly one of `succeeded(tuple[LeftOut,
+    ...])`, `failed(ErrorInfo)` and `cancelled()`, then `finished()`.
+    """
+
+    started = Signal()
+    measured = Signal(object)
+    progressed = Signal(object)
+    succeeded = Signal(object)
+    failed = Signal(object)
+    cancelled = Signal()
+    finished = Signal()
+
+    def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._asker = Asker("survey", launcher, self)
+        self._asker.said.connect(self._on_said)
+        self._asker.failed.connect(self._on_failed)
+        self._asked: int | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there are rows to come."""
+        return self._asked is not None
+
+    def start(self, path: str, knobs: tuple[Knobs, ...], modules: tuple[str, ...] = ()) -> None:
+        """Measure those modules, or all that get quantized."""
+        self.cancel()
+        self._asked = self._asker.ask(MeasureLayers(id=0, path=path, modules=modules, knobs=knobs))
+        self.started.emit()
+
+    @Slot()
+    def cancel(self) -> None:
+        """End it, with the engine: a matrix in work would be waited for."""
+        if self._asked is not None:
+            self._asked = None
+            self._asker.end()
+            self.cancelled.emit()
+            self.finished.emit()
+
+    def close(self) -> None:
+        """End the engine, now, and say nothing more."""
+        self._asked = None
+        self._asker.close()
+
+    @Slot(int, object)
+    def _on_said(self, command_id: int, event: Event) -> None:
+        if command_id != self._asked:
+            return
+        if isinstance(event, LayerMeasured):
+            self.measured.emit(event.row)
+        elif isinstance(event, Progressed):
+            self.progressed.emit(event)
+        elif isinstance(event, LayersMeasured):
+            self._asked = None
+            self._asker.end()  # it holds the libraries' memory, and nothing that is needed again
+            self.succeeded.emit(event.left_out)
+            self.finished.emit()
+
+    @Slot(int, object)
+    def _on_failed(self, command_id: int, error: ErrorInfo) -> None:
+        if command_id == self._asked:
+            self._asked = None
+            self.failed.emit(error)
+            self.finished.emit()
