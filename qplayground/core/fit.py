@@ -89,7 +89,7 @@ def fit_in_vram(estimates: Sequence[Estimate | None], available_bytes: int | Non
     writing = [
         Term("KV cache", sum(_cache_on(estimate, gpu) for estimate in known)),
         Term("working memory", sum(estimate.working_bytes for estimate in known)),
-        Term("while the prompt is read, for a moment", sum(estimate.prompt_extra_bytes for estimate in known)),
+        Term("for a moment, while tokens are computed", sum(estimate.prompt_extra_bytes for estimate in known)),
     ]
     loading = Term("while loading, for a moment", max((each.vram_load_extra_bytes for each in known), default=0))
     if loading.num_bytes > sum(term.num_bytes for term in writing):
@@ -120,7 +120,7 @@ def _writing_terms(estimates: Sequence[Estimate]) -> list[Term]:
     terms = [
         Term("KV cache", sum(estimate.kv_cache_bytes or 0 for estimate in estimates)),
         Term("working memory", sum(estimate.working_bytes for estimate in estimates)),
-        Term("while the prompt is read, for a moment", sum(estimate.prompt_extra_bytes for estimate in estimates)),
+        Term("for a moment, while tokens are computed", sum(estimate.prompt_extra_bytes for estimate in estimates)),
     ]
     return [term for term in terms if term.num_bytes]
 

@@ -19,6 +19,7 @@ from transformers.generation.streamers import BaseStreamer
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.memory import ProcessMemory, read_process_memory
 from qplayground.core.processor import read_processor, used_by_others
+from qplayground.engine import allocator
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.machine import synchronize
 from qplayground.engine.stopwatch import Stopwatch
@@ -92,6 +93,7 @@ class _TokenSink(BaseStreamer):  # type: ignore[misc]
         self._on_token(token_id, now, seen)
 
     def end(self) -> None:
+        allocator.release()  # freed blocks of the last tokens are not the text's, and differ from run to run
         self._timeline.memory = read_process_memory(psutil.Process())
 
 

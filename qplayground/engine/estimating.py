@@ -28,18 +28,21 @@ from qplayground.engine.prompt import encode_prompt
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.warmup import warm_libraries
 
-WORKING_BYTES = 20_000_000
-"""What stays beside weights and cache: pages of kernels that the first text touches, and the allocator's slack.
-
-Measured on models of 0.1 and 1.1 billion parameters in all ready precisions, at 13 to 24 MB; int8 of a small model 40.
+WORKING_BYTES = 14_000_000
+"""What stays beside weights and cache: pages of kernels that the first text touches. Measured on the demo model in all
+ready precisions, at 12 to 16 MB, once freed blocks are given back.
 """
-_HEAP_SHARES = {"": (0.3, 1.0), "int8": (0.3, 1.7), "nf4": (0.5, 2.0), "fp4": (0.5, 2.0)}
-"""What glibc's heap (2.36) keeps for each byte of tensors that reading a prompt needs at once, and what it needs beyond
-that for a moment. Measured with 300 to 3,000 tokens on models of 0.1 and 1.1 billion parameters.
+_HEAP_FACTORS = {"": 1.3, "int8": 2.0, "nf4": 2.5, "fp4": 2.5}
+"""What glibc's heap (2.36) takes for each byte of tensors that reading a prompt needs at once, until it is trimmed.
+Measured with 300 to 3,000 tokens on models of 0.1 and 1.1 billion parameters.
 """
-_INT8_GAPS = (8.0, 0.0)
+_INT8_GAPS = 8.0
 """The same of int8, as long as its temporary tensors are smaller than what the heap gives back at once: measured at 6
 to 9, because they leave gaps that do not fit the next ones.
+"""
+_UNFUSED_BYTES, _UNFUSED_COPIES = 50_000_000, 4
+"""What the heap takes besides, until it is trimmed, where each token dequantizes one layer after another: so much, and
+so many copies of the largest. Measured at 50 to 90 MB on the demo model, 90 to 210 MB on one of 1.1 billion.
 """
 _INT8_BYTES = 12
 """Beside the activations: an int8 product takes 32 bits, and its scaling two copies as float32."""
@@ -94,23 +97,37 @@ def read_again_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, 
     return 2 * max(on_disk, default=0)
 
 
+def unfused_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> int:
+    """What a token takes for a moment on a processor without a kernel that computes with quantized weights as they are:
+    bitsandbytes dequantizes a layer at a time, for int8 into float32.
+    """
+    if not precision.is_quantized or set(placed.values()) != {CPU}:
+        return 0
+    is_int8 = isinstance(precision.quantization, Int8)
+    if has_avx512bf16() or (is_int8 and torch.backends.cpu.get_cpu_capability() == "AVX512"):
+        return 0
+    layers = [shapes.linear_layers[name] for name in converted_layers(shapes, precision, placed)]
+    largest = max(rows * columns for rows, columns in layers) * (4 if is_int8 else precision.dtype.itemsize)
+    return _UNFUSED_BYTES + _UNFUSED_COPIES * largest
+
+
 def working_bytes(
     shapes: Shapes, precision: Precision, context: ContextSize | None, placed: Mapping[str, str]
 ) -> tuple[int, int]:
     """What stays beside weights and cache while a text is written, and what reading the prompt takes beyond that."""
-    again = read_again_bytes(shapes, precision, placed)
+    moment = read_again_bytes(shapes, precision, placed) + unfused_bytes(shapes, precision, placed)
     if context is None:
-        return WORKING_BYTES, again
+        return WORKING_BYTES, moment
     activations = context.activations.num_bytes(precision.dtype)
-    shares = _HEAP_SHARES[_kind(precision)]
+    factor = _HEAP_FACTORS[_kind(precision)]
     if precision.is_quantized and _kind(precision) == "int8":
         widest = max(shapes.linear_layers[name][0] for name in shapes.converted_layers(precision))
         activations += context.prompt_tokens * widest * _INT8_BYTES
         if context.prompt_tokens * widest * 4 < allocator.KEPT_BYTES:
-            shares = _INT8_GAPS
+            factor = _INT8_GAPS
     if main_device(placed.values()) != CPU:
-        shares = (0.0, 1.0)
-    return WORKING_BYTES + round(shares[0] * activations), round(shares[1] * activations) + again
+        factor = 1.0
+    return WORKING_BYTES, round(factor * activations) + moment
 
 
 def estimated(
