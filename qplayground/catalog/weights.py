@@ -49,6 +49,10 @@ def survey(folder: Path) -> Weights:
         return Weights(size_bytes=_size(folder, filter(_holds_weights, names)), problem=error.info)
     missing = [name for name in wanted if not (folder / name).is_file()]
     size_bytes = _size(folder, wanted)
+    for name in missing:
+        if (folder / name).exists():
+            message = f"{name} is a pipe, a device or a folder and not a file."
+            return Weights(size_bytes=size_bytes, problem=ErrorInfo(ErrorCode.BROKEN_WEIGHTS, message, DOWNLOAD_AGAIN))
     if missing:
         return Weights(size_bytes=size_bytes, problem=_missing(missing, len(wanted)))
     elements: Counter[str] = Counter()

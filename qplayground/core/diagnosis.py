@@ -103,12 +103,17 @@ class Folder(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the rules look at. `versions` has an empty text for a library that is not installed.
 
-    `cuda` and `checks` come from an engine; `engine_error` says why they are not complete.
+    `environment` has the variables that change what the libraries do, where they are set. `when` is the day, in UTC,
+    `demo_model` whether that has been made. `cuda` and `checks` come from an engine; `engine_error` says why they are
+    not complete.
     """
 
     python: str
     system: str
     versions: dict[str, str]
+    when: str = ""
+    environment: dict[str, str] = {}
+    demo_model: bool | None = None
     cpu: Cpu
     ram: Ram
     driver: str = ""

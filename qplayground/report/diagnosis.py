@@ -35,6 +35,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
         ("GPU", _columns(_gpus(facts))),
         ("Qt", _columns([("platform", _qt(facts))])),
         ("Folders", _columns((folder.purpose, _folder(folder)) for folder in facts.folders)),
+        ("Environment", _columns(facts.environment.items())),
         ("The engine's last output", list(_output(facts))),
     )
     return "\n\n".join("\n".join([title, *lines]) for title, lines in sections if lines)
@@ -74,7 +75,9 @@ def _versions(facts: Facts) -> list[Row]:
     versions = dict(facts.versions)
     own = versions.pop("qplayground", "")
     libraries = [(name, version or "not installed") for name, version in versions.items()]
-    return [("qplayground", own), ("Python", facts.python), *libraries, ("system", facts.system)]
+    demo = [] if facts.demo_model is None else [("demo model", "made" if facts.demo_model else "not made yet")]
+    when = [("looked at on", facts.when)] if facts.when else []
+    return [("qplayground", own), ("Python", facts.python), *libraries, ("system", facts.system), *demo, *when]
 
 
 def _processor(facts: Facts) -> list[Row]:

@@ -2,16 +2,18 @@
 
 import getpass
 import importlib.metadata
+import os
 import platform
 import socket
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 from PySide6.QtCore import qVersion
 
 from qplayground import __version__
-from qplayground.catalog.demo import demo_folder
+from qplayground.catalog.demo import demo_entry, demo_folder
 from qplayground.core.cpu_flags import cpu_flags, cpu_name
 from qplayground.core.diagnosis import Cpu, Facts, Folder, NvidiaGpu, Ram
 from qplayground.core.redaction import Redaction
@@ -35,6 +37,23 @@ _LIBRARIES = {
     "pyqtgraph": "pyqtgraph",
 }
 _OPTIONAL = ("kernels",)
+_VARIABLES = (
+    "BNB_CUDA_VERSION",
+    "CUDA_VISIBLE_DEVICES",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_HUB_OFFLINE",
+    "LD_PRELOAD",
+    "MALLOC_ARENA_MAX",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "QPLAYGROUND_CONFIG",
+    "QT_QPA_PLATFORM",
+    "QT_SCALE_FACTOR",
+    "TRANSFORMERS_OFFLINE",
+)
 
 
 def gather_facts() -> Facts:
@@ -44,6 +63,9 @@ def gather_facts() -> Facts:
         python=platform.python_version(),
         system=redaction.apply(platform.platform()),
         versions=_versions(),
+        when=datetime.now(UTC).strftime("%Y-%m-%d"),
+        environment={name: redaction.apply(os.environ[name]) for name in _VARIABLES if os.environ.get(name)},
+        demo_model=demo_entry().complete,
         cpu=_cpu(),
         ram=_ram(),
         driver=driver_version(),

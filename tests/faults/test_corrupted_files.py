@@ -725,6 +725,15 @@ def test_no_file_where_one_is_expected(place: str, good: Path, tmp_path: Path, e
             assert "passwd" not in str(answers.load.error) and "root:" not in answers.load.error.detail
 
 
+@pytest.mark.parametrize("name", ["config.json", SINGLE])
+def test_a_pipe_is_called_one(name: str, folder: Path) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    problem = inspect_folder(folder, source=ModelSource.FOLDER, causal_architectures=CAUSAL).problem
+    assert problem is not None
+    assert problem.message == f"{name} is a pipe, a device or a folder and not a file."
+
+
 def test_a_snapshot_of_links_into_the_cache_is_fine(good: Path, tmp_path: Path, engine: host.Engine) -> None:
     snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
     blobs = tmp_path / "models--a--b" / "blobs"

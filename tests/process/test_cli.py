@@ -112,6 +112,7 @@ def test_version() -> None:
         (["compare", "--threads", "0"], "0 threads compute nothing"),
         (["estimate", "--threads", "many"], "invalid int value: 'many'"),
         (["compare", "--model", "/no/such/folder"], "There is no folder /no/such/folder"),
+        (["estimate", "--model", " "], "The model's name is empty."),
     ],
 )
 def test_wrong_usage(arguments: list[str], part: str) -> None:
@@ -418,9 +419,10 @@ def test_ctrl_c_stops_a_comparison_and_keeps_what_there_is(long_comparison: Runn
     assert [run_["state"] for run_ in result["runs"]] == ["cancelled", "cancelled"]
 
 
-def test_ctrl_c_while_an_engine_is_awaited_ends_it() -> None:
-    """A hub id first needs an engine to say what can be downloaded."""
-    running = Running("compare", "--model", "no-such-owner/no-such-name")
+@pytest.mark.parametrize("arguments", [("compare", "--model", "no-such-owner/no-such-name"), ("models",)])
+def test_ctrl_c_while_an_engine_is_awaited_ends_it(arguments: tuple[str, ...]) -> None:
+    """A hub id first needs an engine to say what can be downloaded, and a list of models what can be loaded."""
+    running = Running(*arguments)
     family: list[psutil.Process] = []
     while not family:  # once there is a child, Ctrl-C has been taken over
         family = psutil.Process(running.process.pid).children()

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -61,6 +62,14 @@ def test_it_prints_what_a_bug_report_needs(tmp_path: Path) -> None:
         assert part in done.stdout
     assert "hunter2" not in done.stdout
     assert "NF4 on cpu …" in done.stderr
+
+
+def test_it_says_what_was_set_and_whether_the_demo_model_is_made(tmp_path: Path) -> None:
+    done = run("doctor", HF_HOME=str(tmp_path / "hub"), OMP_NUM_THREADS="2", HF_TOKEN="secret")
+    assert re.search(r"OMP_NUM_THREADS +2\n", done.stdout)
+    assert re.search(r"looked at on +20\d\d-\d\d-\d\d\n", done.stdout)
+    assert re.search(r"demo model +(made|not made yet)\n", done.stdout)
+    assert "secret" not in done.stdout
 
 
 def test_a_folder_that_cannot_be_written_is_exit_1(tmp_path: Path) -> None:

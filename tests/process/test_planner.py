@@ -116,6 +116,23 @@ def test_an_engine_that_dies_over_a_question_says_so(planner: Planner, qtbot: Qt
     assert planner.answer is None
 
 
+def test_an_engine_that_owes_an_answer_and_says_nothing_is_ended(planner: Planner, qtbot: QtBot) -> None:
+    said: list[ErrorInfo] = []
+    planner.failed.connect(said.append)
+    planner.ask("/models/one", READY_PRECISIONS)
+    qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
+    assert not planner._silence.isActive()  # nobody waits
+    assert planner._worker is not None and planner._worker.pid is not None
+    psutil.Process(planner._worker.pid).suspend()
+    planner._silence.setInterval(100)
+    planner.ask("/models/two", READY_PRECISIONS)
+    qtbot.waitUntil(lambda: bool(said), timeout=10_000)
+    assert "said nothing for" in said[0].message
+    assert planner._worker is None
+    planner.ask("/models/two", READY_PRECISIONS)
+    qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
+
+
 def test_closing_ends_the_engine(planner: Planner, qtbot: QtBot) -> None:
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)

@@ -332,7 +332,8 @@ def test_stop_while_starting(stage: Stage) -> None:
     assert stage.run("fp32").state is RunState.STARTING
     assert stage.stop() < STOP_LIMIT_S
     assert set(stage.outcomes().values()) == {RunState.CANCELLED}
-    assert {run.finish_reason for run in stage.comparison.runs} == {"cancelled"}
+    assert stage.run("fp32").finish_reason == "cancelled"
+    assert {run.finish_reason for run in stage.comparison.runs if run.precision != "fp32"} <= {None}  # they never ran
     assert all(run.error is None for run in stage.comparison.runs)
 
 
