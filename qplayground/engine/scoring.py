@@ -19,10 +19,10 @@ import transformers
 from msgspec.structs import replace
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
+from qplayground.core.floats import Floats
 from qplayground.core.messages import Score, Scored
 from qplayground.core.precision import Dtype
 from qplayground.core.quality import (
-    Floats,
     LayerError,
     Quality,
     ScoredTokens,

@@ -128,7 +128,6 @@ def test_an_engine_that_owes_an_answer_and_says_nothing_is_ended(planner: Planne
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: bool(said), timeout=10_000)
     assert "said nothing for" in said[0].message
-    assert planner._worker is None
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
 
