@@ -148,7 +148,8 @@ class Histogram(msgspec.Struct, frozen=True):
 class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     """One weight matrix as the checkpoint stores it, `transposed` already where a layer stores it so (Conv1D).
 
-    `knobs_rest` says why nothing can be tried on it: it is quantized already, or cannot be that way.
+    `knobs_rest` says why nothing can be tried on it: it is quantized already, or cannot be that way. `stored` are the
+    codes and scales of one that is quantized already, without figures: nothing is there to compare with.
     """
 
     module: str
@@ -164,6 +165,7 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     std: float
     histogram: Histogram
     knobs_rest: str = ""
+    stored: "QuantizedMatrix | None" = None
 
 
 class Scales(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,7 +217,7 @@ class QuantizedMatrix(msgspec.Struct, frozen=True, kw_only=True):
     blocks: int
     last_block: int
     scales: Scales
-    figures: ErrorFigures
+    figures: ErrorFigures | None
 
 
 class Picture(StrEnum):
@@ -249,7 +251,7 @@ class ProbedWeight(msgspec.Struct, frozen=True, kw_only=True):
 
     `absmax` is what the value is scaled by; with double quantization it has a code of its own, `absmax_code`, and was
     `exact_absmax` before. `block_first` is the flat index of its block's first weight. `block_values` are those of its
-    block in checkpoint precision, at most 4,096 of them.
+    block in checkpoint precision; of a longer block a run of 4,096 that has the weight in it.
     """
 
     row: int

@@ -51,6 +51,14 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
         """The folder that its sizes can be reckoned from."""
         return self.path if self.usable or (self.source is ModelSource.HUB and self.problem is None) else None
 
+    @property
+    def inside_path(self) -> str | None:
+        """The folder whose weights can be looked at: of a model that was quantized already too."""
+        problem = self.problem
+        is_quantized = problem is not None and problem.code is ErrorCode.ALREADY_QUANTIZED
+        there = self.complete and (problem is None or is_quantized) and self.source is not ModelSource.HUB
+        return self.path if there else None
+
     def checked_path(self) -> str:
         """The folder to load. Raises PlaygroundError for a model that cannot be used."""
         if self.problem is not None:

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 import traceback
+from functools import cached_property
 
 import msgspec
 import psutil
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.inside_messages import InsideCommand
 from qplayground.core.memory import read_process_memory
 from qplayground.core.messages import (
     CheckUp,
@@ -42,6 +44,7 @@ from qplayground.engine.detokenizer import Detokenizer
 from qplayground.engine.estimating import Estimator
 from qplayground.engine.failures import explain
 from qplayground.engine.fingerprint import HASHING
+from qplayground.engine.inside.viewer import Viewer
 from qplayground.engine.machine import describe_machine
 from qplayground.engine.phase_meter import PhaseMeter
 from qplayground.engine.prompt import read_prompt
@@ -109,9 +112,16 @@ class Engine:
             elif isinstance(command, Score):
                 self._command_id = command.id
                 self._score(command)
+            elif isinstance(command, InsideCommand):
+                self._command_id = command.id
+                self._viewer.carry_out(command)
         except Exception as error:  # whatever the libraries raise, the run fails and the process goes on
             traceback.print_exc()
             self._channel.send(Failed(self._command_id, explain(error)))
+
+    @cached_property
+    def _viewer(self) -> Viewer:
+        return Viewer(self._channel, self._on_phase, self._on_progress)
 
     def _load(self, command: Load) -> None:
         self._loaded = None  # the model before goes first: never two in memory, nor an old one after a failure

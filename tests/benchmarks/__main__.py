@@ -11,6 +11,7 @@ from tests.benchmarks import (
     decoding,
     engines,
     gpu,
+    inside,
     memory,
     quality,
     responsiveness,
@@ -34,6 +35,7 @@ _ALL = {
     "sizes": sizes,
     "memory": memory,
     "quality": quality,
+    "inside": inside,
     "gpu": gpu,
 }
 

@@ -27,6 +27,26 @@ def make_billion(folder: Path) -> Path:
         eos_token_id=2,
         architectures=["LlamaForCausalLM"],
     )
+    return _make(folder, config)
+
+
+def make_wide(folder: Path) -> Path:
+    """One layer as wide as those of a Llama of 7 billion parameters, with few tokens: 0.4 GB in bfloat16."""
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=4096,
+        intermediate_size=11008,
+        num_hidden_layers=1,
+        num_attention_heads=32,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=2,
+        architectures=["LlamaForCausalLM"],
+    )
+    return _make(folder, config)
+
+
+def _make(folder: Path, config: LlamaConfig) -> Path:
     with torch.device("meta"):
         skeleton = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     weights = {name: _random(parameter.shape) for name, parameter in skeleton.named_parameters()}

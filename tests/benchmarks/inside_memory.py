@@ -1,0 +1,63 @@
+"""A child of the inside benchmark: by how much an engine grows that has a layer open and tries every knob on it."""
+
+import json
+import sys
+from pathlib import Path
+
+import psutil
+
+from qplayground.core.channel import Channel
+from qplayground.core.inside import Knobs, Picture
+from qplayground.core.inside_messages import MatrixOpened, OpenMatrix, ReadTile, Requantize
+from qplayground.core.memory import forget_peak, read_process_memory
+from qplayground.core.messages import Event, Failed
+from qplayground.engine import allocator, host
+from tests.benchmarks.inside import knobs_to_try
+
+
+class _Counting(Channel):
+    """Notes the stored bytes of what is opened."""
+
+    def __init__(self) -> None:
+        self.stored = 0
+
+    def send(self, event: Event) -> None:
+        assert not isinstance(event, Failed), event
+        if isinstance(event, MatrixOpened):
+            self.stored = event.matrix.stored_bytes
+
+    def is_cancelled(self, command_id: int) -> bool:
+        return False
+
+
+def main(path: str, small: str, large: str) -> None:
+    channel = _Counting()
+    engine = host.Engine(channel)
+    _try_all(engine, Path(path), small)
+    allocator.release()
+    before = read_process_memory(psutil.Process()).resident_bytes
+    forget_peak()
+    _try_all(engine, Path(path), large)
+    print(json.dumps({"grown": _peak_bytes() - before, "stored": channel.stored}))
+
+
+def _peak_bytes() -> int:
+    """Of this program alone: `getrusage` has what the process was in before it became this one, too."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+def _try_all(engine: host.Engine, path: Path, module: str) -> None:
+    engine.carry_out(OpenMatrix(id=1, path=str(path), module=module, knobs=Knobs()))
+    for knobs in knobs_to_try():
+        engine.carry_out(Requantize(id=1, knobs=knobs))
+        for picture in Picture:
+            engine.carry_out(
+                ReadTile(
+                    id=1, picture=picture, first_row=0, rows=4096, first_column=0, columns=4096, height=1000, width=700
+                )
+            )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,461 @@
+"""The open matrix, through the engine's commands: figures, tiles, one weight's way, and what cannot be opened."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+from qplayground.core.errors import ErrorCode
+from qplayground.core.inside import Knobs, Matrix, Method, Picture, ProbedWeight, QuantizedMatrix, Tile
+from qplayground.core.inside_messages import (
+    MatrixOpened,
+    MatrixQuantized,
+    ModelOutlined,
+    OpenMatrix,
+    OutlineModel,
+    ProbeWeight,
+    ReadTile,
+    Requantize,
+    TileRead,
+    WeightProbed,
+)
+from qplayground.core.messages import Failed
+from qplayground.core.precision import READY_PRECISIONS, Dtype
+from qplayground.engine import host
+from qplayground.engine.inside import tiles as tiles_module
+from qplayground.engine.inside.quantized import quantize
+from qplayground.engine.inside.source import Source, SourceWeight, read_weight
+from qplayground.engine.inside.tiles import read_tile
+from tests.engine import tiny
+from tests.engine.conftest import ModelFolder, RecordingChannel, load_quietly
+
+LAYER = "model.layers.1.mlp.down_proj"
+WEIGHTS = "model.safetensors"
+DEFAULT = Knobs()
+
+
+class Asked:
+    """An engine that answers at once."""
+
+    def __init__(self) -> None:
+        self._channel = RecordingChannel()
+        self._engine = host.Engine(self._channel)
+
+    def __call__(self, command: Any) -> list[Any]:
+        self._channel.sent.clear()
+        self._engine.carry_out(command)
+        return list(self._channel.sent)
+
+    def open(self, path: Path, module: str = LAYER, knobs: Knobs = DEFAULT) -> tuple[Matrix, QuantizedMatrix]:
+        opened, quantized = self(OpenMatrix(id=1, path=str(path), module=module, knobs=knobs))
+        assert isinstance(opened, MatrixOpened) and isinstance(quantized, MatrixQuantized), (opened, quantized)
+        return opened.matrix, quantized.quantized
+
+    def refusal(self, command: Any) -> Any:
+        """Why it fails, without anything else said."""
+        (failed,) = self(command)
+        assert isinstance(failed, Failed), failed
+        return failed.error
+
+    def tile(self, picture: Picture, rows: slice, columns: slice, height: int, width: int) -> Tile:
+        (read,) = self(
+            ReadTile(
+                id=3,
+                picture=picture,
+                first_row=rows.start,
+                rows=rows.stop - rows.start,
+                first_column=columns.start,
+                columns=columns.stop - columns.start,
+                height=height,
+                width=width,
+            )
+        )
+        assert isinstance(read, TileRead), read
+        return read.tile
+
+    def probe(self, row: int, column: int) -> ProbedWeight:
+        (probed,) = self(ProbeWeight(id=4, row=row, column=column))
+        assert isinstance(probed, WeightProbed), probed
+        return probed.weight
+
+
+@pytest.fixture
+def asked() -> Asked:
+    return Asked()
+
+
+@pytest.fixture
+def copy(model_folder: ModelFolder, tmp_path: Path) -> Callable[[str], Path]:
+    """A folder that may be changed."""
+    return lambda family: Path(shutil.copytree(model_folder(family), tmp_path / "copy"))
+
+
+def opening(path: Path, module: str, **knobs: Any) -> OpenMatrix:
+    return OpenMatrix(id=1, path=str(path), module=module, knobs=Knobs(**knobs))
+
+
+def change(path: Path, module: str, edit: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    tensors = load_file(path / WEIGHTS)
+    tensors[f"{module}.weight"] = edit(tensors[f"{module}.weight"].clone()).contiguous()
+    save_file(tensors, path / WEIGHTS, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
+def test_the_matrix_is_told_as_it_is_stored(asked: Asked, copy: Callable[[str], Path], dtype: str) -> None:
+    path = copy("llama")
+    change(path, LAYER, lambda tensor: tensor.to(getattr(torch, dtype)))
+    matrix, _ = asked.open(path)
+    tensor = load_file(path / WEIGHTS)[f"{LAYER}.weight"].double()
+    assert (matrix.rows, matrix.columns, matrix.stored_dtype) == (64, 128, dtype)
+    assert matrix.stored_bytes == 64 * 128 * getattr(torch, dtype).itemsize
+    assert matrix.lowest == pytest.approx(tensor.min().item())
+    assert matrix.highest == pytest.approx(tensor.max().item())
+    assert matrix.mean == pytest.approx(tensor.mean().item(), abs=1e-9)
+    assert matrix.std == pytest.approx(tensor.std(correction=0).item())
+    counts, edges = np.histogram(tensor.numpy(), len(matrix.histogram.counts))
+    found = np.array(matrix.histogram.counts.values)
+    assert matrix.histogram.low == pytest.approx(edges[0])
+    assert matrix.histogram.high == pytest.approx(edges[-1])
+    assert found.sum() == tensor.numel()
+    assert np.abs(np.cumsum(found) - np.cumsum(counts)).max() <= 1  # a weight on an edge, in single precision
+
+
+def test_a_conv1d_is_shown_as_the_layer_has_it(asked: Asked, model_folder: ModelFolder) -> None:
+    path = model_folder("gpt2")
+    matrix, quantized = asked.open(path, "transformer.h.0.attn.c_attn")
+    stored = load_file(path / WEIGHTS)
+    tensor = next(value for name, value in stored.items() if name.endswith("h.0.attn.c_attn.weight"))
+    assert (matrix.rows, matrix.columns, matrix.transposed) == (192, 64, True)
+    assert tensor.shape == (64, 192)
+    weight = asked.probe(5, 3)
+    assert weight.value == pytest.approx(tensor[3, 5].item())
+    assert quantized.blocks == 192
+
+
+@pytest.mark.parametrize("recipe", ["nf4", "nf4-dq", "fp4", "int8"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_loaded_engine_holds_the_same(model_folder: ModelFolder, family: str, recipe: str) -> None:
+    path, precision = model_folder(family), tiny.precision(recipe)
+    model = AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.bfloat16, quantization_config=bnb_config(recipe), device_map={"": "cpu"}
+    )
+    source = Source(path)
+    method = Method.INT8 if recipe == "int8" else Method(recipe[:3])
+    knobs = Knobs(method=method, double_quant=recipe.endswith("-dq"), dtype=precision.dtype).checked()
+    layers = [(n, m) for n, m in model.named_modules() if type(m).__name__ in ("Linear4bit", "Linear8bitLt")]
+    assert layers
+    for name, module in layers:
+        found = quantize(read_weight(source, name, source.weight(name)), knobs, name)
+        held = module.weight
+        assert torch.equal(found.codes, held.data.view(-1)), name
+        if method is Method.INT8:
+            assert torch.equal(found.scales.used, held.SCB)
+        elif knobs.double_quant:
+            assert found.scales.codes is not None and torch.equal(found.scales.codes, held.quant_state.absmax)
+            assert found.scales.nested is not None
+            assert torch.equal(found.scales.nested.absmax, held.quant_state.state2.absmax)
+        else:
+            assert torch.equal(found.scales.used, held.quant_state.absmax)
+        back = dequantize_bnb_weight(held, module.state if method is Method.INT8 else None)
+        assert torch.equal(found.part(slice(0, found.rows), slice(0, found.columns)), back.to(torch.bfloat16))
+        held_bytes = sum(
+            each.numel() * each.element_size()
+            for each in (
+                [held.data, held.SCB]
+                if method is Method.INT8
+                else [held.data, *(t for t in state_tensors(held.quant_state) if t is not None)]
+            )
+        )
+        assert found.num_bytes == held_bytes
+
+
+def state_tensors(state: Any) -> list[torch.Tensor | None]:
+    nested = state.state2
+    return [state.absmax, state.code, state.offset, *((nested.absmax, nested.code) if nested else ())]
+
+
+def bnb_config(recipe: str) -> BitsAndBytesConfig:
+    if recipe == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=recipe[:3],
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_use_double_quant=recipe.endswith("-dq"),
+    )
+
+
+# ---- tiles -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("picture", Picture)
+@pytest.mark.parametrize("knobs", [Knobs(), Knobs(method=Method.INT8, block_size=None), Knobs(dtype=Dtype.FLOAT32)])
+def test_as_many_pixels_as_weights_show_each(
+    asked: Asked, model_folder: ModelFolder, picture: Picture, knobs: Knobs
+) -> None:
+    path = model_folder("llama")
+    asked.open(path, knobs=knobs)
+    expected = whole(path, knobs)[picture]
+    tile = asked.tile(picture, slice(3, 20), slice(5, 90), 1000, 1000)
+    assert (tile.height, tile.width) == (17, 85)
+    assert torch.equal(shown(tile), expected[3:20, 5:90])
+    outside = asked.tile(picture, slice(-10, 100), slice(-5, 500), 1000, 1000)
+    assert (outside.first_row, outside.rows, outside.first_column, outside.columns) == (0, 64, 0, 128)
+    assert torch.equal(shown(outside), expected)
+
+
+@pytest.mark.parametrize("most", [1 << 20, 300, 64])
+@pytest.mark.parametrize("picture", Picture)
+def test_a_pixel_shows_its_largest_weight(
+    asked: Asked, model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, picture: Picture, most: int
+) -> None:
+    monkeypatch.setattr(tiles_module, "_PIECE", most)
+    path = model_folder("llama")
+    for knobs in (Knobs(), Knobs(method=Method.INT8, block_size=None, dtype=Dtype.FLOAT32)):
+        asked.open(path, knobs=knobs)
+        pictures = {each: values.numpy() for each, values in whole(path, knobs).items()}
+        sizes = np.abs(pictures[Picture.DEQUANTIZED if picture is Picture.CODES else picture])
+        for height, width in ((10, 13), (63, 6), (1, 1), (5, 128)):
+            tile = asked.tile(picture, slice(1, 64), slice(2, 128), height, width)
+            assert (tile.height, tile.width) == (min(height, 63), min(width, 126))
+            pixels = shown(tile).numpy()
+            for y, x in np.ndindex(tile.height, tile.width):
+                rows = slice(1 + y * 63 // tile.height, 1 + (y + 1) * 63 // tile.height)
+                columns = slice(2 + x * 126 // tile.width, 2 + (x + 1) * 126 // tile.width)
+                those = sizes[rows, columns]
+                assert pixels[y, x] in pictures[picture][rows, columns][those == those.max()], (knobs, y, x)
+
+
+def shown(tile: Tile) -> torch.Tensor:
+    return torch.tensor(tile.values.values).view(tile.height, tile.width)
+
+
+def whole(path: Path, knobs: Knobs) -> dict[Picture, torch.Tensor]:
+    """Each picture of LAYER, in float32."""
+    source = Source(path)
+    weight = read_weight(source, LAYER, source.weight(LAYER))
+    made = quantize(weight, knobs, "w")
+    everything = slice(0, made.rows), slice(0, made.columns)
+    original, back = weight.part(*everything).float(), made.part(*everything).float()
+    return {
+        Picture.ORIGINAL: original,
+        Picture.CODES: made.displayed(*everything).float(),
+        Picture.DEQUANTIZED: back,
+        Picture.ERROR: back - original,
+    }
+
+
+def test_a_part_outside_is_refused(asked: Asked, model_folder: ModelFolder) -> None:
+    tile = ReadTile(id=3, picture=Picture.ERROR, first_row=64, rows=5, first_column=0, columns=5, height=9, width=9)
+    assert asked.refusal(tile).message == "No matrix is open."
+    asked.open(model_folder("llama"))
+    assert asked.refusal(tile).message == "That part lies outside of the matrix."
+    assert asked.refusal(replace(tile, first_row=0, height=0)).code is ErrorCode.BAD_SETTINGS
+
+
+def test_the_largest_weight_of_a_large_matrix_is_never_lost() -> None:
+    tensor = torch.zeros(3001, 997, dtype=torch.bfloat16)
+    tensor[2999, 996], tensor[17, 500] = -3, 2
+    asked = ReadTile(
+        id=1, picture=Picture.ORIGINAL, first_row=0, rows=3001, first_column=0, columns=997, height=700, width=90
+    )
+    pixels = shown(read_tile(asked, SourceWeight(tensor), None))
+    assert pixels[699, 89] == -3
+    assert (pixels != 0).sum() == 2
+
+
+# ---- one weight ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        Knobs(),
+        Knobs(double_quant=True, method=Method.FP4),
+        Knobs(method=Method.INT8, block_size=None),
+        Knobs(method=Method.UNIFORM3, block_size=None),
+        Knobs(method=Method.INT8_BLOCK, block_size=4096),
+    ],
+)
+def test_a_weight_goes_all_the_way(asked: Asked, model_folder: ModelFolder, knobs: Knobs) -> None:
+    path = model_folder("llama")
+    asked.open(path, knobs=knobs)
+    pictures = whole(path, knobs)
+    size = 128 if knobs.method is Method.INT8 else knobs.block_size or 64 * 128
+    for row, column in ((0, 0), (63, 127), (17, 66)):
+        weight, index = asked.probe(row, column), row * 128 + column
+        assert (weight.block, weight.block_first) == (index // size, index // size * size)
+        assert weight.block_length == min(size, 64 * 128 - weight.block_first)
+        assert weight.value == pictures[Picture.ORIGINAL][row, column]
+        assert weight.code == pictures[Picture.CODES][row, column]
+        assert weight.back == pictures[Picture.DEQUANTIZED][row, column]
+        product = torch.tensor(weight.level) * torch.tensor(weight.absmax)
+        assert weight.back == pytest.approx(product.to(torch.bfloat16).item(), rel=2**-7)
+        block = pictures[Picture.ORIGINAL].view(-1)[weight.block_first :][: weight.block_length]
+        assert weight.exact_absmax == pytest.approx(block.to(torch.bfloat16).abs().max().item(), rel=1e-3)
+        assert (weight.absmax_code is None) is not knobs.double_quant
+        values = list(weight.block_values.values)
+        assert len(values) == min(4096, weight.block_length)
+        assert weight.value in values
+    assert asked.refusal(ProbeWeight(id=1, row=64, column=0)).code is ErrorCode.BAD_SETTINGS
+
+
+def test_scales_of_many_blocks_are_runs_of_them(asked: Asked, copy: Callable[[str], Path]) -> None:
+    path = copy("llama")
+    change(path, LAYER, lambda tensor: torch.arange(64 * 2000).float().view(64, 2000))
+    _, quantized = asked.open(path)
+    scales = quantized.scales
+    absmax = np.arange(64 * 2000).reshape(-1, 64).max(1).astype(np.float32)
+    absmax = torch.tensor(absmax).to(torch.bfloat16).float().numpy()
+    assert (scales.count, scales.per_point, len(scales.mean)) == (2000, 2, 1000)
+    assert list(scales.lowest.values) == absmax[::2].tolist()
+    assert list(scales.highest.values) == absmax[1::2].tolist()
+    assert list(scales.mean.values) == pytest.approx(absmax.reshape(-1, 2).mean(1).tolist())
+    assert sum(scales.histogram.counts.values) == 2000
+
+
+# ---- what stays, and what cannot be ----------------------------------------------------------------------------------
+
+
+def test_a_knob_that_fails_leaves_what_was_there(asked: Asked, copy: Callable[[str], Path]) -> None:
+    path = copy("llama")
+    change(path, LAYER, lambda tensor: tensor.index_fill_(0, torch.tensor(3), 1e5))
+    asked.open(path)
+    before = asked.probe(3, 0)
+    refused = asked.refusal(Requantize(id=2, knobs=Knobs(method=Method.INT8)))
+    assert "row 3, column 0" in refused.message and "float16" in refused.message
+    assert asked.refusal(Requantize(id=2, knobs=Knobs(block_size=100))).code is ErrorCode.BAD_SETTINGS
+    assert asked.probe(3, 0) == before
+    (quantized,) = asked(Requantize(id=2, knobs=Knobs(method=Method.FP4)))
+    assert quantized.quantized.knobs == Knobs(method=Method.FP4)
+    assert asked.probe(3, 0) != before
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_first_weight_that_is_no_number_is_named(
+    asked: Asked, copy: Callable[[str], Path], dtype: torch.dtype, bad: float
+) -> None:
+    def spoil(tensor: torch.Tensor) -> torch.Tensor:
+        tensor[7, 9] = tensor[60, 1] = bad
+        return tensor.to(dtype)
+
+    path = copy("llama")
+    change(path, LAYER, spoil)
+    error = asked.refusal(opening(path, LAYER))
+    assert error.code is ErrorCode.NON_FINITE_WEIGHTS
+    assert "row 7, column 9" in error.message
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "float8_e4m3fn"])
+def test_a_type_that_is_not_quantized_is_named(asked: Asked, copy: Callable[[str], Path], dtype: str) -> None:
+    path = copy("llama")
+    change(path, LAYER, lambda tensor: tensor.to(getattr(torch, dtype)))
+    error = asked.refusal(opening(path, LAYER))
+    assert error.code is ErrorCode.UNSUPPORTED
+    assert dtype in error.message
+
+
+def test_what_is_no_matrix_says_so(asked: Asked, model_folder: ModelFolder) -> None:
+    path = model_folder("llama")
+    assert "1 dimension (64)" in asked.refusal(opening(path, "model.norm")).message
+    assert "has no weight of its own" in asked.refusal(opening(path, "model.layers.0")).message
+    typo = asked.refusal(opening(path, "model.layers.1.mlp.down_prj"))
+    assert LAYER in typo.hint
+    tied = asked.refusal(opening(model_folder("llama-tied"), "lm_head"))
+    assert "tied to that of model.embed_tokens" in tied.message
+    matrix, _ = asked.open(path, "model.embed_tokens")
+    assert (matrix.rows, matrix.columns) == (tiny.VOCABULARY, 64)
+
+
+def test_files_that_changed_are_read_anew_and_gone_ones_said(asked: Asked, copy: Callable[[str], Path]) -> None:
+    path = copy("llama")
+    before, _ = asked.open(path)
+    change(path, LAYER, lambda tensor: 2 * tensor)
+    after, _ = asked.open(path)
+    assert after.highest == 2 * before.highest
+    with (path / WEIGHTS).open("r+b") as file:
+        file.truncate(5000)
+    assert asked.refusal(opening(path, LAYER)).code is ErrorCode.BROKEN_WEIGHTS
+    shutil.rmtree(path)
+    assert asked.refusal(opening(path, LAYER)).code is ErrorCode.INCOMPLETE_DOWNLOAD
+
+
+# ---- quantized before ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", ["nf4", "nf4-dq", "fp4-dq", "int8"])
+def test_codes_that_were_stored_are_shown_as_they_are(
+    asked: Asked, model_folder: ModelFolder, tmp_path: Path, recipe: str
+) -> None:
+    path = tmp_path / recipe
+    model = AutoModelForCausalLM.from_pretrained(
+        model_folder("llama"), dtype=torch.bfloat16, quantization_config=bnb_config(recipe), device_map={"": "cpu"}
+    )
+    model.save_pretrained(path)
+    held = model.get_submodule(LAYER)
+    (outlined,) = asked(OutlineModel(id=1, path=str(path), precisions=READY_PRECISIONS))
+    assert isinstance(outlined, ModelOutlined), outlined
+    assert outlined.outline.quantized_by == f"bitsandbytes {recipe.partition('-')[0].upper()}"
+    assert outlined.outline.suggested.startswith("model.layers.")
+    (opened,) = asked(opening(path, LAYER))
+    assert isinstance(opened, MatrixOpened), opened
+    matrix, stored = opened.matrix, opened.matrix.stored
+    assert stored is not None and stored.figures is None
+    assert outlined.outline.quantized_by in matrix.knobs_rest
+    assert (stored.knobs.method, stored.knobs.double_quant) == (recipe.partition("-")[0], recipe.endswith("-dq"))
+    back = dequantize_bnb_weight(held.weight, getattr(held, "state", None)).to(torch.bfloat16).float()
+    everything = slice(0, 64), slice(0, 128), 64, 128
+    assert torch.equal(shown(asked.tile(Picture.DEQUANTIZED, *everything)), back)
+    assert torch.equal(shown(asked.tile(Picture.ORIGINAL, *everything)), back)
+    assert not shown(asked.tile(Picture.ERROR, *everything)).any()
+    codes = held.weight.data.view(-1)
+    if recipe != "int8":
+        codes = torch.stack((codes >> 4, codes & 15), -1)
+    assert torch.equal(shown(asked.tile(Picture.CODES, *everything)), codes.view(64, 128).float())
+    assert matrix.highest == back.max()
+    assert asked.refusal(Requantize(id=2, knobs=Knobs())).message == matrix.knobs_rest
+    matrix, quantized = asked.open(path, "lm_head")  # left alone, so that it can be tried
+    assert not matrix.knobs_rest and quantized.figures is not None
+
+
+def test_codes_that_do_not_fit_their_scales_are_refused(
+    asked: Asked, model_folder: ModelFolder, tmp_path: Path
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(
+        model_folder("llama"), dtype=torch.bfloat16, quantization_config=bnb_config("nf4"), device_map={"": "cpu"}
+    )
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS)
+    for name, wrong in {f"{LAYER}.weight": (100, 1), f"{LAYER}.weight.absmax": (5,)}.items():
+        changed = tensors | {name: torch.zeros(wrong, dtype=tensors[name].dtype)}
+        save_file(changed, tmp_path / WEIGHTS, metadata={"format": "pt"})
+        assert asked.refusal(opening(tmp_path, LAYER)).code is ErrorCode.BROKEN_WEIGHTS
+
+
+def test_what_others_quantized_is_named(asked: Asked, copy: Callable[[str], Path]) -> None:
+    path = copy("llama")
+    tiny.edit_json(path / "config.json", quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 64})
+    tensors = load_file(path / WEIGHTS)
+    tensors[f"{LAYER}.qweight"] = tensors.pop(f"{LAYER}.weight").int()
+    save_file(tensors, path / WEIGHTS, metadata={"format": "pt"})
+    (outlined,) = asked(OutlineModel(id=1, path=str(path), precisions=READY_PRECISIONS))
+    assert outlined.outline.quantized_by == "GPTQ"
+    error = asked.refusal(opening(path, LAYER))
+    assert error.code is ErrorCode.ALREADY_QUANTIZED and "GPTQ" in error.message
+
+
+def test_a_loaded_model_stays_loaded(model_folder: ModelFolder) -> None:
+    """Looking inside borrows nothing from a model that the engine holds."""
+    loaded = load_quietly(model_folder("llama"), "nf4")
+    before = loaded.weight_bytes
+    Asked().open(model_folder("llama"))
+    assert loaded.weight_bytes == before

@@ -1,0 +1,102 @@
+"""Layers measured one after another, against the figures of each when it is opened by itself."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from qplayground.core.errors import ErrorCode
+from qplayground.core.inside import Knobs, LayerRow, Method
+from qplayground.core.inside_messages import (
+    LayerMeasured,
+    LayersMeasured,
+    MatrixQuantized,
+    MeasureLayers,
+    OpenMatrix,
+)
+from qplayground.core.messages import Event, Failed, Progressed
+from qplayground.core.precision import Dtype
+from qplayground.engine.shapes import Shapes
+from tests.engine import tiny
+from tests.engine.conftest import ModelFolder, carry_out
+
+KNOBS = (Knobs(), Knobs(method=Method.INT8), Knobs(method=Method.FP4, block_size=None, double_quant=True))
+
+
+def measuring(path: Path, *modules: str, knobs: tuple[Knobs, ...] = KNOBS) -> MeasureLayers:
+    return MeasureLayers(id=5, path=str(path), modules=modules, knobs=knobs)
+
+
+def rows_of(events: list[Event]) -> list[LayerRow]:
+    return [event.row for event in events if isinstance(event, LayerMeasured)]
+
+
+def refused(events: list[Event]) -> Failed:
+    assert isinstance(events[-1], Failed), events[-1]
+    return events[-1]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
+def test_every_quantized_layer_has_a_row_for_each_of_the_knobs(model_folder: ModelFolder, family: str) -> None:
+    path = model_folder(family)
+    events = carry_out(measuring(path))
+    rows = rows_of(events)
+    layers = Shapes.read(path).converted_layers(tiny.precision("nf4"))
+    assert [(row.module, row.knobs) for row in rows] == [(name, knobs.checked()) for name in layers for knobs in KNOBS]
+    last = [event for event in events if isinstance(event, Progressed)][-1]
+    assert (last.done, last.total, last.unit) == (len(layers), len(layers), "layers")
+    assert isinstance(events[-1], LayersMeasured) and not events[-1].left_out
+    for row in rows[:: len(KNOBS) + 1]:
+        *_, opened = carry_out(OpenMatrix(id=1, path=str(path), module=row.module, knobs=row.knobs))
+        assert isinstance(opened, MatrixQuantized)
+        assert opened.quantized.figures == row.figures
+
+
+def test_knobs_that_mean_the_same_are_measured_once(model_folder: ModelFolder) -> None:
+    same = (Knobs(method=Method.INT8), Knobs(method=Method.INT8, block_size=None), Knobs(method=Method.INT8))
+    rows = rows_of(carry_out(measuring(model_folder("llama"), "lm_head", knobs=same)))
+    assert [(row.module, row.knobs.block_size) for row in rows] == [("lm_head", None)]
+
+
+def test_what_cannot_be_measured_is_left_out_with_its_reason(model_folder: ModelFolder, tmp_path: Path) -> None:
+    path = shutil.copytree(model_folder("llama"), tmp_path / "copy")
+    tensors = load_file(path / "model.safetensors")
+    tensors["model.layers.0.mlp.up_proj.weight"][3, 4] = 1e5
+    tensors["model.layers.0.mlp.down_proj.weight"][0, 1] = float("nan")
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    events = carry_out(measuring(path, "model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj", "model.norm"))
+    assert [row.knobs.method for row in rows_of(events)] == [Method.NF4, Method.FP4]
+    assert isinstance(events[-1], LayersMeasured)
+    reasons = {left.module: left.reason for left in events[-1].left_out}
+    assert "INT8 by row" in reasons["model.layers.0.mlp.up_proj"]
+    assert "row 0, column 1" in reasons["model.layers.0.mlp.down_proj"]
+    assert "1 dimension" in reasons["model.norm"]
+
+
+def test_a_cancel_ends_it_between_two_knobs(model_folder: ModelFolder) -> None:
+    events = carry_out(measuring(model_folder("llama")), cancel_after=6)
+    assert 0 < len(rows_of(events)) < 6
+    assert isinstance(events[-1], LayersMeasured)
+
+
+def test_what_was_asked_wrong_is_refused(model_folder: ModelFolder, tmp_path: Path) -> None:
+    path = model_folder("llama")
+    unknown = refused(carry_out(measuring(path, "model.layers.0.mlp.up_prj"))).error
+    assert unknown.code is ErrorCode.UNSUPPORTED and "model.layers.0.mlp.up_proj" in unknown.hint
+    odd = refused(carry_out(measuring(path, knobs=(Knobs(block_size=100),)))).error
+    assert odd.code is ErrorCode.BAD_SETTINGS
+    assert refused(carry_out(measuring(model_folder("falcon")))).error.code is ErrorCode.NOT_QUANTIZED
+    quantized = shutil.copytree(path, tmp_path / "quantized")
+    tiny.edit_json(quantized / "config.json", quantization_config={"quant_method": "awq"})
+    before = refused(carry_out(measuring(quantized))).error
+    assert before.code is ErrorCode.ALREADY_QUANTIZED and "AWQ" in before.message
+
+
+def test_wider_types_lose_less(model_folder: ModelFolder) -> None:
+    """The weights are float32: bfloat16 rounds them before they are quantized, and what comes back again."""
+    knobs = tuple(Knobs(method=Method.INT8_BLOCK, dtype=dtype) for dtype in (Dtype.FLOAT32, Dtype.BFLOAT16))
+    one, other = rows_of(carry_out(measuring(model_folder("llama"), "lm_head", knobs=knobs)))
+    assert one.figures.relative_error < other.figures.relative_error
+    assert torch.tensor(one.figures.bits_per_weight) == other.figures.bits_per_weight
