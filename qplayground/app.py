@@ -11,23 +11,26 @@ from PySide6.QtCore import QCoreApplication
 from qplayground.console.comparison import ConsoleComparison
 from qplayground.console.doctor import ConsoleDoctor
 from qplayground.console.estimate import ConsoleEstimate
+from qplayground.console.inspect import ConsoleInspect, parse_knobs
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages import Hello
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import AUTO, BALANCED, CPU, CUSTOM, Placement, named_device, parse_max_memory, read_map
-from qplayground.core.precision import Precision
+from qplayground.core.precision import Dtype, Precision
 from qplayground.core.results import Comparison, Mode, RunState, to_json
 from qplayground.core.saving import save_file
 from qplayground.core.units import bytes_text, count_text
 from qplayground.report.diagnosis import diagnosis_json, diagnosis_text
 from qplayground.report.estimate import estimate_json, estimate_table
 from qplayground.report.files import STEM, write_all
+from qplayground.report.inspection import inspection_json, inspection_table, left_out_text
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import plain_table
 from qplayground.runtime.doctor import Doctor
 from qplayground.runtime.evaluation_text import quality_request
 from qplayground.runtime.gpus import list_gpus
+from qplayground.runtime.inside.survey import LayerSurvey
 from qplayground.runtime.interrupts import Interrupts
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.library import Library, list_models
@@ -96,6 +99,39 @@ def run_estimate(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         _write(Path(arguments.json), estimate_json(entry, placement, answer, fits))
     print(estimate_table(answer, fits))
+    return code
+
+
+def run_inspect(arguments: argparse.Namespace) -> int:
+    """`qplayground inspect`: 0 when every layer is measured, else 1. Raises PlaygroundError for wrong usage."""
+    _check_target(arguments.json)
+    dtype = Dtype(arguments.dtype)
+    knobs = parse_knobs(arguments.methods, arguments.block_sizes, double_quant=arguments.double_quant, dtype=dtype)
+    QCoreApplication.instance() or QCoreApplication([])
+    launcher = Launcher()
+    session, survey, library = Session(launcher), LayerSurvey(launcher), Library(launcher)
+    console = ConsoleInspect(session, library, survey)
+    interrupts = Interrupts(console.interrupt)
+    try:
+        console.run(arguments.model, knobs, tuple(arguments.module or ()))
+    finally:
+        library.close()
+        survey.close()
+        session.close()
+        interrupts.close()
+    for each in console.left_out:
+        print(left_out_text(each), file=sys.stderr)
+    if console.error is not None or console.entry is None:
+        print(f"qplayground: {console.error}", file=sys.stderr)
+        return 1
+    code = 1 if console.left_out or not console.rows else 0
+    if arguments.json == "-":
+        _print_json(inspection_json(console.entry, dtype, console.rows, console.left_out))
+        return code
+    if arguments.json is not None:
+        _write(Path(arguments.json), inspection_json(console.entry, dtype, console.rows, console.left_out))
+    if console.rows:
+        print(inspection_table(console.rows))
     return code
 
 

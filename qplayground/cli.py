@@ -12,7 +12,8 @@ from typing import NoReturn
 from qplayground import __version__
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.generation import DEFAULT_PROMPT, MAX_CONTEXT_TOKENS, GenerationRequest, GenerationSettings
-from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS
+from qplayground.core.inside import BLOCK_SIZES, Method
+from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype
 from qplayground.core.windows import ALL_TOKENS, MIN_SCORED, QUICK_TOKENS
 
 _OUTPUT_FAILS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
@@ -36,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_compare(commands.add_parser("compare", help="compare precisions without a window", epilog=_EXIT_CODES))
     _add_estimate(commands.add_parser("estimate", help="say what precisions will take in memory", epilog=_EXIT_CODES))
+    _add_inspect(commands.add_parser("inspect", help="measure what quantizing costs each layer", epilog=_EXIT_CODES))
     doctor = commands.add_parser(
         "doctor",
         help="say whether this machine can quantize, and all that a bug report needs",
@@ -47,8 +49,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_model(parser: argparse.ArgumentParser, precisions: Sequence[str]) -> None:
+def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="demo", help="'demo', a folder, or a hub id (default: demo)")
+
+
+def _add_precisions(parser: argparse.ArgumentParser, precisions: Sequence[str]) -> None:
+    _add_model(parser)
     parser.add_argument(
         "--precisions",
         default=",".join(precisions),
@@ -74,7 +80,7 @@ def _add_model(parser: argparse.ArgumentParser, precisions: Sequence[str]) -> No
 
 
 def _add_estimate(parser: argparse.ArgumentParser) -> None:
-    _add_model(parser, [ready.name for ready in READY_PRECISIONS])
+    _add_precisions(parser, [ready.name for ready in READY_PRECISIONS])
     parser.add_argument(
         "--context",
         type=_tokens,
@@ -84,9 +90,40 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the estimates as JSON to FILE, or '-' for stdout")
 
 
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    parser.add_argument(
+        "--module",
+        action="append",
+        metavar="NAME",
+        help="a module to measure; can be repeated (default: all quantized)",
+    )
+    parser.add_argument(
+        "--methods",
+        default="nf4,fp4,int8",
+        metavar="LIST",
+        help=f"comma-separated: {', '.join(Method)} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--block-sizes",
+        default="64,256,4096",
+        metavar="LIST",
+        help=f"comma-separated: {', '.join(map(str, BLOCK_SIZES))}, or tensor for one scale over all of it; "
+        "int8 has one a row (default: %(default)s)",
+    )
+    parser.add_argument("--double-quant", action="store_true", help="measure each choice of blocks with it as well")
+    parser.add_argument(
+        "--dtype",
+        choices=[str(dtype) for dtype in Dtype],
+        default=str(Dtype.BFLOAT16),
+        help="the type that weights are quantized from and come back in (default: %(default)s)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the rows as JSON to FILE, or '-' for stdout")
+
+
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     defaults = GenerationSettings()
-    _add_model(parser, DEFAULT_TICKED)
+    _add_precisions(parser, DEFAULT_TICKED)
     parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="the text to continue (default: %(default)r)")
     parser.add_argument(
         "--max-new-tokens",
@@ -227,6 +264,10 @@ def _run(argv: Sequence[str] | None) -> int:
             from qplayground.app import run_estimate
 
             return run_estimate(arguments)
+        if arguments.command == "inspect":
+            from qplayground.app import run_inspect
+
+            return run_inspect(arguments)
         if arguments.command == "doctor":
             from qplayground.app import run_doctor
 

@@ -1,0 +1,95 @@
+"""What quantizing costs each layer, as JSON and as a table."""
+
+from collections.abc import Sequence
+from statistics import median
+
+import msgspec
+
+from qplayground.core.inside import Knobs, LayerRow, LeftOut
+from qplayground.core.model import ModelEntry
+from qplayground.core.precision import Dtype
+from qplayground.core.units import share_text, significant
+
+_HEADINGS = ("Module", "Method", "Block", "Double quant.", "Bits/weight", "Relative error", "SNR", "Max. abs. error")
+_TEXTS = 4
+"""So many columns are texts; figures are aligned on the right."""
+
+
+def inspection_json(entry: ModelEntry, dtype: Dtype, rows: Sequence[LayerRow], left_out: Sequence[LeftOut]) -> bytes:
+    """A row a layer and choice. `block_size` is null for one scale over the whole tensor and for int8 by row, which has
+    one a row; `relative_error` is ‖Q − W‖ / ‖W‖ and `snr_db` −20 log10 of it, null where there is no error.
+    """
+    shown = {"model": entry.id, "dtype": dtype, "rows": [_fields(row) for row in rows], "left_out": left_out}
+    return msgspec.json.format(msgspec.json.encode(shown), indent=2)
+
+
+def inspection_table(rows: Sequence[LayerRow]) -> str:
+    """Aligned columns, then, of several layers, what each choice costs them all."""
+    lines = [_HEADINGS, *map(_line, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
+    shown = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
+    shown.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(shown + _summary(rows))
+
+
+def left_out_text(left_out: LeftOut) -> str:
+    """A line on what was not measured."""
+    return f"{left_out.module} was left out: {left_out.reason}"
+
+
+def _fields(row: LayerRow) -> dict[str, object]:
+    knobs, figures = row.knobs, row.figures
+    return {
+        "module": row.module,
+        "method": knobs.method,
+        "block_size": knobs.block_size,
+        "double_quant": knobs.double_quant,
+        "bits_per_weight": figures.bits_per_weight,
+        "relative_error": figures.relative_error,
+        "snr_db": figures.snr_db,
+        "max_abs_error": figures.max_abs_error,
+    }
+
+
+def _line(row: LayerRow) -> tuple[str, ...]:
+    knobs, figures = row.knobs, row.figures
+    return (
+        row.module,
+        knobs.method,
+        _block(knobs),
+        "yes" if knobs.double_quant else "no",
+        f"{figures.bits_per_weight:.3f}",
+        share_text(figures.relative_error),
+        "–" if figures.snr_db is None else f"{figures.snr_db:.2f} dB",
+        significant(figures.max_abs_error),
+    )
+
+
+def _block(knobs: Knobs) -> str:
+    if not knobs.method.has_blocks:
+        return "row"
+    return "tensor" if knobs.block_size is None else str(knobs.block_size)
+
+
+def _aligned(line: tuple[str, ...], widths: list[int]) -> list[str]:
+    return [
+        cell.ljust(width) if column < _TEXTS else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+    ]
+
+
+def _summary(rows: Sequence[LayerRow]) -> list[str]:
+    by_knobs: dict[Knobs, list[LayerRow]] = {}
+    for row in rows:
+        by_knobs.setdefault(row.knobs, []).append(row)
+    if max(map(len, by_knobs.values()), default=0) < 2:
+        return []
+    lines = ["", "Relative error:"]
+    for knobs, found in by_knobs.items():
+        worst = max(found, key=lambda row: row.figures.relative_error)
+        middle = share_text(median(row.figures.relative_error for row in found))
+        lines.append(
+            f"  {knobs.label}: median {middle} of {len(found)} layers, "
+            f"worst {share_text(worst.figures.relative_error)} ({worst.module})"
+        )
+    return lines
