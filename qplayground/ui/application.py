@@ -16,6 +16,7 @@ from qplayground.runtime.planner import Planner
 from qplayground.runtime.preferences import Preferences, preferences_path
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
+from qplayground.ui.inside.opening import Opening
 from qplayground.ui.watchdog import Watchdog
 from qplayground.ui.window import MainWindow
 
@@ -31,8 +32,9 @@ def make_window(launcher: Launcher) -> MainWindow:
     planner = Planner(launcher)
     doctor = Doctor(launcher)
     settings = QSettings(str(path), QSettings.Format.IniFormat)
-    window = MainWindow(session, library, planner, doctor, preferences, History(), settings)
-    for owned in (session, library, planner, doctor):
+    inside = Opening(launcher, settings)
+    window = MainWindow(session, library, planner, doctor, preferences, History(), settings, inside)
+    for owned in (session, library, planner, doctor, inside):
         owned.setParent(window)
     window.memory.ready.connect(_spare_collector)
     collector = QTimer(window, interval=_COLLECT_MS)

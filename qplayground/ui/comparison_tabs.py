@@ -51,10 +51,11 @@ class _Later(QWidget):
 class ComparisonTabs(QTabWidget):
     """Speed, Quality, Trade-off and Table of a comparison. A tab is drawn when it is seen.
 
-    Signal: `chart_saved(Path)`.
+    Signals: `chart_saved(Path)`; `inside_requested(str)` with the name of a layer, while `offers_inside`.
     """
 
     chart_saved = Signal(object)
+    inside_requested = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -62,6 +63,7 @@ class ComparisonTabs(QTabWidget):
         self._comparison: Comparison | None = None
         self._both: tuple[Comparison, ...] = ()
         self._stale: set[QWidget] = set()
+        self.offers_inside = False  # a saved comparison's model may be gone
         self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)
         self._soon.timeout.connect(self.refresh)
         self.speed: SpeedCharts | None = None
@@ -158,6 +160,8 @@ class ComparisonTabs(QTabWidget):
             from qplayground.ui.quality_view import QualityView
 
             self.quality = QualityView()
+            self.quality.layers.offers_inside = self.offers_inside
+            self.quality.layers.inside_requested.connect(self.inside_requested)
             self.quality.pages.currentChanged.connect(self._show_whether_savable)
             self._quality_tab.put(self.quality)
         self.quality.show_comparison(comparison)

@@ -33,12 +33,14 @@ _SOURCE_TEXT = {
 class ModelBar(QWidget):
     """Binds the library to a picker.
 
-    Signals: `model_changed(ModelEntry | None)`, `compare_requested()`, `stop_requested()`.
+    Signals: `model_changed(ModelEntry | None)`, `compare_requested()`, `stop_requested()`,
+    `inside_requested()`.
     """
 
     model_changed = Signal(object)
     compare_requested = Signal()
     stop_requested = Signal()
+    inside_requested = Signal()
 
     def __init__(self, library: Library, gpus: list[Gpu], parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -99,6 +101,9 @@ class ModelBar(QWidget):
             "Download a model from the Hugging Face hub by its id, or show what it would take (Ctrl+D)"
         )
         self.hub_id.toggled.connect(self._on_hub_toggled)
+        self.inside = QPushButton("Inside…")
+        self._add_key("Ctrl+I", self.inside)
+        self.inside.clicked.connect(self.inside_requested)
         device_label = QLabel("De&vice")
         self.device = DeviceBox(gpus)
         device_label.setBuddy(self.device)
@@ -115,7 +120,7 @@ class ModelBar(QWidget):
         row.setSpacing(theme.GRID)
         row.addWidget(label)
         row.addWidget(self.models, 1)
-        for widget in (self.open_folder, self.hub_id, device_label, self.device):
+        for widget in (self.open_folder, self.hub_id, self.inside, device_label, self.device):
             row.addWidget(widget)
         row.addSpacing(theme.GRID)
         row.addWidget(self.compare)
@@ -193,7 +198,7 @@ class ModelBar(QWidget):
             item = QStandardItem(_title(entry))
             item.setData(entry, Qt.ItemDataRole.UserRole)
             item.setToolTip(theme.literal(_details(entry) if entry.problem is None else str(entry.problem)))
-            pickable = entry.outline_path is not None or entry.source is ModelSource.DEMO
+            pickable = (entry.outline_path or entry.inside_path) is not None or entry.source is ModelSource.DEMO
             item.setEnabled(pickable)
             model.appendRow(item)
         if not entries:
@@ -224,6 +229,9 @@ class ModelBar(QWidget):
         else:
             tip = "Run the ticked precisions one after another (Ctrl+Return)"
             self.compare.setToolTip(tip if usable else theme.literal(_why(entry)))
+        self.inside.setEnabled(entry is not None and entry.inside_path is not None)
+        tip = "See the blocks, the levels and the error of quantizing its weights (Ctrl+I)"
+        self.inside.setToolTip(tip if self.inside.isEnabled() else "There are no weights here yet to look into.")
         self.details.setText("" if entry is None else _details(entry) if entry.problem is None else str(entry.problem))
         self.details.setToolTip(theme.literal(self.details.text()))
 
@@ -274,7 +282,7 @@ class ModelBar(QWidget):
     @Slot(object)
     def _on_folder_opened(self, entry: ModelEntry) -> None:
         self.show_error(entry.problem)
-        if entry.problem is None:
+        if entry.problem is None or entry.inside_path is not None:
             self.want(entry.id)
 
     @Slot(object)

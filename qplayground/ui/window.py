@@ -27,6 +27,7 @@ from qplayground.ui.comparison_tabs import ComparisonTabs
 from qplayground.ui.comparison_window import ComparisonWindow
 from qplayground.ui.exporting import export
 from qplayground.ui.history_view import HistoryView
+from qplayground.ui.inside.opening import Opening
 from qplayground.ui.job_status import JobStatus
 from qplayground.ui.kept_models import KeptModels
 from qplayground.ui.log_view import LogView
@@ -62,6 +63,7 @@ class MainWindow(QMainWindow):
         preferences: Preferences,
         history: History,
         settings: QSettings,
+        inside: Opening,
     ) -> None:
         super().__init__()
         self._history = history
@@ -69,6 +71,7 @@ class MainWindow(QMainWindow):
         self.library = library
         self.planner = planner
         self.doctor = doctor
+        self.inside = inside
         self._preferences = preferences
         self._settings = settings
         self.setWindowTitle("qplayground")
@@ -96,6 +99,7 @@ class MainWindow(QMainWindow):
 
     def _build(self) -> None:
         self.tabs = ComparisonTabs()
+        self.tabs.offers_inside = True
         self.tabs.insertTab(0, self.memory, "Memor&y")
         self.tabs.addTab(self.history, "H&istory")
         self.tabs.addTab(self.log_view, "Log")
@@ -149,6 +153,8 @@ class MainWindow(QMainWindow):
         self.models.compare_requested.connect(self.compare)
         self.models.stop_requested.connect(self.session.stop)
         self.models.model_changed.connect(self._on_model_changed)
+        self.inside.connect_to(self.session, self.models, self.precisions, self.prompt)
+        self.tabs.inside_requested.connect(self.inside.open_layer)
         self.prompt.submitted.connect(self.compare)
         self.prompt.changed.connect(lambda: self.prompt.show_error(""))
         self.session.machine_known.connect(self._on_machine_known)
@@ -407,6 +413,7 @@ class MainWindow(QMainWindow):
             self._settings.setValue(f"splitter/{splitter.objectName()}", splitter.saveState())
         for reader in list(self._readers):
             reader.close()
+        self.inside.close()
         self.memory.close_importer()
         self.doctor.close()
         self.planner.close()

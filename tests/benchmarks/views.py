@@ -1,4 +1,6 @@
-"""An hour of memory samples panned and zoomed, and a history of ten thousand comparisons opened and filtered."""
+"""An hour of memory samples and a large matrix panned and zoomed, and a history of ten thousand comparisons opened and
+filtered.
+"""
 
 import json
 import os
@@ -16,19 +18,25 @@ ENGINES = 8
 FRAMES = 120
 COMPARISONS = 10_000
 TYPED = "llama nf4"
+ROWS, COLUMNS = 11_008, 4096
+BLOCK = 64
 
 
 def measure() -> list[Figure]:
-    """Frames a second of the timeline; seconds to open the history, and milliseconds a typed letter."""
+    """Frames a second of the timeline and of the heat map; seconds to open the history, milliseconds a typed letter."""
     with display() as screen, tempfile.TemporaryDirectory() as config:
         environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
         command = [sys.executable, "-m", "tests.benchmarks.views", config]
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True, timeout=600)
     result = json.loads(done.stdout.splitlines()[-1])
-    frames = result["frame_s"]
+    frames, of_matrix = result["frame_s"], result["matrix_frame_s"]
     return [
         Figure("an hour of eight engines: panning and zooming", len(frames) / sum(frames), "frames/s", at_least=30.0),
         Figure("its slowest frame", 1000 * max(frames), "ms"),
+        Figure(
+            "heat map of 11008 × 4096: panning and zooming", len(of_matrix) / sum(of_matrix), "frames/s", at_least=30.0
+        ),
+        Figure("the heat map's slowest frame", 1000 * max(of_matrix), "ms"),
         median_of("history of 10,000: opened and painted", result["open_s"], "s", at_most=0.5),
         Figure("history of 10,000: slowest typed letter", 1000 * max(result["letter_s"]), "ms", at_most=100.0),
     ]
@@ -42,8 +50,11 @@ def _main(folder: Path) -> None:
     app = QApplication([])
     theme.apply_look(app)
     frames = _timeline(app)
+    of_matrix = _heat_map(app)
     opened, letters = _history(app, folder / "history.sqlite3")
-    print(json.dumps({"frame_s": frames, "open_s": opened, "letter_s": letters}), flush=True)
+    print(
+        json.dumps({"frame_s": frames, "matrix_frame_s": of_matrix, "open_s": opened, "letter_s": letters}), flush=True
+    )
 
 
 def _timeline(app: object) -> list[float]:
@@ -75,6 +86,50 @@ def _timeline(app: object) -> list[float]:
         timeline.plot.setXRange(left, left + width, padding=0)
         app.processEvents()  # type: ignore[attr-defined]  # which paints it, once
         times.append(time.perf_counter() - started)
+    return times
+
+
+def _heat_map(app: object) -> list[float]:
+    """With an overview, a detail image that is replaced ten times, and the borders of blocks where they are drawn."""
+    import numpy as np
+
+    from qplayground.core.floats import Floats
+    from qplayground.core.inside import Picture, Tile
+    from qplayground.ui.plots.heat_map import TILE_HEIGHT, TILE_WIDTH, HeatMap
+
+    random = np.random.default_rng(0)
+
+    def tile(first_row: int, rows: int, first_column: int, columns: int) -> Tile:
+        height, width = min(rows, TILE_HEIGHT), min(columns, TILE_WIDTH)
+        return Tile(
+            picture=Picture.ORIGINAL,
+            first_row=first_row,
+            rows=rows,
+            first_column=first_column,
+            columns=columns,
+            height=height,
+            width=width,
+            values=Floats(random.normal(0, 0.02, (height, width)).astype(np.float32).tobytes()),
+        )
+
+    heat = HeatMap()
+    heat.resize(1200, 700)
+    heat.show()
+    heat.show_matrix(ROWS, COLUMNS, BLOCK)
+    heat.show_tile(tile(0, ROWS, 0, COLUMNS), -0.08, 0.08)
+    app.processEvents()  # type: ignore[attr-defined]
+    times = []
+    for frame in range(FRAMES):
+        share = 0.005 + 0.995 * abs(np.cos(frame / 20))  # from everything to 20 columns and back
+        left = COLUMNS * (1 - share) * abs(np.sin(frame / 30))
+        top = ROWS * (1 - share) * abs(np.cos(frame / 30))
+        started = time.perf_counter()
+        heat.plot.setRange(xRange=(left, left + COLUMNS * share), yRange=(top, top + ROWS * share), padding=0)
+        if frame % (FRAMES // 10) == 0:
+            heat.show_tile(tile(*heat.seen()), -0.08, 0.08)
+        app.processEvents()  # type: ignore[attr-defined]  # which paints it, once
+        times.append(time.perf_counter() - started)
+    heat.close()
     return times
 
 

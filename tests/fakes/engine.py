@@ -34,6 +34,7 @@ from qplayground.core.diagnosis import CudaBuild, MethodCheck, Outcome
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.floats import Floats
+from qplayground.core.inside_messages import InsideCommand
 from qplayground.core.memory import ProcessMemory, peak_resident_bytes, read_process_memory
 from qplayground.core.messages import (
     CheckedUp,
@@ -72,6 +73,7 @@ from qplayground.core.quality import (
 )
 from qplayground.core.tokens import Alternative, Token
 from qplayground.core.windows import Windows
+from tests.fakes.inside import FakeInside
 
 EXIT_CODE = 3
 PARAMETERS = 134_515_008
@@ -158,6 +160,7 @@ class FakeEngine:
         self._runtime_memory = runtime_memory
         self._loaded: Precision | None = None
         self._prompt = ""
+        self._inside = FakeInside(channel)
 
     def carry_out(self, command: object) -> None:
         if isinstance(command, EstimateMemory):
@@ -168,9 +171,12 @@ class FakeEngine:
             self._score(command)
         if isinstance(command, CheckUp):
             self._check_up(command)
-        if not isinstance(command, (Load, Generate)):
+        if not isinstance(command, (Load, Generate, InsideCommand)):
             return
         try:
+            if isinstance(command, InsideCommand):
+                self._inside.carry_out(command)
+                return
             self._load(command) if isinstance(command, Load) else self._generate(command)
         except PlaygroundError as error:
             self._channel.send(Failed(command.id, error.info))

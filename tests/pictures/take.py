@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from tests.pictures.__main__ import SIZES
+from tests.pictures.inside import take_inside
 
 PAGES = 5  # of the Quality tab
 _SETTLE_MS = 1200  # the chart's last refresh and the server's answer to a new size
@@ -42,7 +43,7 @@ def main(folder: Path) -> int:
 
     def next_shot() -> None:
         if not shots:
-            window.close()
+            take_inside(window, folder, window.close)
             return
         (width, height), dark, tab, page = shots[0]
         theme.paint(app, dark)

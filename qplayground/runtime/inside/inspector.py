@@ -2,7 +2,7 @@
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from qplayground.core.errors import ErrorInfo
+from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.inside import Knobs, Matrix, ModelOutline, Picture, QuantizedMatrix
 from qplayground.core.inside_messages import (
     MatrixOpened,
@@ -25,8 +25,8 @@ from qplayground.runtime.launcher import Launcher
 class Inspector(QObject):
     """Owner of the outline and of the open matrix, and of the engine that holds its values.
 
-    Of each kind of question the last one counts: a knob turned, a tile or a weight asked for while one is in work waits
-    for it and displaces what waited before. Signals: `outlined(ModelOutline)`; `opened(Matrix)`;
+    Of each kind of question the last one counts: a module chosen, a knob turned, a tile or a weight asked for while one
+    is in work waits for it and displaces what waited before. Signals: `outlined(ModelOutline)`; `opened(Matrix)`;
     `quantized(QuantizedMatrix)`; `tile_read(Tile)`; `probed(ProbedWeight)`; `failed(ErrorInfo)`; `busy_changed(bool)`
     while a matrix is read or quantized.
     """
@@ -51,7 +51,9 @@ class Inspector(QObject):
         self._quantized: QuantizedMatrix | None = None
         self._knobs = Knobs()
         self._module = ""
+        self._next_outline: OutlineModel | None = None
         self._outlining: int | None = None
+        self._next_module = ""
         self._working: int | None = None  # the matrix that is read, or the knobs that are tried
         self._tiling: int | None = None
         self._probing: int | None = None
@@ -101,22 +103,34 @@ class Inspector(QObject):
 
     def look_at(self, path: str, precisions: tuple[Precision, ...]) -> None:
         """Take that model; what was open is let go. `outlined` or `failed` follows."""
+        self.take(path)
+        self._next_outline = OutlineModel(id=0, path=path, precisions=precisions)
+        self._go_on()
+
+    def take(self, path: str) -> None:
+        """Take that model, and do not ask for its modules; what was open is let go."""
         self.let_go()
         self._path = path
-        self._outlining = self._asker.ask(OutlineModel(id=0, path=path, precisions=precisions))
 
     def open(self, module: str) -> None:
-        """Read that module's weight. `opened` and `quantized` follow, or `failed`."""
-        self._module = module
+        """Read that module's weight, now or as soon as what is in work is done. `opened` and `quantized` follow, or
+        `failed`.
+        """
+        self._module = self._next_module = module
         self._matrix = self._quantized = None
         self._next_knobs = self._next_tile = self._next_probe = None
         self._tiling = self._probing = None  # of the matrix before
-        self._work(OpenMatrix(id=0, path=self._path, module=module, knobs=self._knobs))
+        self._go_on()
 
     def set_knobs(self, knobs: Knobs) -> None:
-        """Quantize the open matrix so, now or as soon as what is in work is done; `quantized` or `failed` follows."""
+        """Quantize the open matrix so, now or as soon as what is in work is done; `quantized` or `failed` follows.
+
+        A matrix that was lost with its engine, or could not be read, is read again.
+        """
         self._knobs = knobs.checked()
         self._next_knobs = self._knobs
+        if self._matrix is None and not self.is_busy:
+            self._next_module = self._module
         self._go_on()
 
     def read_tile(
@@ -150,7 +164,7 @@ class Inspector(QObject):
         self._asker.end()
         self._path = self._module = ""
         self._outline = None
-        self._outlining = None
+        self._outlining = self._next_outline = None
         self._forget_matrix()
 
     def close(self) -> None:
@@ -160,15 +174,22 @@ class Inspector(QObject):
     # ---- one thing after another -----------------------------------------------------------------------------
 
     def _work(self, command: OpenMatrix | Requantize) -> None:
-        was_busy = self.is_busy
         self._working = self._asker.ask(command)
-        if not was_busy:
-            self.busy_changed.emit(True)
+        self.busy_changed.emit(True)
 
     def _go_on(self) -> None:
         """Ask what waits, as far as the one before it is answered."""
+        if self._held_back:
+            return
+        if self._next_outline is not None:
+            outline, self._next_outline = self._next_outline, None
+            self._outlining = self._asker.ask(outline)
+        if self._next_module and not self.is_busy:
+            module, self._next_module = self._next_module, ""
+            self._next_knobs = None  # they are in the command
+            self._work(OpenMatrix(id=0, path=self._path, module=module, knobs=self._knobs))
         matrix = self._matrix
-        if matrix is None or self._held_back:
+        if matrix is None:
             return
         if self._next_knobs is not None and not self.is_busy:
             knobs, self._next_knobs = self._next_knobs, None
@@ -188,14 +209,9 @@ class Inspector(QObject):
             self._outline = event.outline
             self.outlined.emit(event.outline)
         elif isinstance(event, MatrixOpened) and command_id == self._working:
-            self._matrix = event.matrix
-            if event.matrix.knobs_rest:
-                self._rest()
-            self.opened.emit(event.matrix)
+            self._take_matrix(event.matrix)
         elif isinstance(event, MatrixQuantized) and command_id == self._working:
-            self._quantized = event.quantized
-            self._rest()
-            self.quantized.emit(event.quantized)
+            self._take_quantized(event.quantized)
         elif isinstance(event, TileRead) and command_id == self._tiling:
             self._tiling = None
             self.tile_read.emit(event.tile)
@@ -204,8 +220,31 @@ class Inspector(QObject):
             self.probed.emit(event.weight)
         self._go_on()
 
+    def _take_matrix(self, matrix: Matrix) -> None:
+        displaced = bool(self._next_module)  # another one was chosen meanwhile
+        if matrix.knobs_rest:
+            self._working = None
+        if not displaced:
+            self._matrix, self._quantized = matrix, matrix.stored
+            if matrix.knobs_rest:
+                self.busy_changed.emit(False)
+            self.opened.emit(matrix)
+            if matrix.stored is not None:
+                self.quantized.emit(matrix.stored)
+
+    def _take_quantized(self, quantized: QuantizedMatrix) -> None:
+        self._working = None
+        if not self._next_module:
+            self._quantized = quantized
+            self.busy_changed.emit(False)
+            self.quantized.emit(quantized)
+
     @Slot(int, object)
     def _on_failed(self, command_id: int, error: ErrorInfo) -> None:
+        if command_id == self._working and self._next_module:
+            self._working = None
+            self._go_on()
+            return
         if command_id == self._working:
             self._rest()
         elif command_id == self._outlining:
@@ -221,14 +260,18 @@ class Inspector(QObject):
 
     @Slot()
     def _on_lost(self) -> None:
+        was_idle = {self._outlining, self._working, self._tiling, self._probing} == {None}
         self._matrix = self._quantized = None
         self._next_knobs = self._next_tile = self._next_probe = None
+        if was_idle and self._module:  # else the question that is not answered fails
+            self.failed.emit(ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Choose the layer again."))
 
     def _rest(self) -> None:
         self._working = None
         self.busy_changed.emit(False)
 
     def _forget_matrix(self) -> None:
+        self._next_module = ""
         self._matrix = self._quantized = None
         self._next_knobs = self._next_tile = self._next_probe = None
         self._tiling = self._probing = None

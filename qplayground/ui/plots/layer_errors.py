@@ -2,9 +2,9 @@
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QMenu, QVBoxLayout, QWidget
 
 from qplayground.core.quality import LayerError
 from qplayground.core.results import Comparison, Run
@@ -22,11 +22,17 @@ _WHAT = (("outputs on the text", "outputs"), ("weights", "weights"))
 
 
 class LayerErrors(Chart):
-    """One precision's relative error, layer by layer. The worst ones are those to skip first."""
+    """One precision's relative error, layer by layer. The worst ones are those to skip first.
+
+    Signal: `inside_requested(str)`, the module that is to be looked into; offered at its bar while `offers_inside`.
+    """
+
+    inside_requested = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._comparison: Comparison | None = None
+        self.offers_inside = False
         self.candidate = NameBox()
         self.candidate.setAccessibleName("Precision")
         self.candidate.currentIndexChanged.connect(self._draw)
@@ -47,6 +53,8 @@ class LayerErrors(Chart):
         self.plot.setMouseEnabled(x=True, y=False)
         self.plot.setLimits(xMin=-1, yMin=0)
         self._crosshair = Crosshair(self.plot, self, self._reading)
+        self._offer = QMenu(self)
+        self.plot.scene().sigMouseClicked.connect(self._on_clicked)
         row = QHBoxLayout()
         row.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, 0)
         row.setSpacing(theme.GRID)
@@ -106,6 +114,19 @@ class LayerErrors(Chart):
             return ""
         layer = layers[place]
         return f"{layer.name}: weights {share_text(layer.weights)}, outputs {share_text(layer.outputs)}"
+
+    def _on_clicked(self, event: object) -> None:
+        """Offer to look inside the layer whose bar was clicked."""
+        position = event.scenePos()  # type: ignore[attr-defined]
+        is_left = event.button() == Qt.MouseButton.LeftButton  # type: ignore[attr-defined]
+        if not self.offers_inside or not is_left or not self.plot.vb.sceneBoundingRect().contains(position):
+            return
+        layers, place = self._layers(), round(self.plot.vb.mapSceneToView(position).x())
+        if 0 <= place < len(layers):
+            name = layers[place].name
+            self._offer.clear()
+            self._offer.addAction(f"Look inside {name}", lambda: self.inside_requested.emit(name))
+            self._offer.popup(event.screenPos().toPoint())  # type: ignore[attr-defined]
 
     def _paint(self) -> None:
         super()._paint()

@@ -1,6 +1,9 @@
-"""A chart as a file."""
+"""A chart as a file, and its numbers."""
 
+import csv
+import io
 import re
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
@@ -22,6 +25,13 @@ _PAIR = re.compile(rf"({_NUMBER.pattern}),({_NUMBER.pattern})")
 def save_chart(view: pg.GraphicsLayoutWidget, path: Path) -> None:
     """Write what is shown as SVG or, by any other suffix, as PNG at twice the screen's size. Raises OSError."""
     save_file(path, _svg(view) if path.suffix.lower() == ".svg" else _png(view))
+
+
+def save_csv(rows: Iterable[Sequence[object]], path: Path) -> None:
+    """Write the numbers behind a chart, the heading first, every digit. Raises OSError."""
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)  # RFC 4180
+    save_file(path, text.getvalue().encode())
 
 
 def _svg(view: pg.GraphicsLayoutWidget) -> bytes:

@@ -1,0 +1,75 @@
+"""Opening the Inside window, of which there is one."""
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, QSettings, Slot
+
+from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.session import Session
+from qplayground.ui.model_bar import ModelBar
+from qplayground.ui.precision_panel import PrecisionPanel
+from qplayground.ui.prompt_box import PromptBox
+
+if TYPE_CHECKING:
+    from qplayground.ui.inside.window import InsideWindow
+
+
+class Opening(QObject):
+    """Owner of the window while it is open. It is imported then: it brings charts."""
+
+    def __init__(self, launcher: Launcher, settings: QSettings, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._launcher = launcher
+        self._settings = settings
+        self._parts: tuple[Session, PrecisionPanel, PromptBox] | None = None
+        self.window: InsideWindow | None = None
+
+    def connect_to(self, session: Session, models: ModelBar, precisions: PrecisionPanel, prompt: PromptBox) -> None:
+        """Open on the bar's button, with the precisions and the prompt that are on the screen."""
+        self._parts = (session, precisions, prompt)
+        models.inside_requested.connect(lambda: self._open_current(models))
+        session.busy_changed.connect(self._on_busy_changed)
+
+    def open(self, title: str, path: str, module: str = "") -> None:
+        """Look inside the model in that folder, or bring the window to the front where it does already."""
+        if self._parts is None:
+            return
+        from qplayground.ui.inside.window import InsideWindow, Subject
+
+        session, precisions, prompt = self._parts
+        if self.window is None:
+            self.window = InsideWindow(self._launcher, self._settings)
+            self.window.closed.connect(self._on_closed)
+            self.window.hold_back(session.is_busy)
+        self.window.show_model(Subject(title, path, precisions.precisions(), prompt.request()), module)
+        self.window.show()
+        self.window.raise_()
+        self.window.activateWindow()
+
+    @Slot(str)
+    def open_layer(self, module: str) -> None:
+        """Look at that module of the model that was compared."""
+        comparison = None if self._parts is None else self._parts[0].comparison
+        if comparison is not None:
+            self.open(comparison.model.title, comparison.model.path, module)
+
+    def _open_current(self, models: ModelBar) -> None:
+        entry = models.current()
+        if entry is not None and entry.inside_path is not None:
+            self.open(entry.title, entry.inside_path)
+
+    def close(self) -> None:
+        """Close it, with its engines."""
+        if self.window is not None:
+            self.window.close()
+
+    @Slot(bool)
+    def _on_busy_changed(self, busy: bool) -> None:
+        if self.window is not None:
+            self.window.hold_back(busy)
+
+    @Slot()
+    def _on_closed(self) -> None:
+        window, self.window = self.window, None
+        if window is not None:
+            window.deleteLater()

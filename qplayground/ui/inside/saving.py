@@ -1,0 +1,82 @@
+"""A button that saves a chart as a picture, or its numbers."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QFileDialog, QMenu, QToolButton, QWidget
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.ui.exporting import may_replace
+
+_FILES = {"PNG picture (*.png)": ".png", "SVG drawing (*.svg)": ".svg", "Its numbers, CSV (*.csv)": ".csv"}
+
+
+class Savable(Protocol):
+    """A chart with a picture, and a table of its numbers with a heading; empty while there is nothing to save."""
+
+    view: QWidget
+
+    def table(self) -> list[list[object]]: ...
+
+
+class SaveButton(QToolButton):
+    """Saves a chart, or offers several by their names. Signals: `saved(Path)`; `failed(ErrorInfo)`."""
+
+    saved = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, charts: Mapping[str, Savable], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAutoRaise(True)
+        self.setToolTip("Save as PNG or SVG, or the numbers as CSV")
+        self._offered: dict[QAction, Savable] = {}
+        if len(charts) == 1:
+            ((name, chart),) = charts.items()
+            self.setText("Save…")
+            self.setAccessibleName(f"Save: {name}")
+            self.clicked.connect(self._asking(name, chart))
+            return
+        self.setText("Save")
+        self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self)
+        for name, chart in charts.items():
+            self._offered[menu.addAction(f"{name}…", self._asking(name, chart))] = chart
+        menu.aboutToShow.connect(self._show_savable)
+        self.setMenu(menu)
+
+    def save(self, chart: Savable, path: Path) -> None:
+        """Write it, by the suffix of the file's name."""
+        from qplayground.ui.plots.save import save_chart, save_csv
+
+        try:
+            if path.suffix.lower() == ".csv":
+                save_csv(chart.table(), path)
+            else:
+                save_chart(chart.view, path)
+        except OSError as error:
+            sentence = f"{path} cannot be written: {error.strerror or error}."
+            self.failed.emit(ErrorInfo(ErrorCode.BAD_FILE, sentence, "Choose another place."))
+            return
+        self.saved.emit(path)
+
+    def _asking(self, name: str, chart: Savable) -> Callable[[], None]:
+        return lambda: self._ask(name, chart)
+
+    def _ask(self, name: str, chart: Savable) -> None:
+        start = f"{name.lower().replace(' ', '-')}.png"
+        chosen_name, chosen = QFileDialog.getSaveFileName(self, f"Save: {name}", start, ";;".join(_FILES))
+        if not chosen_name:
+            return
+        path = Path(chosen_name)
+        if path.suffix.lower() not in _FILES.values():
+            path = path.with_name(path.name + _FILES.get(chosen, ".png"))
+            if path.exists() and not may_replace(self, path):  # the dialog has asked of the name without it
+                return
+        self.save(chart, path)
+
+    def _show_savable(self) -> None:
+        for action, chart in self._offered.items():
+            action.setEnabled(bool(chart.table()))

@@ -1,0 +1,71 @@
+"""What a threshold gives a layer, in figures."""
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QFormLayout, QLabel, QWidget
+
+from qplayground.core.inside import ThresholdTrial
+from qplayground.core.units import bytes_text, ratio_text, seconds_text, share_text
+from qplayground.ui import theme
+
+
+class ThresholdFigures(QWidget):
+    """Grey while they are of a threshold before."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._form = QFormLayout(self)
+        self._form.setContentsMargins(theme.GRID, 0, 0, theme.GRID)
+        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.columns = self._figure(
+            "In 16 bits", "Input columns that reach the threshold, as bitsandbytes counted them on the prompt"
+        )
+        self.extra = self._figure(
+            "Extra memory", "16-bit weights of these columns, which are there while the layer computes"
+        )
+        self.error = self._figure("Output's error", "‖Y − exact‖ / ‖exact‖ of the layer's output on the prompt")
+        self.time = self._figure("Time", "Of one forward of the layer on the prompt, the median of several")
+
+    def _figure(self, title: str, tip: str) -> QLabel:
+        name = QLabel(title)
+        name.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        label = QLabel(textFormat=Qt.TextFormat.PlainText)
+        label.setFont(theme.tabular(label.font()))
+        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        label.setWordWrap(True)
+        label.setAccessibleName(title)
+        for each in (name, label):
+            each.setToolTip(tip)
+        self._form.addRow(name, label)
+        return label
+
+    @property
+    def labels(self) -> tuple[QLabel, ...]:
+        """The figures."""
+        return (self.columns, self.extra, self.error, self.time)
+
+    def fade(self) -> None:
+        """What is shown is of a threshold before, until the answer is here."""
+        for label in self.labels:
+            label.setEnabled(False)
+
+    def show_trial(self, trial: ThresholdTrial | None, error_without: float | None = None) -> None:
+        """Show what was measured. `error_without` is the output's with no outliers, where it is known."""
+        for label in self.labels:
+            label.setEnabled(trial is not None)
+            label.setText("–")
+        if trial is None:
+            return
+        self.columns.setText(f"{trial.columns:,} of {trial.of_columns:,} columns")
+        self.extra.setText(bytes_text(trial.extra_bytes))
+        if trial.threshold == 0:
+            self.error.setText(share_text(trial.relative_error))
+            self.time.setText(f"{seconds_text(trial.seconds)} (median of {trial.repeats})")
+            return
+        beside = "" if error_without is None else f", {share_text(error_without)} without outliers"
+        self.error.setText(f"{share_text(trial.relative_error)}{beside}")
+        ratio = ratio_text(trial.seconds / trial.seconds_without) if trial.seconds_without else "–"
+        self.time.setText(
+            f"{seconds_text(trial.seconds)}, {seconds_text(trial.seconds_without)} without outliers "
+            f"({ratio}; median of {trial.repeats})"
+        )

@@ -1,0 +1,202 @@
+"""What the pictures of the tour need of one matrix, asked for one after another and kept."""
+
+from typing import NamedTuple
+
+from PySide6.QtCore import QObject, Signal, Slot
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.inside import Knobs, Matrix, ModelOutline, Picture, ProbedWeight, QuantizedMatrix, Tile
+from qplayground.runtime.inside.inspector import Inspector
+
+_HEIGHT, _WIDTH = 700, 1000
+
+
+class TileNeed(NamedTuple):
+    """The first rows and columns of a picture, under these knobs; None of the original. As many as there are for 0."""
+
+    picture: Picture
+    knobs: Knobs | None = None
+    rows: int = 0
+    columns: int = 0
+
+
+class ProbeNeed(NamedTuple):
+    """One weight's way under these knobs."""
+
+    knobs: Knobs
+    row: int
+    column: int
+
+
+Need = Knobs | TileNeed | ProbeNeed
+"""Knobs alone: what they make of the matrix."""
+
+
+class TourFacts(QObject):
+    """Drives an inspector that nobody else uses: turns its knobs and asks for tiles and weights, until all is known.
+
+    Signals: `changed()` when something more is known, or is known not to come.
+    """
+
+    changed = Signal()
+
+    def __init__(self, inspector: Inspector, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._inspector = inspector
+        self._outline: ModelOutline | None = None
+        self._module = ""
+        self._matrix: Matrix | None = None
+        self._needs: tuple[Need, ...] = ()
+        self._asked: Need | None = None
+        self._awaited = ""  # which signal of the inspector answers it
+        self._tiles: dict[TileNeed, Tile] = {}
+        self._probes: dict[ProbeNeed, ProbedWeight] = {}
+        self._quantized: dict[Knobs, QuantizedMatrix] = {}
+        self._refused: dict[Need, str] = {}
+        self._trouble = ""
+        inspector.opened.connect(self._on_opened)
+        inspector.quantized.connect(self._on_quantized)
+        inspector.tile_read.connect(self._on_tile_read)
+        inspector.probed.connect(self._on_probed)
+        inspector.failed.connect(self._on_failed)
+
+    # ---- what is known --------------------------------------------------------------------------------------------
+
+    @property
+    def outline(self) -> ModelOutline | None:
+        """The model's modules."""
+        return self._outline
+
+    @property
+    def matrix(self) -> Matrix | None:
+        """The matrix, None until it is open. It outlives its engine, and so does what is known of it."""
+        return self._matrix
+
+    @property
+    def trouble(self) -> str:
+        """A sentence on why something that is needed now will not come; empty while all is well."""
+        matrix = self.matrix
+        if matrix is not None and matrix.knobs_rest and any(not _is_original(need) for need in self._needs):
+            return matrix.knobs_rest
+        return self._trouble or next((self._refused[need] for need in self._needs if need in self._refused), "")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that is needed now is known."""
+        return self._outline is not None and all(self._knows(need) for need in self._needs)
+
+    def quantized(self, knobs: Knobs) -> QuantizedMatrix:
+        """What these knobs make of the matrix. Raises KeyError while that is not known; so do the others."""
+        return self._quantized[knobs]
+
+    def tile(self, need: TileNeed) -> Tile:
+        """A part of a picture."""
+        return self._tiles[need]
+
+    def probe(self, need: ProbeNeed) -> ProbedWeight:
+        """One weight."""
+        return self._probes[need]
+
+    # ---- asking ---------------------------------------------------------------------------------------------------
+
+    def start(self, outline: ModelOutline | None) -> None:
+        """Read the matrix of that model that is worth looking at first; what was known of another is forgotten."""
+        self._outline, self._matrix = outline, None
+        self._module = "" if outline is None else _first_matrix(outline)
+        self._trouble = "" if outline is None or self._module else "No matrix of this model can be looked at."
+        self._asked, self._awaited = None, ""
+        for known in (self._tiles, self._probes, self._quantized, self._refused):
+            known.clear()
+        self.changed.emit()
+
+    def collect(self, needs: tuple[Need, ...]) -> None:
+        """Need these, and no longer what was needed before. `changed` follows as they come."""
+        self._needs = needs
+        is_open = self._inspector.matrix is not None or self._inspector.is_busy
+        if self._module and not is_open and not self.is_complete:  # not yet, or it was lost with its engine
+            self._trouble = ""
+            self._asked, self._awaited = None, ""
+            self._inspector.open(self._module)
+        self._go_on()
+
+    def _knows(self, need: Need) -> bool:
+        if isinstance(need, Knobs):
+            return need in self._quantized
+        return need in self._tiles if isinstance(need, TileNeed) else need in self._probes
+
+    def _go_on(self) -> None:
+        matrix = self._inspector.matrix
+        if matrix is None or self._asked is not None:
+            return
+        for need in self._needs:
+            if self._knows(need) or need in self._refused or (matrix.knobs_rest and not _is_original(need)):
+                continue
+            self._asked = need
+            self._ask(need, matrix)
+            return
+
+    def _ask(self, need: Need, matrix: Matrix) -> None:
+        knobs = need if isinstance(need, Knobs) else need.knobs
+        now = self._inspector.quantized_matrix
+        if knobs is not None and (now is None or now.knobs != knobs):
+            self._awaited = "quantized"
+            self._inspector.set_knobs(knobs)
+        elif isinstance(need, TileNeed):
+            self._awaited = "tile"
+            rows, columns = need.rows or matrix.rows, need.columns or matrix.columns
+            rows, columns = min(rows, matrix.rows), min(columns, matrix.columns)
+            self._inspector.read_tile(need.picture, 0, rows, 0, columns, min(rows, _HEIGHT), min(columns, _WIDTH))
+        elif isinstance(need, ProbeNeed):
+            self._awaited = "probe"
+            self._inspector.probe(need.row, need.column)
+        elif now is not None:
+            self._quantized[now.knobs] = now
+            self._answered()
+
+    @Slot(object)
+    def _on_opened(self, matrix: Matrix) -> None:
+        self._matrix, self._trouble = matrix, ""
+        self.changed.emit()
+        self._go_on()
+
+    @Slot(object)
+    def _on_quantized(self, quantized: QuantizedMatrix) -> None:
+        """Also what a matrix that was just opened is made of, while something else is awaited."""
+        self._quantized[quantized.knobs] = quantized
+        if self._awaited == "quantized":
+            self._answered()
+        else:
+            self.changed.emit()
+
+    @Slot(object)
+    def _on_tile_read(self, tile: Tile) -> None:
+        if isinstance(self._asked, TileNeed) and self._awaited == "tile":
+            self._tiles[self._asked] = tile
+            self._answered()
+
+    @Slot(object)
+    def _on_probed(self, weight: ProbedWeight) -> None:
+        if isinstance(self._asked, ProbeNeed) and self._awaited == "probe":
+            self._probes[self._asked] = weight
+            self._answered()
+
+    @Slot(object)
+    def _on_failed(self, error: ErrorInfo) -> None:
+        if self._asked is None or self._inspector.matrix is None:
+            self._trouble = str(error)
+        else:
+            self._refused[self._asked] = str(error)
+        self._answered()
+
+    def _answered(self) -> None:
+        self._asked, self._awaited = None, ""
+        self.changed.emit()
+        self._go_on()
+
+
+def _is_original(need: Need) -> bool:
+    return isinstance(need, TileNeed) and need.knobs is None
+
+
+def _first_matrix(outline: ModelOutline) -> str:
+    return outline.suggested or next((module.name for module in outline.modules if module.is_matrix), "")

@@ -1,0 +1,233 @@
+"""The Inside window: the model's modules at the left; one matrix, all layers, outliers and the tour at the right."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from PySide6.QtCore import QByteArray, QSettings, Qt, Signal, Slot
+from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
+from PySide6.QtWidgets import QMainWindow, QSplitter, QTabWidget, QWidget
+
+from qplayground.core.errors import ErrorInfo, PlaygroundError
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.inside import Knobs, Matrix, ModelOutline
+from qplayground.core.precision import Dtype, Int8, Precision
+from qplayground.runtime.inside.inspector import Inspector
+from qplayground.runtime.inside.outliers import OutlierStudy
+from qplayground.runtime.inside.survey import LayerSurvey
+from qplayground.runtime.launcher import Launcher
+from qplayground.ui.inside.layers_view import LayersView
+from qplayground.ui.inside.matrix_view import MatrixView
+from qplayground.ui.inside.module_tree import ModuleTree
+from qplayground.ui.inside.outliers_view import OutliersView
+from qplayground.ui.inside.tour_view import TourView
+
+_MESSAGE_MS = 10_000
+_TREE_WIDTH = 330
+
+
+class Subject(NamedTuple):
+    """What is looked at: a model in its folder, the precisions that it is reckoned in, and the prompt for outliers."""
+
+    title: str
+    path: str
+    precisions: tuple[Precision, ...]
+    request: GenerationRequest
+
+
+class InsideWindow(QMainWindow):
+    """Owner of the engines that look inside; they end with it. Signal: `closed()`."""
+
+    closed = Signal()
+
+    def __init__(self, launcher: Launcher, settings: QSettings, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._settings = settings
+        self._subject: Subject | None = None
+        self._wanted_module = ""
+        self.inspector = Inspector(launcher, self)
+        self.tour_inspector = Inspector(launcher, self)
+        self.curve_survey = LayerSurvey(launcher, self)
+        self.layers_survey = LayerSurvey(launcher, self)
+        self.study = OutlierStudy(launcher, self)
+        self.modules = ModuleTree()
+        self.matrix = MatrixView(self.inspector)
+        self.layers = LayersView(self.curve_survey, self.layers_survey)
+        self.outliers = OutliersView(self.study)
+        self.tour = TourView(self.tour_inspector)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        for view, title in (
+            (self.matrix, "Matri&x"),
+            (self.layers, "&Layers"),
+            (self.outliers, "&Outliers"),
+            (self.tour, "To&ur"),
+        ):
+            self.tabs.addTab(view, title)
+        self.across = QSplitter(Qt.Orientation.Horizontal)
+        self.across.setChildrenCollapsible(False)
+        self.across.addWidget(self.modules)
+        self.across.addWidget(self.tabs)
+        self.across.setStretchFactor(0, 0)
+        self.across.setStretchFactor(1, 1)
+        self.setCentralWidget(self.across)
+        self.statusBar().setSizeGripEnabled(False)
+        self.statusBar().hide()
+        self._connect()
+        self._restore()
+
+    def _connect(self) -> None:
+        QShortcut(QKeySequence(QKeySequence.StandardKey.Close), self).activated.connect(self.close)
+        QShortcut(QKeySequence(QKeySequence.StandardKey.Find), self).activated.connect(self.modules.search.setFocus)
+        self.inspector.outlined.connect(self._on_outlined)
+        self.inspector.opened.connect(self._on_opened)
+        self.inspector.failed.connect(self._on_failed)
+        self.modules.module_chosen.connect(self._on_module_chosen)
+        self.layers.module_chosen.connect(self.look_at)
+        self.outliers.module_chosen.connect(self.modules.select)
+        self.tour.outliers_wanted.connect(lambda: self.tabs.setCurrentWidget(self.outliers))
+        self.matrix.knobs_changed.connect(self._on_knobs_changed)
+        self.layers.knobs_chosen.connect(self._on_knobs_chosen)
+        for view in (self.matrix, self.layers):
+            view.said.connect(self._say)
+
+    # ---- what others ask of it -------------------------------------------------------------------------------
+
+    def show_model(self, subject: Subject, module: str = "") -> None:
+        """Look at that model, and at that module of it, or at one that it suggests."""
+        before, self._subject = self._subject, subject
+        self.setWindowTitle(f"Inside {subject.title}")
+        if before is not None and (before.path, before.precisions) == (subject.path, subject.precisions):
+            self._show_outliers()
+            if module:
+                self.look_at(module)
+            return
+        self._wanted_module = module
+        self.modules.show_outline(None)
+        self.matrix.show_nothing("The model's modules are being listed …")
+        self.tour_inspector.let_go()
+        self.tour.show_model(None)
+        self.layers.show_model(subject.path)
+        self.inspector.look_at(subject.path, subject.precisions)
+        self._show_outliers()
+
+    @Slot(str)
+    def look_at(self, module: str) -> None:
+        """Show that module's matrix."""
+        self.tabs.setCurrentWidget(self.matrix)
+        if self.inspector.outline is None:
+            self._wanted_module = module
+        else:
+            self.modules.select(module)
+
+    def hold_back(self, hold: bool) -> None:
+        """While a comparison runs nothing is read or measured here, so that its timings stay true."""
+        for inspector in (self.inspector, self.tour_inspector):
+            inspector.hold_back(hold)
+        self.matrix.hold_back(hold)
+        self.layers.hold_back(hold)
+        self.outliers.hold_back(hold)
+        self.tour.hold_back(hold)
+
+    # ---- what happens ----------------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _on_outlined(self, outline: ModelOutline) -> None:
+        assert self._subject is not None
+        self.modules.show_outline(outline, [precision.name for precision in self._subject.precisions])
+        self.matrix.show_nothing("Choose a module in the tree.")
+        self._show_outliers()
+        self.tour_inspector.take(self._subject.path)
+        self.tour.show_model(outline)
+        wanted, self._wanted_module = self._wanted_module, ""
+        self.modules.select(wanted if self.modules.module(wanted) is not None else outline.suggested)
+        if wanted and self.modules.module(wanted) is None:
+            self._say(f"The model has no module named {wanted}.")
+
+    @Slot(str)
+    def _on_module_chosen(self, name: str) -> None:
+        module = self.modules.module(name)
+        if module is None or not module.is_matrix:
+            if module is not None:
+                self._say(f"{name} has no weight matrix of its own in the checkpoint.")
+            return
+        if name == self.inspector.module and (self.inspector.matrix is not None or self.inspector.is_busy):
+            return
+        self.matrix.show_nothing(f"{name} is being read …")
+        self.inspector.open(name)
+        self.outliers.choose_module(name)
+
+    @Slot(object)
+    def _on_opened(self, matrix: Matrix) -> None:
+        self.layers.show_module(matrix.module, matrix.knobs_rest)
+
+    @Slot(object)
+    def _on_failed(self, error: ErrorInfo) -> None:
+        if self.inspector.outline is None:
+            self.matrix.title.setText("The model's modules cannot be listed.")
+
+    @Slot(object)
+    def _on_knobs_changed(self, knobs: Knobs) -> None:
+        self.layers.show_knobs(knobs)
+        self._settings.setValue("inside/knobs", msgspec.json.encode(knobs).decode())
+
+    @Slot(object)
+    def _on_knobs_chosen(self, knobs: Knobs) -> None:
+        self.matrix.knobs.set_knobs(knobs)
+        self.inspector.set_knobs(knobs)
+        self._on_knobs_changed(knobs)
+
+    def _show_outliers(self) -> None:
+        subject = self._subject
+        assert subject is not None
+        outline = self.inspector.outline if self.inspector.path == subject.path else None
+        self.outliers.show_model(subject.path, outline, subject.request, int8_dtype(subject.precisions))
+
+    @Slot(str)
+    def _say(self, sentence: str) -> None:
+        self.statusBar().show()
+        self.statusBar().showMessage(sentence, _MESSAGE_MS)
+
+    # ---- what is kept ----------------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        self.resize(1280, 720)
+        self.across.setSizes([_TREE_WIDTH, 1280 - _TREE_WIDTH])
+        geometry, state = self._settings.value("inside/geometry"), self._settings.value("inside/across")
+        if isinstance(geometry, QByteArray):
+            self.restoreGeometry(geometry)
+        if isinstance(state, QByteArray):
+            self.across.restoreState(state)
+        knobs = _kept_knobs(self._settings.value("inside/knobs"))
+        self.matrix.knobs.set_knobs(knobs)
+        self.inspector.set_knobs(knobs)
+        self.layers.show_knobs(knobs)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Keep the layout and end every engine, which gives their memory back."""
+        self._settings.setValue("inside/geometry", self.saveGeometry())
+        self._settings.setValue("inside/across", self.across.saveState())
+        for owner in (
+            self.inspector,
+            self.tour_inspector,
+            self.curve_survey,
+            self.layers_survey,
+            self.study,
+        ):
+            owner.close()
+        super().closeEvent(event)
+        self.closed.emit()
+
+
+def int8_dtype(precisions: Sequence[Precision]) -> Dtype:
+    """The type that inputs of LLM.int8() are in: that of the first such precision."""
+    found = (precision.dtype for precision in precisions if isinstance(precision.quantization, Int8))
+    return next(found, Dtype.BFLOAT16)
+
+
+def _kept_knobs(text: object) -> Knobs:
+    """Those of the last time; another version's may be others, which is no damage."""
+    try:
+        return msgspec.json.decode(str(text), type=Knobs).checked()
+    except (msgspec.MsgspecError, PlaygroundError):
+        return Knobs()

@@ -1,0 +1,394 @@
+"""A matrix as an image that is panned and zoomed: an overview always under the part that was read in detail."""
+
+import numpy as np
+import pyqtgraph as pg
+from numpy.typing import NDArray
+from PySide6.QtCore import QEvent, QObject, QPointF, QRectF, Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QImage, QKeyEvent, QPalette
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from qplayground.core.inside import Picture, Tile
+from qplayground.ui import theme
+from qplayground.ui.plots import style
+from qplayground.ui.plots.chart import Chart
+
+Values = NDArray[np.float64]
+
+TILE_HEIGHT, TILE_WIDTH = 700, 1000
+"""The most pixels that are asked for at once."""
+SETTLE_MS = 60
+_LOWEST_BLOCK, _LOWEST_ROW = 6.0, 4.0
+"""Pixels below which a block's borders, and those between rows, are left out."""
+_AXIS_WIDTH, _AXIS_HEIGHT = 62, 40
+_MOST_BLOCKS = 10_000
+_CLOSE_ROWS, _CLOSE_COLUMNS = 40, 80
+_FEW_LESS, _FEW_MORE = 0.95, 1.1
+_FEWEST = 4
+"""Rows and columns at the closest."""
+_ENDS = {False: ("#0B5CAD", "#B3261E"), True: ("#5CB3FF", "#FF8A5C")}
+_ARROWS = {
+    Qt.Key.Key_Up: (-1, 0),
+    Qt.Key.Key_Down: (1, 0),
+    Qt.Key.Key_Left: (0, -1),
+    Qt.Key.Key_Right: (0, 1),
+}
+
+
+class _Picture(pg.ImageItem):  # type: ignore[misc]  # it publishes no types
+    """In the screen's own format. One with a colour table is converted whenever it is drawn, which takes longest."""
+
+    def __init__(self) -> None:
+        super().__init__(axisOrder="row-major")
+
+    def render(self) -> None:
+        super().render()
+        drawn: QImage | None = self.qimage
+        if drawn is not None:
+            self.qimage: QImage | None = drawn.convertToFormat(QImage.Format.Format_RGB32)
+
+
+class HeatMap(Chart):
+    """Pictures of one matrix, rows downwards. It asks for nothing: whoever shows it gives it tiles.
+
+    Signals: `settled()` when another part is seen, and stays; `hovered(row, column)`, `clicked(row, column)` and
+    `left()` with the mouse; `stepped(rows, columns)` with the arrow keys.
+    """
+
+    settled = Signal()
+    hovered = Signal(int, int)
+    clicked = Signal(int, int)
+    left = Signal()
+    stepped = Signal(int, int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._rows = self._columns = 0
+        self._block_size: int | None = None
+        self._overview_tile: Tile | None = None
+        self._detail_tile: Tile | None = None
+        self._under_mouse: tuple[int, int] | None = None
+        self._levels = (-1.0, 1.0)
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("The matrix as an image")
+        self.view.setAntialiasing(False)  # nothing here is slanted, and pictures are drawn faster
+        self.view.installEventFilter(self)
+        self.plot = self.view.addPlot()
+        self.plot.setLabel("bottom", "column")
+        self.plot.setLabel("left", "row")
+        self.plot.invertY(True)
+        for side in ("left", "bottom"):
+            self.plot.getAxis(side).setStyle(maxTickLevel=0)  # each tick is drawn anew in every frame
+        self.plot.getAxis("left").setWidth(_AXIS_WIDTH)  # else the picture's size would change with the numbers
+        self.plot.getAxis("bottom").setHeight(_AXIS_HEIGHT)
+        self.plot.setMenuEnabled(False)
+        self.overview = _Picture()
+        self.detail = _Picture()
+        self.borders = pg.PlotCurveItem(connect="pairs", antialias=False)
+        self._mark = pg.ScatterPlotItem(size=11, symbol="s", brush=None)
+        for item in (self.overview, self.detail, self.borders, self._mark):
+            self.plot.addItem(item, ignoreBounds=item is not self.overview)
+        self.key = pg.ColorBarItem(values=self._levels, width=12, interactive=False, colorMapMenu=False)
+        self.view.addItem(self.key)
+        self._settle = QTimer(self, singleShot=True, interval=SETTLE_MS)
+        self._settle.timeout.connect(self.settled)
+        self.plot.vb.sigRangeChanged.connect(self._on_range_changed)
+        self.plot.vb.sigResized.connect(self._on_range_changed)
+        self.plot.scene().sigMouseMoved.connect(self._on_mouse_moved)
+        self.plot.scene().sigMouseClicked.connect(self._on_mouse_clicked)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self._paint()
+        self.clear()
+
+    # ---- what it shows ---------------------------------------------------------------------------------------
+
+    def show_matrix(self, rows: int, columns: int, block_size: int | None = None) -> None:
+        """Make room for a matrix of that shape, and forget the one before. `block_size` as in `show_blocks`."""
+        self.clear()
+        self._rows, self._columns = rows, columns
+        self._show_axes(True)
+        self._block_size = block_size
+        self.plot.setLimits(
+            xMin=0, xMax=columns, yMin=0, yMax=rows, minXRange=min(_FEWEST, columns), minYRange=min(_FEWEST, rows)
+        )
+        self.show_whole()
+        self._draw_borders()
+
+    @Slot()
+    def show_whole(self) -> None:
+        """Show all of it."""
+        self.plot.setRange(xRange=(0, self._columns or 1), yRange=(0, self._rows or 1), padding=0)
+
+    def show_blocks(self, block_size: int | None) -> None:
+        """Draw the borders of blocks of so many weights, in flat order along the rows; None draws none."""
+        self._block_size = block_size
+        self._draw_borders()
+
+    def show_tile(self, tile: Tile, low: float, high: float) -> None:
+        """Show it where it belongs, with colours from `low` to `high`; what lies beyond is drawn as those ends.
+
+        A tile of the whole matrix is the overview, and takes the detail before away.
+        """
+        is_overview = (tile.rows, tile.columns) == (self._rows, self._columns)
+        if is_overview:
+            self._overview_tile, self._detail_tile = tile, None
+            self.detail.clear()
+        else:
+            self._detail_tile = tile
+        item = self.overview if is_overview else self.detail
+        self._levels = (low, high) if high > low else (low - 1.0, low + 1.0)
+        item.setImage(tile_values(tile), autoLevels=False, levels=self._levels)
+        item.setRect(QRectF(tile.first_column, tile.first_row, tile.columns, tile.rows))
+        self._color(tile.picture)
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._rows = self._columns = 0
+        self._overview_tile = self._detail_tile = None
+        self._under_mouse = None
+        for item in (self.overview, self.detail, self.borders, self._mark):
+            item.clear()
+        self._show_axes(False)
+
+    def _show_axes(self, shown: bool) -> None:
+        """Numbers at an axis of nothing would say something."""
+        for axis in ("left", "bottom"):
+            self.plot.getAxis(axis).setStyle(showValues=shown)
+        self.key.setOpacity(float(shown))
+
+    def mark(self, row: int, column: int) -> None:
+        """Show which weight is spoken of."""
+        self._mark.setData([column + 0.5], [row + 0.5])
+
+    def look_at(self, row: int, column: int) -> None:
+        """Show that weight from close by, and mark it."""
+        width, height = min(_CLOSE_COLUMNS, self._columns), min(_CLOSE_ROWS, self._rows)
+        left = min(max(0, column - width // 2), self._columns - width)
+        top = min(max(0, row - height // 2), self._rows - height)
+        self.plot.setRange(xRange=(left, left + width), yRange=(top, top + height), padding=0)
+        self.mark(row, column)
+
+    def keep_in_view(self, row: int, column: int) -> None:
+        """Move the view, where it must, so that this weight is in it."""
+        (left, right), (top, bottom) = self.plot.viewRange()
+        x = min(0.0, column - left) + max(0.0, column + 1 - right)
+        y = min(0.0, row - top) + max(0.0, row + 1 - bottom)
+        if x or y:
+            self.plot.vb.translateBy(x=x, y=y)
+
+    # ---- what is seen ----------------------------------------------------------------------------------------
+
+    def seen(self) -> tuple[int, int, int, int]:
+        """The part in view: first row, rows, first column, columns."""
+        (left, right), (top, bottom) = self.plot.viewRange()
+        first_row, last_row = max(0, int(top)), min(self._rows, int(np.ceil(bottom)))
+        first_column, last_column = max(0, int(left)), min(self._columns, int(np.ceil(right)))
+        return first_row, last_row - first_row, first_column, last_column - first_column
+
+    def middle(self) -> tuple[int, int]:
+        """Row and column in the middle of the view."""
+        first_row, rows, first_column, columns = self.seen()
+        return first_row + rows // 2, first_column + columns // 2
+
+    def pixels(self) -> tuple[int, int]:
+        """Height and width that a tile needs to be as sharp as the screen, TILE_HEIGHT × TILE_WIDTH at most."""
+        size, ratio = self.plot.vb.size(), self.devicePixelRatioF()
+        height, width = round(size.height() * ratio), round(size.width() * ratio)
+        return min(max(1, height), TILE_HEIGHT), min(max(1, width), TILE_WIDTH)
+
+    @property
+    def needs_detail(self) -> bool:
+        """Whether the part in view has more to show than the tiles that are there."""
+        tile = self._best_tile()
+        return tile is not None and not self._is_sharp(tile)
+
+    def table(self) -> list[list[object]]:
+        """The values in view, for a file: each row begins with the matrix's rows that it stands for."""
+        tile = self._best_tile()
+        if tile is None:
+            return []
+        first_row, rows, first_column, columns = self.seen()
+        down = _spans(tile.first_row, tile.rows, tile.height)
+        across = _spans(tile.first_column, tile.columns, tile.width)
+        ups = [place for place, (first, last) in enumerate(down) if last >= first_row and first < first_row + rows]
+        sides = [
+            place
+            for place, (first, last) in enumerate(across)
+            if last >= first_column and first < first_column + columns
+        ]
+        values = tile_values(tile)
+        heading: list[object] = [f"{tile.picture}: row / column", *(_span_text(across[place]) for place in sides)]
+        return [heading, *([_span_text(down[up]), *values[up, sides].tolist()] for up in ups)]
+
+    def _best_tile(self) -> Tile | None:
+        detail = self._detail_tile
+        return detail if detail is not None and self._covers(detail) else self._overview_tile
+
+    def _covers(self, tile: Tile) -> bool:
+        first_row, rows, first_column, columns = self.seen()
+        return (
+            tile.first_row <= first_row
+            and first_row + rows <= tile.first_row + tile.rows
+            and tile.first_column <= first_column
+            and first_column + columns <= tile.first_column + tile.columns
+        )
+
+    def _is_sharp(self, tile: Tile) -> bool:
+        """Whether it has a value for each weight in view, or for each pixel where there are fewer.
+
+        More values than pixels are too many: some would not be drawn, and an outlier might be one of them.
+        """
+        _, rows, _, columns = self.seen()
+        height, width = self.pixels()
+        return _is_enough(rows, tile.height / tile.rows, height) and _is_enough(
+            columns, tile.width / tile.columns, width
+        )
+
+    # ---- drawing ---------------------------------------------------------------------------------------------
+
+    @Slot()
+    def _on_range_changed(self) -> None:
+        self._draw_borders()
+        self._settle.start()
+
+    def _draw_borders(self) -> None:
+        (left, right), (top, bottom) = self.plot.viewRange()
+        size, block = self.plot.vb.size(), self._block_size
+        if block is None or not self._columns or right <= left or bottom <= top:
+            self.borders.clear()
+            return
+        row_pixels, column_pixels = size.height() / (bottom - top), size.width() / (right - left)
+        seen_as = block * column_pixels if block <= self._columns else block / self._columns * row_pixels
+        part = self.seen()
+        uneven = self._columns % block and part[1] * max(1, part[3] // block) > _MOST_BLOCKS
+        if seen_as < _LOWEST_BLOCK or uneven:
+            self.borders.clear()
+            return
+        x, y = block_borders(block, self._rows, self._columns, part, between_rows=row_pixels >= _LOWEST_ROW)
+        self.borders.setData(x, y)
+
+    def _color(self, picture: Picture) -> None:
+        dark = theme.is_dark(self)
+        if picture is Picture.CODES:
+            colors = pg.colormap.get("viridis")
+        else:
+            low, high = _ENDS[dark]
+            middle = self.palette().color(QPalette.ColorRole.Base)
+            colors = pg.ColorMap([0.0, 0.5, 1.0], [low, middle, high])
+        for item in (self.key, self.overview, self.detail):
+            item.setColorMap(colors)
+        self.key.setLevels(self._levels)
+
+    def _paint(self) -> None:
+        super()._paint()
+        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        text = self.palette().color(QPalette.ColorRole.Text)
+        style.paint(self.plot, self)
+        self.key.axis.setTextPen(pg.mkPen(text))
+        self.key.axis.setPen(pg.mkPen(style.secondary(self)))
+        self.key.axis.setStyle(tickFont=style.tick_font(self))
+        self.borders.setPen(pg.mkPen(style.faded(text, 110), width=1))
+        self._mark.setPen(pg.mkPen(text, width=2))
+        shown = self._overview_tile
+        self._color(Picture.ORIGINAL if shown is None else shown.picture)
+
+    # ---- mouse and keys --------------------------------------------------------------------------------------
+
+    def _weight_at(self, position: QPointF) -> tuple[int, int] | None:
+        if not self._columns or not self.plot.vb.sceneBoundingRect().contains(position):
+            return None
+        at = self.plot.vb.mapSceneToView(position)
+        row, column = int(np.floor(at.y())), int(np.floor(at.x()))
+        return (row, column) if 0 <= row < self._rows and 0 <= column < self._columns else None
+
+    def _on_mouse_moved(self, position: QPointF) -> None:
+        self._take_under_mouse(self._weight_at(position))
+
+    def _on_mouse_clicked(self, event: object) -> None:
+        under = self._weight_at(event.scenePos())  # type: ignore[attr-defined]
+        if under is not None and event.button() == Qt.MouseButton.LeftButton:  # type: ignore[attr-defined]
+            self.clicked.emit(*under)
+
+    def _take_under_mouse(self, under: tuple[int, int] | None) -> None:
+        if under == self._under_mouse:
+            return
+        self._under_mouse = under
+        if under is None:
+            self.left.emit()
+        else:
+            self.hovered.emit(*under)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Arrow keys and the mouse's leaving come to the view, which is inside."""
+        if watched is self.view and event.type() == QEvent.Type.Leave:
+            self._take_under_mouse(None)
+        if watched is self.view and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            step = _ARROWS.get(Qt.Key(event.key()))
+            if step is not None:
+                self.stepped.emit(*step)
+                return True
+        return super().eventFilter(watched, event)
+
+
+def tile_values(tile: Tile) -> NDArray[np.float32]:
+    """Its values, `height` × `width`."""
+    return np.frombuffer(tile.values.data, np.float32).reshape(tile.height, tile.width)
+
+
+def block_borders(
+    block: int, rows: int, columns: int, part: tuple[int, int, int, int], *, between_rows: bool = True
+) -> tuple[Values, Values]:
+    """The borders of blocks that run along the rows in flat order, as pairs of points: x, y.
+
+    `part` is first row, rows, first column, columns. Where blocks and rows do not divide each other, a block goes on
+    in the next row, and its border is a step. `between_rows` False leaves out the lines between rows where every row
+    has one.
+    """
+    top, height, left, width = part
+    bottom, right = top + height, left + width
+    segments: list[Values] = []
+    if columns % block == 0:
+        x = np.arange(-(-left // block), right // block + 1) * block
+        segments.append(_lines(x, top, x, bottom))
+    if block <= columns:
+        if between_rows:
+            y = np.arange(top, bottom + 1)
+            segments.append(_lines(left, y, right, y))
+        if columns % block:
+            at = np.arange(top * columns // block, bottom * columns // block + 1) * block
+            row, column = np.divmod(at, columns)
+            here = (column >= left) & (column <= right) & (column > 0) & (row >= top) & (row < bottom)
+            segments.append(_lines(column[here], row[here], column[here], row[here] + 1))
+    else:
+        at = np.arange(top * columns // block, min(bottom * columns, rows * columns) // block + 1) * block
+        row, column = np.divmod(at, columns)
+        segments.append(_lines(column, row, np.full_like(column, columns), row))
+        steps = column > 0
+        row, column = row[steps], column[steps]
+        segments.append(_lines(column, row, column, row + 1))
+        segments.append(_lines(np.zeros_like(column), row + 1, column, row + 1))
+    points = np.concatenate(segments) if segments else np.empty((0, 2))
+    return points[:, 0], points[:, 1]
+
+
+def _lines(x1: object, y1: object, x2: object, y2: object) -> Values:
+    ends = np.broadcast_arrays(*(np.atleast_1d(np.asarray(each, np.float64)) for each in (x1, y1, x2, y2)))
+    return np.stack(ends, axis=1).reshape(-1, 2)
+
+
+def _is_enough(weights: int, values_a_weight: float, pixels: int) -> bool:
+    """Of one direction. A few pixels more or less are not worth another picture."""
+    if weights <= pixels:
+        return values_a_weight == 1
+    return _FEW_LESS * pixels <= weights * values_a_weight <= _FEW_MORE * pixels
+
+
+def _spans(first: int, count: int, pixels: int) -> list[tuple[int, int]]:
+    """First and last of the rows, or columns, that each pixel stands for."""
+    return [(first + place * count // pixels, first + -(-(place + 1) * count // pixels) - 1) for place in range(pixels)]
+
+
+def _span_text(span: tuple[int, int]) -> object:
+    first, last = span
+    return first if first == last else f"{first} to {last}"

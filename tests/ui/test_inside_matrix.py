@@ -1,0 +1,368 @@
+"""The Matrix tab: tiles, borders, the weight under the mouse, and files."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFileDialog
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.floats import Floats
+from qplayground.core.inside import Histogram, Knobs, Method, Picture, ProbedWeight, Scales
+from qplayground.core.units import significant
+from qplayground.ui.inside.matrix_view import MatrixView
+from qplayground.ui.inside.probe_text import probe_text
+from qplayground.ui.inside.saving import SaveButton
+from qplayground.ui.inside.window import InsideWindow
+from qplayground.ui.plots.heat_map import HeatMap, block_borders, tile_values
+from qplayground.ui.plots.scales_plot import median_absmax
+from tests.fakes.inside import COLUMNS, LARGE_COLUMNS, LARGE_ROWS, LINEAR, ROWS, SUGGESTED, figures, quantized, weights
+from tests.ui.test_inside_window import WAIT_MS, choose, inside, settings, turn, wait_quantized
+
+__all__ = ["inside", "settings"]
+
+LARGE = next(name for name in LINEAR if name.endswith("large"))
+
+
+@pytest.fixture
+def view(qtbot: QtBot, inside: InsideWindow) -> MatrixView:
+    """With the whole matrix drawn."""
+    wait_for(qtbot, inside.matrix, Picture.ORIGINAL)
+    return inside.matrix
+
+
+def wait_for(qtbot: QtBot, view: MatrixView, picture: Picture) -> None:
+    def is_shown() -> bool:
+        tile = view.heat._overview_tile
+        return tile is not None and tile.picture is picture and view._overview_is_true
+
+    qtbot.waitUntil(is_shown, timeout=WAIT_MS)
+
+
+def has_detail(view: MatrixView) -> bool:
+    return view.heat._detail_tile is not None
+
+
+def values_in(heat: HeatMap) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    assert heat._overview_tile is not None
+    return tile_values(heat._overview_tile)
+
+
+# ---- pictures -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("picture", list(Picture))
+def test_each_picture_shows_its_values(qtbot: QtBot, view: MatrixView, picture: Picture) -> None:
+    view.pictures[picture].click()
+    wait_for(qtbot, view, picture)
+    of = weights(SUGGESTED)
+    codes, _, back = quantized(of, Knobs())
+    wanted = {
+        Picture.ORIGINAL: of,
+        Picture.CODES: codes,
+        Picture.DEQUANTIZED: back,
+        Picture.ERROR: back - of,
+    }
+    assert np.array_equal(values_in(view.heat), wanted[picture])
+
+
+def test_colours_are_around_zero_and_the_same_before_and_after(qtbot: QtBot, view: MatrixView) -> None:
+    first = view.heat._levels
+    assert first[0] == -first[1]
+    assert f"from {significant(first[0])} to {significant(first[1])}" in view.legend.text()
+    view.pictures[Picture.DEQUANTIZED].click()
+    wait_for(qtbot, view, Picture.DEQUANTIZED)
+    assert view.heat._levels == first
+    view.pictures[Picture.ERROR].click()
+    wait_for(qtbot, view, Picture.ERROR)
+    low, high = view.heat._levels
+    assert low == -high and 0 < high <= figures(weights(SUGGESTED), Knobs()).max_abs_error
+    view.pictures[Picture.CODES].click()
+    wait_for(qtbot, view, Picture.CODES)
+    assert view.heat._levels == (0.0, 15.0)
+
+
+def test_other_knobs_draw_the_codes_anew(qtbot: QtBot, inside: InsideWindow, view: MatrixView) -> None:
+    view.pictures[Picture.CODES].click()
+    wait_for(qtbot, view, Picture.CODES)
+    turn(inside, Method.INT8)
+    wanted = Knobs(method=Method.INT8).checked()
+    wait_quantized(qtbot, inside, wanted)
+    wait_for(qtbot, view, Picture.CODES)
+    assert np.array_equal(values_in(view.heat), quantized(weights(SUGGESTED), wanted)[0])
+    assert view.heat._levels == (-127.0, 127.0)
+
+
+def test_a_large_matrix_has_an_overview_and_the_part_in_view_in_detail(
+    qtbot: QtBot,
+    inside: InsideWindow,
+    view: MatrixView,
+) -> None:
+    choose(qtbot, inside, LARGE)
+    wait_for(qtbot, view, Picture.ORIGINAL)
+    overview = view.heat._overview_tile
+    assert overview is not None and (overview.rows, overview.columns) == (LARGE_ROWS, LARGE_COLUMNS)
+    assert overview.height * overview.width <= 700 * 1000 and not has_detail(view)
+    assert "a pixel is the largest of" in view.legend.text()
+    view.heat.plot.setRange(xRange=(100, 180), yRange=(50, 90), padding=0)
+    qtbot.waitUntil(lambda: has_detail(view), timeout=WAIT_MS)
+    detail = view.heat._detail_tile
+    assert detail is not None and view.heat._overview_tile is overview  # still under it
+    first_row, rows, first_column, columns = view.heat.seen()
+    assert (detail.first_row, detail.rows, detail.first_column, detail.columns) == (
+        first_row,
+        rows,
+        first_column,
+        columns,
+    )
+    part = weights(LARGE)[first_row : first_row + rows, first_column : first_column + columns]
+    assert np.array_equal(tile_values(detail), part) and "a pixel" not in view.legend.text()
+
+
+def test_the_overview_has_no_more_values_than_the_screen_has_pixels(
+    qtbot: QtBot,
+    inside: InsideWindow,
+    view: MatrixView,
+) -> None:
+    choose(qtbot, inside, LARGE)
+    wait_for(qtbot, view, Picture.ORIGINAL)
+    inside.resize(900, 600)
+
+    def fits() -> bool:
+        tile, (height, width) = view.heat._overview_tile, view.heat.pixels()
+        return tile is not None and tile.height <= 1.1 * height and tile.width <= 1.1 * width
+
+    assert not fits()  # some would not be drawn
+    qtbot.waitUntil(fits, timeout=WAIT_MS)
+    assert not view.heat.needs_detail
+
+
+def test_a_part_that_is_sharp_already_is_not_asked_for_again(
+    qtbot: QtBot,
+    inside: InsideWindow,
+    view: MatrixView,
+) -> None:
+    asked: list[object] = []
+    choose(qtbot, inside, LARGE)
+    wait_for(qtbot, view, Picture.ORIGINAL)
+    view.heat.plot.setRange(xRange=(100, 180), yRange=(50, 90), padding=0)
+    qtbot.waitUntil(lambda: view.heat._detail_tile is not None, timeout=WAIT_MS)
+    inside.inspector.tile_read.connect(asked.append)
+    with qtbot.waitSignal(view.heat.settled):
+        view.heat.plot.setRange(xRange=(110, 150), yRange=(60, 80), padding=0)
+    assert view._asked is None and not asked
+
+
+def test_the_error_cannot_be_chosen_where_nothing_is_there_to_compare_with(
+    qtbot: QtBot,
+    inside: InsideWindow,
+    view: MatrixView,
+) -> None:
+    view.pictures[Picture.ERROR].click()
+    wait_for(qtbot, view, Picture.ERROR)
+    choose(qtbot, inside, "model.layers.2.mlp.rests")
+    qtbot.waitUntil(lambda: view.picture is Picture.ORIGINAL, timeout=WAIT_MS)
+    assert not view.pictures[Picture.ERROR].isEnabled() and view.pictures[Picture.CODES].isEnabled()
+
+
+# ---- borders ------------------------------------------------------------------------------------------------------
+
+
+def borders_by_definition(block: int, rows: int, columns: int) -> set[tuple[float, float, float, float]]:
+    """Unit edges between neighbours of different blocks, inside the matrix."""
+    number = np.arange(rows * columns).reshape(rows, columns) // block
+    upright = {
+        (column, row, column, row + 1)
+        for row in range(rows)
+        for column in range(1, columns)
+        if number[row, column] != number[row, column - 1]
+    }
+    level = {
+        (column, row, column + 1, row)
+        for row in range(1, rows)
+        for column in range(columns)
+        if number[row, column] != number[row - 1, column]
+    }
+    return {(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in upright | level}
+
+
+def unit_edges(x: np.ndarray, y: np.ndarray, rows: int, columns: int) -> set[tuple[float, float, float, float]]:
+    """The same of drawn lines, without those around the matrix."""
+    found = set()
+    for (x1, x2), (y1, y2) in zip(x.reshape(-1, 2), y.reshape(-1, 2), strict=True):
+        if x1 == x2 and 0 < x1 < columns:
+            found |= {(x1, float(row), x1, float(row + 1)) for row in range(int(y1), int(y2))}
+        elif y1 == y2 and 0 < y1 < rows:
+            found |= {(float(column), y1, float(column + 1), y1) for column in range(int(x1), int(x2))}
+    return found
+
+
+@pytest.mark.parametrize("block", [1, 3, 4, 6, 7, 12, 17, 24, 30, 60, 100])
+def test_borders_are_where_neighbours_belong_to_different_blocks(block: int) -> None:
+    rows, columns = 6, 12
+    x, y = block_borders(block, rows, columns, (0, rows, 0, columns))
+    assert unit_edges(x, y, rows, columns) == borders_by_definition(block, rows, columns)
+
+
+def test_borders_are_drawn_from_six_pixels_on(qtbot: QtBot, view: MatrixView) -> None:
+    heat = view.heat
+    heat.show_blocks(64)
+    x, _ = heat.borders.getData()
+    assert x is not None and len(x)
+    heat.show_blocks(1)
+    heat.plot.setRange(xRange=(0, COLUMNS), yRange=(0, ROWS), padding=0)
+    assert heat.plot.vb.size().width() / COLUMNS < 6
+    x, _ = heat.borders.getData()
+    assert x is None or not len(x)
+    heat.show_blocks(None)
+    x, _ = heat.borders.getData()
+    assert x is None or not len(x)
+
+
+# ---- one weight ---------------------------------------------------------------------------------------------------
+
+
+def test_the_weight_under_the_mouse_is_followed(qtbot: QtBot, view: MatrixView) -> None:
+    at = view.heat.plot.vb.mapViewToScene(view.heat.plot.vb.viewRect().center().__class__(5.5, 3.5))
+    view.heat._on_mouse_moved(at)
+    qtbot.waitUntil(lambda: "→" in view.probe.text(), timeout=WAIT_MS)
+    of = weights(SUGGESTED)
+    codes, absmax, back = quantized(of, Knobs())
+    block = (3 * COLUMNS + 5) // 64
+    text = view.probe.text()
+    assert text.startswith(f"Row 3, column 5: {significant(float(of[3, 5]))} → block {block} (64 weights from row 2")
+    assert f"code {int(codes[3, 5])} →" in text and f"absmax {significant(float(absmax[block]))}" in text
+    assert f"→ {significant(float(back[3, 5]))}, off by" in text
+    assert view.histogram.level_weights.max() == pytest.approx(float(absmax[block]))
+    assert len(view.histogram._block) == 64
+    view.heat._take_under_mouse(None)
+    assert "→" not in view.probe.text() and not len(view.histogram._block)
+    assert view.histogram.level_weights.max() == pytest.approx(float(np.median(absmax)))
+
+
+def test_arrow_keys_go_on_from_a_weight_and_stop_at_the_edge(qtbot: QtBot, view: MatrixView) -> None:
+    view.heat.clicked.emit(0, 7)
+    qtbot.waitUntil(lambda: "Row 0, column 7" in view.probe.text(), timeout=WAIT_MS)
+    qtbot.keyClick(view.heat.view, Qt.Key.Key_Right)
+    qtbot.keyClick(view.heat.view, Qt.Key.Key_Up)
+    qtbot.waitUntil(lambda: "Row 0, column 8" in view.probe.text(), timeout=WAIT_MS)
+    qtbot.keyClick(view.heat.view, Qt.Key.Key_Down)
+    qtbot.waitUntil(lambda: "Row 1, column 8" in view.probe.text(), timeout=WAIT_MS)
+
+
+def test_a_kept_weight_is_followed_under_other_knobs(
+    qtbot: QtBot,
+    inside: InsideWindow,
+    view: MatrixView,
+) -> None:
+    view.look_at(3, 5)
+    qtbot.waitUntil(lambda: "→" in view.probe.text(), timeout=WAIT_MS)
+    turn(inside, Method.UNIFORM3)
+    code = int(quantized(weights(SUGGESTED), Knobs(method=Method.UNIFORM3))[0][3, 5])
+    qtbot.waitUntil(lambda: f"code {code} →" in view.probe.text(), timeout=WAIT_MS)
+
+
+def test_the_worst_weight_is_gone_to(qtbot: QtBot, view: MatrixView) -> None:
+    view.knobs.worst.click()
+    row, column = figures(weights(SUGGESTED), Knobs()).worst
+    qtbot.waitUntil(lambda: f"Row {row}, column {column}:" in view.probe.text(), timeout=WAIT_MS)
+    first_row, rows, first_column, columns = view.heat.seen()
+    assert first_row <= row < first_row + rows and first_column <= column < first_column + columns
+
+
+def test_a_row_and_column_are_gone_to_and_others_refused(qtbot: QtBot, view: MatrixView) -> None:
+    view.go_to.setText("40, 99")
+    qtbot.keyClick(view.go_to, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: "Row 40, column 99" in view.probe.text(), timeout=WAIT_MS)
+    for wrong in ("48, 0", "1", "a, b", "-1, 0"):
+        view.go_to.setText(wrong)
+        qtbot.keyClick(view.go_to, Qt.Key.Key_Return)
+        assert "Type a row from 0 to 47" in view.message.text()
+
+
+def test_a_block_of_the_scales_is_gone_to(qtbot: QtBot, view: MatrixView) -> None:
+    view.scales.picked.emit(5)
+    qtbot.waitUntil(lambda: "block 5 " in view.probe.text(), timeout=WAIT_MS)
+    assert "Row 3, column 20" in view.probe.text()
+
+
+def test_a_doubly_quantized_absmax_tells_its_own_code() -> None:
+    weight = ProbedWeight(
+        row=3,
+        column=130,
+        value=0.0124,
+        block=12_345,
+        block_first=3 * 200 + 128,
+        block_length=64,
+        absmax=0.0364,
+        exact_absmax=0.0365,
+        absmax_code=77,
+        code=11,
+        level=0.338,
+        back=0.0123,
+        block_values=Floats.of([0.0124]),
+    )
+    assert probe_text(weight, 200) == (
+        "Row 3, column 130: 0.0124 → block 12,345 (64 weights from row 3, column 128) → "
+        "absmax 0.0364 (stored as code 77, was 0.0365) → code 11 → level 0.338 → 0.0123, off by 0.000100"
+    )
+
+
+def test_the_middle_absmax_comes_from_the_histogram_where_there_are_too_many() -> None:
+    def scales(per_point: int) -> Scales:
+        values = Floats.of([1.0, 2.0, 9.0])
+        histogram = Histogram(0.0, 10.0, Floats.of([1.0, 8.0, 1.0, 0.0, 0.0]))
+        return Scales(count=10, per_point=per_point, lowest=values, mean=values, highest=values, histogram=histogram)
+
+    assert median_absmax(scales(1)) == 2.0
+    assert median_absmax(scales(4)) == pytest.approx(3.0)
+
+
+# ---- files --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chart", ["heat", "histogram", "scales"])
+def test_each_picture_and_its_numbers_are_saved(view: MatrixView, tmp_path: Path, chart: str) -> None:
+    shown = getattr(view, chart)
+    button = SaveButton({"It": shown})
+    for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".csv", b"")):
+        path = tmp_path / f"it{suffix}"
+        button.save(shown, path)
+        assert path.read_bytes().startswith(start) and path.stat().st_size > 100
+
+
+def test_the_heat_maps_numbers_are_those_in_view_with_their_rows_and_columns(
+    qtbot: QtBot, view: MatrixView, tmp_path: Path
+) -> None:
+    with qtbot.waitSignal(view.heat.settled):
+        view.heat.plot.setRange(xRange=(10, 20), yRange=(4, 9), padding=0)
+    path = tmp_path / "it.csv"
+    SaveButton({"It": view.heat}).save(view.heat, path)
+    rows = list(csv.reader(path.read_text().splitlines()))
+    assert rows[0] == ["original: row / column", *map(str, range(10, 20))]
+    assert [row[0] for row in rows[1:]] == ["4", "5", "6", "7", "8"]
+    assert float(rows[2][3]) == float(weights(SUGGESTED)[5, 12])
+
+
+def test_the_numbers_of_a_large_matrix_say_which_rows_they_stand_for(
+    qtbot: QtBot,
+    inside: InsideWindow,
+    view: MatrixView,
+) -> None:
+    choose(qtbot, inside, LARGE)
+    wait_for(qtbot, view, Picture.ORIGINAL)
+    rows = view.heat.table()
+    assert " to " in str(rows[1][0]) and str(rows[-1][0]).endswith(str(LARGE_ROWS - 1))
+    assert str(rows[0][-1]).endswith(str(LARGE_COLUMNS - 1))
+
+
+def test_a_file_that_cannot_be_written_says_so_in_the_view(
+    view: MatrixView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "nowhere" / "it.csv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), "CSV"))
+    button = next(each for each in view.findChildren(SaveButton) if "Matrix" in each.accessibleName())
+    button.click()
+    assert "cannot be written" in view.message.text() and not path.exists()

@@ -1,0 +1,135 @@
+"""Opening the Inside window from the bar and from a layer, one of it, and its end with the program."""
+
+from pathlib import Path
+
+import psutil
+from PySide6.QtCore import QPointF, Qt
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.quality import LayerError
+from qplayground.ui.comparison_window import ComparisonWindow
+from qplayground.ui.inside.window import InsideWindow
+from qplayground.ui.window import MainWindow
+from tests.fakes.inside import LINEAR, SUGGESTED
+from tests.ui.test_quality_view import compared
+from tests.ui.test_window import type_prompt
+
+__all__ = ["compared"]
+
+WAIT_MS = 10_000
+
+
+class Click:
+    """As pyqtgraph passes one on."""
+
+    def __init__(self, scene: QPointF) -> None:
+        self._scene = scene
+
+    def button(self) -> Qt.MouseButton:
+        return Qt.MouseButton.LeftButton
+
+    def scenePos(self) -> QPointF:
+        return self._scene
+
+    def screenPos(self) -> QPointF:
+        return QPointF(10, 10)
+
+
+def opened(qtbot: QtBot, window: MainWindow) -> InsideWindow:
+    assert window.inside.window is not None
+    inside = window.inside.window
+    qtbot.waitUntil(lambda: inside.inspector.quantized_matrix is not None, timeout=WAIT_MS)
+    return inside
+
+
+def test_the_bars_button_opens_it_once(qtbot: QtBot, ready_window: MainWindow) -> None:
+    ready_window.models.inside.click()
+    inside = opened(qtbot, ready_window)
+    assert inside.isVisible() and not inside.isModal() and inside.inspector.module == SUGGESTED
+    ready_window.models.inside.click()
+    assert ready_window.inside.window is inside and inside.inspector.quantized_matrix is not None
+    inside.close()
+    assert ready_window.inside.window is None
+
+
+def test_it_ends_with_the_program(qtbot: QtBot, ready_window: MainWindow) -> None:
+    ready_window.models.inside.click()
+    worker = opened(qtbot, ready_window).inspector._asker._worker
+    assert worker is not None and worker.pid is not None
+    pid = worker.pid
+    ready_window.close()
+    assert not psutil.pid_exists(pid) and ready_window.inside.window is None
+
+
+def test_there_is_nothing_to_open_before_a_model_is_there(window: MainWindow) -> None:
+    assert not window.models.inside.isEnabled()
+    window.models.inside_requested.emit()
+    assert window.inside.window is None
+
+
+def test_a_model_that_was_quantized_before_can_be_looked_into_and_not_compared(
+    window: MainWindow, tmp_path: Path
+) -> None:
+    problem = ErrorInfo(ErrorCode.ALREADY_QUANTIZED, "It is quantized already.", "Choose the original.")
+    entry = ModelEntry(id="quantized", source=ModelSource.FOLDER, path=str(tmp_path), complete=True, problem=problem)
+    window.library._entries = [entry]
+    window.library.entries_changed.emit()
+    assert window.models.current() == entry
+    assert window.models.inside.isEnabled() and not window.models.compare.isEnabled()
+    assert ModelEntry(id="x", source=ModelSource.HUB, path="/x", complete=True).inside_path is None
+    broken = ErrorInfo(ErrorCode.BROKEN_CONFIG, "It is broken.", "")
+    assert ModelEntry(id="x", source=ModelSource.FOLDER, path="/x", complete=True, problem=broken).inside_path is None
+
+
+def test_a_layers_bar_leads_inside(qtbot: QtBot, compared: MainWindow) -> None:
+    comparison = compared.session.comparison
+    assert comparison is not None
+    comparison.run("nf4").layer_errors = [LayerError(name, 0.1, 0.2) for name in LINEAR[:3]]
+    quality = next(place for place in range(compared.tabs.count()) if "Quality" in compared.tabs.tabText(place))
+    compared.tabs.setCurrentIndex(quality)
+    assert compared.tabs.quality is not None
+    layers = compared.tabs.quality.layers
+    layers.show_comparison(comparison)
+    compared.tabs.quality.pages.setCurrentWidget(layers)
+    layers._on_clicked(Click(layers.plot.vb.mapViewToScene(QPointF(1, 1))))
+    (action,) = layers._offer.actions()
+    assert action.text() == f"Look inside {LINEAR[1]}"
+    action.trigger()
+    layers._offer.close()
+    assert opened(qtbot, compared).inspector.module == LINEAR[1]
+    layers.inside_requested.emit(LINEAR[2])
+    inside = compared.inside.window
+    assert inside is not None
+    qtbot.waitUntil(lambda: inside.inspector.module == LINEAR[2], timeout=WAIT_MS)
+
+
+def test_a_saved_comparison_offers_no_inside(qtbot: QtBot, compared: MainWindow) -> None:
+    comparison = compared.session.comparison
+    assert comparison is not None
+    comparison.run("nf4").layer_errors = [LayerError(name, 0.1, 0.2) for name in LINEAR[:3]]
+    reader = ComparisonWindow([comparison])
+    qtbot.addWidget(reader)
+    quality = next(place for place in range(reader.tabs.count()) if "Quality" in reader.tabs.tabText(place))
+    reader.tabs.setCurrentIndex(quality)
+    assert reader.tabs.quality is not None
+    layers = reader.tabs.quality.layers
+    layers._on_clicked(Click(layers.plot.vb.mapViewToScene(QPointF(1, 1))))
+    assert not layers._offer.actions()
+
+
+def test_while_a_comparison_runs_it_holds_back(qtbot: QtBot, ready_window: MainWindow) -> None:
+    type_prompt(qtbot, ready_window, "slow")
+    ready_window.compare()
+    qtbot.waitUntil(lambda: ready_window.session.is_busy, timeout=WAIT_MS)
+    entry = ready_window.models.current()
+    assert entry is not None and entry.path is not None
+    ready_window.inside.open(entry.title, entry.path)
+    inside = ready_window.inside.window
+    assert inside is not None and inside.inspector._asker._worker is None
+    assert inside.matrix.message.isVisible() and not inside.layers.start.isEnabled()
+    with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=WAIT_MS):
+        ready_window.models.stop.click()
+    opened(qtbot, ready_window)
+    assert not inside.matrix.message.isVisible()

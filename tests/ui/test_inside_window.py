@@ -1,0 +1,369 @@
+"""The Inside window over the scripted engine: tree, matrix, knobs, layers, and what a comparison does to them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from PySide6.QtCore import QSettings, Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.inside import BLOCK_SIZES, Kept, Knobs, Method
+from qplayground.core.precision import READY_PRECISIONS, Dtype
+from qplayground.core.units import bytes_text, share_text
+from qplayground.runtime.launcher import Launcher
+from qplayground.ui import theme
+from qplayground.ui.inside.layers_view import every_choice, every_method
+from qplayground.ui.inside.window import InsideWindow, Subject, int8_dtype
+from tests.fakes.inside import COLUMNS, LINEAR, REFUSED, ROWS, SUGGESTED, figures, outline, weights
+from tests.ui.conftest import FAKE_ENGINE
+
+WAIT_MS = 10_000
+SUBJECT = Subject("a model", "/models/one", READY_PRECISIONS, GenerationRequest())
+OTHER = LINEAR[0]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> QSettings:
+    return QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat)
+
+
+@pytest.fixture
+def inside(qtbot: QtBot, qapp: QApplication, settings: QSettings) -> Iterator[InsideWindow]:
+    """The window with the suggested module quantized."""
+    theme.apply_look(qapp)
+    window = InsideWindow(Launcher(FAKE_ENGINE), settings)
+    qtbot.addWidget(window)
+    with qtbot.waitExposed(window):
+        window.show()
+    window.show_model(SUBJECT)
+    wait_quantized(qtbot, window)
+    yield window
+    window.close()
+
+
+def wait_quantized(qtbot: QtBot, window: InsideWindow, knobs: Knobs | None = None) -> None:
+    def is_so() -> bool:
+        found = window.inspector.quantized_matrix
+        return found is not None and not window.inspector.is_busy and (knobs is None or found.knobs == knobs)
+
+    qtbot.waitUntil(is_so, timeout=WAIT_MS)
+
+
+def choose(qtbot: QtBot, window: InsideWindow, module: str) -> None:
+    window.modules.select(module)
+    wait_quantized(qtbot, window)
+    assert window.inspector.matrix is not None and window.inspector.matrix.module == module
+
+
+def turn(window: InsideWindow, method: Method, block_size: int | None = 64) -> None:
+    knobs = window.matrix.knobs
+    knobs.method.setCurrentIndex(knobs.method.findData(method))
+    if method.has_blocks:
+        knobs.block_size.setCurrentIndex(
+            len(BLOCK_SIZES) if block_size is None else knobs.block_size.findData(block_size)
+        )
+
+
+def names(window: InsideWindow) -> list[str]:
+    """The dotted names that are listed, in their order."""
+    found: list[str] = []
+    model = window.modules.tree.model()
+
+    def walk(parent: object) -> None:
+        for row in range(model.rowCount(parent)):  # type: ignore[arg-type]
+            index = model.index(row, 0, parent)  # type: ignore[arg-type]
+            found.append(str(index.data(Qt.ItemDataRole.UserRole + 1)))
+            walk(index)
+
+    walk(model.index(-1, -1))
+    return found
+
+
+def cells(window: InsideWindow, module: str) -> dict[str, str]:
+    """By the heading."""
+    item = window.modules._items[module]
+    model = window.modules._model
+    index = item.index()
+    return {
+        str(model.headerData(column, Qt.Orientation.Horizontal)): str(index.siblingAtColumn(column).data())
+        for column in range(model.columnCount())
+    }
+
+
+# ---- the tree -----------------------------------------------------------------------------------------------------
+
+
+def test_the_tree_has_every_module_with_its_figures_and_sums_for_parents(inside: InsideWindow) -> None:
+    listed = outline(READY_PRECISIONS)
+    assert set(names(inside)) >= {"", "model", "model.layers.0", *(module.name for module in listed.modules)}
+    found = cells(inside, OTHER)
+    assert (found["Kind"], found["Shape"]) == ("Linear", f"{ROWS} × {COLUMNS}")
+    assert found["Now"] == bytes_text(2 * ROWS * COLUMNS) and found["nf4"] == bytes_text(ROWS * COLUMNS // 2)
+    whole = cells(inside, "")
+    assert whole["Now"] == bytes_text(sum(module.stored_bytes for module in listed.modules))
+    assert whole["nf4"] == bytes_text(sum(module.bytes["nf4"] for module in listed.modules))
+    layer = [module for module in listed.modules if module.name.startswith("model.layers.1.")]
+    assert cells(inside, "model.layers.1")["int8"] == bytes_text(sum(module.bytes["int8"] for module in layer))
+
+
+def test_what_is_not_quantized_says_why(inside: InsideWindow) -> None:
+    assert cells(inside, OTHER)["Not quantized, because"] == ""
+    assert cells(inside, "lm_head")["Not quantized, because"] == Kept.TIED
+    assert Kept.NOT_LINEAR in inside.modules._items["model.norm"].toolTip()
+
+
+def test_a_precision_that_is_not_known_of_a_module_is_unknown_and_no_sum(qtbot: QtBot, inside: InsideWindow) -> None:
+    inside.modules.show_outline(outline(READY_PRECISIONS[:1]), ["fp32", "nf4"])
+    assert cells(inside, OTHER)["nf4"] == cells(inside, "")["nf4"] == "unknown"
+    assert cells(inside, "")["fp32"] != "unknown"
+
+
+def test_search_leaves_what_matches_and_its_parents(qtbot: QtBot, inside: InsideWindow) -> None:
+    qtbot.keyClicks(inside.modules.search, "1.SELF")
+    assert names(inside) == [
+        "",
+        "model",
+        "model.layers",
+        "model.layers.1",
+        "model.layers.1.self_attn",
+        "model.layers.1.self_attn.q_proj",
+        "model.layers.1.self_attn.o_proj",
+    ]
+    inside.modules.search.clear()
+    assert OTHER in names(inside)
+
+
+def test_choosing_what_the_search_hides_shows_it(qtbot: QtBot, inside: InsideWindow) -> None:
+    inside.modules.search.setText("norm")
+    choose(qtbot, inside, OTHER)
+    assert inside.modules.search.text() == ""
+
+
+def test_the_suggested_module_is_shown_first_and_another_when_it_is_chosen(qtbot: QtBot, inside: InsideWindow) -> None:
+    assert inside.inspector.module == SUGGESTED and SUGGESTED in inside.matrix.title.text()
+    choose(qtbot, inside, OTHER)
+    assert OTHER in inside.matrix.title.text()
+
+
+def test_a_module_without_a_matrix_says_so(inside: InsideWindow) -> None:
+    inside.modules.select("model.norm")
+    assert "no weight matrix" in inside.statusBar().currentMessage()
+    assert inside.inspector.module == SUGGESTED
+
+
+# ---- knobs --------------------------------------------------------------------------------------------------------
+
+
+def test_a_knob_shows_its_figures(qtbot: QtBot, inside: InsideWindow) -> None:
+    turn(inside, Method.UNIFORM3, 128)
+    wanted = Knobs(method=Method.UNIFORM3, block_size=128)
+    wait_quantized(qtbot, inside, wanted)
+    true = figures(weights(SUGGESTED), wanted)
+    box = inside.matrix.knobs
+    assert box.error.text() == f"error {share_text(true.relative_error)}"
+    assert box.bits.text() == f"{true.bits_per_weight:.3f} bits a weight"
+    row, column = true.worst
+    assert f"row {row:,}, column {column:,}" in box.worst.text()
+
+
+def test_while_the_engine_works_the_former_figures_are_grey(qtbot: QtBot, inside: InsideWindow) -> None:
+    box = inside.matrix.knobs
+    before = box.error.text()
+    turn(inside, Method.UNIFORM3)
+    assert inside.inspector.is_busy
+    assert box.busy.isVisible() and not box.error.isEnabled() and box.error.text() == before
+    qtbot.waitUntil(lambda: not inside.inspector.is_busy, timeout=WAIT_MS)
+    assert not box.busy.isVisible() and box.error.isEnabled() and box.error.text() != before
+
+
+def test_int8_by_row_has_no_blocks_to_choose(qtbot: QtBot, inside: InsideWindow) -> None:
+    turn(inside, Method.INT8)
+    box = inside.matrix.knobs
+    assert not box.block_size.isEnabled() and not box.double_quant.isEnabled()
+    wait_quantized(qtbot, inside, Knobs(method=Method.INT8).checked())
+    assert f"{ROWS} rows" in inside.matrix.title.text()
+    turn(inside, Method.NF4)
+    assert box.block_size.isEnabled() and box.block_size.currentData() == 64  # as it was
+
+
+def test_the_whole_tensor_is_one_block(qtbot: QtBot, inside: InsideWindow) -> None:
+    turn(inside, Method.NF4, None)
+    wait_quantized(qtbot, inside, Knobs(block_size=None))
+    assert "1 block" in inside.matrix.title.text()
+
+
+def test_a_block_size_that_does_not_divide_the_matrix_says_how_long_the_last_block_is(
+    qtbot: QtBot, inside: InsideWindow
+) -> None:
+    turn(inside, Method.NF4, 4096)
+    wait_quantized(qtbot, inside, Knobs(block_size=4096))
+    assert f"2 blocks, the last one of {ROWS * COLUMNS - 4096} weights" in inside.matrix.title.text()
+
+
+def test_knobs_that_cannot_be_tried_say_so_in_a_sentence_and_the_next_ones_take_it_away(
+    qtbot: QtBot, inside: InsideWindow
+) -> None:
+    turn(inside, Method.FP4)
+    wait_quantized(qtbot, inside, Knobs(method=Method.FP4))
+    inside.matrix.knobs.double_quant.setChecked(True)
+    qtbot.waitUntil(inside.matrix.message.isVisible, timeout=WAIT_MS)
+    assert "told to fail" in inside.matrix.message.text() and inside.inspector.knobs == REFUSED
+    inside.matrix.knobs.double_quant.setChecked(False)
+    assert not inside.matrix.message.isVisible()
+
+
+def test_knobs_rest_for_what_is_quantized_already_and_say_why(qtbot: QtBot, inside: InsideWindow) -> None:
+    choose(qtbot, inside, "model.layers.2.mlp.rests")
+    box = inside.matrix.knobs
+    assert not box.method.isEnabled() and not box.dtype.isEnabled()
+    assert box.rest.isVisible() and "quantized before" in box.rest.text()
+    assert not box.bits.isVisible()  # there is nothing to compare with
+    choose(qtbot, inside, OTHER)
+    assert box.method.isEnabled() and not box.rest.isVisible() and box.bits.isVisible()
+
+
+def test_knobs_are_kept_for_the_next_time(qtbot: QtBot, inside: InsideWindow, settings: QSettings) -> None:
+    turn(inside, Method.UNIFORM4, 256)
+    wait_quantized(qtbot, inside, Knobs(method=Method.UNIFORM4, block_size=256))
+    inside.close()
+    again = InsideWindow(Launcher(FAKE_ENGINE), settings)
+    qtbot.addWidget(again)
+    assert again.inspector.knobs == again.matrix.knobs.knobs() == Knobs(method=Method.UNIFORM4, block_size=256)
+    settings.setValue("inside/knobs", "{damaged")
+    again.close()
+    third = InsideWindow(Launcher(FAKE_ENGINE), settings)
+    qtbot.addWidget(third)
+    assert third.inspector.knobs == Knobs()
+    third.close()
+
+
+# ---- what goes wrong ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["breaks", "exits"])
+def test_a_matrix_that_cannot_be_read_says_so_and_another_can_be_chosen(
+    qtbot: QtBot, inside: InsideWindow, name: str
+) -> None:
+    inside.modules.select(f"model.layers.2.mlp.{name}")
+    qtbot.waitUntil(inside.matrix.message.isVisible, timeout=WAIT_MS)
+    assert inside.inspector.matrix is None and inside.matrix.heat.table() == []
+    choose(qtbot, inside, OTHER)
+    assert not inside.matrix.message.isVisible()
+
+
+def test_a_model_that_cannot_be_listed_says_so(qtbot: QtBot, inside: InsideWindow) -> None:
+    inside.show_model(Subject("broken", "/models/broken", READY_PRECISIONS, GenerationRequest()))
+    qtbot.waitUntil(inside.matrix.message.isVisible, timeout=WAIT_MS)
+    assert "told to fail" in inside.matrix.message.text() and names(inside) == []
+
+
+# ---- layers -------------------------------------------------------------------------------------------------------
+
+
+def test_every_method_and_block_size_is_offered_once() -> None:
+    choices = every_choice(Knobs())
+    assert len(set(choices)) == len(choices) and Knobs() in choices
+    assert {choice.method for choice in choices} == set(Method)
+    for method in (Method.NF4, Method.UNIFORM4):
+        sizes = {each.block_size for each in choices if each.method is method and not each.double_quant}
+        assert sizes == {*BLOCK_SIZES, None}
+    own = Knobs(method=Method.UNIFORM3, double_quant=True, dtype=Dtype.FLOAT32)
+    assert own in every_choice(own) and {each.dtype for each in every_choice(own)} == {Dtype.FLOAT32}
+    assert every_method(own)[0].method is Method.UNIFORM3 and len(every_method(own)) == len(Method)
+
+
+def show_layers(qtbot: QtBot, inside: InsideWindow) -> None:
+    inside.tabs.setCurrentWidget(inside.layers)
+    qtbot.waitUntil(lambda: not inside.curve_survey.is_running, timeout=WAIT_MS)
+
+
+def test_the_curve_is_measured_when_it_is_looked_at_and_the_current_knobs_are_marked(
+    qtbot: QtBot, inside: InsideWindow
+) -> None:
+    assert not inside.curve_survey.is_running and not inside.layers._curve_rows
+    show_layers(qtbot, inside)
+    assert len(inside.layers._curve_rows) == len(every_choice(Knobs())) - 1  # FP4 with double quantization fails
+    assert "Not measured" in inside.layers.curve_state.text()
+    marked = inside.layers.curve.marked
+    assert marked is not None and marked.knobs == Knobs()
+    assert marked.figures == figures(weights(SUGGESTED), Knobs())
+
+
+def test_a_point_of_the_curve_turns_the_knobs(qtbot: QtBot, inside: InsideWindow) -> None:
+    show_layers(qtbot, inside)
+    wanted = Knobs(method=Method.UNIFORM4, block_size=512)
+    inside.layers.curve.picked.emit(wanted)
+    wait_quantized(qtbot, inside, wanted)
+    assert inside.matrix.knobs.knobs() == wanted
+    marked = inside.layers.curve.marked
+    assert marked is not None and marked.knobs == wanted
+
+
+def test_all_layers_are_measured_in_the_background(qtbot: QtBot, inside: InsideWindow) -> None:
+    show_layers(qtbot, inside)
+    with qtbot.waitSignal(inside.layers_survey.succeeded, timeout=2 * WAIT_MS):
+        inside.layers.start.click()
+        assert inside.layers.cancel.isVisible() and not inside.layers.start.isEnabled()
+    assert [row.module for row in inside.layers.table.rows] == list(LINEAR)
+    assert inside.layers.start.isEnabled() and not inside.layers.cancel.isVisible()
+    assert len(inside.layers.bars.table()) == 1 + len(LINEAR)
+    assert inside.layers.table.rows[0].figures == figures(weights(LINEAR[0]), Knobs())
+
+
+def test_the_table_sorts_by_numbers_and_leads_to_a_layer(qtbot: QtBot, inside: InsideWindow) -> None:
+    show_layers(qtbot, inside)
+    with qtbot.waitSignal(inside.layers_survey.succeeded, timeout=2 * WAIT_MS):
+        inside.layers.start.click()
+    table = inside.layers.table
+    table.sortByColumn(1, Qt.SortOrder.DescendingOrder)
+    errors = {row.module: row.figures.relative_error for row in table.rows}
+    model = table.model()
+    shown = [str(model.index(row, 0).data()) for row in range(model.rowCount())]
+    assert shown == sorted(errors, key=lambda name: errors[name], reverse=True)
+    table.activated.emit(model.index(0, 0))
+    assert inside.tabs.currentWidget() is inside.matrix and inside.inspector.module == shown[0]
+
+
+def test_a_survey_can_be_cancelled(qtbot: QtBot, inside: InsideWindow) -> None:
+    show_layers(qtbot, inside)
+    inside.layers.all_methods.setChecked(True)
+    inside.layers.start.click()
+    inside.layers.cancel.click()
+    assert not inside.layers_survey.is_running and inside.layers.state.text() == "Cancelled."
+    assert inside.layers.start.isEnabled()
+
+
+# ---- beside a comparison, and the end -----------------------------------------------------------------------------
+
+
+def test_while_a_comparison_runs_nothing_is_read_or_measured(qtbot: QtBot, inside: InsideWindow) -> None:
+    show_layers(qtbot, inside)
+    inside.layers.start.click()
+    inside.hold_back(True)
+    assert not inside.layers_survey.is_running and "comparison began" in inside.layers.state.text()
+    assert not inside.layers.start.isEnabled() and "comparison runs" in inside.layers.start.toolTip()
+    inside.tabs.setCurrentWidget(inside.matrix)
+    inside.modules.select(OTHER)
+    assert inside.inspector.matrix is None and not inside.inspector.is_busy
+    assert "comparison runs" in inside.matrix.message.text()
+    inside.hold_back(False)
+    wait_quantized(qtbot, inside)
+    assert inside.inspector.module == OTHER and not inside.matrix.message.isVisible()
+    assert inside.layers.start.isEnabled() and not inside.layers.state.text()
+
+
+def test_closing_ends_every_engine(qtbot: QtBot, inside: InsideWindow) -> None:
+    worker = inside.inspector._asker._worker
+    assert worker is not None and worker.pid is not None
+    pid = worker.pid
+    with qtbot.waitSignal(inside.closed):
+        inside.close()
+    assert not psutil.pid_exists(pid)
+
+
+def test_inputs_of_int8_have_the_type_of_that_precision() -> None:
+    assert int8_dtype(READY_PRECISIONS) is next(each.dtype for each in READY_PRECISIONS if each.name == "int8")
+    assert int8_dtype(READY_PRECISIONS[:1]) is Dtype.BFLOAT16
