@@ -1,10 +1,15 @@
-"""A child of the inside benchmark: by how much an engine grows that has a layer open and tries every knob on it."""
+"""A child of the inside benchmark: by how much an engine grows that has a layer open and tries every knob on it, and
+what bitsandbytes' own call on such a layer takes.
+"""
 
 import json
 import sys
+import time
 from pathlib import Path
 
+import bitsandbytes.functional
 import psutil
+import torch
 
 from qplayground.core.channel import Channel
 from qplayground.core.inside import Knobs, Picture
@@ -13,6 +18,9 @@ from qplayground.core.memory import forget_peak, read_process_memory
 from qplayground.core.messages import Event, Failed
 from qplayground.engine import allocator, host
 from tests.benchmarks.inside import knobs_to_try
+
+_KINDS = ("nf4", "fp4")
+_ROUNDS = 5
 
 
 class _Counting(Channel):
@@ -38,7 +46,19 @@ def main(path: str, small: str, large: str) -> None:
     before = read_process_memory(psutil.Process()).resident_bytes
     forget_peak()
     _try_all(engine, Path(path), large)
-    print(json.dumps({"grown": _peak_bytes() - before, "stored": channel.stored}))
+    grown = _peak_bytes() - before
+    print(json.dumps({"grown": grown, "stored": channel.stored, "bare_s": {kind: _bare(kind) for kind in _KINDS}}))
+
+
+def _bare(kind: str) -> list[float]:
+    """Seconds of each, of 4096 × 4096 weights in bfloat16."""
+    weight = torch.empty(4096, 4096, dtype=torch.bfloat16).normal_(0, 0.02)
+    samples = []
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        bitsandbytes.functional.quantize_4bit(weight, blocksize=64, quant_type=kind)
+        samples.append(time.perf_counter() - began)
+    return samples
 
 
 def _peak_bytes() -> int:

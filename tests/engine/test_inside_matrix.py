@@ -453,6 +453,13 @@ def test_what_others_quantized_is_named(asked: Asked, copy: Callable[[str], Path
     assert error.code is ErrorCode.ALREADY_QUANTIZED and "GPTQ" in error.message
 
 
+def test_torch_has_its_threads_back(asked: Asked, model_folder: ModelFolder) -> None:
+    before = torch.get_num_threads()
+    asked.open(model_folder("llama"), "model.embed_tokens")
+    asked.refusal(ProbeWeight(id=1, row=-1, column=0))
+    assert torch.get_num_threads() == before
+
+
 def test_a_loaded_model_stays_loaded(model_folder: ModelFolder) -> None:
     """Looking inside borrows nothing from a model that the engine holds."""
     loaded = load_quietly(model_folder("llama"), "nf4")

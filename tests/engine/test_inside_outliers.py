@@ -15,6 +15,7 @@ from qplayground.core.inside_messages import CaptureInputs, InputsCaptured, Thre
 from qplayground.core.messages import Failed, PhaseStarted
 from qplayground.core.precision import Dtype
 from qplayground.engine import host
+from qplayground.engine.inside import bands
 from qplayground.engine.preflight import read_tokenizer
 from qplayground.engine.prompt import encode_prompt
 from tests.engine import tiny
@@ -92,6 +93,14 @@ def test_a_threshold_is_what_the_layer_does(model_folder: ModelFolder, share: fl
     assert (trial.columns, trial.of_columns, trial.extra_bytes) == (columns, 128, columns * 64 * 2)
     assert trial.repeats >= 5 and trial.seconds > 0 and trial.seconds_without > 0
     assert (trial.module, trial.threshold) == (LAYER, threshold)
+
+
+def test_a_layer_in_many_bands_is_tried_too(model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bands, "_LEAST", 64)
+    monkeypatch.setattr(bands, "THREADS", 2)
+    trial = Study(model_folder("llama")).attempt(LAYER, 1e-6)
+    assert isinstance(trial, ThresholdTrial), trial
+    assert trial.columns > 0
 
 
 def test_outliers_in_16_bits_help(model_folder: ModelFolder) -> None:

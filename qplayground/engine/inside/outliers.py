@@ -68,7 +68,7 @@ def capture(command: CaptureInputs, source: Source, on_phase: OnPhase, on_progre
         if name in wanted
     ]
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             loaded.model(input_ids=torch.tensor([ids]), use_cache=False)
     finally:
         for hook in hooks:
@@ -102,7 +102,7 @@ class ThresholdBench:
         self._captured = captured
         self._layer: _Int8Layer | None = None
 
-    @torch.inference_mode()
+    @torch.no_grad()  # and not inference mode, which is a thread's own: bands are written by several
     def attempt(self, module: str, threshold: float) -> ThresholdTrial:
         """Compute that layer with that threshold, and without outliers, in turns.
 

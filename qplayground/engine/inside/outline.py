@@ -42,7 +42,7 @@ def outline(source: Source, precisions: Iterable[Precision]) -> ModelOutline:
                 stored_dtype="" if weight is None else weight.dtype,
                 stored_bytes=sum(each.num_bytes for each in stored.get(name, ())),
                 parameters=sum(each.numel() for each in module._parameters.values() if each is not None),
-                bytes={precision: sums[name] for precision, sums in held.items() if name in sums},
+                bytes={precision: sums.get(name, 0) for precision, sums in held.items()},
                 kept={precision: reasons[name] for precision, reasons in kept.items() if name in reasons},
             )
         )

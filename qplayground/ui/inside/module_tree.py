@@ -77,6 +77,8 @@ class ModuleTree(QWidget):
         for column in range(1, self._model.columnCount()):
             self.tree.resizeColumnToContents(column)
         self.tree.setColumnWidth(0, _NAME_WIDTH)
+        for _ in ("Kind", "Shape"):  # behind the bytes, which are to be seen in a narrow tree
+            self.tree.header().moveSection(1, self._model.columnCount() - 2)
         self._unfold()
 
     def select(self, module: str) -> None:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -15,6 +16,7 @@ from PySide6.QtWidgets import (
     QSizePolicy,
     QSlider,
     QSplitter,
+    QStackedWidget,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -178,7 +180,13 @@ class OutliersView(QWidget):
         layout.setSpacing(theme.GRID)
         layout.addLayout(first)
         layout.addWidget(self._controls)
-        layout.addWidget(self._body, 1)
+        empty = QLabel("What goes into each layer while the model reads the prompt is drawn here.")
+        empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        empty.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self._stack = QStackedWidget()
+        self._stack.addWidget(empty)
+        self._stack.addWidget(self._body)
+        layout.addWidget(self._stack, 1)
 
     # ---- running the prompt ---------------------------------------------------------------------------------------
 
@@ -195,6 +203,7 @@ class OutliersView(QWidget):
 
     def _show_state(self) -> None:
         obstacle = self._obstacle()
+        self._stack.setCurrentIndex(1 if self._layers else 0)
         self.run.setEnabled(not obstacle and not self._study.is_capturing)
         if self._study.is_capturing:
             return
