@@ -1,11 +1,13 @@
 """A prompt's inputs against transformers' own, and thresholds against bitsandbytes' own layer."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from bitsandbytes.nn import Linear8bitLt
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from qplayground.core.channel import Channel
@@ -110,9 +112,17 @@ def test_outliers_in_16_bits_help(model_folder: ModelFolder) -> None:
     assert all_of_them.relative_error < none.relative_error
 
 
-def test_a_layer_with_a_bias_has_it_in_both(model_folder: ModelFolder) -> None:
-    trial = Study(model_folder("gpt2")).attempt("transformer.h.0.mlp.c_fc", 6.0)
-    assert trial.relative_error < 0.05
+def test_a_layer_with_a_bias_has_it_in_both(model_folder: ModelFolder, tmp_path: Path) -> None:
+    path = shutil.copytree(model_folder("gpt2"), tmp_path / "copy")
+    tensors = load_file(path / "model.safetensors")
+    for name, tensor in tensors.items():
+        if name.endswith("mlp.c_fc.bias"):
+            tensor.fill_(50.0)
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    with_bias, without = (
+        Study(folder).attempt("transformer.h.0.mlp.c_fc", 6.0) for folder in (path, model_folder("gpt2"))
+    )
+    assert 0 < with_bias.relative_error < without.relative_error < 0.05
 
 
 def test_what_cannot_be_tried_says_why(model_folder: ModelFolder) -> None:

@@ -92,6 +92,19 @@ def test_what_was_asked_wrong_is_refused(model_folder: ModelFolder, tmp_path: Pa
     tiny.edit_json(quantized / "config.json", quantization_config={"quant_method": "awq"})
     before = refused(carry_out(measuring(quantized))).error
     assert before.code is ErrorCode.ALREADY_QUANTIZED and "AWQ" in before.message
+    assert rows_of(carry_out(measuring(quantized, "lm_head")))  # which is as it was
+
+
+def test_small_weights_have_errors_too(model_folder: ModelFolder, tmp_path: Path) -> None:
+    """Their squares are less than single precision can hold."""
+    path = shutil.copytree(model_folder("llama"), tmp_path / "small")
+    tensors = load_file(path / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj"
+    (usual,) = rows_of(carry_out(measuring(path, name, knobs=(Knobs(dtype=Dtype.FLOAT32),))))
+    tensors[f"{name}.weight"] *= 2.0**-90
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    (small,) = rows_of(carry_out(measuring(path, name, knobs=(Knobs(dtype=Dtype.FLOAT32),))))
+    assert small.figures.relative_error == pytest.approx(usual.figures.relative_error, rel=1e-3)
 
 
 def test_wider_types_lose_less(model_folder: ModelFolder) -> None:

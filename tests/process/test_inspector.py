@@ -226,6 +226,25 @@ def test_nothing_is_read_while_something_is_timed(inspector: Inspector, heard: H
     assert [each.knobs.block_size for each in heard.quantized] == [256] and inspector.outline is not None
 
 
+def test_the_open_matrix_is_still_looked_at_while_something_is_timed(
+    opened: Inspector, heard: Heard, qtbot: QtBot
+) -> None:
+    heard.quantized.clear()
+    opened.set_knobs(Knobs(method=Method.UNIFORM3))  # in work already
+    opened.hold_back(True)
+    qtbot.waitUntil(lambda: bool(heard.quantized), timeout=WAIT_MS)
+    opened.set_knobs(Knobs(block_size=256))
+    opened.read_tile(Picture.CODES, 0, 1, 0, 100, 1, 100)
+    opened.probe(3, 5)
+    qtbot.waitUntil(lambda: bool(heard.tiles) and bool(heard.weights), timeout=WAIT_MS)
+    codes = quantized(weights(Q_PROJ), Knobs(method=Method.UNIFORM3))[0]
+    assert list(heard.tiles[0].values.values) == codes[0].tolist() and heard.weights[0].code == codes[3, 5]
+    assert not opened.is_busy and len(heard.quantized) == 1
+    opened.hold_back(False)
+    qtbot.waitUntil(lambda: len(heard.quantized) == 2, timeout=WAIT_MS)
+    assert heard.quantized[1].knobs.block_size == 256
+
+
 def test_another_model_lets_the_one_before_go(opened: Inspector, heard: Heard, qtbot: QtBot) -> None:
     before = pid_of(opened)
     opened.look_at("/models/two", READY_PRECISIONS[:1])

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.floats import Floats
-from qplayground.core.inside import Histogram, Knobs, Method, Picture, ProbedWeight, Scales
+from qplayground.core.inside import Histogram, Knobs, Method, Picture, ProbedWeight, Scales, Tile
 from qplayground.core.units import significant
 from qplayground.ui.inside.matrix_view import MatrixView
 from qplayground.ui.inside.probe_text import probe_text
@@ -356,6 +356,48 @@ def test_the_numbers_of_a_large_matrix_say_which_rows_they_stand_for(
     rows = view.heat.table()
     assert " to " in str(rows[1][0]) and str(rows[-1][0]).endswith(str(LARGE_ROWS - 1))
     assert str(rows[0][-1]).endswith(str(LARGE_COLUMNS - 1))
+
+
+def spans(heading: list[object]) -> list[tuple[int, int]]:
+    ends = [str(each).split(" to ") for each in heading]
+    return [(int(each[0]), int(each[-1])) for each in ends]
+
+
+@pytest.mark.parametrize(("rows", "columns", "height", "width"), [(10, 7, 4, 3), (11, 8, 7, 8), (9, 5, 1, 2)])
+def test_the_spans_of_pixels_follow_each_other_as_the_engine_cuts_them(
+    view: MatrixView, rows: int, columns: int, height: int, width: int
+) -> None:
+    """A pixel's first row or column is the floor of its share, and its last the one before the next pixel's first."""
+    view.heat.show_matrix(rows, columns)
+    tile = Tile(
+        picture=Picture.ORIGINAL,
+        first_row=0,
+        rows=rows,
+        first_column=0,
+        columns=columns,
+        height=height,
+        width=width,
+        values=Floats.of([0.0] * (height * width)),
+    )
+    view.heat.show_tile(tile, -1.0, 1.0)
+    heading, *lines = view.heat.table()
+    for found, count, pixels in (
+        (spans(heading[1:]), columns, width),
+        (spans([line[0] for line in lines]), rows, height),
+    ):
+        assert [first for first, _ in found] == [place * count // pixels for place in range(pixels)]
+        assert [last for _, last in found] == [first - 1 for first, _ in found[1:]] + [count - 1]
+
+
+def test_the_numbers_of_the_scales_are_the_curve_and_then_the_histogram(view: MatrixView) -> None:
+    rows = view.scales.table()
+    absmax = quantized(weights(SUGGESTED), Knobs())[1]
+    gap = rows.index([])
+    assert [row[2] for row in rows[1:gap]] == absmax.tolist()
+    assert rows[gap + 1] == ["absmax from", "to", "blocks"]
+    counts, edges = np.histogram(absmax, bins=len(rows) - gap - 2)
+    assert [row[2] for row in rows[gap + 2 :]] == counts.tolist()
+    assert [row[0] for row in rows[gap + 2 :]] == pytest.approx(edges[:-1].tolist())
 
 
 def test_a_file_that_cannot_be_written_says_so_in_the_view(

@@ -219,6 +219,33 @@ def test_while_a_comparison_runs_no_prompt_is_run(shown: Shown) -> None:
     assert shown.view.run.isEnabled()
 
 
+def test_a_comparison_that_begins_stops_the_prompt_and_says_so(shown: Shown) -> None:
+    shown.show_model()
+    shown.view.run.click()
+    assert shown.view.progress.isVisible()
+    shown.view.hold_back(True)
+    assert not shown.study.is_capturing and not shown.view.progress.isVisible() and not shown.view.run.isEnabled()
+    assert "Stopped, because a comparison began." in shown.view.state.text()
+    shown.show_model()
+    assert "Stopped, because a comparison began." in shown.view.state.text()
+    shown.view.hold_back(False)
+    assert shown.view.run.isEnabled() and "Stopped" not in shown.view.state.text()
+    shown.run()
+
+
+def test_no_threshold_is_tried_while_a_comparison_runs_and_the_last_one_afterwards(shown: Shown) -> None:
+    shown.show_model()
+    shown.run()
+    shown.qtbot.waitUntil(lambda: "without outliers" in shown.view.figures.error.text())
+    shown.view.hold_back(True)
+    assert shown.view.figures.columns.isEnabled()
+    with shown.qtbot.assertNotEmitted(shown.study.tried, wait=300):
+        shown.view.spin.setValue(10)
+    assert not shown.view.figures.columns.isEnabled() and shown.view.plot.outliers == [20, 63]
+    shown.view.hold_back(False)
+    shown.wait_for_figures("2 of 100 columns")
+
+
 def test_another_prompt_makes_the_figures_old_and_another_model_forgets_them(shown: Shown) -> None:
     shown.show_model()
     shown.run()
@@ -232,16 +259,46 @@ def test_another_prompt_makes_the_figures_old_and_another_model_forgets_them(sho
 def test_the_picture_and_its_numbers_are_saved(shown: Shown, tmp_path: Path) -> None:
     shown.show_model()
     shown.run()
+    shown.qtbot.waitUntil(lambda: "without outliers" in shown.view.figures.error.text())
     for suffix in (".png", ".svg", ".csv"):
-        shown.view.save.save(shown.view.plot, tmp_path / f"outliers{suffix}")
+        path = tmp_path / f"outliers{suffix}"
+        with shown.qtbot.waitSignal(shown.view.said) as said:
+            shown.view.save.save(shown.view.chart, path)
+        assert said.args == [f"Saved as {path}"]
     assert (tmp_path / "outliers.png").read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in (tmp_path / "outliers.svg").read_bytes()
     rows = list(csv.reader((tmp_path / "outliers.csv").read_text("utf-8").splitlines()))
     assert rows[0] == ["layer", "input dimension", "largest magnitude", "outlier at 6.0"]
-    assert [int(row[1]) for row in rows[1:] if row[3] == "1"] == THREE
-    assert [float(row[2]) for row in rows[1:]] == list(inputs(SUGGESTED).magnitudes.values)
-    shown.view.save.save(shown.view.plot, tmp_path / "no such folder" / "outliers.csv")
+    assert [int(row[1]) for row in rows[1 : HIDDEN + 1] if row[3] == "1"] == THREE
+    assert [float(row[2]) for row in rows[1 : HIDDEN + 1]] == list(inputs(SUGGESTED).magnitudes.values)
+    blank, headings, values, another, *layers = rows[HIDDEN + 1 :]
+    assert blank == another == []
+    assert dict(zip(headings, values, strict=True)) == {
+        "layer": SUGGESTED,
+        "threshold": "6.0",
+        "columns in 16 bits": "3",
+        "of columns": "100",
+        "extra bytes": "288",
+        "error of the output": "0.005",
+        "error without outliers": "0.02",
+        "seconds": str(1e-4 * 1.3),
+        "seconds without outliers": "0.0001",
+        "median of": "5",
+    }
+    assert layers[0] == ["layer", "outliers at 6.0", "input dimensions", "largest magnitude"]
+    assert layers[1:] == [[name, "3", "100", "30.0"] for name in LINEAR]
+    shown.view.save.save(shown.view.chart, tmp_path / "no such folder" / "outliers.csv")
     assert "cannot be written" in shown.view.state.text()
+
+
+def test_figures_of_a_threshold_before_are_not_saved(shown: Shown) -> None:
+    assert shown.view.chart.table() == []
+    shown.show_model()
+    shown.run()
+    shown.view.hold_back(True)
+    shown.view.spin.setValue(10)
+    rows = shown.view.chart.table()
+    assert rows.count([]) == 1 and rows[0][3] == "outlier at 10.0" and rows[HIDDEN + 2][1] == "outliers at 10.0"
 
 
 def test_a_few_that_dwarf_the_others_are_seen_on_a_logarithmic_axis(shown: Shown) -> None:

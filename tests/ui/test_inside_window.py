@@ -5,6 +5,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import QSettings, Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
@@ -136,6 +137,16 @@ def test_search_leaves_what_matches_and_its_parents(qtbot: QtBot, inside: Inside
     assert OTHER in names(inside)
 
 
+def test_the_tree_says_that_modules_are_read(qtbot: QtBot, inside: InsideWindow) -> None:
+    def first() -> str:
+        return str(inside.modules.tree.model().index(0, 0).data())
+
+    inside.show_model(Subject("another", "/models/two", READY_PRECISIONS, GenerationRequest()))
+    assert first() == "Reading the modules …" and inside.modules.tree.model().rowCount() == 1
+    wait_quantized(qtbot, inside)
+    assert first() == "whole model"
+
+
 def test_choosing_what_the_search_hides_shows_it(qtbot: QtBot, inside: InsideWindow) -> None:
     inside.modules.search.setText("norm")
     choose(qtbot, inside, OTHER)
@@ -177,6 +188,37 @@ def test_while_the_engine_works_the_former_figures_are_grey(qtbot: QtBot, inside
     assert box.busy.isVisible() and not box.error.isEnabled() and box.error.text() == before
     qtbot.waitUntil(lambda: not inside.inspector.is_busy, timeout=WAIT_MS)
     assert not box.busy.isVisible() and box.error.isEnabled() and box.error.text() != before
+
+
+def test_figures_of_other_knobs_are_grey_while_a_comparison_holds_back_and_the_title_leaves_their_blocks_out(
+    qtbot: QtBot, inside: InsideWindow
+) -> None:
+    box = inside.matrix.knobs
+    inside.hold_back(True)
+    assert box.error.isEnabled() and "75 blocks" in inside.matrix.title.text()
+    turn(inside, Method.UNIFORM3)
+    assert not inside.inspector.is_busy and not box.error.isEnabled() and not box.worst.isEnabled()
+    assert "block" not in inside.matrix.title.text() and SUGGESTED in inside.matrix.title.text()
+    turn(inside, Method.NF4)  # as they are
+    assert box.error.isEnabled() and "75 blocks" in inside.matrix.title.text()
+    wanted = Knobs(method=Method.UNIFORM4, block_size=512)
+    inside.layers.curve.picked.emit(wanted)
+    assert box.knobs() == wanted and not box.error.isEnabled()
+    inside.hold_back(False)
+    wait_quantized(qtbot, inside, wanted)
+    assert box.error.isEnabled() and "10 blocks" in inside.matrix.title.text()
+
+
+def test_figures_are_grey_beside_knobs_that_were_refused(qtbot: QtBot, inside: InsideWindow) -> None:
+    turn(inside, Method.FP4)
+    wait_quantized(qtbot, inside, Knobs(method=Method.FP4))
+    box = inside.matrix.knobs
+    box.double_quant.setChecked(True)
+    qtbot.waitUntil(inside.matrix.message.isVisible, timeout=WAIT_MS)
+    assert not inside.inspector.is_busy and not box.busy.isVisible()
+    assert not box.error.isEnabled() and "block" not in inside.matrix.title.text()
+    box.double_quant.setChecked(False)
+    assert box.error.isEnabled() and "75 blocks" in inside.matrix.title.text()
 
 
 def test_int8_by_row_has_no_blocks_to_choose(qtbot: QtBot, inside: InsideWindow) -> None:
@@ -221,6 +263,7 @@ def test_knobs_rest_for_what_is_quantized_already_and_say_why(qtbot: QtBot, insi
     assert not box.method.isEnabled() and not box.dtype.isEnabled()
     assert box.rest.isVisible() and "quantized before" in box.rest.text()
     assert not box.bits.isVisible()  # there is nothing to compare with
+    assert "75 blocks" in inside.matrix.title.text()
     choose(qtbot, inside, OTHER)
     assert box.method.isEnabled() and not box.rest.isVisible() and box.bits.isVisible()
 
@@ -258,6 +301,44 @@ def test_a_model_that_cannot_be_listed_says_so(qtbot: QtBot, inside: InsideWindo
     inside.show_model(Subject("broken", "/models/broken", READY_PRECISIONS, GenerationRequest()))
     qtbot.waitUntil(inside.matrix.message.isVisible, timeout=WAIT_MS)
     assert "told to fail" in inside.matrix.message.text() and names(inside) == []
+
+
+def test_a_model_that_could_not_be_listed_is_asked_for_again(qtbot: QtBot, inside: InsideWindow) -> None:
+    broken = Subject("broken", "/models/broken", READY_PRECISIONS, GenerationRequest())
+    inside.show_model(broken)
+    worker = inside.inspector._asker._worker
+    inside.show_model(broken)
+    assert inside.inspector._asker._worker is worker  # it is still being listed
+    for _ in range(2):
+        with qtbot.waitSignal(inside.inspector.failed, timeout=WAIT_MS):
+            inside.show_model(broken)
+        assert "cannot be listed" in inside.matrix.title.text() and inside.matrix.message.isVisible()
+    inside.show_model(SUBJECT)
+    wait_quantized(qtbot, inside)
+    with qtbot.assertNotEmitted(inside.inspector.outlined, wait=200):
+        inside.show_model(SUBJECT)
+
+
+def test_a_layer_that_another_method_quantized_says_so_where_its_matrix_would_be(
+    qtbot: QtBot, inside: InsideWindow
+) -> None:
+    """Its tensors have other names than weight; what the engine says of it is shown as long as it is chosen."""
+    listed = outline(())
+    layer = "model.layers.2.mlp.breaks"
+    modules = tuple(
+        replace(each, tensor="", shape=(), stored_bytes=each.stored_bytes * (each.name == layer))
+        if each.name in (layer, "model.norm")
+        else each
+        for each in listed.modules
+    )
+    inside.inspector._outline = replace(listed, modules=modules, quantized_by="GPTQ", suggested=layer)
+    with qtbot.waitSignal(inside.inspector.failed, timeout=WAIT_MS):
+        inside.inspector.outlined.emit(inside.inspector.outline)
+    assert inside.inspector.module == layer and inside.matrix.title.text() == layer
+    assert inside.matrix.message.isVisible() and "told to fail" in inside.matrix.message.text()
+    assert not inside.statusBar().currentMessage()
+    inside.modules.select("model.norm")
+    assert "no weight matrix" in inside.statusBar().currentMessage() and inside.inspector.module == layer
 
 
 # ---- layers -------------------------------------------------------------------------------------------------------

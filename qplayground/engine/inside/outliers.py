@@ -26,11 +26,11 @@ from qplayground.engine.inside.values import floats
 from qplayground.engine.progress import OnPhase, OnProgress
 from qplayground.engine.prompt import read_prompt
 
+READING = "Reading the prompt"
 MOST_TOKENS = 256
 """Of a longer prompt the beginning is looked at."""
 _LEAST_REPEATS = 5
 _TIMED_S = 0.3
-_BYTES_16_BIT = 2
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,18 @@ class CapturedInputs:
 def capture(command: CaptureInputs, source: Source, on_phase: OnPhase, on_progress: OnProgress) -> CapturedInputs:
     """Load the model on the processor, and have it read the beginning of the prompt. It is gone when this returns.
 
+    `on_progress` is told of the load in bytes, and then, labelled READING, how many layers were reached, of how many.
     Raises what `loading.load` raises, and PlaygroundError(NOT_QUANTIZED) for a model without layers to quantize.
     """
     precision = Precision(name=str(command.dtype), label=str(command.dtype), dtype=command.dtype)
     load = Load(
         id=command.id, path=command.path, precision=precision, placement=Placement(device=CPU), request=command.request
     )
-    loaded = loading.load(load, on_phase, on_progress)
     wanted = frozenset(quantized_modules(source.shapes))
+    loaded = loading.load(load, on_phase, on_progress)
     ids = read_prompt(loaded.tokenizer, command.request, loaded.context_tokens)[:MOST_TOKENS]
-    keeper = _Keeper()
+    keeper = _Keeper(lambda reached: on_progress(READING, reached, len(wanted)))
+    on_progress(READING, 0, len(wanted))
     hooks = [
         module.register_forward_pre_hook(keeper.hook(name))
         for name, module in loaded.model.named_modules()
@@ -79,7 +81,8 @@ def capture(command: CaptureInputs, source: Source, on_phase: OnPhase, on_progre
 class _Keeper:
     """Copies what goes into layers; those that are fed the same tensor share one copy."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_reached: Callable[[int], None]) -> None:
+        self._on_reached = on_reached
         self.inputs: dict[str, torch.Tensor] = {}
         self._last: torch.Tensor | None = None
         self._copy = torch.empty(0)
@@ -90,6 +93,7 @@ class _Keeper:
                 self._last = given[0]
                 self._copy = given[0].detach().reshape(-1, given[0].shape[-1]).clone()
             self.inputs.setdefault(name, self._copy)
+            self._on_reached(len(self.inputs))
 
         return keep
 
@@ -128,7 +132,7 @@ class ThresholdBench:
             threshold=threshold,
             columns=columns,
             of_columns=inputs.shape[-1],
-            extra_bytes=columns * layer.exact.shape[-1] * _BYTES_16_BIT,
+            extra_bytes=columns * layer.exact.shape[-1] * inputs.element_size(),
             relative_error=error / size if size else 0.0,
             seconds=statistics.median(seconds),
             seconds_without=statistics.median(without),

@@ -177,7 +177,9 @@ def figures(values: Values, square_sum: float, quantized: QuantizedValues) -> Er
 
     def measure(band: tuple[int, int]) -> tuple[float, float]:
         off = error(band)
-        return float(torch.dot(off, off)), max(abs(float(edge)) for edge in torch.aminmax(off))
+        largest = max(abs(float(edge)) for edge in torch.aminmax(off))
+        off.div_(largest or 1)  # whose squares neither overflow nor vanish
+        return largest**2 * float(torch.dot(off, off)), largest
 
     cut = list(bands(quantized.count, quantized.quantizer.unit))
     squares, highest = zip(*in_parallel(measure, cut), strict=True)

@@ -7,7 +7,7 @@ from qplayground.core.inside import Knobs, LayerRow, LeftOut
 from qplayground.engine.inside.outline import quantized_modules
 from qplayground.engine.inside.quantized import figures, quantize
 from qplayground.engine.inside.source import Source, read_weight
-from qplayground.engine.inside.stored import method_name
+from qplayground.engine.inside.stored import is_stored_quantized, method_name
 from qplayground.engine.inside.values import summarize
 
 OnDone = Callable[[int, int], None]
@@ -20,18 +20,18 @@ def measure_layers(
 
     All layers that get quantized where no module is named. `on_done` is told how many layers are done, of how many.
     Raises PlaygroundError: BAD_SETTINGS for knobs that are not offered, UNSUPPORTED for a module that the model does
-    not have, ALREADY_QUANTIZED, NOT_QUANTIZED where nothing would be quantized.
+    not have, ALREADY_QUANTIZED where all that is asked for is, NOT_QUANTIZED where nothing would be quantized.
     """
     chosen = tuple(dict.fromkeys(each.checked() for each in knobs))
-    if source.quantized_by:
+    for name in modules:
+        source.module(name)
+    if source.quantized_by and all(is_stored_quantized(source, name) for name in modules):
         raise fail(
             ErrorCode.ALREADY_QUANTIZED,
             f"These weights were quantized before ({method_name(source)}): without the original ones there is no error "
             "to measure.",
             "Choose the original model.",
         )
-    for name in modules:
-        source.module(name)
     names = modules or quantized_modules(source.shapes)
     for done, name in enumerate(names):
         on_done(done, len(names))

@@ -29,7 +29,7 @@ from qplayground.core.inside_messages import (
 from qplayground.engine import allocator
 from qplayground.engine.inside.bands import THREADS, torch_threads
 from qplayground.engine.inside.matrix import OpenedMatrix
-from qplayground.engine.inside.outliers import ThresholdBench, capture
+from qplayground.engine.inside.outliers import READING, ThresholdBench, capture
 from qplayground.engine.inside.outline import outline
 from qplayground.engine.inside.source import Source
 from qplayground.engine.inside.survey import measure_layers
@@ -108,11 +108,14 @@ class Viewer:
         self._bench = None
         source = self._read(command.path)
         try:
-            captured = capture(command, source, self._on_phase, self._on_progress)
+            captured = capture(command, source, self._on_phase, self._on_capture)
         finally:
             allocator.enter_decoding()  # the model is gone
         self._bench = ThresholdBench(source, captured)
         self._channel.send(InputsCaptured(command.id, captured.tokens, captured.layers))
+
+    def _on_capture(self, label: str, done: int, total: int) -> None:
+        self._on_progress(label, done, total, "layers" if label == READING else "bytes")
 
     def _try_threshold(self, command: TryThreshold) -> None:
         if self._bench is None:

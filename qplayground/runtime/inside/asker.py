@@ -17,7 +17,7 @@ from qplayground.core.inside_messages import (
     TileRead,
     WeightProbed,
 )
-from qplayground.core.messages import Cancel, Event, Failed, Hello
+from qplayground.core.messages import Event, Failed, Hello
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.worker import ChildWorker
 
@@ -31,17 +31,19 @@ class Asker(QObject):
     """Owner of one engine, begun with the first question. Questions are answered in their order.
 
     Signals: `said(command_id, Event)` for everything that belongs to an open question; `failed(command_id, ErrorInfo)`
-    when it is not answered. `lost()` when the engine is gone, and with it all that it held.
+    when it is not answered, with what to do then (`hint`). `lost(ErrorInfo)` when the engine is gone, and with it all
+    that it held.
     """
 
     said = Signal(int, object)
     failed = Signal(int, object)
-    lost = Signal()
+    lost = Signal(object)
 
-    def __init__(self, name: str, launcher: Launcher, parent: QObject | None = None) -> None:
+    def __init__(self, name: str, launcher: Launcher, hint: str, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._name = name
         self._launcher = launcher
+        self._hint = hint
         self._worker: ChildWorker | None = None
         self._greeted = self._hung = self._closed = False
         self._waiting: deque[InsideCommand] = deque()
@@ -74,14 +76,10 @@ class Asker(QObject):
             self._submit()
         return self._asked
 
-    def cancel(self, command_id: int) -> None:
-        """Ask the engine to leave off that one; its last answer comes early."""
-        if self._worker is not None and command_id in self._open:
-            self._worker.submit(Cancel(command_id))
-
     def end(self) -> None:
         """End the engine; nothing more is said of what was asked. The next question begins another."""
         self._silence.stop()
+        self._hung = False
         self._waiting.clear()
         self._open.clear()
         worker, self._worker = self._worker, None
@@ -137,10 +135,10 @@ class Asker(QObject):
         if self._hung:
             self._hung = False
             sentence = f"The engine said nothing for {SILENCE_MS // 1000} seconds and was ended."
-            error = ErrorInfo(ErrorCode.ENGINE_DIED, sentence, "Choose the layer again.")
-        error = error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Choose the layer again.")
+            error = ErrorInfo(ErrorCode.ENGINE_DIED, sentence, self._hint)
+        error = error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", self._hint)
         self._waiting.clear()
         unanswered, self._open = sorted(self._open), set()
-        self.lost.emit()
+        self.lost.emit(error)
         for command_id in unanswered:
             self.failed.emit(command_id, error)

@@ -2,7 +2,7 @@
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.errors import ErrorInfo
 from qplayground.core.inside import Knobs, Matrix, ModelOutline, Picture, QuantizedMatrix
 from qplayground.core.inside_messages import (
     MatrixOpened,
@@ -41,7 +41,7 @@ class Inspector(QObject):
 
     def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._asker = Asker("inside", launcher, self)
+        self._asker = Asker("inside", launcher, "Choose the model or the layer again.", self)
         self._asker.said.connect(self._on_said)
         self._asker.failed.connect(self._on_failed)
         self._asker.lost.connect(self._on_lost)
@@ -155,7 +155,10 @@ class Inspector(QObject):
         self._go_on()
 
     def hold_back(self, hold: bool) -> None:
-        """While something is timed no matrix is read and no knob tried; what was asked meanwhile is done afterwards."""
+        """While something is timed nothing is listed, no matrix read and no knob tried; that is done afterwards.
+
+        Tiles and weights of the open matrix, which take milliseconds, are still read.
+        """
         self._held_back = hold
         self._go_on()
 
@@ -179,8 +182,19 @@ class Inspector(QObject):
 
     def _go_on(self) -> None:
         """Ask what waits, as far as the one before it is answered."""
-        if self._held_back:
+        if not self._held_back:
+            self._begin_work()
+        if self._matrix is None:
             return
+        if self._next_tile is not None and self._tiling is None:
+            tile, self._next_tile = self._next_tile, None
+            self._tiling = self._asker.ask(tile)
+        if self._next_probe is not None and self._probing is None:
+            probe, self._next_probe = self._next_probe, None
+            self._probing = self._asker.ask(probe)
+
+    def _begin_work(self) -> None:
+        """Ask for what takes long, in the order in which it is needed."""
         if self._next_outline is not None:
             outline, self._next_outline = self._next_outline, None
             self._outlining = self._asker.ask(outline)
@@ -189,18 +203,10 @@ class Inspector(QObject):
             self._next_knobs = None  # they are in the command
             self._work(OpenMatrix(id=0, path=self._path, module=module, knobs=self._knobs))
         matrix = self._matrix
-        if matrix is None:
-            return
-        if self._next_knobs is not None and not self.is_busy:
+        if matrix is not None and self._next_knobs is not None and not self.is_busy:
             knobs, self._next_knobs = self._next_knobs, None
             if not matrix.knobs_rest and (self._quantized is None or knobs != self._quantized.knobs):
                 self._work(Requantize(id=0, knobs=knobs))
-        if self._next_tile is not None and self._tiling is None:
-            tile, self._next_tile = self._next_tile, None
-            self._tiling = self._asker.ask(tile)
-        if self._next_probe is not None and self._probing is None:
-            probe, self._next_probe = self._next_probe, None
-            self._probing = self._asker.ask(probe)
 
     @Slot(int, object)
     def _on_said(self, command_id: int, event: Event) -> None:
@@ -258,13 +264,13 @@ class Inspector(QObject):
         self.failed.emit(error)
         self._go_on()
 
-    @Slot()
-    def _on_lost(self) -> None:
+    @Slot(object)
+    def _on_lost(self, error: ErrorInfo) -> None:
         was_idle = {self._outlining, self._working, self._tiling, self._probing} == {None}
         self._matrix = self._quantized = None
         self._next_knobs = self._next_tile = self._next_probe = None
         if was_idle and self._module:  # else the question that is not answered fails
-            self.failed.emit(ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Choose the layer again."))
+            self.failed.emit(error)
 
     def _rest(self) -> None:
         self._working = None

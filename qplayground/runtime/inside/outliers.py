@@ -27,7 +27,7 @@ class OutlierStudy(QObject):
 
     def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._asker = Asker("outliers", launcher, self)
+        self._asker = Asker("outliers", launcher, "Run the prompt again.", self)
         self._asker.said.connect(self._on_said)
         self._asker.failed.connect(self._on_failed)
         self._asker.lost.connect(self._on_lost)
@@ -100,6 +100,7 @@ class OutlierStudy(QObject):
     def _on_failed(self, command_id: int, error: ErrorInfo) -> None:
         if command_id == self._capturing:
             self._capturing = None
+            self._asker.end()  # what a load that failed left behind
             self.busy_changed.emit(False)
         elif command_id == self._trying:
             self._trying = None

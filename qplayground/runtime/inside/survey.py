@@ -27,7 +27,7 @@ class LayerSurvey(QObject):
 
     def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._asker = Asker("survey", launcher, self)
+        self._asker = Asker("survey", launcher, "Measure again.", self)
         self._asker.said.connect(self._on_said)
         self._asker.failed.connect(self._on_failed)
         self._asked: int | None = None
@@ -75,5 +75,6 @@ class LayerSurvey(QObject):
     def _on_failed(self, command_id: int, error: ErrorInfo) -> None:
         if command_id == self._asked:
             self._asked = None
+            self._asker.end()
             self.failed.emit(error)
             self.finished.emit()

@@ -158,11 +158,10 @@ class KnobsBox(QWidget):
         if not reason:
             self._show_what_counts()
 
-    @Slot(bool)
-    def set_busy(self, busy: bool) -> None:
-        """While the engine works the former figures are grey."""
+    def set_state(self, *, busy: bool, of_these: bool) -> None:
+        """Say whether the engine works, and whether the figures are `of_these` knobs; those of others are grey."""
         self.busy.setVisible(busy)
-        self._figures.setEnabled(not busy)
+        self._figures.setEnabled(of_these)
 
     # ---- widget → model --------------------------------------------------------------------------------------
 

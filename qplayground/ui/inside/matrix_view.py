@@ -169,7 +169,7 @@ class MatrixView(QWidget):
         inspector.tile_read.connect(self._on_tile_read)
         inspector.probed.connect(self._on_probed)
         inspector.failed.connect(self._on_failed)
-        inspector.busy_changed.connect(self.knobs.set_busy)
+        inspector.busy_changed.connect(self._show_whose_figures)
         self.knobs.changed.connect(self._on_knobs_changed)
         self.knobs.worst_requested.connect(self.look_at)
         self.heat.settled.connect(self._ask_for_tile)
@@ -208,6 +208,12 @@ class MatrixView(QWidget):
         self._held_back = hold
         self._show_message()
 
+    @Slot(object)
+    def turn(self, knobs: Knobs) -> None:
+        """Turn the knobs so, and try them."""
+        self.knobs.set_knobs(knobs)
+        self._on_knobs_changed(knobs)
+
     @Slot(int, int)
     def look_at(self, row: int, column: int) -> None:
         """Show that weight from close by, and follow it."""
@@ -233,9 +239,8 @@ class MatrixView(QWidget):
         if matrix is None:
             return
         self._show_error("")
-        self.title.setText(f"{_title(matrix)} · {_blocks_text(quantized)}")
-        self.title.setToolTip(theme.literal(self.title.text()))
         self.knobs.show_quantized(quantized)
+        self._show_whose_figures()
         size = block_weights(quantized.knobs, matrix)
         self.heat.show_blocks(size if quantized.blocks > 1 else None)
         self.scales.show_scales(quantized.scales, size)
@@ -251,6 +256,7 @@ class MatrixView(QWidget):
     def _on_failed(self, error: ErrorInfo) -> None:
         self._asked = None
         self._show_error(str(error))
+        self._show_whose_figures()
         if self._inspector.matrix is None:
             self.title.setText(self._inspector.module)
 
@@ -268,7 +274,28 @@ class MatrixView(QWidget):
     def _on_knobs_changed(self, knobs: Knobs) -> None:
         self._show_error("")
         self._inspector.set_knobs(knobs)
+        self._show_whose_figures()
         self.knobs_changed.emit(knobs)
+
+    @Slot()
+    def _show_whose_figures(self) -> None:
+        """Figures of other knobs than those that are set are grey, and the title leaves their blocks out.
+
+        They are while the engine works or holds back, and after it refused what was set.
+        """
+        inspector = self._inspector
+        matrix, quantized = inspector.matrix, inspector.quantized_matrix
+        of_these = (
+            matrix is not None
+            and quantized is not None
+            and not inspector.is_busy
+            and (bool(matrix.knobs_rest) or quantized.knobs == inspector.knobs)
+        )
+        self.knobs.set_state(busy=inspector.is_busy, of_these=of_these)
+        if matrix is not None:
+            blocks = f" · {_blocks_text(quantized)}" if quantized is not None and of_these else ""
+            self.title.setText(f"{_title(matrix)}{blocks}")
+            self.title.setToolTip(theme.literal(self.title.text()))
 
     # ---- pictures --------------------------------------------------------------------------------------------
 

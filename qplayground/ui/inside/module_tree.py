@@ -81,6 +81,14 @@ class ModuleTree(QWidget):
             self.tree.header().moveSection(1, self._model.columnCount() - 2)
         self._unfold()
 
+    def show_waiting(self, sentence: str) -> None:
+        """List nothing, and say what is on its way."""
+        self.show_outline(None)
+        item = QStandardItem(sentence)
+        item.setFlags(Qt.ItemFlag.NoItemFlags)
+        self._model.appendRow(item)
+        self.tree.setFirstColumnSpanned(0, QModelIndex(), True)
+
     def select(self, module: str) -> None:
         """Choose that module, if it is there, and let it be seen."""
         item = self._items.get(module)

@@ -30,17 +30,30 @@ class _LayersModel(QAbstractTableModel):
         super().__init__()
         self._layers: list[tuple[str, Magnitudes]] = []
         self._counts: list[int] = []
+        self._threshold = 0.0
 
     def show(self, layers: list[tuple[str, Magnitudes]], threshold: float) -> None:
         self.beginResetModel()
         self._layers = layers
-        self._counts = [int(np.count_nonzero(outliers_at(magnitudes, threshold))) for _, magnitudes in layers]
+        self._count(threshold)
         self.endResetModel()
 
     def set_threshold(self, threshold: float) -> None:
-        self._counts = [int(np.count_nonzero(outliers_at(magnitudes, threshold))) for _, magnitudes in self._layers]
+        self._count(threshold)
         if self._layers:
             self.dataChanged.emit(self.index(0, 1), self.index(len(self._layers) - 1, 1))
+
+    def _count(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._counts = [int(np.count_nonzero(outliers_at(magnitudes, threshold))) for _, magnitudes in self._layers]
+
+    def table(self) -> list[list[object]]:
+        heading: list[object] = ["layer", f"outliers at {self._threshold}", "input dimensions", "largest magnitude"]
+        rows: list[list[object]] = [
+            [name, count, len(magnitudes), float(magnitudes.max(initial=0))]
+            for (name, magnitudes), count in zip(self._layers, self._counts, strict=True)
+        ]
+        return [heading, *rows] if rows else []
 
     def row_of(self, module: str) -> int:
         return next((row for row, (name, _) in enumerate(self._layers) if name == module), -1)
@@ -122,6 +135,10 @@ class OutliersTable(QTableView):
         row = self._layers.row_of(module)
         if row >= 0:
             self.setCurrentIndex(self._proxy.mapFromSource(self._layers.index(row, 0)))
+
+    def table(self) -> list[list[object]]:
+        """The layers in the model's order, for a file."""
+        return self._layers.table()
 
     def _on_current_changed(self, current: QModelIndex) -> None:
         if current.isValid():

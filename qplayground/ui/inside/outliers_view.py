@@ -41,17 +41,36 @@ _PLACES = 2
 """Of a threshold, behind the point."""
 _RIGHT_WIDTH = 380
 _PROMPT_SHOWN = 40
+_HELD_BACK = "The prompt can be run here when the comparison is over: both would disturb each other's timing."
+_STOPPED = "Stopped, because a comparison began. Run the prompt again when that is over."
 _DWARFED = 20
 """Where the largest magnitude is so many times the default threshold, the others are seen on a logarithmic axis."""
+
+
+class OutliersChart:
+    """A layer's plot for a file; below its numbers are what the threshold gives it, and the outliers of all layers."""
+
+    def __init__(self, plot: OutliersPlot, figures: ThresholdFigures, layers: OutliersTable) -> None:
+        self.view: QWidget = plot.view
+        self._parts = (plot, figures, layers)
+
+    def table(self) -> list[list[object]]:
+        """One below the other, with a heading each; empty while there is nothing."""
+        rows: list[list[object]] = []
+        for part in self._parts:
+            more = part.table()
+            rows += [[], *more] if rows and more else more
+        return rows
 
 
 class OutliersView(QWidget):
     """Runs the prompt once, and tries thresholds on what went into each layer.
 
-    Signal: `module_chosen(str)` when a person chooses a layer here.
+    Signals: `module_chosen(str)` when a person chooses a layer here; `said(str)` for the status bar.
     """
 
     module_chosen = Signal(str)
+    said = Signal(str)
 
     def __init__(self, study: OutlierStudy, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -67,7 +86,7 @@ class OutliersView(QWidget):
         self._threshold = DEFAULT_THRESHOLD
         self._trial: ThresholdTrial | None = None
         self._errors_without: dict[str, float] = {}  # of the output of a layer that keeps nothing in 16 bits
-        self._held_back = False
+        self._held_back = self._was_stopped = False
         self._make_controls()
         self._lay_out()
         study.progressed.connect(self._on_progressed)
@@ -96,9 +115,14 @@ class OutliersView(QWidget):
             self._choose(module)
 
     def hold_back(self, hold: bool) -> None:
-        """While something is timed, no prompt can be run here."""
+        """While something is timed no prompt is run and no threshold tried; a prompt that was being run is stopped."""
         self._held_back = hold
+        self._was_stopped = hold and (self._was_stopped or self._study.is_capturing)
+        if hold:
+            self._study.cancel()
         self._show_state()
+        if not hold:
+            self._try()
 
     # ---- parts ----------------------------------------------------------------------------------------------------
 
@@ -139,11 +163,13 @@ class OutliersView(QWidget):
         self.plot = OutliersPlot()
         self.plot.threshold_dragged.connect(self._on_dragged)
         self.logarithmic.toggled.connect(self.plot.set_logarithmic)
-        self.save = SaveButton({"Outliers": self.plot})
-        self.save.failed.connect(self._on_save_failed)
         self.table = OutliersTable()
         self.table.module_chosen.connect(self._on_chosen)
         self.figures = ThresholdFigures()
+        self.chart = OutliersChart(self.plot, self.figures, self.table)
+        self.save = SaveButton({"Outliers": self.chart})
+        self.save.failed.connect(self._on_save_failed)
+        self.save.saved.connect(lambda path: self.said.emit(f"Saved as {path}"))
 
     def _lay_out(self) -> None:
         first = QHBoxLayout()
@@ -197,7 +223,7 @@ class OutliersView(QWidget):
         if self._outline is not None and self._outline.quantized_by:
             return f"This model is quantized already ({self._outline.quantized_by}): LLM.int8() needs the original one."
         if self._held_back:
-            return "The prompt can be run here when the comparison is over: both would disturb each other's timing."
+            return _STOPPED if self._was_stopped else _HELD_BACK
         error = self._request.error()
         return "" if error is None else str(error)
 
@@ -350,7 +376,8 @@ class OutliersView(QWidget):
             self.state.setText("The engine has ended, and with it what went into the layers. Run the prompt again.")
             return
         self.figures.fade()
-        self._study.try_threshold(self._module, self._threshold)
+        if not self._held_back:
+            self._study.try_threshold(self._module, self._threshold)
 
     @Slot(object)
     def _on_tried(self, trial: ThresholdTrial) -> None:
@@ -361,7 +388,7 @@ class OutliersView(QWidget):
         if trial.threshold == self._threshold:
             self._trial = trial
             self._show_trial(trial)
-            if self._module not in self._errors_without:
+            if self._module not in self._errors_without and not self._held_back:
                 self._study.try_threshold(self._module, 0)  # what it is to be compared with
         elif trial.threshold == 0 and self._trial is not None and self._trial.threshold == self._threshold:
             self._show_trial(self._trial)

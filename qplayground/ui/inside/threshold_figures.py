@@ -14,6 +14,8 @@ class ThresholdFigures(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._trial: ThresholdTrial | None = None
+        self._error_without: float | None = None
         self._form = QFormLayout(self)
         self._form.setContentsMargins(theme.GRID, 0, 0, theme.GRID)
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -46,11 +48,13 @@ class ThresholdFigures(QWidget):
 
     def fade(self) -> None:
         """What is shown is of a threshold before, until the answer is here."""
+        self._trial = None
         for label in self.labels:
             label.setEnabled(False)
 
     def show_trial(self, trial: ThresholdTrial | None, error_without: float | None = None) -> None:
         """Show what was measured. `error_without` is the output's with no outliers, where it is known."""
+        self._trial, self._error_without = trial, error_without
         for label in self.labels:
             label.setEnabled(trial is not None)
             label.setText("–")
@@ -69,3 +73,24 @@ class ThresholdFigures(QWidget):
             f"{seconds_text(trial.seconds)}, {seconds_text(trial.seconds_without)} without outliers "
             f"({ratio}; median of {trial.repeats})"
         )
+
+    def table(self) -> list[list[object]]:
+        """The figures, for a file; empty while they are grey."""
+        trial = self._trial
+        if trial is None:
+            return []
+        error_without = trial.relative_error if trial.threshold == 0 else self._error_without
+        rows: list[tuple[object, object]] = [
+            ("layer", trial.module),
+            ("threshold", trial.threshold),
+            ("columns in 16 bits", trial.columns),
+            ("of columns", trial.of_columns),
+            ("extra bytes", trial.extra_bytes),
+            ("error of the output", trial.relative_error),
+            ("error without outliers", "" if error_without is None else error_without),
+            ("seconds", trial.seconds),
+            ("seconds without outliers", trial.seconds_without),
+            ("median of", trial.repeats),
+        ]
+        headings, values = zip(*rows, strict=True)
+        return [list(headings), list(values)]

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QMainWindow, QSplitter, QTabWidget, QWidget
 
 from qplayground.core.errors import ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.inside import Knobs, Matrix, ModelOutline
+from qplayground.core.inside import Knobs, Matrix, ModelOutline, ModuleOutline
 from qplayground.core.precision import Dtype, Int8, Precision
 from qplayground.runtime.inside.inspector import Inspector
 from qplayground.runtime.inside.outliers import OutlierStudy
@@ -45,6 +45,7 @@ class InsideWindow(QMainWindow):
         self._settings = settings
         self._subject: Subject | None = None
         self._wanted_module = ""
+        self._cannot_list = False
         self.inspector = Inspector(launcher, self)
         self.tour_inspector = Inspector(launcher, self)
         self.curve_survey = LayerSurvey(launcher, self)
@@ -87,8 +88,8 @@ class InsideWindow(QMainWindow):
         self.outliers.module_chosen.connect(self.modules.select)
         self.tour.outliers_wanted.connect(lambda: self.tabs.setCurrentWidget(self.outliers))
         self.matrix.knobs_changed.connect(self._on_knobs_changed)
-        self.layers.knobs_chosen.connect(self._on_knobs_chosen)
-        for view in (self.matrix, self.layers):
+        self.layers.knobs_chosen.connect(self.matrix.turn)
+        for view in (self.matrix, self.layers, self.outliers):
             view.said.connect(self._say)
 
     # ---- what others ask of it -------------------------------------------------------------------------------
@@ -97,13 +98,15 @@ class InsideWindow(QMainWindow):
         """Look at that model, and at that module of it, or at one that it suggests."""
         before, self._subject = self._subject, subject
         self.setWindowTitle(f"Inside {subject.title}")
-        if before is not None and (before.path, before.precisions) == (subject.path, subject.precisions):
+        is_same = before is not None and (before.path, before.precisions) == (subject.path, subject.precisions)
+        if is_same and not self._cannot_list:
             self._show_outliers()
             if module:
                 self.look_at(module)
             return
         self._wanted_module = module
-        self.modules.show_outline(None)
+        self._cannot_list = False
+        self.modules.show_waiting("Reading the modules …")
         self.matrix.show_nothing("The model's modules are being listed …")
         self.tour_inspector.let_go()
         self.tour.show_model(None)
@@ -147,7 +150,7 @@ class InsideWindow(QMainWindow):
     @Slot(str)
     def _on_module_chosen(self, name: str) -> None:
         module = self.modules.module(name)
-        if module is None or not module.is_matrix:
+        if module is None or not (module.is_matrix or self._says_why(module)):
             if module is not None:
                 self._say(f"{name} has no weight matrix of its own in the checkpoint.")
             return
@@ -157,6 +160,12 @@ class InsideWindow(QMainWindow):
         self.inspector.open(name)
         self.outliers.choose_module(name)
 
+    def _says_why(self, module: ModuleOutline) -> bool:
+        """Whether it is a layer whose codes another method stored under names of its own; the engine says which."""
+        outline = self.inspector.outline
+        is_quantized = outline is not None and bool(outline.quantized_by)
+        return is_quantized and not module.tensor and ("Linear" in module.kind or module.stored_bytes > 0)
+
     @Slot(object)
     def _on_opened(self, matrix: Matrix) -> None:
         self.layers.show_module(matrix.module, matrix.knobs_rest)
@@ -164,18 +173,14 @@ class InsideWindow(QMainWindow):
     @Slot(object)
     def _on_failed(self, error: ErrorInfo) -> None:
         if self.inspector.outline is None:
+            self._cannot_list = True
+            self.modules.show_outline(None)
             self.matrix.title.setText("The model's modules cannot be listed.")
 
     @Slot(object)
     def _on_knobs_changed(self, knobs: Knobs) -> None:
         self.layers.show_knobs(knobs)
         self._settings.setValue("inside/knobs", msgspec.json.encode(knobs).decode())
-
-    @Slot(object)
-    def _on_knobs_chosen(self, knobs: Knobs) -> None:
-        self.matrix.knobs.set_knobs(knobs)
-        self.inspector.set_knobs(knobs)
-        self._on_knobs_changed(knobs)
 
     def _show_outliers(self) -> None:
         subject = self._subject

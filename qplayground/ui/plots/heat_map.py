@@ -1,5 +1,7 @@
 """A matrix as an image that is panned and zoomed: an overview always under the part that was read in detail."""
 
+from itertools import pairwise
+
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
@@ -385,8 +387,9 @@ def _is_enough(weights: int, values_a_weight: float, pixels: int) -> bool:
 
 
 def _spans(first: int, count: int, pixels: int) -> list[tuple[int, int]]:
-    """First and last of the rows, or columns, that each pixel stands for."""
-    return [(first + place * count // pixels, first + -(-(place + 1) * count // pixels) - 1) for place in range(pixels)]
+    """First and last of the rows, or columns, that each pixel stands for, as the engine cut them."""
+    edges = [first + place * count // pixels for place in range(pixels + 1)]
+    return [(begin, end - 1) for begin, end in pairwise(edges)]
 
 
 def _span_text(span: tuple[int, int]) -> object:

@@ -89,7 +89,7 @@ class ScalesPlot(Chart):
         self._show_axes(False)
 
     def table(self) -> list[list[object]]:
-        """The curve, for a file."""
+        """The curve, then the histogram, for a file."""
         scales = self._scales
         if scales is None:
             return []
@@ -98,6 +98,10 @@ class ScalesPlot(Chart):
         for place, (lowest, mean, highest) in enumerate(zip(*values, strict=True)):
             first = place * scales.per_point
             rows.append([first, min(scales.per_point, scales.count - first), lowest, mean, highest])
+        counts = _values(scales.histogram.counts)
+        edges = np.linspace(scales.histogram.low, scales.histogram.high, len(counts) + 1)
+        rows += [[], ["absmax from", "to", "blocks"]]
+        rows += [[low, high, int(count)] for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)]
         return rows
 
     # ---- drawing ---------------------------------------------------------------------------------------------
