@@ -304,7 +304,7 @@ class ThresholdTrial(msgspec.Struct, frozen=True, kw_only=True):
 
     `columns` of `of_columns` go the 16-bit way, and need `extra_bytes` of 16-bit weights meanwhile. `relative_error` is
     the output's against the exact one's. `seconds` is the median of `repeats` forwards, `seconds_without` that of the
-    same without any outliers.
+    same with every column in 8 bits, taken in turns; `seconds_range` and `without_range` are the lowest and highest.
     """
 
     module: str
@@ -315,4 +315,11 @@ class ThresholdTrial(msgspec.Struct, frozen=True, kw_only=True):
     relative_error: float
     seconds: float
     seconds_without: float
+    seconds_range: tuple[float, float] = (0.0, 0.0)
+    without_range: tuple[float, float] = (0.0, 0.0)
     repeats: int
+
+    @property
+    def times_differ(self) -> bool:
+        """Whether no forward of the one kind was as quick as one of the other."""
+        return self.seconds_range[0] > self.without_range[1] or self.without_range[0] > self.seconds_range[1]

@@ -80,6 +80,7 @@ def test_reasons(outlined: Outlined) -> None:
     assert module(tied, "lm_head").kept["int8"] is Kept.TIED
     assert module(tied, "lm_head").tensor == ""
     assert module(tied, "lm_head").bytes["nf4"] == 0  # counted where it comes first
+    assert module(tied, "lm_head").parameters == 0
     falcon = outlined("falcon")
     assert module(falcon, "transformer.h.0.mlp.dense_h_to_4h").kept["nf4"] is Kept.UNKNOWN_CLASS
 

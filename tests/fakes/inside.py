@@ -251,6 +251,8 @@ class FakeInside:
             relative_error=0.02 / (1 + columns),
             seconds=1e-4 * (1 + columns / 10),
             seconds_without=1e-4,
+            seconds_range=(1e-4 * (1 + columns / 10), 1.5e-4 * (1 + columns / 10)),
+            without_range=(1e-4, 1.05e-4),
             repeats=5,
         )
         self._channel.send(ThresholdTried(command.id, trial))

@@ -92,16 +92,17 @@ def test_running_the_prompt_shows_the_suggested_layer(shown: Shown) -> None:
     assert shown.view.plot.outliers == THREE
     assert shown.view.plot.plot.viewRange()[0] == [-1, HIDDEN]
     assert shown.view.spin.value() == 6.0
-    assert shown.view.spin.maximum() == pytest.approx(30)
+    assert shown.view._top == pytest.approx(30)
     assert f"{TOKENS} tokens read in bfloat16: “{PROMPT.prompt}”." in shown.view.state.text()
     assert shown.view.figures.extra.text() == "288 B"
-    assert "of 5)" in shown.view.figures.time.text() and "×1.3" in shown.view.figures.time.text()
+    assert shown.view.figures.time.text().startswith("0.130 ms (0.130 ms … 0.195 ms); 0.100 ms (")
+    assert "×1.3" in shown.view.figures.time.text()
 
 
 def test_the_error_without_outliers_stands_beside(shown: Shown) -> None:
     shown.show_model()
     shown.run()
-    shown.qtbot.waitUntil(lambda: shown.view.figures.error.text() == "0.500 %, 2.00 % without outliers")
+    shown.qtbot.waitUntil(lambda: shown.view.figures.error.text() == "0.500 %; 2.00 % with all in 8 bits")
 
 
 @pytest.mark.parametrize("way", ["spin", "line", "slider"])
@@ -133,7 +134,7 @@ def test_a_threshold_of_zero_makes_no_outliers(shown: Shown) -> None:
     shown.wait_for_figures("0 of 100 columns")
     assert shown.view.plot.outliers == []
     assert shown.view.figures.error.text() == "2.00 %"
-    assert "without" not in shown.view.figures.time.text()
+    assert "8 bits" not in shown.view.figures.time.text()
 
 
 def test_of_many_thresholds_the_last_one_counts(shown: Shown) -> None:
@@ -236,7 +237,7 @@ def test_a_comparison_that_begins_stops_the_prompt_and_says_so(shown: Shown) -> 
 def test_no_threshold_is_tried_while_a_comparison_runs_and_the_last_one_afterwards(shown: Shown) -> None:
     shown.show_model()
     shown.run()
-    shown.qtbot.waitUntil(lambda: "without outliers" in shown.view.figures.error.text())
+    shown.qtbot.waitUntil(lambda: "with all in 8 bits" in shown.view.figures.error.text())
     shown.view.hold_back(True)
     assert shown.view.figures.columns.isEnabled()
     with shown.qtbot.assertNotEmitted(shown.study.tried, wait=300):
@@ -259,7 +260,7 @@ def test_another_prompt_makes_the_figures_old_and_another_model_forgets_them(sho
 def test_the_picture_and_its_numbers_are_saved(shown: Shown, tmp_path: Path) -> None:
     shown.show_model()
     shown.run()
-    shown.qtbot.waitUntil(lambda: "without outliers" in shown.view.figures.error.text())
+    shown.qtbot.waitUntil(lambda: "with all in 8 bits" in shown.view.figures.error.text())
     for suffix in (".png", ".svg", ".csv"):
         path = tmp_path / f"outliers{suffix}"
         with shown.qtbot.waitSignal(shown.view.said) as said:
@@ -280,9 +281,13 @@ def test_the_picture_and_its_numbers_are_saved(shown: Shown, tmp_path: Path) -> 
         "of columns": "100",
         "extra bytes": "288",
         "error of the output": "0.005",
-        "error without outliers": "0.02",
+        "error with all in 8 bits": "0.02",
         "seconds": str(1e-4 * 1.3),
-        "seconds without outliers": "0.0001",
+        "lowest": str(1e-4 * 1.3),
+        "highest": str(1.5e-4 * 1.3),
+        "seconds with all in 8 bits": "0.0001",
+        "lowest with all in 8 bits": "0.0001",
+        "highest with all in 8 bits": "0.000105",
         "median of": "5",
     }
     assert layers[0] == ["layer", "outliers at 6.0", "input dimensions", "largest magnitude"]

@@ -136,6 +136,8 @@ class ThresholdBench:
             relative_error=error / size if size else 0.0,
             seconds=statistics.median(seconds),
             seconds_without=statistics.median(without),
+            seconds_range=(min(seconds), max(seconds)),
+            without_range=(min(without), max(without)),
             repeats=len(seconds),
         )
 

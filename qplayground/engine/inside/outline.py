@@ -28,11 +28,14 @@ def outline(source: Source, precisions: Iterable[Precision]) -> ModelOutline:
     held = {precision.name: _held(shapes, precision, kept.get(precision.name, {})) for precision in compared}
     stored = _by_module(source)
     modules = []
+    seen: set[int] = set()
     for name, module in source.skeleton.named_modules():
         own = [each for each in (*module._parameters.values(), *module._buffers.values()) if each is not None]
         if not own or not name:
             continue
         weight = source.find(f"{name}.weight")
+        counted = [each for each in module._parameters.values() if each is not None and id(each) not in seen]
+        seen.update(map(id, counted))
         modules.append(
             ModuleOutline(
                 name=name,
@@ -41,7 +44,7 @@ def outline(source: Source, precisions: Iterable[Precision]) -> ModelOutline:
                 tensor="" if weight is None else weight.name,
                 stored_dtype="" if weight is None else weight.dtype,
                 stored_bytes=sum(each.num_bytes for each in stored.get(name, ())),
-                parameters=sum(each.numel() for each in module._parameters.values() if each is not None),
+                parameters=sum(each.numel() for each in counted),
                 bytes={precision: sums.get(name, 0) for precision, sums in held.items()},
                 kept={precision: reasons[name] for precision, reasons in kept.items() if name in reasons},
             )

@@ -37,9 +37,15 @@ class KnobsBox(QWidget):
             self.block_size.addItem(f"{size:,} weights", size)
         self.block_size.addItem(_WHOLE, None)
         self.double_quant = QCheckBox("&Double quantization")
-        self.double_quant.setToolTip("Store the scales themselves in 8 bits, in blocks of 256 of them")
+        self.double_quant.setToolTip(
+            "Store the scales themselves in 8 bits, in blocks of 256 of them. That needs a table of 1 kB a matrix, so "
+            "with few scales it takes more than it saves."
+        )
         self.dtype = QComboBox()
         self.dtype.setAccessibleName("Type that the weights come back in")
+        self.dtype.setToolTip(
+            "The type that the weights are cast to before they are quantized, and that they come back in"
+        )
         for dtype in Dtype:
             self.dtype.addItem(str(dtype), dtype)
         self.busy = QProgressBar()

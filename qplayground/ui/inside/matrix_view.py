@@ -371,7 +371,8 @@ class MatrixView(QWidget):
             parts = [f"{parts[0]}, and no stronger beyond"]
         if down > 1 or across > 1:
             what = f"{significant(down, 2)} × {significant(across, 2)}"
-            parts.append(f"a pixel is the largest of about {what} weights")
+            of = "the code of the largest" if self._picture is Picture.CODES else "the largest"
+            parts.append(f"a pixel is {of} of about {what} weights")
         self.legend.setText(" · ".join(parts))
         self.legend.setToolTip(theme.literal(self.legend.text()))
 

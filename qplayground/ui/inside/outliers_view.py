@@ -39,6 +39,8 @@ from qplayground.ui.plots.outliers import DEFAULT_THRESHOLD, OutliersPlot
 _STEPS = 1000
 _PLACES = 2
 """Of a threshold, behind the point."""
+_MOST = 99_999.0
+"""float16 ends before."""
 _RIGHT_WIDTH = 380
 _PROMPT_SHOWN = 40
 _HELD_BACK = "The prompt can be run here when the comparison is over: both would disturb each other's timing."
@@ -83,7 +85,7 @@ class OutliersView(QWidget):
         self._tokens = 0
         self._layers: dict[str, Magnitudes] = {}
         self._module = ""
-        self._threshold = DEFAULT_THRESHOLD
+        self._threshold = self._top = DEFAULT_THRESHOLD  # the slider's end: the layer's largest magnitude
         self._trial: ThresholdTrial | None = None
         self._errors_without: dict[str, float] = {}  # of the output of a layer that keeps nothing in 16 bits
         self._held_back = self._was_stopped = False
@@ -151,6 +153,7 @@ class OutliersView(QWidget):
         self.slider.valueChanged.connect(self._on_slider_moved)
         self.spin = QDoubleSpinBox()
         self.spin.setDecimals(_PLACES)
+        self.spin.setRange(0, _MOST)
         self.spin.setSingleStep(0.1)
         self.spin.setAccessibleName("Threshold")
         self.spin.setToolTip("Magnitudes from here on are outliers; 0 turns outliers off")
@@ -325,13 +328,10 @@ class OutliersView(QWidget):
         self.table.choose(module)
         magnitudes = self._layers[module]
         largest = float(magnitudes.max(initial=0))
-        top = max(math.ceil(largest * 10**_PLACES) / 10**_PLACES, DEFAULT_THRESHOLD)
+        self._top = max(math.ceil(largest * 10**_PLACES) / 10**_PLACES, DEFAULT_THRESHOLD)
         self.logarithmic.setChecked(largest > _DWARFED * DEFAULT_THRESHOLD)
-        self.plot.show_magnitudes(module, magnitudes, top)
-        self.spin.blockSignals(True)
-        self.spin.setRange(0, top)
-        self.spin.blockSignals(False)
-        self._set_threshold(min(self._threshold, top))
+        self.plot.show_magnitudes(module, magnitudes, self._top)
+        self._set_threshold(self._threshold)
 
     @Slot(str)
     def _on_chosen(self, module: str) -> None:
@@ -350,7 +350,7 @@ class OutliersView(QWidget):
     @Slot(int)
     def _on_slider_moved(self, place: int) -> None:
         """By the square: what matters is at the lower end, and a few magnitudes are far above."""
-        self._set_threshold(round(self.spin.maximum() * (place / _STEPS) ** 2, _PLACES))
+        self._set_threshold(round(self._top * (place / _STEPS) ** 2, _PLACES))
 
     @Slot(float)
     def _on_dragged(self, threshold: float) -> None:
@@ -359,7 +359,7 @@ class OutliersView(QWidget):
     @Slot(float)
     def _set_threshold(self, threshold: float) -> None:
         self._threshold = threshold
-        place = round(_STEPS * math.sqrt(threshold / self.spin.maximum())) if self.spin.maximum() else 0
+        place = min(_STEPS, round(_STEPS * math.sqrt(threshold / self._top)))
         for control, value in ((self.slider, place), (self.spin, threshold)):
             control.blockSignals(True)
             control.setValue(value)  # type: ignore[arg-type]

@@ -25,8 +25,15 @@ class ThresholdFigures(QWidget):
         self.extra = self._figure(
             "Extra memory", "16-bit weights of these columns, which are there while the layer computes"
         )
-        self.error = self._figure("Output's error", "‖Y − exact‖ / ‖exact‖ of the layer's output on the prompt")
-        self.time = self._figure("Time", "Of one forward of the layer on the prompt, the median of several")
+        self.error = self._figure(
+            "Output's error",
+            "‖Y − exact‖ / ‖exact‖ of the layer's output on the prompt; then the same with every column in 8 bits",
+        )
+        self.time = self._figure(
+            "Time",
+            "Of one forward of the layer on the prompt: the median of several (lowest … highest), then the same with "
+            "every column in 8 bits, in turns. Where the ranges overlap, no difference can be told.",
+        )
 
     def _figure(self, title: str, tip: str) -> QLabel:
         name = QLabel(title)
@@ -62,17 +69,15 @@ class ThresholdFigures(QWidget):
             return
         self.columns.setText(f"{trial.columns:,} of {trial.of_columns:,} columns")
         self.extra.setText(bytes_text(trial.extra_bytes))
-        if trial.threshold == 0:
+        own = _time_text(trial.seconds, trial.seconds_range)
+        if trial.columns == 0:  # both are the same
             self.error.setText(share_text(trial.relative_error))
-            self.time.setText(f"{seconds_text(trial.seconds)} (median of {trial.repeats})")
+            self.time.setText(own)
             return
-        beside = "" if error_without is None else f", {share_text(error_without)} without outliers"
+        beside = "" if error_without is None else f"; {share_text(error_without)} with all in 8 bits"
         self.error.setText(f"{share_text(trial.relative_error)}{beside}")
-        ratio = ratio_text(trial.seconds / trial.seconds_without) if trial.seconds_without else "–"
-        self.time.setText(
-            f"{seconds_text(trial.seconds)}, {seconds_text(trial.seconds_without)} without outliers "
-            f"({ratio}; median of {trial.repeats})"
-        )
+        told = ratio_text(trial.seconds / trial.seconds_without) if trial.times_differ else "no difference to be told"
+        self.time.setText(f"{own}; {_time_text(trial.seconds_without, trial.without_range)} with all in 8 bits: {told}")
 
     def table(self) -> list[list[object]]:
         """The figures, for a file; empty while they are grey."""
@@ -87,10 +92,19 @@ class ThresholdFigures(QWidget):
             ("of columns", trial.of_columns),
             ("extra bytes", trial.extra_bytes),
             ("error of the output", trial.relative_error),
-            ("error without outliers", "" if error_without is None else error_without),
+            ("error with all in 8 bits", "" if error_without is None else error_without),
             ("seconds", trial.seconds),
-            ("seconds without outliers", trial.seconds_without),
+            ("lowest", trial.seconds_range[0]),
+            ("highest", trial.seconds_range[1]),
+            ("seconds with all in 8 bits", trial.seconds_without),
+            ("lowest with all in 8 bits", trial.without_range[0]),
+            ("highest with all in 8 bits", trial.without_range[1]),
             ("median of", trial.repeats),
         ]
         headings, values = zip(*rows, strict=True)
         return [list(headings), list(values)]
+
+
+def _time_text(median: float, span: tuple[float, float]) -> str:
+    lowest, highest = map(seconds_text, span)
+    return f"{seconds_text(median)} ({lowest} … {highest})"

@@ -81,6 +81,7 @@ class WeightHistogram(Chart):
         self._absmax = absmax
         self._block = _values(values)
         self._draw_lines()
+        self._look_at_most()
 
     def clear(self) -> None:
         """Show nothing."""
@@ -139,6 +140,8 @@ class WeightHistogram(Chart):
             return
         reach = max(_ROOM * self._absmax, _SIGMAS * matrix.std) or 1.0
         low, high = max(matrix.lowest, matrix.mean - reach), min(matrix.highest, matrix.mean + reach)
+        if len(self._block):  # the block that is followed is seen whole, and its levels
+            low, high = min(low, -self._absmax), max(high, self._absmax)
         if high > low:
             self.plot.setXRange(low, high, padding=0.03)
 
