@@ -10,11 +10,15 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from qplayground.catalog.demo import demo_folder, demo_sources, is_prepared
 from qplayground.core.messages import Failed, JobDone, PrepareDemo
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.library import PREPARE_TARGET
+
+settings.register_profile("any machine", deadline=None)  # a busy one is no fault of the code
+settings.load_profile("any machine")
 
 _DEMO_FOLDER = demo_folder()  # the user's own cache, where `make run` puts it too
 
