@@ -1,6 +1,8 @@
 """A debug switch: says where the window's thread is when its event loop is held up."""
 
 import faulthandler
+import signal
+import sys
 import time
 from typing import TextIO
 
@@ -12,15 +14,19 @@ _TICK_MS = 20
 
 
 class Watchdog(QObject):
-    """Writes every thread's stack to `file` when the event loop does not turn for LIMIT_S, and then for how long.
+    """Writes the window's stack to `file` when the event loop does not turn for LIMIT_S, and then for how long.
 
-    By faulthandler, whose own thread needs nothing of Python's; asking Python for another thread's frames can crash it.
+    An alarm stops the window's own thread, which then writes: reading the frames of a thread that goes on can crash the
+    program, and faulthandler's timer, which is all there is on Windows, does that.
     """
 
     def __init__(self, file: TextIO, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._file = file
         self._last = time.monotonic()
+        if sys.platform != "win32":
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)  # an alarm that comes after the end ends nothing
+            faulthandler.register(signal.SIGALRM, file, all_threads=False)
         self._timer = QTimer(self, interval=_TICK_MS, timerType=Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._on_tick)
         self._timer.start()
@@ -28,7 +34,11 @@ class Watchdog(QObject):
     def stop(self) -> None:
         """Watch no longer."""
         self._timer.stop()
-        faulthandler.cancel_dump_traceback_later()
+        if sys.platform == "win32":
+            faulthandler.cancel_dump_traceback_later()
+        else:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            faulthandler.unregister(signal.SIGALRM)
 
     @Slot()
     def _on_tick(self) -> None:
@@ -37,4 +47,7 @@ class Watchdog(QObject):
         if held > LIMIT_S:
             print(f"The window was held up for {1000 * held:.0f} ms.", file=self._file, flush=True)
         self._last = now
-        faulthandler.dump_traceback_later(LIMIT_S, file=self._file)
+        if sys.platform == "win32":
+            faulthandler.dump_traceback_later(LIMIT_S, file=self._file)
+        else:
+            signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
