@@ -28,6 +28,7 @@ ON CONFLICT (id) DO UPDATE SET precisions = excluded.precisions, state = exclude
 """
 _PUT = "INSERT OR REPLACE INTO contents (id, part, json) VALUES (?, ?, ?)"
 _TIDY = "DELETE FROM contents WHERE id = ? AND part <> ? AND part NOT IN (SELECT value FROM json_each(?))"
+_RUNS = "SELECT count(*) FROM contents WHERE id = ? AND part <> ?"
 _HEAD = ""  # the part that is not a run's
 _SHOWN_PROMPT = 200
 _WORDS = 20
@@ -133,9 +134,10 @@ class History:
     def save(self, comparison: Comparison, changed: Sequence[str] | None = None) -> "Future[None]":
         """Keep it as it is now, in place of what was kept of it before. The note stays.
 
-        `changed` names the runs that are others than when it was saved last; by default all may be.
+        `changed` names the runs that are others than when it was saved last; by default all may be. The future raises
+        HistoryGoneError, and nothing is written, when not a single run would be there.
         """
-        return self._write(*statements_to_save(comparison, changed))
+        return self._write(*statements_to_save(comparison, changed), begun=comparison.id)
 
     def annotate(self, comparison_id: str, note: str) -> "Future[None]":
         """Put a note beside it, in place of the one before."""
@@ -153,7 +155,7 @@ class History:
         """Finish what is being written."""
         self._writer.shutdown(wait=True)
 
-    def _write(self, *statements: Statement) -> "Future[None]":
+    def _write(self, *statements: Statement, begun: str = "") -> "Future[None]":
         def write() -> None:
             if not self._usable:
                 return
@@ -170,6 +172,8 @@ class History:
             with _opened(self.path, _WRITE_TIMEOUT_S) as file, file:
                 for statement, values in statements:
                     file.execute(statement, values)
+                if begun and file.execute(_RUNS, (begun, _HEAD)).fetchone() == (0,):
+                    raise HistoryGoneError("The history does not have this comparison any more")
 
         return self._writer.submit(write)
 

@@ -378,7 +378,7 @@ def test_a_shard_that_is_missing_or_a_folder_or_no_weights(shards: Path, engine:
         path.unlink()
         assert ask(engine, shards).code is ErrorCode.INCOMPLETE_DOWNLOAD
         path.mkdir()
-        assert ask(engine, shards).code is ErrorCode.INCOMPLETE_DOWNLOAD
+        assert ask(engine, shards).code is ErrorCode.BROKEN_WEIGHTS
         path.rmdir()
         path.write_bytes(data[:-1])
         assert ask(engine, shards).code is ErrorCode.BROKEN_WEIGHTS

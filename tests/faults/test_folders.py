@@ -20,6 +20,7 @@ from qplayground.runtime.preferences import CONFIG_VARIABLE, Preferences
 from qplayground.ui.application import make_window
 from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison, done
+from tests.process.test_process import wait_until
 from tests.ui.conftest import FAKE_ENGINE, collect_on_this_thread
 from tests.ui.test_window import compare, type_prompt
 from tests.unit.catalog_files import write_model
@@ -46,8 +47,9 @@ class Disk:
         (self.path / "others").unlink()
 
     def make_read_only(self, read_only: bool = True) -> None:
-        how = "ro" if read_only else "rw"
-        subprocess.run(["mount", "-o", f"remount,{how}", str(self.path)], check=True)
+        """It is busy while something is being written to it."""
+        command = ["mount", "-o", f"remount,{'ro' if read_only else 'rw'}", str(self.path)]
+        wait_until(lambda: subprocess.run(command, check=False, capture_output=True).returncode == 0)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from qplayground.core.baseline import refresh_divergence
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.model import ModelSource
 from qplayground.core.results import Comparison, Mode, RunState
-from qplayground.runtime.history import History, history_path
+from qplayground.runtime.history import History, HistoryGoneError, history_path
 from tests.comparisons import cancelled, comparison, done, failed
 
 
@@ -46,6 +46,16 @@ def made(
 
 def ids(history: History, wanted: str = "") -> list[str]:
     return [entry.id for entry in history.entries(wanted)]
+
+
+def test_a_comparison_without_a_run_is_not_kept(history: History) -> None:
+    one = made(1)
+    with pytest.raises(HistoryGoneError):
+        history.save(one, []).result()
+    assert history.entries() == []
+    history.save(one).result()
+    history.save(one, ["nf4"]).result()
+    assert history.load("0001") == one
 
 
 def test_what_is_saved_is_there_again_the_newest_first(history: History, path: Path) -> None:
