@@ -53,9 +53,10 @@ def main() -> int:
     subprocess.run([sys.executable, "-m", "qplayground", *prepare], check=True, stdout=subprocess.DEVNULL)
     for name in arguments.names or _ALL:
         print(f"{name} …", file=sys.stderr, flush=True)
-        figures += _ALL[name].measure()
-    print(table(figures))
-    Path(arguments.json).write_text(json.dumps([figure.as_dict() for figure in figures], indent=2) + "\n")
+        found = _ALL[name].measure()
+        figures += found
+        print(table(found), flush=True)  # at once: the rest may take half an hour
+        Path(arguments.json).write_text(json.dumps([figure.as_dict() for figure in figures], indent=2) + "\n")
     return 0 if all(figure.met for figure in figures) else 1
 
 

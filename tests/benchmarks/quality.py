@@ -29,7 +29,7 @@ def _speed_and_truth(folder: str) -> list[Figure]:
     for name in _PRECISIONS:
         python = str(_HARNESS) if _HARNESS.exists() else sys.executable
         found = _child("tests.benchmarks.quality_engine", str(demo_folder()), name, folder, python=python)
-        title = f"{name}: scoring / bare forward passes"
+        title = f"{name}, {found['windows']} windows: scoring / bare forward passes"
         figures.append(median_of(title, found["shares"], "", at_least=0.9))
         if found["unkept_shares"]:
             figures.append(median_of(f"{title}, nothing kept on disk", found["unkept_shares"], "", at_least=0.9))

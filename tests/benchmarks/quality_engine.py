@@ -25,29 +25,32 @@ from qplayground.engine.scored_text import read_text
 from qplayground.engine.token_scores import ROWS
 from qplayground.runtime.evaluation_text import builtin_text
 
-_TURNS = 9
-_FEW_TURNS = {"fp16": 1}
-"""A processor without fp16's instructions passes it forward in half a minute."""
+_MOST_TURNS = 9
+_WINDOWS = (2, 8)
+_PASS_S = 12.0
+_TURNS_S = 90.0
+"""A processor without the instructions of 16 bits takes minutes for all windows: it gets fewer, and fewer turns."""
+_SCORED = 128
 _READY = {precision.name: precision for precision in READY_PRECISIONS}
 
 
 def main(path: str, name: str, folder: str) -> None:
     base = _load(path, "fp32")
+    loaded = base if name == "fp32" else _load(path, name)
+    ids = list(read_text(base.tokenizer, "builtin", builtin_text()).ids)
     command = Score(
         id=1,
         source=TextSource.BUILTIN,
         name="builtin",
         text=builtin_text(),
-        tokens=1000,
+        tokens=_SCORED * _windows(loaded, ids),
         baseline=_READY["fp32"],
         folder=f"{folder}/truth",
         limit_bytes=4 << 30,
     )
     scored = scoring.score(base, command, (), lambda: False, lambda *_: None)
     assert scored.windows is not None
-    ids = list(read_text(base.tokenizer, "builtin", builtin_text()).ids)
     p = _log_probabilities(base, ids, scored.windows.starts)
-    loaded = base if name == "fp32" else _load(path, name)
     found = scored.quality
     if name != "fp32":
         found = scoring.score(
@@ -58,8 +61,11 @@ def main(path: str, name: str, folder: str) -> None:
     off = _off(found, p, q, targets, compared=name != "fp32")
     starts = scored.windows.starts
     unkept = replace(command, limit_bytes=0, windows=scored.windows)
-    shares, unkept_shares, written_shares = [], [], []
-    for _ in range(_FEW_TURNS.get(name, _TURNS)):
+    shares: list[float] = []
+    unkept_shares: list[float] = []
+    written_shares: list[float] = []
+    began = time.perf_counter()
+    while len(shares) < _MOST_TURNS and (not shares or time.perf_counter() - began < _TURNS_S):
         bare, scored_s = _seconds(loaded, command, starts)
         shares.append(bare / scored_s)
         if name == "fp32":
@@ -69,6 +75,7 @@ def main(path: str, name: str, folder: str) -> None:
     print(
         json.dumps(
             {
+                "windows": len(starts),
                 "shares": shares,
                 "unkept_shares": unkept_shares,
                 "written_shares": written_shares,
@@ -84,6 +91,18 @@ def _load(path: str, name: str) -> LoadedModel:
         id=1, path=path, precision=_READY[name], placement=Placement(device="cpu"), request=GenerationRequest()
     )
     return loading.load(command, lambda phase: None, lambda *_: None)
+
+
+def _windows(loaded: LoadedModel, ids: list[int]) -> int:
+    """How many can be passed forward in `_PASS_S`, within bounds."""
+    passed = []
+    for _ in range(2):  # the first one warms up
+        began = time.perf_counter()
+        with torch.inference_mode():
+            loaded.model(input_ids=torch.tensor([ids[: 2 * _SCORED - 1]]), use_cache=False, logits_to_keep=_SCORED)
+        passed.append(time.perf_counter() - began)
+    least, most = _WINDOWS
+    return max(least, min(most, int(_PASS_S / passed[-1])))
 
 
 @torch.inference_mode()
