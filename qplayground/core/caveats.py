@@ -25,6 +25,11 @@ class Caveat(NamedTuple):
     spoils: frozenset[str]
 
     @property
+    def is_grave(self) -> bool:
+        """Whether it is about more than a load time, which the disk alone makes longer every time after a start."""
+        return not is_load_alone(self.spoils)
+
+    @property
     def sentence(self) -> str:
         """Both in one."""
         begin = f"{self.measure}: {self.text}" if self.measure else self.text
@@ -66,6 +71,11 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
         text = "a cold load; from memory it is faster."
         found.append(Caveat(text, f"{share:.0%} of the file read from the disk", _LOAD))
     return tuple(found)
+
+
+def is_load_alone(keys: frozenset[str]) -> bool:
+    """Whether these metrics are about loading, and there are any."""
+    return bool(keys) and keys <= _LOAD
 
 
 def spoilt(comparison: Comparison, run: Run) -> frozenset[str]:

@@ -2,45 +2,57 @@
 
 from typing import NamedTuple
 
-from qplayground.core.caveats import caveats, spoilt
+from qplayground.core.caveats import caveats, is_load_alone, spoilt
 from qplayground.core.explanations import why_not_smaller, why_slower
 from qplayground.core.metrics import METRICS
 from qplayground.core.results import Comparison, Run
 
 
 class Note(NamedTuple):
-    """A sentence about one run or several. `spoils`: some of their figures are not sound."""
+    """A sentence about one run or several.
+
+    `spoils`: some of their figures are not sound; `is_grave`: and others among them than the load time.
+    """
 
     sentence: str
     spoils: bool
+    is_grave: bool = False
 
 
 def notes_on(comparison: Comparison, run: Run) -> tuple[Note, ...]:
     """Those about one run; the ones that spoil figures come first."""
-    found = [Note(caveat.sentence, True) for caveat in caveats(comparison, run)]
-    found += [Note(f"{text[:1].upper()}{text[1:]}", spoils) for text, spoils in _remarks(comparison, run)]
-    return tuple(sorted(found, key=lambda note: not note.spoils))
+    found = [Note(caveat.sentence, True, caveat.is_grave) for caveat in caveats(comparison, run)]
+    found += [remark._replace(sentence=_begun(remark.sentence)) for remark in _remarks(comparison, run)]
+    return _sorted(found)
 
 
 def notes(comparison: Comparison) -> tuple[Note, ...]:
     """Those about all runs, each beginning with whom it is about; what is true of several is said once."""
-    about: dict[tuple[str, bool], list[str]] = {}
+    about: dict[Note, list[str]] = {}
     for run in comparison.runs:
         for caveat in caveats(comparison, run):
             measure = f" ({caveat.measure})" if caveat.measure else ""
-            about.setdefault((caveat.text, True), []).append(f"{run.precision}{measure}")
+            note = Note(caveat.text, True, caveat.is_grave)
+            about.setdefault(note, []).append(f"{run.precision}{measure}")
         for remark in _remarks(comparison, run):
             about.setdefault(remark, []).append(run.precision)
-    found = [Note(f"{', '.join(names)}: {text}", spoils) for (text, spoils), names in about.items()]
-    return tuple(sorted(found, key=lambda note: not note.spoils))
+    return _sorted([note._replace(sentence=f"{', '.join(names)}: {note.sentence}") for note, names in about.items()])
 
 
-def _remarks(comparison: Comparison, run: Run) -> list[tuple[str, bool]]:
-    """What has no measure, beginning in the middle of a sentence, and whether it is about spoilt figures."""
+def _sorted(found: list[Note]) -> tuple[Note, ...]:
+    return tuple(sorted(found, key=lambda note: (not note.spoils, not note.is_grave)))
+
+
+def _begun(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _remarks(comparison: Comparison, run: Run) -> list[Note]:
+    """What has no measure, beginning in the middle of a sentence."""
     withheld = _withheld_ratios(comparison, run)
     explained = (why_slower(comparison, run), why_not_smaller(comparison, run))
-    found = [(withheld, True)] if withheld else []
-    return found + [(f"{text[:1].lower()}{text[1:]}", False) for text in explained if text]
+    found = [Note(withheld, True, not is_load_alone(spoilt(comparison, run)))] if withheld else []
+    return found + [Note(f"{text[:1].lower()}{text[1:]}", False) for text in explained if text]
 
 
 def _withheld_ratios(comparison: Comparison, run: Run) -> str:

@@ -37,14 +37,14 @@ class Windows(NamedTuple):
 def plan_windows(tokens: int, *, limit: int = ALL_TOKENS, most: int | None = None, window: int = WINDOW) -> Windows:
     """Windows for a text of so many tokens, half a window apart, so that each token from the half on is scored once.
 
-    `limit` is about how many tokens are to be scored, ALL_TOKENS for all, `most` what must not be exceeded; the windows
-    then lie farther apart, evenly over the text. A text shorter than a window has none.
+    `limit` is how many tokens are to be scored, to within half of a window's share, ALL_TOKENS for all, `most` what
+    must not be exceeded; the windows then lie farther apart, evenly over the text. A text shorter than a window has
+    none.
     """
     half = window - window // 2
     places = max(0, (tokens - window) // half + 1)
-    if places == 0:
-        return Windows((), window, half)
-    step = 1 if limit == ALL_TOKENS else max(1, round(places * half / max(limit, half)))
+    count = places if limit == ALL_TOKENS else min(places, max(1, round(limit / half)))
     if most is not None:
-        step = max(step, -(-places // max(1, most // half)))
-    return Windows(tuple(place * half for place in range(0, places, step)), window, step * half)
+        count = min(count, max(1, most // half))
+    stride = half if count in (places, 1) else (tokens - window) // (count - 1)
+    return Windows(tuple(index * stride for index in range(count)), window, stride)

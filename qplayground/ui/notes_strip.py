@@ -14,8 +14,10 @@ class NotesStrip(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.caveats = self._label(QPalette.ColorRole.BrightText, "What spoilt figures")
-        self.remarks = self._label(QPalette.ColorRole.PlaceholderText, "What explains figures")
+        self.caveats = self._label(QPalette.ColorRole.BrightText, "What spoilt speeds, or sets figures apart")
+        self.remarks = self._label(
+            QPalette.ColorRole.PlaceholderText, "What spoilt load times, and what explains figures"
+        )
         column = QVBoxLayout(self)
         column.setContentsMargins(theme.GRID + theme.HALF_GRID, 0, theme.GRID, theme.HALF_GRID)
         column.setSpacing(0)
@@ -35,7 +37,7 @@ class NotesStrip(QWidget):
     def show_comparison(self, comparison: Comparison) -> None:
         """Show what is to be said of its runs."""
         found = notes(comparison)
-        for label, spoils, mark in ((self.caveats, True, "* "), (self.remarks, False, "")):
-            label.setText("\n".join(f"{mark}{note.sentence}" for note in found if note.spoils is spoils))
+        for label, grave in ((self.caveats, True), (self.remarks, False)):
+            label.setText("\n".join(f"{'* ' * note.spoils}{note.sentence}" for note in found if note.is_grave is grave))
             label.setVisible(bool(label.text()))
         self.setVisible(bool(found))

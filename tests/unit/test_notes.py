@@ -31,6 +31,16 @@ def test_what_spoils_comes_before_what_explains() -> None:
     assert alone.sentence.startswith("Smaller than fp32, and slower") and not alone.spoils
 
 
+def test_what_spoils_speeds_comes_before_what_spoils_load_times_alone() -> None:
+    cold, raced = done("fp32"), done("nf4")
+    cold.load.disk_share, raced.beside = 0.5, 1
+    shown = comparison(cold, raced)
+    assert [note.is_grave for note in notes(shown)] == [True, False, False]
+    assert notes(shown)[0].sentence.startswith("nf4: a race")
+    cold.beside = 1
+    assert "the baseline's figures marked" in notes(shown)[1].sentence and notes(shown)[1].is_grave
+
+
 def test_ratios_that_are_not_given_are_accounted_for() -> None:
     wide, narrow = done("fp32"), done("nf4")
     wide.load.disk_share = 0.5

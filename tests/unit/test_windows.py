@@ -17,10 +17,12 @@ def test_all_of_a_text_is_scored_once_but_its_beginning() -> None:
     assert windows.positions == tuple(range(128, 2048))
 
 
+@pytest.mark.parametrize("limit", [1000, 5000])
 @pytest.mark.parametrize("tokens", [1300, 2000, 8883, 100_000])
-def test_a_limit_spreads_the_windows_evenly(tokens: int) -> None:
-    windows = plan_windows(tokens, limit=1000)
-    assert 600 <= windows.scored_tokens <= 1500
+def test_a_limit_spreads_the_windows_evenly(tokens: int, limit: int) -> None:
+    windows = plan_windows(tokens, limit=limit)
+    assert windows.scored_tokens == pytest.approx(min(limit, (tokens - 128) // 128 * 128), abs=64)
+    assert windows.stride >= 128
     assert {after - before for before, after in zip(windows.starts, windows.starts[1:], strict=False)} == {
         windows.stride
     }
