@@ -350,8 +350,9 @@ class PlacementDialog(QDialog):
 
     @Slot()
     def _on_delete(self) -> None:
-        self._preferences.remove_placement(self.name.currentText().strip())
-        self._offer_saved("")
+        name = self.name.currentText().strip()
+        self._preferences.remove_placement(name)
+        self._offer_saved(name)  # what is shown stays, and Save puts it back
 
     def _offer_saved(self, name: str) -> None:
         self.name.clear()

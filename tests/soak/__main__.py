@@ -28,8 +28,9 @@ def main() -> int:
     figures = []
     with display() as screen:
         for kind, rounds in ROUNDS.items():
-            figures += _soak(kind, rounds, arguments.seed, screen)
-    print(table(figures))
+            found = _soak(kind, rounds, arguments.seed, screen)
+            print(table(found), flush=True)
+            figures += found
     return 0 if all(figure.met for figure in figures) else 1
 
 
