@@ -21,7 +21,7 @@ from tests.benchmarks import (
     views,
     window_cost,
 )
-from tests.benchmarks.figures import Figure, table
+from tests.benchmarks.figures import Figure, markdown, table
 
 _ALL = {
     "startup": startup,
@@ -44,6 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help="which ones (default: all)")
     parser.add_argument("--json", default="bench.json", help="where the figures go (default: %(default)s)")
+    parser.add_argument("--markdown", help="and as a table for a document")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(_ALL)
     if unknown:
@@ -57,6 +58,8 @@ def main() -> int:
         figures += found
         print(table(found), flush=True)  # at once: the rest may take half an hour
         Path(arguments.json).write_text(json.dumps([figure.as_dict() for figure in figures], indent=2) + "\n")
+        if arguments.markdown:
+            Path(arguments.markdown).write_text(markdown(figures))
     return 0 if all(figure.met for figure in figures) else 1
 
 

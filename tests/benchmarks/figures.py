@@ -41,10 +41,27 @@ def median_of(
 
 def table(figures: Sequence[Figure]) -> str:
     """Aligned rows: figure, measured, spread, target, met."""
-    rows = [("figure", "measured", "spread", "target", "")]
-    for figure in figures:
-        spread = f"{min(figure.samples):.3g} … {max(figure.samples):.3g}" if len(figure.samples) > 1 else ""
-        verdict = "" if not figure.target else "met" if figure.met else "MISSED"
-        rows.append((figure.name, f"{figure.value:.3g} {figure.unit}", spread, figure.target, verdict))
+    rows = _rows(figures)
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def markdown(figures: Sequence[Figure]) -> str:
+    """The same rows as a Markdown table."""
+    head, *rows = _rows(figures)
+    lines = [" | ".join(row) for row in (head, ("---",) * len(head), *rows)]
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def _rows(figures: Sequence[Figure]) -> list[tuple[str, str, str, str, str]]:
+    rows = [("figure", "measured", "spread", "target", "")]
+    for figure in figures:
+        spread = f"{_digits(min(figure.samples))} … {_digits(max(figure.samples))}" if len(figure.samples) > 1 else ""
+        verdict = "" if not figure.target else "met" if figure.met else "MISSED"
+        rows.append((figure.name, f"{_digits(figure.value)} {figure.unit}", spread, figure.target, verdict))
+    return rows
+
+
+def _digits(value: float) -> str:
+    """Three of them at least, and no exponent where a person would write none."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
