@@ -613,7 +613,7 @@ TEMPLATES = {
     "range": ("{% for i in range(10**12) %}x{% endfor %}", "damaged"),
     "endless": (LOOP, "did not come to an end"),
     "endless text": (LOOP.replace("{% endfor %}", "x{% endfor %}"), "more memory|did not come to an end"),
-    "doubling": (DOUBLING, "memory"),
+    "doubling": (DOUBLING, "memory|did not come to an end"),
     "times": ("{{ 'a' * 10**11 }}", "memory"),
     "squares": ("{% set n = namespace(x=9) %}{% for i in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}", "damaged"),
     "power": ("{{ (10 ** (10 ** 9)) % 7 }}", "damaged"),
