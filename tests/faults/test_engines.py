@@ -124,7 +124,7 @@ def test_a_failed_run_has_the_engines_last_output(stage: Stage, qtbot: QtBot) ->
     assert "about to exit" in stage.error("int8").detail
     compare(stage, qtbot, "flood int8=fail-generating")
     detail = stage.error("int8").detail
-    assert detail.startswith("scripted\n\n") and len(detail) > 1000
+    assert detail.startswith(f"Model: {MODEL.id}\n\nscripted\n\n") and len(detail) > 1000
 
 
 @pytest.mark.parametrize("when", ["idle", "busy"])
