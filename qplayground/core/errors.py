@@ -46,6 +46,8 @@ class ErrorCode(StrEnum):
 
 TRY_SMALLER = "Try a smaller precision, fewer tokens or another device, or close other programs."
 """What to do where memory ran out."""
+ANOTHER_TOKENIZER = "Download the model again, or choose another one."
+"""What to do where a model's tokenizer is of no use."""
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):

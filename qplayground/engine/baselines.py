@@ -1,11 +1,12 @@
 """Log-probabilities of baselines, kept on disk so that candidates, and later comparisons, need not score them again."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -153,7 +154,7 @@ class Baselines:
         """Keep a new one: it is there once `finish` was called, whole or not at all. Raises OSError."""
         self._make_room(len(key.starts) * (key.window - key.window // 2) * key.vocabulary * np.dtype(dtype).itemsize)
         scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-", dir=self._folder))
-        writing = Writing(scratch, self._folder / key.name, dtype)
+        writing = Writing(scratch, self._folder / key.name, dtype, lambda: self.find(key) is not None)
         try:
             yield writing
         finally:
@@ -191,9 +192,10 @@ class Baselines:
 class Writing:
     """A baseline that is being kept."""
 
-    def __init__(self, scratch: Path, target: Path, dtype: str) -> None:
+    def __init__(self, scratch: Path, target: Path, dtype: str, is_kept: Callable[[], bool]) -> None:
         self._scratch = scratch
         self._target = target
+        self._is_kept = is_kept
         self._dtype = np.dtype(dtype)
         self._file = (scratch / LOG_PROBABILITIES).open("wb", buffering=0)  # what cannot be written is not held back
 
@@ -206,11 +208,20 @@ class Writing:
         return torch.from_numpy(stored.astype(np.float32, copy=False))
 
     def finish(self, scores: KeptScores) -> None:
-        """Put it in its place. Raises OSError."""
+        """Put it in its place, unless another engine was faster: its own is as good, and may be in use.
+
+        Raises OSError.
+        """
         self._file.close()
         (self._scratch / SCORES).write_bytes(msgspec.msgpack.encode(scores))
-        shutil.rmtree(self._target, ignore_errors=True)
-        self._scratch.rename(self._target)
+        while not self._is_kept():
+            shutil.rmtree(self._target, ignore_errors=True)  # a damaged one
+            try:
+                self._scratch.rename(self._target)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not self._is_kept():
+                    raise
 
     def discard(self) -> None:
         """Leave nothing behind, unless it is finished."""
@@ -219,7 +230,11 @@ class Writing:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir()) if folder.is_dir() else 0
+    """The bytes of its files; none of one that another engine takes away meanwhile."""
+    try:
+        return sum(path.stat().st_size for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def _last_used(folder: Path) -> float:

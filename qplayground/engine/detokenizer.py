@@ -2,6 +2,8 @@
 
 from transformers import PreTrainedTokenizerBase
 
+from qplayground.engine.tokenizing import decode
+
 _CONTEXT_TOKENS = 6
 _LONGEST_CHARACTER = 4
 _REPLACEMENT = "\ufffd"
@@ -56,4 +58,4 @@ class Detokenizer:
         return list(next(whole, prompt_ids[-_CONTEXT_TOKENS:]))
 
     def _decode(self, ids: list[int]) -> str:
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return decode(self._tokenizer, ids, skip_special_tokens=True)

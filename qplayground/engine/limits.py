@@ -1,6 +1,7 @@
-"""Bounds on what a model's files can make Python do: so many seconds, and on Linux so many bytes."""
+"""Bounds on what a model's files can make an engine do: so many seconds, and on Linux so many bytes."""
 
 import ctypes
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -37,18 +38,38 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
+def processor_limit(seconds: float) -> Iterator[None]:
+    """End this process by SIGPROF when what is inside takes more processor time than that, in whatever language.
+
+    Processor time, so that neither other programs nor a suspended machine end it. On Windows no limit.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+@contextmanager
 def memory_limit(num_bytes: int) -> Iterator[None]:
-    """Answer what is inside with MemoryError when the process would grow by more. Elsewhere than on Linux no limit."""
+    """Answer what is inside with MemoryError when the process would grow by more; Rust ends the process instead.
+
+    It is data that counts, not address space, of which each thread's heap reserves a lot. Elsewhere than on Linux no
+    limit.
+    """
     if sys.platform != "linux":
         yield
         return
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = psutil.Process().memory_info().vms + num_bytes
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = psutil.Process().memory_info().data + num_bytes
     lower = limit if soft == resource.RLIM_INFINITY else min(limit, soft)
-    resource.setrlimit(resource.RLIMIT_AS, (lower, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (lower, hard))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

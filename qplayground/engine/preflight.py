@@ -12,6 +12,7 @@ from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.precision import Dtype
 from qplayground.engine.prompt import read_prompt
 from qplayground.engine.shapes import Shapes, causal_architectures, remote_code, wants_code
+from qplayground.engine.tokenizing import check_decoder
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _check_ids(shapes: Shapes, prompt_ids: list[int]) -> None:
 def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The model's tokenizer. Raises PlaygroundError(BROKEN_TOKENIZER or REMOTE_CODE)."""
     try:
-        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # corrupt files raise whatever the parser met: KeyError, ValueError, bare Exception
         if wants_code(error):
             raise remote_code(error) from error
@@ -83,3 +84,5 @@ def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
             "Download the model again; it needs tokenizer.json beside config.json.",
             f"{type(error).__name__}: {error}",
         ) from error
+    check_decoder(tokenizer)
+    return tokenizer

@@ -5,6 +5,7 @@ from transformers import PreTrainedTokenizerBase
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.engine.chat_template import render
+from qplayground.engine.tokenizing import encode
 
 
 def read_prompt(
@@ -32,16 +33,8 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest
     """
     chat = request.settings.chat_template
     text = render(tokenizer, request.prompt) if chat else request.prompt
-    try:
-        encoded = tokenizer(text, add_special_tokens=not chat)["input_ids"]  # a chat's stand in its template
-        return [int(token) for token in encoded]
-    except Exception as error:  # what a damaged tokenizer raises is whatever it met
-        raise fail(
-            ErrorCode.BROKEN_TOKENIZER,
-            "The model's tokenizer is damaged: it cannot read this prompt.",
-            "Download the model again.",
-            f"{type(error).__name__}: {error}",
-        ) from error
+    encoded = encode(tokenizer, text, add_special_tokens=not chat)["input_ids"]  # a chat's stand in its template
+    return [int(token) for token in encoded]
 
 
 def _check_context(prompt_tokens: int, new_tokens: int, context: int | None) -> None:

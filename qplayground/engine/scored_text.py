@@ -11,6 +11,7 @@ from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.quality import Evaluation
 from qplayground.core.windows import WINDOW, Windows, plan_windows
 from qplayground.engine.detokenizer import Detokenizer
+from qplayground.engine.tokenizing import encode
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,10 @@ class ScoredText:
 
 
 def read_text(tokenizer: PreTrainedTokenizerBase, name: str, text: str) -> ScoredText:
-    """Tokenize a text without special tokens. Raises PlaygroundError(BAD_FILE) for one without any."""
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, verbose=False)
+    """Tokenize a text without special tokens. Raises PlaygroundError(BAD_FILE) for one without any, or
+    BROKEN_TOKENIZER.
+    """
+    encoded = encode(tokenizer, text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, verbose=False)
     ids = tuple(int(token) for token in encoded["input_ids"])
     if not ids:
         raise fail(ErrorCode.BAD_FILE, f"{name} has no text to score.", "Choose another text.")
@@ -71,7 +74,7 @@ def written_text(tokenizer: PreTrainedTokenizerBase, name: str, ids: tuple[int, 
 
 def _first_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The token that texts begin with, where the tokenizer says so."""
-    begin = tokenizer("a")["input_ids"]
+    begin = encode(tokenizer, "a")["input_ids"]
     own = tokenizer.bos_token_id is not None and begin[:1] == [tokenizer.bos_token_id]
     return tokenizer.bos_token_id if own else None
 

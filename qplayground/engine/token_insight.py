@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.tokens import Alternative
+from qplayground.engine.tokenizing import decode
 
 ALTERNATIVES = 5
 
@@ -69,7 +70,7 @@ class LogitsWatch:
         alternatives = []
         for _ in range(min(ALTERNATIVES, len(weights))):
             index = int(weights.argmax())
-            text = str(tokenizer.decode([index], clean_up_tokenization_spaces=False))
+            text = decode(tokenizer, [index])
             alternatives.append(Alternative(text, float(weights[index]) / total))
             weights[index] = -1.0
         return Insight(probability, rank, tuple(alternatives))

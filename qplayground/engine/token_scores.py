@@ -11,6 +11,7 @@ from qplayground.core.floats import Floats
 from qplayground.core.precision import Dtype
 from qplayground.core.quality import ScoredTokens
 from qplayground.engine.loading import LoadedModel
+from qplayground.engine.tokenizing import decode
 
 ROWS = 16
 """Rows of the vocabulary's width that are worked on at once: a few megabytes, which stay in the processor's cache."""
@@ -132,7 +133,7 @@ class TokenScores:
 
         @cache
         def text(token: int) -> str:
-            return str(loaded.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+            return decode(loaded.tokenizer, [token])
 
         return ScoredTokens(
             nll=Floats.of(self._nll),

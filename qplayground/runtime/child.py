@@ -16,6 +16,7 @@ _PR_SET_PDEATHSIG = 1
 def run(target: str, connection: Connection, log_path: str, forked: bool) -> None:
     """Send output to the log, tie this process's life to its parent's, and call `main(channel)` of module `target`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the window to answer
+    os.environ["RUST_BACKTRACE"] = "0"  # or a library's last words would be all frames, and the log's tail too short
     _redirect_output(log_path)
     if forked:
         _die_with_parent()

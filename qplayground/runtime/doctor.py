@@ -3,7 +3,7 @@
 import traceback
 
 from msgspec.structs import replace
-from PySide6.QtCore import QObject, QThread, QTimer, Signal, SignalInstance, Slot
+from PySide6.QtCore import QObject, QThread, Signal, SignalInstance, Slot
 
 from qplayground.core.diagnosis import CudaBuild, Diagnosis, Facts, MethodCheck, Outcome
 from qplayground.core.errors import ErrorCode, ErrorInfo
@@ -14,18 +14,15 @@ from qplayground.core.messages import (
     CheckUp,
     CudaFound,
     Event,
-    Failed,
     Hello,
     Machine,
     MethodChecked,
 )
 from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.runtime.asker import Asker
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.this_machine import gather_facts, who_is_here
-from qplayground.runtime.worker import ChildWorker
 
-SILENCE_MS = 120_000
-"""An engine that says nothing for so long hangs; importing its libraries from a slow disk takes up to half of it."""
 QUANTIZED = tuple(precision for precision in READY_PRECISIONS if precision.is_quantized)
 _CLOSE_WAIT_MS = 10_000
 
@@ -62,14 +59,15 @@ class Doctor(QObject):
         self, launcher: Launcher, precisions: tuple[Precision, ...] = QUANTIZED, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._launcher = launcher
         self._precisions = precisions
-        self._worker: ChildWorker | None = None
+        self._asker = Asker("doctor", launcher, "Try again when nothing else keeps the machine busy.", self)
+        self._asker.greeted.connect(self._on_greeted)
+        self._asker.said.connect(self._on_said)
+        self._asker.failed.connect(self._on_failed)
+        self._asker.lost.connect(self._on_lost)
         self._gathering: _Gathering | None = None
-        self._running = self._cancelled = self._closed = False
+        self._running = self._closed = False
         self._asked = 0
-        self._silence = QTimer(self, singleShot=True, interval=SILENCE_MS)
-        self._silence.timeout.connect(self._on_silence)
         self._forget()
 
     @property
@@ -82,7 +80,7 @@ class Doctor(QObject):
         """Begin, unless a check is under way already."""
         if self._running or self._closed:
             return
-        self._running, self._cancelled = True, False
+        self._running = True
         self._forget()
         self.started.emit()
         self.progressed.emit("starting an engine", 0, 0)
@@ -95,23 +93,15 @@ class Doctor(QObject):
 
     @Slot()
     def cancel(self) -> None:
-        """End what is under way; `cancelled` follows."""
-        if not self._running:
-            return
-        self._cancelled = True
-        if self._worker is not None:
-            self._worker.end()
-        else:
+        """End what is under way and say so: `cancelled`. It can be started again at once."""
+        if self._running:
+            self._asker.end()
             self._end(self.cancelled)
 
     def close(self) -> None:
         """End everything, now, and say nothing more."""
         self._closed, self._running = True, False
-        self._silence.stop()
-        self._worker = None
-        for worker in self.findChildren(ChildWorker):
-            worker.end()
-            worker.wait(_CLOSE_WAIT_MS)
+        self._asker.close()
         for gathering in self.findChildren(_Gathering):
             gathering.wait(_CLOSE_WAIT_MS)
 
@@ -127,27 +117,17 @@ class Doctor(QObject):
         self._tried = False
 
     def _ask(self) -> None:
-        self._asked += 1
         self._in_work = None
         known = tuple((check.device, check.precision) for check in self._checks)
-        command = CheckUp(id=self._asked, precisions=self._precisions, skip=known)
-        self._worker = worker = ChildWorker("doctor", self._launcher.engine, self, first_command=command)
-        worker.event_received.connect(self._on_event)
-        worker.exited.connect(self._on_exited)
-        worker.finished.connect(worker.deleteLater)
-        self._silence.start()
-        worker.start()
+        self._asked = self._asker.ask(CheckUp(id=0, precisions=self._precisions, skip=known))
 
-    @Slot(str, object)
-    def _on_event(self, _name: str, event: Event) -> None:
-        if self._worker is None or self.sender() is not self._worker:
-            return
-        self._silence.start()
-        if isinstance(event, Hello):
-            self._machine = event.machine
-        elif event.command_id != self._asked:
-            return
-        elif isinstance(event, CudaFound):
+    @Slot(object)
+    def _on_greeted(self, hello: Hello) -> None:
+        self._machine = hello.machine
+
+    @Slot(int, object)
+    def _on_said(self, _command_id: int, event: Event) -> None:
+        if isinstance(event, CudaFound):
             self._cuda = event.cuda
         elif isinstance(event, CheckStarted):
             self._in_work = event
@@ -155,33 +135,25 @@ class Doctor(QObject):
         elif isinstance(event, MethodChecked):
             self._in_work = None
             self._checks.append(event.check)
-        elif isinstance(event, CheckedUp | Failed):
-            self._tried = True
-            self._engine_error = event.error if isinstance(event, Failed) else None
-            self._worker.end()
+        elif isinstance(event, CheckedUp):
+            self._stop_trying(None)
 
-    @Slot()
-    def _on_silence(self) -> None:
-        if self._worker is not None:
-            self._worker.end()
+    @Slot(int, object)
+    def _on_failed(self, command_id: int, error: ErrorInfo) -> None:
+        if command_id == self._asked and not self._tried:  # else the engine is gone, and `_on_lost` has seen to it
+            self._stop_trying(error)
 
-    @Slot(str, object)
-    def _on_exited(self, _name: str, error: ErrorInfo | None) -> None:
-        if self._worker is None or self.sender() is not self._worker:
-            return
-        self._worker = None
-        self._silence.stop()
-        if self._cancelled:
-            self._end(self.cancelled)
-            return
-        if not self._tried:
-            error = error or _hung()
-            if self._in_work is not None:
-                self._checks.append(self._ended_in(self._in_work, error))
-                self._ask()
-                return
-            self._engine_error = error
-            self._tried = True
+    @Slot(object)
+    def _on_lost(self, error: ErrorInfo) -> None:
+        if self._in_work is not None:
+            self._checks.append(self._ended_in(self._in_work, error))
+            self._ask()
+        else:
+            self._stop_trying(error)
+
+    def _stop_trying(self, error: ErrorInfo | None) -> None:
+        self._asker.end()
+        self._tried, self._engine_error = True, error
         self._complete()
 
     def _ended_in(self, work: CheckStarted, error: ErrorInfo) -> MethodCheck:
@@ -202,12 +174,10 @@ class Doctor(QObject):
     @Slot(object)
     def _on_gathered(self, facts: Facts | Exception) -> None:
         self._gathering = None
-        if not self._running or self._cancelled:
+        if not self._running:
             return
         if isinstance(facts, Exception):
-            self._cancelled = True
-            if self._worker is not None:
-                self._worker.end()
+            self._asker.end()
             sentence = "This machine cannot be looked at."
             self._end(
                 self.failed,
@@ -243,11 +213,3 @@ class Doctor(QObject):
         self._running = False
         how.emit(*what)
         self.finished.emit()
-
-
-def _hung() -> ErrorInfo:
-    return ErrorInfo(
-        ErrorCode.ENGINE_DIED,
-        f"The engine said nothing for {SILENCE_MS // 1000} seconds and was ended.",
-        "Try again when nothing else keeps the machine busy.",
-    )

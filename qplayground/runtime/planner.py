@@ -5,30 +5,19 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
-from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import Estimate
 from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.messages import (
-    EstimateMemory,
-    Event,
-    Failed,
-    Hello,
-    MemoryEstimated,
-    PlacementPlanned,
-    PlanPlacement,
-)
+from qplayground.core.messages import EstimateMemory, Event, Hello, MemoryEstimated, PlacementPlanned, PlanPlacement
 from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
+from qplayground.runtime.asker import Asker
 from qplayground.runtime.devices import weight_limits
 from qplayground.runtime.fitting import fit_now
 from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.worker import ChildWorker
 
 _SOON_MS = 30
-SILENCE_MS = 120_000
-"""An engine that owes an answer and says nothing for so long hangs."""
-_CLOSE_WAIT_MS = 10_000
 
 
 class Planner(QObject):
@@ -45,22 +34,20 @@ class Planner(QObject):
 
     def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._launcher = launcher
-        self._worker: ChildWorker | None = None
-        self._greeted = False
+        self._asker = Asker("planner", launcher, "Pick the model again.", self)
+        self._asker.greeted.connect(self._on_greeted)
+        self._asker.said.connect(self._on_said)
+        self._asker.failed.connect(self._on_failed)
+        self._asker.lost.connect(self._on_lost)
         self._gpu_count = 0
         self._question: EstimateMemory | None = None
         self._plan_question: PlanPlacement | None = None
-        self._asked = self._plans_asked = 0
-        self._in_flight: int | None = None
-        self._held_back = self._hung = False
-        self._closed = False
+        self._in_flight: EstimateMemory | PlanPlacement | None = None
+        self._held_back = self._closed = False
         self._answer: MemoryEstimated | None = None
         self._answered: EstimateMemory | None = None  # the question that it answers
         self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)  # once for what changes in a moment
         self._soon.timeout.connect(self._submit)
-        self._silence = QTimer(self, singleShot=True, interval=SILENCE_MS)
-        self._silence.timeout.connect(self._on_silence)
 
     # ---- what others may ask ---------------------------------------------------------------------------------
 
@@ -104,14 +91,13 @@ class Planner(QObject):
         context_tokens: int | None = None,
     ) -> None:
         """Ask of that model; of none, forget the answer. `changed` or `failed` follows."""
-        self._asked += 1
         if path is None or self._question is None or path != self._question.path:
             self._answer = self._answered = None
             self.changed.emit()
         self._question = None
         if path is not None and precisions:
             self._question = EstimateMemory(
-                id=self._asked,
+                id=0,
                 path=path,
                 precisions=precisions,
                 placement=placement or Placement(),
@@ -122,21 +108,14 @@ class Planner(QObject):
 
     def ask_plan(self, path: str, precisions: tuple[Precision, ...], placement: Placement) -> None:
         """Ask where the parts of that model would be. The last such question is answered."""
-        self._plans_asked += 1
-        self._plan_question = PlanPlacement(
-            id=-self._plans_asked,  # apart from the estimates'
-            path=path,
-            precisions=precisions,
-            placement=placement,
-        )
+        self._plan_question = PlanPlacement(id=0, path=path, precisions=precisions, placement=placement)
         self._submit()
 
     def hold_back(self, hold: bool) -> None:
         """While something is timed nothing is reckoned; what was asked meanwhile is answered afterwards."""
         self._held_back = hold
         if not hold and self._question is not None and not self._question.placement.is_single and self._gpu_count:
-            self._asked += 1  # what is free on a GPU decides where parts go, and it may have changed
-            self._question = replace(self._question, id=self._asked)
+            self._question = replace(self._question)  # what is free on a GPU decides where parts go: ask once more
         if not hold and (self._is_open or self._plan_question is not None):
             self._soon.start()
 
@@ -145,11 +124,7 @@ class Planner(QObject):
         self._closed = True
         self._question = self._plan_question = None
         self._soon.stop()
-        self._silence.stop()
-        self._worker = None
-        for worker in self.findChildren(ChildWorker):
-            worker.end()
-            worker.wait(_CLOSE_WAIT_MS)
+        self._asker.close()
 
     # ---- the engine ------------------------------------------------------------------------------------------
 
@@ -158,63 +133,46 @@ class Planner(QObject):
         question = self._plan_question or (self._question if self._is_open else None)
         if question is None or self._held_back or self._closed:
             return
-        if self._worker is None:
-            self._greeted = False
-            self._worker = worker = ChildWorker("planner", self._launcher.engine, self)
-            worker.event_received.connect(self._on_event)
-            worker.exited.connect(self._on_exited)
-            worker.finished.connect(worker.deleteLater)
-            self._silence.start()
-            worker.start()
-        elif self._greeted and self._in_flight is None:
-            self._in_flight = question.id
+        if self._asker.hello is None:
+            self._asker.begin()
+        elif not self._asker.is_busy:
+            self._in_flight = question
             limits = weight_limits(question.placement, self._gpu_count)  # as they are now
-            self._silence.start()
-            self._worker.submit(replace(question, limits=limits))
+            self._asker.ask(replace(question, limits=limits))
 
-    @Slot()
-    def _on_silence(self) -> None:
-        if self._worker is not None:
-            self._hung = True
-            self._worker.end()
+    @Slot(object)
+    def _on_greeted(self, hello: Hello) -> None:
+        self._gpu_count = len(hello.machine.gpus)
+        self._submit()
 
-    @Slot(str, object)
-    def _on_event(self, _name: str, event: Event) -> None:
-        if self._worker is None:
-            return
-        self._silence.start()
-        if isinstance(event, Hello):
-            self._greeted, self._gpu_count = True, len(event.machine.gpus)
-            self._silence.stop()
-            self._submit()
-            return
-        if isinstance(event, Failed | PlacementPlanned) or (isinstance(event, MemoryEstimated) and event.final):
+    @Slot(int, object)
+    def _on_said(self, _command_id: int, event: Event) -> None:
+        question = self._in_flight
+        if not self._asker.is_busy:
             self._in_flight = None
-            self._silence.stop()
-        if self._plan_question is not None and event.command_id == self._plan_question.id:
+        if isinstance(event, PlacementPlanned) and question is self._plan_question:
             self._plan_question = None
-            if isinstance(event, PlacementPlanned):
-                self.planned.emit(event)
-            elif isinstance(event, Failed):
-                self.plan_failed.emit(event.error)
-        if isinstance(event, MemoryEstimated) and event.command_id == self._asked:
-            self._answer, self._answered = event, self._question
+            self.planned.emit(event)
+        elif isinstance(event, MemoryEstimated) and isinstance(question, EstimateMemory) and question is self._question:
+            self._answer, self._answered = event, question
             self.changed.emit()
-        elif isinstance(event, Failed) and event.command_id == self._asked:
-            self._give_up(event.error)
-        if self._in_flight is None:  # meanwhile something else may have been asked
-            self._submit()
+        self._submit()  # meanwhile something else may have been asked
 
-    @Slot(str, object)
-    def _on_exited(self, _name: str, error: ErrorInfo | None) -> None:
-        if self._worker is None:
-            return
-        self._worker = self._in_flight = None
-        self._silence.stop()
-        if self._hung:
-            sentence = f"The engine said nothing for {SILENCE_MS // 1000} seconds and was ended."
-            error, self._hung = ErrorInfo(ErrorCode.ENGINE_DIED, sentence, "Pick the model again."), False
-        error = error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Pick the model again.")
+    @Slot(int, object)
+    def _on_failed(self, _command_id: int, error: ErrorInfo) -> None:
+        question, self._in_flight = self._in_flight, None
+        if question is None:
+            return  # the engine is gone, and `_on_lost` has said so
+        if question is self._plan_question:
+            self._plan_question = None
+            self.plan_failed.emit(error)
+        elif question is self._question:
+            self._give_up(error)
+        self._submit()
+
+    @Slot(object)
+    def _on_lost(self, error: ErrorInfo) -> None:
+        self._in_flight = None
         if self._plan_question is not None:
             self._plan_question = None
             self.plan_failed.emit(error)
@@ -224,8 +182,8 @@ class Planner(QObject):
     @property
     def _is_open(self) -> bool:
         """Whether the last question is still to be answered."""
-        answer = self._answer
-        return self._question is not None and (answer is None or answer.command_id != self._asked or not answer.final)
+        answered = self._answer is not None and self._answer.final and self._answered is self._question
+        return self._question is not None and not answered
 
     def _is_answered(self, name: str) -> bool:
         """Whether what is known of that precision is about the model, device and recipe that are asked about now.

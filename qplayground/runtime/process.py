@@ -19,7 +19,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from qplayground.core.errors import TRY_SMALLER, ErrorCode, ErrorInfo
+from qplayground.core.errors import ANOTHER_TOKENIZER, TRY_SMALLER, ErrorCode, ErrorInfo
+from qplayground.core.last_words import READING_TEXT
 from qplayground.core.messages import COMMANDS, EVENTS, Command, Event
 from qplayground.runtime import child
 
@@ -28,6 +29,7 @@ LOG_CHECK_S = 1.0
 LOG_LIMIT_BYTES = 1 << 20
 LOG_TAIL_BYTES = 8 << 10
 _WITHOUT_MEMORY = re.compile(r"std::bad_alloc|\bMemoryError\b|Cannot allocate memory|out of memory")
+_TOKENIZER_WITHOUT_MEMORY = re.compile(re.escape(READING_TEXT) + r"\s+memory allocation of \d+ bytes failed")
 _LAST_LINES = 3
 """The last words of libraries that end the process where an allocation fails; what was said before was survived."""
 
@@ -82,7 +84,18 @@ class ProcessExit(msgspec.Struct, frozen=True):
                 "Download the model again, or wait until whatever writes to it is done.",
                 self.output_tail,
             )
+        if self.exit_code == -getattr(signal, "SIGPROF", 0) != 0:  # the engine's own limit: `engine.limits`
+            sentence = "The model's tokenizer did not come to an end, so the engine was ended."
+            return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, sentence, ANOTHER_TOKENIZER, self.output_tail)
         code = self.exit_code or 0
+        if code < 0 and _TOKENIZER_WITHOUT_MEMORY.search(self.output_tail):
+            return ErrorInfo(
+                ErrorCode.OUT_OF_MEMORY,
+                "The model's tokenizer ran out of memory while it read a text.",
+                "Close other programs and try again; if the text is short, the tokenizer is damaged: choose another "
+                "model.",
+                self.output_tail,
+            )
         if code != -signal.SIGSEGV and _WITHOUT_MEMORY.search("\n".join(self.output_tail.splitlines()[-_LAST_LINES:])):
             return ErrorInfo(ErrorCode.OUT_OF_MEMORY, "The engine ran out of memory.", TRY_SMALLER, self.output_tail)
         how = f"crashed ({_signal_text(-code)})" if code < 0 else f"ended unexpectedly, with exit code {code}"

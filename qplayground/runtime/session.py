@@ -306,9 +306,10 @@ class Session(QObject):
 
     @Slot(str, object)
     def _on_failed(self, name: str, error: ErrorInfo) -> None:
-        run = self._run(name)
-        assert run is not None
-        error = replace(error, detail=who_is_here().apply(error.detail))  # it is kept, and exported
+        run, comparison = self._run(name), self._comparison
+        assert run is not None and comparison is not None
+        detail = f"Model: {comparison.model.id}\n\n{error.detail}".rstrip()
+        error = replace(error, detail=who_is_here().apply(detail))  # it is kept, and exported
         run.error = error
         self.log_added.emit(f"{name}: {error} {error.detail}".rstrip())
 

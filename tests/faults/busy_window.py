@@ -10,6 +10,7 @@ def main(folder: str, int8: str) -> int:
     from PySide6.QtWidgets import QApplication
 
     from qplayground.core.messages import PhaseStarted
+    from qplayground.runtime.interrupts import Interrupts
     from qplayground.runtime.launcher import Launcher
     from qplayground.ui import theme
     from qplayground.ui.application import make_window
@@ -40,7 +41,10 @@ def main(folder: str, int8: str) -> int:
     window.session.phase_started.connect(on_phase)
     window.library.folder_opened.connect(lambda entry: compare())
     window.library.open_folder(folder)
-    return app.exec()
+    interrupts = Interrupts(window.close)
+    code = app.exec()
+    interrupts.close()
+    return code
 
 
 if __name__ == "__main__":

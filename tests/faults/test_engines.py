@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,12 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode
+from qplayground.core.floats import Floats
 from qplayground.core.messages import Hello, Phase
 from qplayground.core.model import ModelEntry, ModelSource
-from qplayground.core.quality import QualityRequest, TextSource
+from qplayground.core.quality import Quality, QualityRequest, ScoredTokens, TextSource
 from qplayground.core.results import RunState
-from qplayground.engine.baselines import BaselineKey, Baselines
+from qplayground.engine.baselines import BaselineKey, Baselines, KeptScores
 from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
 from qplayground.runtime.process import ProcessExit
 from tests.engine import tiny
@@ -124,7 +126,7 @@ def test_a_failed_run_has_the_engines_last_output(stage: Stage, qtbot: QtBot) ->
     assert "about to exit" in stage.error("int8").detail
     compare(stage, qtbot, "flood int8=fail-generating")
     detail = stage.error("int8").detail
-    assert detail.startswith("scripted\n\n") and len(detail) > 1000
+    assert detail.startswith(f"Model: {MODEL.id}\n\nscripted\n\n") and len(detail) > 1000
 
 
 @pytest.mark.parametrize("when", ["idle", "busy"])
@@ -180,6 +182,39 @@ def test_a_baseline_whose_engine_was_killed_while_keeping_it_is_none(tmp_path: P
     with baselines.writing(KEY, "float32"):
         assert len(list(folder.iterdir())) == 1  # its leftovers are gone, and this one's are there
     assert list(folder.iterdir()) == []
+
+
+def test_one_baseline_that_two_engines_keep_at_once_is_kept_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two windows on one cache. The first one's is in use by the time the second is done."""
+    import torch
+
+    eight = Floats(bytes(32))
+    tokens = ScoredTokens(nll=eight, top=("a",) * 8, top_ids=(1,) * 8, top_p=eight)
+    scores = KeptScores(dtype="float32", quality=Quality(text="a"), tokens=tokens)
+    one, other = (Baselines(tmp_path, 1 << 30) for _ in range(2))
+
+    def finish_first(folder: Path, ignore_errors: bool = False) -> None:
+        """Between the look at the place and the move to it."""
+        monkeypatch.undo()
+        first.finish(scores)
+
+    with (
+        one.writing(KEY, "float32") as first,
+        other.writing(KEY, "float32") as second,
+        other.writing(KEY, "float32") as third,
+    ):
+        for writing in (first, second, third):
+            writing.write(torch.zeros(8, 1000))
+        monkeypatch.setattr(shutil, "rmtree", finish_first)
+        second.finish(scores)
+        kept = one.find(KEY)
+        assert kept is not None
+        inode = (tmp_path / KEY.name).stat().st_ino
+        third.finish(scores)
+        assert (tmp_path / KEY.name).stat().st_ino == inode and kept.rows(0, 8).shape == (8, 1000)
+    assert [path.name for path in tmp_path.iterdir()] == [KEY.name]
 
 
 # ---- memory that runs out -----------------------------------------------------------------------------------------

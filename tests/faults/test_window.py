@@ -17,6 +17,7 @@ import pytest
 from qplayground.core.results import RunState
 from qplayground.runtime.history import History, history_path
 from qplayground.runtime.preferences import Preferences, preferences_path
+from tests.process.test_process import wait_until
 from tests.unit.catalog_files import write_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process groups and signals as Linux has them")
@@ -29,12 +30,14 @@ ROOT = Path(__file__).parents[2]
 def busy_window(tmp_path: Path, int8: str) -> Iterator["subprocess.Popen[str]"]:
     """A window in a process of its own that compares, and says what it does."""
     folder = write_model(tmp_path / "a model")
-    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp").mkdir(exist_ok=True)
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     command = [sys.executable, "-m", "tests.faults.busy_window", str(folder), int8]
     with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
-        yield running
-        running.kill()
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 def wait_for(window: "subprocess.Popen[str]", *lines: str) -> None:
@@ -54,10 +57,15 @@ def is_gone(process: psutil.Process) -> bool:
         return True
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGINT])
 @pytest.mark.parametrize(
     ("int8", "when"),
-    [("hang-loading", "int8 quantize 1"), ("slow", "int8 decode 1"), ("ignore-cancel", "int8 decode 1")],
+    [
+        ("hang-loading", "int8 quantize 1"),
+        ("slow", "int8 decode 1"),
+        ("ignore-cancel", "int8 decode 1"),
+        ("hang-scoring", "int8 score 1"),
+    ],
 )
 def test_a_killed_window_takes_its_engines_along_and_loses_nothing(
     tmp_path: Path, int8: str, when: str, how: signal.Signals
@@ -66,6 +74,19 @@ def test_a_killed_window_takes_its_engines_along_and_loses_nothing(
         wait_for(window, "kept 2", when)
         check_its_end(window, how)
     check_what_is_kept()
+
+
+def test_two_windows_that_are_killed_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    """On one history, one file of preferences and one cache."""
+    with busy_window(tmp_path, "slow") as one, busy_window(tmp_path, "slow") as other:
+        for window in (one, other):
+            wait_for(window, "int8 decode 1")
+        history = History()
+        wait_until(lambda: sum(len(history.load(entry.id).runs) > 1 for entry in history.entries()) == 4, seconds=20)
+        history.close()
+        for window in (one, other):
+            check_its_end(window, signal.SIGKILL)
+    check_what_is_kept(windows=2)
 
 
 def check_its_end(window: "subprocess.Popen[str]", how: signal.Signals) -> None:
@@ -78,19 +99,21 @@ def check_its_end(window: "subprocess.Popen[str]", how: signal.Signals) -> None:
         assert time.monotonic() < deadline, [process for process in family if not is_gone(process)]
 
 
-def check_what_is_kept() -> None:
+def check_what_is_kept(windows: int = 1) -> None:
     with sqlite3.connect(history_path()) as file:
         assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     history = History()
     entries = history.entries()
     assert not history.notice and not history.problem and len(entries) >= 2
     whole = [entry for entry in entries if entry.prompt.endswith("number-0")]
-    assert len(whole) == 1
-    for run in history.load(whole[0].id).runs:
+    assert len(whole) == windows
+    for run in (run for entry in whole for run in history.load(entry.id).runs):
         assert run.state is RunState.DONE and len(run.token_ids) == 50
-    cut = history.load(next(entry.id for entry in entries if entry.prompt.endswith("number-1")))
-    states = {run.precision: run.state for run in cut.runs}
-    assert states["fp32"] is RunState.DONE and set(states.values()) <= {RunState.DONE, RunState.CANCELLED}
+    cut = [history.load(entry.id) for entry in entries if entry.prompt.endswith("number-1")]
+    assert len(cut) == windows
+    for comparison in cut:
+        states = {run.precision: run.state for run in comparison.runs}
+        assert states["fp32"] is RunState.DONE and set(states.values()) <= {RunState.DONE, RunState.CANCELLED}
     history.close()
     kept = msgspec.json.decode(preferences_path().read_bytes())
     assert kept["last_request"]["prompt"].startswith("Once")

@@ -433,6 +433,30 @@ def test_ctrl_c_while_an_engine_is_awaited_ends_it(arguments: tuple[str, ...]) -
     assert "Cancelled." in running.errors
 
 
+INTERRUPTED_AT_AN_IMPORT = """
+import os, runpy, signal, sys
+
+class Interrupting:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+module = sys.argv.pop(1)
+sys.meta_path.insert(0, Interrupting)
+runpy.run_module("qplayground", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+@pytest.mark.parametrize("module", ["qplayground.cli", "msgspec", "qplayground.app", "PySide6.QtCore"])
+def test_ctrl_c_while_the_program_is_imported_ends_it_quietly(module: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED_AT_AN_IMPORT, module, "models"]
+    shell = ["/bin/sh", "-c", '"$@"; echo "code $?"', "sh", *command]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr.replace("Interrupt", "").strip()) == ("code 130\n", "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 def test_a_full_disk_behind_standard_output_is_said() -> None:
     with Path("/dev/full").open("w") as full:

@@ -185,7 +185,7 @@ def test_what_an_engine_refuses_altogether_is_a_finding(consultation: Consultati
 
 def test_an_engine_that_hangs_is_ended(consultation: Consultation) -> None:
     doctor = consultation.about("hang-checking", "")
-    doctor.progressed.connect(lambda label, *_: "INT8" in label and doctor._silence.start(100))
+    doctor.progressed.connect(lambda label, *_: "INT8" in label and doctor._asker._silence.start(100))
     with consultation._qtbot.waitSignal(doctor.finished, timeout=20_000):
         doctor.start()
     int8, nf4 = consultation.found[0].facts.checks
@@ -228,6 +228,13 @@ def test_it_can_be_stopped_and_started_again(consultation: Consultation) -> None
         doctor.cancel()
     assert consultation.signals == ["started", "cancelled", "finished"]
     doctor.cancel()  # there is nothing to stop
+    for _ in range(2):  # while the engine that was stopped is still ending, too
+        with consultation._qtbot.waitSignal(doctor.progressed, check_params_cb=lambda label, *_: "INT8" in label):
+            doctor.start()
+            doctor.cancel()
+            doctor.start()
+        doctor.cancel()
+    consultation.signals[3:] = []
     with consultation._qtbot.waitSignal(doctor.progressed, check_params_cb=lambda label, *_: "INT8" in label):
         doctor.start()
     doctor.close()

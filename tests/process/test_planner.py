@@ -72,7 +72,7 @@ def test_nothing_is_reckoned_while_something_is_timed(planner: Planner, qtbot: Q
     planner.hold_back(True)
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: not planner._soon.isActive(), timeout=5000)
-    assert planner._worker is None
+    assert planner._asker._worker is None
     planner.hold_back(False)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
 
@@ -90,9 +90,9 @@ def test_a_model_that_cannot_be_read_says_so_and_the_next_one_is_answered(planne
 def test_an_engine_that_died_is_replaced(planner: Planner, qtbot: QtBot) -> None:
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
-    assert planner._worker is not None and planner._worker.pid is not None
-    psutil.Process(planner._worker.pid).kill()
-    qtbot.waitUntil(lambda: planner._worker is None, timeout=10_000)
+    assert planner._asker._worker is not None and planner._asker._worker.pid is not None
+    psutil.Process(planner._asker._worker.pid).kill()
+    qtbot.waitUntil(lambda: planner._asker._worker is None, timeout=10_000)
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
 
@@ -102,8 +102,8 @@ def test_an_engine_that_dies_over_a_question_says_so(planner: Planner, qtbot: Qt
     planner.failed.connect(said.append)
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
-    assert planner._worker is not None and planner._worker.pid is not None
-    psutil.Process(planner._worker.pid).suspend()
+    assert planner._asker._worker is not None and planner._asker._worker.pid is not None
+    psutil.Process(planner._asker._worker.pid).suspend()
     planner.ask("/models/one", READY_PRECISIONS, context_tokens=9)
     assert planner.fit("fp32").verdict is not Verdict.UNKNOWN  # of another length, but of the same weights
     edited = replace(READY_PRECISIONS[0], dtype=Dtype.BFLOAT16)
@@ -111,7 +111,7 @@ def test_an_engine_that_dies_over_a_question_says_so(planner: Planner, qtbot: Qt
     assert planner.fit("fp32").verdict is Verdict.UNKNOWN
     assert planner.fit("bf16").verdict is not Verdict.UNKNOWN
     qtbot.waitUntil(lambda: planner._in_flight is not None, timeout=5000)
-    psutil.Process(planner._worker.pid).kill()
+    psutil.Process(planner._asker._worker.pid).kill()
     qtbot.waitUntil(lambda: len(said) == 1, timeout=10_000)
     assert planner.answer is None
 
@@ -121,10 +121,10 @@ def test_an_engine_that_owes_an_answer_and_says_nothing_is_ended(planner: Planne
     planner.failed.connect(said.append)
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
-    assert not planner._silence.isActive()  # nobody waits
-    assert planner._worker is not None and planner._worker.pid is not None
-    psutil.Process(planner._worker.pid).suspend()
-    planner._silence.setInterval(100)
+    assert not planner._asker._silence.isActive()  # nobody waits
+    assert planner._asker._worker is not None and planner._asker._worker.pid is not None
+    psutil.Process(planner._asker._worker.pid).suspend()
+    planner._asker._silence.setInterval(100)
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: bool(said), timeout=10_000)
     assert "said nothing for" in said[0].message
@@ -135,11 +135,11 @@ def test_an_engine_that_owes_an_answer_and_says_nothing_is_ended(planner: Planne
 def test_closing_ends_the_engine(planner: Planner, qtbot: QtBot) -> None:
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
-    assert planner._worker is not None and planner._worker.pid is not None
-    pid = planner._worker.pid
+    assert planner._asker._worker is not None and planner._asker._worker.pid is not None
+    pid = planner._asker._worker.pid
     planner.close()
     assert not psutil.pid_exists(pid)
     planner.ask("/models/two", READY_PRECISIONS)
     planner.hold_back(False)
     qtbot.waitUntil(lambda: not planner._soon.isActive(), timeout=5000)
-    assert planner._worker is None
+    assert planner._asker._worker is None

@@ -279,7 +279,7 @@ def test_what_breaks_in_one_leaves_the_others(stage: Stage, behaviour: str, code
     assert error.hint
     assert [run.error for run in stage.comparison.runs if run.precision != "int8"] == [None] * (len(names) - 1)
     if "exit" in behaviour:
-        assert error.detail == "about to exit"
+        assert error.detail == f"Model: {MODEL.id}\n\nabout to exit"
     said_before = 3 if "generating" in behaviour or behaviour == "nonsense" else 0
     assert len(stage.run("int8").token_ids) == said_before
     assert stage.run("int8").text == stage.texts("int8")

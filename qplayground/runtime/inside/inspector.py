@@ -18,7 +18,7 @@ from qplayground.core.inside_messages import (
 )
 from qplayground.core.messages import Event
 from qplayground.core.precision import Precision
-from qplayground.runtime.inside.asker import Asker
+from qplayground.runtime.asker import Asker
 from qplayground.runtime.launcher import Launcher
 
 

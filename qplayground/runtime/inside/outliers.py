@@ -7,7 +7,7 @@ from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside_messages import CaptureInputs, InputsCaptured, ThresholdTried, TryThreshold
 from qplayground.core.messages import Event, Progressed
 from qplayground.core.precision import Dtype
-from qplayground.runtime.inside.asker import Asker
+from qplayground.runtime.asker import Asker
 from qplayground.runtime.launcher import Launcher
 
 

@@ -6,7 +6,7 @@ from qplayground.core.errors import ErrorInfo
 from qplayground.core.inside import Knobs
 from qplayground.core.inside_messages import LayerMeasured, LayersMeasured, MeasureLayers
 from qplayground.core.messages import Event, Progressed
-from qplayground.runtime.inside.asker import Asker
+from qplayground.runtime.asker import Asker
 from qplayground.runtime.launcher import Launcher
 
 

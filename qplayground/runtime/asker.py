@@ -17,24 +17,49 @@ from qplayground.core.inside_messages import (
     TileRead,
     WeightProbed,
 )
-from qplayground.core.messages import Event, Failed, Hello
+from qplayground.core.messages import (
+    CheckedUp,
+    CheckUp,
+    EstimateMemory,
+    Event,
+    Failed,
+    Hello,
+    MemoryEstimated,
+    PlacementPlanned,
+    PlanPlacement,
+)
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.worker import ChildWorker
 
 SILENCE_MS = 120_000
-"""An engine that owes an answer and says nothing for so long hangs."""
+"""An engine that owes an answer and says nothing for so long hangs; importing its libraries from a slow disk takes up
+to half of it."""
 _CLOSE_WAIT_MS = 10_000
-_LAST_ANSWERS = (ModelOutlined, MatrixQuantized, TileRead, WeightProbed, LayersMeasured, InputsCaptured, ThresholdTried)
+_LAST_ANSWERS = (
+    ModelOutlined,
+    MatrixQuantized,
+    TileRead,
+    WeightProbed,
+    LayersMeasured,
+    InputsCaptured,
+    ThresholdTried,
+    PlacementPlanned,
+    CheckedUp,
+    Failed,
+)
+
+Question = InsideCommand | EstimateMemory | PlanPlacement | CheckUp
 
 
 class Asker(QObject):
     """Owner of one engine, begun with the first question. Questions are answered in their order.
 
-    Signals: `said(command_id, Event)` for everything that belongs to an open question; `failed(command_id, ErrorInfo)`
-    when it is not answered, with what to do then (`hint`). `lost(ErrorInfo)` when the engine is gone, and with it all
-    that it held.
+    Signals: `greeted(Hello)` when an engine is there. `said(command_id, Event)` for everything that belongs to an open
+    question; `failed(command_id, ErrorInfo)` when it is not answered, with what to do then (`hint`). `lost(ErrorInfo)`
+    when the engine is gone, and with it all that it held.
     """
 
+    greeted = Signal(object)
     said = Signal(int, object)
     failed = Signal(int, object)
     lost = Signal(object)
@@ -45,34 +70,45 @@ class Asker(QObject):
         self._launcher = launcher
         self._hint = hint
         self._worker: ChildWorker | None = None
-        self._greeted = self._hung = self._closed = False
-        self._waiting: deque[InsideCommand] = deque()
+        self._hello: Hello | None = None
+        self._hung = self._closed = False
+        self._waiting: deque[Question] = deque()
         self._open: set[int] = set()
         self._asked = 0
         self._silence = QTimer(self, singleShot=True, interval=SILENCE_MS)
         self._silence.timeout.connect(self._on_silence)
 
     @property
+    def hello(self) -> Hello | None:
+        """What the engine said of itself, None while there is none."""
+        return self._hello
+
+    @property
     def is_busy(self) -> bool:
         """Whether an answer is owed."""
         return bool(self._open)
 
-    def ask(self, command: InsideCommand) -> int:
+    def begin(self) -> None:
+        """Begin the engine, for somebody who has to know the machine to ask: `greeted` or `lost` follows."""
+        if self._worker is not None or self._closed:
+            return
+        self._worker = worker = ChildWorker(self._name, self._launcher.engine, self)
+        worker.event_received.connect(self._on_event)
+        worker.exited.connect(self._on_exited)
+        worker.finished.connect(worker.deleteLater)
+        self._silence.start()
+        worker.start()
+
+    def ask(self, command: Question) -> int:
         """Ask; the number that the answers carry is returned. Nothing is answered after `close`."""
         self._asked += 1
         if self._closed:
             return self._asked
         self._open.add(self._asked)
         self._waiting.append(replace(command, id=self._asked))
-        if self._worker is None:
-            self._greeted = False
-            self._worker = worker = ChildWorker(self._name, self._launcher.engine, self)
-            worker.event_received.connect(self._on_event)
-            worker.exited.connect(self._on_exited)
-            worker.finished.connect(worker.deleteLater)
-            worker.start()
-            self._silence.start()
-        elif self._greeted:
+        if self._hello is None:
+            self.begin()
+        else:
             self._submit()
         return self._asked
 
@@ -83,6 +119,7 @@ class Asker(QObject):
         self._waiting.clear()
         self._open.clear()
         worker, self._worker = self._worker, None
+        self._hello = None
         if worker is not None:
             worker.end()
 
@@ -107,11 +144,11 @@ class Asker(QObject):
             return
         self._silence.start()
         if isinstance(event, Hello):
-            self._greeted = True
+            self._hello = event
             self._submit()
+            self.greeted.emit(event)
         elif event.command_id in self._open:
-            rests = isinstance(event, MatrixOpened) and bool(event.matrix.knobs_rest)
-            if rests or isinstance(event, (*_LAST_ANSWERS, Failed)):
+            if _is_last(event):
                 self._open.discard(event.command_id)
             if isinstance(event, Failed):
                 self.failed.emit(event.command_id, event.error)
@@ -130,7 +167,7 @@ class Asker(QObject):
     def _on_exited(self, _name: str, error: ErrorInfo | None) -> None:
         if self._worker is None or self.sender() is not self._worker:
             return
-        self._worker = None
+        self._worker = self._hello = None
         self._silence.stop()
         if self._hung:
             self._hung = False
@@ -142,3 +179,12 @@ class Asker(QObject):
         self.lost.emit(error)
         for command_id in unanswered:
             self.failed.emit(command_id, error)
+
+
+def _is_last(event: Event) -> bool:
+    """Whether nothing follows it that answers the same question."""
+    if isinstance(event, MatrixOpened):
+        return bool(event.matrix.knobs_rest)
+    if isinstance(event, MemoryEstimated):
+        return event.final
+    return isinstance(event, _LAST_ANSWERS)

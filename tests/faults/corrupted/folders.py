@@ -1,0 +1,120 @@
+"""What the program makes of a folder that is damaged."""
+
+import json
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from qplayground.catalog.inspect import inspect_folder
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.messages import (
+    EstimateMemory,
+    Event,
+    Failed,
+    Load,
+)
+from qplayground.core.model import ModelSource
+from qplayground.core.placement import Placement
+from qplayground.core.precision import READY_PRECISIONS
+from qplayground.engine import host
+from qplayground.engine.shapes import causal_architectures
+from tests.engine import tiny
+from tests.engine.conftest import RecordingChannel
+
+CAUSAL = frozenset(causal_architectures())
+LISTED_S = 1.0
+"""The picker reads every folder anew."""
+PATIENCE_S = 20
+FIRST = "model.embed_tokens.weight"
+"""A tensor that every such model has."""
+
+Damage = Callable[[Path], object]
+
+
+class Answers(NamedTuple):
+    """What the program makes of a folder."""
+
+    listed: ErrorInfo | None
+    estimate: Event
+    load: Event
+
+    @property
+    def code(self) -> ErrorCode | None:
+        return self.load.error.code if isinstance(self.load, Failed) else None
+
+
+def ask(engine: host.Engine, folder: Path, asked: GenerationRequest | None = None) -> Answers:
+    """List, estimate and load; every refusal is a sentence with a hint, and the folder is as it was."""
+    before = _state(folder)
+    began = time.monotonic()
+    entry = inspect_folder(folder, source=ModelSource.FOLDER, causal_architectures=CAUSAL)
+    assert time.monotonic() - began < LISTED_S
+    msgspec.json.encode(entry)
+    answers = Answers(
+        entry.problem, _carry_out(engine, _estimate(folder, asked)), _carry_out(engine, _load(folder, asked))
+    )
+    assert _state(folder) == before
+    for event in answers[1:]:
+        if isinstance(event, Failed):
+            check_sentence(event.error)
+    if entry.problem is not None:
+        check_sentence(entry.problem)
+        assert isinstance(answers.load, Failed)
+    return answers
+
+
+def check_sentence(error: ErrorInfo) -> None:
+    assert error.code is not ErrorCode.INTERNAL, error.detail
+    assert error.message.endswith(".") and error.hint and "Traceback" not in str(error)
+    assert len(str(error)) < 1000
+
+
+def _state(folder: Path) -> dict[str, tuple[int, int, int]]:
+    found = {path: path.lstat() for path in folder.rglob("*")}
+    return {str(path): (stat.st_mode, stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
+
+
+def _carry_out(engine: host.Engine, command: EstimateMemory | Load) -> Event:
+    channel = engine._channel
+    assert isinstance(channel, RecordingChannel)
+    channel.sent.clear()
+    engine.carry_out(command)
+    return channel.sent[-1]
+
+
+def _load(folder: Path, asked: GenerationRequest | None) -> Load:
+    return tiny.load_command(folder, asked=asked)
+
+
+def _estimate(folder: Path, asked: GenerationRequest | None) -> EstimateMemory:
+    return EstimateMemory(
+        id=1,
+        path=str(folder),
+        precisions=READY_PRECISIONS[:1] + READY_PRECISIONS[-1:],
+        placement=Placement(device="cpu"),
+        request=asked or tiny.request(),
+    )
+
+
+def put(name: str, data: bytes) -> Damage:
+    def damage(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).write_bytes(data)
+
+    return damage
+
+
+def parts(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and weights."""
+    (length,) = struct.unpack("<Q", data[:8])
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def whole(header: dict[str, Any] | bytes, weights: bytes, length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + weights
