@@ -4,6 +4,7 @@ A folder named `broken` cannot be read. Modules whose last name is one of these 
 
 - `rests`: it is quantized already, its knobs rest and its codes are shown
 - `breaks`: it cannot be read
+- `norm`, and a module that only holds others: it is no matrix
 - `exits`, `hangs`: the engine ends with code 3, or says nothing more, when it is opened
 - `large`: 1,500 × 2,100 weights, more than a picture has pixels; all others have 48 × 100
 
@@ -122,6 +123,8 @@ class FakeInside:
             threading.Event().wait()
         if name == "breaks":
             raise _FAILURE
+        if name == "norm" or command.module not in {module.name for module in outline(()).modules}:
+            raise fail(ErrorCode.UNSUPPORTED, f"{command.module} is no matrix.", "Choose another layer.")
         self._weights = weights(command.module)
         rests = name == "rests"
         stored = self._quantize(command.knobs, with_figures=False) if rests else None

@@ -124,7 +124,7 @@ class Source:
             raise fail(
                 ErrorCode.UNSUPPORTED,
                 f"The weight of {module} is no matrix: it has {len(shape)} dimension{'s' * (len(shape) != 1)} "
-                f"({size}), and bitsandbytes quantizes matrices of linear layers.",
+                f"({size}), and only matrices of linear layers are quantized.",
                 _ANOTHER,
             )
         if not stored.info.elements:
@@ -134,7 +134,8 @@ class Source:
     def _without_tensor(self, name: str, module: nn.Module) -> PlaygroundError:
         weight = getattr(module, "weight", None)
         if not isinstance(weight, torch.Tensor):
-            return fail(ErrorCode.UNSUPPORTED, f"{name} has no weight of its own.", "Choose one of its parts.")
+            hint = "Choose one of its parts." if any(module.children()) else _ANOTHER
+            return fail(ErrorCode.UNSUPPORTED, f"{name} has no weight of its own.", hint)
         for other, sharer in self.skeleton.named_modules():
             if sharer is not module and getattr(sharer, "weight", None) is weight and self.find(f"{other}.weight"):
                 return fail(

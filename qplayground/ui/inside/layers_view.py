@@ -168,7 +168,7 @@ class LayersView(QWidget):
         self._show_state()
 
     def show_module(self, module: str, rests: str = "") -> None:
-        """Be about that matrix; `rests` says why nothing can be tried on it."""
+        """Be about that matrix; `rests` says why nothing can be tried on it, or that it is none."""
         self._module, self._rests = module, rests
         self._measure_curve()
 
@@ -208,9 +208,10 @@ class LayersView(QWidget):
         self.curve_title.setText(self._module or "Choose a module in the tree.")
         self.curve_title.setToolTip(theme.literal(self._module))
         wanted = (self._path, self._module)
-        if not self._module or not self.isVisible() or wanted == self._measured_for:
+        if not (self._module or self._rests) or not self.isVisible() or wanted == self._measured_for:
             return
         self._curve_survey.cancel()
+        self._measured_for = None
         self._curve_rows.clear()
         self._draw()
         if self._rests or self._held_back:

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QRadioButton,
     QSplitter,
+    QStackedWidget,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -58,6 +59,7 @@ class MatrixView(QWidget):
         self._hovered: tuple[int, int] | None = None
         self._held_back = False
         self._error = ""
+        self._has_matrix = False
         self.title = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.title.setMinimumWidth(1)
         self.title.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -72,6 +74,9 @@ class MatrixView(QWidget):
         self.histogram = WeightHistogram()
         self.scales = ScalesPlot()
         self.legend = self._small()
+        self.legend.setWordWrap(True)
+        self.legend.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.legend.setFixedHeight(2 * self.legend.fontMetrics().lineSpacing())
         self.probe = QLabel(_HINT, textFormat=Qt.TextFormat.PlainText)
         self.probe.setFont(theme.tabular(self.probe.font()))
         self.probe.setWordWrap(True)
@@ -103,14 +108,28 @@ class MatrixView(QWidget):
         self.across.addWidget(beside)
         self.across.setStretchFactor(0, 3)
         self.across.setStretchFactor(1, 2)
-        self.across.setSizes([560, 380])
+        self.across.setSizes([470, 310])
+        self.nothing = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.nothing.setWordWrap(True)
+        self.nothing.setMargin(4 * theme.GRID)
+        self.nothing.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.nothing.setAccessibleName("Why there is no matrix")
+        body = QWidget()
+        inside = QVBoxLayout(body)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.setSpacing(theme.HALF_GRID)
+        inside.addWidget(self.across, 1)
+        inside.addWidget(self.probe)
+        self._place = QStackedWidget()
+        self._place.addWidget(body)
+        self._place.addWidget(self.nothing)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.HALF_GRID)
         layout.setSpacing(theme.HALF_GRID)
         for widget in (self.title, self.knobs, self.message):
             layout.addWidget(widget)
-        layout.addWidget(self.across, 1)
-        layout.addWidget(self.probe)
+        layout.addWidget(self._place, 1)
 
     def _build_image(self) -> QWidget:
         self.pictures: dict[Picture, QRadioButton] = {}
@@ -188,8 +207,16 @@ class MatrixView(QWidget):
         """The one that is chosen."""
         return self._picture
 
-    def show_nothing(self, title: str = "") -> None:
-        """Forget the matrix that is shown; `title` says what is on its way."""
+    @property
+    def has_matrix(self) -> bool:
+        """Whether one is drawn; its engine may be gone."""
+        return self._has_matrix
+
+    def show_nothing(self, title: str = "", reason: str = "") -> None:
+        """Forget the matrix that is shown; `title` says what is on its way, `reason` why nothing is."""
+        self._has_matrix = False
+        self.nothing.setText(reason)
+        self._place.setCurrentIndex(1 if reason else 0)
         self.title.setText(title)
         self.title.setToolTip(theme.literal(title))
         self._overview_is_true = False
@@ -225,6 +252,7 @@ class MatrixView(QWidget):
     @Slot(object)
     def _on_opened(self, matrix: Matrix) -> None:
         self.show_nothing(_title(matrix))
+        self._has_matrix = True
         stored = matrix.stored
         self.knobs.set_knobs(self._inspector.knobs if stored is None else stored.knobs)
         self.knobs.show_rest(matrix.knobs_rest)
@@ -254,11 +282,11 @@ class MatrixView(QWidget):
 
     @Slot(object)
     def _on_failed(self, error: ErrorInfo) -> None:
+        """Where nothing is drawn the window says it, in the picture's place."""
         self._asked = None
-        self._show_error(str(error))
+        if self._has_matrix:
+            self._show_error(str(error))
         self._show_whose_figures()
-        if self._inspector.matrix is None:
-            self.title.setText(self._inspector.module)
 
     @Slot(str)
     def _show_error(self, sentence: str) -> None:
