@@ -8,7 +8,8 @@ A folder named `broken` cannot be read. Modules whose last name is one of these 
 - `exits`, `hangs`: the engine ends with code 3, or says nothing more, when it is opened
 - `large`: 1,500 × 2,100 weights, more than a picture has pixels; all others have 48 × 100
 
-FP4 with double quantization fails. A prompt with the word `fail-capture` cannot be captured.
+FP4 with double quantization fails. A threshold of 77 is tried until it is cancelled. A
+prompt with the word `fail-capture` cannot be captured.
 """
 
 import os
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.floats import Floats
+from qplayground.core.floats import Counts, Floats
 from qplayground.core.inside import (
     ErrorFigures,
     Histogram,
@@ -69,6 +70,7 @@ ROWS, COLUMNS = 48, 100
 LARGE_ROWS, LARGE_COLUMNS = 1500, 2100
 SUGGESTED = "model.layers.1.mlp.up_proj"
 REFUSED = Knobs(method=Method.FP4, double_quant=True)
+SLOW_THRESHOLD = 77.0
 TOKENS = 7
 HIDDEN = 100
 LINEAR = tuple(
@@ -161,7 +163,7 @@ class FakeInside:
             knobs=knobs,
             levels=Floats.of(levels.tolist()),
             first_code=first,
-            usage=Floats.of(np.bincount(codes.ravel() - first, minlength=len(levels)).astype(float).tolist()),
+            usage=Counts.of(np.bincount(codes.ravel() - first, minlength=len(levels)).tolist()),
             blocks=len(self._absmax),
             last_block=self._weights.size - (len(self._absmax) - 1) * size,
             scales=_scales(self._absmax),
@@ -243,6 +245,11 @@ class FakeInside:
         self._channel.send(InputsCaptured(command.id, TOKENS, tuple(inputs(module) for module in LINEAR)))
 
     def _try_threshold(self, command: TryThreshold) -> None:
+        if command.threshold == SLOW_THRESHOLD:
+            while not self._channel.is_cancelled(command.id):
+                threading.Event().wait(0.01)
+            self._channel.send(ThresholdTried(command.id, None))
+            return
         magnitudes = np.array(inputs(command.module).magnitudes.values)
         columns = int((magnitudes >= command.threshold).sum()) if command.threshold else 0
         trial = ThresholdTrial(
@@ -358,7 +365,7 @@ def inputs(module: str) -> LayerInputs:
 
 def _histogram(values: Values) -> Histogram:
     counts, edges = np.histogram(values, bins=_BINS)
-    return Histogram(float(edges[0]), float(edges[-1]), Floats.of(counts.astype(float).tolist()))
+    return Histogram(float(edges[0]), float(edges[-1]), Counts.of(counts.tolist()))
 
 
 def _scales(absmax: Values) -> Scales:
