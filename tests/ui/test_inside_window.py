@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.inside import BLOCK_SIZES, Kept, Knobs, Method
+from qplayground.core.inside import BLOCK_SIZES, Kept, Knobs, LayerRow, Method
 from qplayground.core.precision import READY_PRECISIONS, Dtype
 from qplayground.core.units import bytes_text, share_text
 from qplayground.runtime.launcher import Launcher
@@ -214,7 +214,7 @@ def test_a_knob_shows_its_figures(qtbot: QtBot, inside: InsideWindow) -> None:
     wait_quantized(qtbot, inside, wanted)
     true = figures(weights(SUGGESTED), wanted)
     box = inside.matrix.knobs
-    assert box.error.text() == f"error {share_text(true.relative_error)}"
+    assert box.error.text() == f"relative error {share_text(true.relative_error)}"
     assert box.bits.text() == f"{true.bits_per_weight:.3f} bits a weight"
     row, column = true.worst
     assert f"row {row:,}, column {column:,}" in box.worst.text()
@@ -455,6 +455,45 @@ def test_a_survey_can_be_cancelled(qtbot: QtBot, inside: InsideWindow) -> None:
 
 
 # ---- beside a comparison, and the end -----------------------------------------------------------------------------
+
+
+def test_both_kinds_of_int8_are_seen_and_named_in_the_curve(qtbot: QtBot, inside: InsideWindow) -> None:
+    inside.tabs.setCurrentWidget(inside.layers)
+    with qtbot.waitSignal(inside.curve_survey.succeeded, timeout=WAIT_MS):
+        pass
+    curves = {curve.name(): curve for curve in inside.layers.curve.plot.listDataItems()}
+    by_row, by_block = curves[Method.INT8.label], curves[Method.INT8_BLOCK.label]
+    assert by_row.zValue() > by_block.zValue() and by_row.opts["symbolBrush"] is None
+    assert by_row.opts["symbolSize"] > by_block.opts["symbolSize"]
+
+
+def test_the_axis_of_the_layers_fits_the_bars(inside: InsideWindow) -> None:
+    rows = [LayerRow(module=name, knobs=Knobs(), figures=figures(weights(name), Knobs())) for name in LINEAR]
+    for shown in (rows * 20, rows[:2]):
+        inside.layers.bars.show_rows(shown)
+        inside.layers.bars.plot.setXRange(-50, 500)
+        low, high = inside.layers.bars.plot.viewRange()[0]
+        assert low == pytest.approx(-1) and high == pytest.approx(len(shown))
+
+
+def test_the_layers_of_a_model_that_was_quantized_before_are_not_measured_and_why(
+    qtbot: QtBot, inside: InsideWindow
+) -> None:
+    assert inside.layers.start.isEnabled()
+    inside.inspector._outline = replace(outline(()), quantized_by="GPTQ")
+    with qtbot.waitSignal(inside.inspector.quantized, timeout=WAIT_MS):
+        inside.inspector._quantized = None
+        inside.inspector.outlined.emit(inside.inspector.outline)
+        choose(qtbot, inside, OTHER)
+    layers = inside.layers
+    assert not layers.start.isEnabled() and not layers.all_methods.isEnabled()
+    assert "quantized before it was saved (GPTQ)" in layers.state.text() and "GPTQ" in layers.start.toolTip()
+    inside.hold_back(True)
+    inside.hold_back(False)
+    assert not layers.start.isEnabled() and "GPTQ" in layers.state.text()
+    inside.show_model(Subject("another", "/models/two", READY_PRECISIONS, GenerationRequest()))
+    wait_quantized(qtbot, inside)
+    assert layers.start.isEnabled() and not layers.state.text()
 
 
 def test_while_a_comparison_runs_nothing_is_read_or_measured(qtbot: QtBot, inside: InsideWindow) -> None:

@@ -24,6 +24,7 @@ from qplayground.ui import theme
 from qplayground.ui.inside.knobs_box import KnobsBox
 from qplayground.ui.inside.probe_text import probe_text
 from qplayground.ui.inside.saving import SaveButton
+from qplayground.ui.plots.code_scale import CodeScale
 from qplayground.ui.plots.heat_map import HeatMap
 from qplayground.ui.plots.scales_plot import ScalesPlot, median_absmax
 from qplayground.ui.plots.weight_histogram import WeightHistogram
@@ -100,7 +101,7 @@ class MatrixView(QWidget):
     def _build(self) -> None:
         beside = QSplitter(Qt.Orientation.Vertical)
         beside.setChildrenCollapsible(False)
-        beside.addWidget(self._titled("Weights, and the levels of one block", self.histogram, "Weights"))
+        beside.addWidget(self._titled("Weights, levels of one block", self.histogram, "Weights"))
         beside.addWidget(self._titled("Absmax of every block", self.scales, "Absmax"))
         self.across = QSplitter(Qt.Orientation.Horizontal)
         self.across.setChildrenCollapsible(False)
@@ -374,29 +375,32 @@ class MatrixView(QWidget):
             self._answered = None
             self._ask_for_tile()
             return
-        low, high = self._color_range(matrix)
-        self.heat.show_tile(tile, low, high)
+        quantized, codes = self._inspector.quantized_matrix, None
+        if tile.picture is Picture.CODES and quantized is not None:
+            codes = CodeScale(quantized.levels, quantized.first_code)
+        low, high = self._color_range(matrix) if codes is None else (0.0, float(codes.highest_rank))
+        self.heat.show_tile(tile, low, high, codes)
         if (tile.rows, tile.columns) == (matrix.rows, matrix.columns):
             self._overview_is_true = True
-        self._show_legend(tile, low, high)
+        self._show_legend(tile, low, high, codes)
         self._ask_for_tile()
 
     def _color_range(self, matrix: Matrix) -> tuple[float, float]:
-        """From where to where colours go: around zero, but for codes."""
+        """From where to where colours go, around zero."""
         quantized = self._inspector.quantized_matrix
-        if self._picture is Picture.CODES and quantized is not None:
-            return float(quantized.first_code), float(quantized.first_code + max(1, len(quantized.levels) - 1))
         size = math.hypot(matrix.mean, matrix.std)
         limit = min(max(abs(matrix.lowest), abs(matrix.highest)), _SIGMAS * size)
         if self._picture is Picture.ERROR and quantized is not None and quantized.figures is not None:
             limit = min(quantized.figures.max_abs_error, _SIGMAS * quantized.figures.relative_error * size)
         return -limit, limit
 
-    def _show_legend(self, tile: Tile, low: float, high: float) -> None:
+    def _show_legend(self, tile: Tile, low: float, high: float, codes: CodeScale | None) -> None:
         down, across = tile.rows / tile.height, tile.columns / tile.width
-        parts = [f"colours from {significant(low)} to {significant(high)}"]
-        if self._picture is not Picture.CODES:
-            parts = [f"{parts[0]}, and no stronger beyond"]
+        if codes is None:
+            parts = [f"colours from {significant(low)} to {significant(high)}, and no stronger beyond"]
+        else:
+            lowest, highest = codes.ends()
+            parts = [f"colours in the order of the levels, from {lowest} to {highest}"]
         if down > 1 or across > 1:
             what = f"{significant(down, 2)} × {significant(across, 2)}"
             of = "the code of the largest" if self._picture is Picture.CODES else "the largest"

@@ -40,9 +40,9 @@ _SHORT = {
     Kept.UNKNOWN_CLASS: "no, class",
 }
 """The reasons in a column; the tool tip and the lines below the tree have them in full."""
-_NAME_WIDTH, _KIND_WIDTH = 128, 62
+_NAME_WIDTH, _KIND_WIDTH = 138, 62
 _DETAIL_LINES = 5
-_INDENT = 12
+_INDENT = 10
 _WHOLE = "whole model"
 _UNKNOWN = "unknown"
 _MODULE = Qt.ItemDataRole.UserRole + 1

@@ -14,7 +14,7 @@ from qplayground.ui.plots import style
 from qplayground.ui.plots.choices import ChoicesChart
 
 _BLOCKS = (EVEN_WHOLE, *(Knobs(method=EVEN.method, block_size=size) for size in (4096, 1024, 256)), EVEN)
-_HEADINGS = ("Choice", "Bits/weight", "Relative error", "SNR", "Worst weight")
+_HEADINGS = ("Choice", "Bits a weight", "Relative error", "SNR", "Largest error")
 _QUANTIZED = "quantized"
 _PREFERRED = "nf4"
 """The precision that is spoken of, where it is among those that the outline knows."""

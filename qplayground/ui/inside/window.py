@@ -23,7 +23,7 @@ from qplayground.ui.inside.outliers_view import OutliersView
 from qplayground.ui.inside.tour_view import TourView
 
 _MESSAGE_MS = 10_000
-_TREE_WIDTH = 510
+_TREE_WIDTH = 520
 """With a short name, what it is, its bytes in three precisions and whether it gets quantized, all seen."""
 
 
@@ -90,7 +90,7 @@ class InsideWindow(QMainWindow):
         self.tour.outliers_wanted.connect(lambda: self.tabs.setCurrentWidget(self.outliers))
         self.matrix.knobs_changed.connect(self._on_knobs_changed)
         self.layers.knobs_chosen.connect(self.matrix.turn)
-        for view in (self.matrix, self.layers, self.outliers):
+        for view in (self.matrix, self.layers, self.outliers, self.tour):
             view.said.connect(self._say)
 
     # ---- what others ask of it -------------------------------------------------------------------------------
@@ -141,6 +141,7 @@ class InsideWindow(QMainWindow):
         self.modules.show_outline(outline, [precision.name for precision in self._subject.precisions])
         self.matrix.show_nothing("Choose a module in the tree.")
         self._show_outliers()
+        self.layers.show_obstacle(_survey_obstacle(outline))
         self.tour_inspector.take(self._subject.path)
         self.tour.show_model(outline)
         wanted, self._wanted_module = self._wanted_module, ""
@@ -232,6 +233,16 @@ def int8_dtype(precisions: Sequence[Precision]) -> Dtype:
     """The type that inputs of LLM.int8() are in: that of the first such precision."""
     found = (precision.dtype for precision in precisions if isinstance(precision.quantization, Int8))
     return next(found, Dtype.BFLOAT16)
+
+
+def _survey_obstacle(outline: ModelOutline) -> str:
+    """Why layers cannot be measured; empty where they can."""
+    if not outline.quantized_by:
+        return ""
+    return (
+        f"This checkpoint was quantized before it was saved ({outline.quantized_by}): without the original weights "
+        "there is no error to measure. Open the original model."
+    )
 
 
 def _kept_knobs(text: object) -> Knobs:

@@ -13,6 +13,7 @@ from qplayground.core.inside import Picture, Tile
 from qplayground.ui import theme
 from qplayground.ui.plots import style
 from qplayground.ui.plots.chart import Chart
+from qplayground.ui.plots.code_scale import CodeScale
 
 Values = NDArray[np.float64]
 
@@ -21,7 +22,7 @@ TILE_HEIGHT, TILE_WIDTH = 700, 1000
 SETTLE_MS = 60
 _LOWEST_BLOCK, _LOWEST_ROW = 6.0, 4.0
 """Pixels below which a block's borders, and those between rows, are left out."""
-_AXIS_WIDTH, _AXIS_HEIGHT = 62, 40
+_AXIS_WIDTH, _AXIS_HEIGHT, _KEY_WIDTH = 62, 40, 62
 _MOST_BLOCKS = 10_000
 _CLOSE_ROWS, _CLOSE_COLUMNS = 40, 80
 _FEW_LESS, _FEW_MORE = 0.95, 1.1
@@ -70,6 +71,7 @@ class HeatMap(Chart):
         self._detail_tile: Tile | None = None
         self._under_mouse: tuple[int, int] | None = None
         self._levels = (-1.0, 1.0)
+        self._codes: CodeScale | None = None
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("The matrix as an image")
         self.view.setAntialiasing(False)  # nothing here is slanted, and pictures are drawn faster
@@ -90,6 +92,7 @@ class HeatMap(Chart):
         for item in (self.overview, self.detail, self.borders, self._mark):
             self.plot.addItem(item, ignoreBounds=item is not self.overview)
         self.key = pg.ColorBarItem(values=self._levels, width=12, interactive=False, colorMapMenu=False)
+        self.key.axis.setWidth(_KEY_WIDTH)
         self.view.addItem(self.key)
         self._settle = QTimer(self, singleShot=True, interval=SETTLE_MS)
         self._settle.timeout.connect(self.settled)
@@ -127,8 +130,9 @@ class HeatMap(Chart):
         self._block_size = block_size
         self._draw_borders()
 
-    def show_tile(self, tile: Tile, low: float, high: float) -> None:
+    def show_tile(self, tile: Tile, low: float, high: float, codes: CodeScale | None = None) -> None:
         """Show it where it belongs, with colours from `low` to `high`; what lies beyond is drawn as those ends.
+        Of codes these are ranks, and `codes` has them.
 
         A tile of the whole matrix is the overview, and takes the detail before away.
         """
@@ -140,7 +144,9 @@ class HeatMap(Chart):
             self._detail_tile = tile
         item = self.overview if is_overview else self.detail
         self._levels = (low, high) if high > low else (low - 1.0, low + 1.0)
-        item.setImage(tile_values(tile), autoLevels=False, levels=self._levels)
+        self._codes = codes
+        values = tile_values(tile)
+        item.setImage(values if codes is None else codes.ranks(values), autoLevels=False, levels=self._levels)
         item.setRect(QRectF(tile.first_column, tile.first_row, tile.columns, tile.rows))
         self._color(tile.picture)
 
@@ -281,6 +287,7 @@ class HeatMap(Chart):
         for item in (self.key, self.overview, self.detail):
             item.setColorMap(colors)
         self.key.setLevels(self._levels)
+        self.key.axis.setTicks(None if self._codes is None else [self._codes.ticks()])
 
     def _paint(self) -> None:
         super()._paint()
