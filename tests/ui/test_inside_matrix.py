@@ -16,8 +16,9 @@ from qplayground.ui.inside.matrix_view import MatrixView
 from qplayground.ui.inside.probe_text import probe_text
 from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.inside.window import InsideWindow
+from qplayground.ui.plots.block_borders import block_borders
 from qplayground.ui.plots.code_scale import CodeScale
-from qplayground.ui.plots.heat_map import HeatMap, block_borders, tile_values
+from qplayground.ui.plots.heat_map import HeatMap, tile_values
 from qplayground.ui.plots.scales_plot import median_absmax
 from tests.fakes.inside import COLUMNS, LARGE_COLUMNS, LARGE_ROWS, LINEAR, ROWS, SUGGESTED, figures, quantized, weights
 from tests.ui.test_inside_window import WAIT_MS, choose, inside, settings, turn, wait_quantized

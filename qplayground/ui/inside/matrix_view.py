@@ -17,11 +17,12 @@ from PySide6.QtWidgets import (
 )
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.inside import Knobs, Matrix, Method, Picture, ProbedWeight, QuantizedMatrix, Tile
-from qplayground.core.units import bytes_text, significant
+from qplayground.core.inside import Knobs, Matrix, Picture, ProbedWeight, QuantizedMatrix, Tile
+from qplayground.core.units import significant
 from qplayground.runtime.inside.inspector import Inspector
 from qplayground.ui import theme
 from qplayground.ui.inside.knobs_box import KnobsBox
+from qplayground.ui.inside.matrix_texts import block_weights, blocks_text, matrix_title
 from qplayground.ui.inside.probe_text import probe_text
 from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.plots.code_scale import CodeScale
@@ -252,7 +253,7 @@ class MatrixView(QWidget):
 
     @Slot(object)
     def _on_opened(self, matrix: Matrix) -> None:
-        self.show_nothing(_title(matrix))
+        self.show_nothing(matrix_title(matrix))
         self._has_matrix = True
         stored = matrix.stored
         self.knobs.set_knobs(self._inspector.knobs if stored is None else stored.knobs)
@@ -322,8 +323,8 @@ class MatrixView(QWidget):
         )
         self.knobs.set_state(busy=inspector.is_busy, of_these=of_these)
         if matrix is not None:
-            blocks = f" · {_blocks_text(quantized)}" if quantized is not None and of_these else ""
-            self.title.setText(f"{_title(matrix)}{blocks}")
+            blocks = f" · {blocks_text(quantized)}" if quantized is not None and of_these else ""
+            self.title.setText(f"{matrix_title(matrix)}{blocks}")
             self.title.setToolTip(theme.literal(self.title.text()))
 
     # ---- pictures --------------------------------------------------------------------------------------------
@@ -481,25 +482,3 @@ class MatrixView(QWidget):
             absmax = median_absmax(quantized.scales)
             self.histogram.show_levels(quantized.levels, absmax, quantized.usage, quantized.first_code)
             self.scales.mark(None)
-
-
-def block_weights(knobs: Knobs, matrix: Matrix) -> int:
-    """How many weights share a scale."""
-    if knobs.method is Method.INT8:
-        return matrix.columns
-    return knobs.block_size or matrix.rows * matrix.columns
-
-
-def _title(matrix: Matrix) -> str:
-    turned = ", transposed" if matrix.transposed else ""
-    stored = f"{bytes_text(matrix.stored_bytes)} as {matrix.stored_dtype}"
-    values = f"{significant(matrix.lowest)} to {significant(matrix.highest)}, std {significant(matrix.std)}"
-    return f"{matrix.module} · {matrix.rows:,} × {matrix.columns:,}{turned} · {stored} · {values}"
-
-
-def _blocks_text(quantized: QuantizedMatrix) -> str:
-    rows = quantized.knobs.method is Method.INT8
-    count = f"{quantized.blocks:,} {'row' if rows else 'block'}{'s' * (quantized.blocks != 1)}"
-    size = quantized.knobs.block_size
-    short = size is not None and not rows and quantized.last_block != size
-    return f"{count}, the last one of {quantized.last_block:,} weights" if short else count
