@@ -46,7 +46,7 @@ PICTURES: dict[str, Callable[[], TourPicture]] = {
     "what-stays": KeptPicture,
 }
 """Of each step, by its name."""
-_LEFT_WIDTH = 320
+_LEFT_WIDTH = 280
 _OUTLIERS = "outliers"
 
 
