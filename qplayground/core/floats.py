@@ -24,3 +24,23 @@ class Floats(msgspec.Struct, frozen=True, array_like=True):
         found = array("f")
         found.frombytes(self.data)
         return found
+
+
+class Counts(msgspec.Struct, frozen=True, array_like=True):
+    """Whole numbers of 64 bits, little-endian. Single precision has no place for each one above 16,777,216."""
+
+    data: bytes
+
+    @classmethod
+    def of(cls, values: Sequence[int]) -> "Counts":
+        return cls(array("q", values).tobytes())
+
+    def __len__(self) -> int:
+        return len(self.data) // 8
+
+    @property
+    def values(self) -> "array[int]":
+        """The numbers. Raises ValueError for data that is none."""
+        found = array("q")
+        found.frombytes(self.data)
+        return found

@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.floats import Floats
+from qplayground.core.floats import Counts, Floats
 from qplayground.core.precision import Dtype
 
 BLOCK_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -142,7 +142,7 @@ class Histogram(msgspec.Struct, frozen=True):
 
     low: float
     high: float
-    counts: Floats
+    counts: Counts
 
 
 class Matrix(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,7 +187,7 @@ class ErrorFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     `bits_per_weight`: all bytes that bitsandbytes stores for it (codes, scales, code tables) times 8 / elements.
     `relative_error`: ‖Q − W‖ / ‖W‖ (Frobenius), 0 for a matrix of zeros; `snr_db`: −20 log10 of it, None where there is
-    no error. `max_abs_error` is at `worst`, a row and a column.
+    no error. `max_abs_error`, the largest error, is at `worst`, a row and a column.
     """
 
     bits_per_weight: float
@@ -213,7 +213,7 @@ class QuantizedMatrix(msgspec.Struct, frozen=True, kw_only=True):
     knobs: Knobs
     levels: Floats
     first_code: int = 0
-    usage: Floats
+    usage: Counts
     blocks: int
     last_block: int
     scales: Scales
@@ -270,7 +270,7 @@ class ProbedWeight(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def error(self) -> float:
-        """What it is off by."""
+        """What comes back, less what was there."""
         return self.back - self.value
 
 

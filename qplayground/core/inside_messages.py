@@ -162,10 +162,10 @@ class InputsCaptured(msgspec.Struct, frozen=True, tag=True):
 
 
 class ThresholdTried(msgspec.Struct, frozen=True, tag=True):
-    """What a threshold gives."""
+    """What a threshold gives; nothing after a Cancel."""
 
     command_id: int
-    trial: ThresholdTrial
+    trial: ThresholdTrial | None
 
 
 InsideEvent = (

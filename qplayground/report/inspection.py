@@ -10,14 +10,15 @@ from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Dtype
 from qplayground.core.units import share_text, significant
 
-_HEADINGS = ("Module", "Method", "Block", "Double quant.", "Bits/weight", "Relative error", "SNR", "Max. abs. error")
+_HEADINGS = ("Module", "Method", "Block", "Double quant.", "Bits a weight", "Relative error", "SNR", "Largest error")
 _TEXTS = 4
 """So many columns are texts; figures are aligned on the right."""
 
 
 def inspection_json(entry: ModelEntry, dtype: Dtype, rows: Sequence[LayerRow], left_out: Sequence[LeftOut]) -> bytes:
     """A row a layer and choice. `block_size` is null for one scale over the whole tensor and for int8 by row, which has
-    one a row; `relative_error` is ‖Q − W‖ / ‖W‖ and `snr_db` −20 log10 of it, null where there is no error.
+    one a row; `relative_error` is ‖Q − W‖ / ‖W‖ and `snr_db` −20 log10 of it, null where there is no error;
+    `max_abs_error` is what tables call the largest error.
     """
     shown = {"model": entry.id, "dtype": dtype, "rows": [_fields(row) for row in rows], "left_out": left_out}
     return msgspec.json.format(msgspec.json.encode(shown), indent=2)

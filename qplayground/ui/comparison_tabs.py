@@ -1,7 +1,7 @@
 """The tabs below the columns: charts and the table of one comparison."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,8 @@ class ComparisonTabs(QTabWidget):
         self._comparison: Comparison | None = None
         self._both: tuple[Comparison, ...] = ()
         self._stale: set[QWidget] = set()
-        self.offers_inside = False  # a saved comparison's model may be gone
+        self.offers_inside = False
+        self.inside_obstacle: Callable[[], str] = str  # why not after all: a saved comparison's model may be gone
         self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)
         self._soon.timeout.connect(self.refresh)
         self.speed: SpeedCharts | None = None
@@ -161,6 +162,7 @@ class ComparisonTabs(QTabWidget):
 
             self.quality = QualityView()
             self.quality.layers.offers_inside = self.offers_inside
+            self.quality.layers.inside_obstacle = self.inside_obstacle
             self.quality.layers.inside_requested.connect(self.inside_requested)
             self.quality.pages.currentChanged.connect(self._show_whether_savable)
             self._quality_tab.put(self.quality)

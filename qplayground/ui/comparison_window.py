@@ -12,6 +12,7 @@ from qplayground.report.describe import machine_text, settings_text, when_text
 from qplayground.ui import theme
 from qplayground.ui.comparison_tabs import ComparisonTabs
 from qplayground.ui.exporting import export
+from qplayground.ui.inside.saved_model import saved_model_obstacle
 from qplayground.ui.results_view import ResultsView
 
 _VIEW_HEIGHT, _TABS_HEIGHT = 480, 200  # as shares: the figures below the texts come first
@@ -20,10 +21,12 @@ _VIEW_HEIGHT, _TABS_HEIGHT = 480, 200  # as shares: the figures below the texts 
 class ComparisonWindow(QMainWindow):
     """One comparison with its charts, or two above each other with one table of both. Needs neither model nor engine.
 
-    Another baseline can be chosen, for this view alone. Signal: `closed(self)`.
+    Another baseline can be chosen, for this view alone. Signals: `closed(self)`; `inside_requested(ComparedModel, str)`
+    with the name of a layer, where the model is still there.
     """
 
     closed = Signal(object)
+    inside_requested = Signal(object, str)
 
     def __init__(self, comparisons: Sequence[Comparison], parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -32,6 +35,10 @@ class ComparisonWindow(QMainWindow):
         self.comparisons = tuple(comparisons)
         self.views = [self._view(comparison) for comparison in comparisons]
         self.tabs = ComparisonTabs()
+        model = comparisons[0].model
+        self.tabs.offers_inside = True
+        self.tabs.inside_obstacle = lambda: saved_model_obstacle(model)
+        self.tabs.inside_requested.connect(lambda module: self.inside_requested.emit(model, module))
         self.tabs.load_charts()
         self.tabs.show_comparison(comparisons[0])
         if len(comparisons) > 1:

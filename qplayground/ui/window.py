@@ -291,6 +291,7 @@ class MainWindow(QMainWindow):
         """Show comparisons of earlier in a window of their own."""
         reader = ComparisonWindow(comparisons)
         reader.closed.connect(self._on_reader_closed)
+        reader.inside_requested.connect(self.inside.open_saved)
         self._readers.append(reader)
         reader.show()
 

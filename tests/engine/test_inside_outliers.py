@@ -57,6 +57,15 @@ def inputs_of(path: Any, module: str, dtype: torch.dtype, prompt: str = tiny.PRO
     return kept[0][0]
 
 
+@pytest.mark.parametrize("asked", [0, 1, 5])
+def test_a_threshold_in_work_is_given_up_when_it_is_cancelled(model_folder: ModelFolder, asked: int) -> None:
+    study = Study(model_folder("llama"))
+    study.channel._cancel_after = asked
+    assert study.attempt(LAYER, 1.0) is None and study.channel._times_asked <= asked + 3
+    study.channel._cancel_after = None
+    assert study.attempt(LAYER, 1.0).repeats >= 5  # what was captured is still there
+
+
 @pytest.mark.parametrize("dtype", Dtype)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_magnitudes_are_those_of_the_model(model_folder: ModelFolder, family: str, dtype: Dtype) -> None:

@@ -4,10 +4,12 @@ A folder named `broken` cannot be read. Modules whose last name is one of these 
 
 - `rests`: it is quantized already, its knobs rest and its codes are shown
 - `breaks`: it cannot be read
+- `norm`, and a module that only holds others: it is no matrix
 - `exits`, `hangs`: the engine ends with code 3, or says nothing more, when it is opened
 - `large`: 1,500 × 2,100 weights, more than a picture has pixels; all others have 48 × 100
 
-FP4 with double quantization fails. A prompt with the word `fail-capture` cannot be captured.
+FP4 with double quantization fails. A threshold of 77 is tried until it is cancelled. A
+prompt with the word `fail-capture` cannot be captured.
 """
 
 import os
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.floats import Floats
+from qplayground.core.floats import Counts, Floats
 from qplayground.core.inside import (
     ErrorFigures,
     Histogram,
@@ -68,6 +70,7 @@ ROWS, COLUMNS = 48, 100
 LARGE_ROWS, LARGE_COLUMNS = 1500, 2100
 SUGGESTED = "model.layers.1.mlp.up_proj"
 REFUSED = Knobs(method=Method.FP4, double_quant=True)
+SLOW_THRESHOLD = 77.0
 TOKENS = 7
 HIDDEN = 100
 LINEAR = tuple(
@@ -122,6 +125,8 @@ class FakeInside:
             threading.Event().wait()
         if name == "breaks":
             raise _FAILURE
+        if name == "norm" or command.module not in {module.name for module in outline(()).modules}:
+            raise fail(ErrorCode.UNSUPPORTED, f"{command.module} is no matrix.", "Choose another layer.")
         self._weights = weights(command.module)
         rests = name == "rests"
         stored = self._quantize(command.knobs, with_figures=False) if rests else None
@@ -158,7 +163,7 @@ class FakeInside:
             knobs=knobs,
             levels=Floats.of(levels.tolist()),
             first_code=first,
-            usage=Floats.of(np.bincount(codes.ravel() - first, minlength=len(levels)).astype(float).tolist()),
+            usage=Counts.of(np.bincount(codes.ravel() - first, minlength=len(levels)).tolist()),
             blocks=len(self._absmax),
             last_block=self._weights.size - (len(self._absmax) - 1) * size,
             scales=_scales(self._absmax),
@@ -240,6 +245,11 @@ class FakeInside:
         self._channel.send(InputsCaptured(command.id, TOKENS, tuple(inputs(module) for module in LINEAR)))
 
     def _try_threshold(self, command: TryThreshold) -> None:
+        if command.threshold == SLOW_THRESHOLD:
+            while not self._channel.is_cancelled(command.id):
+                threading.Event().wait(0.01)
+            self._channel.send(ThresholdTried(command.id, None))
+            return
         magnitudes = np.array(inputs(command.module).magnitudes.values)
         columns = int((magnitudes >= command.threshold).sum()) if command.threshold else 0
         trial = ThresholdTrial(
@@ -355,7 +365,7 @@ def inputs(module: str) -> LayerInputs:
 
 def _histogram(values: Values) -> Histogram:
     counts, edges = np.histogram(values, bins=_BINS)
-    return Histogram(float(edges[0]), float(edges[-1]), Floats.of(counts.astype(float).tolist()))
+    return Histogram(float(edges[0]), float(edges[-1]), Counts.of(counts.tolist()))
 
 
 def _scales(absmax: Values) -> Scales:

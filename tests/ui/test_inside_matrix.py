@@ -9,14 +9,16 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.floats import Floats
+from qplayground.core.floats import Counts, Floats
 from qplayground.core.inside import Histogram, Knobs, Method, Picture, ProbedWeight, Scales, Tile
 from qplayground.core.units import significant
 from qplayground.ui.inside.matrix_view import MatrixView
 from qplayground.ui.inside.probe_text import probe_text
 from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.inside.window import InsideWindow
-from qplayground.ui.plots.heat_map import HeatMap, block_borders, tile_values
+from qplayground.ui.plots.block_borders import block_borders
+from qplayground.ui.plots.code_scale import CodeScale
+from qplayground.ui.plots.heat_map import HeatMap, tile_values
 from qplayground.ui.plots.scales_plot import median_absmax
 from tests.fakes.inside import COLUMNS, LARGE_COLUMNS, LARGE_ROWS, LINEAR, ROWS, SUGGESTED, figures, quantized, weights
 from tests.ui.test_inside_window import WAIT_MS, choose, inside, settings, turn, wait_quantized
@@ -84,6 +86,42 @@ def test_colours_are_around_zero_and_the_same_before_and_after(qtbot: QtBot, vie
     assert view.heat._levels == (0.0, 15.0)
 
 
+def test_colours_of_codes_follow_their_levels_and_say_so(qtbot: QtBot, view: MatrixView) -> None:
+    """FP4's codes are not in the order of their levels, and its −0 lies below its 0."""
+    third = 1 / 3
+    positive = [0.0, 0.0052, 2 * third, 1.0, third, 0.5, third / 2, 0.25]
+    scale = CodeScale(Floats.of([*positive, *(-level for level in positive)]), 0)
+    in_order = [11, 10, 13, 12, 15, 14, 9, 8, 0, 1, 6, 7, 4, 5, 2, 3]
+    assert scale.ranks(np.array(in_order, np.float32)).tolist() == list(range(16))
+    assert [text.partition(":")[0] for _, text in scale.ticks()] == [str(code) for code in in_order]
+    assert scale.ends() == ("code 11 (level -1)", "code 3 (level 1)")
+    tile = Tile(
+        picture=Picture.CODES,
+        first_row=0,
+        rows=ROWS,
+        first_column=0,
+        columns=COLUMNS,
+        height=2,
+        width=2,
+        values=Floats.of([11, 3, 8, 0]),
+    )
+    view.heat.show_tile(tile, 0, scale.highest_rank, scale)
+    assert view.heat.overview.image.tolist() == [[0, 15], [7, 8]]
+    assert list(view.heat._levels) == [0, 15] and view.heat.key.axis._tickLevels == [scale.ticks()]
+    view.pictures[Picture.CODES].click()
+    wait_for(qtbot, view, Picture.CODES)
+    assert "in the order of the levels, from code 0 (level -1) to code 15 (level 1)" in view.legend.text()
+    view.pictures[Picture.ORIGINAL].click()
+    wait_for(qtbot, view, Picture.ORIGINAL)
+    assert view.heat.key.axis._tickLevels is None
+
+
+def test_a_scale_of_many_codes_names_a_few() -> None:
+    scale = CodeScale(Floats.of([place / 127 for place in range(-127, 128)]), -127)
+    assert [text for _, text in scale.ticks()][::4] == ["-127", "0", "127"]
+    assert scale.ranks(np.array([-127, 0, 127], np.float32)).tolist() == [0, 127, 254]
+
+
 def test_other_knobs_draw_the_codes_anew(qtbot: QtBot, inside: InsideWindow, view: MatrixView) -> None:
     view.pictures[Picture.CODES].click()
     wait_for(qtbot, view, Picture.CODES)
@@ -92,7 +130,7 @@ def test_other_knobs_draw_the_codes_anew(qtbot: QtBot, inside: InsideWindow, vie
     wait_quantized(qtbot, inside, wanted)
     wait_for(qtbot, view, Picture.CODES)
     assert np.array_equal(values_in(view.heat), quantized(weights(SUGGESTED), wanted)[0])
-    assert view.heat._levels == (-127.0, 127.0)
+    assert view.heat._levels == (0.0, 254.0)
 
 
 def test_a_large_matrix_has_an_overview_and_the_part_in_view_in_detail(
@@ -234,7 +272,7 @@ def test_the_weight_under_the_mouse_is_followed(qtbot: QtBot, view: MatrixView) 
     text = view.probe.text()
     assert text.startswith(f"Row 3, column 5: {significant(float(of[3, 5]))} → block {block} (64 weights from row 2")
     assert f"code {int(codes[3, 5])} →" in text and f"absmax {significant(float(absmax[block]))}" in text
-    assert f"→ {significant(float(back[3, 5]))}, off by" in text
+    assert f"→ {significant(float(back[3, 5]))}, error" in text
     assert view.histogram.level_weights.max() == pytest.approx(float(absmax[block]))
     assert len(view.histogram._block) == 64
     view.heat._take_under_mouse(None)
@@ -306,14 +344,14 @@ def test_a_doubly_quantized_absmax_tells_its_own_code() -> None:
     )
     assert probe_text(weight, 200) == (
         "Row 3, column 130: 0.0124 → block 12,345 (64 weights from row 3, column 128) → "
-        "absmax 0.0364 (stored as code 77, was 0.0365) → code 11 → level 0.338 → 0.0123, off by 0.000100"
+        "absmax 0.0364 (stored as code 77, was 0.0365) → code 11 → level 0.338 → 0.0123, error -0.000100"
     )
 
 
 def test_the_middle_absmax_comes_from_the_histogram_where_there_are_too_many() -> None:
     def scales(per_point: int) -> Scales:
         values = Floats.of([1.0, 2.0, 9.0])
-        histogram = Histogram(0.0, 10.0, Floats.of([1.0, 8.0, 1.0, 0.0, 0.0]))
+        histogram = Histogram(0.0, 10.0, Counts.of([1, 8, 1, 0, 0]))
         return Scales(count=10, per_point=per_point, lowest=values, mean=values, highest=values, histogram=histogram)
 
     assert median_absmax(scales(1)) == 2.0

@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import psutil
+from msgspec.structs import replace
 from PySide6.QtCore import QPointF, Qt
 from pytestqt.qtbot import QtBot
 
+from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.quality import LayerError
-from qplayground.ui.comparison_window import ComparisonWindow
+from qplayground.core.results import ComparedModel
+from qplayground.ui.inside.saved_model import saved_model_obstacle
 from qplayground.ui.inside.window import InsideWindow
 from qplayground.ui.window import MainWindow
 from tests.fakes.inside import LINEAR, SUGGESTED
@@ -105,18 +108,43 @@ def test_a_layers_bar_leads_inside(qtbot: QtBot, compared: MainWindow) -> None:
     qtbot.waitUntil(lambda: inside.inspector.module == LINEAR[2], timeout=WAIT_MS)
 
 
-def test_a_saved_comparison_offers_no_inside(qtbot: QtBot, compared: MainWindow) -> None:
+def test_a_saved_comparison_leads_inside_as_long_as_its_model_is_there(
+    qtbot: QtBot, compared: MainWindow, tmp_path: Path
+) -> None:
     comparison = compared.session.comparison
     assert comparison is not None
     comparison.run("nf4").layer_errors = [LayerError(name, 0.1, 0.2) for name in LINEAR[:3]]
-    reader = ComparisonWindow([comparison])
-    qtbot.addWidget(reader)
+    compared.read([comparison])
+    (reader,) = compared._readers
     quality = next(place for place in range(reader.tabs.count()) if "Quality" in reader.tabs.tabText(place))
     reader.tabs.setCurrentIndex(quality)
     assert reader.tabs.quality is not None
     layers = reader.tabs.quality.layers
-    layers._on_clicked(Click(layers.plot.vb.mapViewToScene(QPointF(1, 1))))
-    assert not layers._offer.actions()
+    click = Click(layers.plot.vb.mapViewToScene(QPointF(1, 1)))
+    layers._on_clicked(click)
+    (action,) = layers._offer.actions()
+    assert action.text() == f"Look inside {LINEAR[1]}"
+    action.trigger()
+    layers._offer.close()
+    assert opened(qtbot, compared).inspector.module == LINEAR[1]
+    Path(comparison.model.path).rename(tmp_path / "elsewhere")
+    layers._on_clicked(click)
+    (action,) = layers._offer.actions()
+    assert not action.isEnabled() and "no longer here" in action.text()
+    layers._offer.close()
+    reader.close()
+
+
+def test_a_saved_comparisons_model_is_told_from_another_in_its_place(model_folder: Path) -> None:
+    entry = inspect_folder(model_folder, source=ModelSource.FOLDER, causal_architectures=frozenset())
+    model = ComparedModel("m", "folder", entry.architecture, entry.parameters, str(model_folder))
+    assert saved_model_obstacle(model) == ""
+    assert saved_model_obstacle(replace(model, parameters=None)) == ""  # which was not known
+    assert "Another model" in saved_model_obstacle(replace(model, parameters=7))
+    assert "Another model" in saved_model_obstacle(replace(model, architecture="OtherForCausalLM"))
+    for file in model_folder.glob("*.safetensors"):
+        file.unlink()
+    assert "no longer complete" in saved_model_obstacle(model)
 
 
 def test_while_a_comparison_runs_it_holds_back(qtbot: QtBot, ready_window: MainWindow) -> None:

@@ -19,7 +19,7 @@ from qplayground.runtime.launcher import Launcher
 from qplayground.ui import theme
 from qplayground.ui.inside.outliers_view import OutliersView
 from qplayground.ui.plots.outliers import outliers_at
-from tests.fakes.inside import HIDDEN, LINEAR, SUGGESTED, TOKENS, inputs, outline
+from tests.fakes.inside import HIDDEN, LINEAR, SLOW_THRESHOLD, SUGGESTED, TOKENS, inputs, outline
 from tests.ui.conftest import FAKE_ENGINE
 
 OUTLINE = outline(READY_PRECISIONS)
@@ -243,8 +243,35 @@ def test_no_threshold_is_tried_while_a_comparison_runs_and_the_last_one_afterwar
     with shown.qtbot.assertNotEmitted(shown.study.tried, wait=300):
         shown.view.spin.setValue(10)
     assert not shown.view.figures.columns.isEnabled() and shown.view.plot.outliers == [20, 63]
+    assert "A comparison runs; the threshold is tried when it is over." in shown.view.state.text()
     shown.view.hold_back(False)
     shown.wait_for_figures("2 of 100 columns")
+
+
+def test_a_threshold_in_work_ends_when_a_comparison_begins_and_is_tried_again_afterwards(shown: Shown) -> None:
+    shown.show_model()
+    shown.run()
+    shown.qtbot.waitUntil(lambda: "with all in 8 bits" in shown.view.figures.error.text())
+    shown.view.spin.setValue(SLOW_THRESHOLD)
+
+    def is_trying() -> bool:
+        return shown.study.is_trying
+
+    assert is_trying() and "A comparison" not in shown.view.state.text()
+    with shown.qtbot.assertNotEmitted(shown.study.failed):
+        shown.view.hold_back(True)
+        assert not is_trying() and not shown.view.figures.columns.isEnabled()
+        assert "A comparison began while the threshold was being tried. It is tried again" in shown.view.state.text()
+        shown.qtbot.waitUntil(lambda: not shown.study._asker.is_busy, timeout=20_000)  # its engine gave it up
+        with shown.qtbot.waitSignal(shown.study._asker.said, timeout=20_000):
+            shown.view.hold_back(False)
+            assert is_trying() and "A comparison" not in shown.view.state.text()
+            shown.view.hold_back(True)
+    shown.view.spin.setValue(10)
+    assert "A comparison" in shown.view.state.text()
+    shown.view.hold_back(False)
+    shown.wait_for_figures("2 of 100 columns")  # of what was captured before
+    assert "A comparison" not in shown.view.state.text()
 
 
 def test_another_prompt_makes_the_figures_old_and_another_model_forgets_them(shown: Shown) -> None:

@@ -199,7 +199,7 @@ def test_a_weight_is_followed_and_another_one_can_be(tour: Tour) -> None:
         tour.wait_for_caption(value)
         assert f"code {int(codes[0, column])} " in tour.caption
         assert significant(float(absmax[0]), 4) in tour.caption
-        assert f"{significant(float(back[0, column]), 4)}, off by" in tour.caption
+        assert f"{significant(float(back[0, column]), 4)}, error" in tour.caption
 
 
 def test_what_stays_adds_up(tour: Tour) -> None:
@@ -299,6 +299,8 @@ def test_pictures_are_saved_in_every_format(tour: Tour, qapp: QApplication, tmp_
         for name, chart in {action.text(): chart for action, chart in tour.view.picture.save._offered.items()}.items():
             for suffix in (".png", ".svg", ".csv"):
                 target = tmp_path / f"{name}{suffix}"
-                tour.view.picture.save.save(chart, target)
+                with tour.qtbot.waitSignal(tour.view.said) as said:
+                    tour.view.picture.save.save(chart, target)
+                assert said.args == [f"Saved as {target}"]
                 assert target.stat().st_size > 100, target
     theme.paint(qapp, False)

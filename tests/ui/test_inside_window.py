@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.inside import BLOCK_SIZES, Kept, Knobs, Method
+from qplayground.core.inside import BLOCK_SIZES, Kept, Knobs, LayerRow, Method
 from qplayground.core.precision import READY_PRECISIONS, Dtype
 from qplayground.core.units import bytes_text, share_text
 from qplayground.runtime.launcher import Launcher
@@ -101,7 +101,7 @@ def test_the_tree_has_every_module_with_its_figures_and_sums_for_parents(inside:
     listed = outline(READY_PRECISIONS)
     assert set(names(inside)) >= {"", "model", "model.layers.0", *(module.name for module in listed.modules)}
     found = cells(inside, OTHER)
-    assert (found["Kind"], found["Shape"]) == ("Linear", f"{ROWS} × {COLUMNS}")
+    assert (found["Kind"], found["Shape"]) == ("Linear", f"{ROWS}×{COLUMNS}")
     assert found["Now"] == bytes_text(2 * ROWS * COLUMNS) and found["nf4"] == bytes_text(ROWS * COLUMNS // 2)
     whole = cells(inside, "")
     assert whole["Now"] == bytes_text(sum(module.stored_bytes for module in listed.modules))
@@ -111,9 +111,35 @@ def test_the_tree_has_every_module_with_its_figures_and_sums_for_parents(inside:
 
 
 def test_what_is_not_quantized_says_why(inside: InsideWindow) -> None:
-    assert cells(inside, OTHER)["Not quantized, because"] == ""
-    assert cells(inside, "lm_head")["Not quantized, because"] == Kept.TIED
+    assert cells(inside, OTHER)["Quantized"] == "yes"
+    assert cells(inside, "lm_head")["Quantized"] == "no, tied" and cells(inside, "model")["Quantized"] == ""
     assert Kept.NOT_LINEAR in inside.modules._items["model.norm"].toolTip()
+    inside.modules.select("lm_head")
+    assert f"Not quantized, because {Kept.TIED}." in inside.modules.details.text()
+
+
+def test_a_module_that_one_precision_skips_says_so(inside: InsideWindow) -> None:
+    listed = outline(READY_PRECISIONS)
+    modules = tuple(replace(one, kept={"nf4": Kept.SKIPPED}) if one.name == OTHER else one for one in listed.modules)
+    inside.modules.show_outline(replace(listed, modules=modules), ["fp32", "int8", "nf4"])
+    assert cells(inside, OTHER)["Quantized"] == "in some"
+    inside.modules.select(OTHER)
+    assert f"Quantized, but not in nf4: {Kept.SKIPPED}." in inside.modules.details.text()
+
+
+def test_what_matters_is_seen_without_scrolling(qtbot: QtBot, inside: InsideWindow) -> None:
+    """In the smallest window that is designed for, however many precisions there are."""
+    inside.resize(1280, 720)
+    qtbot.waitUntil(lambda: inside.width() == 1280)
+    tree, model = inside.modules.tree, inside.modules._model
+    ends = {
+        str(model.headerData(column, Qt.Orientation.Horizontal)): tree.columnViewportPosition(column)
+        + tree.columnWidth(column)
+        for column in range(model.columnCount())
+    }
+    for heading in ("Module", "Kind", "Shape", "Now", "int8", "nf4", "Quantized"):
+        assert ends[heading] <= tree.viewport().width(), heading
+    assert ends["fp32"] > ends["Quantized"]
 
 
 def test_a_precision_that_is_not_known_of_a_module_is_unknown_and_no_sum(qtbot: QtBot, inside: InsideWindow) -> None:
@@ -159,10 +185,24 @@ def test_the_suggested_module_is_shown_first_and_another_when_it_is_chosen(qtbot
     assert OTHER in inside.matrix.title.text()
 
 
-def test_a_module_without_a_matrix_says_so(inside: InsideWindow) -> None:
-    inside.modules.select("model.norm")
-    assert "no weight matrix" in inside.statusBar().currentMessage()
-    assert inside.inspector.module == SUGGESTED
+@pytest.mark.parametrize("name", ["model.norm", "model.layers.1", "model.layers.2.mlp.breaks", ""])
+def test_of_a_module_without_a_matrix_nothing_is_in_view_but_why(qtbot: QtBot, inside: InsideWindow, name: str) -> None:
+    inside.tabs.setCurrentWidget(inside.layers)
+    qtbot.waitUntil(lambda: bool(inside.layers.curve.table()[1:]), timeout=WAIT_MS)
+    inside.tabs.setCurrentWidget(inside.matrix)
+    inside.modules.select(name)
+    qtbot.waitUntil(inside.matrix.nothing.isVisible, timeout=WAIT_MS)
+    reason = inside.matrix.nothing.text()
+    assert {"model.layers.2.mlp.breaks": "told to fail", "": "whole model"}.get(name, f"{name} is no matrix") in reason
+    assert inside.inspector.matrix is None and inside.matrix.heat.table() == [] == inside.matrix.histogram.table()
+    assert SUGGESTED not in inside.matrix.title.text() and not inside.matrix.heat.isVisible()
+    inside.tabs.setCurrentWidget(inside.layers)
+    assert inside.layers.curve_state.text() == reason and inside.layers.curve.table()[1:] == []
+    inside.tabs.setCurrentWidget(inside.matrix)
+    choose(qtbot, inside, SUGGESTED)
+    assert not inside.matrix.nothing.isVisible() and inside.matrix.heat.isVisible()
+    inside.tabs.setCurrentWidget(inside.layers)
+    qtbot.waitUntil(lambda: bool(inside.layers.curve.table()[1:]), timeout=WAIT_MS)
 
 
 # ---- knobs --------------------------------------------------------------------------------------------------------
@@ -174,7 +214,7 @@ def test_a_knob_shows_its_figures(qtbot: QtBot, inside: InsideWindow) -> None:
     wait_quantized(qtbot, inside, wanted)
     true = figures(weights(SUGGESTED), wanted)
     box = inside.matrix.knobs
-    assert box.error.text() == f"error {share_text(true.relative_error)}"
+    assert box.error.text() == f"relative error {share_text(true.relative_error)}"
     assert box.bits.text() == f"{true.bits_per_weight:.3f} bits a weight"
     row, column = true.worst
     assert f"row {row:,}, column {column:,}" in box.worst.text()
@@ -291,16 +331,16 @@ def test_a_matrix_that_cannot_be_read_says_so_and_another_can_be_chosen(
     qtbot: QtBot, inside: InsideWindow, name: str
 ) -> None:
     inside.modules.select(f"model.layers.2.mlp.{name}")
-    qtbot.waitUntil(inside.matrix.message.isVisible, timeout=WAIT_MS)
+    qtbot.waitUntil(inside.matrix.nothing.isVisible, timeout=WAIT_MS)
     assert inside.inspector.matrix is None and inside.matrix.heat.table() == []
     choose(qtbot, inside, OTHER)
-    assert not inside.matrix.message.isVisible()
+    assert not inside.matrix.nothing.isVisible()
 
 
 def test_a_model_that_cannot_be_listed_says_so(qtbot: QtBot, inside: InsideWindow) -> None:
     inside.show_model(Subject("broken", "/models/broken", READY_PRECISIONS, GenerationRequest()))
-    qtbot.waitUntil(inside.matrix.message.isVisible, timeout=WAIT_MS)
-    assert "told to fail" in inside.matrix.message.text() and names(inside) == []
+    qtbot.waitUntil(inside.matrix.nothing.isVisible, timeout=WAIT_MS)
+    assert "told to fail" in inside.matrix.nothing.text() and names(inside) == []
 
 
 def test_a_model_that_could_not_be_listed_is_asked_for_again(qtbot: QtBot, inside: InsideWindow) -> None:
@@ -312,7 +352,7 @@ def test_a_model_that_could_not_be_listed_is_asked_for_again(qtbot: QtBot, insid
     for _ in range(2):
         with qtbot.waitSignal(inside.inspector.failed, timeout=WAIT_MS):
             inside.show_model(broken)
-        assert "cannot be listed" in inside.matrix.title.text() and inside.matrix.message.isVisible()
+        assert "cannot be listed" in inside.matrix.title.text() and inside.matrix.nothing.isVisible()
     inside.show_model(SUBJECT)
     wait_quantized(qtbot, inside)
     with qtbot.assertNotEmitted(inside.inspector.outlined, wait=200):
@@ -335,10 +375,7 @@ def test_a_layer_that_another_method_quantized_says_so_where_its_matrix_would_be
     with qtbot.waitSignal(inside.inspector.failed, timeout=WAIT_MS):
         inside.inspector.outlined.emit(inside.inspector.outline)
     assert inside.inspector.module == layer and inside.matrix.title.text() == layer
-    assert inside.matrix.message.isVisible() and "told to fail" in inside.matrix.message.text()
-    assert not inside.statusBar().currentMessage()
-    inside.modules.select("model.norm")
-    assert "no weight matrix" in inside.statusBar().currentMessage() and inside.inspector.module == layer
+    assert inside.matrix.nothing.isVisible() and "told to fail" in inside.matrix.nothing.text()
 
 
 # ---- layers -------------------------------------------------------------------------------------------------------
@@ -418,6 +455,45 @@ def test_a_survey_can_be_cancelled(qtbot: QtBot, inside: InsideWindow) -> None:
 
 
 # ---- beside a comparison, and the end -----------------------------------------------------------------------------
+
+
+def test_both_kinds_of_int8_are_seen_and_named_in_the_curve(qtbot: QtBot, inside: InsideWindow) -> None:
+    inside.tabs.setCurrentWidget(inside.layers)
+    with qtbot.waitSignal(inside.curve_survey.succeeded, timeout=WAIT_MS):
+        pass
+    curves = {curve.name(): curve for curve in inside.layers.curve.plot.listDataItems()}
+    by_row, by_block = curves[Method.INT8.label], curves[Method.INT8_BLOCK.label]
+    assert by_row.zValue() > by_block.zValue() and by_row.opts["symbolBrush"] is None
+    assert by_row.opts["symbolSize"] > by_block.opts["symbolSize"]
+
+
+def test_the_axis_of_the_layers_fits_the_bars(inside: InsideWindow) -> None:
+    rows = [LayerRow(module=name, knobs=Knobs(), figures=figures(weights(name), Knobs())) for name in LINEAR]
+    for shown in (rows * 20, rows[:2]):
+        inside.layers.bars.show_rows(shown)
+        inside.layers.bars.plot.setXRange(-50, 500)
+        low, high = inside.layers.bars.plot.viewRange()[0]
+        assert low == pytest.approx(-1) and high == pytest.approx(len(shown))
+
+
+def test_the_layers_of_a_model_that_was_quantized_before_are_not_measured_and_why(
+    qtbot: QtBot, inside: InsideWindow
+) -> None:
+    assert inside.layers.start.isEnabled()
+    inside.inspector._outline = replace(outline(()), quantized_by="GPTQ")
+    with qtbot.waitSignal(inside.inspector.quantized, timeout=WAIT_MS):
+        inside.inspector._quantized = None
+        inside.inspector.outlined.emit(inside.inspector.outline)
+        choose(qtbot, inside, OTHER)
+    layers = inside.layers
+    assert not layers.start.isEnabled() and not layers.all_methods.isEnabled()
+    assert "quantized before it was saved (GPTQ)" in layers.state.text() and "GPTQ" in layers.start.toolTip()
+    inside.hold_back(True)
+    inside.hold_back(False)
+    assert not layers.start.isEnabled() and "GPTQ" in layers.state.text()
+    inside.show_model(Subject("another", "/models/two", READY_PRECISIONS, GenerationRequest()))
+    wait_quantized(qtbot, inside)
+    assert layers.start.isEnabled() and not layers.state.text()
 
 
 def test_while_a_comparison_runs_nothing_is_read_or_measured(qtbot: QtBot, inside: InsideWindow) -> None:

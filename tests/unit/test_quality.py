@@ -7,7 +7,7 @@ import statistics
 import msgspec
 import pytest
 
-from qplayground.core.floats import Floats
+from qplayground.core.floats import Counts, Floats
 from qplayground.core.quality import ScoredTokens, comparison_figures, percentile, perplexity_figures
 
 
@@ -27,6 +27,12 @@ def test_numbers_survive_the_wire_and_a_file() -> None:
     assert len(numbers) == 3 and list(numbers.values) == pytest.approx([0.1, 2.0, -3.5])
     for codec in (msgspec.json, msgspec.msgpack):
         assert codec.decode(codec.encode(scored([1.0, 2.0])), type=ScoredTokens) == scored([1.0, 2.0])
+
+
+def test_counts_are_exact_where_single_precision_has_no_place_for_them() -> None:
+    counts = Counts.of([2**24 + 1, 0, 2**40 + 3])
+    assert len(counts) == 3 and list(counts.values) == [2**24 + 1, 0, 2**40 + 3]
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(counts), type=Counts) == counts
 
 
 def test_perplexity_and_its_error() -> None:

@@ -107,8 +107,10 @@ class ThresholdBench:
         self._layer: _Int8Layer | None = None
 
     @torch.no_grad()  # and not inference mode, which is a thread's own: bands are written by several
-    def attempt(self, module: str, threshold: float) -> ThresholdTrial:
-        """Compute that layer with that threshold, and without outliers, in turns.
+    def attempt(
+        self, module: str, threshold: float, should_stop: Callable[[], bool] = lambda: False
+    ) -> ThresholdTrial | None:
+        """Compute that layer with that threshold, and without outliers, in turns. None where it should stop before.
 
         Raises PlaygroundError: BAD_SETTINGS for a threshold that is none or a layer that the prompt did not reach, and
         for its weight what `Source.weight` and `quantized.quantize` raise.
@@ -123,10 +125,15 @@ class ThresholdBench:
             self._layer = None  # the one before goes first
             self._layer = _Int8Layer.read(self._source, module, inputs, self._captured.dtype)
         layer = self._layer
+        if should_stop():
+            return None
         output, columns = layer.forward(inputs, threshold)
         error = float((output.float() - layer.exact).norm())
         size = float(layer.exact.norm())
-        seconds, without = _timed(lambda: layer.forward(inputs, threshold), lambda: layer.forward(inputs, 0.0))
+        forwards = (lambda: layer.forward(inputs, threshold)), (lambda: layer.forward(inputs, 0.0))
+        seconds, without = _timed(*forwards, should_stop)
+        if should_stop():
+            return None
         return ThresholdTrial(
             module=module,
             threshold=threshold,
@@ -187,11 +194,15 @@ def _exact(weight: SourceWeight, inputs: torch.Tensor, bias: torch.Tensor | None
     return output if bias is None else output + bias
 
 
-def _timed(one: Callable[[], object], other: Callable[[], object]) -> tuple[list[float], list[float]]:
-    """Seconds of each, in turns, for about 0.3 s and at least five times."""
+def _timed(
+    one: Callable[[], object], other: Callable[[], object], should_stop: Callable[[], bool]
+) -> tuple[list[float], list[float]]:
+    """Seconds of each, in turns, for about 0.3 s and at least five times, if nobody stops it."""
     found: tuple[list[float], list[float]] = ([], [])
     began = time.perf_counter()
     while len(found[0]) < _LEAST_REPEATS or time.perf_counter() - began < _TIMED_S:
+        if should_stop():
+            break
         for samples, run in zip(found, (one, other), strict=True):
             start = time.perf_counter()
             run()

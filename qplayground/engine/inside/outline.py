@@ -93,12 +93,12 @@ def _held(shapes: Shapes, precision: Precision, kept: dict[str, Kept]) -> dict[s
 
 
 def _by_module(source: Source) -> dict[str, list[StoredTensor]]:
-    """Each tensor of the checkpoint under the module that its name begins with; others are merged or renamed."""
+    """Each tensor of the checkpoint under the module that it is loaded into."""
     names = {name for name, _ in source.skeleton.named_modules() if name}
     found: dict[str, list[StoredTensor]] = {}
     short = {name.partition(".")[2]: name for name in names if "." in name}
     for tensor, held in source.tensors.items():
-        owner = tensor
+        owner = source.loaded_as[tensor]
         while owner := owner.rpartition(".")[0]:
             if owner in names or owner in short:
                 found.setdefault(owner if owner in names else short[owner], []).append(held)

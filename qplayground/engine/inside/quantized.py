@@ -10,7 +10,7 @@ from bitsandbytes.functional import QuantState
 from numpy.typing import NDArray
 
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.floats import Floats
+from qplayground.core.floats import Counts, Floats
 from qplayground.core.inside import ErrorFigures, Knobs, Method, QuantizedMatrix, Scales
 from qplayground.engine.inside.bands import bands, in_parallel
 from qplayground.engine.inside.quantizers import Quantizer, quantizer
@@ -209,7 +209,7 @@ def described(quantized: QuantizedValues, found: ErrorFigures | None) -> Quantiz
         knobs=method.knobs,
         levels=Floats.of(method.levels.tolist()),
         first_code=method.first_code,
-        usage=Floats.of(usage.tolist()),
+        usage=Counts.of(usage.tolist()),
         blocks=blocks,
         last_block=quantized.count - (blocks - 1) * quantized.block_size,
         scales=_scales(quantized.scales.used.numpy()),

@@ -1,6 +1,8 @@
 """A model's folder as far as it is looked into: its modules, its headers, and one weight read from it."""
 
 import difflib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +10,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from torch import nn
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.pytorch_utils import Conv1D
 
 from qplayground.catalog.config import read_config
@@ -88,9 +92,33 @@ class Source:
         skeleton: nn.Module = self.shapes.skeleton(Dtype.BFLOAT16)
         return skeleton
 
+    @cached_property
+    def loaded_as(self) -> dict[str, str]:
+        """The parameter of the model that each tensor is loaded as, by transformers' own rules.
+
+        Older checkpoints have other names, and the tensors of a mixture's experts become one parameter.
+        """
+        skeleton = self.skeleton
+        rules = get_model_conversion_mapping(skeleton)
+        renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
+        converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
+        return {name: str(rename_source_key(name, renamings, converters)[0]) for name in self.tensors}
+
+    @cached_property
+    def _alone(self) -> dict[str, str]:
+        """The tensor that a parameter is loaded from, where it is one."""
+        count = Counter(self.loaded_as.values())
+        return {name: tensor for tensor, name in self.loaded_as.items() if count[name] == 1}
+
     def find(self, tensor: str) -> StoredTensor | None:
         """By a name of the model's; a checkpoint may leave out the base model's, which all others stand under."""
-        return self.tensors.get(tensor) or self.tensors.get(tensor.partition(".")[2])
+        for name in (tensor, tensor.partition(".")[2]):
+            if name in self.tensors:
+                return self.tensors[name]
+        for name in (tensor, tensor.partition(".")[2]):
+            if name in self._alone:
+                return self.tensors[self._alone[name]]
+        return None
 
     def below(self, module: str) -> dict[str, StoredTensor]:
         """All tensors that stand under a module's name, by what follows it."""
@@ -120,11 +148,11 @@ class Source:
             raise self._without_tensor(module, found)
         shape = stored.info.shape
         if len(shape) != 2:
-            size = " × ".join(f"{each:,}" for each in shape) or "a single number"
+            size = size_text(shape) or "a single number"
             raise fail(
                 ErrorCode.UNSUPPORTED,
                 f"The weight of {module} is no matrix: it has {len(shape)} dimension{'s' * (len(shape) != 1)} "
-                f"({size}), and bitsandbytes quantizes matrices of linear layers.",
+                f"({size}), and only matrices of linear layers are quantized.",
                 _ANOTHER,
             )
         if not stored.info.elements:
@@ -134,7 +162,13 @@ class Source:
     def _without_tensor(self, name: str, module: nn.Module) -> PlaygroundError:
         weight = getattr(module, "weight", None)
         if not isinstance(weight, torch.Tensor):
-            return fail(ErrorCode.UNSUPPORTED, f"{name} has no weight of its own.", "Choose one of its parts.")
+            own = {part: tuple(each.shape) for part, each in module.named_parameters(recurse=False)}
+            if own:
+                parts = ", ".join(f"{part} ({size_text(shape)})" for part, shape in own.items())
+                message = f"{name} holds {parts}. That is no matrix, and only matrices of linear layers are quantized."
+                return fail(ErrorCode.UNSUPPORTED, message, _ANOTHER)
+            hint = "Choose one of its parts." if any(module.children()) else _ANOTHER
+            return fail(ErrorCode.UNSUPPORTED, f"{name} has no weight of its own.", hint)
         for other, sharer in self.skeleton.named_modules():
             if sharer is not module and getattr(sharer, "weight", None) is weight and self.find(f"{other}.weight"):
                 return fail(
@@ -185,6 +219,11 @@ def read_weight(source: Source, module: str, stored: StoredTensor) -> SourceWeig
 def is_transposed(module: nn.Module) -> bool:
     """Whether it stores its weight as (in, out) features."""
     return isinstance(module, Conv1D)
+
+
+def size_text(shape: Sequence[int]) -> str:
+    """`4 × 192 × 64`."""
+    return " × ".join(f"{each:,}" for each in shape)
 
 
 def _file_times(path: Path) -> tuple[tuple[str, int, int], ...]:

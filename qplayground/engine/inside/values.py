@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.core.floats import Floats
+from qplayground.core.floats import Counts, Floats
 from qplayground.core.inside import Histogram
 from qplayground.engine.inside.bands import bands, in_parallel
 
@@ -59,7 +59,7 @@ def floats(values: torch.Tensor) -> Floats:
 def histogram(values: NDArray[np.float32], bins: int = BINS) -> Histogram:
     """Of numbers that are at hand, finite ones."""
     counts, edges = np.histogram(values, bins)
-    return Histogram(float(edges[0]), float(edges[-1]), Floats.of(counts.tolist()))
+    return Histogram(float(edges[0]), float(edges[-1]), Counts.of(counts.tolist()))
 
 
 def _non_finite(values: Values, name: str) -> PlaygroundError:
@@ -99,7 +99,7 @@ def _of_patterns(values: Values, name: str) -> Summary:
         mean=mean,
         std=variance**0.5,
         square_sum=float((numbers**2 * counts).sum()),
-        histogram=Histogram(float(edges[0]), float(edges[-1]), Floats.of(binned.tolist())),
+        histogram=Histogram(float(edges[0]), float(edges[-1]), Counts.of(binned.astype(np.int64).tolist())),
     )
 
 
@@ -132,5 +132,5 @@ def _of_numbers(values: Values, name: str) -> Summary:
         mean=mean,
         std=math.sqrt(math.fsum(deviations) / count),
         square_sum=math.fsum(powers),
-        histogram=Histogram(float(edges[0]), float(edges[-1]), Floats.of(torch.stack(bins).sum(0).tolist())),
+        histogram=Histogram(float(edges[0]), float(edges[-1]), Counts.of(torch.stack(bins).sum(0).long().tolist())),
     )

@@ -120,7 +120,12 @@ class Viewer:
     def _try_threshold(self, command: TryThreshold) -> None:
         if self._bench is None:
             raise fail(ErrorCode.BAD_SETTINGS, "No prompt was run yet.", "Run the prompt first.")
-        self._channel.send(ThresholdTried(command.id, self._bench.attempt(command.module, command.threshold)))
+
+        def should_stop() -> bool:
+            return self._channel.is_cancelled(command.id)
+
+        trial = self._bench.attempt(command.module, command.threshold, should_stop)
+        self._channel.send(ThresholdTried(command.id, trial))
 
     @property
     def _open_matrix(self) -> OpenedMatrix:

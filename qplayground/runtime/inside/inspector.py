@@ -114,8 +114,12 @@ class Inspector(QObject):
 
     def open(self, module: str) -> None:
         """Read that module's weight, now or as soon as what is in work is done. `opened` and `quantized` follow, or
-        `failed`.
+        `failed`; nothing for an empty name, which only lets go what was looked at.
         """
+        if not module:
+            self._module = ""
+            self._forget_matrix()
+            return
         self._module = self._next_module = module
         self._matrix = self._quantized = None
         self._next_knobs = self._next_tile = self._next_probe = None

@@ -5,10 +5,19 @@ from PySide6.QtCore import QObject, Signal, Slot
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside_messages import CaptureInputs, InputsCaptured, ThresholdTried, TryThreshold
-from qplayground.core.messages import Event, Progressed
+from qplayground.core.messages import Cancel, Event, Progressed
 from qplayground.core.precision import Dtype
 from qplayground.runtime.asker import Asker
 from qplayground.runtime.launcher import Launcher
+
+
+class _StoppableAsker(Asker):
+    """One whose engine can be asked to give an answer up, and keeps what it holds."""
+
+    def stop(self, command_id: int) -> None:
+        """Have the answer come early; nothing happens where it is not owed."""
+        if self._worker is not None and command_id in self._open:
+            self._worker.submit(Cancel(command_id))
 
 
 class OutlierStudy(QObject):
@@ -27,7 +36,7 @@ class OutlierStudy(QObject):
 
     def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._asker = Asker("outliers", launcher, "Run the prompt again.", self)
+        self._asker = _StoppableAsker("outliers", launcher, "Run the prompt again.", self)
         self._asker.said.connect(self._on_said)
         self._asker.failed.connect(self._on_failed)
         self._asker.lost.connect(self._on_lost)
@@ -56,6 +65,18 @@ class OutlierStudy(QObject):
         """Run that layer so on its inputs. `tried` or `failed` follows."""
         self._next = TryThreshold(id=0, module=module, threshold=threshold)
         self._go_on()
+
+    @property
+    def is_trying(self) -> bool:
+        """Whether a threshold is being tried."""
+        return self._trying is not None
+
+    def stop_trying(self) -> None:
+        """Give up the threshold that is being tried, and those that wait. What was captured stays."""
+        self._next = None
+        if self._trying is not None:
+            self._asker.stop(self._trying)
+            self._trying = None
 
     @Slot()
     def cancel(self) -> None:
@@ -93,7 +114,8 @@ class OutlierStudy(QObject):
             self.captured.emit(event)
         elif isinstance(event, ThresholdTried) and command_id == self._trying:
             self._trying = None
-            self.tried.emit(event.trial)
+            if event.trial is not None:
+                self.tried.emit(event.trial)
         self._go_on()
 
     @Slot(int, object)

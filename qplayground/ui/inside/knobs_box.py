@@ -38,8 +38,9 @@ class KnobsBox(QWidget):
         self.block_size.addItem(_WHOLE, None)
         self.double_quant = QCheckBox("&Double quantization")
         self.double_quant.setToolTip(
-            "Store the scales themselves in 8 bits, in blocks of 256 of them. That needs a table of 1 kB a matrix, so "
-            "with few scales it takes more than it saves."
+            "Store the scales themselves in 8 bits, in blocks of 256 scales; of INT8 by block, in blocks as "
+            "long as its own. The second scales, the mean and a table of 1 kB a matrix stay in 32 bits, so with few "
+            "scales it takes more than it saves."
         )
         self.dtype = QComboBox()
         self.dtype.setAccessibleName("Type that the weights come back in")
@@ -64,7 +65,7 @@ class KnobsBox(QWidget):
         self.bits, self.error, self.snr = (self._figure(_TIPS[key]) for key in ("bits", "error", "snr"))
         self.worst = QToolButton()
         self.worst.setAutoRaise(True)
-        self.worst.setToolTip("Show the weight that is off the most")
+        self.worst.setToolTip("The largest magnitude of an error, |Q − W|, and where it is; click to show that weight")
         self.worst.clicked.connect(self._on_worst)
         self._build()
         self.set_knobs(Knobs())
@@ -142,17 +143,16 @@ class KnobsBox(QWidget):
         self.worst.setEnabled(figures is not None)
         if figures is None:
             self.bits.setText("bits a weight –")
-            self.error.setText("error –")
+            self.error.setText("relative error –")
             self.snr.setText("SNR –")
-            self.worst.setText("worst weight –")
+            self.worst.setText("largest error –")
         else:
             self.bits.setText(f"{significant(figures.bits_per_weight, 4)} bits a weight")
-            self.error.setText(f"error {share_text(figures.relative_error)}")
+            self.error.setText(f"relative error {share_text(figures.relative_error)}")
             exact = figures.snr_db is None
             self.snr.setText("no error at all" if exact else f"SNR {significant(figures.snr_db or 0.0)} dB")
             row, column = figures.worst
-            off = significant(figures.max_abs_error)
-            self.worst.setText(f"worst weight: row {row:,}, column {column:,}, off by {off}")
+            self.worst.setText(f"largest error {significant(figures.max_abs_error)} in row {row:,}, column {column:,}")
 
     def show_rest(self, reason: str) -> None:
         """Let the knobs rest, and say why; an empty reason lets them be turned."""

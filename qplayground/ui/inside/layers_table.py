@@ -17,8 +17,8 @@ from qplayground.core.inside import LayerRow
 from qplayground.core.units import share_text, significant
 from qplayground.ui import theme
 
-_COLUMNS = ("Layer", "Error", "SNR, dB", "Bits a weight", "Largest error", "Stored as")
-_WIDTHS = (230, 64, 60, 84, 84, 160)
+_COLUMNS = ("Layer", "Relative error", "SNR, dB", "Bits a weight", "Largest error", "Stored as")
+_WIDTHS = (150, 88, 60, 84, 84, 150)
 _TOP = QModelIndex()
 _SORTED_BY = Qt.ItemDataRole.UserRole
 _Index = QModelIndex | QPersistentModelIndex
@@ -92,6 +92,7 @@ class LayersTable(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setShowGrid(False)
         self.setWordWrap(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideLeft)  # the end of a name tells layers apart
         self.setAlternatingRowColors(True)
         self.setTabKeyNavigation(False)
         self.setFont(theme.tabular(self.font()))

@@ -49,6 +49,7 @@ class LayersView(QWidget):
         self._path = ""
         self._module = ""
         self._rests = ""
+        self._obstacle = ""  # why not all layers can be measured
         self._knobs = Knobs()
         self._measured_for: tuple[str, str] | None = None  # path and module of the curve that is there, or comes
         self._choices: tuple[Knobs, ...] = ()  # of that curve
@@ -158,7 +159,7 @@ class LayersView(QWidget):
         """Forget the model before."""
         self._curve_survey.cancel()
         self._layers_survey.cancel()
-        self._path, self._module, self._rests = path, "", ""
+        self._path, self._module, self._rests, self._obstacle = path, "", "", ""
         self._measured_for = None
         self._curve_rows.clear()
         self.table.show_rows(())
@@ -167,8 +168,14 @@ class LayersView(QWidget):
         self._draw()
         self._show_state()
 
+    def show_obstacle(self, reason: str) -> None:
+        """Say why the model's layers cannot be measured; empty where they can."""
+        self._obstacle = reason
+        self.state.setText(reason)
+        self._show_state()
+
     def show_module(self, module: str, rests: str = "") -> None:
-        """Be about that matrix; `rests` says why nothing can be tried on it."""
+        """Be about that matrix; `rests` says why nothing can be tried on it, or that it is none."""
         self._module, self._rests = module, rests
         self._measure_curve()
 
@@ -208,9 +215,10 @@ class LayersView(QWidget):
         self.curve_title.setText(self._module or "Choose a module in the tree.")
         self.curve_title.setToolTip(theme.literal(self._module))
         wanted = (self._path, self._module)
-        if not self._module or not self.isVisible() or wanted == self._measured_for:
+        if not (self._module or self._rests) or not self.isVisible() or wanted == self._measured_for:
             return
         self._curve_survey.cancel()
+        self._measured_for = None
         self._curve_rows.clear()
         self._draw()
         if self._rests or self._held_back:
@@ -311,14 +319,14 @@ class LayersView(QWidget):
         running = self._layers_survey.is_running
         self.progress.setVisible(running)
         self.cancel.setVisible(running)
-        self.all_methods.setEnabled(not running)
-        self.start.setEnabled(bool(self._path) and not running and not self._held_back)
+        self.all_methods.setEnabled(not running and not self._obstacle)
+        self.start.setEnabled(bool(self._path) and not running and not self._held_back and not self._obstacle)
         tip = f"Quantize every layer: {self._knobs.checked().label}"
-        self.start.setToolTip(_HELD_BACK if self._held_back else tip)
+        self.start.setToolTip(theme.tip(self._obstacle or (_HELD_BACK if self._held_back else tip)))
         if self._held_back and not self.state.text():
             self.state.setText(_HELD_BACK)
         elif not self._held_back and self.state.text() in (_HELD_BACK, _STOPPED):
-            self.state.clear()
+            self.state.setText(self._obstacle)
 
     @Slot(object)
     def _on_progressed(self, event: Progressed) -> None:

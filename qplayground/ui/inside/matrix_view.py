@@ -10,19 +10,22 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QRadioButton,
     QSplitter,
+    QStackedWidget,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.inside import Knobs, Matrix, Method, Picture, ProbedWeight, QuantizedMatrix, Tile
-from qplayground.core.units import bytes_text, significant
+from qplayground.core.inside import Knobs, Matrix, Picture, ProbedWeight, QuantizedMatrix, Tile
+from qplayground.core.units import significant
 from qplayground.runtime.inside.inspector import Inspector
 from qplayground.ui import theme
 from qplayground.ui.inside.knobs_box import KnobsBox
+from qplayground.ui.inside.matrix_texts import block_weights, blocks_text, matrix_title
 from qplayground.ui.inside.probe_text import probe_text
 from qplayground.ui.inside.saving import SaveButton
+from qplayground.ui.plots.code_scale import CodeScale
 from qplayground.ui.plots.heat_map import HeatMap
 from qplayground.ui.plots.scales_plot import ScalesPlot, median_absmax
 from qplayground.ui.plots.weight_histogram import WeightHistogram
@@ -58,6 +61,7 @@ class MatrixView(QWidget):
         self._hovered: tuple[int, int] | None = None
         self._held_back = False
         self._error = ""
+        self._has_matrix = False
         self.title = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.title.setMinimumWidth(1)
         self.title.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -72,6 +76,9 @@ class MatrixView(QWidget):
         self.histogram = WeightHistogram()
         self.scales = ScalesPlot()
         self.legend = self._small()
+        self.legend.setWordWrap(True)
+        self.legend.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.legend.setFixedHeight(2 * self.legend.fontMetrics().lineSpacing())
         self.probe = QLabel(_HINT, textFormat=Qt.TextFormat.PlainText)
         self.probe.setFont(theme.tabular(self.probe.font()))
         self.probe.setWordWrap(True)
@@ -95,7 +102,7 @@ class MatrixView(QWidget):
     def _build(self) -> None:
         beside = QSplitter(Qt.Orientation.Vertical)
         beside.setChildrenCollapsible(False)
-        beside.addWidget(self._titled("Weights, and the levels of one block", self.histogram, "Weights"))
+        beside.addWidget(self._titled("Weights, levels of one block", self.histogram, "Weights"))
         beside.addWidget(self._titled("Absmax of every block", self.scales, "Absmax"))
         self.across = QSplitter(Qt.Orientation.Horizontal)
         self.across.setChildrenCollapsible(False)
@@ -103,14 +110,28 @@ class MatrixView(QWidget):
         self.across.addWidget(beside)
         self.across.setStretchFactor(0, 3)
         self.across.setStretchFactor(1, 2)
-        self.across.setSizes([560, 380])
+        self.across.setSizes([470, 310])
+        self.nothing = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.nothing.setWordWrap(True)
+        self.nothing.setMargin(4 * theme.GRID)
+        self.nothing.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.nothing.setAccessibleName("Why there is no matrix")
+        body = QWidget()
+        inside = QVBoxLayout(body)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.setSpacing(theme.HALF_GRID)
+        inside.addWidget(self.across, 1)
+        inside.addWidget(self.probe)
+        self._place = QStackedWidget()
+        self._place.addWidget(body)
+        self._place.addWidget(self.nothing)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.HALF_GRID)
         layout.setSpacing(theme.HALF_GRID)
         for widget in (self.title, self.knobs, self.message):
             layout.addWidget(widget)
-        layout.addWidget(self.across, 1)
-        layout.addWidget(self.probe)
+        layout.addWidget(self._place, 1)
 
     def _build_image(self) -> QWidget:
         self.pictures: dict[Picture, QRadioButton] = {}
@@ -188,8 +209,16 @@ class MatrixView(QWidget):
         """The one that is chosen."""
         return self._picture
 
-    def show_nothing(self, title: str = "") -> None:
-        """Forget the matrix that is shown; `title` says what is on its way."""
+    @property
+    def has_matrix(self) -> bool:
+        """Whether one is drawn; its engine may be gone."""
+        return self._has_matrix
+
+    def show_nothing(self, title: str = "", reason: str = "") -> None:
+        """Forget the matrix that is shown; `title` says what is on its way, `reason` why nothing is."""
+        self._has_matrix = False
+        self.nothing.setText(reason)
+        self._place.setCurrentIndex(1 if reason else 0)
         self.title.setText(title)
         self.title.setToolTip(theme.literal(title))
         self._overview_is_true = False
@@ -224,7 +253,8 @@ class MatrixView(QWidget):
 
     @Slot(object)
     def _on_opened(self, matrix: Matrix) -> None:
-        self.show_nothing(_title(matrix))
+        self.show_nothing(matrix_title(matrix))
+        self._has_matrix = True
         stored = matrix.stored
         self.knobs.set_knobs(self._inspector.knobs if stored is None else stored.knobs)
         self.knobs.show_rest(matrix.knobs_rest)
@@ -254,11 +284,11 @@ class MatrixView(QWidget):
 
     @Slot(object)
     def _on_failed(self, error: ErrorInfo) -> None:
+        """Where nothing is drawn the window says it, in the picture's place."""
         self._asked = None
-        self._show_error(str(error))
+        if self._has_matrix:
+            self._show_error(str(error))
         self._show_whose_figures()
-        if self._inspector.matrix is None:
-            self.title.setText(self._inspector.module)
 
     @Slot(str)
     def _show_error(self, sentence: str) -> None:
@@ -293,8 +323,8 @@ class MatrixView(QWidget):
         )
         self.knobs.set_state(busy=inspector.is_busy, of_these=of_these)
         if matrix is not None:
-            blocks = f" · {_blocks_text(quantized)}" if quantized is not None and of_these else ""
-            self.title.setText(f"{_title(matrix)}{blocks}")
+            blocks = f" · {blocks_text(quantized)}" if quantized is not None and of_these else ""
+            self.title.setText(f"{matrix_title(matrix)}{blocks}")
             self.title.setToolTip(theme.literal(self.title.text()))
 
     # ---- pictures --------------------------------------------------------------------------------------------
@@ -346,29 +376,32 @@ class MatrixView(QWidget):
             self._answered = None
             self._ask_for_tile()
             return
-        low, high = self._color_range(matrix)
-        self.heat.show_tile(tile, low, high)
+        quantized, codes = self._inspector.quantized_matrix, None
+        if tile.picture is Picture.CODES and quantized is not None:
+            codes = CodeScale(quantized.levels, quantized.first_code)
+        low, high = self._color_range(matrix) if codes is None else (0.0, float(codes.highest_rank))
+        self.heat.show_tile(tile, low, high, codes)
         if (tile.rows, tile.columns) == (matrix.rows, matrix.columns):
             self._overview_is_true = True
-        self._show_legend(tile, low, high)
+        self._show_legend(tile, low, high, codes)
         self._ask_for_tile()
 
     def _color_range(self, matrix: Matrix) -> tuple[float, float]:
-        """From where to where colours go: around zero, but for codes."""
+        """From where to where colours go, around zero."""
         quantized = self._inspector.quantized_matrix
-        if self._picture is Picture.CODES and quantized is not None:
-            return float(quantized.first_code), float(quantized.first_code + max(1, len(quantized.levels) - 1))
         size = math.hypot(matrix.mean, matrix.std)
         limit = min(max(abs(matrix.lowest), abs(matrix.highest)), _SIGMAS * size)
         if self._picture is Picture.ERROR and quantized is not None and quantized.figures is not None:
             limit = min(quantized.figures.max_abs_error, _SIGMAS * quantized.figures.relative_error * size)
         return -limit, limit
 
-    def _show_legend(self, tile: Tile, low: float, high: float) -> None:
+    def _show_legend(self, tile: Tile, low: float, high: float, codes: CodeScale | None) -> None:
         down, across = tile.rows / tile.height, tile.columns / tile.width
-        parts = [f"colours from {significant(low)} to {significant(high)}"]
-        if self._picture is not Picture.CODES:
-            parts = [f"{parts[0]}, and no stronger beyond"]
+        if codes is None:
+            parts = [f"colours from {significant(low)} to {significant(high)}, and no stronger beyond"]
+        else:
+            lowest, highest = codes.ends()
+            parts = [f"colours in the order of the levels, from {lowest} to {highest}"]
         if down > 1 or across > 1:
             what = f"{significant(down, 2)} × {significant(across, 2)}"
             of = "the code of the largest" if self._picture is Picture.CODES else "the largest"
@@ -449,25 +482,3 @@ class MatrixView(QWidget):
             absmax = median_absmax(quantized.scales)
             self.histogram.show_levels(quantized.levels, absmax, quantized.usage, quantized.first_code)
             self.scales.mark(None)
-
-
-def block_weights(knobs: Knobs, matrix: Matrix) -> int:
-    """How many weights share a scale."""
-    if knobs.method is Method.INT8:
-        return matrix.columns
-    return knobs.block_size or matrix.rows * matrix.columns
-
-
-def _title(matrix: Matrix) -> str:
-    turned = ", transposed" if matrix.transposed else ""
-    stored = f"{bytes_text(matrix.stored_bytes)} as {matrix.stored_dtype}"
-    values = f"{significant(matrix.lowest)} to {significant(matrix.highest)}, std {significant(matrix.std)}"
-    return f"{matrix.module} · {matrix.rows:,} × {matrix.columns:,}{turned} · {stored} · {values}"
-
-
-def _blocks_text(quantized: QuantizedMatrix) -> str:
-    rows = quantized.knobs.method is Method.INT8
-    count = f"{quantized.blocks:,} {'row' if rows else 'block'}{'s' * (quantized.blocks != 1)}"
-    size = quantized.knobs.block_size
-    short = size is not None and not rows and quantized.last_block != size
-    return f"{count}, the last one of {quantized.last_block:,} weights" if short else count

@@ -1,25 +1,66 @@
-"""The modules of a model as a tree: what they are, what they take in each precision, and why one is not quantized."""
+"""The modules of a model as a tree: what they are, what they take in each precision, and which stay as they are."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from PySide6.QtCore import QItemSelectionModel, QModelIndex, QSortFilterProxyModel, Qt, Signal, Slot
+from PySide6.QtCore import (
+    QItemSelectionModel,
+    QModelIndex,
+    QPersistentModelIndex,
+    QSortFilterProxyModel,
+    Qt,
+    Signal,
+    Slot,
+)
 from PySide6.QtGui import QStandardItem, QStandardItemModel
-from PySide6.QtWidgets import QAbstractItemView, QLineEdit, QTreeView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTreeView,
+    QVBoxLayout,
+    QWidget,
+)
 
-from qplayground.core.inside import ModelOutline, ModuleOutline
+from qplayground.core.inside import Kept, ModelOutline, ModuleOutline
 from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 
 _FIRST = ("Module", "Kind", "Shape", "Now")
-_WHY = "Not quantized, because"
-_NAME_WIDTH = 190
+_BESIDE = ("int8", "nf4")
+"""The precisions that are seen without scrolling, where they are among those that are compared."""
+_WHETHER = "Quantized"
+_SHORT = {
+    Kept.TIED: "no, tied",
+    Kept.OUTPUT_HEAD: "no, head",
+    Kept.SKIPPED: "no, skipped",
+    Kept.NOT_LINEAR: "not linear",
+    Kept.UNKNOWN_CLASS: "no, class",
+}
+"""The reasons in a column; the tool tip and the lines below the tree have them in full."""
+_NAME_WIDTH, _KIND_WIDTH = 138, 62
+_DETAIL_LINES = 5
+_INDENT = 10
 _WHOLE = "whole model"
 _UNKNOWN = "unknown"
 _MODULE = Qt.ItemDataRole.UserRole + 1
 
 
+class _Kinds(QStyledItemDelegate):
+    """The end of a class's name tells kinds apart; its beginning is the model's."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> None:
+        super().initStyleOption(option, index)
+        option.textElideMode = Qt.TextElideMode.ElideLeft
+
+
 class ModuleTree(QWidget):
-    """A search field above the tree. Signal: `module_chosen(str)` for a module whose weight can be looked at."""
+    """A search field above the tree, and below it all that is known of the chosen row.
+
+    Signal: `module_chosen(str)`, its name, also of one that only holds others; empty for the whole model.
+    """
 
     module_chosen = Signal(str)
 
@@ -38,6 +79,8 @@ class ModuleTree(QWidget):
         self._filter.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self._items: dict[str, QStandardItem] = {}
         self._outline: ModelOutline | None = None
+        self._precisions: tuple[str, ...] = ()
+        self._quantizing: set[str] = set()  # those of them that quantize anything
         self.tree = QTreeView()
         self.tree.setModel(self._filter)
         self.tree.setAccessibleName("Modules of the model")
@@ -45,15 +88,29 @@ class ModuleTree(QWidget):
         self.tree.setUniformRowHeights(True)
         self.tree.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.tree.setFont(theme.tabular(self.tree.font()))
+        self.tree.setFont(theme.tabular(theme.small(self.tree.font())))
+        self.tree.setItemDelegateForColumn(1, _Kinds(self))
+        self.tree.setIndentation(_INDENT)
+        self.tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.tree.header().setStretchLastSection(False)
+        self.tree.header().setMinimumSectionSize(theme.GRID)
+        self.tree.header().setFont(self.tree.font())
         self.tree.selectionModel().currentChanged.connect(self._on_current_changed)
         self.tree.clicked.connect(self._on_current_changed)  # the current one too: it may have to be read again
+        self.details = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.details.setFont(theme.tabular(theme.small(self.details.font())))
+        self.details.setWordWrap(True)
+        self.details.setMinimumWidth(1)
+        self.details.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.details.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.details.setAccessibleName("What is known of the chosen module")
+        self.details.setFixedHeight(_DETAIL_LINES * self.details.fontMetrics().lineSpacing())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.GRID, theme.GRID, 0, theme.GRID)
         layout.setSpacing(theme.HALF_GRID)
         layout.addWidget(self.search)
         layout.addWidget(self.tree, 1)
+        layout.addWidget(self.details)
 
     # ---- what others ask of it -------------------------------------------------------------------------------
 
@@ -62,9 +119,14 @@ class ModuleTree(QWidget):
         self._outline = outline
         self._items.clear()
         self._model.clear()
-        self._model.setHorizontalHeaderLabels([*_FIRST, *precisions, _WHY])
+        self.details.clear()
+        beside = [name for name in _BESIDE if name in precisions]
+        others = [name for name in precisions if name not in beside]
+        self._precisions = (*beside, *others)
+        self._model.setHorizontalHeaderLabels([*_FIRST, *beside, _WHETHER, *others])
         if outline is None:
             return
+        self._quantizing = {name for module in outline.modules for name in module.kept}
         inside: dict[str, list[ModuleOutline]] = {}
         for module in outline.modules:
             for branch in _branches(module.name):
@@ -72,14 +134,17 @@ class ModuleTree(QWidget):
         for branch, modules in inside.items():  # parents come before what is in them
             above = self._items[branch.rpartition(".")[0]] if branch else self._model.invisibleRootItem()
             own = next((one for one in modules if one.name == branch), None)
-            self._items[branch] = self._add(above, branch, modules, own, precisions)
-        self.tree.expandAll()  # what is folded counts in no column's width
-        for column in range(1, self._model.columnCount()):
-            self.tree.resizeColumnToContents(column)
-        self.tree.setColumnWidth(0, _NAME_WIDTH)
-        for _ in ("Kind", "Shape"):  # behind the bytes, which are to be seen in a narrow tree
-            self.tree.header().moveSection(1, self._model.columnCount() - 2)
+            self._items[branch] = self._add(above, branch, modules, own, len(beside))
+        self._size_columns()
         self._unfold()
+
+    def _size_columns(self) -> None:
+        self.tree.expandAll()  # what is folded counts in no column's width
+        for column in range(2, self._model.columnCount()):
+            self.tree.resizeColumnToContents(column)
+        self.tree.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
+        self.tree.setColumnWidth(0, _NAME_WIDTH)
+        self.tree.setColumnWidth(1, _KIND_WIDTH)
 
     def show_waiting(self, sentence: str) -> None:
         """List nothing, and say what is on its way."""
@@ -110,26 +175,18 @@ class ModuleTree(QWidget):
     # ---- the items -------------------------------------------------------------------------------------------
 
     def _add(
-        self,
-        above: QStandardItem,
-        name: str,
-        inside: Sequence[ModuleOutline],
-        own: ModuleOutline | None,
-        precisions: Sequence[str],
+        self, above: QStandardItem, name: str, inside: Sequence[ModuleOutline], own: ModuleOutline | None, beside: int
     ) -> QStandardItem:
-        why = "" if own is None else _why(own)
-        shape = "" if own is None else " × ".join(f"{size:,}" for size in own.shape)
-        sizes = [bytes_text(sum(one.stored_bytes for one in inside))]
-        for precision in precisions:
-            known = [one.bytes[precision] for one in inside if precision in one.bytes]
-            sizes.append(bytes_text(sum(known)) if len(known) == len(inside) else _UNKNOWN)
         title = name.rpartition(".")[2] or _WHOLE
-        row = [QStandardItem(text) for text in (title, "" if own is None else own.kind, shape, *sizes, why)]
-        tip = theme.tip(f"{name or _WHOLE}: {_summary(own, inside)}")
-        for item in row:
+        sizes = self._sizes(inside)
+        texts = [title, "" if own is None else own.kind, "" if own is None else _shape(own), *sizes]
+        texts.insert(len(_FIRST) + beside, "" if own is None else self._whether(own))
+        row = [QStandardItem(text) for text in texts]
+        tip = theme.tip(self._about(name, inside, own).replace("\n", " · "))
+        for place, item in enumerate(row):
             item.setToolTip(tip)
-        for item in row[2 : 4 + len(precisions)]:
-            item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            if place >= 2 and place != len(_FIRST) + beside:
+                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         row[0].setData(name, _MODULE)
         if own is not None and not own.is_matrix:
             slanted = self.tree.font()
@@ -138,6 +195,40 @@ class ModuleTree(QWidget):
                 item.setFont(slanted)
         above.appendRow(row)
         return row[0]
+
+    def _sizes(self, inside: Sequence[ModuleOutline]) -> list[str]:
+        """Their bytes in the checkpoint and in each precision."""
+        sizes = [bytes_text(sum(one.stored_bytes for one in inside))]
+        for precision in self._precisions:
+            known = [one.bytes[precision] for one in inside if precision in one.bytes]
+            sizes.append(bytes_text(sum(known)) if len(known) == len(inside) else _UNKNOWN)
+        return sizes
+
+    def _whether(self, module: ModuleOutline) -> str:
+        """Whether it gets quantized, in a word."""
+        if not self._quantizing:
+            return ""
+        if not module.kept:
+            return "yes"
+        reasons = set(module.kept.values())
+        return _SHORT[reasons.pop()] if len(reasons) == 1 and set(module.kept) == self._quantizing else "in some"
+
+    def _about(self, name: str, inside: Sequence[ModuleOutline], own: ModuleOutline | None) -> str:
+        """All that is known of a row, in a few lines."""
+        now, *sizes = self._sizes(inside)
+        parameters = sum(one.parameters for one in inside)
+        if own is None:
+            first = f"{len(inside):,} modules, {parameters:,} parameters, {now} in the checkpoint"
+        else:
+            shape = f" {_shape(own)}" if own.shape else ""
+            stored_as = f" as {own.stored_dtype}" if own.stored_dtype else ""
+            first = f"{own.kind}{shape}, {parameters:,} parameters, {now} in the checkpoint{stored_as}"
+        lines = [f"{name or _WHOLE}: {first}"]
+        if sizes:
+            lines.append(" · ".join(f"{each} {size}" for each, size in zip(self._precisions, sizes, strict=True)))
+        if own is not None and self._quantizing:
+            lines.append(_why(own, self._quantizing))
+        return "\n".join(lines)
 
     # ---- search and choice -----------------------------------------------------------------------------------
 
@@ -157,8 +248,17 @@ class ModuleTree(QWidget):
 
     @Slot(QModelIndex)
     def _on_current_changed(self, index: QModelIndex) -> None:
-        if index.isValid():
-            self.module_chosen.emit(str(index.siblingAtColumn(0).data(_MODULE) or ""))
+        name = index.siblingAtColumn(0).data(_MODULE)
+        if index.isValid() and name is not None:
+            self._show_details(str(name))
+            self.module_chosen.emit(str(name))
+
+    def _show_details(self, name: str) -> None:
+        modules = () if self._outline is None else self._outline.modules
+        inside = [one for one in modules if not name or one.name == name or one.name.startswith(f"{name}.")]
+        text = self._about(name, inside, self.module(name))
+        self.details.setText(text)
+        self.details.setToolTip(theme.tip(text.replace("\n", " · ")))
 
 
 def _branches(module: str) -> list[str]:
@@ -167,21 +267,15 @@ def _branches(module: str) -> list[str]:
     return ["", *(".".join(parts[: place + 1]) for place in range(len(parts)))]
 
 
-def _why(module: ModuleOutline) -> str:
-    """Why it is not quantized: once, where all precisions say the same."""
-    reasons = set(module.kept.values())
-    if len(reasons) <= 1:
-        return next(iter(reasons), "")
-    return "; ".join(f"{precision}: {reason}" for precision, reason in module.kept.items())
+def _shape(module: ModuleOutline) -> str:
+    return "×".join(f"{size:,}" for size in module.shape)
 
 
-def _summary(own: ModuleOutline | None, inside: Sequence[ModuleOutline]) -> str:
-    parameters = sum(one.parameters for one in inside)
-    stored = bytes_text(sum(one.stored_bytes for one in inside))
-    if own is None:
-        return f"{len(inside):,} modules with {parameters:,} parameters, {stored} in the checkpoint"
-    stored_as = f" as {own.stored_dtype}" if own.stored_dtype else ""
-    why = _why(own)
-    kept = f". Not quantized, because {why}" if why else ""
-    looked_at = "" if own.is_matrix else ". It has no matrix of its own to look at"
-    return f"{own.kind}, {parameters:,} parameters, {stored} in the checkpoint{stored_as}{kept}{looked_at}."
+def _why(module: ModuleOutline, quantizing: Collection[str]) -> str:
+    """Whether it gets quantized, and why not: once, where all precisions say the same."""
+    if not module.kept:
+        return "Quantized."
+    if len(set(module.kept.values())) == 1 and set(module.kept) == set(quantizing):
+        return f"Not quantized, because {next(iter(module.kept.values()))}."
+    reasons = "; ".join(f"{precision}: {reason}" for precision, reason in module.kept.items())
+    return f"Quantized, but not in {reasons}."

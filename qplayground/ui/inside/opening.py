@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QSettings, Slot
 
+from qplayground.core.results import ComparedModel
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.session import Session
 from qplayground.ui.model_bar import ModelBar
@@ -52,6 +53,11 @@ class Opening(QObject):
         comparison = None if self._parts is None else self._parts[0].comparison
         if comparison is not None:
             self.open(comparison.model.title, comparison.model.path, module)
+
+    @Slot(object, str)
+    def open_saved(self, model: ComparedModel, module: str) -> None:
+        """Look at that module of the model of a saved comparison, whose folder is still there."""
+        self.open(model.title, model.path, module)
 
     def _open_current(self, models: ModelBar) -> None:
         entry = models.current()

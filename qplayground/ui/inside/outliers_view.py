@@ -45,6 +45,8 @@ _RIGHT_WIDTH = 380
 _PROMPT_SHOWN = 40
 _HELD_BACK = "The prompt can be run here when the comparison is over: both would disturb each other's timing."
 _STOPPED = "Stopped, because a comparison began. Run the prompt again when that is over."
+_TRIAL_HELD_BACK = "A comparison runs; the threshold is tried when it is over."
+_TRIAL_STOPPED = "A comparison began while the threshold was being tried. It is tried again when that is over."
 _DWARFED = 20
 """Where the largest magnitude is so many times the default threshold, the others are seen on a logarithmic axis."""
 
@@ -88,7 +90,7 @@ class OutliersView(QWidget):
         self._threshold = self._top = DEFAULT_THRESHOLD  # the slider's end: the layer's largest magnitude
         self._trial: ThresholdTrial | None = None
         self._errors_without: dict[str, float] = {}  # of the output of a layer that keeps nothing in 16 bits
-        self._held_back = self._was_stopped = False
+        self._held_back = self._was_stopped = self._trial_was_stopped = False
         self._make_controls()
         self._lay_out()
         study.progressed.connect(self._on_progressed)
@@ -120,8 +122,10 @@ class OutliersView(QWidget):
         """While something is timed no prompt is run and no threshold tried; a prompt that was being run is stopped."""
         self._held_back = hold
         self._was_stopped = hold and (self._was_stopped or self._study.is_capturing)
+        self._trial_was_stopped = hold and (self._trial_was_stopped or self._study.is_trying)
         if hold:
             self._study.cancel()
+            self._study.stop_trying()
         self._show_state()
         if not hold:
             self._try()
@@ -256,6 +260,8 @@ class OutliersView(QWidget):
         chat, now = request.settings.chat_template, self._request
         if (request.prompt, chat, dtype) != (now.prompt, now.settings.chat_template, self._dtype):
             text += " The prompt has changed since; run it again."
+        if self._held_back and (self._trial_was_stopped or self._trial is None):
+            text += f" {_TRIAL_STOPPED if self._trial_was_stopped else _TRIAL_HELD_BACK}"
         return text
 
     @Slot()
@@ -376,7 +382,10 @@ class OutliersView(QWidget):
             self.state.setText("The engine has ended, and with it what went into the layers. Run the prompt again.")
             return
         self.figures.fade()
-        if not self._held_back:
+        self._trial = None
+        if self._held_back:
+            self._show_state()
+        else:
             self._study.try_threshold(self._module, self._threshold)
 
     @Slot(object)

@@ -18,6 +18,6 @@ def probe_text(weight: ProbedWeight, columns: int) -> str:
             f"absmax {absmax}",
             f"code {weight.code}",
             f"level {significant(weight.level)}",
-            f"{significant(weight.back)}, off by {significant(abs(weight.error))}",
+            f"{significant(weight.back)}, error {significant(weight.error)}",
         )
     )

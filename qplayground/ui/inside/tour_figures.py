@@ -14,7 +14,8 @@ from qplayground.ui.plots import style
 from qplayground.ui.plots.choices import ChoicesChart
 
 _BLOCKS = (EVEN_WHOLE, *(Knobs(method=EVEN.method, block_size=size) for size in (4096, 1024, 256)), EVEN)
-_HEADINGS = ("Choice", "Bits/weight", "Relative error", "SNR", "Worst weight")
+_HEADINGS = ("Choice", "Bits a weight", "Relative error", "SNR", "Largest error")
+_EXAMPLE_WIDTH = 128
 _QUANTIZED = "quantized"
 _PREFERRED = "nf4"
 """The precision that is spoken of, where it is among those that the outline knows."""
@@ -66,6 +67,9 @@ class KeptPicture(TourPicture):
         self.chart = ChoicesChart("Quantized and kept")
         super().__init__({"Quantized and kept": self.chart})
         self.table = SmallTable(("Part", "Modules", "Bytes", "Share", "Such as"))
+        header = self.table.horizontalHeader()  # both names may be cut: the bars and the tool tips have them in full
+        header.setSectionResizeMode(4, QHeaderView.ResizeMode.Interactive)
+        header.resizeSection(4, _EXAMPLE_WIDTH)
         self.body.addWidget(self.chart, 1)
         self.body.addWidget(self.table)
 
@@ -108,6 +112,7 @@ class SmallTable(QTableWidget):
         self.setAlternatingRowColors(True)
         self.setWordWrap(False)
         self.verticalHeader().hide()
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # it would hide the last row
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)

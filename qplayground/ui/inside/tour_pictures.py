@@ -4,7 +4,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
-from qplayground.core.floats import Floats
+from qplayground.core.floats import Counts
 from qplayground.core.inside import Knobs, Method, Picture, QuantizedMatrix
 from qplayground.core.units import bytes_text, share_text, significant
 from qplayground.ui import theme
@@ -215,7 +215,7 @@ class DequantizePicture(TourPicture):
         self.caption.setText(
             f"Value {significant(weight.value, 4)}  →  divided by its block's absmax, {significant(weight.absmax, 4)}: "
             f"{scaled}  →  nearest level: code {weight.code}  →  level {significant(weight.level, 4)}  →  times the "
-            f"absmax: {significant(weight.back, 4)}, off by {significant(weight.error)}."
+            f"absmax: {significant(weight.back, 4)}, error {significant(weight.error)}."
         )
 
 
@@ -235,6 +235,6 @@ def _error(quantized: QuantizedMatrix) -> str:
     return "unknown" if quantized.figures is None else share_text(quantized.figures.relative_error)
 
 
-def _largest_share(usage: Floats) -> float | None:
+def _largest_share(usage: Counts) -> float | None:
     counts = usage.values
     return max(counts) / sum(counts) if sum(counts) else None

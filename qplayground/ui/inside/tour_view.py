@@ -46,18 +46,19 @@ PICTURES: dict[str, Callable[[], TourPicture]] = {
     "what-stays": KeptPicture,
 }
 """Of each step, by its name."""
-_LEFT_WIDTH = 320
+_LEFT_WIDTH = 280
 _OUTLIERS = "outliers"
 
 
 class TourView(QWidget):
     """A list of steps with their texts at the left, a picture of the model at the right.
 
-    The inspector is the tour's alone. Its engine begins when the tour is first seen. Signal: `outliers_wanted()` when
-    a person follows the link to the Outliers tab.
+    The inspector is the tour's alone. Its engine begins when the tour is first seen. Signals: `outliers_wanted()` when
+    a person follows the link to the Outliers tab; `said(str)` for the status bar.
     """
 
     outliers_wanted = Signal()
+    said = Signal(str)
 
     def __init__(self, inspector: Inspector, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -144,6 +145,7 @@ class TourView(QWidget):
             made = self._pictures[name] = PICTURES[name]()
             made.needs_changed.connect(self._on_needs_changed)
             made.save.failed.connect(self._on_save_failed)
+            made.save.saved.connect(lambda path: self.said.emit(f"Saved as {path}"))
             self.stack.addWidget(made)
         return self._pictures[name]
 

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QMainWindow, QSplitter, QTabWidget, QWidget
 
 from qplayground.core.errors import ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.inside import Knobs, Matrix, ModelOutline, ModuleOutline
+from qplayground.core.inside import Knobs, Matrix, ModelOutline
 from qplayground.core.precision import Dtype, Int8, Precision
 from qplayground.runtime.inside.inspector import Inspector
 from qplayground.runtime.inside.outliers import OutlierStudy
@@ -23,7 +23,8 @@ from qplayground.ui.inside.outliers_view import OutliersView
 from qplayground.ui.inside.tour_view import TourView
 
 _MESSAGE_MS = 10_000
-_TREE_WIDTH = 330
+_TREE_WIDTH = 520
+"""With a short name, what it is, its bytes in three precisions and whether it gets quantized, all seen."""
 
 
 class Subject(NamedTuple):
@@ -89,7 +90,7 @@ class InsideWindow(QMainWindow):
         self.tour.outliers_wanted.connect(lambda: self.tabs.setCurrentWidget(self.outliers))
         self.matrix.knobs_changed.connect(self._on_knobs_changed)
         self.layers.knobs_chosen.connect(self.matrix.turn)
-        for view in (self.matrix, self.layers, self.outliers):
+        for view in (self.matrix, self.layers, self.outliers, self.tour):
             view.said.connect(self._say)
 
     # ---- what others ask of it -------------------------------------------------------------------------------
@@ -140,6 +141,7 @@ class InsideWindow(QMainWindow):
         self.modules.show_outline(outline, [precision.name for precision in self._subject.precisions])
         self.matrix.show_nothing("Choose a module in the tree.")
         self._show_outliers()
+        self.layers.show_obstacle(_survey_obstacle(outline))
         self.tour_inspector.take(self._subject.path)
         self.tour.show_model(outline)
         wanted, self._wanted_module = self._wanted_module, ""
@@ -149,22 +151,23 @@ class InsideWindow(QMainWindow):
 
     @Slot(str)
     def _on_module_chosen(self, name: str) -> None:
-        module = self.modules.module(name)
-        if module is None or not (module.is_matrix or self._says_why(module)):
-            if module is not None:
-                self._say(f"{name} has no weight matrix of its own in the checkpoint.")
+        """Look at its matrix. Of a module without one the engine says why, and that stands in the matrix's place."""
+        is_here = self.inspector.matrix is not None or self.inspector.is_busy
+        if name and name == self.inspector.module and is_here:
             return
-        if name == self.inspector.module and (self.inspector.matrix is not None or self.inspector.is_busy):
+        if not name:
+            self.inspector.open("")
+            self._show_no_matrix("The whole model has many matrices. Choose one of its linear layers in the tree.")
             return
         self.matrix.show_nothing(f"{name} is being read …")
         self.inspector.open(name)
         self.outliers.choose_module(name)
 
-    def _says_why(self, module: ModuleOutline) -> bool:
-        """Whether it is a layer whose codes another method stored under names of its own; the engine says which."""
-        outline = self.inspector.outline
-        is_quantized = outline is not None and bool(outline.quantized_by)
-        return is_quantized and not module.tensor and ("Linear" in module.kind or module.stored_bytes > 0)
+    def _show_no_matrix(self, reason: str) -> None:
+        """Say it in each place where that module's matrix would be spoken of."""
+        module = self.inspector.module
+        self.matrix.show_nothing(module, reason)
+        self.layers.show_module(module, reason)
 
     @Slot(object)
     def _on_opened(self, matrix: Matrix) -> None:
@@ -175,7 +178,9 @@ class InsideWindow(QMainWindow):
         if self.inspector.outline is None:
             self._cannot_list = True
             self.modules.show_outline(None)
-            self.matrix.title.setText("The model's modules cannot be listed.")
+            self.matrix.show_nothing("The model's modules cannot be listed.", str(error))
+        elif self.inspector.matrix is None and not self.matrix.has_matrix:
+            self._show_no_matrix(str(error))
 
     @Slot(object)
     def _on_knobs_changed(self, knobs: Knobs) -> None:
@@ -228,6 +233,16 @@ def int8_dtype(precisions: Sequence[Precision]) -> Dtype:
     """The type that inputs of LLM.int8() are in: that of the first such precision."""
     found = (precision.dtype for precision in precisions if isinstance(precision.quantization, Int8))
     return next(found, Dtype.BFLOAT16)
+
+
+def _survey_obstacle(outline: ModelOutline) -> str:
+    """Why layers cannot be measured; empty where they can."""
+    if not outline.quantized_by:
+        return ""
+    return (
+        f"This checkpoint was quantized before it was saved ({outline.quantized_by}): without the original weights "
+        "there is no error to measure. Open the original model."
+    )
 
 
 def _kept_knobs(text: object) -> Knobs:

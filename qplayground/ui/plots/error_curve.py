@@ -30,7 +30,8 @@ _SYMBOLS = {
     Method.UNIFORM4: "d",
     Method.UNIFORM3: "p",
 }
-_DOT, _RING = 9, 19
+_DOT, _STAR, _RING = 9, 17, 23
+"""The star is hollow and lies on top: INT8 by row has about the bits and the error of INT8 by block."""
 
 
 class ErrorCurve(Chart):
@@ -115,12 +116,13 @@ class ErrorCurve(Chart):
             y,
             pen=pg.mkPen(style.faded(hue, 170), width=1.5, style=line),
             symbol=_SYMBOLS[method],
-            symbolSize=_DOT,
-            symbolBrush=base if double_quant else hue,
-            symbolPen=pg.mkPen(hue, width=1.5),
+            symbolSize=_DOT if method.has_blocks else _STAR,
+            symbolBrush=(base if double_quant else hue) if method.has_blocks else None,
+            symbolPen=pg.mkPen(hue, width=1.5 if method.has_blocks else 2),
             name=f"{method.label}{', double quantization' * double_quant}",
             data=np.array(rows, dtype=object),
         )
+        item.setZValue(0 if method.has_blocks else 1)
         item.scatter.opts["hoverable"] = True
         item.scatter.opts["tip"] = _tip
         item.sigPointsClicked.connect(self._on_points_clicked)
@@ -192,4 +194,5 @@ def rows_table(rows: Sequence[LayerRow]) -> list[list[object]]:
 def _tip(x: float, y: float, data: LayerRow) -> str:
     figures = data.figures
     decibels = "" if figures.snr_db is None else f", {number_text(figures.snr_db)} dB"
-    return f"{data.knobs.label}\n{significant(x, 4)} bits, error {share_text(figures.relative_error)}{decibels}"
+    error = f"relative error {share_text(figures.relative_error)}{decibels}"
+    return f"{data.knobs.label}\n{significant(x, 4)} bits a weight, {error}"

@@ -12,16 +12,16 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from qplayground.core.inside import Picture, Tile
 from qplayground.ui import theme
 from qplayground.ui.plots import style
+from qplayground.ui.plots.block_borders import block_borders
 from qplayground.ui.plots.chart import Chart
-
-Values = NDArray[np.float64]
+from qplayground.ui.plots.code_scale import CodeScale
 
 TILE_HEIGHT, TILE_WIDTH = 700, 1000
 """The most pixels that are asked for at once."""
 SETTLE_MS = 60
 _LOWEST_BLOCK, _LOWEST_ROW = 6.0, 4.0
 """Pixels below which a block's borders, and those between rows, are left out."""
-_AXIS_WIDTH, _AXIS_HEIGHT = 62, 40
+_AXIS_WIDTH, _AXIS_HEIGHT, _KEY_WIDTH = 62, 40, 62
 _MOST_BLOCKS = 10_000
 _CLOSE_ROWS, _CLOSE_COLUMNS = 40, 80
 _FEW_LESS, _FEW_MORE = 0.95, 1.1
@@ -70,6 +70,7 @@ class HeatMap(Chart):
         self._detail_tile: Tile | None = None
         self._under_mouse: tuple[int, int] | None = None
         self._levels = (-1.0, 1.0)
+        self._codes: CodeScale | None = None
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("The matrix as an image")
         self.view.setAntialiasing(False)  # nothing here is slanted, and pictures are drawn faster
@@ -90,6 +91,7 @@ class HeatMap(Chart):
         for item in (self.overview, self.detail, self.borders, self._mark):
             self.plot.addItem(item, ignoreBounds=item is not self.overview)
         self.key = pg.ColorBarItem(values=self._levels, width=12, interactive=False, colorMapMenu=False)
+        self.key.axis.setWidth(_KEY_WIDTH)
         self.view.addItem(self.key)
         self._settle = QTimer(self, singleShot=True, interval=SETTLE_MS)
         self._settle.timeout.connect(self.settled)
@@ -127,8 +129,9 @@ class HeatMap(Chart):
         self._block_size = block_size
         self._draw_borders()
 
-    def show_tile(self, tile: Tile, low: float, high: float) -> None:
+    def show_tile(self, tile: Tile, low: float, high: float, codes: CodeScale | None = None) -> None:
         """Show it where it belongs, with colours from `low` to `high`; what lies beyond is drawn as those ends.
+        Of codes these are ranks, and `codes` has them.
 
         A tile of the whole matrix is the overview, and takes the detail before away.
         """
@@ -140,7 +143,9 @@ class HeatMap(Chart):
             self._detail_tile = tile
         item = self.overview if is_overview else self.detail
         self._levels = (low, high) if high > low else (low - 1.0, low + 1.0)
-        item.setImage(tile_values(tile), autoLevels=False, levels=self._levels)
+        self._codes = codes
+        values = tile_values(tile)
+        item.setImage(values if codes is None else codes.ranks(values), autoLevels=False, levels=self._levels)
         item.setRect(QRectF(tile.first_column, tile.first_row, tile.columns, tile.rows))
         self._color(tile.picture)
 
@@ -281,6 +286,7 @@ class HeatMap(Chart):
         for item in (self.key, self.overview, self.detail):
             item.setColorMap(colors)
         self.key.setLevels(self._levels)
+        self.key.axis.setTicks(None if self._codes is None else [self._codes.ticks()])
 
     def _paint(self) -> None:
         super()._paint()
@@ -336,47 +342,6 @@ class HeatMap(Chart):
 def tile_values(tile: Tile) -> NDArray[np.float32]:
     """Its values, `height` × `width`."""
     return np.frombuffer(tile.values.data, np.float32).reshape(tile.height, tile.width)
-
-
-def block_borders(
-    block: int, rows: int, columns: int, part: tuple[int, int, int, int], *, between_rows: bool = True
-) -> tuple[Values, Values]:
-    """The borders of blocks that run along the rows in flat order, as pairs of points: x, y.
-
-    `part` is first row, rows, first column, columns. Where blocks and rows do not divide each other, a block goes on
-    in the next row, and its border is a step. `between_rows` False leaves out the lines between rows where every row
-    has one.
-    """
-    top, height, left, width = part
-    bottom, right = top + height, left + width
-    segments: list[Values] = []
-    if columns % block == 0:
-        x = np.arange(-(-left // block), right // block + 1) * block
-        segments.append(_lines(x, top, x, bottom))
-    if block <= columns:
-        if between_rows:
-            y = np.arange(top, bottom + 1)
-            segments.append(_lines(left, y, right, y))
-        if columns % block:
-            at = np.arange(top * columns // block, bottom * columns // block + 1) * block
-            row, column = np.divmod(at, columns)
-            here = (column >= left) & (column <= right) & (column > 0) & (row >= top) & (row < bottom)
-            segments.append(_lines(column[here], row[here], column[here], row[here] + 1))
-    else:
-        at = np.arange(top * columns // block, min(bottom * columns, rows * columns) // block + 1) * block
-        row, column = np.divmod(at, columns)
-        segments.append(_lines(column, row, np.full_like(column, columns), row))
-        steps = column > 0
-        row, column = row[steps], column[steps]
-        segments.append(_lines(column, row, column, row + 1))
-        segments.append(_lines(np.zeros_like(column), row + 1, column, row + 1))
-    points = np.concatenate(segments) if segments else np.empty((0, 2))
-    return points[:, 0], points[:, 1]
-
-
-def _lines(x1: object, y1: object, x2: object, y2: object) -> Values:
-    ends = np.broadcast_arrays(*(np.atleast_1d(np.asarray(each, np.float64)) for each in (x1, y1, x2, y2)))
-    return np.stack(ends, axis=1).reshape(-1, 2)
 
 
 def _is_enough(weights: int, values_a_weight: float, pixels: int) -> bool:

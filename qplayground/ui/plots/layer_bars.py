@@ -15,6 +15,9 @@ from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.crosshair import Crosshair
 from qplayground.ui.plots.error_curve import method_color, rows_table
 
+_MANY = 80
+"""Bars between which gaps would be narrower than pixels."""
+
 
 class LayerBars(Chart):
     """The relative error of each layer. Signal: `picked(str)`, the module whose bar was clicked."""
@@ -60,7 +63,9 @@ class LayerBars(Chart):
         heights = 100 * np.array([row.figures.relative_error for row in self._rows])
         hue = method_color(self._rows[0].knobs.method, self)
         places = np.arange(len(heights))
-        self.plot.addItem(pg.BarGraphItem(x=places, height=heights, width=0.8, brush=style.faded(hue, 200), pen=None))
+        width = 0.8 if len(heights) <= _MANY else 1.0
+        self.plot.addItem(pg.BarGraphItem(x=places, height=heights, width=width, brush=style.faded(hue, 200), pen=None))
+        self.plot.setLimits(xMin=-1, xMax=len(heights), yMin=0)
         self.plot.setXRange(-1, len(heights), padding=0)
         self.plot.setYRange(0, 1.1 * float(heights.max()) or 1, padding=0)
 
@@ -71,7 +76,7 @@ class LayerBars(Chart):
         row = self._rows[place]
         snr = "" if row.figures.snr_db is None else f", {number_text(row.figures.snr_db)} dB"
         bits = significant(row.figures.bits_per_weight, 4)
-        return f"{row.module}: error {share_text(row.figures.relative_error)}{snr}, {bits} bits a weight"
+        return f"{row.module}: relative error {share_text(row.figures.relative_error)}{snr}, {bits} bits a weight"
 
     def _on_clicked(self, event: object) -> None:
         position = event.scenePos()  # type: ignore[attr-defined]

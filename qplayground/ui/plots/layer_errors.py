@@ -1,5 +1,7 @@
 """What quantizing costs each layer: bars in the model's order, the worst ones named."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt, Signal, Slot
@@ -24,7 +26,8 @@ _WHAT = (("outputs on the text", "outputs"), ("weights", "weights"))
 class LayerErrors(Chart):
     """One precision's relative error, layer by layer. The worst ones are those to skip first.
 
-    Signal: `inside_requested(str)`, the module that is to be looked into; offered at its bar while `offers_inside`.
+    Signal: `inside_requested(str)`, the module that is to be looked into; offered at its bar while `offers_inside`,
+    unless `inside_obstacle` has a sentence on why not, which then stands there.
     """
 
     inside_requested = Signal(str)
@@ -33,6 +36,7 @@ class LayerErrors(Chart):
         super().__init__(parent)
         self._comparison: Comparison | None = None
         self.offers_inside = False
+        self.inside_obstacle: Callable[[], str] = str
         self.candidate = NameBox()
         self.candidate.setAccessibleName("Precision")
         self.candidate.currentIndexChanged.connect(self._draw)
@@ -125,7 +129,11 @@ class LayerErrors(Chart):
         if 0 <= place < len(layers):
             name = layers[place].name
             self._offer.clear()
-            self._offer.addAction(f"Look inside {name}", lambda: self.inside_requested.emit(name))
+            obstacle = self.inside_obstacle()
+            if obstacle:
+                self._offer.addAction(obstacle).setEnabled(False)
+            else:
+                self._offer.addAction(f"Look inside {name}", lambda: self.inside_requested.emit(name))
             self._offer.popup(event.screenPos().toPoint())  # type: ignore[attr-defined]
 
     def _paint(self) -> None:

@@ -98,7 +98,7 @@ class ScalesPlot(Chart):
         for place, (lowest, mean, highest) in enumerate(zip(*values, strict=True)):
             first = place * scales.per_point
             rows.append([first, min(scales.per_point, scales.count - first), lowest, mean, highest])
-        counts = _values(scales.histogram.counts)
+        counts = np.array(scales.histogram.counts.values, np.float64)
         edges = np.linspace(scales.histogram.low, scales.histogram.high, len(counts) + 1)
         rows += [[], ["absmax from", "to", "blocks"]]
         rows += [[low, high, int(count)] for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)]
@@ -123,7 +123,7 @@ class ScalesPlot(Chart):
         for curve in (self.lowest, self.highest):
             curve.setPen(pg.mkPen(None))
         self._between.setBrush(pg.mkBrush(style.faded(accent, 70)))
-        counts = _values(scales.histogram.counts)
+        counts = np.array(scales.histogram.counts.values, np.float64)
         edges = np.linspace(scales.histogram.low, scales.histogram.high, len(counts) + 1)
         thick = np.diff(edges) if scales.histogram.high > scales.histogram.low else np.full(len(counts), 0.02)
         self.bars.setOpts(
@@ -173,7 +173,7 @@ def median_absmax(scales: Scales) -> float:
     """The middle one of the blocks' absmax, from their histogram where there are too many to have each."""
     if scales.per_point == 1:
         return float(np.median(_values(scales.mean))) if scales.count else 0.0
-    counts = _values(scales.histogram.counts)
+    counts = np.array(scales.histogram.counts.values, np.float64)
     edges = np.linspace(scales.histogram.low, scales.histogram.high, len(counts) + 1)
     return float(np.interp(0.5 * counts.sum(), np.concatenate([[0.0], np.cumsum(counts)]), edges))
 

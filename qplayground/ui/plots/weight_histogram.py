@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from qplayground.core.floats import Floats
+from qplayground.core.floats import Counts, Floats
 from qplayground.core.inside import Matrix
 from qplayground.core.units import number_text, share_text
 from qplayground.ui import theme
@@ -68,11 +68,11 @@ class WeightHistogram(Chart):
         self._look_at_most()
 
     def show_levels(
-        self, levels: Floats | None, absmax: float, usage: Floats | None = None, first_code: int = 0
+        self, levels: Floats | None, absmax: float, usage: Counts | None = None, first_code: int = 0
     ) -> None:
         """Draw other levels. `usage` counts how often each occurs, the first of them being `first_code`."""
         self._levels = _values(levels)
-        self._usage = _values(usage)
+        self._usage = _counts(usage)
         self._first_code = first_code
         self.show_block(absmax, None)
 
@@ -100,7 +100,7 @@ class WeightHistogram(Chart):
         """The bars, then the levels, for a file."""
         if self._matrix is None:
             return []
-        edges, counts = self._edges(), _values(self._matrix.histogram.counts)
+        edges, counts = self._edges(), _counts(self._matrix.histogram.counts)
         rows: list[list[object]] = [["from", "to", "weights"]]
         rows += [[low, high, int(count)] for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)]
         if len(self._levels):
@@ -118,7 +118,7 @@ class WeightHistogram(Chart):
         return np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
 
     def _top(self) -> float:
-        return 0.0 if self._matrix is None else float(_values(self._matrix.histogram.counts).max(initial=0.0))
+        return 0.0 if self._matrix is None else float(_counts(self._matrix.histogram.counts).max(initial=0.0))
 
     def _show_axes(self, shown: bool) -> None:
         for axis in ("left", "bottom"):
@@ -128,7 +128,7 @@ class WeightHistogram(Chart):
         if self._matrix is None:
             return
         hue = self.palette().color(QPalette.ColorRole.PlaceholderText)
-        self.bars.setData(self._edges(), _values(self._matrix.histogram.counts))
+        self.bars.setData(self._edges(), _counts(self._matrix.histogram.counts))
         self.bars.setPen(pg.mkPen(style.faded(hue, 160), width=1))
         self.bars.setFillBrush(pg.mkBrush(style.faded(hue, 70)))
         self.plot.setYRange(0, 1.05 * self._top() or 1, padding=0)
@@ -157,7 +157,7 @@ class WeightHistogram(Chart):
         """Of the bar under the mouse, and of the level nearest to it."""
         if self._matrix is None:
             return ""
-        edges, counts = self._edges(), _values(self._matrix.histogram.counts)
+        edges, counts = self._edges(), _counts(self._matrix.histogram.counts)
         place = int(np.searchsorted(edges, x, side="right")) - 1
         parts = []
         if 0 <= place < len(counts):
@@ -182,6 +182,11 @@ class WeightHistogram(Chart):
 
 def _values(floats: Floats | None) -> Values:
     return np.empty(0) if floats is None else np.frombuffer(floats.data, np.float32).astype(np.float64)
+
+
+def _counts(counts: Counts | None) -> Values:
+    """In double precision, which has a place for each of them."""
+    return np.empty(0) if counts is None else np.frombuffer(counts.data, np.int64).astype(np.float64)
 
 
 def _uprights(x: Values, height: float) -> tuple[Values, Values]:

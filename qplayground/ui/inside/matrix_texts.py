@@ -1,0 +1,28 @@
+"""A matrix and its blocks in words."""
+
+from qplayground.core.inside import Knobs, Matrix, Method, QuantizedMatrix
+from qplayground.core.units import bytes_text, significant
+
+
+def block_weights(knobs: Knobs, matrix: Matrix) -> int:
+    """How many weights share a scale."""
+    if knobs.method is Method.INT8:
+        return matrix.columns
+    return knobs.block_size or matrix.rows * matrix.columns
+
+
+def matrix_title(matrix: Matrix) -> str:
+    """Its module, shape, bytes and values: `model.norm · 64 × 64 · 8.19 kB as bfloat16 · -0.1 to 0.1, std 0.02`."""
+    turned = ", transposed" if matrix.transposed else ""
+    stored = f"{bytes_text(matrix.stored_bytes)} as {matrix.stored_dtype}"
+    values = f"{significant(matrix.lowest)} to {significant(matrix.highest)}, std {significant(matrix.std)}"
+    return f"{matrix.module} · {matrix.rows:,} × {matrix.columns:,}{turned} · {stored} · {values}"
+
+
+def blocks_text(quantized: QuantizedMatrix) -> str:
+    """How many there are, and how long the last one is where it is short."""
+    rows = quantized.knobs.method is Method.INT8
+    count = f"{quantized.blocks:,} {'row' if rows else 'block'}{'s' * (quantized.blocks != 1)}"
+    size = quantized.knobs.block_size
+    short = size is not None and not rows and quantized.last_block != size
+    return f"{count}, the last one of {quantized.last_block:,} weights" if short else count

@@ -1,0 +1,23 @@
+"""Whether the model of a saved comparison is still where it was."""
+
+from pathlib import Path
+
+from qplayground.catalog.inspect import inspect_folder
+from qplayground.core.model import ModelSource
+from qplayground.core.results import ComparedModel
+
+
+def saved_model_obstacle(model: ComparedModel) -> str:
+    """Why its weights cannot be looked at, a sentence; empty where they can. Reads the headers of the model's files.
+
+    Another model in the same folder is told by its architecture and its number of parameters.
+    """
+    if not Path(model.path).is_dir():
+        return "The model of this comparison is no longer here, so there is nothing to look inside."
+    entry = inspect_folder(Path(model.path), source=ModelSource.FOLDER, causal_architectures=frozenset())
+    if entry.inside_path is None:
+        return "The model of this comparison is no longer complete, so there is nothing to look inside."
+    now, then = (entry.architecture, entry.parameters), (model.architecture, model.parameters)
+    if any(before is not None and before != found for found, before in zip(now, then, strict=True)):
+        return "Another model lies where the one of this comparison did, so there is nothing of it to look inside."
+    return ""
