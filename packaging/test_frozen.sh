@@ -75,7 +75,10 @@ echo "$unpacked KiB unpacked, $(stat -c %s "$deb") bytes compressed"
 say "the window makes the demo model from its file"
 mkdir -p "$root/home/user/.cache/qplayground/models" "$root/home/user/.config/qplayground"
 cp "$gguf" "$root/home/user/.cache/qplayground/models/SmolLM2-135M-Instruct.Q4_1.gguf"
-echo '{"version": 1, "ticked": ["fp32", "int8", "nf4"]}' > "$root/home/user/.config/qplayground/preferences.json"
+cat > "$root/home/user/.config/qplayground/preferences.json" <<JSON
+{"version": 1, "ticked": ["fp32", "int8", "nf4"],
+ "last_request": {"prompt": "The future of AI is", "settings": {"max_new_tokens": 16}}}
+JSON
 printf '[General]\nquality=off\n' > "$root/home/user/.config/qplayground/window.ini" # scoring takes long on a small machine
 chown -R 1000:1000 "$root/home/user"
 exec 3> "$root/tmp/display"
@@ -85,10 +88,11 @@ wait_for 60 "virtual screen" test -s "$root/tmp/display"
 display=:$(cat "$root/tmp/display")
 as_user DISPLAY="$display" qplayground > "$pictures/window.log" 2>&1 &
 program=$!
-wait_for 120 "window" as_user DISPLAY="$display" xdotool search --onlyvisible --name qplayground > /dev/null
-window=$(as_user DISPLAY="$display" xdotool search --onlyvisible --name qplayground | tail -1)
+windows() { as_user DISPLAY="$display" xdotool search --onlyvisible --name "$1"; }
+wait_for 120 "window" windows qplayground
+window=$(windows qplayground | tail -1)
 picture() { as_user DISPLAY="$display" scrot -o "/tmp/$1.png" && mv "$root/tmp/$1.png" "$pictures/"; }
-wait_for 300 "demo model" test -s "$root/home/user/.cache/qplayground/models/SmolLM2-135M-Instruct-Q4_1/qplayground-manifest.json"
+wait_for 600 "demo model" test -s "$root/home/user/.cache/qplayground/models/SmolLM2-135M-Instruct-Q4_1/qplayground-manifest.json"
 
 say "a comparison of fp32, int8 and nf4"
 kept=$root/home/user/.local/share/qplayground/history.sqlite3
@@ -96,7 +100,7 @@ runs() { "$python" "$here/kept_texts.py" "$kept" "$@"; }
 press() { as_user DISPLAY="$display" xdotool windowfocus "$window" key "$1"; }
 begun() { press ctrl+Return; sleep 4; runs | grep -q .; } # nothing happens while it runs, or before the model is there
 wait_for 80 "first text" begun
-wait_for 400 "end of the comparison" runs --finished fp32 int8 nf4
+wait_for 900 "end of the comparison" runs --finished fp32 int8 nf4
 picture comparison
 runs | tee "$pictures/texts.txt"
 runs | grep -q '^fp32	done	 to augment human capabilities, not replace them' || fail "fp32's text is another"
@@ -106,13 +110,13 @@ say "a saved comparison, by the file's name"
 as_user qplayground compare --precisions nf4 --max-new-tokens 8 --json /home/user/mine.qplayground.json
 as_user DISPLAY="$display" qplayground /home/user/mine.qplayground.json > "$pictures/second.log" 2>&1 &
 second=$!
-wait_for 120 "comparison's window" as_user DISPLAY="$display" xdotool search --onlyvisible --name 'SmolLM2.*20' > /dev/null
+wait_for 120 "comparison's window" windows 'SmolLM2.*20'
 sleep 2
 picture opened
-for each in $(as_user DISPLAY="$display" xdotool search --onlyvisible --name 'SmolLM2.*20'); do
+for each in $(windows 'SmolLM2.*20'); do
     as_user DISPLAY="$display" xdotool windowfocus "$each" key ctrl+w
 done
-for each in $(as_user DISPLAY="$display" xdotool search --onlyvisible --name qplayground); do
+for each in $(windows qplayground); do
     as_user DISPLAY="$display" xdotool windowfocus "$each" key ctrl+q
 done
 
