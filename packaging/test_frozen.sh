@@ -89,7 +89,8 @@ display=:$(cat "$root/tmp/display")
 as_user DISPLAY="$display" qplayground > "$pictures/window.log" 2>&1 &
 program=$!
 windows() { as_user DISPLAY="$display" xdotool search --onlyvisible --name "$1"; }
-wait_for 120 "window" windows qplayground
+shown() { windows "$1" > /dev/null; }
+wait_for 120 "window" shown qplayground
 window=$(windows qplayground | tail -1)
 picture() { as_user DISPLAY="$display" scrot -o "/tmp/$1.png" && mv "$root/tmp/$1.png" "$pictures/"; }
 wait_for 600 "demo model" test -s "$root/home/user/.cache/qplayground/models/SmolLM2-135M-Instruct-Q4_1/qplayground-manifest.json"
@@ -110,7 +111,7 @@ say "a saved comparison, by the file's name"
 as_user qplayground compare --precisions nf4 --max-new-tokens 8 --json /home/user/mine.qplayground.json
 as_user DISPLAY="$display" qplayground /home/user/mine.qplayground.json > "$pictures/second.log" 2>&1 &
 second=$!
-wait_for 120 "comparison's window" windows 'SmolLM2.*20'
+wait_for 120 "comparison's window" shown 'SmolLM2.*20'
 sleep 2
 picture opened
 for each in $(windows 'SmolLM2.*20'); do
