@@ -12,6 +12,7 @@ mirror=$(apt-get indextargets --format '$(SITE)' 'Codename: '"$release" 'Created
 root=$(mktemp -d "${TMPDIR:-/tmp}/qplayground-chroot-XXXXXX")
 mkdir -p "$pictures"
 screen=
+cd "$here/.."
 
 finish() {
     [ -z "$screen" ] || kill "$screen" 2> /dev/null || true
