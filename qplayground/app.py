@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from qplayground.core.messages import Hello
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import AUTO, BALANCED, CPU, CUSTOM, Placement, named_device, parse_max_memory, read_map
 from qplayground.core.precision import Dtype, Precision
-from qplayground.core.results import Comparison, Mode, RunState, to_json
+from qplayground.core.results import Comparison, Mode, RunState, from_json, to_json
 from qplayground.core.saving import save_file
 from qplayground.core.units import bytes_text, count_text
 from qplayground.report.diagnosis import diagnosis_json, diagnosis_text
@@ -201,8 +202,24 @@ def run_models(json_target: str | None) -> int:
     return 0
 
 
-def run_window(*, watched: bool = False) -> int:
-    """Open the window and run until it is closed. `watched`: say where it is when it is held up."""
+def run_shown(files: Sequence[Path]) -> int:
+    """Saved comparisons as tables, where there is no display. Raises PlaygroundError for what is not one."""
+    for path in files:
+        try:
+            comparison = from_json(path.read_bytes())
+        except OSError as error:
+            raise fail(
+                ErrorCode.BAD_FILE, f"{path} cannot be read: {error.strerror}.", "Name a comparison that was saved."
+            ) from error
+        print(plain_table(comparison))
+    return 0
+
+
+def run_window(*, watched: bool = False, files: Sequence[Path] = ()) -> int:
+    """Open the window, and saved comparisons beside it, and run until it is closed.
+
+    `watched`: say where it is when it is held up.
+    """
     try:
         from qplayground.ui.application import run
     except ImportError as error:
@@ -212,7 +229,7 @@ def run_window(*, watched: bool = False) -> int:
             "On Debian or Ubuntu install the packages that packaging/debian-packages.txt names, or use "
             "`qplayground compare`.",
         ) from error
-    return run(Launcher(), watched=watched)
+    return run(Launcher(), watched=watched, files=files)
 
 
 def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Comparison | None:

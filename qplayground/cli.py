@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from qplayground import __version__
@@ -19,6 +20,7 @@ from qplayground.core.windows import ALL_TOKENS, MIN_SCORED, QUICK_TOKENS
 _OUTPUT_FAILS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
 EXIT_USAGE = 2
 _ONLY_SAMPLING = ("temperature", "top_p", "top_k", "seed")
+COMMANDS = ("compare", "estimate", "inspect", "doctor", "models")
 _EXIT_CODES = "Exit codes: 0 everything ran, 1 something failed or was stopped, 2 wrong usage."
 
 
@@ -26,8 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments of every subcommand."""
     parser = argparse.ArgumentParser(
         prog="qplayground",
+        usage="%(prog)s [-h] [--version] [--watchdog] [FILE ... | COMMAND ...]",
         description="See what quantization does to a language model on this machine. "
-        "Without a command it opens the window.",
+        "Without a command it opens the window, with the saved comparisons (JSON) that are named.",
         epilog=_EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"qplayground {__version__}")
@@ -173,6 +176,20 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def split_files(argv: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """The arguments without the files that a desktop or a person names to be opened, and those files.
+
+    Where there is a command, and for what is neither a file nor looks like one, argparse has the word.
+    """
+    named = [argument for argument in argv if not argument.startswith("-")]
+    files = [
+        Path(argument) for argument in named if Path(argument).suffix.lower() == ".json" or Path(argument).is_file()
+    ]
+    if not named or len(files) < len(named) or named[0] in COMMANDS:
+        return list(argv), []
+    return [argument for argument in argv if argument.startswith("-")], files
+
+
 def _tokens(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MAX_CONTEXT_TOKENS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of tokens, 1 to {MAX_CONTEXT_TOKENS:,}")
@@ -252,7 +269,8 @@ def _give_up_output() -> None:
 
 def _run(argv: Sequence[str] | None) -> int:
     parser = build_parser()
-    arguments = parser.parse_args(argv)
+    rest, files = split_files(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(rest)
     if arguments.command == "compare":
         _check_sampling(parser, arguments)
     try:
@@ -279,7 +297,11 @@ def _run(argv: Sequence[str] | None) -> int:
         if has_display():
             from qplayground.app import run_window
 
-            return run_window(watched=arguments.watchdog)
+            return run_window(watched=arguments.watchdog, files=files)
+        if files:
+            from qplayground.app import run_shown
+
+            return run_shown(files)
         from qplayground.app import run_without_display
 
         print("There is no display here, so the comparison runs without a window.", file=sys.stderr)

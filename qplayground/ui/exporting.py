@@ -11,6 +11,12 @@ from qplayground.ui import theme
 _FILTERS = {f"{what} (*.{suffix})": suffix for suffix, (what, _) in FORMATS.items()}
 
 
+def _ending(chosen: str) -> str:
+    """What a name without a suffix gets. Desktops know a comparison among other JSON files by its two."""
+    suffix = _FILTERS.get(chosen, "json")
+    return "qplayground.json" if suffix == "json" else suffix
+
+
 def may_replace(parent: QWidget, path: Path) -> bool:
     """Ask before a file is written over."""
     answer = QMessageBox.question(parent, "Save", theme.literal(f"{path.name} is there already. Replace it?"))
@@ -26,7 +32,7 @@ def export(parent: QWidget, comparison: Comparison) -> Path | None:
             return None
         path = Path(name)
         if path.suffix.lower().lstrip(".") not in FORMATS:
-            path = path.with_name(f"{path.name}.{_FILTERS.get(chosen, 'json')}")
+            path = path.with_name(f"{path.name}.{_ending(chosen)}")
             if path.exists() and not may_replace(parent, path):  # the dialog has asked of the name without it
                 start = path.name
                 continue

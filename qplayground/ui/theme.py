@@ -1,5 +1,6 @@
 """The look: one hue and one line style a precision, an 8-pixel grid, tabular digits, a quiet light and dark palette."""
 
+import importlib.resources
 from html import escape
 
 from PySide6.QtCore import QRectF, Qt
@@ -12,6 +13,9 @@ GRID = 8
 HALF_GRID = 4
 SWATCH = 12
 """Spacings and margins are these or multiples of them, in device-independent pixels."""
+
+ICON_SIZES = (16, 24, 32, 48, 64, 128, 256)
+"""Of the application icon, in pixels."""
 
 _HOLLOW = 3
 _LINES = {
@@ -53,6 +57,17 @@ def swatch(name: str, shown: QWidget) -> QIcon:
         painter.drawRect(square.adjusted(_HOLLOW, _HOLLOW, -_HOLLOW, -_HOLLOW))
     painter.end()
     return QIcon(pixmap)
+
+
+def application_icon() -> QIcon:
+    """The program's icon, in the sizes that were drawn of it."""
+    icon = QIcon()
+    folder = importlib.resources.files("qplayground") / "resources" / "icons"
+    for size in ICON_SIZES:
+        pixmap = QPixmap()
+        pixmap.loadFromData((folder / f"{size}.png").read_bytes(), "PNG")
+        icon.addPixmap(pixmap)
+    return icon
 
 
 def is_dark(shown: QWidget | QApplication) -> bool:

@@ -15,8 +15,12 @@ import psutil
 import pytest
 
 from qplayground import __version__
+from qplayground.cli import COMMANDS, build_parser, split_files
 from qplayground.core.generation import GenerationSettings
+from qplayground.core.results import to_json
 from qplayground.runtime.preferences import Preferences
+from tests.comparisons import comparison
+from tests.comparisons import done as done_run
 from tests.engine import tiny
 from tests.unit.catalog_files import cache_repo, write_model
 from tests.unit.stub_hub import running_hub
@@ -68,6 +72,32 @@ def test_help_names_the_commands() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"compare\s+compare precisions", done.stdout)
     assert re.search(r"models\s+list the models", done.stdout)
+
+
+def test_files_are_told_from_commands(tmp_path: Path) -> None:
+    there = tmp_path / "saved"
+    there.touch()
+    assert split_files(["a.json", "--watchdog", str(there)]) == (["--watchdog"], [Path("a.json"), there])
+    for others in (["compare"], ["compare", "--json", "a.json"], ["compair"], ["--version"], []):
+        assert split_files(others) == (others, [])
+
+
+def test_commands_are_those_that_the_parser_knows() -> None:
+    assert tuple(re.findall(r"^    (\w+) ", build_parser().format_help(), re.MULTILINE)) == COMMANDS
+
+
+def test_a_saved_comparison_without_a_display_is_a_table(tmp_path: Path) -> None:
+    saved = tmp_path / "one.qplayground.json"
+    saved.write_bytes(to_json(comparison(done_run("fp32"), done_run("nf4"))))
+    done = run(str(saved), DISPLAY="", WAYLAND_DISPLAY="", QT_QPA_PLATFORM="")
+    assert done.returncode == 0, done.stderr
+    assert "nf4" in done.stdout
+
+
+@pytest.mark.parametrize(("name", "part"), [("missing.json", "No such file"), ("other.json", "not a comparison")])
+def test_a_file_that_is_no_comparison_is_wrong_usage(tmp_path: Path, name: str, part: str) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    check_refused(run(str(tmp_path / name), DISPLAY="", WAYLAND_DISPLAY="", QT_QPA_PLATFORM=""), part)
 
 
 def test_help_of_compare_names_every_setting() -> None:

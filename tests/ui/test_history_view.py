@@ -209,6 +209,13 @@ def test_an_export_gets_the_suffix_of_the_chosen_format(
     assert (tmp_path / "a.html").read_bytes().startswith(b"<!doctype")
 
 
+def test_a_name_without_a_suffix_gets_both_by_which_desktops_know_a_comparison(
+    view: HistoryView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choosing(monkeypatch, (str(tmp_path / "mine"), "JSON, opens again in qplayground (*.json)"))
+    assert export(view, made(1)) == tmp_path / "mine.qplayground.json"
+
+
 def test_another_place_is_offered_where_one_cannot_be_written(
     view: HistoryView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

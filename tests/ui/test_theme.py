@@ -100,3 +100,8 @@ def test_digits_are_tabular_and_small_is_smaller(qapp: QApplication) -> None:
     assert QFont.Tag("tnum") in theme.tabular(font).featureTags()
     assert theme.small(font).pointSizeF() < font.pointSizeF()
     assert font == qapp.font()
+
+
+def test_the_application_icon_has_every_size(qapp: QApplication) -> None:
+    sizes = theme.application_icon().availableSizes()
+    assert sorted(size.width() for size in sizes) == sorted(theme.ICON_SIZES)

