@@ -283,6 +283,7 @@ def _open_window(argv: Sequence[str] | None) -> int:
                 "There is no display here: neither DISPLAY nor WAYLAND_DISPLAY is set.",
                 "Use `qplayground compare`, which needs none.",
             )
+        _check_qt(windowed=True)
         from qplayground.app import run_window
 
         return run_window(watched=arguments.watchdog)
@@ -296,6 +297,7 @@ def _run(argv: Sequence[str] | None) -> int:
     if arguments.command == "compare":
         _check_sampling(parser, arguments)
     try:
+        _check_qt(windowed=arguments.command is None and has_display())
         if arguments.command == "compare":
             from qplayground.app import run_compare
 
@@ -328,6 +330,16 @@ def _run(argv: Sequence[str] | None) -> int:
         return run_without_display(arguments, request_of(arguments))
     except PlaygroundError as error:
         _refuse(error)
+
+
+def _check_qt(*, windowed: bool = False) -> None:
+    """Import what every command needs. Raises PlaygroundError where the system lacks libraries for it."""
+    try:
+        import qplayground.app  # noqa: F401
+    except ImportError as error:
+        from qplayground.runtime.system_libraries import explain_import
+
+        raise explain_import(error, windowed=windowed) from error
 
 
 def _refuse(error: PlaygroundError) -> NoReturn:
