@@ -8,6 +8,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -951,7 +952,7 @@ def test_any_history(tmp_path: Path, data: st.DataObject) -> None:
         history.save(kept).result()
         history.close()
     part = data.draw(st.sampled_from(["", "fp32"]))
-    with sqlite3.connect(path) as file:
+    with closing(sqlite3.connect(path)) as file, file:
         (before,) = file.execute("SELECT json FROM contents WHERE id = 'a' AND part = ?", (part,)).fetchone()
         put_in = "UPDATE contents SET json = ? WHERE id = 'a' AND part = ?"
         text = data.draw(damaged(bytes(before)))
@@ -965,7 +966,7 @@ def test_any_history(tmp_path: Path, data: st.DataObject) -> None:
         assert error.info.code is ErrorCode.BAD_FILE and error.info.hint
     finally:
         history.close()
-    with sqlite3.connect(path) as file:
+    with closing(sqlite3.connect(path)) as file, file:
         file.execute(put_in, (before, part))
     file.close()
 
