@@ -7,13 +7,15 @@ READY := .venv/.ready
 HARNESS := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak format clean
+.PHONY: help run test check bench soak readme-commands release format clean
 
 help:
 	@echo "make run     open the window (without a display: compare in the terminal)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make soak    hundreds of random comparisons with faults: what is left of them"
+	@echo "make readme-commands   run every command of the README in a fresh Debian (needs root and debootstrap)"
+	@echo "make release   check, test, bench, then wheel, source, checksums and notes (ARGUMENTS=--dry-run: show)"
 	@echo "make bench   measure start-up, engines, speed and responsiveness; writes bench.json"
 
 $(READY): pyproject.toml packaging/constraints.txt
@@ -48,6 +50,12 @@ bench: $(HARNESS)/.ready
 
 soak: $(READY)
 	$(BIN)/python -m tests.soak
+
+readme-commands:
+	$(PYTHON) packaging/readme_commands.py $(ARGUMENTS)
+
+release: $(READY)
+	$(BIN)/python packaging/release.py $(ARGUMENTS)
 
 format: $(READY)
 	$(BIN)/ruff format .
