@@ -133,11 +133,12 @@ def make_debian(work: Path, install: str, release: str, bound: list[Path]) -> Pl
     """A Debian with what the README asks for; this machine's are only the mirror, pip's settings and folders for it."""
     root = work / "debian"
     _check(["debootstrap", "--variant=minbase", f"--include={','.join(PREREQUISITES)}", release, str(root), mirror()])
-    for file in ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf"):
+    certificates = "/etc/ssl/certs/ca-certificates.crt"
+    for file in ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", certificates):
         if Path(file).exists():
             shutil.copy(file, root / file.lstrip("/"))
-    for folder in ("/etc/apt/apt.conf.d", "/etc/ssl/certs"):
-        _check(["cp", "-aLf", f"{folder}/.", str(root / folder.lstrip("/"))])
+    for path in Path("/etc/apt/apt.conf.d").iterdir():
+        shutil.copy(path, root / "etc" / "apt" / "apt.conf.d")
     for folder in bound:
         (root / str(folder).lstrip("/")).mkdir(parents=True, exist_ok=True)
         _check(["mount", "--bind", str(folder), str(root / str(folder).lstrip("/"))])
