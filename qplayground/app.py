@@ -28,6 +28,7 @@ from qplayground.report.files import STEM, write_all
 from qplayground.report.inspection import inspection_json, inspection_table, left_out_text
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import plain_table
+from qplayground.runtime.display import check_display
 from qplayground.runtime.doctor import Doctor
 from qplayground.runtime.evaluation_text import quality_request
 from qplayground.runtime.gpus import list_gpus
@@ -39,6 +40,7 @@ from qplayground.runtime.planner import Planner
 from qplayground.runtime.preferences import Preferences
 from qplayground.runtime.request import ComparisonRequest, check_names
 from qplayground.runtime.session import Session
+from qplayground.runtime.system_libraries import explain_import
 
 
 def run_compare(arguments: argparse.Namespace, request: GenerationRequest) -> int:
@@ -223,12 +225,8 @@ def run_window(*, watched: bool = False, files: Sequence[Path] = ()) -> int:
     try:
         from qplayground.ui.application import run
     except ImportError as error:
-        raise fail(
-            ErrorCode.UNSUPPORTED,
-            f"The window's libraries cannot be loaded: {error}.",
-            "On Debian or Ubuntu install the packages that packaging/debian-packages.txt names, or use "
-            "`qplayground compare`.",
-        ) from error
+        raise explain_import(error, windowed=True) from error
+    check_display()
     return run(Launcher(), watched=watched, files=files)
 
 

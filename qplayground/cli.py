@@ -6,12 +6,12 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from qplayground import __version__
-from qplayground.core.errors import PlaygroundError
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import DEFAULT_PROMPT, MAX_CONTEXT_TOKENS, GenerationRequest, GenerationSettings
 from qplayground.core.inside import BLOCK_SIZES, Method
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype
@@ -33,10 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Without a command it opens the window, with the saved comparisons (JSON) that are named.",
         epilog=_EXIT_CODES,
     )
-    parser.add_argument("--version", action="version", version=f"qplayground {__version__}")
-    parser.add_argument(
-        "--watchdog", action="store_true", help="log where the window is when it is held up for more than 100 ms"
-    )
+    _add_general(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_compare(commands.add_parser("compare", help="compare precisions without a window", epilog=_EXIT_CODES))
     _add_estimate(commands.add_parser("estimate", help="say what precisions will take in memory", epilog=_EXIT_CODES))
@@ -50,6 +47,13 @@ def build_parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the models on this machine")
     models.add_argument("--json", metavar="FILE", help="write the list as JSON to FILE, or to standard output for '-'")
     return parser
+
+
+def _add_general(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", action="version", version=f"qplayground {__version__}")
+    parser.add_argument(
+        "--watchdog", action="store_true", help="log where the window is when it is held up for more than 100 ms"
+    )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -242,11 +246,24 @@ def has_display() -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code: 0 fine, 1 something failed, 2 wrong usage."""
+    return _guarded(lambda: _run(argv))
+
+
+def main_window(argv: Sequence[str] | None = None) -> int:
+    """The program as a desktop starts it: the window or nothing, since nobody would see a table. Codes as `main`'s."""
+    if sys.stdout is None or sys.stderr is None:  # Windows gives a program without a console none
+        nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - it lasts as long as the program
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    return _guarded(lambda: _open_window(argv))
+
+
+def _guarded(run: Callable[[], int]) -> int:
+    """What `run` returns; 1 where its output cannot be written."""
     for stream in (sys.stdout, sys.stderr):  # a terminal without some character shows another and loses no result
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        code = _run(argv)
+        code = run()
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever reads has heard enough
@@ -267,6 +284,32 @@ def _give_up_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _open_window(argv: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="qplayground-window",
+        usage="%(prog)s [-h] [--version] [--watchdog] [FILE ...]",
+        description="Open the window of qplayground, which compares quantized language models on this machine, with "
+        "the saved comparisons (JSON) that are named.",
+        epilog="Without a display use `qplayground compare`.",
+    )
+    _add_general(parser)
+    rest, files = split_files(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(rest)
+    try:
+        if not has_display():
+            raise fail(
+                ErrorCode.UNSUPPORTED,
+                "There is no display here: neither DISPLAY nor WAYLAND_DISPLAY is set.",
+                "Use `qplayground compare`, which needs none.",
+            )
+        _check_qt(windowed=True)
+        from qplayground.app import run_window
+
+        return run_window(watched=arguments.watchdog, files=files)
+    except PlaygroundError as error:
+        _refuse(error)
+
+
 def _run(argv: Sequence[str] | None) -> int:
     parser = build_parser()
     rest, files = split_files(sys.argv[1:] if argv is None else argv)
@@ -274,6 +317,7 @@ def _run(argv: Sequence[str] | None) -> int:
     if arguments.command == "compare":
         _check_sampling(parser, arguments)
     try:
+        _check_qt(windowed=arguments.command is None and has_display())
         if arguments.command == "compare":
             from qplayground.app import run_compare
 
@@ -310,6 +354,16 @@ def _run(argv: Sequence[str] | None) -> int:
         return run_without_display(arguments, request_of(arguments))
     except PlaygroundError as error:
         _refuse(error)
+
+
+def _check_qt(*, windowed: bool = False) -> None:
+    """Import what every command needs. Raises PlaygroundError where the system lacks libraries for it."""
+    try:
+        import qplayground.app  # noqa: F401
+    except ImportError as error:
+        from qplayground.runtime.system_libraries import explain_import
+
+        raise explain_import(error, windowed=windowed) from error
 
 
 def _refuse(error: PlaygroundError) -> NoReturn:

@@ -80,12 +80,13 @@ class NvidiaGpu(msgspec.Struct, frozen=True):
 class QtPlatform(msgspec.Struct, frozen=True, kw_only=True):
     """How Qt shows windows here: the platform that is in use (`running`), or those that it would try, in order.
 
-    `problem` says why the first of them cannot be loaded.
+    `problem` says why the first of them cannot be loaded, `hint` what to do.
     """
 
     names: tuple[str, ...] = ()
     running: bool = False
     problem: str = ""
+    hint: str = ""
 
 
 class Folder(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +106,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     `environment` has the variables that change what the libraries do, where they are set. `when` is the day, in UTC,
     `demo_model` whether that has been made. `cuda` and `checks` come from an engine; `engine_error` says why they are
-    not complete.
+    not complete. `undriven_gpus` has Linux's driver of each NVIDIA GPU that NVIDIA's management does not answer for.
     """
 
     python: str
@@ -118,6 +119,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     ram: Ram
     driver: str = ""
     gpus: tuple[NvidiaGpu, ...] = ()
+    undriven_gpus: tuple[str, ...] = ()
     mps: bool = False
     cuda: CudaBuild | None = None
     checks: tuple[MethodCheck, ...] = ()

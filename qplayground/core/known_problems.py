@@ -126,6 +126,30 @@ def _container(facts: Facts) -> Iterator[Finding]:
 # ---- GPUs ---------------------------------------------------------------------------------------------------------
 
 
+def undriven_gpu(drivers: tuple[str, ...]) -> Finding | None:
+    """What is said of NVIDIA GPUs with these drivers of Linux's; None where they are meant for something else."""
+    if "nvidia" in drivers:
+        return _caution(
+            "This machine has an NVIDIA GPU and its driver is loaded, but the driver's library does not answer here: "
+            "the GPU is not used.",
+            "In a container, start it with GPU support; else run nvidia-smi, which says what is wrong.",
+        )
+    others = [driver for driver in drivers if driver != "vfio-pci"]
+    if not others:
+        return None
+    instead = f"Linux drives it with {others[0]}" if others[0] else "no driver is loaded for it"
+    return _caution(
+        f"This machine has an NVIDIA GPU without NVIDIA's driver ({instead}), so it is not used.",
+        "Install NVIDIA's driver to use it; until then everything runs on the processor.",
+    )
+
+
+def _gpu_without_driver(facts: Facts) -> Iterator[Finding]:
+    finding = undriven_gpu(facts.undriven_gpus)
+    if finding is not None:
+        yield finding
+
+
 def _torch_without_cuda(facts: Facts) -> Iterator[Finding]:
     if facts.gpus and facts.cuda is not None and facts.cuda.torch_cuda is None:
         yield _caution(
@@ -210,11 +234,7 @@ def _methods(facts: Facts) -> Iterator[Finding]:
 
 def _qt(facts: Facts) -> Iterator[Finding]:
     if facts.qt.problem:
-        yield _problem(
-            f"Qt cannot show a window: {facts.qt.problem}",
-            "On Debian or Ubuntu install the packages that packaging/debian-packages.txt names; `qplayground compare` "
-            "works without.",
-        )
+        yield _problem(f"No window can be shown: {facts.qt.problem}", facts.qt.hint)
     elif not facts.qt.names:
         yield _caution(
             "There is no display, so no window can be shown.",
@@ -241,6 +261,7 @@ RULES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _methods,
     _old_libraries,
     _pyside_that_aborts,
+    _gpu_without_driver,
     _old_driver,
     _unusable_gpu,
     _no_bitsandbytes_library,

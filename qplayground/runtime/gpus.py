@@ -3,10 +3,14 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pynvml
+
+_PCI_DEVICES = Path("/sys/bus/pci/devices")
+_NVIDIA, _DISPLAY_CLASS = "0x10de", "0x03"
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -63,6 +67,27 @@ def has_nvidia_gpu() -> bool:
             return there and pynvml.nvmlDeviceGetCount() > 0
         except pynvml.NVMLError:
             return there  # there is a driver, so better not fork
+
+
+def undriven_gpus() -> tuple[str, ...]:
+    """Linux's driver of each NVIDIA GPU on the PCI bus, empty for none; nothing where NVIDIA's management answers.
+
+    A virtual machine's host leaves `vfio-pci`, a container's has `nvidia` although the container may lack its library.
+    """
+    with _nvml() as there:
+        if there:
+            return ()
+    found = []
+    for device in sorted(_PCI_DEVICES.glob("*")):
+        try:
+            vendor = (device / "vendor").read_text("ascii").strip()
+            kind = (device / "class").read_text("ascii").strip()
+        except (OSError, UnicodeError):
+            continue
+        if vendor == _NVIDIA and kind.startswith(_DISPLAY_CLASS):
+            driver = device / "driver"
+            found.append(driver.resolve().name if driver.exists() else "")
+    return tuple(found)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,9 @@ from pathlib import Path
 from PySide6.QtCore import QCoreApplication, QLibraryInfo, QPluginLoader
 
 from qplayground.core.diagnosis import QtPlatform
+from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.redaction import Redaction
+from qplayground.runtime.system_libraries import Lacking, explain, lacking
 
 _NATIVE = {"win32": "windows", "darwin": "cocoa"}
 
@@ -21,9 +23,12 @@ def find_qt_platform(redaction: Redaction) -> QtPlatform:
 
         return QtPlatform(names=(QGuiApplication.platformName(),), running=True)
     names = candidates(os.environ, sys.platform)
-    problems = [plugin_problem(name, _plugins_folder()) for name in names]
-    problem = problems[0] if all(problems) and problems else ""  # Qt goes on to the next
-    return QtPlatform(names=names, problem=redaction.apply(problem))
+    problems = [platform_problem(name) for name in names]
+    if not problems or None in problems:  # Qt goes on to the next
+        return QtPlatform(names=names)
+    first = problems[0]
+    assert first is not None
+    return QtPlatform(names=names, problem=redaction.apply(first.message), hint=redaction.apply(first.hint))
 
 
 def candidates(environment: Mapping[str, str], system: str) -> tuple[str, ...]:
@@ -37,13 +42,33 @@ def candidates(environment: Mapping[str, str], system: str) -> tuple[str, ...]:
     return tuple(name for name, variable in displays.items() if environment.get(variable))
 
 
-def plugin_problem(name: str, folder: Path) -> str:
-    """Why Qt's plugin for a platform cannot be loaded, with the library that is missing; empty when it can."""
-    plugin = next(iter(sorted(path for path in folder.glob("*") if _platform_of(path) == name)), None)
+def platform_problem(name: str, folder: Path | None = None) -> ErrorInfo | None:
+    """Why Qt's plugin for a platform cannot be loaded, with all libraries that are missing; None when it can.
+
+    `folder` has the plugins, Qt's own as a rule.
+    """
+    place = folder or _plugins_folder()
+    plugin = next(iter(sorted(path for path in place.glob("*") if _platform_of(path) == name)), None)
     if plugin is None:
-        return f"its platform plugin {name!r} is not there."
+        known = ", ".join(sorted({_platform_of(path) for path in place.glob("*")})) or "none at all"
+        return ErrorInfo(
+            ErrorCode.UNSUPPORTED,
+            f"Qt has no platform {name!r} here.",
+            f"Unset QT_QPA_PLATFORM, or name one of those that there are: {known}.",
+        )
     loader = QPluginLoader(str(plugin))
-    return "" if loader.load() else f"its platform plugin {name!r} cannot be loaded: {loader.errorString()}"
+    if loader.load():
+        return None
+    said = loader.errorString()
+    found = lacking([plugin], said) if sys.platform == "linux" else Lacking()
+    if found:
+        return explain(found, windowed=True, detail=said)
+    return ErrorInfo(
+        ErrorCode.UNSUPPORTED,
+        f"Qt's platform plugin {name!r} cannot be loaded: {said.rstrip('.')}.",
+        "Install PySide6-Essentials anew, or use `qplayground compare`, which needs no window.",
+        said,
+    )
 
 
 def _platform_of(path: Path) -> str:

@@ -7,6 +7,7 @@ import msgspec
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.generation import GenerationRequest
+from qplayground.core.known_problems import undriven_gpu
 from qplayground.core.messages import Machine
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import CPU, DISK, MPS, Placement, devices_in_order
@@ -14,6 +15,7 @@ from qplayground.core.precision import Precision, baseline_of
 from qplayground.core.quality import QualityRequest
 from qplayground.core.results import ComparedModel, Comparison, Mode, Run
 from qplayground.core.text import is_text
+from qplayground.runtime.gpus import undriven_gpus
 
 ROUNDS_LIMIT = 100
 
@@ -38,7 +40,9 @@ def check_devices(placement: Placement, machine: Machine) -> None:
     for device in devices_in_order(named - {CPU, DISK} - gpus):
         there = ", ".join(devices_in_order(gpus)) or "no GPU that torch can use"
         sentence = f"There is no device {device}: this machine has {there}."
-        raise fail(ErrorCode.BAD_DEVICE, sentence, "Choose another.")
+        undriven = undriven_gpu(undriven_gpus())
+        hint = "Choose another." if undriven is None else f"{undriven.message} {undriven.hint}"
+        raise fail(ErrorCode.BAD_DEVICE, sentence, hint)
     cpus = machine.cpus
     if placement.threads is not None and cpus is not None and placement.threads > cpus:
         sentence = f"{placement.threads} threads are more than this machine's {cpus} processors."

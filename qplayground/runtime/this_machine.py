@@ -19,7 +19,7 @@ from qplayground.core.diagnosis import Cpu, Facts, Folder, NvidiaGpu, Ram
 from qplayground.core.redaction import Redaction
 from qplayground.runtime.available import available_memory
 from qplayground.runtime.evaluation_text import baselines_folder
-from qplayground.runtime.gpus import driver_version, list_gpus
+from qplayground.runtime.gpus import driver_version, list_gpus, undriven_gpus
 from qplayground.runtime.history import history_path
 from qplayground.runtime.preferences import preferences_path
 from qplayground.runtime.qt_platform import find_qt_platform
@@ -70,6 +70,7 @@ def gather_facts() -> Facts:
         ram=_ram(),
         driver=driver_version(),
         gpus=tuple(NvidiaGpu(gpu.name, gpu.total_bytes, gpu.free_bytes, gpu.compute_capability) for gpu in list_gpus()),
+        undriven_gpus=undriven_gpus(),
         qt=find_qt_platform(redaction),
         folders=tuple(look_at_folder(purpose, path, redaction) for purpose, path in written_folders().items()),
     )

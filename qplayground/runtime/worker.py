@@ -1,5 +1,6 @@
 """A QThread that owns one child process and passes on what it says."""
 
+import tempfile
 from collections.abc import Callable
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
@@ -72,11 +73,22 @@ class ChildWorker(QThread):
             outcome: ProcessExit | None = child.outcome
             error = outcome.error if outcome is not None else None
         except Exception as failure:  # whatever it is, somebody waits to hear that it is over
-            error = ErrorInfo(
-                ErrorCode.ENGINE_DIED,
-                "The engine's process could not be started or followed.",
-                "Close other programs and try again.",
-                f"{type(failure).__name__}: {failure}",
-            )
+            error = _not_started(failure)
         finally:
             self.exited.emit(self._name, None if self._end_requested else error)
+
+
+def _not_started(failure: Exception) -> ErrorInfo:
+    """What to say of a process that could not be started: it needs a socket in a folder for temporary files."""
+    detail = f"{type(failure).__name__}: {failure}"
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return ErrorInfo(
+            ErrorCode.ENGINE_DIED,
+            "No folder for temporary files can be written to: its disk is full or read-only.",
+            "Free some space there, or set TMPDIR to a folder on another disk, and start again.",
+            detail,
+        )
+    message = "The engine's process could not be started or followed."
+    return ErrorInfo(ErrorCode.ENGINE_DIED, message, "Close other programs and try again.", detail)

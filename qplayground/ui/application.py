@@ -11,7 +11,9 @@ from PySide6.QtWidgets import QApplication
 
 from qplayground import APPLICATION_ID
 from qplayground.catalog.demo import DEMO_ID
+from qplayground.core.known_problems import undriven_gpu
 from qplayground.runtime.doctor import Doctor
+from qplayground.runtime.gpus import undriven_gpus
 from qplayground.runtime.history import History
 from qplayground.runtime.interrupts import Interrupts
 from qplayground.runtime.launcher import Launcher
@@ -61,6 +63,9 @@ def start_background(window: MainWindow) -> None:
     library.refresh()
     window.memory.load()
     window.session.probe()
+    undriven = undriven_gpu(undriven_gpus())
+    if undriven is not None:
+        window.log.appendPlainText(f"{undriven.message} {undriven.hint}")
 
     def prepare_demo_once() -> None:
         library.entries_changed.disconnect(prepare_demo_once)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -100,7 +100,7 @@ def check_its_end(window: "subprocess.Popen[str]", how: signal.Signals) -> None:
 
 
 def check_what_is_kept(windows: int = 1) -> None:
-    with sqlite3.connect(history_path()) as file:
+    with closing(sqlite3.connect(history_path())) as file, file:
         assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     history = History()
     entries = history.entries()

@@ -38,7 +38,10 @@ def test_a_child_starts_light() -> None:
 
 
 def test_emit_keeps_its_references_to_true() -> None:
-    """PySide6 6.12.0 drops one on each emit, and Python 3.11, whose True can die, aborts after some 600."""
+    """PySide6 6.12.0 drops one on each emit, and Python 3.11, whose True can die, aborts after some 600.
+
+    From 3.12 on True cannot die, and its count means nothing.
+    """
     printed = python(
         """
 import sys
@@ -58,7 +61,7 @@ for _ in range(2000):
     emitter.toggled.emit(True)
 heard_all = len(heard) == 4000 and all(heard)
 heard.clear()
-print(heard_all, abs(sys.getrefcount(True) - before) < 100)
+print(heard_all, sys.version_info >= (3, 12) or abs(sys.getrefcount(True) - before) < 100)
 """
     )
     assert printed.split() == ["True", "True"]

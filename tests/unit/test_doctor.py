@@ -87,7 +87,10 @@ PROBLEMS = [
     (replace(GOOD_GPU, cuda=NO_LIBRARY), "bitsandbytes 0.50.2 has no library for CUDA 13.0"),
     (replace(GOOD_GPU, gpus=(OLD_GPU,)), "A GPU has compute capability 7.0"),
     (replace(GOOD, engine_error=CRASH), "could not be checked to the end: The engine crashed (signal 4, SIGILL)."),
-    (replace(GOOD, qt=QtPlatform(names=("xcb",), problem="libxcb-cursor.so.0 is missing.")), "libxcb-cursor.so.0"),
+    (
+        replace(GOOD, qt=QtPlatform(names=("xcb",), problem="Libraries are missing.", hint="Install them.")),
+        "Libraries are",
+    ),
     (replace(GOOD, folders=(replace(FOLDER, problem="read-only file system"),)), "cannot be written: read-only"),
     (replace(GOOD, folders=(replace(FOLDER, free_bytes=1_000_000),)), "has only 1.00 MB left"),
 ]
@@ -99,6 +102,9 @@ CAUTIONS = [
     (with_versions(kernels="0.11.1"), "asks the Hugging Face hub for a kernel"),
     (replace(GOOD, mps=True, cpu=Cpu(name="M4", architecture="arm64")), "macOS 26"),
     (replace(GOOD_GPU, cuda=CudaBuild()), "torch has no CUDA, so A GPU is not used"),
+    (replace(GOOD, undriven_gpus=("vfio-pci", "nouveau")), "without NVIDIA's driver (Linux drives it with nouveau)"),
+    (replace(GOOD, undriven_gpus=("",)), "without NVIDIA's driver (no driver is loaded for it)"),
+    (replace(GOOD, undriven_gpus=("nvidia",)), "the driver's library does not answer here"),
     (replace(GOOD, ram=Ram(4_000_000_000, 3_000_000_000, 16_000_000_000, True)), "4.00 GB of the machine's 16.0 GB"),
     (replace(GOOD, qt=QtPlatform()), "There is no display"),
     (replace(GOOD, folders=(replace(FOLDER, free_bytes=500_000_000),)), "has only 500 MB left"),
@@ -114,6 +120,7 @@ CAUTIONS = [
         with_versions(bitsandbytes="0.50.0.dev0", PySide6="6.9"),
         with_cpu(architecture="aarch64", flags=dict.fromkeys(ARM_FLAGS, False), capability="DEFAULT"),
         with_cpu(flags={}, capability=""),  # nothing is known, so nothing is said
+        replace(GOOD, undriven_gpus=("vfio-pci",)),  # it is a virtual machine's
         replace(GOOD, driver="390.1"),  # of a machine whose GPU is not visible
         replace(GOOD_GPU, driver="525.60.13"),
         replace(GOOD_GPU, driver=""),

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -190,7 +191,7 @@ def test_damage_in_the_middle_is_met_when_it_is_read(path: Path) -> None:
         history.save(made(1, prompt=f"{number} " * 500, started_at=f"{number}")).result()
         history.save(made(number + 2, prompt=f"{number} " * 50, started_at=f"{number}")).result()
     history.close()
-    with sqlite3.connect(path) as file:
+    with closing(sqlite3.connect(path)) as file, file:
         file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     data = bytearray(path.read_bytes())
     for page in range(1, len(data) // 4096):
@@ -206,7 +207,7 @@ def test_damage_in_the_middle_is_met_when_it_is_read(path: Path) -> None:
 
 def test_a_newer_file_is_left_alone(path: Path) -> None:
     History(path).close()
-    with sqlite3.connect(path) as file:
+    with closing(sqlite3.connect(path)) as file, file:
         file.execute("PRAGMA user_version = 9")
     before = path.read_bytes()
     history = History(path)
@@ -238,6 +239,7 @@ def test_two_programs_write_one_history(path: Path) -> None:
 
 _WRITER = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from qplayground.core.baseline import refresh_divergence
 from qplayground.runtime.history import History

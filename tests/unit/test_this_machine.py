@@ -11,7 +11,7 @@ import pytest
 
 from qplayground.core.redaction import Redaction
 from qplayground.runtime import this_machine
-from qplayground.runtime.qt_platform import candidates, plugin_problem
+from qplayground.runtime.qt_platform import candidates, platform_problem
 from qplayground.runtime.this_machine import gather_facts, look_at_folder, who_is_here
 
 NOBODY = Redaction()
@@ -95,9 +95,11 @@ def test_the_platforms_that_qt_would_try(environment: dict[str, str], system: st
 
 
 def test_a_plugin_that_does_not_load_says_why(tmp_path: Path) -> None:
-    assert "is not there" in plugin_problem("xcb", tmp_path)
+    missing = platform_problem("xcb", tmp_path)
+    assert missing is not None and missing.message == "Qt has no platform 'xcb' here."
     (tmp_path / "libqxcb.so").write_bytes(b"\x7fELF and nothing more")
-    assert "cannot be loaded" in plugin_problem("xcb", tmp_path)
+    damaged = platform_problem("xcb", tmp_path)
+    assert damaged is not None and "cannot be loaded" in damaged.message and "PySide6" in damaged.hint
 
 
 def test_the_tests_own_platform_loads() -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_any_history(tmp_path: Path, data: st.DataObject) -> None:
         history.save(kept).result()
         history.close()
     part = data.draw(st.sampled_from(["", "fp32"]))
-    with sqlite3.connect(path) as file:
+    with closing(sqlite3.connect(path)) as file, file:
         (before,) = file.execute("SELECT json FROM contents WHERE id = 'a' AND part = ?", (part,)).fetchone()
         put_in = "UPDATE contents SET json = ? WHERE id = 'a' AND part = ?"
         text = data.draw(damaged(bytes(before)))
@@ -194,7 +195,7 @@ def test_any_history(tmp_path: Path, data: st.DataObject) -> None:
         assert error.info.code is ErrorCode.BAD_FILE and error.info.hint
     finally:
         history.close()
-    with sqlite3.connect(path) as file:
+    with closing(sqlite3.connect(path)) as file, file:
         file.execute(put_in, (before, part))
     file.close()
 

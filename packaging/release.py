@@ -1,0 +1,116 @@
+"""Make a release: check, test, measure, build, sum up, and write its notes.
+
+    python packaging/release.py              all of it, into dist/
+    python packaging/release.py --dry-run    the steps, and whether they would be begun
+
+The version is `__version__` in qplayground/__init__.py; its notes are that version's line of the README's Changes.
+Nothing is tagged or uploaded: what lies in dist/ is looked at first.
+"""
+
+import argparse
+import hashlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS = ("make check", "make test", "make bench")
+BUILD = (sys.executable, "-m", "build")
+SUMS, NOTES = "SHA256SUMS", "RELEASE_NOTES.md"
+
+
+class RefusedError(Exception):
+    """The release is not begun; the message says why and what to do."""
+
+
+def version_of(init: str) -> str:
+    """The version that the package's `__init__.py` names. Raises RefusedError for none."""
+    found = re.search(r'^__version__ = "(\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?)"$', init, re.MULTILINE)
+    if found is None:
+        raise RefusedError('qplayground/__init__.py has no line like __version__ = "1.2.3".')
+    return found[1]
+
+
+def notes_of(readme: str, version: str) -> str:
+    """What the README's Changes say of a version, as Markdown.
+
+    Raises RefusedError where they say nothing of it, or where some belong to no version yet.
+    """
+    found = re.search(r"^## Changes\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL)
+    entries = re.split(r"^- ", found[1], flags=re.MULTILINE)[1:] if found else []
+    changes = {name.strip(): " ".join(text.split()) for name, _, text in (entry.partition(":") for entry in entries)}
+    if not changes.get(version):
+        raise RefusedError(f"The README's Changes have no line '- {version}: …'. Write what is new in {version}.")
+    unreleased = [name for name in changes if not re.match(r"\d+\.\d+\.\d+", name)]
+    if unreleased:
+        raise RefusedError(
+            f"The README's Changes have '- {unreleased[0]}: …', which belongs to no version. "
+            f"Raise __version__ and call the line by it."
+        )
+    items = [part.strip() for part in changes[version].rstrip(".").split("; ")]
+    return (
+        f"# qplayground {version}\n\n" + "\n".join(f"- {part[:1].upper()}{part[1:]}." for part in items if part) + "\n"
+    )
+
+
+def check_clean(folder: Path) -> None:
+    """Raises RefusedError where the tree has something that is not committed."""
+    done = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=folder, capture_output=True, encoding="utf-8", check=False
+    )
+    if done.returncode:
+        raise RefusedError(f"git does not know this folder: {done.stderr.strip()}")
+    if done.stdout:
+        names = ", ".join(line[3:] for line in done.stdout.splitlines()[:5])
+        raise RefusedError(f"What would be released is not all committed ({names}). Commit it, or throw it away.")
+
+
+def checksums(folder: Path) -> str:
+    """The SHA-256 of every file in a folder, as `sha256sum --check` reads them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    lines = []
+    for path in files:
+        with path.open("rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder).as_posix()}\n")
+    return "".join(lines)
+
+
+def release(root: Path, *, dry_run: bool) -> None:
+    """Do all steps for the checkout in `root`. Raises RefusedError before the first one, or where a step fails."""
+    version = version_of((root / "qplayground" / "__init__.py").read_text("utf-8"))
+    notes = notes_of((root / "README.md").read_text("utf-8"), version)
+    check_clean(root)
+    dist = root / "dist"
+    steps = [*map(shlex.split, STEPS), [*BUILD, "--outdir", str(dist), str(root)]]
+    print(f"qplayground {version}\n\n{notes}")
+    for step in steps:
+        print(f"$ {shlex.join(step)}", flush=True)
+        if step[:3] == list(BUILD) and not dry_run:
+            shutil.rmtree(dist, ignore_errors=True)
+        if not dry_run and subprocess.run(step, cwd=root).returncode:
+            raise RefusedError(f"This failed, so nothing was released: {shlex.join(step)}")
+    print(f"dist/{NOTES}, dist/{SUMS}")
+    if not dry_run:
+        check_clean(root)
+        (dist / NOTES).write_text(notes, "utf-8")
+        (dist / SUMS).write_text(checksums(dist), "utf-8")
+        print((dist / SUMS).read_text("utf-8"))
+
+
+def main() -> int:
+    """The exit code: 0 when all of it was done, 1 when it was refused or failed."""
+    parser = argparse.ArgumentParser(description="Check, test, measure, build, and write checksums and release notes.")
+    parser.add_argument("--dry-run", action="store_true", help="show the steps and the notes, and do nothing")
+    try:
+        release(ROOT, dry_run=parser.parse_args().dry_run)
+    except RefusedError as error:
+        print(f"release: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

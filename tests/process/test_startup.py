@@ -1,0 +1,125 @@
+"""Systems on which the program cannot start as it should, each really made: it says what is wrong and what to do."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.process.test_cli import PROGRAM, check_refused
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these are Linux's ways of lacking something")
+
+WINDOW = [sys.executable, "-c", "from qplayground.cli import main_window; raise SystemExit(main_window([]))"]
+NO_SERVER = ":9797"
+DISPLAYS = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"), "")
+
+
+def run(command: list[str], **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run it with no display but what is named."""
+    variables = {**os.environ, **DISPLAYS, **environment}
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=variables, timeout=300)
+
+
+def changed(script: str, command: list[str], **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run it where a shell script has changed the mounts, which nobody else sees."""
+    if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this user may not change mounts")
+    done = run(["unshare", "--mount", "bash", "-ec", f'{script}\nexec "$@"', "bash", *command], **environment)
+    if "mount: " in done.stderr:
+        pytest.skip(f"this system does not mount that: {done.stderr}")
+    return done
+
+
+def without(folder: Path, *names: str) -> str:
+    """The script that hides libraries of the system by whiteouts."""
+    found = {path for name in names for place in ("/lib", "/usr/lib", "/usr/lib64") for path in Path(place).rglob(name)}
+    places = {path.parent.resolve() for path in found}
+    if len(places) != 1:
+        pytest.skip(f"{', '.join(names)} do not lie in one folder here")
+    (place,) = places
+    over = shlex.quote(str(folder))
+    whiteouts = "\n".join(f"mknod {over}/upper/{shlex.quote(name)} c 0 0" for name in names)
+    return (
+        f"mount -t tmpfs tmpfs {over}\nmkdir {over}/upper {over}/work\n{whiteouts}\n"
+        f"mount -t overlay overlay -o lowerdir={place},upperdir={over}/upper,workdir={over}/work {place}"
+    )
+
+
+@pytest.mark.parametrize("command", [PROGRAM, WINDOW], ids=["qplayground", "qplayground-window"])
+def test_a_library_of_the_window_is_named_before_qt_aborts(tmp_path: Path, command: list[str]) -> None:
+    done = changed(without(tmp_path, "libxcb-cursor.so.0"), command, DISPLAY=NO_SERVER)
+    check_refused(done, "Libraries that Qt needs are missing on this system: libxcb-cursor.so.0.")
+    assert "Or use `qplayground compare`" in done.stderr and " install " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_libraries_of_several_of_qts_parts_are_named_together(tmp_path: Path) -> None:
+    names = ("libEGL.so.1", "libxcb-cursor.so.0", "libxcb-icccm.so.4")
+    done = changed(without(tmp_path, *names), PROGRAM, DISPLAY=NO_SERVER)
+    check_refused(done, f"missing on this system: {', '.join(names)}.")
+
+
+def test_what_the_window_lacks_the_command_line_needs_not(tmp_path: Path) -> None:
+    done = changed(without(tmp_path, "libEGL.so.1", "libxcb-cursor.so.0"), [*PROGRAM, "models"])
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("demo ")
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["doctor"], ["compare"], []])
+def test_a_library_that_everything_needs_is_named(tmp_path: Path, arguments: list[str]) -> None:
+    done = changed(without(tmp_path, "libglib-2.0.so.0"), [*PROGRAM, *arguments], DISPLAY=NO_SERVER)
+    check_refused(done, "missing on this system: libglib-2.0.so.0.")
+    assert "Or use" not in done.stderr
+
+
+def test_help_needs_no_library_of_the_system(tmp_path: Path) -> None:
+    done = changed(without(tmp_path, "libglib-2.0.so.0"), [*PROGRAM, "--help"])
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("environment", "part"),
+    [
+        ({"DISPLAY": NO_SERVER}, f"The display cannot be reached (DISPLAY={NO_SERVER})."),
+        ({"DISPLAY": "no display"}, "The display cannot be reached (DISPLAY=no display)."),
+        ({"QT_QPA_PLATFORM": "xcb"}, "The display cannot be reached (DISPLAY=)."),
+        ({"QT_QPA_PLATFORM": "no-such"}, "Qt has no platform 'no-such' here. Unset QT_QPA_PLATFORM"),
+    ],
+)
+def test_a_display_that_does_not_answer_is_said(environment: dict[str, str], part: str) -> None:
+    done = run(PROGRAM, **environment)
+    check_refused(done, part)
+    assert "qplayground compare" in done.stderr or "Unset" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="there is no virtual screen")
+def test_a_display_that_answers_is_taken() -> None:
+    check = "from qplayground.runtime.display import check_display; check_display(); print('taken')"
+    done = run(["xvfb-run", "-a", sys.executable, "-c", check])
+    assert (done.returncode, done.stdout) == (0, "taken\n"), done.stderr
+
+
+def test_no_folder_for_temporary_files_is_said() -> None:
+    closed = (
+        "for place in /tmp /var/tmp; do mount --rbind $place $place; mount -o remount,bind,ro $place; done; cd /proc"
+    )
+    done = changed(closed, [*PROGRAM, "models"], TMPDIR="/nowhere")
+    assert "No folder for temporary files can be written to" in done.stderr
+    assert "TMPDIR" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("trouble", "part"),
+    [("ro", "The demo model could not be written."), ("size=2m", "The demo model takes 542 MB and only")],
+)
+def test_a_home_that_takes_no_model_is_said(tmp_path: Path, trouble: str, part: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    own = {"HOME": str(home), "QPLAYGROUND_CONFIG": "", "QPLAYGROUND_CACHE": "", "HF_HOME": "", "HF_HUB_CACHE": ""}
+    done = changed(f"mount -t tmpfs -o {trouble} tmpfs {shlex.quote(str(home))}", [*PROGRAM, "compare"], **own)
+    assert done.returncode == 1, done.stderr
+    assert part in done.stderr and "QPLAYGROUND_CACHE" in done.stderr and "Traceback" not in done.stderr
