@@ -15,7 +15,7 @@ from qplayground.console.estimate import ConsoleEstimate
 from qplayground.console.inspect import ConsoleInspect, parse_knobs
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.messages import Hello
+from qplayground.core.messages.events import Hello
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import AUTO, BALANCED, CPU, CUSTOM, Placement, named_device, parse_max_memory, read_map
 from qplayground.core.precision import Dtype, Precision

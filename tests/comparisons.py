@@ -2,7 +2,7 @@
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.generation import GenerationSettings
-from qplayground.core.messages import Machine
+from qplayground.core.messages.events import Machine
 from qplayground.core.model import ModelSource
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import (

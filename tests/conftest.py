@@ -13,7 +13,8 @@ import pytest
 from hypothesis import settings
 
 from qplayground.catalog.demo import demo_folder, demo_sources, is_prepared
-from qplayground.core.messages import Failed, JobDone, PrepareDemo
+from qplayground.core.messages.commands import PrepareDemo
+from qplayground.core.messages.events import Failed, JobDone
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.library import PREPARE_TARGET
 

@@ -21,7 +21,8 @@ from qplayground.catalog.inspect import inspect_folder
 from qplayground.catalog.weights import FILE_NAME, INDEX, SINGLE, names_problem, shards_of
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.core.messages import Download, Failed, JobDone, Progressed
+from qplayground.core.messages.commands import Download
+from qplayground.core.messages.events import Failed, JobDone, Progressed
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.units import bytes_text
 

@@ -16,7 +16,8 @@ from qplayground.catalog.inspect import has_chat_template
 from qplayground.catalog.weights import FILE_NAME, names_problem
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.core.messages import Failed, FetchOutline, JobDone
+from qplayground.core.messages.commands import FetchOutline
+from qplayground.core.messages.events import Failed, JobDone
 from qplayground.core.model import ModelEntry, ModelSource
 
 OUTLINE = "qplayground-outline.json"

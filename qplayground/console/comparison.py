@@ -3,7 +3,7 @@
 from PySide6.QtCore import Slot
 
 from qplayground.console.task import ConsoleTask, amount_text
-from qplayground.core.messages import Phase, PhaseStarted, Progressed
+from qplayground.core.messages.events import Phase, PhaseStarted, Progressed
 from qplayground.core.model import ModelEntry
 from qplayground.core.results import Comparison, RunState
 from qplayground.report.describe import state_text

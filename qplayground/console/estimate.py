@@ -4,7 +4,7 @@ from PySide6.QtCore import Slot
 
 from qplayground.console.task import ConsoleTask
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.messages import MemoryEstimated
+from qplayground.core.messages.events import MemoryEstimated
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision

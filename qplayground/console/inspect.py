@@ -5,7 +5,7 @@ from PySide6.QtCore import Slot
 from qplayground.console.task import ConsoleTask
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.inside import BLOCK_SIZES, Knobs, LayerRow, LeftOut, Method
-from qplayground.core.messages import Progressed
+from qplayground.core.messages.events import Progressed
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Dtype
 from qplayground.runtime.inside.survey import LayerSurvey

@@ -10,7 +10,7 @@ from qplayground.catalog.demo import DEMO_ID, demo_entry
 from qplayground.catalog.download import check_repo_id
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
-from qplayground.core.messages import Hello, Progressed
+from qplayground.core.messages.events import Hello, Progressed
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.text import is_text
 from qplayground.core.units import bytes_text

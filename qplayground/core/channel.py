@@ -7,7 +7,9 @@ from multiprocessing.connection import Connection
 
 import msgspec
 
-from qplayground.core.messages import COMMANDS, EVENTS, Cancel, Command, Event
+from qplayground.core.messages.codec import COMMANDS, EVENTS
+from qplayground.core.messages.commands import Cancel, Command
+from qplayground.core.messages.events import Event
 
 
 class Channel:

@@ -9,7 +9,7 @@ from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.memory import PhasePeak, VramFigures
-from qplayground.core.messages import Machine
+from qplayground.core.messages.events import Machine
 from qplayground.core.model import DEMO_NAME, ModelSource
 from qplayground.core.placement import CPU, Placement
 from qplayground.core.precision import Precision

@@ -9,7 +9,8 @@ from bitsandbytes.cextension import ErrorHandlerMockBNBNativeLibrary, get_availa
 from torch.nn import functional
 
 from qplayground.core.diagnosis import CudaBuild, MethodCheck, Outcome
-from qplayground.core.messages import CheckedUp, CheckStarted, CheckUp, CudaFound, MethodChecked
+from qplayground.core.messages.commands import CheckUp
+from qplayground.core.messages.events import CheckedUp, CheckStarted, CudaFound, MethodChecked
 from qplayground.core.placement import CPU, MPS
 from qplayground.core.precision import FourBit, Int8, Precision
 from qplayground.core.units import share_text

@@ -15,7 +15,8 @@ from qplayground.catalog.outline import read_outline
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.memory import read_process_memory, shared_bytes
-from qplayground.core.messages import EstimateMemory, MemoryEstimated, PlacementPlanned, PlanPlacement
+from qplayground.core.messages.commands import EstimateMemory, PlanPlacement
+from qplayground.core.messages.events import MemoryEstimated, PlacementPlanned
 from qplayground.core.placement import CPU, DISK, Placement, device_of, main_device
 from qplayground.core.precision import READY_PRECISIONS, FourBit, Int8, Precision
 from qplayground.engine import allocator

@@ -17,25 +17,20 @@ from tqdm import tqdm
 
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.inside_messages import InsideCommand
 from qplayground.core.memory import read_process_memory
-from qplayground.core.messages import (
-    CheckUp,
-    EstimateMemory,
+from qplayground.core.messages.commands import CheckUp, EstimateMemory, Generate, Load, PlanPlacement, Score
+from qplayground.core.messages.events import (
     Failed,
-    Generate,
     Generated,
     Hello,
-    Load,
     Loaded,
     Phase,
     PhaseStarted,
-    PlanPlacement,
     Progressed,
     PromptRead,
-    Score,
     Scored,
 )
+from qplayground.core.messages.inside import InsideCommand
 from qplayground.core.quality import Quality
 from qplayground.core.tokens import Token
 from qplayground.engine import allocator, decoding, loading, scoring

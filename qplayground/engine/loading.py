@@ -20,7 +20,8 @@ from qplayground.catalog.config import read_json
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.memory import ProcessMemory, VramFigures, read_process_memory, shared_bytes
-from qplayground.core.messages import Load, Phase
+from qplayground.core.messages.commands import Load
+from qplayground.core.messages.events import Phase
 from qplayground.core.placement import DISK, main_device
 from qplayground.core.precision import Precision
 from qplayground.core.processor import read_processor, used_by_others

@@ -16,7 +16,7 @@ from bitsandbytes.functional import has_avx512bf16
 
 from qplayground import __version__
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.messages import Machine
+from qplayground.core.messages.events import Machine
 from qplayground.core.placement import CPU, DISK, MPS
 
 _LIBRARIES = (torch, transformers, bitsandbytes, accelerate, tokenizers, safetensors)

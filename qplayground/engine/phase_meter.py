@@ -3,7 +3,7 @@
 import sys
 
 from qplayground.core.memory import PhasePeak, forget_peak, peak_resident_bytes
-from qplayground.core.messages import Phase
+from qplayground.core.messages.events import Phase
 
 _CHECKS = (Phase.CHECK, Phase.SCORE)
 """What these need is this program's doing, and not the precision's."""

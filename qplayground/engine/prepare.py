@@ -30,7 +30,8 @@ from qplayground.catalog.demo import (
 )
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
-from qplayground.core.messages import Failed, JobDone, PrepareDemo, Progressed
+from qplayground.core.messages.commands import PrepareDemo
+from qplayground.core.messages.events import Failed, JobDone, Progressed
 from qplayground.core.model import ModelEntry
 from qplayground.core.units import bytes_text
 

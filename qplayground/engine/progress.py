@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from qplayground.core.messages import Phase
+from qplayground.core.messages.events import Phase
 
 OnPhase = Callable[[Phase], None]
 OnProgress = Callable[[str, int, int], None]

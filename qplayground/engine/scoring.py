@@ -20,7 +20,8 @@ from msgspec.structs import replace
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
 from qplayground.core.floats import Floats
-from qplayground.core.messages import Score, Scored
+from qplayground.core.messages.commands import Score
+from qplayground.core.messages.events import Scored
 from qplayground.core.precision import Dtype
 from qplayground.core.quality import (
     LayerError,

@@ -3,7 +3,7 @@
 import time
 
 from qplayground.core.channel import Channel
-from qplayground.core.messages import TokensGenerated
+from qplayground.core.messages.events import TokensGenerated
 from qplayground.core.tokens import Token
 
 SEND_INTERVAL_S = 0.2

@@ -4,7 +4,7 @@ import msgspec
 
 from qplayground.core.estimate import Estimate
 from qplayground.core.fit import Fit
-from qplayground.core.messages import MemoryEstimated
+from qplayground.core.messages.events import MemoryEstimated
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import CPU, Placement
 from qplayground.core.units import bytes_text

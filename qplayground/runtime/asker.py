@@ -6,7 +6,9 @@ from msgspec.structs import replace
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.inside_messages import (
+from qplayground.core.messages.commands import CheckUp, EstimateMemory, PlanPlacement
+from qplayground.core.messages.events import CheckedUp, Event, Failed, Hello, MemoryEstimated, PlacementPlanned
+from qplayground.core.messages.inside import (
     InputsCaptured,
     InsideCommand,
     LayersMeasured,
@@ -16,17 +18,6 @@ from qplayground.core.inside_messages import (
     ThresholdTried,
     TileRead,
     WeightProbed,
-)
-from qplayground.core.messages import (
-    CheckedUp,
-    CheckUp,
-    EstimateMemory,
-    Event,
-    Failed,
-    Hello,
-    MemoryEstimated,
-    PlacementPlanned,
-    PlanPlacement,
 )
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.worker import ChildWorker

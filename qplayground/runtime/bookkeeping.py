@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from qplayground.core.memory import VramFigures
-from qplayground.core.messages import Generated, Loaded, Scored, TokensGenerated
+from qplayground.core.messages.events import Generated, Loaded, Scored, TokensGenerated
 from qplayground.core.results import LoadFigures, MemoryFigures, Run, SpeedFigures
 from qplayground.core.samples import Samples
 

@@ -11,19 +11,8 @@ from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.estimate import ContextSize, Estimate, Verdict
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import MemorySample
-from qplayground.core.messages import (
-    Event,
-    Failed,
-    Generate,
-    Generated,
-    Hello,
-    Load,
-    Loaded,
-    Phase,
-    PhaseStarted,
-    Score,
-    Scored,
-)
+from qplayground.core.messages.commands import Generate, Load, Score
+from qplayground.core.messages.events import Event, Failed, Generated, Hello, Loaded, Phase, PhaseStarted, Scored
 from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
 from qplayground.core.quality import QualityRequest

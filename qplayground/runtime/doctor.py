@@ -8,16 +8,8 @@ from PySide6.QtCore import QObject, QThread, Signal, SignalInstance, Slot
 from qplayground.core.diagnosis import CudaBuild, Diagnosis, Facts, MethodCheck, Outcome
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.known_problems import find_problems
-from qplayground.core.messages import (
-    CheckedUp,
-    CheckStarted,
-    CheckUp,
-    CudaFound,
-    Event,
-    Hello,
-    Machine,
-    MethodChecked,
-)
+from qplayground.core.messages.commands import CheckUp
+from qplayground.core.messages.events import CheckedUp, CheckStarted, CudaFound, Event, Hello, Machine, MethodChecked
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.runtime.asker import Asker
 from qplayground.runtime.launcher import Launcher

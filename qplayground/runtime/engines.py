@@ -6,7 +6,8 @@ from itertools import count
 from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.messages import Cancel, Command, Event, Hello
+from qplayground.core.messages.commands import Cancel, Command
+from qplayground.core.messages.events import Event, Hello
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.sampler import Sampler
 from qplayground.runtime.worker import ChildWorker

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.messages import Command, Event, Failed, JobDone, Progressed
+from qplayground.core.messages.commands import Command
+from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
 from qplayground.core.model import ModelEntry
 from qplayground.runtime.process import ChildProcess
 from qplayground.runtime.worker import ChildWorker

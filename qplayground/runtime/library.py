@@ -13,7 +13,7 @@ from qplayground.catalog.cache import scan_cache
 from qplayground.catalog.demo import DEMO_ID, HUB_ID, DemoOrigin, demo_entry, demo_folder, demo_sources
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.messages import Download, FetchOutline, PrepareDemo
+from qplayground.core.messages.commands import Download, FetchOutline, PrepareDemo
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.runtime.jobs import Job
 from qplayground.runtime.launcher import Launcher

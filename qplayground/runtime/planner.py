@@ -9,7 +9,8 @@ from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import Estimate
 from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.messages import EstimateMemory, Event, Hello, MemoryEstimated, PlacementPlanned, PlanPlacement
+from qplayground.core.messages.commands import EstimateMemory, PlanPlacement
+from qplayground.core.messages.events import Event, Hello, MemoryEstimated, PlacementPlanned
 from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
 from qplayground.runtime.asker import Asker

@@ -3,7 +3,7 @@
 from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.messages import Event, Hello
+from qplayground.core.messages.events import Event, Hello
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.worker import ChildWorker
 

@@ -21,7 +21,9 @@ import msgspec
 
 from qplayground.core.errors import ANOTHER_TOKENIZER, TRY_SMALLER, ErrorCode, ErrorInfo
 from qplayground.core.last_words import READING_TEXT
-from qplayground.core.messages import COMMANDS, EVENTS, Command, Event
+from qplayground.core.messages.codec import COMMANDS, EVENTS
+from qplayground.core.messages.commands import Command
+from qplayground.core.messages.events import Event
 from qplayground.runtime import child
 
 EXIT_GRACE_S = 0.3

@@ -8,7 +8,7 @@ import msgspec
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.known_problems import undriven_gpu
-from qplayground.core.messages import Machine
+from qplayground.core.messages.events import Machine
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import CPU, DISK, MPS, Placement, devices_in_order
 from qplayground.core.precision import Precision, baseline_of

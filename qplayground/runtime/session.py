@@ -10,7 +10,7 @@ from qplayground.core.baseline import default_baseline, refresh_divergence
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.memory import MemorySample
-from qplayground.core.messages import (
+from qplayground.core.messages.events import (
     Event,
     Generated,
     Hello,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.messages import Command
+from qplayground.core.messages.commands import Command
 from qplayground.runtime.process import ChildProcess, ProcessExit
 
 

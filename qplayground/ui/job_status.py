@@ -3,7 +3,7 @@
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
 
-from qplayground.core.messages import Progressed
+from qplayground.core.messages.events import Progressed
 from qplayground.core.units import bytes_text
 from qplayground.runtime.jobs import Job
 from qplayground.runtime.library import Library

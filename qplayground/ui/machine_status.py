@@ -7,7 +7,7 @@ from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtWidgets import QLabel, QWidget
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.messages import Hello
+from qplayground.core.messages.events import Hello
 from qplayground.core.units import bytes_text
 from qplayground.runtime.session import Session
 from qplayground.ui import theme

@@ -7,7 +7,7 @@ from PySide6.QtCore import Qt, QThread, QTimer, Signal, Slot
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
 from qplayground.core.memory import MemorySample
-from qplayground.core.messages import PhaseStarted
+from qplayground.core.messages.events import PhaseStarted
 from qplayground.core.results import Comparison, RunState
 from qplayground.runtime.session import Session
 from qplayground.ui import theme

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.messages import PlacementPlanned
+from qplayground.core.messages.events import PlacementPlanned
 from qplayground.core.placement import (
     AUTO,
     BALANCED,

@@ -6,7 +6,7 @@ from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QWidget
 
 from qplayground.core.errors import PlaygroundError
-from qplayground.core.messages import Hello
+from qplayground.core.messages.events import Hello
 from qplayground.core.placement import Placement
 from qplayground.runtime.gpus import list_gpus
 from qplayground.runtime.planner import Planner

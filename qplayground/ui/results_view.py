@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from qplayground.core.messages import PhaseStarted, Progressed
+from qplayground.core.messages.events import PhaseStarted, Progressed
 from qplayground.core.precision import Precision
 from qplayground.core.results import Comparison, RunState
 from qplayground.core.tokens import Token

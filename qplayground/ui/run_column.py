@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
 )
 
 from qplayground.core.divergence import diverge, word_changes
-from qplayground.core.messages import Phase, Progressed
+from qplayground.core.messages.events import Phase, Progressed
 from qplayground.core.results import Comparison, Run, RunState
 from qplayground.core.tokens import Token
 from qplayground.core.units import bytes_text

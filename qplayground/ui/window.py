@@ -8,7 +8,7 @@ from PySide6.QtGui import QCloseEvent, QKeySequence, QPalette, QShortcut
 from PySide6.QtWidgets import QFileDialog, QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
-from qplayground.core.messages import Hello
+from qplayground.core.messages.events import Hello
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
 from qplayground.core.results import Comparison, Mode, from_json

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from qplayground.catalog.demo import demo_folder
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages import Event, Failed, Generate, Generated, Hello, Load, Loaded, TokensGenerated
+from qplayground.core.messages.commands import Generate, Load
+from qplayground.core.messages.events import Event, Failed, Generated, Hello, Loaded, TokensGenerated
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.process import ChildProcess

@@ -4,7 +4,7 @@ import time
 
 import psutil
 
-from qplayground.core.messages import Hello
+from qplayground.core.messages.events import Hello
 from qplayground.runtime.launcher import Launcher
 from tests.benchmarks.figures import Figure, median_of
 

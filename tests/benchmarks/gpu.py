@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages import Generate, Generated, Hello, Load, Loaded
+from qplayground.core.messages.commands import Generate, Load
+from qplayground.core.messages.events import Generated, Hello, Loaded
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.runtime.gpus import has_nvidia_gpu

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from qplayground.core.inside import Knobs, Method, Picture
-from qplayground.core.inside_messages import (
+from qplayground.core.messages.commands import Command
+from qplayground.core.messages.events import Event, Failed, Hello
+from qplayground.core.messages.inside import (
     MatrixQuantized,
     ModelOutlined,
     OpenMatrix,
@@ -20,7 +22,6 @@ from qplayground.core.inside_messages import (
     Requantize,
     TileRead,
 )
-from qplayground.core.messages import Command, Event, Failed, Hello
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.process import ChildProcess

@@ -13,9 +13,9 @@ import torch
 
 from qplayground.core.channel import Channel
 from qplayground.core.inside import Knobs, Picture
-from qplayground.core.inside_messages import MatrixOpened, OpenMatrix, ReadTile, Requantize
 from qplayground.core.memory import forget_peak, read_process_memory
-from qplayground.core.messages import Event, Failed
+from qplayground.core.messages.events import Event, Failed
+from qplayground.core.messages.inside import MatrixOpened, OpenMatrix, ReadTile, Requantize
 from qplayground.engine import allocator, host
 from tests.benchmarks.inside import knobs_to_try
 

@@ -15,7 +15,7 @@ import torch
 from msgspec.structs import replace
 
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.messages import Load, Score
+from qplayground.core.messages.commands import Load, Score
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.quality import Quality, TextSource

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from qplayground.core.memory import forget_peak, peak_resident_bytes, read_process_memory
-from qplayground.core.messages import Score
+from qplayground.core.messages.commands import Score
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.quality import TextSource
 from qplayground.core.windows import ALL_TOKENS

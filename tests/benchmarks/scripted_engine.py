@@ -8,17 +8,8 @@ import psutil
 
 from qplayground.core.channel import Channel
 from qplayground.core.memory import read_process_memory
-from qplayground.core.messages import (
-    Generate,
-    Generated,
-    Hello,
-    Load,
-    Loaded,
-    Machine,
-    Phase,
-    PhaseStarted,
-    PromptRead,
-)
+from qplayground.core.messages.commands import Generate, Load
+from qplayground.core.messages.events import Generated, Hello, Loaded, Machine, Phase, PhaseStarted, PromptRead
 from qplayground.core.tokens import Alternative, Token
 from qplayground.engine.token_stream import TokenStream
 

@@ -37,7 +37,7 @@ def _main(folder: Path) -> None:
     from PySide6.QtWidgets import QApplication
 
     from qplayground.core.generation import GenerationRequest, GenerationSettings
-    from qplayground.core.messages import PhaseStarted
+    from qplayground.core.messages.events import PhaseStarted
     from qplayground.core.model import ModelEntry, ModelSource
     from qplayground.core.precision import READY_PRECISIONS
     from qplayground.core.results import Mode

@@ -100,7 +100,7 @@ def _main() -> None:
     from PySide6.QtCore import Qt, QTimer
     from PySide6.QtWidgets import QApplication
 
-    from qplayground.core.messages import Phase, PhaseStarted
+    from qplayground.core.messages.events import Phase, PhaseStarted
     from qplayground.core.tokens import Token
     from qplayground.runtime.launcher import Launcher
     from qplayground.ui import theme

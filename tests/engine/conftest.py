@@ -8,7 +8,8 @@ import transformers
 
 from qplayground.core.channel import Channel
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.messages import Command, Event, TokensGenerated
+from qplayground.core.messages.commands import Command
+from qplayground.core.messages.events import Event, TokensGenerated
 from qplayground.core.precision import Precision
 from qplayground.core.tokens import Token
 from qplayground.engine import host, loading  # importing the host freezes the heap, without which a load takes longer

@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM, BertConfig, BertLMHeadModel, T5Co
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.messages import Failed, Generate, Generated, Loaded, Phase, PhaseStarted, Progressed
+from qplayground.core.messages.commands import Generate
+from qplayground.core.messages.events import Failed, Generated, Loaded, Phase, PhaseStarted, Progressed
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
 from qplayground.engine.checkpoint import Checkpoint

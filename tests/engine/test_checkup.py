@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from qplayground.core.diagnosis import Outcome
-from qplayground.core.messages import CheckedUp, CheckStarted, CheckUp, CudaFound, MethodChecked
+from qplayground.core.messages.commands import CheckUp
+from qplayground.core.messages.events import CheckedUp, CheckStarted, CudaFound, MethodChecked
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precision
 from qplayground.engine import checkup
 

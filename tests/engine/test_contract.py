@@ -13,15 +13,12 @@ import pytest
 
 from qplayground.core.errors import ErrorCode
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages import (
-    Cancel,
-    Command,
+from qplayground.core.messages.commands import Cancel, Command, Generate, Load
+from qplayground.core.messages.events import (
     Event,
     Failed,
-    Generate,
     Generated,
     Hello,
-    Load,
     Loaded,
     Phase,
     PhaseStarted,

@@ -8,7 +8,8 @@ import torch
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages import Failed, Generate, Generated, Loaded, Phase, PhaseStarted, TokensGenerated
+from qplayground.core.messages.commands import Generate
+from qplayground.core.messages.events import Failed, Generated, Loaded, Phase, PhaseStarted, TokensGenerated
 from qplayground.engine import checkpoint, decoding, loading, stopwatch, token_insight
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.stopwatch import Stopwatch

@@ -8,7 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from qplayground.core.generation import DEFAULT_PROMPT
-from qplayground.core.messages import Generate, Generated, Loaded, PromptRead
+from qplayground.core.messages.commands import Generate
+from qplayground.core.messages.events import Generated, Loaded, PromptRead
 from tests.engine import tiny
 from tests.engine.conftest import carry_out, tokens_of
 

@@ -15,7 +15,8 @@ from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
 from qplayground.core.errors import ErrorCode
 from qplayground.core.inside import Knobs, Matrix, Method, Picture, ProbedWeight, QuantizedMatrix, Tile
-from qplayground.core.inside_messages import (
+from qplayground.core.messages.events import Failed
+from qplayground.core.messages.inside import (
     MatrixOpened,
     MatrixQuantized,
     ModelOutlined,
@@ -27,7 +28,6 @@ from qplayground.core.inside_messages import (
     TileRead,
     WeightProbed,
 )
-from qplayground.core.messages import Failed
 from qplayground.core.precision import READY_PRECISIONS, Dtype
 from qplayground.engine import host
 from qplayground.engine.inside import tiles as tiles_module

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode
 from qplayground.core.inside import ThresholdTrial
-from qplayground.core.inside_messages import CaptureInputs, InputsCaptured, ThresholdTried, TryThreshold
-from qplayground.core.messages import Failed, PhaseStarted
+from qplayground.core.messages.events import Failed, PhaseStarted
+from qplayground.core.messages.inside import CaptureInputs, InputsCaptured, ThresholdTried, TryThreshold
 from qplayground.core.precision import Dtype
 from qplayground.engine import host
 from qplayground.engine.inside import bands

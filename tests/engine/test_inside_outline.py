@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from qplayground.core.errors import ErrorCode
 from qplayground.core.inside import Kept, ModelOutline, ModuleOutline
-from qplayground.core.inside_messages import ModelOutlined, OutlineModel
-from qplayground.core.messages import Failed
+from qplayground.core.messages.events import Failed
+from qplayground.core.messages.inside import ModelOutlined, OutlineModel
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.inside.outline import kept_modules

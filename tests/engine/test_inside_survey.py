@@ -9,14 +9,14 @@ from safetensors.torch import load_file, save_file
 
 from qplayground.core.errors import ErrorCode
 from qplayground.core.inside import Knobs, LayerRow, Method
-from qplayground.core.inside_messages import (
+from qplayground.core.messages.events import Event, Failed, Progressed
+from qplayground.core.messages.inside import (
     LayerMeasured,
     LayersMeasured,
     MatrixQuantized,
     MeasureLayers,
     OpenMatrix,
 )
-from qplayground.core.messages import Event, Failed, Progressed
 from qplayground.core.precision import Dtype
 from qplayground.engine.shapes import Shapes
 from tests.engine import tiny

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
 from qplayground.core.generation import GenerationSettings
-from qplayground.core.messages import Generate, Generated, Phase
+from qplayground.core.messages.commands import Generate
+from qplayground.core.messages.events import Generated, Phase
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
 from qplayground.engine import decoding, loading
 from qplayground.engine.accounting import held_tensors

@@ -13,15 +13,8 @@ from msgspec.structs import replace
 from transformers import AutoModelForCausalLM
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.messages import (
-    EstimateMemory,
-    Failed,
-    Generate,
-    Loaded,
-    MemoryEstimated,
-    PlacementPlanned,
-    PlanPlacement,
-)
+from qplayground.core.messages.commands import EstimateMemory, Generate, PlanPlacement
+from qplayground.core.messages.events import Failed, Loaded, MemoryEstimated, PlacementPlanned
 from qplayground.core.placement import CPU, DISK, Placement, held_bytes, named_device
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.engine.accounting import kinds_by_device, weight_bytes

@@ -19,7 +19,8 @@ from qplayground.catalog.outline import OUTLINE, Outline
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.estimate import ContextSize, TensorSize, WeightKinds
 from qplayground.core.memory import ProcessMemory
-from qplayground.core.messages import EstimateMemory, Failed, Generate, Generated, Loaded, MemoryEstimated, PromptRead
+from qplayground.core.messages.commands import EstimateMemory, Generate
+from qplayground.core.messages.events import Failed, Generated, Loaded, MemoryEstimated, PromptRead
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precision
 from qplayground.engine import context as context_module

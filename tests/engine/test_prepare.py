@@ -15,17 +15,9 @@ from qplayground.catalog import demo
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.messages import (
-    COMMANDS,
-    EVENTS,
-    Command,
-    Event,
-    Failed,
-    Generate,
-    JobDone,
-    PrepareDemo,
-    Progressed,
-)
+from qplayground.core.messages.codec import COMMANDS, EVENTS
+from qplayground.core.messages.commands import Command, Generate, PrepareDemo
+from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
 from qplayground.engine import prepare
 from tests.unit.catalog_files import write_model
 

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from tokenizers.processors import TemplateProcessing
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.messages import Generate, Progressed, Score, Scored
+from qplayground.core.messages.commands import Generate, Score
+from qplayground.core.messages.events import Progressed, Scored
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.quality import TextSource
 from qplayground.engine import baselines as baselines_module

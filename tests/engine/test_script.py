@@ -7,7 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages import Generate, Load, Loaded
+from qplayground.core.messages.commands import Generate, Load
+from qplayground.core.messages.events import Loaded
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.results import ComparedModel, Comparison, Mode, Run

@@ -40,7 +40,7 @@ from transformers import (
 )
 
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages import Load
+from qplayground.core.messages.commands import Load
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 

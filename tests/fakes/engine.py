@@ -34,19 +34,15 @@ from qplayground.core.diagnosis import CudaBuild, MethodCheck, Outcome
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.floats import Floats
-from qplayground.core.inside_messages import InsideCommand
 from qplayground.core.memory import ProcessMemory, peak_resident_bytes, read_process_memory
-from qplayground.core.messages import (
+from qplayground.core.messages.commands import CheckUp, EstimateMemory, Generate, Load, PlanPlacement, Score
+from qplayground.core.messages.events import (
     CheckedUp,
     CheckStarted,
-    CheckUp,
     CudaFound,
-    EstimateMemory,
     Failed,
-    Generate,
     Generated,
     Hello,
-    Load,
     Loaded,
     Machine,
     MemoryEstimated,
@@ -54,13 +50,12 @@ from qplayground.core.messages import (
     Phase,
     PhaseStarted,
     PlacementPlanned,
-    PlanPlacement,
     Progressed,
     PromptRead,
-    Score,
     Scored,
     TokensGenerated,
 )
+from qplayground.core.messages.inside import InsideCommand
 from qplayground.core.placement import CPU, Block, PlacementPlan, device_of
 from qplayground.core.precision import Int8, Precision
 from qplayground.core.quality import (

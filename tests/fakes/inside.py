@@ -41,7 +41,8 @@ from qplayground.core.inside import (
     ThresholdTrial,
     Tile,
 )
-from qplayground.core.inside_messages import (
+from qplayground.core.messages.events import Progressed
+from qplayground.core.messages.inside import (
     CaptureInputs,
     InputsCaptured,
     InsideCommand,
@@ -61,7 +62,6 @@ from qplayground.core.inside_messages import (
     TryThreshold,
     WeightProbed,
 )
-from qplayground.core.messages import Progressed
 from qplayground.core.precision import Precision
 
 Values = NDArray[np.float32]

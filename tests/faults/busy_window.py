@@ -9,7 +9,7 @@ def main(folder: str, int8: str) -> int:
     # Imported here: every engine imports the main module too.
     from PySide6.QtWidgets import QApplication
 
-    from qplayground.core.messages import PhaseStarted
+    from qplayground.core.messages.events import PhaseStarted
     from qplayground.runtime.interrupts import Interrupts
     from qplayground.runtime.launcher import Launcher
     from qplayground.ui import theme

@@ -16,7 +16,7 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode
 from qplayground.core.floats import Floats
-from qplayground.core.messages import Hello, Phase
+from qplayground.core.messages.events import Hello, Phase
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.quality import Quality, QualityRequest, ScoredTokens, TextSource
 from qplayground.core.results import RunState

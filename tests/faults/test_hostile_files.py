@@ -26,7 +26,8 @@ from qplayground.catalog.download import SIDE_FILE, check_repo_id
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.catalog.weights import FILE_NAME
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
-from qplayground.core.messages import EstimateMemory, Failed, Generate, Generated, Score, Scored
+from qplayground.core.messages.commands import EstimateMemory, Generate, Score
+from qplayground.core.messages.events import Failed, Generated, Scored
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS

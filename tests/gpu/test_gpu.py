@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from qplayground.core.errors import ErrorCode
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages import Event, Failed, Generate, Generated, Hello, Load, Loaded, TokensGenerated
+from qplayground.core.messages.commands import Generate, Load
+from qplayground.core.messages.events import Event, Failed, Generated, Hello, Loaded, TokensGenerated
 from qplayground.core.placement import CPU, DISK, Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.engine.placement import block_names

@@ -16,7 +16,8 @@ import msgspec
 
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.messages import Download, Failed, FetchOutline, JobDone, PrepareDemo, Progressed
+from qplayground.core.messages.commands import Download, FetchOutline, PrepareDemo
+from qplayground.core.messages.events import Failed, JobDone, Progressed
 from qplayground.core.model import ModelEntry, ModelSource
 
 TARGET = __name__

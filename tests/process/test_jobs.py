@@ -4,7 +4,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.messages import Progressed
+from qplayground.core.messages.events import Progressed
 from qplayground.runtime.jobs import Job
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.process import ChildProcess

@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from qplayground.core.errors import ErrorCode
-from qplayground.core.messages import Cancel, Event, Failed, JobDone, Progressed
+from qplayground.core.messages.commands import Cancel
+from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
 from qplayground.runtime import process as process_module
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.process import EXIT_GRACE_S, LOG_LIMIT_BYTES, LOG_TAIL_BYTES, ChildProcess

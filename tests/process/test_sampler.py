@@ -10,7 +10,8 @@ from PySide6.QtTest import QSignalSpy
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.memory import MemorySample, ProcessMemory, read_process_memory
-from qplayground.core.messages import Cancel, Progressed
+from qplayground.core.messages.commands import Cancel
+from qplayground.core.messages.events import Progressed
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.process import ChildProcess
 from qplayground.runtime.sampler import SAMPLES_PER_S, Sampler

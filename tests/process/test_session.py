@@ -17,7 +17,7 @@ from pytestqt.qtbot import QtBot
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.memory import MemorySample
-from qplayground.core.messages import Hello, Phase, PhaseStarted, Progressed
+from qplayground.core.messages.events import Hello, Phase, PhaseStarted, Progressed
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.results import Comparison, Run, RunState

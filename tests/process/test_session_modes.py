@@ -11,7 +11,7 @@ from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.estimate import Estimate, Verdict
 from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages import Failed, Generated, PhaseStarted
+from qplayground.core.messages.events import Failed, Generated, PhaseStarted
 from qplayground.core.placement import Placement
 from qplayground.core.precision import Int8
 from qplayground.core.results import Comparison, Mode, RunState

@@ -9,7 +9,8 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.messages import Cancel, Command, Event, JobDone, Progressed
+from qplayground.core.messages.commands import Cancel, Command
+from qplayground.core.messages.events import Event, JobDone, Progressed
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.process import ChildProcess
 from qplayground.runtime.worker import ChildWorker

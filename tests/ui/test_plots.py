@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.memory import MemorySample, ProcessMemory
-from qplayground.core.messages import Phase, PhaseStarted
+from qplayground.core.messages.events import Phase, PhaseStarted
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import ComparedModel, Comparison, MemoryFigures, Run
 from qplayground.ui import theme

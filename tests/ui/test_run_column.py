@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.messages import Phase, Progressed
+from qplayground.core.messages.events import Phase, Progressed
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import LoadFigures, MemoryFigures, Run, RunState, SpeedFigures
 from qplayground.core.tokens import Token

@@ -4,7 +4,7 @@ import msgspec
 
 from qplayground.core.baseline import refresh_divergence
 from qplayground.core.memory import ProcessMemory, VramFigures
-from qplayground.core.messages import Generated, Loaded
+from qplayground.core.messages.events import Generated, Loaded
 from qplayground.runtime import bookkeeping
 from tests.comparisons import comparison, done
 

@@ -14,7 +14,9 @@ from qplayground.catalog.cache import scan_cache
 from qplayground.catalog.hub_errors import explain
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.messages import COMMANDS, EVENTS, Download, Event, Failed, JobDone, Progressed
+from qplayground.core.messages.codec import COMMANDS, EVENTS
+from qplayground.core.messages.commands import Download
+from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
 from tests.unit.catalog_files import CAUSAL, LLAMA, tensor_file
 from tests.unit.stub_hub import COMMIT, StubHub, running_hub
 

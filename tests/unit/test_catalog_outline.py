@@ -8,7 +8,9 @@ from qplayground.catalog import outline as module
 from qplayground.catalog.outline import OUTLINE, read_outline
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode
-from qplayground.core.messages import COMMANDS, EVENTS, Event, Failed, FetchOutline, JobDone
+from qplayground.core.messages.codec import COMMANDS, EVENTS
+from qplayground.core.messages.commands import FetchOutline
+from qplayground.core.messages.events import Event, Failed, JobDone
 from tests.unit.catalog_files import CAUSAL, tensor_file
 from tests.unit.stub_hub import StubHub
 from tests.unit.test_catalog_download import REPO, WAIT_S, hub, tiny_repo

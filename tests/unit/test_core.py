@@ -12,24 +12,18 @@ from hypothesis import strategies as st
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.memory import ProcessMemory, VramFigures
-from qplayground.core.messages import (
-    COMMANDS,
-    EVENTS,
-    Cancel,
-    Command,
-    Download,
+from qplayground.core.messages.codec import COMMANDS, EVENTS
+from qplayground.core.messages.commands import Cancel, Command, Download, Generate, Load, PrepareDemo
+from qplayground.core.messages.events import (
     Event,
     Failed,
-    Generate,
     Generated,
     Hello,
     JobDone,
-    Load,
     Loaded,
     Machine,
     Phase,
     PhaseStarted,
-    PrepareDemo,
     Progressed,
     PromptRead,
     TokensGenerated,

@@ -12,7 +12,7 @@ import pytest
 
 from qplayground import app
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.messages import Machine
+from qplayground.core.messages.events import Machine
 from qplayground.core.placement import (
     Block,
     Placement,

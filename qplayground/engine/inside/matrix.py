@@ -2,7 +2,7 @@
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.inside import Knobs, Matrix, Method, ProbedWeight, QuantizedMatrix, Tile
-from qplayground.core.inside_messages import ReadTile
+from qplayground.core.messages.inside import ReadTile
 from qplayground.engine.inside.quantized import QuantizedValues, described, figures, quantize
 from qplayground.engine.inside.source import Source, is_transposed, read_weight
 from qplayground.engine.inside.stored import is_stored_quantized, method_name, read_stored

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.inside import Knobs, LayerInputs, Method, ThresholdTrial
-from qplayground.core.inside_messages import CaptureInputs
-from qplayground.core.messages import Load
+from qplayground.core.messages.commands import Load
+from qplayground.core.messages.inside import CaptureInputs
 from qplayground.core.placement import CPU, Placement
 from qplayground.core.precision import Dtype, Precision
 from qplayground.engine import loading

@@ -8,7 +8,7 @@ import torch
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.inside import Picture, Tile
-from qplayground.core.inside_messages import ReadTile
+from qplayground.core.messages.inside import ReadTile
 from qplayground.engine.inside.bands import in_parallel
 from qplayground.engine.inside.quantized import QuantizedValues
 from qplayground.engine.inside.values import Values, floats

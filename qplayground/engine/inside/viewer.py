@@ -6,7 +6,7 @@ from pathlib import Path
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.inside import LeftOut
-from qplayground.core.inside_messages import (
+from qplayground.core.messages.inside import (
     CaptureInputs,
     InputsCaptured,
     InsideCommand,

@@ -4,7 +4,8 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.inside import Knobs, Matrix, ModelOutline, Picture, QuantizedMatrix
-from qplayground.core.inside_messages import (
+from qplayground.core.messages.events import Event
+from qplayground.core.messages.inside import (
     MatrixOpened,
     MatrixQuantized,
     ModelOutlined,
@@ -16,7 +17,6 @@ from qplayground.core.inside_messages import (
     TileRead,
     WeightProbed,
 )
-from qplayground.core.messages import Event
 from qplayground.core.precision import Precision
 from qplayground.runtime.asker import Asker
 from qplayground.runtime.launcher import Launcher

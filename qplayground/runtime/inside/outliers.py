@@ -4,8 +4,9 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.inside_messages import CaptureInputs, InputsCaptured, ThresholdTried, TryThreshold
-from qplayground.core.messages import Cancel, Event, Progressed
+from qplayground.core.messages.commands import Cancel
+from qplayground.core.messages.events import Event, Progressed
+from qplayground.core.messages.inside import CaptureInputs, InputsCaptured, ThresholdTried, TryThreshold
 from qplayground.core.precision import Dtype
 from qplayground.runtime.asker import Asker
 from qplayground.runtime.launcher import Launcher

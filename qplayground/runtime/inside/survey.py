@@ -4,8 +4,8 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.inside import Knobs
-from qplayground.core.inside_messages import LayerMeasured, LayersMeasured, MeasureLayers
-from qplayground.core.messages import Event, Progressed
+from qplayground.core.messages.events import Event, Progressed
+from qplayground.core.messages.inside import LayerMeasured, LayersMeasured, MeasureLayers
 from qplayground.runtime.asker import Asker
 from qplayground.runtime.launcher import Launcher
 

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.inside import BLOCK_SIZES, Knobs, LayerRow, LeftOut, Method
-from qplayground.core.messages import Progressed
+from qplayground.core.messages.events import Progressed
 from qplayground.runtime.inside.survey import LayerSurvey
 from qplayground.ui import theme
 from qplayground.ui.inside.layers_table import LayersTable

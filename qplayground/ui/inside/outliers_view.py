@@ -25,8 +25,8 @@ from PySide6.QtWidgets import (
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside import ModelOutline, ThresholdTrial
-from qplayground.core.inside_messages import InputsCaptured
-from qplayground.core.messages import Progressed
+from qplayground.core.messages.events import Progressed
+from qplayground.core.messages.inside import InputsCaptured
 from qplayground.core.precision import Dtype
 from qplayground.core.units import bytes_text
 from qplayground.runtime.inside.outliers import OutlierStudy

@@ -8,7 +8,7 @@ from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
 
-from qplayground.core.messages import Phase
+from qplayground.core.messages.events import Phase
 from qplayground.ui import theme
 from qplayground.ui.plots import style
 

@@ -9,7 +9,7 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from qplayground.core.memory import MemorySample
-from qplayground.core.messages import Phase, PhaseStarted
+from qplayground.core.messages.events import Phase, PhaseStarted
 from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 from qplayground.ui.plots import style

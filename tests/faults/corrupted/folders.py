@@ -12,12 +12,8 @@ import msgspec
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.messages import (
-    EstimateMemory,
-    Event,
-    Failed,
-    Load,
-)
+from qplayground.core.messages.commands import EstimateMemory, Load
+from qplayground.core.messages.events import Event, Failed
 from qplayground.core.model import ModelSource
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS

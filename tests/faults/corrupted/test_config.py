@@ -10,12 +10,8 @@ from typing import Any
 import pytest
 
 from qplayground.core.errors import ErrorCode
-from qplayground.core.messages import (
-    Failed,
-    Generate,
-    Generated,
-    PromptRead,
-)
+from qplayground.core.messages.commands import Generate
+from qplayground.core.messages.events import Failed, Generated, PromptRead
 from qplayground.engine import host
 from tests.engine import tiny
 from tests.engine.conftest import carry_out

@@ -10,9 +10,7 @@ import pytest
 
 from qplayground.catalog.weights import INDEX
 from qplayground.core.errors import ErrorCode
-from qplayground.core.messages import (
-    Loaded,
-)
+from qplayground.core.messages.events import Loaded
 from qplayground.engine import host
 from tests.faults.corrupted.folders import FIRST, Damage, ask, put
 

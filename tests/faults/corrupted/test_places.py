@@ -13,11 +13,7 @@ from qplayground.catalog.inspect import inspect_folder
 from qplayground.catalog.outline import OUTLINE
 from qplayground.catalog.weights import SINGLE
 from qplayground.core.errors import ErrorCode
-from qplayground.core.messages import (
-    Failed,
-    Loaded,
-    MemoryEstimated,
-)
+from qplayground.core.messages.events import Failed, Loaded, MemoryEstimated
 from qplayground.core.model import ModelSource
 from qplayground.engine import host
 from tests.faults.corrupted.folders import CAUSAL, FIRST, ask, check_sentence

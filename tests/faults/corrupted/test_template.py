@@ -6,11 +6,7 @@ from pathlib import Path
 import pytest
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.messages import (
-    Failed,
-    Loaded,
-    MemoryEstimated,
-)
+from qplayground.core.messages.events import Failed, Loaded, MemoryEstimated
 from qplayground.engine import chat_template, host
 from qplayground.engine.limits import TookTooLongError, time_limit
 from qplayground.engine.preflight import read_tokenizer

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from qplayground.core.errors import ErrorCode
-from qplayground.core.messages import (
-    Loaded,
-)
+from qplayground.core.messages.events import Loaded
 from qplayground.engine import host
 from tests.engine import tiny
 from tests.faults.corrupted.folders import ask

@@ -11,9 +11,7 @@ import pytest
 
 from qplayground.catalog.weights import SINGLE
 from qplayground.core.errors import ErrorCode
-from qplayground.core.messages import (
-    Loaded,
-)
+from qplayground.core.messages.events import Loaded
 from qplayground.engine import host
 from tests.faults.corrupted.folders import FIRST, ask, parts, whole
 

@@ -1,26 +1,19 @@
-"""The wire between the window and its child processes: frozen msgspec structs, told apart by tag.
-
-Every command has an id, and every event names the command that it belongs to (0: none), so that a late answer can be
-dropped. Times are `time.monotonic` seconds, which are comparable between the processes of one machine.
-"""
+"""What child processes tell."""
 
 from enum import StrEnum
-from typing import Generic, TypeVar
 
 import msgspec
 
 from qplayground.core.diagnosis import CudaBuild, MethodCheck
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
-from qplayground.core.generation import GenerationRequest
-from qplayground.core.inside_messages import InsideCommand, InsideEvent
 from qplayground.core.memory import PhasePeak, ProcessMemory, VramFigures
+from qplayground.core.messages.inside import InsideEvent
 from qplayground.core.model import ModelEntry
-from qplayground.core.placement import Placement, PlacementPlan
-from qplayground.core.precision import Precision
-from qplayground.core.quality import Evaluation, LayerError, Quality, ScoredTokens, TextSource
+from qplayground.core.placement import PlacementPlan
+from qplayground.core.quality import Evaluation, LayerError, Quality, ScoredTokens
 from qplayground.core.tokens import Token
-from qplayground.core.windows import ALL_TOKENS, Windows
+from qplayground.core.windows import Windows
 
 
 class Phase(StrEnum):
@@ -58,147 +51,6 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     gpus: tuple[str, ...] = ()
     mps: bool = False
     bfloat16: bool = True
-
-
-# ---- commands, window → engine ------------------------------------------------------------------------------------
-
-
-class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Load a model in one precision. `request` is checked against tokenizer and context before weights are read.
-
-    `context` is what the request's text takes, where another engine has reckoned that already; it takes a while.
-    `others` are precisions of the same model whose memory is to be reckoned by the way. `limits`: bytes of weights that
-    each device of this machine can take, for a placement that is worked out by itself.
-    """
-
-    id: int
-    path: str
-    precision: Precision
-    placement: Placement = Placement()
-    limits: dict[str, int] = {}
-    request: GenerationRequest
-    others: tuple[Precision, ...] = ()
-    context: ContextSize | None = None
-
-
-class Generate(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Continue the prompt with the loaded model.
-
-    `benchmark`: every new token counts, end tokens never come, a warm-up is thrown away, nothing is said before the end
-    and nothing is read of each token. `threads` is how many the engine computes with, by default all of its machine's.
-    """
-
-    id: int
-    request: GenerationRequest
-    benchmark: bool = False
-    threads: int | None = None
-
-
-class Score(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Score a text with the loaded model, as the `baseline` or against what is kept of it in `folder`.
-
-    `text` is what `source` stands for, but the prompt's, whose `token_ids` come from the baseline's engine. About
-    `tokens` of it are scored; `windows` says which, where the baseline's engine has chosen them. `place` is where
-    the baseline was scored, as its engine said. `threads` as in Generate.
-    """
-
-    id: int
-    source: TextSource
-    name: str
-    text: str = ""
-    token_ids: tuple[int, ...] = ()
-    tokens: int = ALL_TOKENS
-    windows: Windows | None = None
-    place: str = ""
-    threads: int | None = None
-    baseline: Precision
-    folder: str
-    limit_bytes: int
-
-
-class EstimateMemory(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Reckon what each precision of a model will take, without its weights.
-
-    `context_tokens` is how many tokens the KV cache will hold; by default those of the request's prompt and answer.
-    `limits` as in Load.
-    """
-
-    id: int
-    path: str
-    precisions: tuple[Precision, ...]
-    placement: Placement = Placement()
-    limits: dict[str, int] = {}
-    request: GenerationRequest = GenerationRequest()
-    context_tokens: int | None = None
-
-
-class PlanPlacement(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Say where the parts of a model would be in each precision, without its weights. `limits` as in Load."""
-
-    id: int
-    path: str
-    precisions: tuple[Precision, ...]
-    placement: Placement = Placement()
-    limits: dict[str, int] = {}
-
-
-class CheckUp(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Try each of these quantized precisions on a small matrix, on every device of this machine.
-
-    `skip` are pairs of a device and a precision's name that are known already.
-    """
-
-    id: int
-    precisions: tuple[Precision, ...]
-    skip: tuple[tuple[str, str], ...] = ()
-
-
-class Cancel(msgspec.Struct, frozen=True, tag=True):
-    """Stop generating after the token in work. A load is not cancelled: its engine is ended."""
-
-    id: int
-
-
-class PrepareDemo(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A job: turn the demo model's GGUF file into a safetensors folder at `target`, all or nothing."""
-
-    id: int
-    gguf_path: str
-    target: str
-
-
-class Download(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A job: fetch a model from the hub into the Hugging Face cache. `repo_id` is `owner/name` or `name`."""
-
-    id: int
-    repo_id: str
-    causal_architectures: tuple[str, ...] = ()
-
-
-class FetchOutline(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A job: bring config, tokenizer and weight headers of a model on the hub into the folder `target`."""
-
-    id: int
-    repo_id: str
-    target: str
-    causal_architectures: tuple[str, ...] = ()
-
-
-Command = (
-    Load
-    | Generate
-    | Score
-    | EstimateMemory
-    | PlanPlacement
-    | CheckUp
-    | InsideCommand
-    | Cancel
-    | PrepareDemo
-    | Download
-    | FetchOutline
-)
-
-# ---- events, engine → window --------------------------------------------------------------------------------------
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -405,23 +257,3 @@ Event = (
     | Failed
     | JobDone
 )
-
-T = TypeVar("T")
-
-
-class Codec(Generic[T]):
-    """msgpack bytes of one family of messages. Decoding anything else raises msgspec.ValidationError or DecodeError."""
-
-    def __init__(self, family: object) -> None:
-        self._encoder = msgspec.msgpack.Encoder()
-        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(family)
-
-    def encode(self, message: T) -> bytes:
-        return self._encoder.encode(message)
-
-    def decode(self, data: bytes) -> T:
-        return self._decoder.decode(data)
-
-
-COMMANDS: Codec[Command] = Codec(Command)
-EVENTS: Codec[Event] = Codec(Event)
