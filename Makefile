@@ -50,7 +50,7 @@ $(HARNESS)/.ready: $(READY)
 	touch $@
 
 bench: $(HARNESS)/.ready
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(ARGUMENTS)
 
 soak: $(READY)
 	$(BIN)/python -m tests.soak

@@ -3,12 +3,13 @@
     python packaging/release.py              all of it, into dist/
     python packaging/release.py --dry-run    the steps, and whether they would be begun
 
-The version is `__version__` in qplayground/__init__.py; its notes are that version's line of the README's Changes.
-Nothing is tagged or uploaded: what lies in dist/ is looked at first.
+The version is `__version__` in qplayground/__init__.py; its notes are that version's section of the README's Changes
+and the targets that the benchmark missed. Nothing is tagged or uploaded: what lies in dist/ is looked at first.
 """
 
 import argparse
 import hashlib
+import json
 import re
 import shlex
 import shutil
@@ -17,8 +18,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS = ("make check", "make test", "make bench")
-BUILD = (sys.executable, "-m", "build")
+BENCHMARK = "dist/bench.json"
+STEPS = (
+    "make check",
+    "make test",
+    f"make bench ARGUMENTS='--record-misses --json {BENCHMARK} --markdown dist/bench.md'",
+    f"{sys.executable} -m build --outdir dist",
+    "make package",
+)
 SUMS, NOTES = "SHA256SUMS", "RELEASE_NOTES.md"
 
 
@@ -40,20 +47,24 @@ def notes_of(readme: str, version: str) -> str:
     Raises RefusedError where they say nothing of it, or where some belong to no version yet.
     """
     found = re.search(r"^## Changes\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL)
-    entries = re.split(r"^- ", found[1], flags=re.MULTILINE)[1:] if found else []
-    changes = {name.strip(): " ".join(text.split()) for name, _, text in (entry.partition(":") for entry in entries)}
+    parts = re.split(r"^### (.+)\n", found[1], flags=re.MULTILINE)[1:] if found else []
+    changes = {name.strip(): text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
     if not changes.get(version):
-        raise RefusedError(f"The README's Changes have no line '- {version}: …'. Write what is new in {version}.")
+        raise RefusedError(f"The README's Changes have no section '### {version}'. Write what is new in {version}.")
     unreleased = [name for name in changes if not re.match(r"\d+\.\d+\.\d+", name)]
     if unreleased:
         raise RefusedError(
-            f"The README's Changes have '- {unreleased[0]}: …', which belongs to no version. "
-            f"Raise __version__ and call the line by it."
+            f"The README's Changes have '### {unreleased[0]}', which belongs to no version. "
+            f"Raise __version__ and call the section by it."
         )
-    items = [part.strip() for part in changes[version].rstrip(".").split("; ")]
-    return (
-        f"# qplayground {version}\n\n" + "\n".join(f"- {part[:1].upper()}{part[1:]}." for part in items if part) + "\n"
-    )
+    return f"# qplayground {version}\n\n{changes[version]}\n"
+
+
+def missed(benchmark: str) -> str:
+    """A section on the targets that were missed, as Markdown; empty when there are none."""
+    figures = [figure for figure in json.loads(benchmark) if not figure["met"]]
+    lines = [f"- {figure['name']}: {figure['value']:.3g} {figure['unit']}".rstrip() for figure in figures]
+    return "\n".join(["\n## Targets of the benchmark that were missed\n", *lines, ""]) if lines else ""
 
 
 def check_clean(folder: Path) -> None:
@@ -84,18 +95,18 @@ def release(root: Path, *, dry_run: bool) -> None:
     notes = notes_of((root / "README.md").read_text("utf-8"), version)
     check_clean(root)
     dist = root / "dist"
-    steps = [*map(shlex.split, STEPS), [*BUILD, "--outdir", str(dist), str(root)]]
-    print(f"qplayground {version}\n\n{notes}")
-    for step in steps:
-        print(f"$ {shlex.join(step)}", flush=True)
-        if step[:3] == list(BUILD) and not dry_run:
-            shutil.rmtree(dist, ignore_errors=True)
-        if not dry_run and subprocess.run(step, cwd=root).returncode:
-            raise RefusedError(f"This failed, so nothing was released: {shlex.join(step)}")
+    print(notes)
+    if not dry_run:
+        shutil.rmtree(dist, ignore_errors=True)
+        dist.mkdir()
+    for step in STEPS:
+        print(f"$ {step}", flush=True)
+        if not dry_run and subprocess.run(shlex.split(step), cwd=root).returncode:
+            raise RefusedError(f"This failed, so nothing was released: {step}")
     print(f"dist/{NOTES}, dist/{SUMS}")
     if not dry_run:
         check_clean(root)
-        (dist / NOTES).write_text(notes, "utf-8")
+        (dist / NOTES).write_text(notes + missed((root / BENCHMARK).read_text("utf-8")), "utf-8")
         (dist / SUMS).write_text(checksums(dist), "utf-8")
         print((dist / SUMS).read_text("utf-8"))
 

@@ -1,5 +1,6 @@
 """When a release is refused, what its notes and checksums are, and what its dry run does."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -15,9 +16,15 @@ README = """# Something
 
 ## Changes
 
-- 0.1.0: pick a model, compare: the text; the command line.
-- 0.2.0: a window
-  on the weights; quality.
+### 0.2.0
+
+- A window
+  on the weights.
+- Quality.
+
+### 0.1.0
+
+- Pick a model, compare.
 
 ## After
 
@@ -28,6 +35,8 @@ README = """# Something
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A committed project of version 0.2.0."""
+    tmp_path = tmp_path / "checkout"
+    tmp_path.mkdir()
     (tmp_path / "qplayground").mkdir()
     (tmp_path / "qplayground" / "__init__.py").write_text('"""It."""\n\n__version__ = "0.2.0"\n')
     (tmp_path / "README.md").write_text(README)
@@ -38,19 +47,19 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_notes_are_the_versions_own() -> None:
-    assert script.notes_of(README, "0.2.0") == "# qplayground 0.2.0\n\n- A window on the weights.\n- Quality.\n"
-    assert script.notes_of(README, "0.1.0").endswith("\n- Pick a model, compare: the text.\n- The command line.\n")
+    assert script.notes_of(README, "0.2.0") == "# qplayground 0.2.0\n\n- A window\n  on the weights.\n- Quality.\n"
+    assert script.notes_of(README, "0.1.0") == "# qplayground 0.1.0\n\n- Pick a model, compare.\n"
 
 
 def test_a_version_without_changes_is_refused() -> None:
-    for readme in (README, "", "## Changes\n", "## Changes\n\n- 0.3.0:\n"):
-        with pytest.raises(script.RefusedError, match=r"have no line '- 0\.3\.0: …'"):
+    for readme in (README, "", "## Changes\n", "## Changes\n\n### 0.3.0\n"):
+        with pytest.raises(script.RefusedError, match=r"have no section '### 0\.3\.0'"):
             script.notes_of(readme, "0.3.0")
 
 
 def test_changes_that_belong_to_no_version_are_refused() -> None:
-    waiting = README.replace("\n## After", "- Since then: more.\n\n## After")
-    with pytest.raises(script.RefusedError, match="'- Since then: …', which belongs to no version"):
+    waiting = README.replace("\n## After", "\n### Since then\n\n- More.\n\n## After")
+    with pytest.raises(script.RefusedError, match="'### Since then', which belongs to no version"):
         script.notes_of(waiting, "0.2.0")
 
 
@@ -65,7 +74,7 @@ def test_the_programs_own_version_can_be_read() -> None:
     from qplayground import __version__
 
     assert script.version_of((ROOT / "qplayground" / "__init__.py").read_text("utf-8")) == __version__
-    assert f"- {__version__}: " in (ROOT / "README.md").read_text("utf-8")
+    assert f"### {__version__}\n" in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_a_dry_run_shows_the_steps_and_does_none(
@@ -74,7 +83,7 @@ def test_a_dry_run_shows_the_steps_and_does_none(
     monkeypatch.setattr(script, "STEPS", ("touch check-was-run",))
     script.release(checkout, dry_run=True)
     shown = capsys.readouterr().out
-    assert "$ touch check-was-run\n" in shown and " -m build " in shown and "- Quality.\n" in shown
+    assert "$ touch check-was-run\n" in shown and "- Quality.\n" in shown
     assert sorted(path.name for path in checkout.iterdir()) == [".git", "README.md", "qplayground"]
 
 
@@ -95,21 +104,25 @@ def test_a_step_that_fails_ends_it(checkout: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(script, "STEPS", ("false", "touch check-was-run"))
     with pytest.raises(script.RefusedError, match="nothing was released: false"):
         script.release(checkout, dry_run=False)
-    assert sorted(path.name for path in checkout.iterdir()) == [".git", "README.md", "qplayground"]
+    assert not (checkout / "check-was-run").exists()
+    assert not list((checkout / "dist").iterdir())
 
 
-def test_what_is_built_is_summed_up(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a step in place of the build that makes two files."""
+def test_what_is_built_is_summed_up(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a step in place of the build that makes two files, and one in place of the benchmark."""
+    figures = [{"name": "a", "met": True}, {"name": "b: engine / script", "met": False, "value": 0.61234, "unit": ""}]
+    (tmp_path / "bench.json").write_text(json.dumps(figures))
     (checkout / ".gitignore").write_text("dist/\n")
     subprocess.run(["git", "add", "-A"], cwd=checkout, check=True)
     identity = ["-c", "user.name=A Person", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
     subprocess.run(["git", *identity, "commit", "-qm", "Ignore"], cwd=checkout, check=True)
-    monkeypatch.setattr(script, "STEPS", ("true",))
-    monkeypatch.setattr(script, "BUILD", ("bash", "-c", 'mkdir -p "$1/sub"; echo a > "$1/one"; echo b > "$1/sub/two"'))
+    build = "bash -c 'mkdir dist/sub; echo a > dist/one; echo b > dist/sub/two'"
+    monkeypatch.setattr(script, "STEPS", ("true", f"cp {tmp_path}/bench.json dist", build))
     script.release(checkout, dry_run=False)
     dist = checkout / "dist"
-    assert (dist / "RELEASE_NOTES.md").read_text("utf-8").startswith("# qplayground 0.2.0\n")
+    notes = (dist / "RELEASE_NOTES.md").read_text("utf-8")
+    assert notes.startswith("# qplayground 0.2.0\n") and notes.endswith("missed\n\n- b: engine / script: 0.612\n")
     sums = (dist / "SHA256SUMS").read_text("utf-8")
-    assert [line.split()[1] for line in sums.splitlines()] == ["RELEASE_NOTES.md", "one", "sub/two"]
+    assert [line.split()[1] for line in sums.splitlines()] == ["RELEASE_NOTES.md", "bench.json", "one", "sub/two"]
     done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=dist, capture_output=True, check=False)
     assert done.returncode == 0
