@@ -10,6 +10,8 @@ from pathlib import Path
 
 from qplayground.core.channel import Channel
 
+PARENT_VARIABLE = "_QPLAYGROUND_PARENT"
+"""The environment's variable in which a fork server finds its parent's process id, who may be gone by then."""
 _PR_SET_PDEATHSIG = 1
 
 

@@ -5,6 +5,7 @@ seconds, so that first question is asked on a thread of its own and everybody el
 can be given up.
 """
 
+import os
 import threading
 from concurrent.futures import Future
 from multiprocessing import forkserver
@@ -12,9 +13,11 @@ from multiprocessing.context import BaseContext
 
 import psutil
 
+from qplayground.runtime.child import PARENT_VARIABLE
 from qplayground.runtime.process import without_interrupts
 
 _COMMAND = "multiprocessing.forkserver"
+_LIFELINE = "qplayground.runtime.lifeline"
 
 
 class ForkServer:
@@ -31,7 +34,8 @@ class ForkServer:
         """Start the server unless it runs; the answer is done when it can fork, or holds why it cannot."""
         with self._lock:
             if self._process is None or not _is_alive(self._process):
-                self._context.set_forkserver_preload([self._preload])
+                self._context.set_forkserver_preload([_LIFELINE, self._preload])
+                os.environ[PARENT_VARIABLE] = str(os.getpid())
                 with without_interrupts():
                     forkserver.ensure_running()
                 self._process = _find()

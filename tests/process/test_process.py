@@ -318,6 +318,23 @@ print(time.monotonic() - started)
     assert float(done.stdout) < 1
 
 
+def test_a_fork_server_that_still_imports_goes_with_its_parent() -> None:
+    code = """
+import psutil, signal
+from qplayground.runtime.launcher import Launcher
+
+Launcher("tests.process.slow_import", fork=True).warm()
+print(*(child.pid for child in psutil.Process().children()), flush=True)
+signal.pause()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        family = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    assert family
+    wait_until(lambda: all(is_gone(pid) for pid in family), 2)
+
+
 # ---- commands -----------------------------------------------------------------------------------------------------
 
 
