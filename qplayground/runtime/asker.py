@@ -28,6 +28,7 @@ to half of it."""
 _CLOSE_WAIT_MS = 10_000
 _LAST_ANSWERS = (
     ModelOutlined,
+    MatrixOpened,
     MatrixQuantized,
     TileRead,
     WeightProbed,
@@ -174,8 +175,6 @@ class Asker(QObject):
 
 def _is_last(event: Event) -> bool:
     """Whether nothing follows it that answers the same question."""
-    if isinstance(event, MatrixOpened):
-        return bool(event.matrix.knobs_rest)
     if isinstance(event, MemoryEstimated):
         return event.final
     return isinstance(event, _LAST_ANSWERS)

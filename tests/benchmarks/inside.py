@@ -1,7 +1,7 @@
 """Looking inside a large layer: how soon it is there, a knob's effect, its pictures, and the memory that it takes."""
 
 import json
-import statistics
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,17 +14,19 @@ from qplayground.core.inside import Knobs, Method, Picture
 from qplayground.core.messages.commands import Command
 from qplayground.core.messages.events import Event, Failed, Hello
 from qplayground.core.messages.inside import (
+    MatrixOpened,
     MatrixQuantized,
     ModelOutlined,
     OpenMatrix,
     OutlineModel,
+    QuantizeMatrix,
     ReadTile,
-    Requantize,
     TileRead,
 )
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.process import ChildProcess
+from tests.benchmarks.display import display
 from tests.benchmarks.figures import Figure, median_of
 
 SQUARE = "model.layers.0.self_attn.o_proj"
@@ -32,13 +34,12 @@ WIDE = "model.layers.0.mlp.gate_proj"
 SMALL = "model.embed_tokens"
 _ROUNDS = 5
 _MB = 1_000_000
-_OPENED = (Knobs(), Knobs(method=Method.FP4, double_quant=True), Knobs(method=Method.INT8))
 _BLOCKS = (64, 4096, None)
 
 
 def measure() -> list[Figure]:
-    """Seconds and milliseconds as the window sees them, through the pipe; bytes beyond those of an engine that has a
-    small layer open.
+    """Seconds in the window; milliseconds of tiles as it hears of them, through the pipe; bytes beyond those of an
+    engine that has a small layer open.
     """
     from tests.benchmarks.random_model import make_wide  # torch
 
@@ -48,6 +49,7 @@ def measure() -> list[Figure]:
         with launcher.engine() as engine:
             figures = list(_timed(_Asked(engine), path))
         launcher.close()
+        figures += _in_the_window(path, folder)
         command = [sys.executable, "-m", "tests.benchmarks.inside_memory", str(path), SMALL, SQUARE]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600)
     memory = json.loads(done.stdout.splitlines()[-1])
@@ -73,21 +75,8 @@ def knobs_to_try() -> list[Knobs]:
 
 def _timed(asked: "_Asked", path: Path) -> Iterator[Figure]:
     asked(OutlineModel(id=1, path=str(path), precisions=READY_PRECISIONS), ModelOutlined)
-    asked(OpenMatrix(id=1, path=str(path), module=SMALL, knobs=Knobs()), MatrixQuantized)
-    for knobs in _OPENED:
-        opened = []
-        for _ in range(_ROUNDS):
-            command = OpenMatrix(id=1, path=str(path), module=SQUARE, knobs=knobs)
-            opened.append(asked(command, MatrixQuantized))
-        yield median_of(f"a 4096 × 4096 layer chosen until shown, {knobs.label}", opened, "s", at_most=0.5)
-    for method in Method:
-        slowest, label = [0.0], ""
-        for knobs in (each for each in knobs_to_try() if each.method is method):
-            samples = [asked(Requantize(id=1, knobs=knobs), MatrixQuantized) for _ in range(_ROUNDS)]
-            if statistics.median(samples) > statistics.median(slowest):
-                slowest, label = samples, knobs.label
-        yield median_of(f"its slowest knob of {method.label} ({label}) until shown", slowest, "s", at_most=0.3)
-    asked(OpenMatrix(id=1, path=str(path), module=WIDE, knobs=Knobs()), MatrixQuantized)
+    asked(OpenMatrix(id=1, path=str(path), module=WIDE), MatrixOpened)
+    asked(QuantizeMatrix(id=1, knobs=Knobs()), MatrixQuantized)
     for picture in Picture:
         whole = ReadTile(
             id=1, picture=picture, first_row=0, rows=11008, first_column=0, columns=4096, height=1000, width=700
@@ -99,6 +88,22 @@ def _timed(asked: "_Asked", path: Path) -> Iterator[Figure]:
         )
         samples = [1000 * asked(part, TileRead) for _ in range(_ROUNDS)]
         yield median_of(f"1000 × 700 of it, {picture}", samples, "ms")
+
+
+def _in_the_window(path: Path, config: str) -> Iterator[Figure]:
+    command = [sys.executable, "-m", "tests.benchmarks.inside_window", str(path), SMALL, SQUARE, f"{config}/window.ini"]
+    with display() as screen:
+        environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
+        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True, timeout=1200)
+    found = json.loads(done.stdout.splitlines()[-1])
+    for label, times in found["opened"].items():
+        name = f"a 4096 × 4096 layer chosen ({label}) until its picture is drawn"
+        yield median_of(name, [picture for picture, _ in times], "s", at_most=0.5)
+        yield median_of("and its levels, scales and figures", [levels for _, levels in times], "s")
+    for method, (label, samples) in found["slowest"].items():
+        yield median_of(f"slowest knob of {method} ({label}) until its figures are drawn", samples, "s", at_most=0.3)
+    for label, samples in found["pictured"].items():
+        yield median_of(f"{label} until the picture of its codes is drawn, too", samples, "s")
 
 
 class _Asked:

@@ -12,10 +12,10 @@ import psutil
 import torch
 
 from qplayground.core.channel import Channel
-from qplayground.core.inside import Knobs, Picture
+from qplayground.core.inside import Picture
 from qplayground.core.memory import forget_peak, read_process_memory
 from qplayground.core.messages.events import Event, Failed
-from qplayground.core.messages.inside import MatrixOpened, OpenMatrix, ReadTile, Requantize
+from qplayground.core.messages.inside import MatrixOpened, OpenMatrix, QuantizeMatrix, ReadTile
 from qplayground.engine import allocator, host
 from tests.benchmarks.inside import knobs_to_try
 
@@ -68,9 +68,9 @@ def _peak_bytes() -> int:
 
 
 def _try_all(engine: host.Engine, path: Path, module: str) -> None:
-    engine.carry_out(OpenMatrix(id=1, path=str(path), module=module, knobs=Knobs()))
+    engine.carry_out(OpenMatrix(id=1, path=str(path), module=module))
     for knobs in knobs_to_try():
-        engine.carry_out(Requantize(id=1, knobs=knobs))
+        engine.carry_out(QuantizeMatrix(id=1, knobs=knobs))
         for picture in Picture:
             engine.carry_out(
                 ReadTile(

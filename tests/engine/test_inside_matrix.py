@@ -23,8 +23,8 @@ from qplayground.core.messages.inside import (
     OpenMatrix,
     OutlineModel,
     ProbeWeight,
+    QuantizeMatrix,
     ReadTile,
-    Requantize,
     TileRead,
     WeightProbed,
 )
@@ -55,7 +55,8 @@ class Asked:
         return list(self._channel.sent)
 
     def open(self, path: Path, module: str = LAYER, knobs: Knobs = DEFAULT) -> tuple[Matrix, QuantizedMatrix]:
-        opened, quantized = self(OpenMatrix(id=1, path=str(path), module=module, knobs=knobs))
+        (opened,) = self(OpenMatrix(id=1, path=str(path), module=module))
+        (quantized,) = self(QuantizeMatrix(id=2, knobs=knobs))
         assert isinstance(opened, MatrixOpened) and isinstance(quantized, MatrixQuantized), (opened, quantized)
         return opened.matrix, quantized.quantized
 
@@ -98,8 +99,8 @@ def copy(model_folder: ModelFolder, tmp_path: Path) -> Callable[[str], Path]:
     return lambda family: Path(shutil.copytree(model_folder(family), tmp_path / "copy"))
 
 
-def opening(path: Path, module: str, **knobs: Any) -> OpenMatrix:
-    return OpenMatrix(id=1, path=str(path), module=module, knobs=Knobs(**knobs))
+def opening(path: Path, module: str) -> OpenMatrix:
+    return OpenMatrix(id=1, path=str(path), module=module)
 
 
 def change(path: Path, module: str, edit: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -330,11 +331,11 @@ def test_a_knob_that_fails_leaves_what_was_there(asked: Asked, copy: Callable[[s
     change(path, LAYER, lambda tensor: tensor.index_fill_(0, torch.tensor(3), 1e5))
     asked.open(path)
     before = asked.probe(3, 0)
-    refused = asked.refusal(Requantize(id=2, knobs=Knobs(method=Method.INT8)))
+    refused = asked.refusal(QuantizeMatrix(id=2, knobs=Knobs(method=Method.INT8)))
     assert "row 3, column 0" in refused.message and "float16" in refused.message
-    assert asked.refusal(Requantize(id=2, knobs=Knobs(block_size=100))).code is ErrorCode.BAD_SETTINGS
+    assert asked.refusal(QuantizeMatrix(id=2, knobs=Knobs(block_size=100))).code is ErrorCode.BAD_SETTINGS
     assert asked.probe(3, 0) == before
-    (quantized,) = asked(Requantize(id=2, knobs=Knobs(method=Method.FP4)))
+    (quantized,) = asked(QuantizeMatrix(id=2, knobs=Knobs(method=Method.FP4)))
     assert quantized.quantized.knobs == Knobs(method=Method.FP4)
     assert asked.probe(3, 0) != before
 
@@ -426,7 +427,7 @@ def test_codes_that_were_stored_are_shown_as_they_are(
         codes = torch.stack((codes >> 4, codes & 15), -1)
     assert torch.equal(shown(asked.tile(Picture.CODES, *everything)), codes.view(64, 128).float())
     assert matrix.highest == back.max()
-    assert asked.refusal(Requantize(id=2, knobs=Knobs())).message == matrix.knobs_rest
+    assert asked.refusal(QuantizeMatrix(id=2, knobs=Knobs())).message == matrix.knobs_rest
     matrix, quantized = asked.open(path, "lm_head")  # left alone, so that it can be tried
     assert not matrix.knobs_rest and quantized.figures is not None
 

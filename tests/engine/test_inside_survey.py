@@ -16,6 +16,7 @@ from qplayground.core.messages.inside import (
     MatrixQuantized,
     MeasureLayers,
     OpenMatrix,
+    QuantizeMatrix,
 )
 from qplayground.core.precision import Dtype
 from qplayground.engine.shapes import Shapes
@@ -49,9 +50,11 @@ def test_every_quantized_layer_has_a_row_for_each_of_the_knobs(model_folder: Mod
     assert (last.done, last.total, last.unit) == (len(layers), len(layers), "layers")
     assert isinstance(events[-1], LayersMeasured) and not events[-1].left_out
     for row in rows[:: len(KNOBS) + 1]:
-        *_, opened = carry_out(OpenMatrix(id=1, path=str(path), module=row.module, knobs=row.knobs))
-        assert isinstance(opened, MatrixQuantized)
-        assert opened.quantized.figures == row.figures
+        viewed = carry_out(OpenMatrix(id=1, path=str(path), module=row.module), QuantizeMatrix(id=2, knobs=row.knobs))[
+            -1
+        ]
+        assert isinstance(viewed, MatrixQuantized)
+        assert viewed.quantized.figures == row.figures
 
 
 def test_knobs_that_mean_the_same_are_measured_once(model_folder: ModelFolder) -> None:

@@ -55,8 +55,8 @@ from qplayground.core.messages.inside import (
     OpenMatrix,
     OutlineModel,
     ProbeWeight,
+    QuantizeMatrix,
     ReadTile,
-    Requantize,
     ThresholdTried,
     TileRead,
     TryThreshold,
@@ -99,7 +99,7 @@ class FakeInside:
             self._outline(command)
         elif isinstance(command, OpenMatrix):
             self._open(command)
-        elif isinstance(command, Requantize):
+        elif isinstance(command, QuantizeMatrix):
             self._channel.send(MatrixQuantized(command.id, self._quantize(command.knobs)))
         elif isinstance(command, ReadTile):
             self._channel.send(TileRead(command.id, self._tile(command)))
@@ -127,9 +127,9 @@ class FakeInside:
             raise _FAILURE
         if name == "norm" or command.module not in {module.name for module in outline(()).modules}:
             raise fail(ErrorCode.UNSUPPORTED, f"{command.module} is no matrix.", "Choose another layer.")
-        self._weights = weights(command.module)
+        self._weights = self._codes = self._back = weights(command.module)
         rests = name == "rests"
-        stored = self._quantize(command.knobs, with_figures=False) if rests else None
+        stored = self._quantize(Knobs(), with_figures=False) if rests else None
         rows, columns = self._weights.shape
         self._matrix = Matrix(
             module=command.module,
@@ -147,8 +147,6 @@ class FakeInside:
             stored=stored,
         )
         self._channel.send(MatrixOpened(command.id, self._matrix))
-        if not rests:
-            self._channel.send(MatrixQuantized(command.id, self._quantize(command.knobs)))
 
     def _quantize(self, knobs: Knobs, *, with_figures: bool = True) -> QuantizedMatrix:
         if (knobs.method, knobs.double_quant) == (REFUSED.method, REFUSED.double_quant):

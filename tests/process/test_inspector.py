@@ -126,12 +126,25 @@ def test_of_modules_chosen_in_a_hurry_the_last_is_opened(opened: Inspector, hear
     assert [matrix.module for matrix in heard.opened] == [LINEAR[4]] and len(heard.quantized) == 1
 
 
-def test_knobs_turned_while_a_matrix_is_read_count_afterwards(inspector: Inspector, heard: Heard, qtbot: QtBot) -> None:
+def test_knobs_turned_while_a_matrix_is_read_are_the_only_ones_tried(
+    inspector: Inspector, heard: Heard, qtbot: QtBot
+) -> None:
     inspector.take(PATH)
     inspector.open(Q_PROJ)
     inspector.set_knobs(Knobs(method=Method.INT8))
-    qtbot.waitUntil(lambda: len(heard.quantized) == 2, timeout=WAIT_MS)
-    assert heard.quantized[-1].knobs == Knobs(method=Method.INT8).checked()
+    qtbot.waitUntil(lambda: bool(heard.quantized) and not inspector.is_busy, timeout=WAIT_MS)
+    assert [quantized.knobs for quantized in heard.quantized] == [Knobs(method=Method.INT8).checked()]
+
+
+def test_the_picture_of_a_matrix_comes_before_it_is_quantized(inspector: Inspector, heard: Heard, qtbot: QtBot) -> None:
+    order: list[str] = []
+    inspector.opened.connect(lambda _: inspector.read_tile(Picture.ORIGINAL, 0, 4, 0, 4, 4, 4))
+    inspector.tile_read.connect(lambda _: order.append("picture"))
+    inspector.quantized.connect(lambda _: order.append("codes"))
+    inspector.take(PATH)
+    inspector.open(Q_PROJ)
+    qtbot.waitUntil(lambda: len(order) == 2, timeout=WAIT_MS)
+    assert order == ["picture", "codes"] and heard.busy == [True, False]
 
 
 def test_of_tiles_and_weights_asked_for_in_a_hurry_the_last_ones_count(

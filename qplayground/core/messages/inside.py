@@ -30,16 +30,15 @@ class OutlineModel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class OpenMatrix(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Read the weight of one module, and quantize it. MatrixOpened follows, then MatrixQuantized unless knobs rest."""
+    """Read the weight of one module. MatrixOpened follows."""
 
     id: int
     path: str
     module: str
-    knobs: Knobs
 
 
-class Requantize(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Quantize the open matrix anew. MatrixQuantized follows, or Failed, and what was there before stays."""
+class QuantizeMatrix(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Quantize the open matrix so. MatrixQuantized follows, or Failed, and what was there before stays."""
 
     id: int
     knobs: Knobs
@@ -98,7 +97,7 @@ class TryThreshold(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 InsideCommand = (
-    OutlineModel | OpenMatrix | Requantize | ReadTile | ProbeWeight | MeasureLayers | CaptureInputs | TryThreshold
+    OutlineModel | OpenMatrix | QuantizeMatrix | ReadTile | ProbeWeight | MeasureLayers | CaptureInputs | TryThreshold
 )
 
 # ---- events, engine → window --------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from qplayground.core.messages.inside import (
     OpenMatrix,
     OutlineModel,
     ProbeWeight,
+    QuantizeMatrix,
     ReadTile,
-    Requantize,
     ThresholdTried,
     TileRead,
     TryThreshold,
@@ -67,7 +67,7 @@ class Viewer:
             self._channel.send(ModelOutlined(command.id, found))
         elif isinstance(command, OpenMatrix):
             self._open(command)
-        elif isinstance(command, Requantize):
+        elif isinstance(command, QuantizeMatrix):
             self._channel.send(MatrixQuantized(command.id, self._open_matrix.quantize(command.knobs)))
         elif isinstance(command, ReadTile):
             self._channel.send(TileRead(command.id, self._open_matrix.tile(command)))
@@ -85,8 +85,6 @@ class Viewer:
         allocator.release()
         self._opened = opened = OpenedMatrix(self._read(command.path), command.module)
         self._channel.send(MatrixOpened(command.id, opened.matrix))
-        if not opened.matrix.knobs_rest:
-            self._channel.send(MatrixQuantized(command.id, opened.quantize(command.knobs)))
 
     def _measure(self, command: MeasureLayers) -> None:
         left_out = []

@@ -12,8 +12,8 @@ from qplayground.core.messages.inside import (
     OpenMatrix,
     OutlineModel,
     ProbeWeight,
+    QuantizeMatrix,
     ReadTile,
-    Requantize,
     TileRead,
     WeightProbed,
 )
@@ -60,7 +60,7 @@ class Inspector(QObject):
         self._next_knobs: Knobs | None = None
         self._next_tile: ReadTile | None = None
         self._next_probe: ProbeWeight | None = None
-        self._held_back = False
+        self._held_back = self._told_busy = False
 
     # ---- what others may ask ---------------------------------------------------------------------------------
 
@@ -180,16 +180,23 @@ class Inspector(QObject):
 
     # ---- one thing after another -----------------------------------------------------------------------------
 
-    def _work(self, command: OpenMatrix | Requantize) -> None:
+    def _work(self, command: OpenMatrix | QuantizeMatrix) -> None:
         self._working = self._asker.ask(command)
-        self.busy_changed.emit(True)
+        self._tell_busy()
+
+    def _tell_busy(self) -> None:
+        if self.is_busy is not self._told_busy:
+            self._told_busy = self.is_busy
+            self.busy_changed.emit(self.is_busy)
 
     def _go_on(self) -> None:
-        """Ask what waits, as far as the one before it is answered."""
+        """Ask what waits, as far as the one before it is answered; what is there in no time comes first."""
+        if self._matrix is not None:
+            self._begin_looks()
         if not self._held_back:
             self._begin_work()
-        if self._matrix is None:
-            return
+
+    def _begin_looks(self) -> None:
         if self._next_tile is not None and self._tiling is None:
             tile, self._next_tile = self._next_tile, None
             self._tiling = self._asker.ask(tile)
@@ -204,13 +211,13 @@ class Inspector(QObject):
             self._outlining = self._asker.ask(outline)
         if self._next_module and not self.is_busy:
             module, self._next_module = self._next_module, ""
-            self._next_knobs = None  # they are in the command
-            self._work(OpenMatrix(id=0, path=self._path, module=module, knobs=self._knobs))
+            self._next_knobs = None  # they come after it
+            self._work(OpenMatrix(id=0, path=self._path, module=module))
         matrix = self._matrix
         if matrix is not None and self._next_knobs is not None and not self.is_busy:
             knobs, self._next_knobs = self._next_knobs, None
             if not matrix.knobs_rest and (self._quantized is None or knobs != self._quantized.knobs):
-                self._work(Requantize(id=0, knobs=knobs))
+                self._work(QuantizeMatrix(id=0, knobs=knobs))
 
     @Slot(int, object)
     def _on_said(self, command_id: int, event: Event) -> None:
@@ -231,22 +238,25 @@ class Inspector(QObject):
         self._go_on()
 
     def _take_matrix(self, matrix: Matrix) -> None:
-        displaced = bool(self._next_module)  # another one was chosen meanwhile
+        """Whoever shows it asks for its picture, which is there before it is quantized."""
+        self._working = None
+        if self._next_module:  # another one was chosen meanwhile
+            return
+        self._matrix, self._quantized = matrix, matrix.stored
+        self._next_knobs = None if matrix.knobs_rest else self._knobs
         if matrix.knobs_rest:
-            self._working = None
-        if not displaced:
-            self._matrix, self._quantized = matrix, matrix.stored
-            if matrix.knobs_rest:
-                self.busy_changed.emit(False)
-            self.opened.emit(matrix)
-            if matrix.stored is not None:
-                self.quantized.emit(matrix.stored)
+            self._tell_busy()
+        self.opened.emit(matrix)
+        if matrix.stored is not None:
+            self.quantized.emit(matrix.stored)
+        self._go_on()
+        self._tell_busy()
 
     def _take_quantized(self, quantized: QuantizedMatrix) -> None:
         self._working = None
         if not self._next_module:
             self._quantized = quantized
-            self.busy_changed.emit(False)
+            self._tell_busy()
             self.quantized.emit(quantized)
 
     @Slot(int, object)
@@ -278,7 +288,7 @@ class Inspector(QObject):
 
     def _rest(self) -> None:
         self._working = None
-        self.busy_changed.emit(False)
+        self._tell_busy()
 
     def _forget_matrix(self) -> None:
         self._next_module = ""

@@ -1,0 +1,119 @@
+"""A child of the benchmark of the inside: its window, a large layer chosen, and every knob turned."""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from PySide6.QtCore import QEventLoop, QSettings, QTimer
+from PySide6.QtWidgets import QApplication
+
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.inside import Knobs, Method, Picture
+from qplayground.core.precision import READY_PRECISIONS
+from qplayground.runtime.launcher import Launcher
+from qplayground.ui import theme
+from qplayground.ui.inside.window import InsideWindow, Subject
+from tests.benchmarks.inside import knobs_to_try
+
+OPENED = (Knobs(), Knobs(method=Method.FP4, double_quant=True), Knobs(method=Method.INT8))
+_BASE = Knobs(method=Method.INT8)
+_ROUNDS = 5
+_LONGEST_MS = 120_000
+
+
+class _Shown:
+    """Seconds from an act until the window has drawn what a signal brought."""
+
+    def __init__(self, app: QApplication) -> None:
+        self._app = app
+
+    def __call__(self, act: Callable[[], object], *signals: Any) -> list[float]:
+        """One for each signal, in the order in which they come."""
+        loop, found = QEventLoop(), []
+        longest = QTimer(singleShot=True, interval=_LONGEST_MS)
+        longest.timeout.connect(lambda: loop.exit(1))
+
+        def take(waits: Any) -> Callable[..., None]:
+            def on_signal(*_: object) -> None:
+                waits.disconnect(slots[id(waits)])
+                QTimer.singleShot(0, drawn)
+
+            return on_signal
+
+        def drawn() -> None:
+            self._app.processEvents()
+            found.append(time.perf_counter() - began)
+            if len(found) == len(signals):
+                loop.exit(0)
+
+        slots = {id(signal): take(signal) for signal in signals}
+        for signal in signals:
+            signal.connect(slots[id(signal)])
+        longest.start()
+        began = time.perf_counter()
+        act()
+        if loop.exec():
+            raise RuntimeError("it was not shown")
+        return found
+
+
+def main(path: str, small: str, large: str, settings: str) -> None:
+    """Print a JSON object of lists of seconds."""
+    app = QApplication([])
+    theme.apply_look(app)
+    launcher = Launcher()
+    window = InsideWindow(launcher, QSettings(settings, QSettings.Format.IniFormat))
+    window.resize(1280, 720)
+    window.show()
+    inspector, shown = window.inspector, _Shown(app)
+    subject = Subject("wide", path, READY_PRECISIONS, GenerationRequest())
+    shown(lambda: window.show_model(subject, small), inspector.quantized)
+
+    opened: dict[str, list[list[float]]] = {}
+    for knobs in OPENED:
+        for _ in range(_ROUNDS):
+            shown(lambda: window.modules.select(small), inspector.quantized)
+            if inspector.knobs != knobs.checked():
+                shown(partial(window.matrix.turn, knobs), inspector.quantized)
+            times = shown(lambda: window.modules.select(large), inspector.tile_read, inspector.quantized)
+            opened.setdefault(knobs.label, []).append(times)
+
+    def turned(knobs: Knobs, *signals: Any) -> list[float]:
+        if inspector.knobs != _BASE.checked():
+            shown(lambda: window.matrix.turn(_BASE), inspector.quantized)
+        return shown(lambda: window.matrix.turn(knobs), *signals)
+
+    slowest: dict[str, tuple[str, list[float]]] = {}
+    for knobs in knobs_to_try():
+        if knobs == _BASE.checked():
+            shown(lambda: window.matrix.turn(Knobs()), inspector.quantized)
+            samples = []
+            for _ in range(_ROUNDS):
+                samples += shown(lambda: window.matrix.turn(_BASE), inspector.quantized)
+                shown(lambda: window.matrix.turn(Knobs()), inspector.quantized)
+        else:
+            samples = [turned(knobs, inspector.quantized)[0] for _ in range(_ROUNDS)]
+        name = knobs.method.label
+        if name not in slowest or statistics.median(samples) > statistics.median(slowest[name][1]):
+            slowest[name] = (knobs.label, samples)
+
+    turned(Knobs(), inspector.quantized)
+    shown(window.matrix.pictures[Picture.CODES].click, inspector.tile_read)
+    pictured = {}
+    for knobs in (Knobs(), Knobs(method=Method.FP4)):
+        samples = []
+        for _ in range(_ROUNDS):
+            shown(lambda: window.matrix.turn(_BASE), inspector.tile_read)
+            samples += shown(partial(window.matrix.turn, knobs), inspector.tile_read)
+        pictured[knobs.label] = samples
+    window.close()
+    launcher.close()
+    print(json.dumps({"opened": opened, "slowest": slowest, "pictured": pictured}), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
