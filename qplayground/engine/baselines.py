@@ -154,7 +154,12 @@ class Baselines:
         """Keep a new one: it is there once `finish` was called, whole or not at all. Raises OSError."""
         self._make_room(len(key.starts) * (key.window - key.window // 2) * key.vocabulary * np.dtype(dtype).itemsize)
         scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-", dir=self._folder))
-        writing = Writing(scratch, self._folder / key.name, dtype, lambda: self.find(key) is not None)
+
+        def is_kept() -> bool:
+            found = self.find(key)
+            return found is not None and found.scores.dtype in (dtype, "float32")
+
+        writing = Writing(scratch, self._folder / key.name, dtype, is_kept)
         try:
             yield writing
         finally:
@@ -214,14 +219,21 @@ class Writing:
         """
         self._file.close()
         (self._scratch / SCORES).write_bytes(msgspec.msgpack.encode(scores))
-        while not self._is_kept():
-            shutil.rmtree(self._target, ignore_errors=True)  # a damaged one
-            try:
-                self._scratch.rename(self._target)
+        while not self._has_moved():
+            if self._is_kept():
                 return
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not self._is_kept():
-                    raise
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self._target)  # a damaged one, or a less exact one
+
+    def _has_moved(self) -> bool:
+        """Whether it is in its place now; nothing happened where something lies there."""
+        try:
+            self._scratch.rename(self._target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            return False
+        return True
 
     def discard(self) -> None:
         """Leave nothing behind, unless it is finished."""

@@ -1,5 +1,6 @@
 """The engine: one process, one model in one precision. Commands in, events out, one at a time."""
 
+import contextlib
 import gc
 import os
 import threading
@@ -111,7 +112,7 @@ class Engine:
                 self._command_id = command.id
                 self._viewer.carry_out(command)
         except Exception as error:  # whatever the libraries raise, the run fails and the process goes on
-            traceback.print_exc()
+            _log_failure()
             self._channel.send(Failed(self._command_id, explain(error)))
 
     @cached_property
@@ -217,7 +218,7 @@ class Engine:
             stopped = ErrorInfo(ErrorCode.UNSUPPORTED, "Scoring was stopped.", "Run it again.")
             scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=stopped))
         except Exception as error:
-            traceback.print_exc()
+            _log_failure()
             scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=explain(error)))
         allocator.release()
         self._channel.send(msgspec.structs.replace(scored, phases=self._meter.peaks()))
@@ -240,3 +241,9 @@ class Engine:
             return
         self._last_progress_s = now
         self._channel.send(Progressed(self._command_id, label, done, total, unit))
+
+
+def _log_failure() -> None:
+    """What is being handled, into the log, which is on a disk that can be full."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()

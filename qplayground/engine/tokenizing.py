@@ -4,6 +4,7 @@ It works in Rust, which nothing in this process interrupts: past a bound the sys
 want of memory, and `runtime.process` knows both by their signs.
 """
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,8 @@ MOST_GROWTH = 10_000
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str, **options: Any) -> Any:
     """What the tokenizer makes of a text. Raises PlaygroundError(BROKEN_TOKENIZER), or ends the process."""
-    print(READING_TEXT, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # the log is on a disk that can be full
+        print(READING_TEXT, file=sys.stderr, flush=True)
     seconds = ENCODING_S + len(text) / CHARACTERS_PER_S
     try:
         with processor_limit(seconds), memory_limit(ENCODING_BYTES + BYTES_PER_CHARACTER * len(text)):

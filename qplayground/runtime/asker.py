@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.messages.commands import CheckUp, EstimateMemory, PlanPlacement
+from qplayground.core.messages.commands import Cancel, CheckUp, EstimateMemory, PlanPlacement
 from qplayground.core.messages.events import CheckedUp, Event, Failed, Hello, MemoryEstimated, PlacementPlanned
 from qplayground.core.messages.inside import (
     InputsCaptured,
@@ -103,6 +103,11 @@ class Asker(QObject):
         else:
             self._submit()
         return self._asked
+
+    def stop(self, command_id: int) -> None:
+        """Have that answer come early, from an engine that keeps what it holds; nothing happens where none is owed."""
+        if self._worker is not None and command_id in self._open:
+            self._worker.submit(Cancel(command_id))
 
     def end(self) -> None:
         """End the engine; nothing more is said of what was asked. The next question begins another."""

@@ -135,9 +135,9 @@ class History:
         """Keep it as it is now, in place of what was kept of it before. The note stays.
 
         `changed` names the runs that are others than when it was saved last; by default all may be. The future raises
-        HistoryGoneError, and nothing is written, when not a single run would be there.
+        HistoryGoneError, and nothing is written, when others of its runs are not there.
         """
-        return self._write(*statements_to_save(comparison, changed), begun=comparison.id)
+        return self._write(*statements_to_save(comparison, changed), runs=(comparison.id, len(comparison.runs)))
 
     def annotate(self, comparison_id: str, note: str) -> "Future[None]":
         """Put a note beside it, in place of the one before."""
@@ -155,7 +155,7 @@ class History:
         """Finish what is being written."""
         self._writer.shutdown(wait=True)
 
-    def _write(self, *statements: Statement, begun: str = "") -> "Future[None]":
+    def _write(self, *statements: Statement, runs: tuple[str, int] | None = None) -> "Future[None]":
         def write() -> None:
             if not self._usable:
                 return
@@ -172,8 +172,8 @@ class History:
             with _opened(self.path, _WRITE_TIMEOUT_S) as file, file:
                 for statement, values in statements:
                     file.execute(statement, values)
-                if begun and file.execute(_RUNS, (begun, _HEAD)).fetchone() == (0,):
-                    raise HistoryGoneError("The history does not have this comparison any more")
+                if runs is not None and file.execute(_RUNS, (runs[0], _HEAD)).fetchone() != (runs[1],):
+                    raise HistoryGoneError("The history does not have all runs of this comparison any more")
 
         return self._writer.submit(write)
 

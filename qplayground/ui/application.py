@@ -78,8 +78,8 @@ def start_background(window: MainWindow) -> None:
 
 def open_when_ready(window: MainWindow, files: Sequence[Path]) -> None:
     """Open saved comparisons in windows of their own once the charts, which they need, are imported."""
-    for path in files:
-        window.memory.ready.connect(functools.partial(window.open_file, path))
+    if files:
+        window.memory.ready.connect(functools.partial(window.open_files, files))
 
 
 def run(launcher: Launcher, *, watched: bool = False, files: Sequence[Path] = ()) -> int:

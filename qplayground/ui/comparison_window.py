@@ -6,13 +6,13 @@ from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
+from qplayground.catalog.saved_model import saved_model_obstacle
 from qplayground.core.baseline import refresh_divergence
 from qplayground.core.results import Comparison
 from qplayground.report.describe import machine_text, settings_text, when_text
 from qplayground.ui import theme
 from qplayground.ui.comparison_tabs import ComparisonTabs
 from qplayground.ui.exporting import export
-from qplayground.ui.inside.saved_model import saved_model_obstacle
 from qplayground.ui.results_view import ResultsView
 
 _VIEW_HEIGHT, _TABS_HEIGHT = 480, 200  # as shares: the figures below the texts come first

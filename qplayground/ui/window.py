@@ -1,5 +1,6 @@
 """The main window: puts the widgets together and passes their wishes to the session."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -272,19 +273,20 @@ class MainWindow(QMainWindow):
         """Ask for a saved comparison and open it."""
         name, _ = QFileDialog.getOpenFileName(self, "Open a comparison", "", "Comparisons (*.json)")
         if name:
-            self.open_file(Path(name))
+            self.open_files([Path(name)])
 
-    def open_file(self, path: Path) -> None:
-        """Open a saved comparison in a window of its own; what is wrong with the file is said."""
-        self.models.show_error(None)
-        try:
-            self.read([as_stopped(from_json(path.read_bytes()))])
-        except OSError as error:
-            hint = "Choose another file."
-            self.models.show_error(ErrorInfo(ErrorCode.BAD_FILE, f"{path.name}: {error.strerror or error}.", hint))
-        except PlaygroundError as error:
-            info = replace(error.info, message=f"{path.name}: {error.info.message}")
-            self.models.show_error(info)
+    def open_files(self, paths: Sequence[Path]) -> None:
+        """Open saved comparisons in windows of their own; what is wrong with the first that cannot be is said."""
+        problems = []
+        for path in paths:
+            try:
+                self.read([as_stopped(from_json(path.read_bytes()))])
+            except OSError as error:
+                hint = "Choose another file."
+                problems.append(ErrorInfo(ErrorCode.BAD_FILE, f"{path.name}: {error.strerror or error}.", hint))
+            except PlaygroundError as error:
+                problems.append(replace(error.info, message=f"{path.name}: {error.info.message}"))
+        self.models.show_error(problems[0] if problems else None)
 
     @Slot(object)
     def read(self, comparisons: list[Comparison]) -> None:

@@ -225,6 +225,8 @@ def test_a_limit_on_the_disk_costs_precision_first_and_then_windows(
     assert few.quality.limited_by_disk and not base.quality.limited_by_disk
     again = score(loaded, replace(half, limit_bytes=4 * needed))  # there is room now
     assert again.quality.reference_dtype == "float32" and not again.reused
+    then = score(candidate, replace(half, limit_bytes=4 * needed, windows=again.windows)).quality
+    assert then.reference_dtype == "float32" and not then.storage_kld
 
 
 def test_the_oldest_leave_when_there_is_no_room(load_shared: LoadShared, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -195,10 +194,11 @@ def test_one_baseline_that_two_engines_keep_at_once_is_kept_once(
     scores = KeptScores(dtype="float32", quality=Quality(text="a"), tokens=tokens)
     one, other = (Baselines(tmp_path, 1 << 30) for _ in range(2))
 
-    def finish_first(folder: Path, ignore_errors: bool = False) -> None:
-        """Between the look at the place and the move to it."""
+    def finish_first(scratch: Path, target: Path) -> Path:
+        """Just before the move to the place."""
         monkeypatch.undo()
         first.finish(scores)
+        return scratch.rename(target)
 
     with (
         one.writing(KEY, "float32") as first,
@@ -207,7 +207,7 @@ def test_one_baseline_that_two_engines_keep_at_once_is_kept_once(
     ):
         for writing in (first, second, third):
             writing.write(torch.zeros(8, 1000))
-        monkeypatch.setattr(shutil, "rmtree", finish_first)
+        monkeypatch.setattr(Path, "rename", finish_first)
         second.finish(scores)
         kept = one.find(KEY)
         assert kept is not None

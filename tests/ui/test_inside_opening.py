@@ -8,11 +8,11 @@ from PySide6.QtCore import QPointF, Qt
 from pytestqt.qtbot import QtBot
 
 from qplayground.catalog.inspect import inspect_folder
+from qplayground.catalog.saved_model import saved_model_obstacle
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.quality import LayerError
 from qplayground.core.results import ComparedModel
-from qplayground.ui.inside.saved_model import saved_model_obstacle
 from qplayground.ui.inside.window import InsideWindow
 from qplayground.ui.window import MainWindow
 from tests.fakes.inside import LINEAR, SUGGESTED

@@ -102,7 +102,10 @@ class CheckUp(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
-    """Stop generating after the token in work. A load is not cancelled: its engine is ended."""
+    """Give the command in work an early end: generating after its token, scoring, measuring, a threshold's trial.
+
+    A load is not cancelled: its engine is ended.
+    """
 
     id: int
 

@@ -4,21 +4,11 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.messages.commands import Cancel
 from qplayground.core.messages.events import Event, Progressed
 from qplayground.core.messages.inside import CaptureInputs, InputsCaptured, ThresholdTried, TryThreshold
 from qplayground.core.precision import Dtype
 from qplayground.runtime.asker import Asker
 from qplayground.runtime.launcher import Launcher
-
-
-class _StoppableAsker(Asker):
-    """One whose engine can be asked to give an answer up, and keeps what it holds."""
-
-    def stop(self, command_id: int) -> None:
-        """Have the answer come early; nothing happens where it is not owed."""
-        if self._worker is not None and command_id in self._open:
-            self._worker.submit(Cancel(command_id))
 
 
 class OutlierStudy(QObject):
@@ -37,7 +27,7 @@ class OutlierStudy(QObject):
 
     def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._asker = _StoppableAsker("outliers", launcher, "Run the prompt again.", self)
+        self._asker = Asker("outliers", launcher, "Run the prompt again.", self)
         self._asker.said.connect(self._on_said)
         self._asker.failed.connect(self._on_failed)
         self._asker.lost.connect(self._on_lost)

@@ -12,7 +12,7 @@ def saved_model_obstacle(model: ComparedModel) -> str:
 
     Another model in the same folder is told by its architecture and its number of parameters.
     """
-    if not Path(model.path).is_dir():
+    if not model.path or not Path(model.path).is_dir():
         return "The model of this comparison is no longer here, so there is nothing to look inside."
     entry = inspect_folder(Path(model.path), source=ModelSource.FOLDER, causal_architectures=frozenset())
     if entry.inside_path is None:
