@@ -186,12 +186,16 @@ def split_files(argv: Sequence[str]) -> tuple[list[str], list[Path]]:
     Where there is a command, and for what is neither a file nor looks like one, argparse has the word.
     """
     named = [argument for argument in argv if not argument.startswith("-")]
-    files = [
-        Path(argument) for argument in named if Path(argument).suffix.lower() == ".json" or Path(argument).is_file()
-    ]
-    if not named or len(files) < len(named) or named[0] in COMMANDS:
+    if not named or named[0] in COMMANDS or not all(_names_a_file(argument) for argument in named):
         return list(argv), []
-    return [argument for argument in argv if argument.startswith("-")], files
+    return [argument for argument in argv if argument.startswith("-")], [Path(argument) for argument in named]
+
+
+def _names_a_file(argument: str) -> bool:
+    try:
+        return Path(argument).suffix.lower() == ".json" or Path(argument).is_file()
+    except OSError:  # too long for a name
+        return False
 
 
 def _tokens(text: str) -> int:

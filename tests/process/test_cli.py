@@ -78,7 +78,8 @@ def test_files_are_told_from_commands(tmp_path: Path) -> None:
     there = tmp_path / "saved"
     there.touch()
     assert split_files(["a.json", "--watchdog", str(there)]) == (["--watchdog"], [Path("a.json"), there])
-    for others in (["compare"], ["compare", "--json", "a.json"], ["compair"], ["--version"], []):
+    long = ["compare", "--prompt", "word " * 5000]
+    for others in (["compare"], ["compare", "--json", "a.json"], ["compair"], long[2:], long, ["--version"], []):
         assert split_files(others) == (others, [])
 
 
