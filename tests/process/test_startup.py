@@ -122,6 +122,12 @@ def test_ldd_is_asked_only_when_no_platform_works(tmp_path: Path) -> None:
     assert (tmp_path / "asked").read_text() == "asked\n"
 
 
+def test_a_library_of_the_programs_that_is_missing_is_named() -> None:
+    code = "import sys; sys.modules['psutil'] = None; from qplayground.__main__ import main; main()"
+    done = run([sys.executable, "-c", code, "models"])
+    check_refused(done, "The library psutil is not installed. Install the program with its libraries:")
+
+
 def test_no_folder_for_temporary_files_is_said() -> None:
     closed = (
         "for place in /tmp /var/tmp; do mount --rbind $place $place; mount -o remount,bind,ro $place; done; cd /proc"
