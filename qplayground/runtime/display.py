@@ -6,10 +6,9 @@ import sys
 from collections.abc import Callable
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.runtime.qt_platform import candidates, platform_problem
+from qplayground.runtime.qt_platform import can_load, candidates, explain_platform
 
 _INSTEAD = "Or use `qplayground compare`, which needs no window."
-_VARIABLES = {"xcb": "DISPLAY", "wayland": "WAYLAND_DISPLAY"}
 
 
 def check_display() -> None:
@@ -17,19 +16,22 @@ def check_display() -> None:
     if sys.platform != "linux":
         return
     names = candidates(os.environ, sys.platform)
-    problems = {name: platform_problem(name) for name in names}
-    able = [name for name in names if problems[name] is None]
-    if names and not able:  # Qt goes on to the next where one fails
-        problem = problems[names[0]]
-        assert problem is not None
-        raise PlaygroundError(problem)
-    if able and not any(_ANSWERS.get(name, _always)() for name in able):
-        said = ", ".join(f"{_VARIABLES[name]}={os.environ.get(_VARIABLES[name], '')}" for name in able)
+    silent: list[str] = []
+    for name in names:  # Qt goes on to the next where one fails, and no further
+        if not can_load(name):
+            continue
+        variable, answers = _DISPLAYS.get(name.lower().partition("-")[0], ("", _always))  # wayland-egl is Wayland
+        if answers():
+            return
+        silent.append(f"{variable}={os.environ.get(variable, '')}")
+    if silent:
         raise fail(
             ErrorCode.UNSUPPORTED,
-            f"The display cannot be reached ({said}).",
+            f"The display cannot be reached ({', '.join(dict.fromkeys(silent))}).",
             f"Check that it is running and that you may use it; over ssh, connect with `ssh -X`. {_INSTEAD}",
         )
+    if names:
+        raise PlaygroundError(explain_platform(names[0]))
 
 
 def _always() -> bool:
@@ -50,7 +52,13 @@ def _x11_answers() -> bool:
 
 
 def _wayland_answers() -> bool:
-    """Whether the compositor of WAYLAND_DISPLAY takes a connection."""
+    """Whether the compositor of WAYLAND_DISPLAY takes a connection.
+
+    WAYLAND_SOCKET is the descriptor of a connection that there is already. It is left alone: connecting would use it
+    up, and Qt would find none.
+    """
+    if os.environ.get("WAYLAND_SOCKET"):
+        return True
     try:
         wayland = ctypes.CDLL("libwayland-client.so.0")
     except OSError:
@@ -63,4 +71,7 @@ def _wayland_answers() -> bool:
     return True
 
 
-_ANSWERS: dict[str, Callable[[], bool]] = {"xcb": _x11_answers, "wayland": _wayland_answers}
+_DISPLAYS: dict[str, tuple[str, Callable[[], bool]]] = {
+    "xcb": ("DISPLAY", _x11_answers),
+    "wayland": ("WAYLAND_DISPLAY", _wayland_answers),
+}

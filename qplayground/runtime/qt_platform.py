@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
-from PySide6.QtCore import QCoreApplication, QLibraryInfo, QPluginLoader
+from PySide6.QtCore import QCoreApplication, QPluginLoader
 
 from qplayground.core.diagnosis import QtPlatform
 from qplayground.core.errors import ErrorCode, ErrorInfo
@@ -23,12 +24,10 @@ def find_qt_platform(redaction: Redaction) -> QtPlatform:
 
         return QtPlatform(names=(QGuiApplication.platformName(),), running=True)
     names = candidates(os.environ, sys.platform)
-    problems = [platform_problem(name) for name in names]
-    if not problems or None in problems:  # Qt goes on to the next
+    if not names or any(can_load(name) for name in names):  # Qt goes on to the next
         return QtPlatform(names=names)
-    first = problems[0]
-    assert first is not None
-    return QtPlatform(names=names, problem=redaction.apply(first.message), hint=redaction.apply(first.hint))
+    problem = explain_platform(names[0])
+    return QtPlatform(names=names, problem=redaction.apply(problem.message), hint=redaction.apply(problem.hint))
 
 
 def candidates(environment: Mapping[str, str], system: str) -> tuple[str, ...]:
@@ -42,23 +41,25 @@ def candidates(environment: Mapping[str, str], system: str) -> tuple[str, ...]:
     return tuple(name for name, variable in displays.items() if environment.get(variable))
 
 
-def platform_problem(name: str, folder: Path | None = None) -> ErrorInfo | None:
-    """Why Qt's plugin for a platform cannot be loaded, with all libraries that are missing; None when it can.
+def can_load(name: str, folders: Sequence[Path] | None = None) -> bool:
+    """Whether Qt's plugin for a platform is there and loads; `folders` have the plugins, Qt's own as a rule."""
+    plugin = _plugin_of(name, _plugin_folders() if folders is None else folders)
+    return plugin is not None and QPluginLoader(str(plugin)).load()
 
-    `folder` has the plugins, Qt's own as a rule.
-    """
-    place = folder or _plugins_folder()
-    plugin = next(iter(sorted(path for path in place.glob("*") if _platform_of(path) == name)), None)
+
+def explain_platform(name: str, folders: Sequence[Path] | None = None) -> ErrorInfo:
+    """Why a platform's plugin cannot be loaded, after `can_load` found so, with all libraries that are missing."""
+    places = _plugin_folders() if folders is None else folders
+    plugin = _plugin_of(name, places)
     if plugin is None:
-        known = ", ".join(sorted({_platform_of(path) for path in place.glob("*")})) or "none at all"
+        known = ", ".join(sorted({key for path in _files(places) for key in _platforms_of(path)})) or "none at all"
         return ErrorInfo(
             ErrorCode.UNSUPPORTED,
             f"Qt has no platform {name!r} here.",
             f"Unset QT_QPA_PLATFORM, or name one of those that there are: {known}.",
         )
     loader = QPluginLoader(str(plugin))
-    if loader.load():
-        return None
+    loader.load()
     said = loader.errorString()
     found = lacking([plugin], said) if sys.platform == "linux" else Lacking()
     if found:
@@ -71,11 +72,24 @@ def platform_problem(name: str, folder: Path | None = None) -> ErrorInfo | None:
     )
 
 
-def _platform_of(path: Path) -> str:
-    """`libqxcb.so` → `xcb`; Qt before 6.10 has several for Wayland."""
-    name = path.stem.removeprefix("lib").removeprefix("q")
-    return "wayland" if name.startswith("wayland") else name
+def _plugin_of(name: str, folders: Sequence[Path]) -> Path | None:
+    wanted = name.lower()  # Qt compares without regard to case
+    return next((path for path in _files(folders) if wanted in _platforms_of(path)), None)
 
 
-def _plugins_folder() -> Path:
-    return Path(QLibraryInfo.path(QLibraryInfo.LibraryPath.PluginsPath)) / "platforms"
+def _platforms_of(path: Path) -> set[str]:
+    """The platforms that a plugin says it has, often several; of a damaged one, what its file is called."""
+    about = cast("dict[str, Any]", QPluginLoader(str(path)).metaData())
+    if about:
+        return {key.lower() for key in about.get("MetaData", {}).get("Keys", ())}
+    return {path.stem.removeprefix("lib").removeprefix("q").lower()}
+
+
+def _files(folders: Sequence[Path]) -> list[Path]:
+    return [path for folder in folders for path in sorted(folder.glob("*")) if path.is_file()]
+
+
+def _plugin_folders() -> list[Path]:
+    """Where Qt looks for platforms, in its order."""
+    asked = os.environ.get("QT_QPA_PLATFORM_PLUGIN_PATH")
+    return [*([Path(asked)] if asked else []), *(Path(path) / "platforms" for path in QCoreApplication.libraryPaths())]

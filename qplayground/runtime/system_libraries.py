@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -56,6 +57,9 @@ _FAMILIES = {_APT: {"debian", "ubuntu"}, _DNF: {"fedora", "rhel", "centos"}, _ZY
 _NOT_FOUND = re.compile(r"^\s*(\S+\.so\S*) => not found|(\S+\.so[.\d]*): cannot open shared object file", re.MULTILINE)
 _TOO_OLD = re.compile(r"version `(GLIBC|GLIBCXX|CXXABI)_([\d.]+)' not found")
 _LDD_SECONDS = 30
+_QT_PACKAGES = {"PySide6", "shiboken6"}
+_OWN_PACKAGE = __name__.partition(".")[0]
+_INSTALL_ALL = "Install the program with its libraries: `python -m pip install qplayground`."
 
 
 class Lacking(msgspec.Struct, frozen=True):
@@ -82,13 +86,18 @@ def lacking(files: Iterable[Path], said: str = "") -> Lacking:
 
 
 def explain_import(error: ImportError, *, windowed: bool) -> PlaygroundError:
-    """Why Qt cannot be imported, and what to do; `windowed`: its window's parts and not only its core were wanted."""
+    """Why Qt, or another library, cannot be imported, and what to do.
+
+    `windowed`: the parts of Qt for a window and not only its core were wanted.
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] not in _QT_PACKAGES:
+        return _explain_module(error.name, str(error))
     folder = _pyside_folder()
     if folder is None:
         return fail(
             ErrorCode.UNSUPPORTED,
             "PySide6 is not installed.",
-            "Install the program with its libraries: `python -m pip install qplayground`.",
+            _INSTALL_ALL,
             str(error),
         )
     found = lacking(qt_files(folder, ("xcb",) if windowed else ()), str(error))
@@ -101,6 +110,19 @@ def explain_import(error: ImportError, *, windowed: bool) -> PlaygroundError:
         )
     without_window = windowed and not lacking(qt_files(folder, ()))
     return PlaygroundError(explain(found, windowed=without_window, detail=str(error)))
+
+
+def _explain_module(name: str, detail: str) -> PlaygroundError:
+    package = name.partition(".")[0]
+    if package in sys.stdlib_module_names:
+        message = f"This Python lacks a part of its own standard library: {name}."
+        hint = "Use a Python that was installed whole."
+    elif package == _OWN_PACKAGE:
+        message = f"A part of the program is missing: {name}."
+        hint = "Install it anew: `python -m pip install --force-reinstall qplayground`."
+    else:
+        message, hint = f"The library {package} is not installed.", _INSTALL_ALL
+    return fail(ErrorCode.UNSUPPORTED, message, hint, detail)
 
 
 def explain(found: Lacking, *, windowed: bool, detail: str = "") -> ErrorInfo:
@@ -130,11 +152,12 @@ def install_hint(libraries: Iterable[str], os_release: dict[str, str] | None = N
     names = sorted(set(libraries))
     family = _family(_os_release() if os_release is None else os_release)
     commands = [_command(each, names) for each in ((family,) if family else (_APT, _DNF))]
-    hint = f"Install them: {' or '.join(f'`{command}`' for command in commands if command)}."
+    given = " or ".join(f"`{command}`" for command in commands if command)
+    sentences = [f"Install them: {given}."] if given else []
     unknown = [name for name in names if name not in DEBIAN_PACKAGES]
     if unknown and family in (_APT, None):
-        hint += f" Debian's package of {', '.join(unknown)} is not known here; `apt-file search` tells."
-    return hint
+        sentences.append(f"Debian's package of {', '.join(unknown)} is not known here; `apt-file search` tells.")
+    return " ".join(sentences)
 
 
 def qt_files(folder: Path, platforms: Iterable[str]) -> list[Path]:

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these are Linux
 
 WINDOW = [sys.executable, "-c", "from qplayground.cli import main_window; raise SystemExit(main_window([]))"]
 NO_SERVER = ":9797"
+CHECK = "from qplayground.runtime.display import check_display; check_display()"
 DISPLAYS = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"), "")
 
 
@@ -86,6 +87,7 @@ def test_help_needs_no_library_of_the_system(tmp_path: Path) -> None:
         ({"DISPLAY": NO_SERVER}, f"The display cannot be reached (DISPLAY={NO_SERVER})."),
         ({"DISPLAY": "no display"}, "The display cannot be reached (DISPLAY=no display)."),
         ({"QT_QPA_PLATFORM": "xcb"}, "The display cannot be reached (DISPLAY=)."),
+        ({"QT_QPA_PLATFORM": "XCB;xcb"}, "The display cannot be reached (DISPLAY=)."),
         ({"QT_QPA_PLATFORM": "no-such"}, "Qt has no platform 'no-such' here. Unset QT_QPA_PLATFORM"),
     ],
 )
@@ -98,9 +100,32 @@ def test_a_display_that_does_not_answer_is_said(environment: dict[str, str], par
 
 @pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="there is no virtual screen")
 def test_a_display_that_answers_is_taken() -> None:
-    check = "from qplayground.runtime.display import check_display; check_display(); print('taken')"
-    done = run(["xvfb-run", "-a", sys.executable, "-c", check])
+    done = run(["xvfb-run", "-a", sys.executable, "-c", f"{CHECK}; print('taken')"])
     assert (done.returncode, done.stdout) == (0, "taken\n"), done.stderr
+
+
+def test_no_platform_after_the_first_that_works_is_loaded() -> None:
+    code = f"{CHECK}; print(open('/proc/self/maps').read())"
+    done = run([sys.executable, "-c", code], QT_QPA_PLATFORM="offscreen;minimal")
+    assert "libqoffscreen" in done.stdout and "libqminimal" not in done.stdout, done.stderr
+
+
+def test_ldd_is_asked_only_when_no_platform_works(tmp_path: Path) -> None:
+    (tmp_path / "libqdamaged.so").write_bytes(b"\x7fELF and nothing more")
+    (tmp_path / "ldd").write_text(f"#!/bin/sh\necho asked >> {shlex.quote(str(tmp_path / 'asked'))}\n")
+    (tmp_path / "ldd").chmod(0o755)
+    own = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "QT_QPA_PLATFORM_PLUGIN_PATH": str(tmp_path)}
+    done = run([sys.executable, "-c", CHECK], QT_QPA_PLATFORM="damaged;offscreen", **own)
+    assert done.returncode == 0 and not (tmp_path / "asked").exists(), done.stderr
+    done = run([sys.executable, "-c", CHECK], QT_QPA_PLATFORM="damaged;no-such", **own)
+    assert "Qt's platform plugin 'damaged' cannot be loaded" in done.stderr
+    assert (tmp_path / "asked").read_text() == "asked\n"
+
+
+def test_a_library_of_the_programs_that_is_missing_is_named() -> None:
+    code = "import sys; sys.modules['psutil'] = None; from qplayground.__main__ import main; main()"
+    done = run([sys.executable, "-c", code, "models"])
+    check_refused(done, "The library psutil is not installed. Install the program with its libraries:")
 
 
 def test_no_folder_for_temporary_files_is_said() -> None:

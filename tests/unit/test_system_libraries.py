@@ -99,6 +99,11 @@ def test_a_library_of_no_known_package_is_said_to_be_one() -> None:
     assert "Debian" not in install_hint(["libodd.so.1"], {"ID": "fedora"})
 
 
+def test_where_no_package_is_known_there_is_no_empty_command() -> None:
+    alone = install_hint(["libodd.so.1"], {"ID": "debian"})
+    assert alone == "Debian's package of libodd.so.1 is not known here; `apt-file search` tells."
+
+
 def test_every_library_that_qt_takes_from_the_system_has_its_package() -> None:
     """What the loaded files of PySide6 name themselves, less what it brings and the C library."""
     if shutil.which("objdump") is None or shutil.which("ldd") is None:
@@ -143,6 +148,28 @@ def test_a_damaged_pyside_is_to_be_installed_anew(monkeypatch: pytest.MonkeyPatc
     assert "--force-reinstall" in error.info.hint
     monkeypatch.setattr(system_libraries, "_pyside_folder", lambda: None)
     assert "PySide6 is not installed." in str(system_libraries.explain_import(ImportError("x"), windowed=False))
+
+
+@pytest.mark.parametrize("name", ["PySide6.QtCore", "shiboken6"])
+def test_what_belongs_to_qt_is_installed_with_it(name: str) -> None:
+    error = ModuleNotFoundError(f"No module named {name!r}", name=name)
+    assert "PySide6-Essentials" in system_libraries.explain_import(error, windowed=False).info.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "command"),
+    [
+        ("psutil", "The library psutil is not installed.", "`python -m pip install qplayground`"),
+        ("pyqtgraph.graphicsItems", "The library pyqtgraph is not installed.", "`python -m pip install qplayground`"),
+        ("_ctypes", "This Python lacks a part of its own standard library: _ctypes.", ""),
+        ("qplayground.ui.gone", "A part of the program is missing: qplayground.ui.gone.", "--force-reinstall"),
+    ],
+)
+def test_another_library_that_is_missing_is_not_blamed_on_qt(name: str, message: str, command: str) -> None:
+    error = ModuleNotFoundError(f"No module named {name!r}", name=name)
+    told = system_libraries.explain_import(error, windowed=True).info
+    assert told.message == message
+    assert command in told.hint and "PySide6" not in told.hint
 
 
 def test_gpus_without_nvidias_driver_are_seen_on_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,19 @@
 import getpass
 import importlib.metadata
 import os
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import psutil
+import PySide6
 import pytest
+from PySide6.QtCore import QCoreApplication
 
 from qplayground.core.redaction import Redaction
 from qplayground.runtime import this_machine
-from qplayground.runtime.qt_platform import candidates, platform_problem
+from qplayground.runtime.qt_platform import can_load, candidates, explain_platform
 from qplayground.runtime.this_machine import gather_facts, look_at_folder, who_is_here
 
 NOBODY = Redaction()
@@ -95,11 +99,40 @@ def test_the_platforms_that_qt_would_try(environment: dict[str, str], system: st
 
 
 def test_a_plugin_that_does_not_load_says_why(tmp_path: Path) -> None:
-    missing = platform_problem("xcb", tmp_path)
-    assert missing is not None and missing.message == "Qt has no platform 'xcb' here."
+    assert not can_load("xcb", [tmp_path])
+    assert explain_platform("xcb", [tmp_path]).message == "Qt has no platform 'xcb' here."
     (tmp_path / "libqxcb.so").write_bytes(b"\x7fELF and nothing more")
-    damaged = platform_problem("xcb", tmp_path)
-    assert damaged is not None and "cannot be loaded" in damaged.message and "PySide6" in damaged.hint
+    assert not can_load("xcb", [tmp_path])
+    damaged = explain_platform("xcb", [tmp_path])
+    assert "cannot be loaded" in damaged.message and "PySide6" in damaged.hint
+
+
+def test_a_platform_is_told_by_what_the_plugin_says_and_not_by_its_file(tmp_path: Path) -> None:
+    own = next((Path(PySide6.__file__).parent / "Qt" / "plugins" / "platforms").glob("*qoffscreen.*"))
+    shutil.copy(own, tmp_path / own.name.replace("offscreen", "other"))
+    assert can_load("offscreen", [tmp_path]) and can_load("OffScreen", [tmp_path])
+    assert not can_load("other", [tmp_path])
+    assert explain_platform("other", [tmp_path]).hint.endswith("those that there are: offscreen.")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Wayland is Linux's")
+def test_a_plugin_may_have_several_platforms() -> None:
+    names = ("wayland", "wayland-egl", "Wayland-EGL")  # whether this system has all libraries for them or not
+    assert not [name for name in names if "Qt has no platform" in explain_platform(name).message]
+
+
+def test_a_platform_is_looked_for_wherever_qt_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "platforms").mkdir()
+    for path in (tmp_path / "libqdirect.so", tmp_path / "platforms" / "libqbelow.so"):
+        path.write_bytes(b"\x7fELF and nothing more")
+    assert all("Qt has no platform" in explain_platform(name).message for name in ("direct", "below"))
+    QCoreApplication.addLibraryPath(str(tmp_path))
+    try:
+        assert "cannot be loaded" in explain_platform("below").message
+    finally:
+        QCoreApplication.removeLibraryPath(str(tmp_path))
+    monkeypatch.setenv("QT_QPA_PLATFORM_PLUGIN_PATH", str(tmp_path))
+    assert "cannot be loaded" in explain_platform("direct").message
 
 
 def test_the_tests_own_platform_loads() -> None:
