@@ -47,7 +47,7 @@ def test_every_method_works_on_this_machine() -> None:
     assert facts["engine_error"] is None
     assert facts["cpu"]["capability"] and facts["cpu"]["threads"] >= 1
     assert facts["cuda"]["library"].startswith("libbitsandbytes")
-    assert facts["qt"] == {"names": ["offscreen"], "running": False, "problem": ""}
+    assert facts["qt"] == {"names": ["offscreen"], "running": False, "problem": "", "hint": ""}
     assert {folder["purpose"] for folder in facts["folders"]} >= {"Settings", "History", "Hugging Face cache"}
     assert home not in done.stdout
     for name in (getpass.getuser(), socket.gethostname()):
