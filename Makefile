@@ -9,14 +9,14 @@ HARNESS := .venv-bench
 PACKAGE := .venv-package
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak package package-test readme-commands release format clean
+.PHONY: help run test check bench soak package package-tools package-test readme-commands release format clean
 
 help:
 	@echo "make run     open the window (without a display: compare in the terminal)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make soak    hundreds of random comparisons with faults: what is left of them"
-	@echo "make readme-commands   run every command of the README in a fresh Debian (needs root and debootstrap)"
+	@echo "make readme-commands   run the commands in the README's code blocks in a fresh Debian (needs root and debootstrap)"
 	@echo "make release   check, test, bench, then wheel, source, checksums and notes (ARGUMENTS=--dry-run: show)"
 	@echo "make bench   measure start-up, engines, speed and responsiveness; writes bench.json"
 	@echo "make package       the frozen program; on Linux a .deb, an AppDir and an archive too; all in dist"
@@ -60,8 +60,11 @@ $(PACKAGE)/.ready: pyproject.toml packaging/constraints.txt
 	$(PACKAGE)/bin/python -m pip install --constraint packaging/constraints.txt . pyinstaller
 	touch $@
 
-package: $(PACKAGE)/.ready
-	rm -rf build/lib
+package-tools:
+	@[ "$$(uname)" != Linux ] || PYTHON=$(PYTHON) packaging/make_linux.sh --check
+
+package: package-tools $(PACKAGE)/.ready
+	rm -rf build/lib dist/qplayground_*.deb
 	$(PACKAGE)/bin/python -m pip install --no-deps --force-reinstall .
 	PYTHONPATH=. $(PACKAGE)/bin/python packaging/make_icons.py build/icons
 	$(PACKAGE)/bin/python -m PyInstaller --noconfirm --distpath dist --workpath build/pyinstaller packaging/qplayground.spec

@@ -1,15 +1,19 @@
-"""Lays out what a Linux desktop needs: `python packaging/desktop_files.py PREFIX [--exec COMMAND]`.
+"""Lays out what a Linux desktop needs: `python packaging/desktop_files.py PREFIX [--exec COMMAND] [--homepage URL]`.
 
 Desktop entry, AppStream metainfo, MIME type and icons go to PREFIX/share, under the application's id, which is named in
-`qplayground/__init__.py` alone.
+`qplayground/__init__.py` alone. With a homepage the metainfo names it and the screenshots URL/docs/screenshot.png and
+URL/docs/inside.png, which software centers fetch: put the folder `docs` there.
 """
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -18,8 +22,7 @@ from qplayground import APPLICATION_ID, __version__  # noqa: E402
 
 TEMPLATES = ROOT / "packaging" / "linux"
 ICONS = ROOT / "qplayground" / "resources" / "icons"
-HOMEPAGE = "https://{1}.{0}.io".format(*APPLICATION_ID.split(".")[1:3])
-"""The web place of the application id. Whoever publishes the program puts the pictures of docs/ there."""
+NEED_QUOTES = re.compile(r"""[\s"'\\><~|&;$*?#()`%]""")
 
 
 def release_date() -> str:
@@ -28,22 +31,43 @@ def release_date() -> str:
     return (datetime.fromtimestamp(int(moment), UTC) if moment else datetime.now(UTC)).date().isoformat()
 
 
-def lay_out(prefix: Path, command: str = "qplayground") -> list[Path]:
-    """Write every file below the prefix and return them. `command`: what the desktop entry starts. Raises OSError."""
+def exec_argument(text: str) -> str:
+    """One argument as the key Exec of a desktop entry has it: quoted where it must be, then escaped as any string is.
+
+    Source: Desktop Entry Specification 1.5, "The Exec key".
+    """
+    if NEED_QUOTES.search(text):
+        text = '"' + re.sub(r'(["`$\\])', r"\\\1", text).replace("%", "%%") + '"'
+    return entry_string(text)
+
+
+def entry_string(text: str) -> str:
+    """A value of a desktop entry, in which a backslash begins an escape."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+
+
+def lay_out(prefix: Path, command: str = "qplayground", homepage: str | None = None) -> list[Path]:
+    """Write every file below the prefix and return them. Raises OSError.
+
+    `command`: the program that the desktop entry starts, by its name or path. `homepage`: begins with https://.
+    """
     values = {
         "APPLICATION_ID": APPLICATION_ID,
         "VERSION": __version__,
         "DATE": release_date(),
-        "HOMEPAGE": HOMEPAGE,
-        "SCREENSHOTS": f"{HOMEPAGE}/docs",
-        "EXEC": command,
+        "HOMEPAGE": escape((homepage or "").rstrip("/")),
+        "EXEC": exec_argument(command),
+        "TRY_EXEC": entry_string(command),
     }
     share = prefix / "share"
+    metainfo = share / "metainfo" / f"{APPLICATION_ID}.metainfo.xml"
     written = [
         _filled("entry.desktop", share / "applications" / f"{APPLICATION_ID}.desktop", values),
-        _filled("metainfo.xml", share / "metainfo" / f"{APPLICATION_ID}.metainfo.xml", values),
+        _filled("metainfo.xml", metainfo, values),
         _filled("mime.xml", share / "mime" / "packages" / f"{APPLICATION_ID}.xml", values),
     ]
+    if homepage is None:
+        _leave_out(metainfo, ("url", "screenshots"))
     scalable = share / "icons" / "hicolor" / "scalable" / "apps" / f"{APPLICATION_ID}.svg"
     written.append(_copied(ICONS / "qplayground.svg", scalable))
     for icon in sorted(ICONS.glob("*.png")):
@@ -61,6 +85,15 @@ def _filled(template: str, path: Path, values: dict[str, str]) -> Path:
     return path
 
 
+def _leave_out(path: Path, elements: tuple[str, ...]) -> None:
+    tree = ElementTree.parse(path)
+    root = tree.getroot()
+    for element in [child for child in root if child.tag in elements]:
+        root.remove(element)
+    ElementTree.indent(tree)
+    tree.write(path, "UTF-8", xml_declaration=True)
+
+
 def _copied(source: Path, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, path)
@@ -70,7 +103,12 @@ def _copied(source: Path, path: Path) -> Path:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Lay out the desktop entry, metainfo, MIME type and icons.")
     parser.add_argument("prefix", type=Path, help="such as /usr/local or ~/.local")
-    parser.add_argument("--exec", default="qplayground", help="the command that the desktop entry starts")
+    parser.add_argument(
+        "--exec", default="qplayground", help="the program that the desktop entry starts, a name or a path"
+    )
+    parser.add_argument("--homepage", metavar="URL", help="named in the metainfo, with the screenshots in URL/docs")
     arguments = parser.parse_args()
-    for path in lay_out(arguments.prefix, arguments.exec):
+    if arguments.homepage is not None and not re.match("https?://[^/]", arguments.homepage):
+        parser.error(f"the homepage {arguments.homepage!r} must begin with https://")
+    for path in lay_out(arguments.prefix, arguments.exec, arguments.homepage):
         print(path)

@@ -1,4 +1,4 @@
-"""Run every command of the README's code blocks as it is written there, and report each.
+"""Run every command in the README's code blocks as it is written there, and report each.
 
     python packaging/readme_commands.py --list             the commands
     python packaging/readme_commands.py --clone            on this machine, in a fresh clone

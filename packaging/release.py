@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARK = "dist/bench.json"
@@ -63,8 +64,17 @@ def notes_of(readme: str, version: str) -> str:
 def missed(benchmark: str) -> str:
     """A section on the targets that were missed, as Markdown; empty when there are none."""
     figures = [figure for figure in json.loads(benchmark) if not figure["met"]]
-    lines = [f"- {figure['name']}: {figure['value']:.3g} {figure['unit']}".rstrip() for figure in figures]
+    lines = [
+        f"- {figure['name']}: {figure['value']:.3g} {figure['unit']}".rstrip() + _target(figure) for figure in figures
+    ]
     return "\n".join(["\n## Targets of the benchmark that were missed\n", *lines, ""]) if lines else ""
+
+
+def _target(figure: dict[str, Any]) -> str:
+    """What it should have been, in brackets."""
+    if figure["at_most"] is not None:
+        return f" (≤ {figure['at_most']:g})"
+    return f" (≥ {figure['at_least']:g})"
 
 
 def check_clean(folder: Path) -> None:
@@ -80,12 +90,15 @@ def check_clean(folder: Path) -> None:
 
 
 def checksums(folder: Path) -> str:
-    """The SHA-256 of every file in a folder, as `sha256sum --check` reads them."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    """The SHA-256 of each file that lies directly in a folder, as `sha256sum --check` reads them.
+
+    What is in a folder below, such as the frozen program, is not uploaded as it is.
+    """
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS)
     lines = []
     for path in files:
         with path.open("rb") as file:
-            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder).as_posix()}\n")
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n")
     return "".join(lines)
 
 

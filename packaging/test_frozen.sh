@@ -135,7 +135,8 @@ wait_for 30 "end of all processes" nothing_left
 say "uninstall"
 chroot "$root" dpkg -P qplayground
 files > "$pictures/files-after.txt"
-diff <(grep -v '^./var/l[io][bg]' "$pictures/files-before.txt") <(grep -v '^./var/l[io][bg]' "$pictures/files-after.txt") |
-    grep -v -E 'mimeinfo.cache|icon-theme.cache|^[0-9,]+[acd]' || true
-! grep -q qplayground "$pictures/files-after.txt" || fail "files are left"
+lasting() { grep -v -E '^./var/l[io][bg]|mimeinfo.cache|icon-theme.cache' "$1" || true; } # caches are other packages' own
+comm -13 <(lasting "$pictures/files-before.txt") <(lasting "$pictures/files-after.txt") > "$pictures/files-left.txt"
+[ ! -s "$pictures/files-left.txt" ] || { cat "$pictures/files-left.txt"; fail "files are left"; }
+! grep -q qplayground "$pictures/files-after.txt" || fail "files of the program are left"
 say "PASSED; pictures are in $pictures"

@@ -3,4 +3,7 @@
 __version__ = "0.1.0"
 
 APPLICATION_ID = "io.github.qplayground.QPlayground"
-"""The name by which desktops know the program: of its desktop entry, its icon and its metainfo."""
+"""The name by which desktops know the program: of its desktop entry, its icon and its metainfo.
+
+A stand-in, as this project has no such account: whoever publishes the program puts a name of their own here.
+"""

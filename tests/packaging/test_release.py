@@ -109,8 +109,12 @@ def test_a_step_that_fails_ends_it(checkout: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_built_is_summed_up(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a step in place of the build that makes two files, and one in place of the benchmark."""
-    figures = [{"name": "a", "met": True}, {"name": "b: engine / script", "met": False, "value": 0.61234, "unit": ""}]
+    """With a step in place of the build that makes a file and a folder, and one in place of the benchmark."""
+    figures = [
+        {"name": "a", "met": True, "value": 1.0, "unit": "s", "at_most": 2.0, "at_least": None},
+        {"name": "b: engine / script", "met": False, "value": 0.61234, "unit": "", "at_most": None, "at_least": 0.97},
+        {"name": "c", "met": False, "value": 912.3, "unit": "ms", "at_most": 500.0, "at_least": None},
+    ]
     (tmp_path / "bench.json").write_text(json.dumps(figures))
     (checkout / ".gitignore").write_text("dist/\n")
     subprocess.run(["git", "add", "-A"], cwd=checkout, check=True)
@@ -121,8 +125,9 @@ def test_what_is_built_is_summed_up(checkout: Path, tmp_path: Path, monkeypatch:
     script.release(checkout, dry_run=False)
     dist = checkout / "dist"
     notes = (dist / "RELEASE_NOTES.md").read_text("utf-8")
-    assert notes.startswith("# qplayground 0.2.0\n") and notes.endswith("missed\n\n- b: engine / script: 0.612\n")
+    assert notes.startswith("# qplayground 0.2.0\n")
+    assert notes.endswith("missed\n\n- b: engine / script: 0.612 (≥ 0.97)\n- c: 912 ms (≤ 500)\n")
     sums = (dist / "SHA256SUMS").read_text("utf-8")
-    assert [line.split()[1] for line in sums.splitlines()] == ["RELEASE_NOTES.md", "bench.json", "one", "sub/two"]
+    assert [line.split()[1] for line in sums.splitlines()] == ["RELEASE_NOTES.md", "bench.json", "one"]
     done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=dist, capture_output=True, check=False)
     assert done.returncode == 0

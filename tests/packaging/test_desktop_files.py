@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PySide6.QtGui import QImage
@@ -13,12 +14,10 @@ from pytestqt.qtbot import QtBot
 
 from qplayground import APPLICATION_ID, __version__
 from qplayground.ui.theme import ICON_SIZES
+from tests.packaging.scripts import ROOT, load_script
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "packaging"))
-
-import desktop_files  # noqa: E402
-import make_icons  # noqa: E402
+desktop_files = load_script("desktop_files")
+make_icons = load_script("make_icons")
 
 COMPARISON = "application/vnd.qplayground.comparison+json"
 
@@ -64,6 +63,52 @@ def test_the_desktop_entry_is_valid(share: Path) -> None:
 
 def test_the_metainfo_is_valid(share: Path) -> None:
     run("appstreamcli", "validate", "--no-net", *map(str, (share / "metainfo").iterdir()))
+
+
+def test_nothing_names_a_homepage_that_nobody_gave(share: Path) -> None:
+    [metainfo] = (share / "metainfo").iterdir()
+    text = metainfo.read_text("utf-8")
+    assert "http" not in text and "<url" not in text and "screenshot" not in text
+    assert text.startswith("<?xml version") and text.count("<p>") == 2  # the rest is as it was
+
+
+def test_a_homepage_brings_the_screenshots(tmp_path: Path) -> None:
+    desktop_files.lay_out(tmp_path, homepage="https://example.org/q?a&b/")
+    [metainfo] = (tmp_path / "share" / "metainfo").iterdir()
+    root = ElementTree.parse(metainfo).getroot()
+    assert root.findtext("url") == "https://example.org/q?a&b"
+    pictures = [(image.text or "").removeprefix("https://example.org/q?a&b/") for image in root.iter("image")]
+    assert pictures == ["docs/screenshot.png", "docs/inside.png"]
+    assert all((ROOT / picture).is_file() for picture in pictures)
+    run("appstreamcli", "validate", "--no-net", str(metainfo))
+
+
+def test_what_is_no_homepage_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "packaging/desktop_files.py", str(tmp_path), "--homepage", "example.org"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=60)
+    assert done.returncode == 2 and "'example.org' must begin with https://" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "written"),
+    [
+        ("qplayground", "qplayground"),
+        ("/opt/a folder/qplayground", '"/opt/a folder/qplayground"'),
+        ("/opt/50%/qplayground", '"/opt/50%%/qplayground"'),
+        ("/opt/$HOME/`q`", r'"/opt/\\$HOME/\\`q\\`"'),
+        ('/opt/"q"', r'"/opt/\\"q\\""'),
+        (r"/opt/a\b", r'"/opt/a\\\\b"'),
+    ],
+)
+def test_a_program_at_any_place_is_started(tmp_path: Path, command: str, written: str) -> None:
+    """Desktop entries are read twice: as strings with backslashes, then by Exec's rules for quotes."""
+    desktop_files.lay_out(tmp_path, command)
+    [entry] = (tmp_path / "share" / "applications").iterdir()
+    lines = entry.read_text("utf-8").splitlines()
+    assert f"Exec={written} %F" in lines
+    assert "TryExec=" + command.replace("\\", r"\\") in lines
+    assert run("desktop-file-validate", str(entry)) == ""
 
 
 @pytest.mark.parametrize("name", ["mine.qplayground.json", "qplayground-report.json"])
