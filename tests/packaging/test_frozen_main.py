@@ -12,6 +12,7 @@ import runpy, signal, sys
 import qplayground.cli as cli
 
 sys.executable, cli._run, cli._open_window = "/opt/qplayground/" + sys.argv.pop(1), {run}, {open_window}
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs the tests may have it ignored
 {more}
 runpy.run_path("packaging/frozen_main.py", run_name="__main__")
 """
