@@ -75,12 +75,13 @@ def main(path: str, small: str, large: str, settings: str) -> None:
 
     opened: dict[str, list[list[float]]] = {}
     for knobs in OPENED:
+        if inspector.knobs != knobs.checked():
+            shown(partial(window.matrix.turn, knobs), inspector.quantized)
         for _ in range(_ROUNDS):
-            shown(lambda: window.modules.select(small), inspector.quantized)
-            if inspector.knobs != knobs.checked():
-                shown(partial(window.matrix.turn, knobs), inspector.quantized)
             times = shown(lambda: window.modules.select(large), inspector.tile_read, inspector.quantized)
             opened.setdefault(knobs.label, []).append(times)
+            shown(lambda: window.modules.select(small), inspector.quantized)
+    shown(lambda: window.modules.select(large), inspector.quantized)
 
     def turned(knobs: Knobs, *signals: Any) -> list[float]:
         if inspector.knobs != _BASE.checked():
