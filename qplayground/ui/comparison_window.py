@@ -14,6 +14,7 @@ from qplayground.ui import theme
 from qplayground.ui.comparison_tabs import ComparisonTabs
 from qplayground.ui.exporting import export
 from qplayground.ui.results_view import ResultsView
+from qplayground.ui.window_size import size_for_screen
 
 _VIEW_HEIGHT, _TABS_HEIGHT = 480, 200  # as shares: the figures below the texts come first
 
@@ -31,7 +32,7 @@ class ComparisonWindow(QMainWindow):
     def __init__(self, comparisons: Sequence[Comparison], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle(" | ".join(f"{shown.model.title}, {when_text(shown)}" for shown in comparisons))
-        self.resize(1280, 720)
+        size_for_screen(self)
         self.comparisons = tuple(comparisons)
         self.views = [self._view(comparison) for comparison in comparisons]
         self.tabs = ComparisonTabs()

@@ -42,6 +42,7 @@ from qplayground.ui.precision_panel import PrecisionPanel
 from qplayground.ui.prompt_box import PromptBox
 from qplayground.ui.results_view import ResultsView
 from qplayground.ui.run_options import RunOptions
+from qplayground.ui.window_size import size_for_screen
 
 _AT_THE_PROMPT = {
     ErrorCode.EMPTY_PROMPT,
@@ -399,7 +400,7 @@ class MainWindow(QMainWindow):
     # ---- what is kept ----------------------------------------------------------------------------------------
 
     def _restore(self) -> None:
-        self.resize(1280, 720)
+        size_for_screen(self)
         geometry = self._settings.value("geometry")
         if isinstance(geometry, QByteArray):
             self.restoreGeometry(geometry)
