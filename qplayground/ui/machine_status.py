@@ -2,13 +2,13 @@
 
 import os
 
-import psutil
 from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtWidgets import QLabel, QWidget
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.messages.events import Hello
 from qplayground.core.units import bytes_text
+from qplayground.runtime.available import available_memory
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
 
@@ -16,7 +16,7 @@ _REFRESH_MS = 2000
 
 
 class MachineStatus(QLabel):
-    """Threads, free memory, GPUs, and whether the hub may be asked."""
+    """Threads, the memory that can still be had, in a container of its limit; GPUs; whether the hub may be asked."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -47,8 +47,9 @@ class MachineStatus(QLabel):
     def _show(self) -> None:
         machine = self._session.machine
         threads = f"CPU, {machine.cpu_threads} thread{'s' * (machine.cpu_threads != 1)}" if machine else self._waiting
-        memory = psutil.virtual_memory()
-        parts = [threads, f"{bytes_text(memory.available)} of {bytes_text(memory.total)} RAM free"]
+        memory = available_memory()
+        allowed = " allowed here" if memory.limited else ""
+        parts = [threads, f"{bytes_text(memory.available_bytes)} of {bytes_text(memory.total_bytes)} RAM{allowed} free"]
         if machine:
             parts += machine.gpus
         if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
