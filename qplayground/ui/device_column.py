@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QListWidget,
     QListWidgetItem,
+    QProgressBar,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -20,8 +21,10 @@ from PySide6.QtWidgets import (
 from qplayground.core.placement import DISK, Block
 from qplayground.core.units import bytes_text
 from qplayground.ui import theme
+from qplayground.ui.block_bars import SHARE, BlockBars
 
 _GB = 1_000_000_000
+_FULL = 1000
 _AMOUNT = re.compile(r"(\d*[.,]?\d*) *([GM]?B?)|[a-z ]*", re.IGNORECASE)
 
 
@@ -60,6 +63,10 @@ class DeviceColumn(QFrame):
         self.sum = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.sum.setFont(theme.tabular(self.sum.font()))
         self.sum.setAccessibleName(f"Sum on {title}")
+        self.fill = QProgressBar(maximum=_FULL, textVisible=False)
+        self.fill.setFixedHeight(theme.GRID)
+        self.fill.setAccessibleName(f"How full {title} gets")
+        self.fill.setVisible(device != DISK)
         self.limit = _BytesBox()
         self.limit.setDecimals(2)
         self.limit.setMaximum(100_000)
@@ -73,6 +80,7 @@ class DeviceColumn(QFrame):
         self.parts.setAccessibleName(f"Parts on {title}")
         self.parts.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.parts.setUniformItemSizes(True)
+        self.parts.setItemDelegate(BlockBars(self.parts))
         self.parts.setFont(theme.tabular(self.parts.font()))
         self.parts.itemSelectionChanged.connect(self.selection_changed)
         self.move_here = QPushButton("Move the selection here")
@@ -82,7 +90,7 @@ class DeviceColumn(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.GRID)
         layout.setSpacing(theme.HALF_GRID)
-        for widget in (heading, self.sum, self.limit, self.parts, self.move_here):
+        for widget in (heading, self.sum, self.fill, self.limit, self.parts, self.move_here):
             layout.addWidget(widget)
 
     @property
@@ -96,18 +104,23 @@ class DeviceColumn(QFrame):
         self.limit.setValue((num_bytes or 0) / _GB)
         self.limit.blockSignals(False)
 
-    def show_parts(self, blocks: Sequence[Block], *, plain: bool, limited: bool = True) -> None:
-        """These are here. `plain`: unquantized, though the precision is not. `limited`: the limit counts."""
+    def show_parts(self, blocks: Sequence[Block], largest_bytes: int, *, plain: bool, limited: bool = True) -> None:
+        """These are here, each with a bar against the model's largest part. `plain`: unquantized, though the precision
+        is not. `limited`: the limit counts.
+        """
         chosen = set(self.selected())
         self.parts.blockSignals(True)
         self.parts.clear()
         for block in blocks:
-            amount = bytes_text(block.plain_bytes if plain else block.num_bytes)
+            num_bytes = block.plain_bytes if plain else block.num_bytes
+            amount = bytes_text(num_bytes)
             item = QListWidgetItem(f"{block.name} · {amount}")
             item.setData(Qt.ItemDataRole.UserRole, block.name)
             tied = f", one weight with {block.tied}" if block.tied else ""
             if block.tied:
                 item.setText(f"{block.name} · shares {block.tied}")
+            elif largest_bytes:
+                item.setData(SHARE, num_bytes / largest_bytes)
             item.setToolTip(theme.literal(f"{block.name}: {amount}{', unquantized here' if plain else ''}{tied}"))
             self.parts.addItem(item)
             item.setSelected(block.name in chosen)
@@ -125,6 +138,12 @@ class DeviceColumn(QFrame):
         self.sum.setText(bytes_text(held) + (f" of {bytes_text(room)} {word}" if room is not None else ""))
         too_much = room is not None and held > room
         self.sum.setForegroundRole(QPalette.ColorRole.BrightText if too_much else QPalette.ColorRole.WindowText)
+        self.fill.setValue(min(_FULL, round(_FULL * held / room)) if room else 0)
+        colors = QPalette(self.palette())
+        if too_much:
+            for role in (QPalette.ColorRole.Highlight, QPalette.ColorRole.Accent):
+                colors.setColor(role, colors.color(QPalette.ColorRole.BrightText))
+        self.fill.setPalette(colors)
 
     @Slot()
     def _on_move_here(self) -> None:

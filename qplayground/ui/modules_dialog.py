@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from qplayground.core.estimate import WeightKinds
-from qplayground.core.placement import device_of, devices_in_order
+from qplayground.core.placement import CPU, device_of, devices_in_order
 from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 
@@ -90,7 +90,7 @@ class ModulesDialog(QDialog):
             mark = "*" * (branch in self._unforeseen)
             amounts = (kinds.quantized, kinds.scales, kinds.plain, kinds.buffers, kinds.total)
             label = f"{branch.rpartition('.')[2] or _WHOLE}{mark}"
-            places = " ".join(devices_in_order(devices[branch]))
+            places = ", ".join("RAM" if each == CPU else each for each in devices_in_order(devices[branch]))
             item = QTreeWidgetItem(above, [label, *(bytes_text(each) if each else "–" for each in amounts), places])
             item.setToolTip(0, theme.literal(branch))
             for column in range(1, len(_COLUMNS)):

@@ -251,10 +251,12 @@ class PlacementDialog(QDialog):
         plan = self._plan
         if plan is None:
             return
+        plain = {device: plan.quantized and stays_plain(device, plan.devices) for device in plan.devices}
+        placed = list(zip(plan.blocks, plan.devices, strict=True))
+        largest = max((block.plain_bytes if plain[place] else block.num_bytes for block, place in placed), default=0)
         for device, column in self._columns.items():
-            here = [block for block, place in zip(plan.blocks, plan.devices, strict=True) if place == device]
-            plain = plan.quantized and stays_plain(device, plan.devices)
-            column.show_parts(here, plain=plain, limited=self.mode.currentData() != CUSTOM)
+            here = [block for block, place in placed if place == device]
+            column.show_parts(here, largest, plain=plain.get(device, False), limited=self.mode.currentData() != CUSTOM)
         self._show_movable()
         said = plan.caution if plan.problem is None else str(plan.problem)
         refused = [each for each in self._plans.values() if each.problem is not None and each is not plan]

@@ -21,8 +21,8 @@ def texts(dialog: ModulesDialog, branch: str) -> list[str]:
 def test_every_branch_has_its_sum(qtbot: QtBot) -> None:
     dialog = ModulesDialog("nf4", MODULES, ["model.layers.1.q_proj"], {"": "cpu"})
     qtbot.addWidget(dialog)
-    assert texts(dialog, "") == ["whole model", "1.00 kB", "50 B", "1.00 kB", "–", "2.05 kB", "cpu"]
-    assert texts(dialog, "model.layers") == ["layers", "1.00 kB", "50 B", "–", "–", "1.05 kB", "cpu"]
+    assert texts(dialog, "") == ["whole model", "1.00 kB", "50 B", "1.00 kB", "–", "2.05 kB", "RAM"]
+    assert texts(dialog, "model.layers") == ["layers", "1.00 kB", "50 B", "–", "–", "1.05 kB", "RAM"]
     assert texts(dialog, "model.layers.1.q_proj")[0] == "q_proj*"
     assert texts(dialog, "model.layers.0.q_proj")[0] == "q_proj"
 
@@ -31,8 +31,8 @@ def test_a_split_model_says_where_each_module_is(qtbot: QtBot) -> None:
     dialog = ModulesDialog("nf4", MODULES, [], {"model": "cuda:0", "model.layers.1": "cpu"})
     qtbot.addWidget(dialog)
     assert not dialog.tree.isColumnHidden(6)
-    assert texts(dialog, "")[-1] == texts(dialog, "model.layers")[-1] == "cuda:0 cpu"
-    assert texts(dialog, "model.layers.1.q_proj")[-1] == "cpu"
+    assert texts(dialog, "")[-1] == texts(dialog, "model.layers")[-1] == "cuda:0, RAM"
+    assert texts(dialog, "model.layers.1.q_proj")[-1] == "RAM"
     assert texts(dialog, "model.embed_tokens")[-1] == "cuda:0"
     whole = ModulesDialog("nf4", MODULES, [], {"": "cpu"})
     qtbot.addWidget(whole)

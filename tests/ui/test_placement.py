@@ -3,13 +3,15 @@
 import pytest
 from msgspec.structs import replace
 from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QPalette
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.placement import CPU, DISK, Placement
+from qplayground.core.placement import CPU, DISK, Block, Placement
 from qplayground.runtime.gpus import Gpu
 from qplayground.runtime.launcher import Launcher
 from qplayground.ui.application import make_window
+from qplayground.ui.block_bars import SHARE
 from qplayground.ui.device_box import DeviceBox
 from qplayground.ui.device_column import DeviceColumn
 from qplayground.ui.placement_dialog import PlacementDialog
@@ -186,6 +188,22 @@ def test_a_limit_is_typed_with_its_unit(qtbot: QtBot, typed: str, limit: int | N
     qtbot.keyClicks(column.limit, typed) if typed else qtbot.keyClick(column.limit, Qt.Key.Key_Delete)
     qtbot.keyClick(column.limit, Qt.Key.Key_Return)
     assert column.limit_bytes == limit
+
+
+def test_parts_and_their_sum_are_bars(qtbot: QtBot) -> None:
+    column = DeviceColumn(CPU, "RAM", 1_000_000)
+    qtbot.addWidget(column)
+    parts = (Block("large", 400_000, 800_000), Block("small", 100_000, 300_000), Block("tied", 0, 0, "large"))
+    column.show_parts(parts, 400_000, plain=False)
+    assert [column.parts.item(row).data(SHARE) for row in range(3)] == [1.0, 0.25, None]
+    assert column.fill.value() == column.fill.maximum() / 2
+    usual = column.fill.palette().color(QPalette.ColorRole.Highlight)
+    column.show_parts(parts, 800_000, plain=True)
+    assert [column.parts.item(row).data(SHARE) for row in range(2)] == [1.0, 0.375]
+    assert column.fill.value() == column.fill.maximum()
+    assert column.fill.palette().color(QPalette.ColorRole.Highlight) != usual
+    column.show_parts(parts, 400_000, plain=False)
+    assert column.fill.palette().color(QPalette.ColorRole.Highlight) == usual
 
 
 def test_what_is_refused_is_said_whichever_precision_is_shown(qtbot: QtBot, dialog: PlacementDialog) -> None:

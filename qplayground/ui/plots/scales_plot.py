@@ -3,7 +3,7 @@
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
@@ -117,7 +117,9 @@ class ScalesPlot(Chart):
         accent = self.palette().color(QPalette.ColorRole.Accent)
         secondary = style.secondary(self)
         places = _steps(np.minimum(np.arange(len(scales.mean) + 1) * scales.per_point, scales.count))
-        for curve, values in ((self.lowest, scales.lowest), (self.highest, scales.highest), (self.mean, scales.mean)):
+        with QSignalBlocker(self.lowest):  # so that the area between is made once, of both
+            self.lowest.setData(places, np.repeat(_values(scales.lowest), 2))
+        for curve, values in ((self.highest, scales.highest), (self.mean, scales.mean)):
             curve.setData(places, np.repeat(_values(values), 2))
         self.mean.setPen(pg.mkPen(accent, width=1.5 if scales.per_point == 1 else 2))
         for curve in (self.lowest, self.highest):
