@@ -229,6 +229,8 @@ class PlacementDialog(QDialog):
         if self._path is None:
             self._say("Pick a model, and where its parts go is shown here.", warns=False)
             return
+        if not self._plans:
+            self._say("An engine is working out where each part goes…", warns=False)
         self._planner.ask_plan(self._path, self._precisions, self.placement)
 
     # ---- what is answered ------------------------------------------------------------------------------------
