@@ -103,7 +103,7 @@ def main(path: str, small: str, large: str, settings: str) -> None:
             slowest[name] = (knobs.label, samples)
 
     turned(Knobs(), inspector.quantized)
-    shown(window.matrix.pictures[Picture.CODES].click, inspector.tile_read)
+    shown(window.matrix.image.pictures[Picture.CODES].click, inspector.tile_read)
     pictured = {}
     for knobs in (Knobs(), Knobs(method=Method.FP4)):
         samples = []

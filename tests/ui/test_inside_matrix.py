@@ -38,7 +38,7 @@ def view(qtbot: QtBot, inside: InsideWindow) -> MatrixView:
 def wait_for(qtbot: QtBot, view: MatrixView, picture: Picture) -> None:
     def is_shown() -> bool:
         tile = view.heat._overview_tile
-        return tile is not None and tile.picture is picture and view._overview_is_true
+        return tile is not None and tile.picture is picture and view.image._overview_is_true
 
     qtbot.waitUntil(is_shown, timeout=WAIT_MS)
 
@@ -57,7 +57,7 @@ def values_in(heat: HeatMap) -> np.ndarray[tuple[int, int], np.dtype[np.float32]
 
 @pytest.mark.parametrize("picture", list(Picture))
 def test_each_picture_shows_its_values(qtbot: QtBot, view: MatrixView, picture: Picture) -> None:
-    view.pictures[picture].click()
+    view.image.pictures[picture].click()
     wait_for(qtbot, view, picture)
     of = weights(SUGGESTED)
     codes, _, back = quantized(of, Knobs())
@@ -73,15 +73,15 @@ def test_each_picture_shows_its_values(qtbot: QtBot, view: MatrixView, picture: 
 def test_colours_are_around_zero_and_the_same_before_and_after(qtbot: QtBot, view: MatrixView) -> None:
     first = view.heat._levels
     assert first[0] == -first[1]
-    assert f"from {significant(first[0])} to {significant(first[1])}" in view.legend.text()
-    view.pictures[Picture.DEQUANTIZED].click()
+    assert f"from {significant(first[0])} to {significant(first[1])}" in view.image.legend.text()
+    view.image.pictures[Picture.DEQUANTIZED].click()
     wait_for(qtbot, view, Picture.DEQUANTIZED)
     assert view.heat._levels == first
-    view.pictures[Picture.ERROR].click()
+    view.image.pictures[Picture.ERROR].click()
     wait_for(qtbot, view, Picture.ERROR)
     low, high = view.heat._levels
     assert low == -high and 0 < high <= figures(weights(SUGGESTED), Knobs()).max_abs_error
-    view.pictures[Picture.CODES].click()
+    view.image.pictures[Picture.CODES].click()
     wait_for(qtbot, view, Picture.CODES)
     assert view.heat._levels == (0.0, 15.0)
 
@@ -108,10 +108,10 @@ def test_colours_of_codes_follow_their_levels_and_say_so(qtbot: QtBot, view: Mat
     view.heat.show_tile(tile, 0, scale.highest_rank, scale)
     assert view.heat.overview.image.tolist() == [[0, 15], [7, 8]]
     assert list(view.heat._levels) == [0, 15] and view.heat.key.axis._tickLevels == [scale.ticks()]
-    view.pictures[Picture.CODES].click()
+    view.image.pictures[Picture.CODES].click()
     wait_for(qtbot, view, Picture.CODES)
-    assert "in the order of the levels, from code 0 (level -1) to code 15 (level 1)" in view.legend.text()
-    view.pictures[Picture.ORIGINAL].click()
+    assert "in the order of the levels, from code 0 (level -1) to code 15 (level 1)" in view.image.legend.text()
+    view.image.pictures[Picture.ORIGINAL].click()
     wait_for(qtbot, view, Picture.ORIGINAL)
     assert view.heat.key.axis._tickLevels is None
 
@@ -123,7 +123,7 @@ def test_a_scale_of_many_codes_names_a_few() -> None:
 
 
 def test_other_knobs_draw_the_codes_anew(qtbot: QtBot, inside: InsideWindow, view: MatrixView) -> None:
-    view.pictures[Picture.CODES].click()
+    view.image.pictures[Picture.CODES].click()
     wait_for(qtbot, view, Picture.CODES)
     turn(inside, Method.INT8)
     wanted = Knobs(method=Method.INT8).checked()
@@ -143,7 +143,7 @@ def test_a_large_matrix_has_an_overview_and_the_part_in_view_in_detail(
     overview = view.heat._overview_tile
     assert overview is not None and (overview.rows, overview.columns) == (LARGE_ROWS, LARGE_COLUMNS)
     assert overview.height * overview.width <= 700 * 1000 and not has_detail(view)
-    assert "a pixel is the largest of" in view.legend.text()
+    assert "a pixel is the largest of" in view.image.legend.text()
     view.heat.plot.setRange(xRange=(100, 180), yRange=(50, 90), padding=0)
     qtbot.waitUntil(lambda: has_detail(view), timeout=WAIT_MS)
     detail = view.heat._detail_tile
@@ -156,7 +156,7 @@ def test_a_large_matrix_has_an_overview_and_the_part_in_view_in_detail(
         columns,
     )
     part = weights(LARGE)[first_row : first_row + rows, first_column : first_column + columns]
-    assert np.array_equal(tile_values(detail), part) and "a pixel" not in view.legend.text()
+    assert np.array_equal(tile_values(detail), part) and "a pixel" not in view.image.legend.text()
 
 
 def test_the_overview_has_no_more_values_than_the_screen_has_pixels(
@@ -190,7 +190,7 @@ def test_a_part_that_is_sharp_already_is_not_asked_for_again(
     inside.inspector.tile_read.connect(asked.append)
     with qtbot.waitSignal(view.heat.settled):
         view.heat.plot.setRange(xRange=(110, 150), yRange=(60, 80), padding=0)
-    assert view._asked is None and not asked
+    assert view.image._asked is None and not asked
 
 
 def test_the_error_cannot_be_chosen_where_nothing_is_there_to_compare_with(
@@ -198,11 +198,11 @@ def test_the_error_cannot_be_chosen_where_nothing_is_there_to_compare_with(
     inside: InsideWindow,
     view: MatrixView,
 ) -> None:
-    view.pictures[Picture.ERROR].click()
+    view.image.pictures[Picture.ERROR].click()
     wait_for(qtbot, view, Picture.ERROR)
     choose(qtbot, inside, "model.layers.2.mlp.rests")
-    qtbot.waitUntil(lambda: view.picture is Picture.ORIGINAL, timeout=WAIT_MS)
-    assert not view.pictures[Picture.ERROR].isEnabled() and view.pictures[Picture.CODES].isEnabled()
+    qtbot.waitUntil(lambda: view.image.picture is Picture.ORIGINAL, timeout=WAIT_MS)
+    assert not view.image.pictures[Picture.ERROR].isEnabled() and view.image.pictures[Picture.CODES].isEnabled()
 
 
 # ---- borders ------------------------------------------------------------------------------------------------------
@@ -311,12 +311,12 @@ def test_the_worst_weight_is_gone_to(qtbot: QtBot, view: MatrixView) -> None:
 
 
 def test_a_row_and_column_are_gone_to_and_others_refused(qtbot: QtBot, view: MatrixView) -> None:
-    view.go_to.setText("40, 99")
-    qtbot.keyClick(view.go_to, Qt.Key.Key_Return)
+    view.image.go_to.setText("40, 99")
+    qtbot.keyClick(view.image.go_to, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: "Row 40, column 99" in view.probe.text(), timeout=WAIT_MS)
     for wrong in ("48, 0", "1", "a, b", "-1, 0"):
-        view.go_to.setText(wrong)
-        qtbot.keyClick(view.go_to, Qt.Key.Key_Return)
+        view.image.go_to.setText(wrong)
+        qtbot.keyClick(view.image.go_to, Qt.Key.Key_Return)
         assert "Type a row from 0 to 47" in view.message.text()
 
 
