@@ -205,9 +205,9 @@ class Estimator:
         with contextlib.suppress(PlaygroundError):  # what is wrong with the tokenizer is said when the prompt is run
             if self._tokenizer is None:
                 yield self._answer(command, prompt_tokens, tokens, final=False)
-                before = _resident_bytes()
-                self._tokenizer = read_tokenizer(path)
-                self._model_bytes += max(0, _resident_bytes() - before)
+                with self._counted():
+                    self._tokenizer = read_tokenizer(path)
+                    encode_prompt(self._tokenizer, command.request)
             if command.context_tokens is None:
                 prompt_tokens = len(encode_prompt(self._tokenizer, command.request))
                 tokens += prompt_tokens - 1  # the last one is never read
@@ -232,12 +232,20 @@ class Estimator:
             return
         self._key = self._shapes = self._checkpoint = self._tokenizer = None
         self._context = (None, None)
-        before = _resident_bytes()
-        self._shapes = Shapes.read(path)
-        self._contexts = ContextSizes(self._shapes)
-        self._checkpoint = Checkpoint.read(path)
-        self._model_bytes = max(0, _resident_bytes() - before)
+        self._model_bytes = 0
+        with self._counted():
+            self._shapes = Shapes.read(path)
+            self._contexts = ContextSizes(self._shapes)
+            self._contexts.of(1, 2)
+            self._checkpoint = Checkpoint.read(path)
         self._key = key
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """What is done here is done in every engine before its first weight, and stays in its memory."""
+        before = _resident_bytes()
+        yield
+        self._model_bytes += max(0, _resident_bytes() - before)
 
     def _answer(
         self, command: EstimateMemory, prompt_tokens: int | None, tokens: int, *, final: bool

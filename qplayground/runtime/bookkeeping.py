@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from qplayground.core.estimate import Estimate
 from qplayground.core.memory import VramFigures
 from qplayground.core.messages.events import Generated, Loaded, Scored, TokensGenerated
 from qplayground.core.results import LoadFigures, MemoryFigures, Run, SpeedFigures
@@ -36,6 +37,12 @@ def clear_text(run: Run) -> None:
     run.divergence = None
 
 
+def expect(run: Run, shown: Estimate | None) -> None:
+    """Note what was shown before the load: where its modules will be, and the bytes that the load is held against."""
+    run.requested_map = {} if shown is None else shown.device_map
+    run.memory = msgspec.structs.replace(run.memory, predicted=shown)
+
+
 def take_tokens(run: Run, event: TokensGenerated) -> None:
     """Add tokens to the text."""
     run.token_ids += (token.id for token in event.tokens)
@@ -57,14 +64,15 @@ def take_loaded(run: Run, event: Loaded, *, repeated: bool = False, kept: bool =
     if not run.requested_map and event.estimate is not None:
         run.requested_map = event.estimate.device_map
     run.caution = "" if event.estimate is None else event.estimate.caution
+    predicted = _predicted(run.memory.predicted, event.estimate)
     run.memory = msgspec.structs.replace(
         run.memory,
         weight_bytes=event.weight_bytes,
         by_kind=event.by_kind,
         by_device=event.by_device,
-        predicted=event.estimate,
-        predicted_weight_bytes=None if event.estimate is None else event.estimate.weight_bytes,
-        predicted_resident_bytes=None if event.estimate is None else event.estimate.resident_bytes,
+        predicted=predicted,
+        predicted_weight_bytes=None if predicted is None else predicted.weight_bytes,
+        predicted_resident_bytes=None if predicted is None else predicted.resident_bytes,
         unforeseen=list(event.unforeseen),
         resident_bytes=event.memory.resident_bytes,
         anonymous_bytes=event.memory.anonymous_bytes,
@@ -156,3 +164,10 @@ def _with(samples: Samples | None, value: float | None) -> Samples | None:
 def _worse(one: float | None, other: float | None) -> float | None:
     known = [value for value in (one, other) if value is not None]
     return max(known, default=None)
+
+
+def _predicted(shown: Estimate | None, reckoned: Estimate | None) -> Estimate | None:
+    """What was shown before, if it was of as long a text; else what the engine reckoned before its first weight."""
+    if shown is None or shown.resident_bytes is None or reckoned is None:
+        return reckoned
+    return shown if shown.kv_cache_bytes == reckoned.kv_cache_bytes else reckoned

@@ -142,7 +142,7 @@ class Session(QObject):
     def compare(
         self, model: ModelEntry, wanted: ComparisonRequest, shown: Mapping[str, Estimate] | None = None
     ) -> None:
-        """Start a comparison. `shown`: estimates that somebody saw, against whose placements the loads are checked.
+        """Start a comparison. `shown`: estimates that somebody saw, against which the loads are held.
 
         Raises PlaygroundError, and changes nothing, when it cannot be started.
         """
@@ -153,7 +153,7 @@ class Session(QObject):
             check_devices(wanted.placement, self.machine)
         comparison = wanted.comparison(model, self.machine, datetime.now(UTC))
         for run in comparison.runs:
-            run.requested_map = shown[run.precision].device_map if shown and run.precision in shown else {}
+            bookkeeping.expect(run, shown.get(run.precision) if shown else None)
         self._comparison = comparison
         self._modules.clear()
         self._baseline_chosen = wanted.baseline is not None
@@ -176,13 +176,13 @@ class Session(QObject):
     def run_again(self, name: str, shown: Estimate | None = None) -> None:
         """Run one precision of the comparison again; the others keep their results. Nothing while it is in work.
 
-        `shown`: the estimate that somebody saw before, against whose placement the load is checked.
+        `shown`: the estimate that somebody saw before, against which the load is held.
         """
         comparison, run = self._comparison, self._run(name)
         if comparison is None or run is None or self._closed or not run.state.is_final:
             return
         bookkeeping.clear(run)
-        run.requested_map = {} if shown is None else shown.device_map
+        bookkeeping.expect(run, shown)
         refresh_divergence(comparison)
         self._conductor.queue(run.recipe)
         self.run_cleared.emit(name)
@@ -200,8 +200,9 @@ class Session(QObject):
         precision.checked()
         if self._run(precision.name) is not None:
             raise fail(ErrorCode.BAD_PRECISION, f"{precision.label} is in this comparison.", "Run it again there.")
-        requested = {} if estimate is None else estimate.device_map
-        comparison.runs.append(Run(precision=precision.name, recipe=precision, requested_map=requested))
+        run = Run(precision=precision.name, recipe=precision)
+        bookkeeping.expect(run, estimate)
+        comparison.runs.append(run)
         self._choose_baseline()
         self._conductor.queue(precision, estimate)
         self.comparison_changed.emit(comparison)

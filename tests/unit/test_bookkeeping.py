@@ -3,6 +3,7 @@
 import msgspec
 
 from qplayground.core.baseline import refresh_divergence
+from qplayground.core.estimate import Estimate
 from qplayground.core.memory import ProcessMemory, VramFigures
 from qplayground.core.messages.events import Generated, Loaded
 from qplayground.runtime import bookkeeping
@@ -41,6 +42,22 @@ def test_a_usual_run_has_no_samples() -> None:
     bookkeeping.take_generated(run, generated(10.0))
     assert (run.speed.decode_tokens_per_s, run.speed.samples) == (10.0, None)
     assert run.memory.resident_bytes == 15
+
+
+def test_a_load_is_held_against_what_was_shown_before_it() -> None:
+    shown, reckoned = estimate(runtime=100, cache=40), estimate(runtime=109, cache=40)
+    run = done()
+    bookkeeping.expect(run, shown)
+    bookkeeping.take_loaded(run, msgspec.structs.replace(load_event({}), estimate=reckoned))
+    assert (run.memory.predicted, run.memory.predicted_resident_bytes) == (shown, 140)
+    for other in (None, estimate(runtime=100, cache=41), estimate(runtime=None, cache=40)):  # of another text; on a GPU
+        bookkeeping.expect(run, other)
+        bookkeeping.take_loaded(run, msgspec.structs.replace(load_event({}), estimate=reckoned))
+        assert (run.memory.predicted, run.memory.predicted_resident_bytes) == (reckoned, 149)
+
+
+def estimate(runtime: int | None, cache: int) -> Estimate:
+    return Estimate(precision="fp32", runtime_bytes=runtime, kv_cache_bytes=cache)
 
 
 def test_vram_is_summed_over_gpus_and_cudas_own_share_is_what_the_driver_has_beyond_torch() -> None:
