@@ -236,7 +236,6 @@ class Estimator:
         with self._counted():
             self._shapes = Shapes.read(path)
             self._contexts = ContextSizes(self._shapes)
-            self._contexts.of(1, 2)
             self._checkpoint = Checkpoint.read(path)
         self._key = key
 
@@ -244,8 +243,10 @@ class Estimator:
     def _counted(self) -> Iterator[None]:
         """What is done here is done in every engine before its first weight, and stays in its memory."""
         before = _resident_bytes()
-        yield
-        self._model_bytes += max(0, _resident_bytes() - before)
+        try:
+            yield
+        finally:
+            self._model_bytes += max(0, _resident_bytes() - before)
 
     def _answer(
         self, command: EstimateMemory, prompt_tokens: int | None, tokens: int, *, final: bool
@@ -253,7 +254,9 @@ class Estimator:
         assert self._contexts is not None
         key = (prompt_tokens, tokens)
         if self._context[0] != key:
-            self._context = (key, self._contexts.of(prompt_tokens, tokens))
+            first = self._context[0] is None
+            with self._counted() if first else contextlib.nullcontext():
+                self._context = (key, self._contexts.of(prompt_tokens, tokens))
         estimates = tuple(self._estimate(command, precision) for precision in command.precisions)
         return MemoryEstimated(command_id=command.id, estimates=estimates, context_tokens=tokens, final=final)
 
