@@ -423,4 +423,5 @@ class MainWindow(QMainWindow):
         self.session.close()
         self.library.close()
         self._history.close()
+        self._preferences.close()
         super().closeEvent(event)

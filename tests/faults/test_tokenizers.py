@@ -87,7 +87,9 @@ def test_the_command_line_says_that_it_is_the_tokenizer(harm: Harm, tmp_path: Pa
 
 
 def test_the_window_goes_on_after_a_tokenizer_that_multiplies(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> None:
-    Preferences.load().set_ticked(("fp32", "bf16"))
+    preferences = Preferences.load()
+    preferences.set_ticked(("fp32", "bf16"))
+    preferences.close()
     window = make_window(Launcher(ENGINE_TARGET))
     qtbot.addWidget(window)
     window.show()

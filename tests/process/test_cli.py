@@ -225,7 +225,9 @@ def test_a_result_that_cannot_be_written_is_said_before_the_work(
 def test_models_as_json(folder: Path, tmp_path: Path) -> None:
     """The demo model, the cache and the opened folders; ASCII terminals get UTF-8 all the same."""
     unusual = folder.rename(tmp_path / "modèle")
-    Preferences.load().remember_folder(unusual)
+    preferences = Preferences.load()
+    preferences.remember_folder(unusual)
+    preferences.close()
     write_model(cache_repo(Path(os.environ["HF_HUB_CACHE"]), "owner/name"))
     bert = {"model_type": "bert", "architectures": ["BertModel"]}
     write_model(cache_repo(Path(os.environ["HF_HUB_CACHE"]), "owner/encoder"), bert)

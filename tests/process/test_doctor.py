@@ -19,6 +19,7 @@ from qplayground.core.precision import Precision
 from qplayground.runtime import doctor as doctor_module
 from qplayground.runtime.doctor import QUANTIZED, Doctor
 from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.this_machine import gather_facts
 from tests.fakes.engine import EXIT_CODE, FAILURE
 from tests.process.test_cli import Running, check_refused, run
 
@@ -247,7 +248,8 @@ def test_a_check_goes_on_with_the_look_at_the_machine_that_the_one_before_began(
     consultation: Consultation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It cannot be ended; one that ends while no check is under way is of no use to the next."""
-    gather_facts, may_end, begun = doctor_module.gather_facts, threading.Event(), []
+    may_end = threading.Event()
+    begun: list[None] = []
 
     def gather() -> Facts:
         begun.append(None)
