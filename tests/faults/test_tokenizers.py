@@ -104,7 +104,7 @@ def test_the_window_goes_on_after_a_tokenizer_that_means_harm(
         with qtbot.waitSignal(window.library.folder_opened, timeout=20_000):
             window.library.open_folder(str(folder))
         window.prompt.set_request(tiny.request(prompt))
-        with qtbot.waitSignal(window.session.comparison_finished, timeout=180_000):
+        with qtbot.waitSignal(window.session.comparison_finished, timeout=400_000):
             window.models.compare.click()
         comparison = window.session.comparison
         assert comparison is not None and len(comparison.runs) == 2
