@@ -24,6 +24,7 @@ from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.messages.commands import Download
 from qplayground.core.messages.events import Failed, JobDone, Progressed
 from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.temporary import owned_prefix
 from qplayground.core.units import bytes_text
 
 INTERVAL_S = 0.1
@@ -102,7 +103,7 @@ def _weights_after_checks(
     """The weight files to fetch. Config and index are read outside the cache, so that a refusal leaves nothing."""
     from huggingface_hub import hf_hub_download
 
-    with tempfile.TemporaryDirectory(prefix="qplayground-") as scratch:
+    with tempfile.TemporaryDirectory(prefix=owned_prefix()) as scratch:
 
         def fetch(name: str) -> Path:
             return Path(hf_hub_download(repo_id, name, revision=revision, local_dir=scratch, tqdm_class=_Silent))

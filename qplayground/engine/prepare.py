@@ -121,15 +121,21 @@ def _renewal(gguf: Path) -> str:
 
 def publish(work: Path, target: Path) -> None:
     """Rename the finished folder into place; a finished folder that is there already wins, anything else goes."""
-    try:
-        work.rename(target)
-    except OSError:
+    while not _has_moved(work, target):
         if is_prepared(target):
             return
-        if not target.exists():
-            raise
         _clear(target)
+
+
+def _has_moved(work: Path, target: Path) -> bool:
+    """Whether it is in its place now; nothing happened where something lies there."""
+    try:
         work.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+        return False
+    return True
 
 
 def remove_stale_siblings(target: Path, now: float | None = None) -> None:
@@ -187,6 +193,9 @@ def _clear(ruin: Path) -> None:
     aside = Path(tempfile.mkdtemp(prefix=_prefix(ruin), dir=ruin.parent))
     with contextlib.suppress(FileNotFoundError):  # another preparer was faster
         ruin.rename(aside / "ruin")
+    if is_prepared(aside / "ruin"):  # it was so fast that this is its own
+        with contextlib.suppress(OSError):
+            (aside / "ruin").rename(ruin)
     shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -5,19 +5,26 @@ seconds, so that first question is asked on a thread of its own and everybody el
 can be given up.
 """
 
+import multiprocessing
 import os
+import shutil
+import tempfile
 import threading
 from concurrent.futures import Future
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from multiprocessing.context import BaseContext
+from pathlib import Path
 
 import psutil
 
+from qplayground.core.temporary import owned_prefix
 from qplayground.runtime.child import PARENT_VARIABLE
 from qplayground.runtime.process import without_interrupts
 
 _COMMAND = "multiprocessing.forkserver"
 _LIFELINE = "qplayground.runtime.lifeline"
+_LONGEST_FOLDER = 85
+"""A socket's path has 107 bytes, and Python names it `listener-` and eight letters."""
 
 
 class ForkServer:
@@ -36,6 +43,7 @@ class ForkServer:
             if self._process is None or not _is_alive(self._process):
                 self._context.set_forkserver_preload([_LIFELINE, self._preload])
                 os.environ[PARENT_VARIABLE] = str(os.getpid())
+                _own_socket_folder()
                 with without_interrupts():
                     forkserver.ensure_running()
                 self._process = _find()
@@ -58,6 +66,21 @@ class ForkServer:
             ready.set_exception(OSError(f"the fork server did not start: {error!r}"))
         else:
             ready.set_result(None)
+
+
+def _own_socket_folder() -> None:
+    """Have the folder of the server's socket say whose it is. Python's own name does not, and nobody removes it after a
+    kill. Where a socket's path would be too long so, it keeps Python's.
+    """
+    config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    if config.get("tempdir") is not None:
+        return
+    folder = tempfile.mkdtemp(prefix=owned_prefix())
+    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+        Path(folder).rmdir()
+        return
+    util.Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-100)
+    config["tempdir"] = folder
 
 
 def _nothing() -> None:

@@ -15,6 +15,7 @@ from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.messages.commands import Download, FetchOutline, PrepareDemo
 from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.temporary import owned_prefix
 from qplayground.runtime.jobs import Job
 from qplayground.runtime.launcher import Launcher
 
@@ -159,7 +160,7 @@ class Library(QObject):
             self.model_added.emit(here)
             return
         if self._scratch is None:
-            self._scratch = TemporaryDirectory(prefix="qplayground-")
+            self._scratch = TemporaryDirectory(prefix=owned_prefix())
         target = Path(self._scratch.name, hashlib.sha256(repo_id.encode()).hexdigest())
         target.mkdir(exist_ok=True)
         command = FetchOutline(id=1, repo_id=repo_id, target=str(target), causal_architectures=tuple(self._causal))

@@ -424,4 +424,5 @@ class MainWindow(QMainWindow):
         self.session.close()
         self.library.close()
         self._history.close()
+        self._preferences.close()
         super().closeEvent(event)

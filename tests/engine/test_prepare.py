@@ -226,6 +226,29 @@ def test_a_ruin_in_the_targets_place_is_replaced(tmp_path: Path) -> None:
     assert leftovers(target) == ["target"]
 
 
+@pytest.mark.parametrize("moment", [1, 2])
+def test_two_that_find_the_same_ruin_leave_one_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """The other one publishes just before this one's first or second rename: of its own, and of the ruin."""
+    target, rename, renames = tmp_path / "target", Path.rename, []
+    (target / "half").mkdir(parents=True)
+    mine, other = (finish_by_hand(tmp_path / name, name.encode()) for name in ("mine", "other"))
+
+    def other_first(path: Path, to: Path) -> Path:
+        renames.append(path.name)
+        if len(renames) == moment:
+            monkeypatch.undo()
+            prepare.publish(other, target)
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", other_first)
+    prepare.publish(mine, target)
+    assert renames == ["mine", "target"][:moment]
+    assert demo.is_prepared(target) and (target / "marker.json").read_bytes() == b"other"
+    assert leftovers(target) == ["mine", "target"]  # whoever made it takes it away
+
+
 def test_only_old_leftovers_of_this_target_are_removed(target: Path) -> None:
     old, young, foreign = (
         target.parent / name for name in (f".{target.name}.tmp-old", f".{target.name}.tmp-young", ".other.tmp-old")

@@ -183,15 +183,20 @@ def test_a_baseline_whose_engine_was_killed_while_keeping_it_is_none(tmp_path: P
     assert list(folder.iterdir()) == []
 
 
+def kept_scores(dtype: str) -> KeptScores:
+    """Of eight tokens."""
+    eight = Floats(bytes(32))
+    tokens = ScoredTokens(nll=eight, top=("a",) * 8, top_ids=(1,) * 8, top_p=eight)
+    return KeptScores(dtype=dtype, quality=Quality(text="a"), tokens=tokens)
+
+
 def test_one_baseline_that_two_engines_keep_at_once_is_kept_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two windows on one cache. The first one's is in use by the time the second is done."""
     import torch
 
-    eight = Floats(bytes(32))
-    tokens = ScoredTokens(nll=eight, top=("a",) * 8, top_ids=(1,) * 8, top_p=eight)
-    scores = KeptScores(dtype="float32", quality=Quality(text="a"), tokens=tokens)
+    scores = kept_scores("float32")
     one, other = (Baselines(tmp_path, 1 << 30) for _ in range(2))
 
     def finish_first(scratch: Path, target: Path) -> Path:
@@ -214,6 +219,27 @@ def test_one_baseline_that_two_engines_keep_at_once_is_kept_once(
         inode = (tmp_path / KEY.name).stat().st_ino
         third.finish(scores)
         assert (tmp_path / KEY.name).stat().st_ino == inode and kept.rows(0, 8).shape == (8, 1000)
+    assert [path.name for path in tmp_path.iterdir()] == [KEY.name]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "kept"),
+    [("float16", "float32", "float32"), ("float32", "float16", "float32"), ("float16", "float16", "float16")],
+)
+def test_of_two_kept_at_once_the_more_exact_one_stays(tmp_path: Path, first: str, then: str, kept: str) -> None:
+    """The disk was fuller for one of them. What is as good as what is there leaves that where it is."""
+    import torch
+
+    one, other = (Baselines(tmp_path, 1 << 30) for _ in range(2))
+    with one.writing(KEY, first) as early, other.writing(KEY, then) as late:
+        for writing in (early, late):
+            writing.write(torch.zeros(8, 1000))
+        early.finish(kept_scores(first))
+        inode = (tmp_path / KEY.name).stat().st_ino
+        late.finish(kept_scores(then))
+    found = one.find(KEY)
+    assert found is not None and found.scores.dtype == kept and found.rows(0, 8).shape == (8, 1000)
+    assert ((tmp_path / KEY.name).stat().st_ino == inode) is (first == kept)
     assert [path.name for path in tmp_path.iterdir()] == [KEY.name]
 
 

@@ -155,12 +155,15 @@ def test_a_program_starts_where_nothing_can_be_kept(qtbot: QtBot, tmp_path: Path
 def test_preferences_on_a_full_disk_stay_as_they_were(disk: Disk) -> None:
     preferences = Preferences.load()
     preferences.remember_prompt("one")
+    preferences.flush()
     disk.fill()
     preferences.remember_prompt("a longer one" * 1000)
+    preferences.flush()
     assert "No space left" in preferences.notice
     assert Preferences.load().recent_prompts == ("one",)
     disk.free()
     preferences.remember_prompt("two")
+    preferences.close()
     assert Preferences.load().recent_prompts[0] == "two" and not preferences.notice
 
 

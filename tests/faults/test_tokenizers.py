@@ -26,6 +26,8 @@ from tests.process.test_session import engines
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and signals as Linux has them")
 
+EVIL_PROMPT = f"the {'t' * 3000}!"
+
 Harm = Callable[[dict[str, Any]], None]
 
 
@@ -77,7 +79,7 @@ TOLD: dict[Harm, tuple[ErrorCode, str]] = {
 @pytest.mark.parametrize("harm", TOLD)
 def test_the_command_line_says_that_it_is_the_tokenizer(harm: Harm, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "qplayground", "compare", "--model", str(made(tmp_path / "evil", harm))]
-    command += ["--precisions", "fp32", "--prompt", f"the {'t' * 3000}!", "--json", "-"]
+    command += ["--precisions", "fp32", "--prompt", EVIL_PROMPT, "--json", "-"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     (run,) = json.loads(done.stdout)["runs"]
@@ -86,23 +88,31 @@ def test_the_command_line_says_that_it_is_the_tokenizer(harm: Harm, tmp_path: Pa
     assert part in run["error"]["message"] and run["error"]["hint"].endswith(".")
 
 
-def test_the_window_goes_on_after_a_tokenizer_that_multiplies(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> None:
-    Preferences.load().set_ticked(("fp32", "bf16"))
+@pytest.mark.parametrize("harm", TOLD)
+def test_the_window_goes_on_after_a_tokenizer_that_means_harm(
+    qtbot: QtBot, qapp: QApplication, tmp_path: Path, harm: Harm
+) -> None:
+    """Each precision's run fails by itself and with its sentence; the next comparison, of a sound model, works."""
+    preferences = Preferences.load()
+    preferences.set_ticked(("fp32", "bf16"))
+    preferences.close()
     window = make_window(Launcher(ENGINE_TARGET))
     qtbot.addWidget(window)
     window.show()
-    for folder in (made(tmp_path / "evil", multiplying), tiny.make(tmp_path / "good")):
+    evil, good = made(tmp_path / "evil", harm), tiny.make(tmp_path / "good")
+    for folder, prompt in ((evil, EVIL_PROMPT), (good, tiny.PROMPT)):
         with qtbot.waitSignal(window.library.folder_opened, timeout=20_000):
             window.library.open_folder(str(folder))
-        window.prompt.set_request(tiny.request())
-        with qtbot.waitSignal(window.session.comparison_finished, timeout=180_000):
+        window.prompt.set_request(tiny.request(prompt))
+        with qtbot.waitSignal(window.session.comparison_finished, timeout=400_000):
             window.models.compare.click()
         comparison = window.session.comparison
         assert comparison is not None and len(comparison.runs) == 2
         for run in comparison.runs:
             shown = window.results.columns[run.precision]
-            if folder.name == "evil":
-                assert run.state is RunState.FAILED and "tokenizer ran out of memory" in shown.state.text()
+            if folder == evil:
+                assert run.state is RunState.FAILED and TOLD[harm][1] in shown.state.text()
+                assert run.error is not None and run.error.hint in shown.state.text()
                 assert shown.details.isVisible()
             else:
                 assert run.state is RunState.DONE and len(run.token_ids) == 12, run.error

@@ -95,6 +95,47 @@ def test_a_saved_comparison_without_a_display_is_a_table(tmp_path: Path) -> None
     assert "nf4" in done.stdout
 
 
+OPENING = """
+import functools
+import sys
+from PySide6.QtCore import QTimer
+from qplayground import app, cli
+from qplayground.ui import application
+
+def make_window(launcher, made=application.make_window):
+    window = made(launcher)
+    window.memory.ready.connect(lambda: QTimer.singleShot(0, lambda: look_and_close(window)))
+    return window
+
+def look_and_close(window):
+    for reader in window._readers:
+        print(*(run.precision for run in reader.comparisons[0].runs))
+    window.close()
+
+if __name__ == "__main__":
+    application.make_window = make_window
+    app.Launcher = functools.partial(app.Launcher, "tests.fakes.engine")
+    sys.exit(getattr(cli, sys.argv[1])(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("command", ["main", "main_window"])
+def test_saved_comparisons_that_are_named_are_opened_beside_the_window(tmp_path: Path, command: str) -> None:
+    for name, precisions in (("one", ("fp32", "nf4")), ("two", ("fp32", "int8"))):
+        saved = comparison(*(done_run(precision) for precision in precisions))
+        (tmp_path / f"{name}.json").write_bytes(to_json(saved))
+    script = tmp_path / "opening.py"
+    script.write_text(OPENING)
+    done = subprocess.run(
+        [sys.executable, str(script), command, str(tmp_path / "one.json"), str(tmp_path / "two.json")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["fp32 nf4", "fp32 int8"]), done.stderr
+
+
 @pytest.mark.parametrize(("name", "part"), [("missing.json", "No such file"), ("other.json", "not a comparison")])
 def test_a_file_that_is_no_comparison_is_wrong_usage(tmp_path: Path, name: str, part: str) -> None:
     (tmp_path / "other.json").write_text("{}")
@@ -184,7 +225,9 @@ def test_a_result_that_cannot_be_written_is_said_before_the_work(
 def test_models_as_json(folder: Path, tmp_path: Path) -> None:
     """The demo model, the cache and the opened folders; ASCII terminals get UTF-8 all the same."""
     unusual = folder.rename(tmp_path / "modèle")
-    Preferences.load().remember_folder(unusual)
+    preferences = Preferences.load()
+    preferences.remember_folder(unusual)
+    preferences.close()
     write_model(cache_repo(Path(os.environ["HF_HUB_CACHE"]), "owner/name"))
     bert = {"model_type": "bert", "architectures": ["BertModel"]}
     write_model(cache_repo(Path(os.environ["HF_HUB_CACHE"]), "owner/encoder"), bert)

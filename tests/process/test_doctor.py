@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import pytest
 from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.diagnosis import Diagnosis, MethodCheck, Outcome
+from qplayground.core.diagnosis import Diagnosis, Facts, MethodCheck, Outcome
 from qplayground.core.precision import Precision
 from qplayground.runtime import doctor as doctor_module
 from qplayground.runtime.doctor import QUANTIZED, Doctor
 from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.this_machine import gather_facts
 from tests.fakes.engine import EXIT_CODE, FAILURE
 from tests.process.test_cli import Running, check_refused, run
 
@@ -240,6 +242,38 @@ def test_it_can_be_stopped_and_started_again(consultation: Consultation) -> None
     doctor.close()
     doctor.start()  # a closed one starts nothing
     assert consultation.signals == ["started", "cancelled", "finished", "started"]
+
+
+def test_a_check_goes_on_with_the_look_at_the_machine_that_the_one_before_began(
+    consultation: Consultation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be ended; one that ends while no check is under way is of no use to the next."""
+    may_end = threading.Event()
+    begun: list[None] = []
+
+    def gather() -> Facts:
+        begun.append(None)
+        assert may_end.wait(20)
+        return gather_facts()
+
+    monkeypatch.setattr(doctor_module, "gather_facts", gather)
+    doctor, qtbot = consultation.about(""), consultation._qtbot
+    doctor.start()
+    qtbot.waitUntil(lambda: len(begun) == 1)
+    doctor.cancel()
+    with qtbot.waitSignal(doctor.succeeded, timeout=20_000):
+        doctor.start()
+        may_end.set()
+    assert len(begun) == 1
+    may_end.clear()
+    doctor.start()
+    qtbot.waitUntil(lambda: len(begun) == 2)
+    doctor.cancel()
+    may_end.set()
+    qtbot.waitUntil(lambda: doctor._gathering is None, timeout=20_000)
+    with qtbot.waitSignal(doctor.succeeded, timeout=20_000):
+        doctor.start()
+    assert len(begun) == 3 and len(consultation.found) == 2
 
 
 def test_a_machine_that_cannot_be_looked_at_is_said(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ import pytest
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.commands import Cancel
 from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
+from qplayground.core.temporary import clear_temporary_folder
 from qplayground.runtime import process as process_module
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.process import EXIT_GRACE_S, LOG_LIMIT_BYTES, LOG_TAIL_BYTES, ChildProcess
@@ -469,3 +470,39 @@ def test_engines_die_with_the_window_however_it_dies(
     assert time.monotonic() - died < 2
     wait_until(lambda: all(is_gone(process.pid) for process in family), 2)  # the fork server too
     assert sys.platform == "win32" or list(files[0].parent.glob("*.log")) == []
+
+
+# ---- what nobody owns any more --------------------------------------------------------------------------------------
+
+KILLED = """
+import os, sys
+from multiprocessing.process import BaseProcess
+from qplayground.runtime.launcher import Launcher
+from tests.process.children import TARGET
+
+BaseProcess.start = lambda process: os.kill(os.getpid(), 9)
+launcher = Launcher(TARGET, fork=sys.argv[1] == "fork")
+if sys.argv[1] == "fork":
+    launcher.warm()
+    os.kill(os.getpid(), 9)
+launcher.job(TARGET).start()
+"""
+
+
+@pytest.mark.parametrize("way", ["fork", "spawn"])
+def test_what_a_killed_program_left_is_cleared_up_by_the_next(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The log of a child that had not begun, and the folder of a fork server's socket."""
+    folder = tmp_path_factory.mktemp("t")  # a short name: a socket's has few letters
+    command = [sys.executable, "-c", KILLED, way]
+    done = subprocess.run(command, env={**os.environ, "TMPDIR": str(folder)}, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = folder.iterdir()
+    assert left.is_dir() is (way == "fork")
+    (folder / "somebody else's").touch()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    clear_temporary_folder.cache_clear()
+    with Launcher(children.TARGET, fork=False).job(children.TARGET) as child:
+        assert not left.exists() and child.is_alive
+    assert [path.name for path in folder.iterdir()] == ["somebody else's"]

@@ -41,13 +41,15 @@ _ENDLESS = ("slow", "ignore-cancel", "hang")
 
 
 class _Standstills(io.StringIO):
-    """What the watchdog writes to: counts the standstills. Stacks go to a real file, as faulthandler wants."""
+    """What the watchdog writes to: counts the standstills, and passes on how much was work of the window's own. Stacks
+    go to a real file, as faulthandler wants.
+    """
 
     count = 0
 
     def write(self, text: str) -> int:
         self.count += "held up" in text
-        return len(text)
+        return sys.stderr.write(text)
 
     def fileno(self) -> int:
         return sys.stderr.fileno()

@@ -81,6 +81,7 @@ def test_ticks_are_told_in_list_order_and_kept(
         qtbot.keyClick(row(panel, "fp32").tick, Qt.Key.Key_Space)
     assert change.args == [("bf16", "int8", "nf4", "fp4")]
     assert [precision.name for precision in panel.selected()] == ["bf16", "int8", "nf4", "fp4"]
+    preferences.flush()
     again = show(qtbot, Preferences.load(tmp_path / "preferences.json"))
     assert again.selected() == panel.selected()
 
@@ -182,8 +183,11 @@ def test_an_own_precision_can_be_removed(qtbot: QtBot, panel: PrecisionPanel, pr
     assert len(panel.precisions()) == 9
 
 
-def test_own_precisions_are_there_at_the_next_start(qtbot: QtBot, panel: PrecisionPanel, tmp_path: Path) -> None:
+def test_own_precisions_are_there_at_the_next_start(
+    qtbot: QtBot, panel: PrecisionPanel, preferences: Preferences, tmp_path: Path
+) -> None:
     qtbot.mouseClick(panel.new, LEFT)
+    preferences.flush()
     again = show(qtbot, Preferences.load(tmp_path / "preferences.json"))
     assert again.precisions() == panel.precisions()
     assert row(again, "fp32-2").tick.isChecked()

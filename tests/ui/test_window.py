@@ -1,6 +1,7 @@
 """The whole window over a scripted engine, used as a person uses it."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdi
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.results import RunState, to_json
+from qplayground.core.saving import save_file
+from qplayground.runtime import preferences_file
 from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.preferences import Preferences, preferences_path
 from qplayground.ui import theme
 from qplayground.ui.application import make_window, open_when_ready
 from qplayground.ui.comparison_window import ComparisonWindow
@@ -158,6 +162,29 @@ def test_prompts_and_the_model_are_remembered(qtbot: QtBot, ready_window: MainWi
     assert again.models.current() == picked
     assert again._preferences.recent_prompts[0] == "Remember fast=2"
     assert [precision.name for precision in again.precisions.selected()] == ["fp32"]
+
+
+def test_a_busy_disk_holds_up_no_tick_and_closing_waits_for_it(
+    qtbot: QtBot, window: MainWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go, close = threading.Event(), window._preferences.close
+
+    def save(path: Path, data: bytes, *, private: bool) -> None:
+        let_go.wait(20)
+        save_file(path, data, private=private)
+
+    def let_go_and_close() -> None:
+        let_go.set()
+        close()
+
+    monkeypatch.setattr(preferences_file, "save_file", save)
+    monkeypatch.setattr(window._preferences, "close", let_go_and_close)
+    for names in (("fp32",), ("bf16", "fp4")):
+        tick(qtbot, window, *names)
+        assert tuple(precision.name for precision in window.precisions.selected()) == names
+    assert not preferences_path().exists()
+    window.close()
+    assert Preferences.load().ticked == ("bf16", "fp4")
 
 
 @pytest.mark.parametrize("behaviour", ["hang-loading", "ignore-cancel", "slow"])

@@ -1,5 +1,7 @@
 """What is kept between two starts, and what happens to a file that cannot be read."""
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -8,7 +10,10 @@ import pytest
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype, FourBit, Int8, Precision
+from qplayground.core.saving import save_file
+from qplayground.runtime import preferences_file
 from qplayground.runtime.preferences import CONFIG_VARIABLE, Preferences, preferences_path
+from qplayground.runtime.preferences_file import Change, PreferencesFile
 
 MINE = Precision(
     name="mine", label="mine", dtype=Dtype.FLOAT16, quantization=Int8(threshold=3.5), skip_modules=("a.b",)
@@ -18,6 +23,44 @@ MINE = Precision(
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "config" / "preferences.json"
+
+
+@pytest.fixture(autouse=True)
+def each_change_by_itself(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is in the file before the next one is made, but where a test is about the writing."""
+    change = PreferencesFile.change
+
+    def change_and_wait(file: PreferencesFile, new: Change) -> None:
+        change(file, new)
+        file.flush()
+
+    if "disk" not in request.fixturenames:
+        monkeypatch.setattr(PreferencesFile, "change", change_and_wait)
+
+
+class Disk:
+    """A disk that is so busy that a write waits until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.writes: list[bytes] = []
+        self.let_go = threading.Event()
+        self.fails = False
+
+        def save(path: Path, data: bytes, *, private: bool) -> None:
+            self.writes.append(data)
+            assert self.let_go.wait(20)
+            if self.fails:
+                raise OSError(28, "No space left on device")
+            save_file(path, data, private=private)
+
+        monkeypatch.setattr(preferences_file, "save_file", save)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    disk = Disk(monkeypatch)
+    yield disk
+    disk.let_go.set()
 
 
 def ready(name: str) -> Precision:
@@ -45,6 +88,62 @@ def test_two_windows_lose_nothing_of_each_other(path: Path) -> None:
         assert preferences.precision("mine") == MINE
         assert preferences.ticked == ("fp4",)
         assert preferences.recent_prompts == ("other", "one")
+
+
+def test_nobody_waits_for_a_busy_disk_and_what_is_newest_by_then_is_written_at_once(path: Path, disk: Disk) -> None:
+    preferences = Preferences.load(path)
+    preferences.set_last_model("one")
+    for number in range(10):
+        preferences.remember_prompt(f"prompt {number}")
+        preferences.set_ticked(("fp4", "nf4") if number % 2 else ("fp32",))
+    preferences.save_precision(MINE)
+    preferences.save_precision(msgspec.structs.replace(MINE, name="ours"), replacing="mine")
+    shown = (preferences.last_model, preferences.recent_prompts[0], preferences.ticked, preferences.precision("ours"))
+    assert shown[:3] == ("one", "prompt 9", ("nf4", "fp4")) and not path.exists()
+    disk.let_go.set()
+    preferences.close()
+    again = Preferences.load(path)
+    assert (again.last_model, again.recent_prompts[0], again.ticked, again.precision("ours")) == shown
+    assert len(again.recent_prompts) == 10 and len(again.all_precisions()) == len(READY_PRECISIONS) + 1
+    assert len(disk.writes) <= 2  # the one that was in work, and all the rest
+    preferences.set_last_model("another")  # it is closed
+    assert Preferences.load(path).last_model == "one"
+
+
+def test_what_another_window_writes_before_this_one_can_stays(path: Path, disk: Disk) -> None:
+    one, other = Preferences.load(path), Preferences.load(path)
+    may_write = threading.Event()
+    one._file._writer.submit(may_write.wait, 20)
+    one.save_precision(MINE)
+    one.remember_prompt("one")
+    disk.let_go.set()
+    other.save_precision(edited_int8())
+    other.save_precision(msgspec.structs.replace(MINE, name="theirs"))
+    other.save_precision(msgspec.structs.replace(MINE, label="the same name"))
+    other.remember_prompt("other")
+    other.close()
+    may_write.set()
+    one.close()
+    for preferences in (one, other, Preferences.load(path)):
+        assert [own.name for own in preferences.all_precisions()[len(READY_PRECISIONS) :]] == ["theirs", "mine"]
+        assert preferences.precision("mine") == MINE and preferences.is_edited("int8")
+        assert preferences.recent_prompts == ("one", "other") and not preferences.notice
+
+
+def test_what_a_full_disk_did_not_take_is_written_with_the_next_change_or_at_the_end(path: Path, disk: Disk) -> None:
+    disk.fails = True
+    disk.let_go.set()
+    preferences = Preferences.load(path)
+    preferences.set_last_model("gpt2")
+    preferences.flush()
+    assert "No space left on device" in preferences.notice and preferences.last_model == "gpt2"
+    preferences.remember_prompt("one")
+    preferences.flush()
+    assert not path.exists() and len(disk.writes) == 2
+    disk.fails = False
+    preferences.close()
+    again = Preferences.load(path)
+    assert (again.last_model, again.recent_prompts, preferences.notice) == ("gpt2", ("one",), "")
 
 
 def test_a_file_that_is_damaged_or_goes_while_it_is_used_is_written_anew(path: Path) -> None:
@@ -220,8 +319,8 @@ def test_a_file_of_a_later_version_with_more_in_it_is_read(path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_said_and_still_holds_until_the_end(tmp_path: Path) -> None:
+    preferences = Preferences.load(tmp_path / "config" / "preferences.json")
     (tmp_path / "config").write_text("a file where the folder should be")
-    preferences = Preferences(tmp_path / "config" / "preferences.json")
     preferences.set_last_model("gpt2")
     assert preferences.last_model == "gpt2"
     assert "cannot be written" in preferences.notice
