@@ -271,7 +271,7 @@ def _check_quantizable(shapes: Shapes, precision: Precision, placed: Mapping[str
             ErrorCode.BAD_DEVICE,
             f"{precision.label} cannot be {where}: bitsandbytes leaves a module unquantized on disk, and in RAM beside "
             "other places, so nothing would be quantized.",
-            "Put all of it in RAM (raise or remove the limit), or compare fp32, bf16 and fp16.",
+            "Put all of it in RAM (raise or remove the limit, or move it back), or compare fp32, bf16 and fp16.",
         )
     if not converted_layers(shapes, precision, placed):
         raise fail(

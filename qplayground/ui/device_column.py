@@ -70,12 +70,15 @@ class DeviceColumn(QFrame):
         self.limit = _BytesBox()
         self.limit.setDecimals(2)
         self.limit.setMaximum(100_000)
-        self.limit.setSuffix(" GB at most")
+        self.limit.setSuffix(" GB of weights at most")
         self.limit.setSpecialValueText("what is free")
-        self.limit.setToolTip("Bytes of weights that may go here when they are placed by themselves")
+        self.limit.setToolTip(
+            "Bytes of weights that may go here when they are placed by themselves. The engine takes more: libraries, "
+            "KV cache and working memory come on top."
+        )
         self.limit.setAccessibleName(f"Limit of {title}")
         self.limit.valueChanged.connect(self.limit_changed)
-        self.limit.setVisible(device != DISK)
+        self.show_limit(True)
         self.parts = QListWidget()
         self.parts.setAccessibleName(f"Parts on {title}")
         self.parts.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
@@ -97,6 +100,10 @@ class DeviceColumn(QFrame):
     def limit_bytes(self) -> int | None:
         """What was set, None where what is free counts."""
         return round(self.limit.value() * _GB) if self.limit.value() else None
+
+    def show_limit(self, shown: bool) -> None:
+        """Offer it where it counts: not where parts are placed by hand, nor for a disk."""
+        self.limit.setVisible(shown and self.device != DISK)
 
     def set_limit(self, num_bytes: int | None) -> None:
         """Show a limit; says nothing."""
@@ -135,7 +142,8 @@ class DeviceColumn(QFrame):
     def _show_sum(self, held: int, limit: int | None) -> None:
         room = self._free_bytes if limit is None else limit
         word = "free" if limit is None else "allowed"
-        self.sum.setText(bytes_text(held) + (f" of {bytes_text(room)} {word}" if room is not None else ""))
+        room_text = f", {bytes_text(room)} {word}" if room is not None else ""
+        self.sum.setText(f"{bytes_text(held)} of weights{room_text}")
         too_much = room is not None and held > room
         self.sum.setForegroundRole(QPalette.ColorRole.BrightText if too_much else QPalette.ColorRole.WindowText)
         self.fill.setValue(min(_FULL, round(_FULL * held / room)) if room else 0)

@@ -255,6 +255,8 @@ class ModelBar(QWidget):
         self._hub_row.setVisible(shown)
         if shown:
             self.hub_edit.setFocus()
+        else:
+            self.show_error(None)  # which was of the id that was asked for
 
     @Slot()
     def _on_prepare(self) -> None:

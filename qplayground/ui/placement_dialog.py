@@ -222,7 +222,7 @@ class PlacementDialog(QDialog):
         self.mode.blockSignals(False)
         for name, column in self._columns.items():
             column.set_limit(placement.max_memory.get(name))
-            column.limit.setEnabled(self.mode.currentData() != CUSTOM)
+            column.show_limit(self.mode.currentData() != CUSTOM)
 
     @Slot()
     def _ask(self) -> None:
@@ -290,7 +290,7 @@ class PlacementDialog(QDialog):
         if self.mode.currentData() == CUSTOM and not self._modules:
             self._modules = self._shown_map()
         for column in self._columns.values():
-            column.limit.setEnabled(self.mode.currentData() != CUSTOM)
+            column.show_limit(self.mode.currentData() != CUSTOM)
         self._ask()
 
     @Slot()
@@ -315,7 +315,7 @@ class PlacementDialog(QDialog):
         self.mode.blockSignals(False)
         for column in self._columns.values():
             column.parts.clearSelection()
-            column.limit.setEnabled(False)
+            column.show_limit(False)
         self._ask()
 
     def _shown_map(self) -> dict[str, str]:

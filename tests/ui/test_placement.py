@@ -92,8 +92,8 @@ def move(qtbot: QtBot, dialog: PlacementDialog, rows: tuple[int, int], source: s
 def test_every_part_is_shown_where_it_goes_with_the_sum(dialog: PlacementDialog) -> None:
     ram, disk = dialog._columns[CPU], dialog._columns[DISK]
     assert names(ram) == ["layers.0", "layers.1", "layers.2", "head"] and names(disk) == []
-    assert ram.sum.text().startswith("404 MB of ") and ram.sum.text().endswith(" free")
-    assert disk.sum.text() == "0 B" and not disk.limit.isVisibleTo(disk)
+    assert ram.sum.text().startswith("404 MB of weights, ") and ram.sum.text().endswith(" free")
+    assert disk.sum.text() == "0 B of weights" and not disk.limit.isVisibleTo(disk)
     assert not ram.move_here.isEnabled() and not disk.move_here.isEnabled()
 
 
@@ -103,8 +103,8 @@ def test_layers_are_moved_with_what_shares_their_weight(
     move(qtbot, dialog, (0, 1), CPU, DISK)
     assert names(dialog._columns[DISK]) == ["layers.0", "layers.1", "head"]
     assert names(dialog._columns[CPU]) == ["layers.2"]
-    assert dialog._columns[DISK].sum.text() == "269 MB"
-    assert dialog.mode.currentText() == "by hand" and not dialog._columns[CPU].limit.isEnabled()
+    assert dialog._columns[DISK].sum.text() == "269 MB of weights"
+    assert dialog.mode.currentText() == "by hand" and dialog._columns[CPU].limit.isHidden()
     assert dialog.placement.modules == {"layers.0": DISK, "layers.1": DISK, "layers.2": CPU, "head": DISK}
     assert "Refused so" in dialog.message.text()
     texts = [dialog.shown.itemText(row) for row in range(dialog.shown.count())]
@@ -143,7 +143,7 @@ def test_limits_threads_and_the_folder_are_asked_for(qtbot: QtBot, dialog: Place
     ram = dialog._columns[CPU]
     ram.limit.setValue(0.2)
     qtbot.waitUntil(lambda: dialog.message.text() == "Limited.", timeout=10_000)
-    assert ram.sum.text() == "404 MB of 200 MB allowed"
+    assert ram.sum.text() == "404 MB of weights, 200 MB allowed"
     dialog.threads.setValue(1)
     dialog.folder.setText("/somewhere")
     assert dialog.placement == Placement(max_memory={CPU: 200_000_000}, offload_folder="/somewhere", threads=1)
