@@ -1,15 +1,8 @@
-"""Where the frozen program starts, and its engines, fork server and resource tracker too.
+"""Where the frozen program itself starts, after `frozen_child.py`."""
 
-They are this same executable again. `freeze_support` (PyInstaller's) knows by the arguments what it is to be, and
-returns only in the program itself, so nothing else is imported before it.
-"""
-
-import multiprocessing
 import sys
 
 if __name__ == "__main__":
-    multiprocessing.freeze_support()
-
     from pathlib import Path
 
     if Path(sys.executable).stem == "qplayground-window":  # Windows' program without a terminal

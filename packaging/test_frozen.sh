@@ -51,6 +51,7 @@ else
         "$release" "$root" "$mirror" > "$pictures/debootstrap.log" || fail "debootstrap, see $pictures/debootstrap.log"
 fi
 ! compgen -G "$root/usr/bin/python3*" > /dev/null || fail "there is a Python"
+chmod 755 "$root" # mktemp made it its owner's alone
 mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/dev/shm"
 chroot "$root" useradd -m -u 1000 user
@@ -95,6 +96,17 @@ wait_for 120 "window" shown qplayground
 window=$(windows qplayground | tail -1)
 picture() { as_user DISPLAY="$display" scrot -o "/tmp/$1.png" && mv "$root/tmp/$1.png" "$pictures/"; }
 wait_for 600 "demo model" test -s "$root/home/user/.cache/qplayground/models/SmolLM2-135M-Instruct-Q4_1/qplayground-manifest.json"
+
+say "the window has no torch, and engines have no Qt"
+of_window=$(as_user DISPLAY="$display" xdotool getwindowpid "$window")
+loaded() { grep -q "/opt/qplayground/.*$1" "/proc/$2/maps" 2> /dev/null; }
+ready() { for process in $(inside); do if loaded libtorch "$process"; then return; fi; done; return 1; }
+wait_for 120 "process with torch" ready
+loaded libQt6Widgets "$of_window" || fail "process $of_window is not the window's"
+! loaded libtorch "$of_window" || fail "the window has torch"
+for process in $(inside); do
+    [ "$process" = "$of_window" ] || ! loaded libQt6 "$process" || fail "$(tr '\0' ' ' < "/proc/$process/cmdline") has Qt"
+done
 
 say "a comparison of fp32, int8 and nf4"
 kept=$root/home/user/.local/share/qplayground/history.sqlite3
