@@ -16,4 +16,5 @@ def run() -> int:
 
 
 if __name__ == "__main__":
+    del __file__  # what starts a child tells it to import that script, which is no file here
     sys.exit(run())
