@@ -93,7 +93,7 @@ JSON
 printf '[General]\nquality=off\n' > "$root/home/user/.config/qplayground/window.ini" # scoring takes long on a small machine
 chown -R 1000:1000 "$root/home/user"
 exec 3> "$root/tmp/display"
-chroot "$root" Xvfb -displayfd 3 -screen 0 1280x720x24 -nolisten tcp 2> "$pictures/xvfb.log" &
+chroot "$root" Xvfb -displayfd 3 -screen 0 1280x720x24 -nolisten tcp -noreset 2> "$pictures/xvfb.log" &
 screen=$!
 wait_for 60 "virtual screen" test -s "$root/tmp/display"
 display=:$(cat "$root/tmp/display")
@@ -123,7 +123,7 @@ runs() { "$python" "$here/kept_texts.py" "$kept" "$@"; }
 press() { as_user DISPLAY="$display" xdotool windowfocus "$window" key "$1"; }
 begun() { press ctrl+Return; sleep 4; runs | grep -q .; } # nothing happens while it runs, or before the model is there
 wait_for 80 "first text" begun
-wait_for 900 "end of the comparison" runs --finished fp32 int8 nf4
+wait_for 1800 "end of the comparison" runs --finished fp32 int8 nf4
 picture comparison
 runs | tee "$pictures/texts.txt"
 runs | grep -q '^fp32	done	 to augment human capabilities, not replace them' || fail "fp32's text is another"
