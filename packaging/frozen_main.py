@@ -1,20 +1,20 @@
-"""Where the frozen program starts, and its engines, fork server and resource tracker too.
+"""Where the frozen program itself starts, after `frozen_child.py`."""
 
-They are this same executable again. `freeze_support` (PyInstaller's) knows by the arguments what it is to be, and
-returns only in the program itself, so nothing else is imported before it.
-"""
-
-import multiprocessing
 import sys
+from pathlib import Path
+
+
+def run() -> int:
+    """The program that the executable's name says; its exit code."""
+    if Path(sys.executable).stem == "qplayground-window":  # Windows' program without a terminal
+        from qplayground.cli import main_window
+
+        return main_window()
+    from qplayground.__main__ import main
+
+    return main()
+
 
 if __name__ == "__main__":
-    multiprocessing.freeze_support()
-
-    from pathlib import Path
-
-    if Path(sys.executable).stem == "qplayground-window":  # Windows' program without a terminal
-        from qplayground.cli import main_window as main
-    else:
-        from qplayground.__main__ import main
-
-    sys.exit(main())
+    del __file__  # what starts a child tells it to import that script, which is no file here
+    sys.exit(run())

@@ -2,6 +2,7 @@
 
     python packaging/release.py              all of it, into dist/
     python packaging/release.py --dry-run    the steps, and whether they would be begun
+    python packaging/release.py --without test,bench    to try the rest; the notes then say what was left out
 
 The version is `__version__` in qplayground/__init__.py; its notes are that version's section of the README's Changes
 and the targets that the benchmark missed. Nothing is tagged or uploaded: what lies in dist/ is looked at first.
@@ -15,18 +16,25 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARK = "dist/bench.json"
-STEPS = (
-    "make check",
-    "make test",
-    f"make bench ARGUMENTS='--record-misses --json {BENCHMARK} --markdown dist/bench.md'",
-    f"{sys.executable} -m build --outdir dist",
-    "make package",
-)
+STEPS = {
+    "check": "make check",
+    "test": "make test",
+    "bench": f"make bench ARGUMENTS='--record-misses --json {BENCHMARK} --markdown dist/bench.md'",
+    "wheel": f"{sys.executable} -m build --outdir dist",
+    "package": "make package",
+}
+LEAVABLE = {
+    "check": "Format, lint, types and import contracts were not checked.",
+    "test": "The tests were not run.",
+    "bench": "Nothing was measured.",
+}
+"""What may be left out, and what the notes then say."""
 SUMS, NOTES = "SHA256SUMS", "RELEASE_NOTES.md"
 
 
@@ -70,6 +78,12 @@ def missed(benchmark: str) -> str:
     return "\n".join(["\n## Targets of the benchmark that were missed\n", *lines, ""]) if lines else ""
 
 
+def left_out(without: Collection[str]) -> str:
+    """A section on the steps that were left out, as Markdown; empty when there are none."""
+    lines = [f"- {sentence}" for name, sentence in LEAVABLE.items() if name in without]
+    return "\n".join(["\n## Left out of this release's making\n", *lines, ""]) if lines else ""
+
+
 def _target(figure: dict[str, Any]) -> str:
     """What it should have been, in brackets."""
     if figure["at_most"] is not None:
@@ -102,24 +116,31 @@ def checksums(folder: Path) -> str:
     return "".join(lines)
 
 
-def release(root: Path, *, dry_run: bool) -> None:
-    """Do all steps for the checkout in `root`. Raises RefusedError before the first one, or where a step fails."""
+def release(root: Path, *, dry_run: bool, without: Collection[str] = ()) -> None:
+    """Do all steps for the checkout in `root` but those named in `without`, keys of LEAVABLE.
+
+    Raises RefusedError before the first one, or where a step fails.
+    """
     version = version_of((root / "qplayground" / "__init__.py").read_text("utf-8"))
-    notes = notes_of((root / "README.md").read_text("utf-8"), version)
+    notes = notes_of((root / "README.md").read_text("utf-8"), version) + left_out(without)
     check_clean(root)
     dist = root / "dist"
     print(notes)
     if not dry_run:
         shutil.rmtree(dist, ignore_errors=True)
         dist.mkdir()
-    for step in STEPS:
+    for name, step in STEPS.items():
+        if name in without:
+            continue
         print(f"$ {step}", flush=True)
         if not dry_run and subprocess.run(shlex.split(step), cwd=root).returncode:
             raise RefusedError(f"This failed, so nothing was released: {step}")
     print(f"dist/{NOTES}, dist/{SUMS}")
     if not dry_run:
         check_clean(root)
-        (dist / NOTES).write_text(notes + missed((root / BENCHMARK).read_text("utf-8")), "utf-8")
+        if "bench" not in without:
+            notes += missed((root / BENCHMARK).read_text("utf-8"))
+        (dist / NOTES).write_text(notes, "utf-8")
         (dist / SUMS).write_text(checksums(dist), "utf-8")
         print((dist / SUMS).read_text("utf-8"))
 
@@ -128,8 +149,18 @@ def main() -> int:
     """The exit code: 0 when all of it was done, 1 when it was refused or failed."""
     parser = argparse.ArgumentParser(description="Check, test, measure, build, and write checksums and release notes.")
     parser.add_argument("--dry-run", action="store_true", help="show the steps and the notes, and do nothing")
+    parser.add_argument(
+        "--without",
+        default="",
+        metavar="LIST",
+        help=f"leave steps out, comma-separated: {', '.join(LEAVABLE)}; the notes say which",
+    )
+    arguments = parser.parse_args()
+    without = [name.strip() for name in arguments.without.split(",") if name.strip()]
+    if unknown := sorted(set(without) - set(LEAVABLE)):
+        parser.error(f"{', '.join(unknown)} cannot be left out, only {', '.join(LEAVABLE)}")
     try:
-        release(ROOT, dry_run=parser.parse_args().dry_run)
+        release(ROOT, dry_run=arguments.dry_run, without=without)
     except RefusedError as error:
         print(f"release: {error}", file=sys.stderr)
         return 1

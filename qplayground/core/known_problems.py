@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 from qplayground.core.cpu_flags import is_x86
 from qplayground.core.diagnosis import Facts, Finding, MethodCheck, Outcome, Severity
+from qplayground.core.frozen import remedy
 from qplayground.core.units import bytes_text
 
 MINIMUM_VERSIONS = {
@@ -26,6 +27,8 @@ LITTLE_SPACE_BYTES = 1_000_000_000
 NO_SPACE_BYTES = 20_000_000
 
 _INSTALL = "Install the versions that packaging/constraints.txt names."
+_NEWER = "Install a newer version of this program."
+_WITH_PIP = "To use it, install this program as a Python package, beside a torch and a bitsandbytes that fit it."
 _INT8_CAPABILITY = (7, 5)
 _FOUR_BIT_CAPABILITY = (6, 0)
 
@@ -51,9 +54,9 @@ def _old_libraries(facts: Facts) -> Iterator[Finding]:
     for name, minimum in MINIMUM_VERSIONS.items():
         version = facts.versions.get(name)
         if version == "":
-            yield _problem(f"{name} is not installed.", _INSTALL)
+            yield _problem(f"{name} is not installed.", remedy(_INSTALL))
         elif version is not None and () < _numbers(version) < _numbers(minimum):
-            yield _problem(f"{name} {version} is older than {minimum}, which this program needs.", _INSTALL)
+            yield _problem(f"{name} {version} is older than {minimum}, which this program needs.", remedy(_INSTALL))
 
 
 def _pyside_that_aborts(facts: Facts) -> Iterator[Finding]:
@@ -63,7 +66,7 @@ def _pyside_that_aborts(facts: Facts) -> Iterator[Finding]:
         yield _problem(
             "PySide6 6.12.0 drops a reference to True with every signal: on Python 3.11 the program aborts after some "
             "600 of them.",
-            "Install PySide6-Essentials 6.11.3, which packaging/constraints.txt names.",
+            remedy("Install PySide6-Essentials 6.11.3, which packaging/constraints.txt names.", _NEWER),
         )
 
 
@@ -154,7 +157,7 @@ def _torch_without_cuda(facts: Facts) -> Iterator[Finding]:
     if facts.gpus and facts.cuda is not None and facts.cuda.torch_cuda is None:
         yield _caution(
             f"This torch has no CUDA, so {_gpu_names(facts)} is not used.",
-            "Install a build of torch for CUDA (pytorch.org says which) to use it.",
+            remedy("Install a build of torch for CUDA (pytorch.org says which) to use it.", _WITH_PIP),
         )
 
 
@@ -164,7 +167,7 @@ def _old_driver(facts: Facts) -> Iterator[Finding]:
         yield _problem(
             f"The NVIDIA driver {facts.driver} is too old for torch's CUDA {facts.cuda.torch_cuda}, which needs "
             f"{needed} or newer.",
-            "Install a newer driver, or a torch that is built for an older CUDA.",
+            remedy("Install a newer driver, or a torch that is built for an older CUDA.", "Install a newer driver."),
         )
 
 
@@ -186,7 +189,7 @@ def _no_bitsandbytes_library(facts: Facts) -> Iterator[Finding]:
         yield _problem(
             f"bitsandbytes {facts.versions.get('bitsandbytes', '')} has no library for CUDA {cuda.torch_cuda} of this "
             f"torch; it has them for {shipped}.",
-            "Install a newer bitsandbytes, or a torch that is built for one of these.",
+            remedy("Install a newer bitsandbytes, or a torch that is built for one of these.", _WITH_PIP),
         )
 
 
@@ -225,7 +228,7 @@ def _methods(facts: Facts) -> Iterator[Finding]:
         verb = "does" if len(checks) == 1 else "do"
         yield _problem(
             f"{names} {verb} not work on {device}: {problem}",
-            f"{_INSTALL} `python -m bitsandbytes` says more. Until then use bf16 or fp32 there.",
+            f"{remedy(f'{_INSTALL} `python -m bitsandbytes` says more. Until then use', 'Use')} bf16 or fp32 there.",
         )
 
 

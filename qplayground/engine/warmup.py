@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.frozen import remedy
 from qplayground.core.precision import FourBit, Int8, Precision
 from qplayground.engine.machine import synchronize
 
@@ -55,7 +56,10 @@ def _cannot_quantize(precision: Precision, device: torch.device, error: Exceptio
         ErrorCode.UNSUPPORTED,
         f"bitsandbytes {bnb.__version__} cannot compute {precision.label} on {device} with torch "
         f"{torch.__version__}{cuda}: it failed to quantize a small tensor.",
-        "Install the version of bitsandbytes that packaging/constraints.txt names (python -m bitsandbytes says what it "
-        "finds), or place the model on the CPU.",
+        remedy(
+            "Install the version of bitsandbytes that packaging/constraints.txt names (python -m bitsandbytes says "
+            "what it finds), or place the model on the CPU.",
+            "Place the model on the CPU.",
+        ),
         f"{type(error).__name__}: {error}",
     )

@@ -39,16 +39,20 @@ def _always() -> bool:
 
 
 def _x11_answers() -> bool:
-    """Whether the X server of DISPLAY takes a connection."""
+    """Whether the X server of DISPLAY takes a connection, which then lasts as long as the program.
+
+    A server whose last client goes, such as a virtual one that has no other, begins anew and refuses Qt meanwhile.
+    """
     try:
         xcb = ctypes.CDLL("libxcb.so.1")
     except OSError:  # which the plugin would have said
         return True
     xcb.xcb_connect.restype = ctypes.c_void_p
     connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
-    failed = bool(xcb.xcb_connection_has_error(connection))
-    xcb.xcb_disconnect(connection)
-    return not failed
+    if xcb.xcb_connection_has_error(connection):
+        xcb.xcb_disconnect(connection)
+        return False
+    return True
 
 
 def _wayland_answers() -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import os
 import sys
 import threading
 from multiprocessing.context import BaseContext
@@ -11,6 +12,8 @@ from qplayground.runtime.gpus import has_nvidia_gpu
 from qplayground.runtime.process import ChildProcess
 
 ENGINE_TARGET = "qplayground.engine.host"
+SPAWN_VARIABLE = "QPLAYGROUND_SPAWN"
+"""The environment's variable that, set to anything, has engines spawned where they could be forked."""
 
 
 def fork_is_safe() -> bool:
@@ -30,7 +33,7 @@ class Launcher:
 
     def __init__(self, target: str = ENGINE_TARGET, *, fork: bool | None = None) -> None:
         self._target = target
-        self._fork = fork_is_safe() if fork is None else fork
+        self._fork = fork_is_safe() and not os.environ.get(SPAWN_VARIABLE) if fork is None else fork
         self._context: BaseContext = multiprocessing.get_context("forkserver" if self._fork else "spawn")
         self._server = ForkServer(self._context, target) if self._fork else None
         self._spare: ChildProcess | None = None

@@ -10,6 +10,7 @@ from PySide6.QtCore import QCoreApplication, QPluginLoader
 
 from qplayground.core.diagnosis import QtPlatform
 from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.frozen import remedy
 from qplayground.core.redaction import Redaction
 from qplayground.runtime.system_libraries import Lacking, explain, lacking
 
@@ -67,7 +68,7 @@ def explain_platform(name: str, folders: Sequence[Path] | None = None) -> ErrorI
     return ErrorInfo(
         ErrorCode.UNSUPPORTED,
         f"Qt's platform plugin {name!r} cannot be loaded: {said.rstrip('.')}.",
-        "Install PySide6-Essentials anew, or use `qplayground compare`, which needs no window.",
+        f"{remedy('Install PySide6-Essentials anew.')} Or use `qplayground compare`, which needs no window.",
         said,
     )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
+from qplayground.core.frozen import remedy
 
 DEBIAN_PACKAGES = {
     "libEGL.so.1": "libegl1",
@@ -97,7 +98,7 @@ def explain_import(error: ImportError, *, windowed: bool) -> PlaygroundError:
         return fail(
             ErrorCode.UNSUPPORTED,
             "PySide6 is not installed.",
-            _INSTALL_ALL,
+            remedy(_INSTALL_ALL),
             str(error),
         )
     found = lacking(qt_files(folder, ("xcb",) if windowed else ()), str(error))
@@ -105,7 +106,7 @@ def explain_import(error: ImportError, *, windowed: bool) -> PlaygroundError:
         return fail(
             ErrorCode.UNSUPPORTED,
             f"Qt cannot be loaded: {str(error).rstrip('.')}.",
-            "Install PySide6-Essentials anew: `python -m pip install --force-reinstall PySide6-Essentials`.",
+            remedy("Install PySide6-Essentials anew: `python -m pip install --force-reinstall PySide6-Essentials`."),
             str(error),
         )
     without_window = windowed and not lacking(qt_files(folder, ()))
@@ -116,12 +117,12 @@ def _explain_module(name: str, detail: str) -> PlaygroundError:
     package = name.partition(".")[0]
     if package in sys.stdlib_module_names:
         message = f"This Python lacks a part of its own standard library: {name}."
-        hint = "Use a Python that was installed whole."
+        hint = remedy("Use a Python that was installed whole.")
     elif package == _OWN_PACKAGE:
         message = f"A part of the program is missing: {name}."
-        hint = "Install it anew: `python -m pip install --force-reinstall qplayground`."
+        hint = remedy("Install it anew: `python -m pip install --force-reinstall qplayground`.")
     else:
-        message, hint = f"The library {package} is not installed.", _INSTALL_ALL
+        message, hint = f"The library {package} is not installed.", remedy(_INSTALL_ALL)
     return fail(ErrorCode.UNSUPPORTED, message, hint, detail)
 
 

@@ -22,6 +22,7 @@ from qplayground.runtime.planner import Planner
 from qplayground.runtime.preferences import Preferences, preferences_path
 from qplayground.runtime.session import Session
 from qplayground.ui import theme
+from qplayground.ui.first_picture import FirstPicture
 from qplayground.ui.inside.opening import Opening
 from qplayground.ui.watchdog import Watchdog
 from qplayground.ui.window import MainWindow
@@ -85,7 +86,7 @@ def open_when_ready(window: MainWindow, files: Sequence[Path]) -> None:
 def run(launcher: Launcher, *, watched: bool = False, files: Sequence[Path] = ()) -> int:
     """Open the window and run until it is closed; returns the exit code.
 
-    `watched`: standstills go to stderr. `files`: saved comparisons to open beside it.
+    `watched`: when it can be used and standstills go to stderr. `files`: saved comparisons to open beside it.
     """
     app = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(app, QApplication)
@@ -94,6 +95,8 @@ def run(launcher: Launcher, *, watched: bool = False, files: Sequence[Path] = ()
     app.setWindowIcon(theme.application_icon())
     theme.apply_look(app)
     window = make_window(launcher)
+    if watched:
+        FirstPicture(sys.stderr, window)
     window.show()
     QTimer.singleShot(0, window, lambda: start_background(window))
     open_when_ready(window, files)

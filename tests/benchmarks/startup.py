@@ -1,16 +1,26 @@
-"""How soon the window can be used, beside the time that importing torch and transformers takes."""
+"""How soon the window can be used, beside the time that importing torch and transformers takes.
 
+`python -m tests.benchmarks.startup PROGRAM` measures that executable alone, such as the frozen one.
+"""
+
+import argparse
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
 from tests.benchmarks.display import display
-from tests.benchmarks.figures import Figure, median_of
+from tests.benchmarks.figures import Figure, median_of, table
 
 ROUNDS = 7
 _IMPORT = "import torch, transformers"
+_SAID = re.compile(r"painted and answers, after ([\d.]+) s of processor time")
+_PROGRAM = (sys.executable, "-m", "qplayground")
+_END_S = 60
 
 
 def measure() -> list[Figure]:
@@ -19,7 +29,7 @@ def measure() -> list[Figure]:
     with display() as screen, tempfile.TemporaryDirectory() as config:
         environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
         for round_number in range(ROUNDS + 1):
-            window = _window_seconds(environment)
+            window, _ = _open_window(_PROGRAM, environment)
             torch = _import_seconds()
             if round_number:  # the first warms the page cache
                 windows.append(window)
@@ -32,11 +42,35 @@ def measure() -> list[Figure]:
     ]
 
 
-def _window_seconds(environment: dict[str, str]) -> float:
+def measure_program(program: Sequence[str], *, rounds: int, at_most_s: float) -> list[Figure]:
+    """The same of one program, and the processor's time that its process took until then, in all threads."""
+    with display() as screen, tempfile.TemporaryDirectory() as config:
+        environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
+        _open_window(program, environment)  # warms the page cache
+        pairs = [_open_window(program, environment) for _ in range(rounds)]
+    return [
+        median_of("window painted and answering", [wall for wall, _ in pairs], "s", at_most=at_most_s),
+        median_of("processor time until then", [worked for _, worked in pairs], "s"),
+    ]
+
+
+def _open_window(program: Sequence[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Seconds by the clock and of the processor until it says that its window can be used; then it is closed."""
     started = time.monotonic()
-    script = [sys.executable, "-m", "tests.benchmarks.startup"]
-    done = subprocess.run(script, env=environment, check=True, capture_output=True, text=True)
-    return float(done.stdout.split()[-1]) - started
+    with subprocess.Popen([*program, "--watchdog"], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = []
+        try:
+            for line in process.stderr:
+                answered = time.monotonic()
+                said.append(line)
+                if found := _SAID.search(line):
+                    process.send_signal(signal.SIGINT)
+                    process.communicate(timeout=_END_S)
+                    return answered - started, float(found[1])
+        finally:
+            process.kill()
+    raise RuntimeError(f"{program[0]} opened no window: {''.join(said)}")
 
 
 def _import_seconds() -> float:
@@ -45,37 +79,16 @@ def _import_seconds() -> float:
     return time.monotonic() - started
 
 
-def _open_window() -> None:
-    """What `qplayground` does, until the window has been painted and its event loop has come round again."""
-    from PySide6.QtCore import QEvent, QObject, QTimer
-    from PySide6.QtWidgets import QApplication
-
-    import qplayground.app
-    import qplayground.cli  # noqa: F401  (as the command does)
-    from qplayground.runtime.launcher import Launcher
-    from qplayground.ui import theme
-    from qplayground.ui.application import make_window, start_background
-
-    class FirstPaint(QObject):
-        def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-            if event.type() == QEvent.Type.Paint:
-                app.removeEventFilter(self)
-                QTimer.singleShot(0, answered)
-            return False
-
-    def answered() -> None:
-        print(time.monotonic(), flush=True)
-        window.close()
-
-    app = QApplication([])
-    theme.apply_look(app)
-    window = make_window(Launcher())
-    first = FirstPaint()
-    app.installEventFilter(first)
-    window.show()
-    QTimer.singleShot(0, window, lambda: start_background(window))
-    app.exec()
+def _main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.startup", description=__doc__)
+    parser.add_argument("program", nargs="*", default=_PROGRAM, help="what opens the window (default: this checkout)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--at-most", type=float, default=1.5, metavar="S", help="the target (default: %(default)s s)")
+    arguments = parser.parse_args()
+    figures = measure_program(arguments.program, rounds=arguments.rounds, at_most_s=arguments.at_most)
+    print(table(figures))
+    return 0 if all(figure.met for figure in figures) else 1
 
 
 if __name__ == "__main__":
-    _open_window()
+    sys.exit(_main())

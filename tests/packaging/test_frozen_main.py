@@ -48,3 +48,8 @@ def test_ctrl_c_ends_the_terminals_program_without_a_word() -> None:
     """As it ends the program that is started from a checkout, where `__main__` sees to it."""
     done = start("qplayground", run="lambda argv: print(signal.getsignal(signal.SIGINT).name) or 0")
     assert (done.returncode, done.stdout, done.stderr) == (0, "SIG_DFL\n", "")
+
+
+def test_children_are_not_told_to_import_the_script_which_is_no_file() -> None:
+    done = start("qplayground", run="lambda argv: print(hasattr(sys.modules['__main__'], '__file__')) or 0")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")

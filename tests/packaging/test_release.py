@@ -80,7 +80,7 @@ def test_the_programs_own_version_can_be_read() -> None:
 def test_a_dry_run_shows_the_steps_and_does_none(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(script, "STEPS", ("touch check-was-run",))
+    monkeypatch.setattr(script, "STEPS", {"check": "touch check-was-run"})
     script.release(checkout, dry_run=True)
     shown = capsys.readouterr().out
     assert "$ touch check-was-run\n" in shown and "- Quality.\n" in shown
@@ -92,7 +92,7 @@ def test_a_dry_run_shows_the_steps_and_does_none(
 def test_a_tree_that_is_not_committed_is_refused(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, name: str, dry_run: bool
 ) -> None:
-    monkeypatch.setattr(script, "STEPS", ("touch check-was-run",))
+    monkeypatch.setattr(script, "STEPS", {"check": "touch check-was-run"})
     with (checkout / name).open("a") as file:
         file.write("\nchanged\n")
     with pytest.raises(script.RefusedError, match=f"not all committed .*{name}"):
@@ -101,7 +101,7 @@ def test_a_tree_that_is_not_committed_is_refused(
 
 
 def test_a_step_that_fails_ends_it(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script, "STEPS", ("false", "touch check-was-run"))
+    monkeypatch.setattr(script, "STEPS", {"check": "false", "test": "touch check-was-run"})
     with pytest.raises(script.RefusedError, match="nothing was released: false"):
         script.release(checkout, dry_run=False)
     assert not (checkout / "check-was-run").exists()
@@ -121,7 +121,7 @@ def test_what_is_built_is_summed_up(checkout: Path, tmp_path: Path, monkeypatch:
     identity = ["-c", "user.name=A Person", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
     subprocess.run(["git", *identity, "commit", "-qm", "Ignore"], cwd=checkout, check=True)
     build = "bash -c 'mkdir dist/sub; echo a > dist/one; echo b > dist/sub/two'"
-    monkeypatch.setattr(script, "STEPS", ("true", f"cp {tmp_path}/bench.json dist", build))
+    monkeypatch.setattr(script, "STEPS", {"check": "true", "bench": f"cp {tmp_path}/bench.json dist", "package": build})
     script.release(checkout, dry_run=False)
     dist = checkout / "dist"
     notes = (dist / "RELEASE_NOTES.md").read_text("utf-8")
@@ -131,3 +131,22 @@ def test_what_is_built_is_summed_up(checkout: Path, tmp_path: Path, monkeypatch:
     assert [line.split()[1] for line in sums.splitlines()] == ["RELEASE_NOTES.md", "bench.json", "one"]
     done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=dist, capture_output=True, check=False)
     assert done.returncode == 0
+
+
+def test_what_is_left_out_is_not_done_and_the_notes_say_so(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (checkout / ".gitignore").write_text("dist/\n")
+    subprocess.run(["git", "add", "-A"], cwd=checkout, check=True)
+    identity = ["-c", "user.name=A Person", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *identity, "commit", "-qm", "Ignore"], cwd=checkout, check=True)
+    monkeypatch.setattr(script, "STEPS", {"check": "touch dist/checked", "test": "false", "bench": "false"})
+    script.release(checkout, dry_run=False, without=["test", "bench"])
+    assert (checkout / "dist" / "checked").exists()
+    notes = (checkout / "dist" / "RELEASE_NOTES.md").read_text("utf-8")
+    assert notes.endswith("making\n\n- The tests were not run.\n- Nothing was measured.\n")
+
+
+def test_what_is_built_cannot_be_left_out(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["release.py", "--dry-run", "--without", "bench,package"])
+    with pytest.raises(SystemExit, match="2"):
+        script.main()
+    assert "package cannot be left out, only check, test, bench" in capsys.readouterr().err

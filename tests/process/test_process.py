@@ -21,7 +21,7 @@ from qplayground.core.messages.commands import Cancel
 from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
 from qplayground.core.temporary import clear_temporary_folder
 from qplayground.runtime import process as process_module
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.launcher import SPAWN_VARIABLE, Launcher, fork_is_safe
 from qplayground.runtime.process import EXIT_GRACE_S, LOG_LIMIT_BYTES, LOG_TAIL_BYTES, ChildProcess
 from tests.process import children
 from tests.process.children import asked
@@ -70,6 +70,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that in time"
         pause.wait(0.01)
+
+
+@pytest.mark.parametrize("spawn", ["", "1"])
+def test_engines_are_spawned_where_that_is_asked_for(spawn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SPAWN_VARIABLE, spawn)
+    assert Launcher(children.TARGET).forks == (fork_is_safe() and not spawn)
+    assert Launcher(children.TARGET, fork=True).forks
 
 
 # ---- how children end ---------------------------------------------------------------------------------------------

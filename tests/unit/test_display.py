@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import shutil
 import socket
+import subprocess
 import sys
 
 import pytest
@@ -21,6 +23,22 @@ def test_every_platform_of_wayland_asks_its_compositor(monkeypatch: pytest.Monke
     with pytest.raises(PlaygroundError) as caught:
         display.check_display()
     assert "cannot be reached (WAYLAND_DISPLAY=/nowhere/wayland-9)." in caught.value.info.message
+
+
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="there is no virtual screen")
+def test_a_server_that_ends_without_clients_is_still_there_after_it_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "can_load", lambda name: True)
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "640x480x24", "-nolisten", "tcp", "-terminate"]
+    with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
+        os.close(write)
+        with os.fdopen(read) as answer:
+            monkeypatch.setenv("DISPLAY", f":{answer.readline().strip()}")
+        monkeypatch.setenv("QT_QPA_PLATFORM", "xcb")
+        display.check_display()
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.wait(1)
+        server.terminate()
 
 
 def test_a_connection_that_the_compositor_has_made_is_not_used_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,13 @@ def test_what_works_with_limits_is_a_caution(facts: Facts, part: str) -> None:
     assert Diagnosis(facts, (finding,)).works
 
 
+@pytest.mark.parametrize(("facts", "part"), [*PROBLEMS, *CAUTIONS])
+def test_a_frozen_program_speaks_of_no_pip(facts: Facts, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.frozen", True, raising=False)
+    for finding in find_problems(facts):
+        assert finding.hint and not re.search(r"\bpip\b|constraints|python -m|pytorch\.org|is built for", finding.hint)
+
+
 def test_methods_that_fail_alike_are_one_finding() -> None:
     wrong = replace(GOOD_CHECK, outcome=Outcome.WRONG, problem="the result is wrong.")
     alike = replace(wrong, precision="fp4", label="FP4")

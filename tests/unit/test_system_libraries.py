@@ -172,6 +172,14 @@ def test_another_library_that_is_missing_is_not_blamed_on_qt(name: str, message:
     assert command in told.hint and "PySide6" not in told.hint
 
 
+@pytest.mark.parametrize("name", ["PySide6.QtCore", "psutil", "_ctypes", "qplayground.ui.gone", None])
+def test_a_frozen_program_speaks_of_no_pip(name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.frozen", True, raising=False)
+    error = ImportError("damaged") if name is None else ModuleNotFoundError(f"No module named {name!r}", name=name)
+    hint = system_libraries.explain_import(error, windowed=True).info.hint
+    assert hint == "Install the program anew: a part of it is missing or damaged."
+
+
 def test_gpus_without_nvidias_driver_are_seen_on_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if gpus.driver_version():
         pytest.skip("NVIDIA's management answers here")
