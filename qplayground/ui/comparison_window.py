@@ -64,7 +64,9 @@ class ComparisonWindow(QMainWindow):
         return view
 
     def _titled(self, view: ResultsView, comparison: Comparison, prefix: str) -> QWidget:
-        about = (comparison.model.title, when_text(comparison), settings_text(comparison))
+        about = [comparison.model.title, when_text(comparison), settings_text(comparison)]
+        if not comparison.is_finished:
+            about.append("not over when this was opened: open it again for what came since")
         title = QLabel(prefix + " · ".join(about))
         title.setToolTip(theme.tip(machine_text(comparison)))
         title.setTextFormat(Qt.TextFormat.PlainText)

@@ -196,7 +196,7 @@ class ResultsView(QWidget):
 
     def _make_column(self, name: str) -> RunColumn:
         assert self._comparison is not None
-        column = RunColumn(self._comparison, self._comparison.run(name))
+        column = RunColumn(self._comparison, self._comparison.run(name), is_saved=self._read_only)
         column.text.set_tinted(self.tint.isChecked())
         column.show_text(self.changes.isChecked())
         column.menu_requested.connect(partial(self._show_menu, name))
