@@ -6,6 +6,7 @@ import msgspec
 
 from qplayground.core.memory import VramFigures
 from qplayground.core.messages.events import Generated, Loaded, Scored, TokensGenerated
+from qplayground.core.quality import SCORING_STOPPED, Quality
 from qplayground.core.results import LoadFigures, MemoryFigures, Run, SpeedFigures
 from qplayground.core.samples import Samples
 
@@ -122,6 +123,11 @@ def take_scored(run: Run, event: Scored) -> None:
     run.layer_errors = list(event.layers)
     if event.phases:
         run.memory = msgspec.structs.replace(run.memory, phases=list(event.phases))
+
+
+def note_unscored(run: Run, text: str) -> None:
+    """Note that the text of that name was not scored, since somebody stopped it."""
+    run.quality = Quality(text=text, note=SCORING_STOPPED)
 
 
 def _take_speed(run: Run, event: Generated, repeated: bool) -> None:

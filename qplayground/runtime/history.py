@@ -341,7 +341,9 @@ def _opened(path: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
 
 def _entry(comparison: Comparison) -> HistoryEntry:
     states = {run.state for run in comparison.runs}
-    state = "done" if states == {RunState.DONE} else "failed" if RunState.FAILED in states else "stopped"
+    stopped = any(run.quality is not None and run.quality.was_stopped for run in comparison.runs)
+    is_done = states == {RunState.DONE} and not stopped
+    state = "done" if is_done else "failed" if RunState.FAILED in states else "stopped"
     return HistoryEntry(
         id=comparison.id,
         started_at=comparison.started_at,

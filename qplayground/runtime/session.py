@@ -86,6 +86,7 @@ class Session(QObject):
         self._hello: Hello | None = None
         self._modules: dict[str, dict[str, WeightKinds]] = {}
         self._driver_bytes: dict[str, dict[str, int]] = {}
+        self._scored_text: str | None = None
         self._baseline_chosen = False
         self._over: Comparison | None = None  # the one that is finishing
         self._closed = False
@@ -156,6 +157,7 @@ class Session(QObject):
             run.requested_map = shown[run.precision].device_map if shown and run.precision in shown else {}
         self._comparison = comparison
         self._modules.clear()
+        self._scored_text = None if wanted.quality is None else wanted.quality.name
         self._baseline_chosen = wanted.baseline is not None
         self._conductor.prepare(
             Work(
@@ -324,9 +326,12 @@ class Session(QObject):
             state = self._conductor.state(run.precision)
             if state is None or run.state is state or comparison is None:
                 continue
-            begun, run.state = run.state is not RunState.QUEUED, state
-            if state is RunState.CANCELLED and run.finish_reason is None and begun:
+            before, run.state = run.state, state
+            if state is RunState.CANCELLED and run.finish_reason is None and before is not RunState.QUEUED:
                 run.finish_reason = "cancelled"
+            text_is_whole = state is RunState.DONE or (state is RunState.CANCELLED and before is RunState.SCORING)
+            if text_is_whole and self._scored_text is not None and run.quality is None:
+                bookkeeping.note_unscored(run, self._scored_text)
             if state.is_final:
                 refresh_divergence(comparison)
             self.run_changed.emit(run.precision)

@@ -239,10 +239,11 @@ class RunColumn(QFrame):
             self.state.setText(f"Failed: {run.error}")
         elif run.state is RunState.DONE:
             why = "end token" if run.finish_reason == "stop" else "full length"
-            self.state.setText(f"done · {len(run.token_ids)} tokens · {why}{self._same()}")
+            self.state.setText(f"done · {len(run.token_ids)} tokens · {why}{self._unscored()}{self._same()}")
         elif run.state is RunState.CANCELLED and run.speed.ttft_samples is not None:
             self.state.setText(
-                f"stopped after round {run.speed.ttft_samples.n} of {self.comparison.rounds}{self._same()}"
+                f"stopped after round {run.speed.ttft_samples.n} of {self.comparison.rounds}"
+                f"{self._unscored()}{self._same()}"
             )
         elif run.state is RunState.CANCELLED and run.token_ids:
             self.state.setText(f"stopped after {len(run.token_ids)} tokens{self._same()}")
@@ -260,6 +261,12 @@ class RunColumn(QFrame):
     def _round(self) -> str:
         rounds, samples = self.comparison.rounds, self.run.speed.ttft_samples
         return "" if rounds == 1 else f" · round {1 if samples is None else samples.n + 1} of {rounds}"
+
+    def _unscored(self) -> str:
+        quality = self.run.quality
+        if quality is None or quality.perplexity is not None or quality.note is None:
+            return ""
+        return " · scoring stopped" if quality.was_stopped else " · not scored, see Quality"
 
     def _same(self) -> str:
         divergence = self.run.divergence

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from qplayground.core.baseline import refresh_divergence
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.model import ModelSource
+from qplayground.core.quality import SCORING_STOPPED, Quality
 from qplayground.core.results import Comparison, Mode, RunState
 from qplayground.runtime.history import History, HistoryGoneError, history_path
 from tests.comparisons import cancelled, comparison, done, failed
@@ -106,6 +107,13 @@ def test_the_state_of_the_whole(history: History, runs: tuple[object, ...], stat
     one.runs = list(runs)  # type: ignore[arg-type]
     history.save(one).result()
     assert history.entries()[0].state == state
+
+
+def test_a_score_that_was_stopped_makes_the_whole_stopped(history: History) -> None:
+    one = made(1)
+    one.runs[1].quality = Quality(text="builtin", note=SCORING_STOPPED)
+    history.save(one).result()
+    assert states(history) == ["stopped"]
 
 
 def test_the_mode_is_told(history: History) -> None:
