@@ -34,6 +34,7 @@ class ComparisonWindow(QMainWindow):
         self.setWindowTitle(" | ".join(f"{shown.model.title}, {when_text(shown)}" for shown in comparisons))
         size_for_screen(self)
         self.comparisons = tuple(comparisons)
+        self._titles = [QLabel() for _ in comparisons]
         self.views = [self._view(comparison) for comparison in comparisons]
         self.tabs = ComparisonTabs()
         model = comparisons[0].model
@@ -46,9 +47,9 @@ class ComparisonWindow(QMainWindow):
             self.tabs.show_both(comparisons)
         splitter = QSplitter(Qt.Orientation.Vertical)
         splitter.setChildrenCollapsible(False)
-        for number, (view, comparison) in enumerate(zip(self.views, comparisons, strict=True), start=1):
-            prefix = f"{number} · " if len(comparisons) > 1 else ""
-            splitter.addWidget(self._titled(view, comparison, prefix))
+        for view, title in zip(self.views, self._titles, strict=True):
+            splitter.addWidget(self._titled(view, title))
+        self._show_titles()
         splitter.addWidget(self.tabs)
         splitter.setSizes([_VIEW_HEIGHT] * len(self.views) + [_TABS_HEIGHT])
         self.setCentralWidget(splitter)
@@ -63,12 +64,7 @@ class ComparisonWindow(QMainWindow):
         view.export_requested.connect(lambda: export(self, comparison))
         return view
 
-    def _titled(self, view: ResultsView, comparison: Comparison, prefix: str) -> QWidget:
-        about = [comparison.model.title, when_text(comparison), settings_text(comparison)]
-        if not comparison.is_finished:
-            about.append("not over when this was opened: open it again for what came since")
-        title = QLabel(prefix + " · ".join(about))
-        title.setToolTip(theme.tip(machine_text(comparison)))
+    def _titled(self, view: ResultsView, title: QLabel) -> QWidget:
         title.setTextFormat(Qt.TextFormat.PlainText)
         title.setWordWrap(True)
         title.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, 0)
@@ -80,10 +76,19 @@ class ComparisonWindow(QMainWindow):
         column.addWidget(view, 1)
         return box
 
+    def _show_titles(self) -> None:
+        for number, (title, comparison) in enumerate(zip(self._titles, self.comparisons, strict=True), start=1):
+            about = [comparison.model.title, when_text(comparison), settings_text(comparison)]
+            if not comparison.is_finished:
+                about.append("not over when this was opened: open it again for what came since")
+            title.setText((f"{number} · " if len(self.comparisons) > 1 else "") + " · ".join(about))
+            title.setToolTip(theme.tip(machine_text(comparison)))
+
     def _set_baseline(self, comparison: Comparison, view: ResultsView, name: str) -> None:
         comparison.baseline = name
         refresh_divergence(comparison)
         view.show_comparison(comparison)
+        self._show_titles()
         self.tabs.refresh()
 
     def closeEvent(self, event: QCloseEvent) -> None:

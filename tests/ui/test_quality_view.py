@@ -49,6 +49,17 @@ def test_every_run_has_a_sentence_with_its_numbers(view: QualityView) -> None:
     assert any("bf16 alone makes" in line for line in lines if line.startswith("Of nf4's"))
 
 
+def test_another_baseline_does_not_change_what_the_scores_are_against(view: QualityView, compared: MainWindow) -> None:
+    assert "not against the baseline" not in view.sentences.text()
+    compared.session.set_baseline("nf4")
+    comparison = comparison_of(compared)
+    view.show_comparison(comparison)
+    first, second, *_ = view.sentences.text().splitlines()
+    assert "are against fp32" in first and "not against the baseline, nf4" in first
+    assert second.startswith("fp32 has a perplexity of") and "were scored against it" in second
+    assert to_markdown(comparison).count("are against fp32") == 1
+
+
 def test_a_score_that_was_stopped_is_said_in_the_column_and_in_the_tab(qtbot: QtBot, ready_window: MainWindow) -> None:
     tick(qtbot, ready_window, "bf16", "nf4")
     type_prompt(qtbot, ready_window, "Once fast=3 bf16=hang-scoring")
