@@ -63,6 +63,7 @@ def take_loaded(run: Run, event: Loaded, *, repeated: bool = False, kept: bool =
         weight_bytes=event.weight_bytes,
         by_kind=event.by_kind,
         by_device=event.by_device,
+        by_module=event.by_module,
         predicted=event.estimate,
         predicted_weight_bytes=None if event.estimate is None else event.estimate.weight_bytes,
         predicted_resident_bytes=None if event.estimate is None else event.estimate.resident_bytes,

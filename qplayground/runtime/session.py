@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.baseline import default_baseline, refresh_divergence
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
-from qplayground.core.estimate import Estimate, WeightKinds
+from qplayground.core.estimate import Estimate
 from qplayground.core.memory import MemorySample
 from qplayground.core.messages.events import (
     Event,
@@ -84,7 +84,6 @@ class Session(QObject):
         self._probe.ended.connect(self._on_probe_ended)
         self._comparison: Comparison | None = None
         self._hello: Hello | None = None
-        self._modules: dict[str, dict[str, WeightKinds]] = {}
         self._driver_bytes: dict[str, dict[str, int]] = {}
         self._scored_text: str | None = None
         self._baseline_chosen = False
@@ -128,10 +127,6 @@ class Session(QObject):
         """When the comparison was started, in `time.monotonic` seconds."""
         return self._conductor.started_s
 
-    def modules(self, name: str) -> dict[str, WeightKinds]:
-        """What each module of a run's model holds; empty before it was loaded. It is not saved with the comparison."""
-        return self._modules.get(name, {})
-
     # ---- verbs -----------------------------------------------------------------------------------------------
 
     def probe(self) -> None:
@@ -156,7 +151,6 @@ class Session(QObject):
         for run in comparison.runs:
             run.requested_map = shown[run.precision].device_map if shown and run.precision in shown else {}
         self._comparison = comparison
-        self._modules.clear()
         self._scored_text = None if wanted.quality is None else wanted.quality.name
         self._baseline_chosen = wanted.baseline is not None
         self._conductor.prepare(
@@ -268,7 +262,6 @@ class Session(QObject):
         run = self._run(name)
         assert run is not None
         run.beside = others
-        self._modules[name] = event.by_module
         if run.token_ids:
             bookkeeping.clear_text(run)
             self.run_cleared.emit(name)
@@ -291,7 +284,6 @@ class Session(QObject):
             run.prompt_tokens = len(event.token_ids)
         elif isinstance(event, Loaded):
             bookkeeping.take_loaded(run, event, repeated=repeated)
-            self._modules[name] = event.by_module
             self.run_changed.emit(name)
         elif isinstance(event, Scored):
             bookkeeping.take_scored(run, event)

@@ -1,6 +1,7 @@
 """Saved comparisons in a window of their own, to be read."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
@@ -13,8 +14,12 @@ from qplayground.report.describe import machine_text, settings_text, when_text
 from qplayground.ui import theme
 from qplayground.ui.comparison_tabs import ComparisonTabs
 from qplayground.ui.exporting import export
+from qplayground.ui.modules_dialog import show_modules
 from qplayground.ui.results_view import ResultsView
 from qplayground.ui.window_size import size_for_screen
+
+if TYPE_CHECKING:
+    from qplayground.ui.memory_bars_view import MemoryBarsView
 
 _VIEW_HEIGHT, _TABS_HEIGHT = 480, 200  # as shares: the figures below the texts come first
 
@@ -43,8 +48,11 @@ class ComparisonWindow(QMainWindow):
         self.tabs.inside_requested.connect(lambda module: self.inside_requested.emit(model, module))
         self.tabs.load_charts()
         self.tabs.show_comparison(comparisons[0])
+        self.memory: MemoryBarsView | None = None
         if len(comparisons) > 1:
             self.tabs.show_both(comparisons)
+        else:
+            self._add_memory(comparisons[0])
         splitter = QSplitter(Qt.Orientation.Vertical)
         splitter.setChildrenCollapsible(False)
         for view, title in zip(self.views, self._titles, strict=True):
@@ -60,9 +68,18 @@ class ComparisonWindow(QMainWindow):
         refresh_divergence(comparison)
         view = ResultsView(read_only=True)
         view.show_comparison(comparison)
+        view.modules_requested.connect(lambda name: show_modules(comparison.run(name), self))
         view.baseline_chosen.connect(lambda name: self._set_baseline(comparison, view, name))
         view.export_requested.connect(lambda: export(self, comparison))
         return view
+
+    def _add_memory(self, comparison: Comparison) -> None:
+        from qplayground.ui.memory_bars_view import MemoryBarsView  # the charts' library takes half a second
+
+        self.memory = MemoryBarsView()
+        self.memory.show_comparison(comparison)
+        self.tabs.insertTab(0, self.memory, "Memor&y")
+        self.tabs.setCurrentIndex(0)
 
     def _titled(self, view: ResultsView, title: QLabel) -> QWidget:
         title.setTextFormat(Qt.TextFormat.PlainText)

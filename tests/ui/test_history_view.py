@@ -133,6 +133,17 @@ def test_a_saved_comparison_needs_neither_model_nor_engine(qtbot: QtBot) -> None
     assert one.baseline == "fp32"
 
 
+def test_a_saved_comparison_shows_its_memory(qtbot: QtBot) -> None:
+    window = ComparisonWindow([from_json(to_json(comparison(done(), done("nf4"), failed("int8"))))])
+    qtbot.addWidget(window)
+    window.show()
+    assert window.tabs.tabText(0) == "Memor&y" and window.memory is not None and window.memory.isVisible()
+    ram, vram = window.memory.bars
+    assert ram.isVisible() and not vram.isVisible()
+    assert [bool(ram._items[name]) for name in ("fp32", "nf4", "int8")] == [True, True, False]
+    assert window.tabs.chart() is ram.view and window.tabs.save.isEnabled()
+
+
 def test_two_stand_above_each_other_with_one_table(qtbot: QtBot) -> None:
     window = ComparisonWindow([made(1), made(2, "int8")])
     qtbot.addWidget(window)
