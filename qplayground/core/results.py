@@ -154,6 +154,11 @@ class Run(msgspec.Struct, kw_only=True):
     speed: SpeedFigures = msgspec.field(default_factory=SpeedFigures)
     memory: MemoryFigures = msgspec.field(default_factory=MemoryFigures)
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is over, or between two rounds of a benchmark: it has figures, and nothing of it is timed now."""
+        return self.state.is_final or (self.state is RunState.QUEUED and self.speed.ttft_samples is not None)
+
 
 class ComparedModel(msgspec.Struct, frozen=True):
     """The model of a comparison."""

@@ -7,7 +7,7 @@ from functools import partial
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from qplayground.core.results import Comparison, RunState
+from qplayground.core.results import Comparison
 from qplayground.runtime.history import History, HistoryGoneError
 from qplayground.runtime.session import Session
 
@@ -60,9 +60,7 @@ class Recorder(QObject):
         comparison = self._session.comparison
         if comparison is None:
             return
-        run = comparison.run(name)
-        round_is_over = run.state is RunState.QUEUED and run.speed.ttft_samples is not None
-        if run.state.is_final or round_is_over:
+        if comparison.run(name).is_at_rest:
             self._unsaved.add(name)
             self._save(comparison)
 

@@ -371,7 +371,7 @@ class MainWindow(QMainWindow):
     @Slot(str)
     def _on_run_changed(self, name: str) -> None:
         comparison = self.session.comparison
-        if comparison is not None and comparison.run(name).state.is_final:  # nothing is timed just then
+        if comparison is not None and comparison.run(name).is_at_rest:  # nothing is timed just then
             self.tabs.refresh_soon()
 
     @Slot(object)
