@@ -12,9 +12,12 @@ from statistics import fmean
 
 import msgspec
 
-from qplayground.core.errors import ErrorInfo
+from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.floats import Floats
 from qplayground.core.windows import MIN_SCORED, QUICK_TOKENS
+
+SCORING_STOPPED = ErrorInfo(ErrorCode.UNSUPPORTED, "Scoring was stopped.", "Run it again.")
+"""The note of a run whose text is whole and was to be scored."""
 
 
 class TextSource(StrEnum):
@@ -131,6 +134,11 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     p99_delta_p: float | None = None
     limited_by_disk: bool = False
     note: ErrorInfo | None = None
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether somebody stopped it, before it was over or begun."""
+        return self.note == SCORING_STOPPED
 
 
 def perplexity_figures(nll: Sequence[float]) -> dict[str, float]:

@@ -86,9 +86,10 @@ class MemoryFigures(msgspec.Struct):
 
     `peak_resident_bytes` is its highest, the integrity check left out. `runtime_bytes` is the same process before the
     first weight: resident minus runtime is the model's share. `anonymous_bytes` and `file_bytes` add up to resident.
-    What is `predicted` was reckoned before a weight was read. `by_kind` is what the loaded model holds, `by_device`
-    where. `vram` has torch's figures by GPU and the driver's; the others of VRAM are their sums, the context what the
-    driver counts beyond torch. `vram_load_peak_bytes` is the load's own peak.
+    What is `predicted` was reckoned before a weight was read. `by_kind` is what the loaded model holds, `by_device` and
+    `by_module` where; the latter is empty in what earlier versions saved. `vram` has torch's figures by GPU and the
+    driver's; the others of VRAM are their sums, the context what the driver counts beyond torch. `vram_load_peak_bytes`
+    is the load's own peak.
     """
 
     weight_bytes: int | None = None
@@ -106,6 +107,7 @@ class MemoryFigures(msgspec.Struct):
     file_bytes: int | None = None
     by_kind: WeightKinds | None = None
     by_device: dict[str, WeightKinds] = {}
+    by_module: dict[str, WeightKinds] = {}
     predicted_weight_bytes: int | None = None
     predicted_resident_bytes: int | None = None
     predicted: Estimate | None = None
@@ -151,6 +153,11 @@ class Run(msgspec.Struct, kw_only=True):
     load: LoadFigures = msgspec.field(default_factory=LoadFigures)
     speed: SpeedFigures = msgspec.field(default_factory=SpeedFigures)
     memory: MemoryFigures = msgspec.field(default_factory=MemoryFigures)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is over, or between two rounds of a benchmark: it has figures, and nothing of it is timed now."""
+        return self.state.is_final or (self.state is RunState.QUEUED and self.speed.ttft_samples is not None)
 
 
 class ComparedModel(msgspec.Struct, frozen=True):

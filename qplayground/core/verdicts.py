@@ -24,7 +24,8 @@ def quality_sentence(comparison: Comparison, run: Run) -> str | None:
         if quality.note is not None:
             reason = str(quality.note).rstrip(".")
         elif _is_reference(comparison, run):
-            reason = "the others are compared with it"
+            is_baseline = run.precision == comparison.baseline
+            reason = "the others are compared with it" if is_baseline else "the others were scored against it"
         else:
             reason = "there is nothing to compare it with"
         return f"{sentence}; {reason}."
@@ -47,11 +48,31 @@ def limit_sentence(run: Run) -> str | None:
     )
 
 
+def reference_sentence(comparison: Comparison) -> str | None:
+    """That what was scored is against another precision than the baseline; None where it is not.
+
+    Another baseline can be chosen at any time, but a text is scored once.
+    """
+    others = sorted(_references(comparison) - {comparison.baseline or ""})
+    if not others:
+        return None
+    return (
+        f"The figures of quality are against {', '.join(others)}, which this comparison was scored with, and not "
+        f"against the baseline, {comparison.baseline}. Compare again with that baseline to have them against it."
+    )
+
+
+def _references(comparison: Comparison) -> set[str]:
+    """Which precisions the scored runs were compared with."""
+    return {run.quality.reference for run in comparison.runs if run.quality is not None and run.quality.reference}
+
+
 def _is_reference(comparison: Comparison, run: Run) -> bool:
     """Of what was compared already, or of what is to come."""
-    if run.precision == comparison.baseline and len(comparison.runs) > 1:
-        return True
-    return any(other.quality is not None and other.quality.reference == run.precision for other in comparison.runs)
+    references = _references(comparison)
+    if references:
+        return run.precision in references
+    return run.precision == comparison.baseline and len(comparison.runs) > 1
 
 
 def floor_sentence(comparison: Comparison, run: Run) -> str | None:

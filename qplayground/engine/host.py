@@ -17,7 +17,6 @@ import transformers.quantizers.quantizer_bnb_8bit
 from tqdm import tqdm
 
 from qplayground.core.channel import Channel
-from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.memory import read_process_memory
 from qplayground.core.messages.commands import CheckUp, EstimateMemory, Generate, Load, PlanPlacement, Score
 from qplayground.core.messages.events import (
@@ -32,7 +31,7 @@ from qplayground.core.messages.events import (
     Scored,
 )
 from qplayground.core.messages.inside import InsideCommand
-from qplayground.core.quality import Quality
+from qplayground.core.quality import SCORING_STOPPED, Quality
 from qplayground.core.tokens import Token
 from qplayground.engine import allocator, decoding, loading, scoring
 from qplayground.engine.checkup import check_up
@@ -215,8 +214,7 @@ class Engine:
             torch.set_num_threads(command.threads or self._threads)
             scored = scoring.score(loaded, command, tuple(self._written_ids), should_stop, self._on_tokens_scored)
         except scoring.StoppedError:
-            stopped = ErrorInfo(ErrorCode.UNSUPPORTED, "Scoring was stopped.", "Run it again.")
-            scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=stopped))
+            scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=SCORING_STOPPED))
         except Exception as error:
             _log_failure()
             scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=explain(error)))

@@ -12,7 +12,8 @@ def name_text(run: Run) -> str:
 def state_text(run: Run) -> str:
     """How it ended, in the words that the window uses."""
     if run.state is not RunState.CANCELLED:
-        return str(run.state)
+        stopped = run.quality is not None and run.quality.was_stopped
+        return f"{run.state}, scoring stopped" if stopped else str(run.state)
     return "stopped" if run.finish_reason is not None else "not run"
 
 

@@ -7,6 +7,7 @@ import msgspec
 from qplayground.core.estimate import Estimate
 from qplayground.core.memory import VramFigures
 from qplayground.core.messages.events import Generated, Loaded, Scored, TokensGenerated
+from qplayground.core.quality import SCORING_STOPPED, Quality
 from qplayground.core.results import LoadFigures, MemoryFigures, Run, SpeedFigures
 from qplayground.core.samples import Samples
 
@@ -70,6 +71,7 @@ def take_loaded(run: Run, event: Loaded, *, repeated: bool = False, kept: bool =
         weight_bytes=event.weight_bytes,
         by_kind=event.by_kind,
         by_device=event.by_device,
+        by_module=event.by_module,
         predicted=predicted,
         predicted_weight_bytes=None if predicted is None else predicted.weight_bytes,
         predicted_resident_bytes=None if predicted is None else predicted.resident_bytes,
@@ -130,6 +132,11 @@ def take_scored(run: Run, event: Scored) -> None:
     run.layer_errors = list(event.layers)
     if event.phases:
         run.memory = msgspec.structs.replace(run.memory, phases=list(event.phases))
+
+
+def note_unscored(run: Run, text: str) -> None:
+    """Note that the text of that name was not scored, since somebody stopped it."""
+    run.quality = Quality(text=text, note=SCORING_STOPPED)
 
 
 def _take_speed(run: Run, event: Generated, repeated: bool) -> None:

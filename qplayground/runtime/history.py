@@ -12,6 +12,7 @@ import platformdirs
 from qplayground.core.baseline import default_baseline, refresh_divergence
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.results import Comparison, Mode, RunState, from_json
+from qplayground.runtime.owner import Owner, this_process
 from qplayground.runtime.preferences import kept_folder
 
 _VERSION = 1
@@ -21,6 +22,8 @@ CREATE TABLE IF NOT EXISTS comparisons (
     state TEXT NOT NULL, note TEXT NOT NULL DEFAULT '', search TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS newest ON comparisons (started_at DESC);
 CREATE TABLE IF NOT EXISTS contents (id TEXT NOT NULL, part TEXT NOT NULL, json BLOB NOT NULL, PRIMARY KEY (id, part));
+CREATE TABLE IF NOT EXISTS running (
+    id TEXT PRIMARY KEY, machine TEXT NOT NULL, pid INT NOT NULL, started_at REAL NOT NULL);
 """
 _SAVE = """
 INSERT INTO comparisons (id, started_at, model, precisions, prompt, state, search) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -28,6 +31,9 @@ ON CONFLICT (id) DO UPDATE SET precisions = excluded.precisions, state = exclude
 """
 _PUT = "INSERT OR REPLACE INTO contents (id, part, json) VALUES (?, ?, ?)"
 _TIDY = "DELETE FROM contents WHERE id = ? AND part <> ? AND part NOT IN (SELECT value FROM json_each(?))"
+_RUN = "INSERT OR REPLACE INTO running (id, machine, pid, started_at) VALUES (?, ?, ?, ?)"
+_REST = "DELETE FROM running WHERE id = ?"
+_RUNNING = "SELECT machine, pid, started_at, id FROM running"
 _RUNS = "SELECT count(*) FROM contents WHERE id = ? AND part <> ?"
 _HEAD = ""  # the part that is not a run's
 _SHOWN_PROMPT = 200
@@ -50,7 +56,9 @@ class HistoryGoneError(OSError):
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
-    """What the list shows of a comparison. `prompt` is its beginning."""
+    """What the list shows of a comparison. `prompt` is its beginning. `state` begins with one of: running, done,
+    failed, stopped; or unfinished, of another machine, where nobody here can know whether it is stopped.
+    """
 
     id: str
     started_at: str
@@ -86,6 +94,7 @@ class History:
         self.problem = ""
         """Why it could not be read the last time, empty when it could."""
         self._usable = True
+        self._mine: set[str] = set()  # what this process runs, for all that the file says
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history")
         self._prepare()
 
@@ -104,27 +113,44 @@ class History:
         try:
             with _opened(self.path, _READ_TIMEOUT_S) as file:
                 found = [HistoryEntry(*row) for row in file.execute(query, words)]
+                owners = _owners(file)
             self.problem = ""
-            return found
+            return [_with_owner(entry, owners.get(entry.id)) for entry in found]
         except sqlite3.OperationalError as error:
             self.problem = f"The history cannot be read just now: {error}."
         except sqlite3.DatabaseError as error:
             self._set_aside(error)
         return []
 
+    def running(self) -> frozenset[str]:
+        """The comparisons that a living process of this machine runs; none where that cannot be read."""
+        if not self._usable:
+            return frozenset()
+        try:
+            with _opened(self.path, _READ_TIMEOUT_S) as file:
+                return frozenset(name for name, owner in _owners(file).items() if owner.lives)
+        except sqlite3.Error:
+            return frozenset()  # whoever reads the list hears of it
+
     def load(self, comparison_id: str) -> Comparison:
-        """One comparison; what was still in work when the program ended counts as stopped.
+        """One comparison. Of one that is running, or may be on another machine, the runs that are not over are queued;
+        what was still in work when its program ended counts as stopped.
 
         Raises PlaygroundError(BAD_FILE) when it is not there any more, or damaged.
         """
         try:
             with _opened(self.path, _READ_TIMEOUT_S) as file:
                 parts = dict(file.execute("SELECT part, json FROM contents WHERE id = ?", (comparison_id,)))
+                owner = _owners(file).get(comparison_id)
         except sqlite3.Error as error:
             raise fail(ErrorCode.BAD_FILE, "The history cannot be read.", "Try again.", str(error)) from error
         if _HEAD not in parts:
             raise fail(ErrorCode.BAD_FILE, "This comparison is not in the history any more.", "Search again.")
-        comparison = as_stopped(from_json(_joined(parts)))
+        comparison = from_json(_joined(parts))
+        if owner is None or (owner.is_here and not owner.lives):
+            as_stopped(comparison)
+        for run in comparison.runs:
+            run.state = run.state if run.state.is_final else RunState.QUEUED  # what it was at then is no news
         comparison.baseline = comparison.baseline or default_baseline(comparison)
         refresh_divergence(comparison)
         return comparison
@@ -135,9 +161,15 @@ class History:
         """Keep it as it is now, in place of what was kept of it before. The note stays.
 
         `changed` names the runs that are others than when it was saved last; by default all may be. The future raises
-        HistoryGoneError, and nothing is written, when others of its runs are not there.
+        HistoryGoneError, and nothing is written, when others of its runs are not there. One that is not finished counts
+        as running as long as this process lives, or until it is saved again.
         """
-        return self._write(*statements_to_save(comparison, changed), runs=(comparison.id, len(comparison.runs)))
+        statements = [*statements_to_save(comparison, changed), self._owned(comparison.id, not comparison.is_finished)]
+        return self._write(*statements, runs=(comparison.id, len(comparison.runs)))
+
+    def mark_running(self, comparison_id: str) -> "Future[None]":
+        """Note that this process goes on with one that was finished; what was kept of it stays till it is saved."""
+        return self._write(self._owned(comparison_id, True))
 
     def annotate(self, comparison_id: str, note: str) -> "Future[None]":
         """Put a note beside it, in place of the one before."""
@@ -145,15 +177,25 @@ class History:
 
     def delete(self, comparison_ids: Sequence[str]) -> "Future[None]":
         """Forget them."""
-        statements = []
+        statements: list[Statement] = []
         for comparison_id in comparison_ids:
             statements.append(("DELETE FROM comparisons WHERE id = ?", (comparison_id,)))
             statements.append(("DELETE FROM contents WHERE id = ?", (comparison_id,)))
+            statements.append(self._owned(comparison_id, False))
         return self._write(*statements)
 
     def close(self) -> None:
-        """Finish what is being written."""
+        """Finish what is being written. Nothing is running any more."""
+        if self._mine:
+            self._write(*(self._owned(comparison_id, False) for comparison_id in sorted(self._mine)))
         self._writer.shutdown(wait=True)
+
+    def _owned(self, comparison_id: str, is_running: bool) -> Statement:
+        if is_running:
+            self._mine.add(comparison_id)
+            return _RUN, (comparison_id, *this_process())
+        self._mine.discard(comparison_id)
+        return _REST, (comparison_id,)
 
     def _write(self, *statements: Statement, runs: tuple[str, int] | None = None) -> "Future[None]":
         def write() -> None:
@@ -185,7 +227,7 @@ class History:
             return True
         try:
             with _opened(self.path, _READ_TIMEOUT_S) as file:
-                file.execute("SELECT 1 FROM comparisons LIMIT 1")
+                file.execute("SELECT 1 FROM comparisons, contents, running LIMIT 1")
         except sqlite3.OperationalError as error:
             return "no such table" in str(error)
         return False
@@ -256,6 +298,18 @@ def statements_to_save(comparison: Comparison, changed: Sequence[str] | None = N
     ]
 
 
+def _owners(file: sqlite3.Connection) -> dict[str, Owner]:
+    """Who runs what, by comparison: some may have ended without a word."""
+    return {name: Owner(*owner) for *owner, name in file.execute(_RUNNING)}
+
+
+def _with_owner(entry: HistoryEntry, owner: Owner | None) -> HistoryEntry:
+    if owner is None or (owner.is_here and not owner.lives):
+        return entry
+    _, comma, mode = entry.state.partition(",")
+    return msgspec.structs.replace(entry, state=f"{'running' if owner.is_here else 'unfinished'}{comma}{mode}")
+
+
 def _joined(parts: dict[str, bytes]) -> bytes:
     """The whole comparison as JSON."""
     try:
@@ -287,7 +341,9 @@ def _opened(path: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
 
 def _entry(comparison: Comparison) -> HistoryEntry:
     states = {run.state for run in comparison.runs}
-    state = "done" if states == {RunState.DONE} else "failed" if RunState.FAILED in states else "stopped"
+    stopped = any(run.quality is not None and run.quality.was_stopped for run in comparison.runs)
+    is_done = states == {RunState.DONE} and not stopped
+    state = "done" if is_done else "failed" if RunState.FAILED in states else "stopped"
     return HistoryEntry(
         id=comparison.id,
         started_at=comparison.started_at,

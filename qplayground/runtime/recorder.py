@@ -7,7 +7,7 @@ from functools import partial
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from qplayground.core.results import Comparison, RunState
+from qplayground.core.results import Comparison
 from qplayground.runtime.history import History, HistoryGoneError
 from qplayground.runtime.session import Session
 
@@ -31,7 +31,7 @@ class Recorder(QObject):
         self._unsaved: set[str] = set()  # the runs that are others than the history has them
         session.comparison_started.connect(self._on_started)
         session.run_changed.connect(self._on_run_changed)
-        session.run_cleared.connect(self._note)
+        session.run_cleared.connect(self._on_run_cleared)
         session.comparison_changed.connect(self._on_comparison_changed)
         session.comparison_finished.connect(self._save)
         self._written.connect(self._on_written)
@@ -47,7 +47,12 @@ class Recorder(QObject):
         self._unsaved = {run.precision for run in comparison.runs}
 
     @Slot(str)
-    def _note(self, name: str) -> None:
+    def _on_run_cleared(self, name: str) -> None:
+        comparison = self._session.comparison
+        if comparison is None:
+            return
+        if comparison.is_finished and comparison.id not in self._forgotten:  # it is not any more
+            self._history.mark_running(comparison.id).add_done_callback(partial(self._on_outcome, comparison.id, set()))
         self._unsaved.add(name)
 
     @Slot(str)
@@ -55,9 +60,7 @@ class Recorder(QObject):
         comparison = self._session.comparison
         if comparison is None:
             return
-        run = comparison.run(name)
-        round_is_over = run.state is RunState.QUEUED and run.speed.ttft_samples is not None
-        if run.state.is_final or round_is_over:
+        if comparison.run(name).is_at_rest:
             self._unsaved.add(name)
             self._save(comparison)
 

@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.baseline import default_baseline, refresh_divergence
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
-from qplayground.core.estimate import Estimate, WeightKinds
+from qplayground.core.estimate import Estimate
 from qplayground.core.memory import MemorySample
 from qplayground.core.messages.events import (
     Event,
@@ -84,8 +84,8 @@ class Session(QObject):
         self._probe.ended.connect(self._on_probe_ended)
         self._comparison: Comparison | None = None
         self._hello: Hello | None = None
-        self._modules: dict[str, dict[str, WeightKinds]] = {}
         self._driver_bytes: dict[str, dict[str, int]] = {}
+        self._scored_text: str | None = None
         self._baseline_chosen = False
         self._over: Comparison | None = None  # the one that is finishing
         self._closed = False
@@ -127,10 +127,6 @@ class Session(QObject):
         """When the comparison was started, in `time.monotonic` seconds."""
         return self._conductor.started_s
 
-    def modules(self, name: str) -> dict[str, WeightKinds]:
-        """What each module of a run's model holds; empty before it was loaded. It is not saved with the comparison."""
-        return self._modules.get(name, {})
-
     # ---- verbs -----------------------------------------------------------------------------------------------
 
     def probe(self) -> None:
@@ -155,7 +151,7 @@ class Session(QObject):
         for run in comparison.runs:
             bookkeeping.expect(run, shown.get(run.precision) if shown else None)
         self._comparison = comparison
-        self._modules.clear()
+        self._scored_text = None if wanted.quality is None else wanted.quality.name
         self._baseline_chosen = wanted.baseline is not None
         self._conductor.prepare(
             Work(
@@ -267,7 +263,6 @@ class Session(QObject):
         run = self._run(name)
         assert run is not None
         run.beside = others
-        self._modules[name] = event.by_module
         if run.token_ids:
             bookkeeping.clear_text(run)
             self.run_cleared.emit(name)
@@ -290,7 +285,6 @@ class Session(QObject):
             run.prompt_tokens = len(event.token_ids)
         elif isinstance(event, Loaded):
             bookkeeping.take_loaded(run, event, repeated=repeated)
-            self._modules[name] = event.by_module
             self.run_changed.emit(name)
         elif isinstance(event, Scored):
             bookkeeping.take_scored(run, event)
@@ -325,9 +319,12 @@ class Session(QObject):
             state = self._conductor.state(run.precision)
             if state is None or run.state is state or comparison is None:
                 continue
-            begun, run.state = run.state is not RunState.QUEUED, state
-            if state is RunState.CANCELLED and run.finish_reason is None and begun:
+            before, run.state = run.state, state
+            if state is RunState.CANCELLED and run.finish_reason is None and before is not RunState.QUEUED:
                 run.finish_reason = "cancelled"
+            text_is_whole = state is RunState.DONE or (state is RunState.CANCELLED and before is RunState.SCORING)
+            if text_is_whole and self._scored_text is not None and run.quality is None:
+                bookkeeping.note_unscored(run, self._scored_text)
             if state.is_final:
                 refresh_divergence(comparison)
             self.run_changed.emit(run.precision)

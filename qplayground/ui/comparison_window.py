@@ -1,6 +1,7 @@
 """Saved comparisons in a window of their own, to be read."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
@@ -13,8 +14,12 @@ from qplayground.report.describe import machine_text, settings_text, when_text
 from qplayground.ui import theme
 from qplayground.ui.comparison_tabs import ComparisonTabs
 from qplayground.ui.exporting import export
+from qplayground.ui.modules_dialog import show_modules
 from qplayground.ui.results_view import ResultsView
 from qplayground.ui.window_size import size_for_screen
+
+if TYPE_CHECKING:
+    from qplayground.ui.memory_bars_view import MemoryBarsView
 
 _VIEW_HEIGHT, _TABS_HEIGHT = 480, 200  # as shares: the figures below the texts come first
 
@@ -34,6 +39,7 @@ class ComparisonWindow(QMainWindow):
         self.setWindowTitle(" | ".join(f"{shown.model.title}, {when_text(shown)}" for shown in comparisons))
         size_for_screen(self)
         self.comparisons = tuple(comparisons)
+        self._titles = [QLabel() for _ in comparisons]
         self.views = [self._view(comparison) for comparison in comparisons]
         self.tabs = ComparisonTabs()
         model = comparisons[0].model
@@ -42,13 +48,16 @@ class ComparisonWindow(QMainWindow):
         self.tabs.inside_requested.connect(lambda module: self.inside_requested.emit(model, module))
         self.tabs.load_charts()
         self.tabs.show_comparison(comparisons[0])
+        self.memory: MemoryBarsView | None = None
         if len(comparisons) > 1:
             self.tabs.show_both(comparisons)
+        else:
+            self._add_memory(comparisons[0])
         splitter = QSplitter(Qt.Orientation.Vertical)
         splitter.setChildrenCollapsible(False)
-        for number, (view, comparison) in enumerate(zip(self.views, comparisons, strict=True), start=1):
-            prefix = f"{number} · " if len(comparisons) > 1 else ""
-            splitter.addWidget(self._titled(view, comparison, prefix))
+        for view, title in zip(self.views, self._titles, strict=True):
+            splitter.addWidget(self._titled(view, title))
+        self._show_titles()
         splitter.addWidget(self.tabs)
         splitter.setSizes([_VIEW_HEIGHT] * len(self.views) + [_TABS_HEIGHT])
         self.setCentralWidget(splitter)
@@ -59,14 +68,20 @@ class ComparisonWindow(QMainWindow):
         refresh_divergence(comparison)
         view = ResultsView(read_only=True)
         view.show_comparison(comparison)
+        view.modules_requested.connect(lambda name: show_modules(comparison.run(name), self))
         view.baseline_chosen.connect(lambda name: self._set_baseline(comparison, view, name))
         view.export_requested.connect(lambda: export(self, comparison))
         return view
 
-    def _titled(self, view: ResultsView, comparison: Comparison, prefix: str) -> QWidget:
-        about = (comparison.model.title, when_text(comparison), settings_text(comparison))
-        title = QLabel(prefix + " · ".join(about))
-        title.setToolTip(theme.tip(machine_text(comparison)))
+    def _add_memory(self, comparison: Comparison) -> None:
+        from qplayground.ui.memory_bars_view import MemoryBarsView  # the charts' library takes half a second
+
+        self.memory = MemoryBarsView()
+        self.memory.show_comparison(comparison)
+        self.tabs.insertTab(0, self.memory, "Memor&y")
+        self.tabs.setCurrentIndex(0)
+
+    def _titled(self, view: ResultsView, title: QLabel) -> QWidget:
         title.setTextFormat(Qt.TextFormat.PlainText)
         title.setWordWrap(True)
         title.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, 0)
@@ -78,10 +93,19 @@ class ComparisonWindow(QMainWindow):
         column.addWidget(view, 1)
         return box
 
+    def _show_titles(self) -> None:
+        for number, (title, comparison) in enumerate(zip(self._titles, self.comparisons, strict=True), start=1):
+            about = [comparison.model.title, when_text(comparison), settings_text(comparison)]
+            if not comparison.is_finished:
+                about.append("not over when this was opened: open it again for what came since")
+            title.setText((f"{number} · " if len(self.comparisons) > 1 else "") + " · ".join(about))
+            title.setToolTip(theme.tip(machine_text(comparison)))
+
     def _set_baseline(self, comparison: Comparison, view: ResultsView, name: str) -> None:
         comparison.baseline = name
         refresh_divergence(comparison)
         view.show_comparison(comparison)
+        self._show_titles()
         self.tabs.refresh()
 
     def closeEvent(self, event: QCloseEvent) -> None:

@@ -2,8 +2,8 @@
 
 from concurrent.futures import Future
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal, Slot
-from PySide6.QtGui import QPalette
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QHideEvent, QPalette, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -25,6 +25,7 @@ from qplayground.ui import theme
 
 _COLUMNS = ("Date", "Model", "Precisions", "State", "Prompt", "Note")
 _WIDTHS = (150, 170, 160, 130, 200)
+_LOOK_MS = 2000
 _TOP = QModelIndex()
 _Index = QModelIndex | QPersistentModelIndex
 
@@ -35,6 +36,11 @@ class _EntriesModel(QAbstractTableModel):
         self.entries: list[HistoryEntry] = []
 
     def show(self, entries: list[HistoryEntry]) -> None:
+        if [entry.id for entry in entries] == [entry.id for entry in self.entries]:
+            self.entries = entries
+            if entries:
+                self.dataChanged.emit(self.index(0, 0), self.index(len(entries) - 1, len(_COLUMNS) - 1))
+            return  # a reset would lose the reader's place
         self.beginResetModel()
         self.entries = entries
         self.endResetModel()
@@ -61,7 +67,10 @@ class _EntriesModel(QAbstractTableModel):
 
 
 class HistoryView(QWidget):
-    """Signals: `opened(list[Comparison])`, one or two that are to be shown; `deleted(list[str])`, the ids."""
+    """While it is seen it notices what other windows begin and end.
+
+    Signals: `opened(list[Comparison])`, one or two that are to be shown; `deleted(list[str])`, the ids.
+    """
 
     opened = Signal(object)
     deleted = Signal(object)
@@ -70,6 +79,9 @@ class HistoryView(QWidget):
     def __init__(self, history: History, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._history = history
+        self._running: frozenset[str] = frozenset()
+        self._look = QTimer(self, interval=_LOOK_MS)
+        self._look.timeout.connect(self._on_look)
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search by model, precision, prompt, date or note")
         self.search.setClearButtonEnabled(True)
@@ -127,6 +139,7 @@ class HistoryView(QWidget):
     def refresh(self) -> None:
         """Show what matches the search; what was marked stays so."""
         marked = {entry.id for entry in self.marked()}
+        self._running = self._history.running()
         entries = self._history.entries(self.search.text())
         self._entries.show(entries)
         count = f"{len(entries):,} comparison{'s' * (len(entries) != 1)}"
@@ -137,6 +150,20 @@ class HistoryView(QWidget):
                 flags = selection.SelectionFlag.Select | selection.SelectionFlag.Rows
                 selection.select(self._entries.index(row, 0), flags)
         self._show_buttons()
+
+    @Slot()
+    def _on_look(self) -> None:
+        """Which are running is read in less than a millisecond, the list is not."""
+        if self._history.running() != self._running:
+            self.refresh()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._look.start()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        self._look.stop()
+        super().hideEvent(event)
 
     def marked(self) -> list[HistoryEntry]:
         """The marked comparisons, from top to bottom."""

@@ -4,24 +4,22 @@ import importlib
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QThread, QTimer, Signal, Slot
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QSplitter, QStackedLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QSplitter, QStackedLayout, QWidget
 
 from qplayground.core.memory import MemorySample
 from qplayground.core.messages.events import PhaseStarted
 from qplayground.core.results import Comparison, RunState
 from qplayground.runtime.session import Session
-from qplayground.ui import theme
 from qplayground.ui.comparison_tabs import CHART_MODULES
 
 if TYPE_CHECKING:
-    from qplayground.ui.plots.memory_bars import MemoryBars
+    from qplayground.ui.memory_bars_view import MemoryBarsView
     from qplayground.ui.plots.timeline import MemoryTimeline
 
-_MODULES = ("qplayground.ui.plots.timeline", "qplayground.ui.plots.memory_bars", *CHART_MODULES)
+_MODULES = ("qplayground.ui.plots.timeline", "qplayground.ui.memory_bars_view", *CHART_MODULES)
 
 
 _BARS_SOON_MS = 100
-_LEAST_HEIGHT = 140
 
 
 class _Importer(QThread):
@@ -44,7 +42,7 @@ class MemoryView(QWidget):
         super().__init__(parent)
         self._session = session
         self._timeline: MemoryTimeline | None = None
-        self._bars: list[MemoryBars] = []
+        self._bars: MemoryBarsView | None = None
         self._stack = QStackedLayout(self)
         self._stack.setContentsMargins(0, 0, 0, 0)
         self._waiting = QLabel("The memory of each engine is drawn here while it runs.")
@@ -78,16 +76,15 @@ class MemoryView(QWidget):
 
     @Slot()
     def _on_imported(self) -> None:
-        from qplayground.ui.plots.memory_bars import MemoryBars
-        from qplayground.ui.plots.memory_segments import RAM, VRAM
+        from qplayground.ui.memory_bars_view import MemoryBarsView, scrolled
         from qplayground.ui.plots.timeline import MemoryTimeline
 
         self._timeline = MemoryTimeline()
-        self._bars = [MemoryBars(RAM), MemoryBars(VRAM)]
+        self._bars = MemoryBarsView("thin line: predicted · ")
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.setChildrenCollapsible(False)
-        splitter.addWidget(_scrolled(self._timeline))
-        splitter.addWidget(self._with_key())
+        splitter.addWidget(scrolled(self._timeline))
+        splitter.addWidget(self._bars)
         splitter.setStretchFactor(0, 3)
         splitter.setStretchFactor(1, 2)
         self._stack.addWidget(splitter)
@@ -102,31 +99,6 @@ class MemoryView(QWidget):
         if self._session.comparison is not None:
             self._on_started(self._session.comparison)
         self.ready.emit()
-
-    def _with_key(self) -> QWidget:
-        box = QWidget()
-        key = QLabel(
-            "thin line: predicted · bars: predicted above measured · grey: libraries, without a model · full to light: "
-            "quantized weights, scales, weights left alone, KV cache and working memory · hatched: unexplained · "
-            "|: peak, the check of all weights and scoring left out"
-        )
-        key.setFont(theme.small(key.font()))
-        key.setForegroundRole(key.palette().ColorRole.PlaceholderText)
-        key.setWordWrap(True)
-        line = QHBoxLayout()
-        line.setContentsMargins(theme.GRID, 0, theme.GRID, theme.HALF_GRID)
-        line.addWidget(key)
-        layout = QVBoxLayout(box)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        stacked = QWidget()
-        column = QVBoxLayout(stacked)
-        column.setContentsMargins(0, 0, 0, 0)
-        for bars in self._bars:
-            column.addWidget(bars, 1)
-        layout.addWidget(_scrolled(stacked), 1)
-        layout.addLayout(line)
-        return box
 
     @Slot(object)
     def _on_started(self, _comparison: Comparison) -> None:
@@ -179,18 +151,5 @@ class MemoryView(QWidget):
 
     @Slot()
     def _show_bars(self) -> None:
-        comparison = self._session.comparison
-        on_gpu = comparison is not None and any(run.memory.vram for run in comparison.runs)
-        for bars, shown in zip(self._bars, (True, on_gpu), strict=False):
-            bars.setVisible(shown)
-            bars.setMinimumHeight(_LEAST_HEIGHT if on_gpu else 0)  # the tab scrolls then
-            bars.show_comparison(comparison)
-
-
-def _scrolled(widget: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setWidgetResizable(True)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setWidget(widget)
-    return area
+        if self._bars is not None:
+            self._bars.show_comparison(self._session.comparison)

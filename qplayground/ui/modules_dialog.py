@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 
 from qplayground.core.estimate import WeightKinds
 from qplayground.core.placement import CPU, device_of, devices_in_order
+from qplayground.core.results import Run
 from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 
@@ -114,6 +115,12 @@ class ModulesDialog(QDialog):
             self.tree.expandAll()
         else:
             self._unfold()
+
+
+def show_modules(run: Run, parent: QWidget) -> None:
+    """Open it on what a run's model held."""
+    memory = run.memory
+    ModulesDialog(run.precision, memory.by_module, memory.unforeseen, run.device_map, parent).show()
 
 
 def _branches(module: str) -> list[str]:

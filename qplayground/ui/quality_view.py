@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 from qplayground.core.quality import Quality
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import number_text, share_text, significant
-from qplayground.core.verdicts import floor_sentence, limit_sentence, quality_sentence
+from qplayground.core.verdicts import floor_sentence, limit_sentence, quality_sentence, reference_sentence
 from qplayground.ui import theme
 from qplayground.ui.name_box import NameBox
 from qplayground.ui.plots.divergences import DivergenceAlongText, DivergenceHistogram, compared
@@ -158,7 +158,9 @@ class QualityView(QWidget):
     def show_comparison(self, comparison: Comparison) -> None:
         """Show what its runs scored."""
         self._comparison = comparison
-        lines = [line for run in comparison.runs for line in (quality_sentence(comparison, run),) if line]
+        against = reference_sentence(comparison)
+        lines = [against] if against else []
+        lines += [line for run in comparison.runs for line in (quality_sentence(comparison, run),) if line]
         lines += [
             line for run in comparison.runs for line in (limit_sentence(run), floor_sentence(comparison, run)) if line
         ]

@@ -196,7 +196,7 @@ class ResultsView(QWidget):
 
     def _make_column(self, name: str) -> RunColumn:
         assert self._comparison is not None
-        column = RunColumn(self._comparison, self._comparison.run(name))
+        column = RunColumn(self._comparison, self._comparison.run(name), is_saved=self._read_only)
         column.text.set_tinted(self.tint.isChecked())
         column.show_text(self.changes.isChecked())
         column.menu_requested.connect(partial(self._show_menu, name))
@@ -257,8 +257,10 @@ class ResultsView(QWidget):
         self._action(menu, "Use as &baseline", name != comparison.baseline, partial(self.baseline_chosen.emit, name))
         if not self._read_only:
             self._action(menu, "&Run again", run.state.is_final, partial(self.run_again_requested.emit, name))
-            loaded = run.memory.by_kind is not None
-            self._action(menu, "Memory by &module…", loaded, partial(self.modules_requested.emit, name))
+        known = bool(run.memory.by_module)
+        was_left_out = run.memory.by_kind is not None and not known
+        title = "Memory by &module (not saved at that time)" if was_left_out else "Memory by &module…"
+        self._action(menu, title, known, partial(self.modules_requested.emit, name))
         menu.addSeparator()
         self._action(menu, "Copy &text", bool(run.text), partial(_copy, f"{comparison.lead}{run.text}"))
         self._action(menu, "Copy as &Python", True, lambda: _copy(to_script(comparison, run)))

@@ -55,6 +55,8 @@ _IN_WORK = (RunState.STARTING, RunState.LOADING, RunState.GENERATING, RunState.S
 class RunColumn(QFrame):
     """Shows one run. Text is drawn ten times a second at most: drawing takes processor time from what is timed.
 
+    With `is_saved` nobody tells what becomes of it: a run that is not over is shown as it was when it was read.
+
     Signals: `menu_requested(QToolButton)`, to be answered with what can be done with this run; `details_requested()` of
     one that failed.
     """
@@ -62,8 +64,11 @@ class RunColumn(QFrame):
     menu_requested = Signal(object)
     details_requested = Signal()
 
-    def __init__(self, comparison: Comparison, run: Run, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, comparison: Comparison, run: Run, *, is_saved: bool = False, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
+        self._is_saved = is_saved
         self.comparison = comparison
         self.run = run
         self._pending: list[Token] = []
@@ -234,15 +239,20 @@ class RunColumn(QFrame):
             self.state.setText(f"Failed: {run.error}")
         elif run.state is RunState.DONE:
             why = "end token" if run.finish_reason == "stop" else "full length"
-            self.state.setText(f"done · {len(run.token_ids)} tokens · {why}{self._same()}")
+            self.state.setText(f"done · {len(run.token_ids)} tokens · {why}{self._unscored()}{self._same()}")
         elif run.state is RunState.CANCELLED and run.speed.ttft_samples is not None:
             self.state.setText(
-                f"stopped after round {run.speed.ttft_samples.n} of {self.comparison.rounds}{self._same()}"
+                f"stopped after round {run.speed.ttft_samples.n} of {self.comparison.rounds}"
+                f"{self._unscored()}{self._same()}"
             )
         elif run.state is RunState.CANCELLED and run.token_ids:
             self.state.setText(f"stopped after {len(run.token_ids)} tokens{self._same()}")
         elif run.state is RunState.CANCELLED and run.finish_reason is None:
             self.state.setText("not run")
+        elif self._is_saved and not run.state.is_final:
+            samples = run.speed.ttft_samples
+            rounds = "" if samples is None else f" · {samples.n} of {self.comparison.rounds} rounds"
+            self.state.setText(f"not over when this was opened{rounds}")
         elif self._phase is not None and run.state in (RunState.LOADING, RunState.GENERATING, RunState.SCORING):
             self.state.setText(f"{_PHASE_TEXT[self._phase]}{self._round()}")
         else:
@@ -251,6 +261,12 @@ class RunColumn(QFrame):
     def _round(self) -> str:
         rounds, samples = self.comparison.rounds, self.run.speed.ttft_samples
         return "" if rounds == 1 else f" · round {1 if samples is None else samples.n + 1} of {rounds}"
+
+    def _unscored(self) -> str:
+        quality = self.run.quality
+        if quality is None or quality.perplexity is not None or quality.note is None:
+            return ""
+        return " · scoring stopped" if quality.was_stopped else " · not scored, see Quality"
 
     def _same(self) -> str:
         divergence = self.run.divergence

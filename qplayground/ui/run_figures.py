@@ -5,8 +5,10 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from qplayground.core.caveats import spoilt
+from qplayground.core.messages.events import Phase
 from qplayground.core.metrics import BY_KEY, Metric, beside_text, figure_text, range_text
 from qplayground.core.results import Comparison, Run
+from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 
 _KEYS = (
@@ -19,6 +21,7 @@ _KEYS = (
     "vram_allocated_bytes",
     "vram_peak_bytes",
 )
+_PEAK = "peak_resident_bytes"
 _ONLY_ON_GPU = ("vram_allocated_bytes", "vram_peak_bytes")
 
 
@@ -51,7 +54,8 @@ class RunFigures(QWidget):
             label.setToolTip(metric.description)
             side = Qt.AlignmentFlag.AlignRight if place else Qt.AlignmentFlag.AlignLeft
             label.setAlignment(side | Qt.AlignmentFlag.AlignTop)
-            grid.addWidget(label, row, place)
+            spans = 2 if label is name and metric.key == _PEAK else 1  # a long one, beside a figure without a range
+            grid.addWidget(label, row, place, 1, spans)
         self._names[metric.key], self.labels[metric.key], self.ratios[metric.key] = name, value, beside
 
     def show_run(self, comparison: Comparison, run: Run) -> None:
@@ -64,10 +68,24 @@ class RunFigures(QWidget):
             role = QPalette.ColorRole.PlaceholderText if key in doubtful else QPalette.ColorRole.WindowText
             label.setForegroundRole(role)
             label.setToolTip(metric.description + (_load_detail(run) if key == "load_s" else ""))
+            if key == _PEAK:
+                self._show_peak(metric, run)
             self.ratios[key].setText(beside_text(metric, run, comparison))
         for key in _ONLY_ON_GPU:
             for label in (self._names[key], self.labels[key], self.ratios[key]):
                 label.setVisible(run.memory.vram_allocated_bytes is not None)
+
+    def _show_peak(self, metric: Metric, run: Run) -> None:
+        """The curve beside it goes higher where a text was scored."""
+        self._names[_PEAK].setText(metric.title if run.quality is None else "Peak w/o scoring")
+        tip = metric.description + _scoring_detail(run)
+        for label in (self._names[_PEAK], self.labels[_PEAK], self.ratios[_PEAK]):
+            label.setToolTip(tip)
+
+
+def _scoring_detail(run: Run) -> str:
+    peak = next((phase.peak_resident_bytes for phase in run.memory.phases if phase.name == Phase.SCORE), None)
+    return "" if peak is None else f"\nWhile it was scored, it had {bytes_text(peak)} at most."
 
 
 def _load_detail(run: Run) -> str:

@@ -36,7 +36,7 @@ from qplayground.ui.machine_status import MachineStatus
 from qplayground.ui.memory_plan import MemoryPlan
 from qplayground.ui.memory_view import MemoryView
 from qplayground.ui.model_bar import ModelBar
-from qplayground.ui.modules_dialog import ModulesDialog
+from qplayground.ui.modules_dialog import show_modules
 from qplayground.ui.placing import Placing
 from qplayground.ui.precision_panel import PrecisionPanel
 from qplayground.ui.prompt_box import PromptBox
@@ -204,9 +204,7 @@ class MainWindow(QMainWindow):
     def _show_modules(self, name: str) -> None:
         comparison = self.session.comparison
         if comparison is not None:
-            run = comparison.run(name)
-            modules = self.session.modules(name)
-            ModulesDialog(name, modules, run.memory.unforeseen, run.device_map, self).show()
+            show_modules(comparison.run(name), self)
 
     # ---- verbs -----------------------------------------------------------------------------------------------
 
@@ -373,7 +371,7 @@ class MainWindow(QMainWindow):
     @Slot(str)
     def _on_run_changed(self, name: str) -> None:
         comparison = self.session.comparison
-        if comparison is not None and comparison.run(name).state.is_final:  # nothing is timed just then
+        if comparison is not None and comparison.run(name).is_at_rest:  # nothing is timed just then
             self.tabs.refresh_soon()
 
     @Slot(object)

@@ -31,7 +31,7 @@ from msgspec.structs import replace
 
 from qplayground.core.channel import Channel
 from qplayground.core.diagnosis import CudaBuild, MethodCheck, Outcome
-from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.floats import Floats
 from qplayground.core.memory import ProcessMemory, peak_resident_bytes, read_process_memory
@@ -59,6 +59,7 @@ from qplayground.core.messages.inside import InsideCommand
 from qplayground.core.placement import CPU, Block, PlacementPlan, device_of
 from qplayground.core.precision import Int8, Precision
 from qplayground.core.quality import (
+    SCORING_STOPPED,
     Evaluation,
     Quality,
     ScoredTokens,
@@ -222,8 +223,8 @@ class FakeEngine:
         for done in range(0, count, 40):
             self._channel.send(Progressed(command.id, "Scoring", done, count, "tokens"))
             if self._channel.is_cancelled(command.id):
-                note = ErrorInfo(ErrorCode.UNSUPPORTED, "Scoring was stopped.", "Run it again.")
-                self._channel.send(Scored(command_id=command.id, quality=Quality(text=command.name, note=note)))
+                stopped = Quality(text=command.name, note=SCORING_STOPPED)
+                self._channel.send(Scored(command_id=command.id, quality=stopped))
                 return
         windows = command.windows or Windows((0,), 2 * count, count)
         worse = 0.0 if is_baseline else 0.3 if self._loaded.is_quantized else 0.01

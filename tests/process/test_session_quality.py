@@ -88,7 +88,12 @@ def test_a_score_can_be_stopped_within_a_second(stage: Stage, qtbot: QtBot) -> N
     qtbot.waitUntil(lambda: stage.phases("fp32").count("score") == 1, timeout=10_000)
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=1000):
         stage.session.stop()
-    assert stage.run("fp32").state is RunState.DONE and len(stage.run("fp32").token_ids) == 8
+    run = stage.run("fp32")
+    assert run.state is RunState.DONE and len(run.token_ids) == 8
+    assert run.quality is not None and run.quality.was_stopped and run.quality.text == "builtin"
+    stage.session.run_again("fp32")
+    assert stage.run("fp32").quality is None
+    stage.session.stop()
 
 
 def test_a_run_that_goes_again_is_scored_again(stage: Stage, qtbot: QtBot) -> None:

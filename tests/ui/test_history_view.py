@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFileDialog, QInputDialog, QMessageBox
+from PySide6.QtWidgets import QFileDialog, QInputDialog, QLabel, QMessageBox
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.results import Comparison, RunState, from_json, to_json
@@ -126,9 +126,22 @@ def test_a_saved_comparison_needs_neither_model_nor_engine(qtbot: QtBot) -> None
     assert not texts & {"Run again", "Remove", "Move left", "Move right"}
     window.tabs.setCurrentWidget(window.tabs.table)
     assert window.tabs.table.model().rowCount() == 3
+    assert any(label.text().endswith("baseline fp32") for label in window.findChildren(QLabel))
     view.baseline_chosen.emit("nf4")
     assert "baseline" in view.columns["nf4"]._tag.text()
+    assert any(label.text().endswith("baseline nf4") for label in window.findChildren(QLabel))
     assert one.baseline == "fp32"
+
+
+def test_a_saved_comparison_shows_its_memory(qtbot: QtBot) -> None:
+    window = ComparisonWindow([from_json(to_json(comparison(done(), done("nf4"), failed("int8"))))])
+    qtbot.addWidget(window)
+    window.show()
+    assert window.tabs.tabText(0) == "Memor&y" and window.memory is not None and window.memory.isVisible()
+    ram, vram = window.memory.bars
+    assert ram.isVisible() and not vram.isVisible()
+    assert [bool(ram._items[name]) for name in ("fp32", "nf4", "int8")] == [True, True, False]
+    assert window.tabs.chart() is ram.view and window.tabs.save.isEnabled()
 
 
 def test_two_stand_above_each_other_with_one_table(qtbot: QtBot) -> None:
@@ -160,9 +173,56 @@ def test_runs_are_kept_as_soon_as_they_are_over(qtbot: QtBot, ready_window: Main
         ready_window.models.compare.click()
     history = History()
     qtbot.waitUntil(lambda: len(history.entries("bf16")) == 1)
-    states = [run.state.value for run in history.load(history.entries()[0].id).runs]
-    assert states[0] == "done" and states[3] == "cancelled"
+    (entry,) = history.entries()
+    states = [run.state.value for run in history.load(entry.id).runs]
+    assert entry.state == "running" and states[0] == "done" and states[3] == "queued"
+    ready_window.tabs.setCurrentWidget(ready_window.history)
+    mark(ready_window.history, 0)
+    ready_window.history.open.click()
+    (reader,) = ready_window._readers
+    assert reader.views[0].columns["nf4"].state.text() == "not over when this was opened"
+    assert "done" in reader.views[0].columns["fp32"].state.text()
+    assert any("not over when this was opened" in label.text() for label in reader.findChildren(QLabel))
+    with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=10_000):
+        ready_window.models.stop.click()
+    qtbot.waitUntil(lambda: history.entries()[0].state == "stopped")
+    qtbot.waitUntil(lambda: ready_window.history.table.model().index(0, 3).data() == "stopped")
     history.close()
+
+
+def test_a_run_that_goes_again_makes_its_comparison_running(qtbot: QtBot, ready_window: MainWindow) -> None:
+    tick(qtbot, ready_window, "nf4")
+    type_prompt(qtbot, ready_window, "Once fast=6")
+    compare(qtbot, ready_window)
+    history = History()
+    seen: list[str] = []
+    qtbot.waitUntil(lambda: [entry.state for entry in history.entries()] == ["done"])
+    flush = ready_window._history._writer.submit
+
+    def look(name: str) -> None:
+        flush(lambda: None).result()
+        seen.extend(entry.state for entry in history.entries())
+
+    ready_window.session.run_changed.connect(look)
+    with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=10_000):
+        ready_window.session.run_again("nf4")
+    assert "running" in seen
+    qtbot.waitUntil(lambda: [entry.state for entry in history.entries()] == ["done"])
+    history.close()
+
+
+def test_the_list_follows_what_another_window_runs(qtbot: QtBot, view: HistoryView, history: History) -> None:
+    mark(view, 1)
+    other, one = History(history.path), made(4, prompt="theirs")
+    one.runs[1].state = RunState.GENERATING
+    other.save(one).result()
+    qtbot.waitUntil(lambda: view.table.model().index(0, 3).data() == "running")
+    mark(view, 0)
+    one.runs[1].state = RunState.DONE
+    other.save(one).result()
+    qtbot.waitUntil(lambda: view.table.model().index(0, 3).data() == "done")
+    assert [entry.prompt for entry in view.marked()] == ["theirs"]
+    other.close()
 
 
 def test_saved_files_are_opened_and_damaged_ones_explained(

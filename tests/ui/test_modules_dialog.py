@@ -3,6 +3,8 @@
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.estimate import WeightKinds
+from qplayground.core.results import from_json, to_json
+from qplayground.ui.comparison_window import ComparisonWindow
 from qplayground.ui.modules_dialog import ModulesDialog
 from qplayground.ui.window import MainWindow
 from tests.ui.test_window import compare, type_prompt
@@ -57,3 +59,20 @@ def test_a_columns_menu_opens_it(qtbot: QtBot, ready_window: MainWindow) -> None
     action.trigger()
     (dialog,) = ready_window.findChildren(ModulesDialog)
     assert texts(dialog, "")[-2] == "116 MB" and dialog.isVisible()
+
+
+def test_a_saved_comparisons_menu_opens_it_too(qtbot: QtBot, ready_window: MainWindow) -> None:
+    type_prompt(qtbot, ready_window, "Once fast=3")
+    compare(qtbot, ready_window)
+    assert ready_window.session.comparison is not None
+    saved = from_json(to_json(ready_window.session.comparison))
+    saved.run("fp32").memory.by_module.clear()  # as earlier versions saved it
+    reader = ComparisonWindow([saved])
+    qtbot.addWidget(reader)
+    reader.show()
+    (action,) = (action for action in reader.views[0].make_menu("nf4").actions() if "module" in action.text())
+    action.trigger()
+    (dialog,) = reader.findChildren(ModulesDialog)
+    assert texts(dialog, "")[-2] == "116 MB" and dialog.isVisible()
+    (action,) = (action for action in reader.views[0].make_menu("fp32").actions() if "module" in action.text())
+    assert not action.isEnabled() and "not saved" in action.text()

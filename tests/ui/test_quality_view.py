@@ -11,9 +11,10 @@ from pytestqt.qtbot import QtBot
 from qplayground.core.quality import LayerError, TextSource
 from qplayground.core.results import Comparison
 from qplayground.core.units import number_text
+from qplayground.report.markdown import to_markdown
 from qplayground.ui.quality_view import QualityView
 from qplayground.ui.window import MainWindow
-from tests.ui.test_window import compare, type_prompt
+from tests.ui.test_window import compare, tick, type_prompt
 
 
 @pytest.fixture
@@ -46,6 +47,35 @@ def test_every_run_has_a_sentence_with_its_numbers(view: QualityView) -> None:
         line.startswith("nf4 puts the same next token first as fp32") and "of the bytes" in line for line in lines
     )
     assert any("bf16 alone makes" in line for line in lines if line.startswith("Of nf4's"))
+
+
+def test_another_baseline_does_not_change_what_the_scores_are_against(view: QualityView, compared: MainWindow) -> None:
+    assert "not against the baseline" not in view.sentences.text()
+    compared.session.set_baseline("nf4")
+    comparison = comparison_of(compared)
+    view.show_comparison(comparison)
+    first, second, *_ = view.sentences.text().splitlines()
+    assert "are against fp32" in first and "not against the baseline, nf4" in first
+    assert second.startswith("fp32 has a perplexity of") and "were scored against it" in second
+    assert to_markdown(comparison).count("are against fp32") == 1
+
+
+def test_a_score_that_was_stopped_is_said_in_the_column_and_in_the_tab(qtbot: QtBot, ready_window: MainWindow) -> None:
+    tick(qtbot, ready_window, "bf16", "nf4")
+    type_prompt(qtbot, ready_window, "Once fast=3 bf16=hang-scoring")
+    ready_window.options.quality.setCurrentText("1,000 tokens")
+    ready_window.tabs.load_charts()
+    ready_window.models.compare.click()
+    column = ready_window.results.columns["bf16"]
+    qtbot.waitUntil(lambda: "scoring the text" in column.state.text(), timeout=10_000)
+    with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=10_000):
+        ready_window.models.stop.click()
+    assert "full length · scoring stopped" in column.state.text()
+    ready_window.tabs.setCurrentIndex(2)
+    quality = ready_window.tabs.quality
+    assert quality is not None and quality.isVisible()
+    assert quality.sentences.text() == "bf16: Scoring was stopped. Run it again."
+    assert "scoring stopped" in to_markdown(comparison_of(ready_window))
 
 
 def cells(view: QualityView) -> dict[str, dict[str, str]]:

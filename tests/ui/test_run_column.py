@@ -6,8 +6,10 @@ from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.memory import PhasePeak
 from qplayground.core.messages.events import Phase, Progressed
 from qplayground.core.precision import READY_PRECISIONS
+from qplayground.core.quality import Quality
 from qplayground.core.results import LoadFigures, MemoryFigures, Run, RunState, SpeedFigures
 from qplayground.core.tokens import Token
 from qplayground.ui.failure_dialog import FailureDialog
@@ -29,6 +31,22 @@ def column(qtbot: QtBot, run: Run) -> RunColumn:
     column.resize(300, 400)
     column.show()
     return column
+
+
+def test_the_peak_of_a_run_that_was_scored_says_that_it_is_without_that(column: RunColumn, run: Run) -> None:
+    run.memory = MemoryFigures(peak_resident_bytes=920_000_000, phases=[PhasePeak("score", 1_070_000_000)])
+    name, value = column.figures._names["peak_resident_bytes"], column.figures.labels["peak_resident_bytes"]
+    column.refresh()
+    width = column.figures.sizeHint().width()
+    assert (name.text(), value.text()) == ("Peak RAM", "920 MB")
+    run.quality = Quality(text="builtin")
+    column.refresh()
+    assert (name.text(), value.text()) == ("Peak w/o scoring", "920 MB")
+    assert "1.07 GB" in name.toolTip() and "1.07 GB" in value.toolTip()
+    assert column.figures.sizeHint().width() == width  # columns are narrow
+    run.quality = None
+    column.refresh()
+    assert name.text() == "Peak RAM"
 
 
 def test_streamed_text_follows_the_prompt_and_nothing_is_shown_twice(qtbot: QtBot, column: RunColumn, run: Run) -> None:

@@ -12,7 +12,7 @@ from qplayground.core.units import bytes_text
 from qplayground.ui.run_options import RunOptions
 from qplayground.ui.window import MainWindow
 from tests.ui.test_comparison_views import choose
-from tests.ui.test_window import compare, type_prompt
+from tests.ui.test_window import compare, states, tick, type_prompt
 
 
 def current(window: MainWindow) -> Comparison:
@@ -41,6 +41,20 @@ def test_a_benchmark_shows_its_spread(qtbot: QtBot, ready_window: MainWindow) ->
         assert current(ready_window).run(name).state is RunState.DONE
         assert "…" in column.figures.labels["decode_tokens_per_s"].text().splitlines()[1]
         assert column.text.toPlainText() == f"Once fast=6{current(ready_window).run(name).text}"
+
+
+def test_a_benchmarks_charts_are_drawn_as_its_rounds_end(qtbot: QtBot, ready_window: MainWindow) -> None:
+    ready_window.options.modes.setCurrentText("Benchmark × 3")
+    tick(qtbot, ready_window, "bf16", "nf4")
+    type_prompt(qtbot, ready_window, "Once fast=3 nf4=hang-generating")
+    ready_window.tabs.setCurrentIndex(1)
+    speed = ready_window.tabs.speed
+    assert speed is not None
+    ready_window.models.compare.click()
+    qtbot.waitUntil(speed.isVisible, timeout=10_000)
+    assert not any(state.is_final for state in states(ready_window))
+    with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=10_000):
+        ready_window.models.stop.click()
 
 
 def test_a_benchmark_that_samples_is_refused_at_the_prompt(qtbot: QtBot, ready_window: MainWindow) -> None:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from qplayground.core.baseline import refresh_divergence
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.model import ModelSource
+from qplayground.core.quality import SCORING_STOPPED, Quality
 from qplayground.core.results import Comparison, Mode, RunState
 from qplayground.runtime.history import History, HistoryGoneError, history_path
 from tests.comparisons import cancelled, comparison, done, failed
@@ -108,6 +109,13 @@ def test_the_state_of_the_whole(history: History, runs: tuple[object, ...], stat
     assert history.entries()[0].state == state
 
 
+def test_a_score_that_was_stopped_makes_the_whole_stopped(history: History) -> None:
+    one = made(1)
+    one.runs[1].quality = Quality(text="builtin", note=SCORING_STOPPED)
+    history.save(one).result()
+    assert states(history) == ["stopped"]
+
+
 def test_the_mode_is_told(history: History) -> None:
     one = made(1)
     one.mode = Mode.BENCHMARK
@@ -115,11 +123,67 @@ def test_the_mode_is_told(history: History) -> None:
     assert history.entries()[0].state == "done, benchmark"
 
 
-def test_what_was_in_work_counts_as_stopped(history: History) -> None:
+def states(history: History) -> list[str]:
+    return [entry.state for entry in history.entries()]
+
+
+def test_what_is_in_work_runs_as_long_as_its_process_says_so(history: History, path: Path) -> None:
+    one, other = made(1), History(path)
+    one.runs[1].state = RunState.GENERATING
+    history.save(one).result()
+    assert states(other) == ["running"] and other.running() == {"0001"}
+    assert [run.state for run in other.load("0001").runs] == [RunState.DONE, RunState.QUEUED]
+    one.mode = Mode.BENCHMARK
+    history.save(one).result()
+    assert states(other) == ["running, benchmark"]
+    one.runs[1].state = RunState.DONE
+    history.save(one).result()
+    assert states(other) == ["done, benchmark"] and other.running() == frozenset()
+    history.mark_running("0001").result()
+    assert states(other) == ["running, benchmark"]
+    assert [run.state for run in other.load("0001").runs] == [RunState.DONE, RunState.DONE]
+    history.close()
+    assert states(other) == ["done, benchmark"]
+    other.close()
+
+
+def test_what_was_in_work_when_its_window_closed_counts_as_stopped(history: History, path: Path) -> None:
+    one, other = made(1), History(path)
+    one.runs[1].state = RunState.GENERATING
+    history.save(one).result()
+    history.close()
+    assert states(other) == ["stopped"]
+    assert [run.state for run in other.load("0001").runs] == [RunState.DONE, RunState.CANCELLED]
+    other.close()
+
+
+def test_whose_process_is_another_now_or_another_machines(history: History) -> None:
     one = made(1)
     one.runs[1].state = RunState.GENERATING
     history.save(one).result()
-    assert [run.state for run in history.load("0001").runs] == [RunState.DONE, RunState.CANCELLED]
+    with closing(sqlite3.connect(history.path)) as file, file:
+        file.execute("UPDATE running SET started_at = started_at - 3600")  # the id was given again
+    assert states(history) == ["stopped"] and history.running() == frozenset()
+    assert history.load("0001").runs[1].state is RunState.CANCELLED
+    history.save(one).result()
+    with closing(sqlite3.connect(history.path)) as file, file:
+        file.execute("UPDATE running SET machine = 'another', pid = 1")
+    assert states(history) == ["unfinished"] and history.running() == frozenset()
+    assert history.load("0001").runs[1].state is RunState.QUEUED
+
+
+def test_a_history_of_before_knows_no_owners(history: History, path: Path) -> None:
+    one = made(1)
+    one.runs[1].state = RunState.GENERATING
+    history.save(one).result()
+    history.close()
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("DROP TABLE running")
+    again = History(path)
+    assert states(again) == ["stopped"] and again.notice == ""
+    again.save(one).result()
+    assert states(again) == ["running"]
+    again.close()
 
 
 def test_only_the_runs_that_changed_are_written_again(history: History) -> None:
@@ -245,12 +309,14 @@ _WRITER = """
 import sys
 from contextlib import closing
 from pathlib import Path
-from qplayground.core.baseline import refresh_divergence
+from qplayground.core.results import RunState
 from qplayground.runtime.history import History
 from tests.unit.test_history import made
 history = History(Path(sys.argv[1]))
 for number in range(1, 10_000):
-    history.save(made(number, started_at=str(number))).result()
+    one = made(number, started_at=str(number))
+    one.runs[1].state = RunState.GENERATING
+    history.save(one).result()
     print(number, flush=True)
 """
 
@@ -262,12 +328,16 @@ def test_a_kill_loses_nothing_that_was_saved(path: Path) -> None:
         saved = 0
         while saved < 20:
             saved = int(writer.stdout.readline())
+        reader = History(path)
+        assert "running" in states(reader)
+        reader.close()
         writer.send_signal(signal.SIGKILL)
         saved = max([saved, *(int(line) for line in writer.stdout.read().split("\n")[:-1] if line)])
     history = History(path)
     assert history.notice == ""
     kept = ids(history)
     assert {f"{number:04}" for number in range(1, saved + 1)} <= set(kept)
+    assert set(states(history)) == {"stopped"}
     assert all(history.load(name).runs for name in kept[:5])
     history.close()
 
