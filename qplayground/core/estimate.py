@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.placement import CPU, DISK
@@ -109,6 +110,11 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     def gpus(self) -> tuple[str, ...]:
         """The GPUs that will hold a part of it."""
         return tuple(device for device in self.by_device if device not in (CPU, DISK))
+
+    @property
+    def without_text(self) -> "Estimate":
+        """What it says of the weights; what depends on a text's length is unknown."""
+        return replace(self, kv_cache_bytes=None, prompt_extra_bytes=0)
 
     @property
     def resident_bytes(self) -> int | None:

@@ -38,12 +38,6 @@ def clear_text(run: Run) -> None:
     run.divergence = None
 
 
-def expect(run: Run, shown: Estimate | None) -> None:
-    """Note what was shown before the load: where its modules will be, and the bytes that the load is held against."""
-    run.requested_map = {} if shown is None else shown.device_map
-    run.memory = msgspec.structs.replace(run.memory, predicted=shown)
-
-
 def take_tokens(run: Run, event: TokensGenerated) -> None:
     """Add tokens to the text."""
     run.token_ids += (token.id for token in event.tokens)
@@ -51,8 +45,12 @@ def take_tokens(run: Run, event: TokensGenerated) -> None:
     run.text += "".join(token.text for token in event.tokens)
 
 
-def take_loaded(run: Run, event: Loaded, *, repeated: bool = False, kept: bool = False) -> None:
-    """Note a load. `repeated`: one of several rounds; `kept`: one of an earlier comparison."""
+def take_loaded(
+    run: Run, event: Loaded, *, repeated: bool = False, kept: bool = False, shown: Estimate | None = None
+) -> None:
+    """Note a load. `repeated`: one of several rounds; `kept`: one of an earlier comparison; `shown`: the estimate that
+    somebody saw before, against which it is held where it was one of this text.
+    """
     samples = _with(run.load.samples, event.seconds) if repeated else None
     run.load = LoadFigures(
         seconds=samples.median if samples is not None else event.seconds,
@@ -65,7 +63,7 @@ def take_loaded(run: Run, event: Loaded, *, repeated: bool = False, kept: bool =
     if not run.requested_map and event.estimate is not None:
         run.requested_map = event.estimate.device_map
     run.caution = "" if event.estimate is None else event.estimate.caution
-    predicted = _predicted(run.memory.predicted, event.estimate)
+    predicted = _predicted(shown, event.estimate, kept=kept)
     run.memory = msgspec.structs.replace(
         run.memory,
         weight_bytes=event.weight_bytes,
@@ -173,8 +171,10 @@ def _worse(one: float | None, other: float | None) -> float | None:
     return max(known, default=None)
 
 
-def _predicted(shown: Estimate | None, reckoned: Estimate | None) -> Estimate | None:
-    """What was shown before, if it was of as long a text; else what the engine reckoned before its first weight."""
-    if shown is None or shown.resident_bytes is None or reckoned is None:
-        return reckoned
-    return shown if shown.kv_cache_bytes == reckoned.kv_cache_bytes else reckoned
+def _predicted(shown: Estimate | None, reckoned: Estimate | None, *, kept: bool) -> Estimate | None:
+    """What was shown before; else what the engine reckoned before its first weight, for a kept one without the length
+    of the text that it was then.
+    """
+    if shown is not None and shown.resident_bytes is not None:
+        return shown
+    return reckoned if reckoned is None or not kept else reckoned.without_text

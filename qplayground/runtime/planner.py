@@ -72,13 +72,22 @@ class Planner(QObject):
         asked = self._question
         return asked is not None and (asked.path, asked.placement.same_weights) == (path, placement.same_weights)
 
-    def estimates_of(self, path: str, precisions: Sequence[Precision], placement: Placement) -> dict[str, Estimate]:
-        """Those that are known of exactly this; the length may be another one."""
+    def estimates_of(
+        self,
+        path: str,
+        precisions: Sequence[Precision],
+        placement: Placement,
+        request: GenerationRequest | None = None,
+    ) -> dict[str, Estimate]:
+        """What is known of exactly this; of another text than `request` what depends on its length is unknown."""
         if self._question is None or not self.is_about(path, placement):
             return {}
         asked = {recipe.name: recipe for recipe in self._question.precisions}
         known = {recipe.name: self.estimate(recipe.name) for recipe in precisions if asked.get(recipe.name) == recipe}
-        return {name: found for name, found in known.items() if found is not None and self._is_answered(name)}
+        found = {name: each for name, each in known.items() if each is not None and self._is_answered(name)}
+        if self._is_answer_to(request):
+            return found
+        return {name: each.without_text for name, each in found.items()}
 
     # ---- verbs -----------------------------------------------------------------------------------------------
 
@@ -196,6 +205,12 @@ class Planner(QObject):
             return False
         recipes = [[recipe for recipe in asked.precisions if recipe.name == name] for asked in (now, then)]
         return recipes[0] == recipes[1]
+
+    def _is_answer_to(self, request: GenerationRequest | None) -> bool:
+        """Whether what is known is about that text, with its tokens counted."""
+        if self._answer is None or self._answered is None or not self._answer.final:
+            return False
+        return self._answered.context_tokens is None and self._answered.request == request
 
     def _give_up(self, error: ErrorInfo) -> None:
         self._question = self._answer = self._answered = None

@@ -83,6 +83,7 @@ class Session(QObject):
         self._probe.unknown.connect(self._on_machine_unknown)
         self._probe.ended.connect(self._on_probe_ended)
         self._comparison: Comparison | None = None
+        self._shown: dict[str, Estimate] = {}  # what somebody saw of each precision before its load
         self._hello: Hello | None = None
         self._driver_bytes: dict[str, dict[str, int]] = {}
         self._scored_text: str | None = None
@@ -149,7 +150,7 @@ class Session(QObject):
             check_devices(wanted.placement, self.machine)
         comparison = wanted.comparison(model, self.machine, datetime.now(UTC))
         for run in comparison.runs:
-            bookkeeping.expect(run, shown.get(run.precision) if shown else None)
+            self._expect(run, shown.get(run.precision) if shown else None)
         self._comparison = comparison
         self._scored_text = None if wanted.quality is None else wanted.quality.name
         self._baseline_chosen = wanted.baseline is not None
@@ -178,7 +179,7 @@ class Session(QObject):
         if comparison is None or run is None or self._closed or not run.state.is_final:
             return
         bookkeeping.clear(run)
-        bookkeeping.expect(run, shown)
+        self._expect(run, shown)
         refresh_divergence(comparison)
         self._conductor.queue(run.recipe)
         self.run_cleared.emit(name)
@@ -197,7 +198,7 @@ class Session(QObject):
         if self._run(precision.name) is not None:
             raise fail(ErrorCode.BAD_PRECISION, f"{precision.label} is in this comparison.", "Run it again there.")
         run = Run(precision=precision.name, recipe=precision)
-        bookkeeping.expect(run, estimate)
+        self._expect(run, estimate)
         comparison.runs.append(run)
         self._choose_baseline()
         self._conductor.queue(precision, estimate)
@@ -267,7 +268,7 @@ class Session(QObject):
             bookkeeping.clear_text(run)
             self.run_cleared.emit(name)
         if run.load.seconds is None:
-            bookkeeping.take_loaded(run, event, kept=True)
+            bookkeeping.take_loaded(run, event, kept=True, shown=self._shown.get(name))
 
     @Slot(str, object)
     def _on_said(self, name: str, event: Event) -> None:
@@ -284,7 +285,7 @@ class Session(QObject):
         elif isinstance(event, PromptRead):
             run.prompt_tokens = len(event.token_ids)
         elif isinstance(event, Loaded):
-            bookkeeping.take_loaded(run, event, repeated=repeated)
+            bookkeeping.take_loaded(run, event, repeated=repeated, shown=self._shown.get(name))
             self.run_changed.emit(name)
         elif isinstance(event, Scored):
             bookkeeping.take_scored(run, event)
@@ -353,6 +354,12 @@ class Session(QObject):
             comparison.baseline = default_baseline(comparison)
         refresh_divergence(comparison)
         return comparison.baseline != before
+
+    def _expect(self, run: Run, shown: Estimate | None) -> None:
+        run.requested_map = {} if shown is None else shown.device_map
+        self._shown.pop(run.precision, None)
+        if shown is not None:
+            self._shown[run.precision] = shown
 
     def _run(self, name: str) -> Run | None:
         runs = [] if self._comparison is None else self._comparison.runs

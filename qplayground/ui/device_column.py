@@ -65,8 +65,7 @@ class DeviceColumn(QFrame):
         self.sum.setAccessibleName(f"Sum on {title}")
         self.fill = QProgressBar(maximum=_FULL, textVisible=False)
         self.fill.setFixedHeight(theme.GRID)
-        self.fill.setAccessibleName(f"How full {title} gets")
-        self.fill.setVisible(device != DISK)
+        self.fill.setAccessibleName(f"Weights on {title} against what is free or allowed")
         self.limit = _BytesBox()
         self.limit.setDecimals(2)
         self.limit.setMaximum(100_000)
@@ -78,7 +77,6 @@ class DeviceColumn(QFrame):
         )
         self.limit.setAccessibleName(f"Limit of {title}")
         self.limit.valueChanged.connect(self.limit_changed)
-        self.show_limit(True)
         self.parts = QListWidget()
         self.parts.setAccessibleName(f"Parts on {title}")
         self.parts.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
@@ -95,6 +93,8 @@ class DeviceColumn(QFrame):
         layout.setSpacing(theme.HALF_GRID)
         for widget in (heading, self.sum, self.fill, self.limit, self.parts, self.move_here):
             layout.addWidget(widget)
+        self.fill.setVisible(device != DISK)
+        self.show_limit(True)
 
     @property
     def limit_bytes(self) -> int | None:
@@ -146,7 +146,7 @@ class DeviceColumn(QFrame):
         self.sum.setText(f"{bytes_text(held)} of weights{room_text}")
         too_much = room is not None and held > room
         self.sum.setForegroundRole(QPalette.ColorRole.BrightText if too_much else QPalette.ColorRole.WindowText)
-        self.fill.setValue(min(_FULL, round(_FULL * held / room)) if room else 0)
+        self.fill.setValue(_FULL if too_much else round(_FULL * held / room) if room else 0)
         colors = QPalette(self.palette())
         if too_much:
             for role in (QPalette.ColorRole.Highlight, QPalette.ColorRole.Accent):

@@ -9,6 +9,8 @@ from PySide6.QtGui import QCloseEvent, QKeySequence, QPalette, QShortcut
 from PySide6.QtWidgets import QFileDialog, QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
+from qplayground.core.estimate import Estimate
+from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages.events import Hello
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
@@ -237,7 +239,7 @@ class MainWindow(QMainWindow):
                     baseline=self._chosen_baseline(),
                     quality=quality,
                 ),
-                self.planner.estimates_of(entry.outline_path or "", wanted, placement),
+                self.planner.estimates_of(entry.outline_path or "", wanted, placement, request),
             )
         except PlaygroundError as error:
             self._show_error(error.info)
@@ -306,19 +308,22 @@ class MainWindow(QMainWindow):
         comparison = self.session.comparison
         if comparison is None or not self._confirmed_beside(comparison, comparison.run(name).recipe):
             return
-        known = self.planner.estimates_of(comparison.model.path, [comparison.run(name).recipe], comparison.placement)
-        self.session.run_again(name, known.get(name))
+        self.session.run_again(name, self._shown(comparison, comparison.run(name).recipe))
 
     @Slot(object)
     def _add(self, precision: Precision) -> None:
         comparison = self.session.comparison
         if comparison is None or not self._confirmed_beside(comparison, precision):
             return
-        known = self.planner.estimates_of(comparison.model.path, [precision], comparison.placement)
         try:
-            self.session.add(precision, known.get(precision.name))
+            self.session.add(precision, self._shown(comparison, precision))
         except PlaygroundError as error:
             self._show_error(error.info)
+
+    def _shown(self, comparison: Comparison, precision: Precision) -> Estimate | None:
+        """What the list says of it, if that is about this comparison's model and devices."""
+        model, request = comparison.model, GenerationRequest(prompt=comparison.prompt, settings=comparison.settings)
+        return self.planner.estimates_of(model.path, [precision], comparison.placement, request).get(precision.name)
 
     def _confirmed_beside(self, comparison: Comparison, precision: Precision) -> bool:
         """The comparison's model may be another one than is picked, of which nothing is known then."""

@@ -9,6 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import Verdict
+from qplayground.core.generation import GenerationRequest
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Dtype
 from qplayground.runtime.launcher import Launcher
@@ -46,6 +47,9 @@ def test_estimates_are_given_only_for_what_was_asked(planner: Planner, qtbot: Qt
     assert set(planner.estimates_of("/models/one", READY_PRECISIONS, Placement())) == {"fp32", "bf16"}
     assert set(planner.estimates_of("/models/one", [READY_PRECISIONS[0], changed], Placement())) == {"fp32"}
     assert planner.estimates_of("/models/other", READY_PRECISIONS, Placement()) == {}
+    for request, known in ((GenerationRequest(), True), (GenerationRequest(prompt="Another"), False)):
+        found = planner.estimates_of("/models/one", READY_PRECISIONS, Placement(), request)["fp32"]
+        assert (found.resident_bytes is not None) is known and found.weight_bytes > 0
     assert planner.estimates_of("/models/one", READY_PRECISIONS, Placement(device="cpu")) == {}
 
 

@@ -204,6 +204,23 @@ def test_parts_and_their_sum_are_bars(qtbot: QtBot) -> None:
     assert column.fill.palette().color(QPalette.ColorRole.Highlight) != usual
     column.show_parts(parts, 400_000, plain=False)
     assert column.fill.palette().color(QPalette.ColorRole.Highlight) == usual
+    full = DeviceColumn("cuda:0", "A GPU", 0)
+    qtbot.addWidget(full)
+    full.show_parts(parts, 400_000, plain=False)
+    assert full.fill.value() == full.fill.maximum()
+
+
+def test_a_part_that_is_selected_keeps_its_bar(qtbot: QtBot) -> None:
+    column = DeviceColumn(CPU, "RAM", 1_000_000)
+    qtbot.addWidget(column)
+    column.resize(300, 300)
+    column.show_parts((Block("half", 50, 50), Block("whole", 100, 100)), 100, plain=False)
+    column.parts.selectAll()
+    row = column.parts.visualItemRect(column.parts.item(0))
+    drawn = column.parts.viewport().grab(row).toImage()
+    assert drawn.pixelColor(3 * row.width() // 8, row.height() // 2) != drawn.pixelColor(
+        row.width() - 4, row.height() // 2
+    )
 
 
 def test_what_is_refused_is_said_whichever_precision_is_shown(qtbot: QtBot, dialog: PlacementDialog) -> None:

@@ -45,15 +45,21 @@ def test_a_usual_run_has_no_samples() -> None:
 
 
 def test_a_load_is_held_against_what_was_shown_before_it() -> None:
-    shown, reckoned = estimate(runtime=100, cache=40), estimate(runtime=109, cache=40)
-    run = done()
-    bookkeeping.expect(run, shown)
-    bookkeeping.take_loaded(run, msgspec.structs.replace(load_event({}), estimate=reckoned))
+    shown, reckoned = estimate(runtime=100, cache=40), estimate(runtime=109, cache=41)
+    run, event = done(), msgspec.structs.replace(load_event({}), estimate=reckoned)
+    bookkeeping.take_loaded(run, event, shown=shown)
     assert (run.memory.predicted, run.memory.predicted_resident_bytes) == (shown, 140)
-    for other in (None, estimate(runtime=100, cache=41), estimate(runtime=None, cache=40)):  # of another text; on a GPU
-        bookkeeping.expect(run, other)
-        bookkeeping.take_loaded(run, msgspec.structs.replace(load_event({}), estimate=reckoned))
-        assert (run.memory.predicted, run.memory.predicted_resident_bytes) == (reckoned, 149)
+    for other in (None, shown.without_text, estimate(runtime=None, cache=40)):  # the last is on a GPU
+        bookkeeping.take_loaded(run, event, shown=other)
+        assert (run.memory.predicted, run.memory.predicted_resident_bytes) == (reckoned, 150)
+
+
+def test_a_kept_engine_is_never_held_against_the_text_before() -> None:
+    run, event = done(), msgspec.structs.replace(load_event({}), estimate=estimate(runtime=109, cache=4))
+    bookkeeping.take_loaded(run, event, kept=True, shown=estimate(runtime=100, cache=4000))
+    assert run.memory.predicted_resident_bytes == 4100
+    bookkeeping.take_loaded(run, event, kept=True)
+    assert run.memory.predicted_resident_bytes is None and run.memory.predicted_weight_bytes == 0
 
 
 def estimate(runtime: int | None, cache: int) -> Estimate:
