@@ -1,9 +1,12 @@
 """What a precision costs in accuracy and spares in memory, in one sentence with its numbers."""
 
-from qplayground.core.quality import Quality
+from qplayground.core.quality import Quality, TextSource
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import number_text, share_text, significant
 from qplayground.core.windows import MIN_SCORED
+
+COARSE = 0.03
+"""A ratio of perplexities that hides a loss as large as this in twice its standard error says little."""
 
 
 def quality_sentence(comparison: Comparison, run: Run) -> str | None:
@@ -35,6 +38,33 @@ def quality_sentence(comparison: Comparison, run: Run) -> str | None:
         *_memory_words(comparison, run, quality.reference),
     ]
     return f"{'; '.join(parts)}."
+
+
+def coarse_sentence(comparison: Comparison, run: Run) -> str | None:
+    """That too few tokens were scored to see a loss of several percent, and what to do; None where that is not so.
+
+    A loss that is clear was seen; where its perplexity is no worse, or lower, chance may hide one.
+    """
+    quality = run.quality
+    if quality is None or quality.ppl_ratio is None or quality.ppl_ratio_se is None:
+        return None
+    hidden = 2 * quality.ppl_ratio_se
+    if hidden < COARSE or quality.ppl_ratio - 1 > hidden:
+        return None
+    return (
+        f"{run.precision}: only {quality.scored_tokens:,} tokens were scored, so that a loss in perplexity of less "
+        f"than about {significant(100 * hidden, 2)} % cannot be told from chance. {_more_to_score(comparison, quality)}"
+    )
+
+
+def _more_to_score(comparison: Comparison, quality: Quality) -> str:
+    """What gives more scored tokens: another half of a window of the text, as long as there is one, or another text."""
+    text = comparison.evaluation
+    left = 0 if text is None else text.text_tokens - text.window // 2 - quality.scored_tokens
+    ways = ["more of this text"] if text is not None and left >= text.window - text.window // 2 else []
+    ways += ["a longer text"] if quality.text == TextSource.BUILTIN else ["a longer text", "the built-in one"]
+    *first, last = ways
+    return f"Score {', '.join(first)}{' or ' * bool(first)}{last}."
 
 
 def limit_sentence(run: Run) -> str | None:
@@ -86,10 +116,21 @@ def floor_sentence(comparison: Comparison, run: Run) -> str | None:
 
 def _perplexity_words(quality: Quality) -> str:
     ratio, error = quality.ppl_ratio or 1.0, quality.ppl_ratio_se or 0.0
+    if ratio == 1 and not error:
+        return "its perplexity is the same"
     change = 100 * (ratio - 1)
-    if abs(ratio - 1) <= 2 * error:
-        return f"its perplexity is the same within the error ({change:+.2g} ± {significant(100 * error, 2)} %)"
-    return f"its perplexity is {significant(abs(change))} % {'higher' if change > 0 else 'lower'}"
+    if not error:
+        return f"its perplexity is {significant(abs(change))} % {'higher' if change > 0 else 'lower'}"
+    beside = significant(100 * error, 2)
+    places = len(beside.partition(".")[2])
+    if _is_clear(ratio - 1, error):
+        return f"its perplexity is {abs(change):,.{places}f} ± {beside} % {'higher' if change > 0 else 'lower'}"
+    return f"no clear difference in perplexity ({change:+,.{places}f} ± {beside} %, less than twice the error)"
+
+
+def _is_clear(difference: float, error: float) -> bool:
+    """Twice the standard error is what chance alone exceeds one time in twenty."""
+    return abs(difference) > 2 * error
 
 
 def _memory_words(comparison: Comparison, run: Run, reference: str) -> list[str]:

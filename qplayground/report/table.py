@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from qplayground.core.metrics import Metric, beside_text, figure_text, range_text, shown_metrics
 from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison, Run, RunState
-from qplayground.core.verdicts import floor_sentence, limit_sentence, quality_sentence
+from qplayground.core.verdicts import coarse_sentence, floor_sentence, limit_sentence, quality_sentence
 from qplayground.report.describe import name_text, state_text
 
 # What a model writes can hold terminal commands; they are shown, not obeyed.
@@ -36,7 +36,12 @@ def plain_table(comparison: Comparison) -> str:
 
 def quality_lines(comparison: Comparison, run: Run) -> list[str]:
     """What scoring a text says of it."""
-    said = (quality_sentence(comparison, run), limit_sentence(run), floor_sentence(comparison, run))
+    said = (
+        quality_sentence(comparison, run),
+        coarse_sentence(comparison, run),
+        limit_sentence(run),
+        floor_sentence(comparison, run),
+    )
     return [sentence for sentence in said if sentence]
 
 

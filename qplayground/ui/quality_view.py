@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 from qplayground.core.quality import Quality
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import number_text, share_text, significant
-from qplayground.core.verdicts import floor_sentence, limit_sentence, quality_sentence
+from qplayground.core.verdicts import coarse_sentence, floor_sentence, limit_sentence, quality_sentence
 from qplayground.ui import theme
 from qplayground.ui.name_box import NameBox
 from qplayground.ui.plots.divergences import DivergenceAlongText, DivergenceHistogram, compared
@@ -158,11 +158,10 @@ class QualityView(QWidget):
     def show_comparison(self, comparison: Comparison) -> None:
         """Show what its runs scored."""
         self._comparison = comparison
-        lines = [line for run in comparison.runs for line in (quality_sentence(comparison, run),) if line]
-        lines += [
-            line for run in comparison.runs for line in (limit_sentence(run), floor_sentence(comparison, run)) if line
-        ]
-        self.sentences.setText("\n".join(lines))
+        lines = [quality_sentence(comparison, run) for run in comparison.runs]
+        for run in comparison.runs:
+            lines += [coarse_sentence(comparison, run), limit_sentence(run), floor_sentence(comparison, run)]
+        self.sentences.setText("\n".join(line for line in lines if line))
         self.source.setText(_source_text(comparison))
         self._fill_table([run for run in comparison.runs if run.quality is not None])
         self.histogram.show_comparison(comparison)
