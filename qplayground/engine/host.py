@@ -39,7 +39,6 @@ from qplayground.engine.checkup import check_up
 from qplayground.engine.detokenizer import Detokenizer
 from qplayground.engine.estimating import Estimator
 from qplayground.engine.failures import explain
-from qplayground.engine.fingerprint import HASHING
 from qplayground.engine.inside.viewer import Viewer
 from qplayground.engine.machine import describe_machine
 from qplayground.engine.phase_meter import PhaseMeter
@@ -213,7 +212,7 @@ class Engine:
 
         try:
             torch.set_num_threads(command.threads or self._threads)
-            scored = scoring.score(loaded, command, tuple(self._written_ids), should_stop, self._on_tokens_scored)
+            scored = scoring.score(loaded, command, tuple(self._written_ids), should_stop, self._on_progress)
         except scoring.StoppedError:
             stopped = ErrorInfo(ErrorCode.UNSUPPORTED, "Scoring was stopped.", "Run it again.")
             scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=stopped))
@@ -231,9 +230,6 @@ class Engine:
     def _on_phase(self, phase: Phase) -> None:
         self._meter.enter(phase)
         self._channel.send(PhaseStarted(self._command_id, phase, time.monotonic()))
-
-    def _on_tokens_scored(self, label: str, done: int, total: int) -> None:
-        self._on_progress(label, done, total, "bytes" if label == HASHING else "tokens")
 
     def _on_progress(self, label: str, done: int, total: int, unit: str = "bytes") -> None:
         now = time.monotonic()
