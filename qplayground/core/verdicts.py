@@ -77,6 +77,31 @@ def limit_sentence(run: Run) -> str | None:
     )
 
 
+def source_text(comparison: Comparison) -> str:
+    """Which text was scored, how much of it, and how it was read; empty where none was."""
+    evaluation = comparison.evaluation
+    scored = next((run.quality for run in comparison.runs if run.quality is not None), None)
+    if evaluation is None or scored is None:
+        return ""
+    references = {run.quality.reference for run in comparison.runs if run.quality is not None and run.quality.reference}
+    parts = [
+        *(f"Compared with {name}" for name in sorted(references)),
+        f"Text: {evaluation.text}, {evaluation.text_tokens:,} tokens, SHA-256 {evaluation.text_sha256[:12]}…",
+        f"{scored.scored_tokens:,} tokens scored",
+        f"the second half of windows of {evaluation.window}, {evaluation.stride:,} apart",
+        "± is the standard error",
+    ]
+    storage = next(
+        (run.quality for run in comparison.runs if run.quality is not None and run.quality.storage_kld), None
+    )
+    if storage is not None:
+        parts.append(
+            f"the reference was kept as {storage.reference_dtype} for want of room, which by itself changes "
+            f"{significant(storage.storage_kld or 0.0)} nats"
+        )
+    return " · ".join(parts)
+
+
 def _is_reference(comparison: Comparison, run: Run) -> bool:
     """Of what was compared already, or of what is to come."""
     if run.precision == comparison.baseline and len(comparison.runs) > 1:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from qplayground.core.metrics import Metric, beside_text, figure_text, range_text, shown_metrics
 from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison, Run, RunState
-from qplayground.core.verdicts import coarse_sentence, floor_sentence, limit_sentence, quality_sentence
+from qplayground.core.verdicts import coarse_sentence, floor_sentence, limit_sentence, quality_sentence, source_text
 from qplayground.report.describe import name_text, state_text
 
 # What a model writes can hold terminal commands; they are shown, not obeyed.
@@ -31,6 +31,8 @@ def plain_table(comparison: Comparison) -> str:
         lines.append(f"[{run.precision}] {text}")
         lines += [f"    * {note.sentence}" for note in notes_on(comparison, run)]
         lines += [f"    {sentence}" for sentence in quality_lines(comparison, run)]
+    scored = source_text(comparison)
+    lines += ["", f"Quality: {scored}"] if scored else []
     return "\n".join(lines).translate(_CONTROLS)
 
 

@@ -7,6 +7,7 @@ from PySide6.QtCore import Qt, QThread, QTimer, Signal, Slot
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QSplitter, QStackedLayout, QVBoxLayout, QWidget
 
 from qplayground.core.memory import MemorySample
+from qplayground.core.memory_segments import RAM, VRAM
 from qplayground.core.messages.events import PhaseStarted
 from qplayground.core.results import Comparison, RunState
 from qplayground.runtime.session import Session
@@ -79,7 +80,6 @@ class MemoryView(QWidget):
     @Slot()
     def _on_imported(self) -> None:
         from qplayground.ui.plots.memory_bars import MemoryBars
-        from qplayground.ui.plots.memory_segments import RAM, VRAM
         from qplayground.ui.plots.timeline import MemoryTimeline
 
         self._timeline = MemoryTimeline()

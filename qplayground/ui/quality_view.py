@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 from qplayground.core.quality import Quality
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import number_text, share_text, significant
-from qplayground.core.verdicts import coarse_sentence, floor_sentence, limit_sentence, quality_sentence
+from qplayground.core.verdicts import coarse_sentence, floor_sentence, limit_sentence, quality_sentence, source_text
 from qplayground.ui import theme
 from qplayground.ui.name_box import NameBox
 from qplayground.ui.plots.divergences import DivergenceAlongText, DivergenceHistogram, compared
@@ -162,7 +162,7 @@ class QualityView(QWidget):
         for run in comparison.runs:
             lines += [coarse_sentence(comparison, run), limit_sentence(run), floor_sentence(comparison, run)]
         self.sentences.setText("\n".join(line for line in lines if line))
-        self.source.setText(_source_text(comparison))
+        self.source.setText(source_text(comparison))
         self._fill_table([run for run in comparison.runs if run.quality is not None])
         self.histogram.show_comparison(comparison)
         self.along.show_comparison(comparison)
@@ -264,28 +264,3 @@ class QualityView(QWidget):
             self.expected.clear()
         else:
             self._on_picked(self._picked)
-
-
-def _source_text(comparison: Comparison) -> str:
-    """Which text, how much of it, and how it was read."""
-    evaluation = comparison.evaluation
-    scored = next((run.quality for run in comparison.runs if run.quality is not None), None)
-    if evaluation is None or scored is None:
-        return ""
-    references = {run.quality.reference for run in comparison.runs if run.quality is not None and run.quality.reference}
-    parts = [
-        *(f"Compared with {name}" for name in sorted(references)),
-        f"Text: {evaluation.text}, {evaluation.text_tokens:,} tokens, SHA-256 {evaluation.text_sha256[:12]}…",
-        f"{scored.scored_tokens:,} tokens scored",
-        f"the second half of windows of {evaluation.window}, {evaluation.stride:,} apart",
-        "± is the standard error",
-    ]
-    storage = next(
-        (run.quality for run in comparison.runs if run.quality is not None and run.quality.storage_kld), None
-    )
-    if storage is not None:
-        parts.append(
-            f"the reference was kept as {storage.reference_dtype} for want of room, which by itself changes "
-            f"{significant(storage.storage_kld or 0.0)} nats"
-        )
-    return " · ".join(parts)

@@ -1,5 +1,7 @@
 """What a precision costs, in words."""
 
+from collections.abc import Callable
+
 import pytest
 from msgspec.structs import replace
 
@@ -74,6 +76,14 @@ def test_more_of_a_text_is_advised_as_long_as_there_is_more(text: str, of: int, 
 def test_nothing_is_said_of_small_errors_and_of_losses_that_are_seen(change: float, error: float) -> None:
     shown = scored(change, error)
     assert coarse_sentence(shown, shown.runs[1]) is None
+
+
+@pytest.mark.parametrize("report", [plain_table, to_html, to_markdown])
+def test_a_report_says_what_was_scored(report: Callable[[Comparison], str]) -> None:
+    said = report(scored(0.0, 0.01)).replace("\\", "")
+    assert "Quality: Compared with fp32 · Text: builtin, 8,883 tokens" in said
+    assert "1,024 tokens scored · the second half of windows of 256, 1,232 apart" in said
+    assert "Quality: " not in report(comparison(done()))
 
 
 def test_a_gain_that_is_clear_may_still_be_chance() -> None:
