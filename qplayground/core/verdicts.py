@@ -126,17 +126,17 @@ def floor_sentence(comparison: Comparison, run: Run) -> str | None:
         ),
         None,
     )
+    begin = (
+        f"{run.precision}'s next-token probabilities are {significant(quality.mean_kld)} nats from "
+        f"{quality.reference}'s on average (0 would be the same)"
+    )
     if alone is not None and alone.quality is not None:
         share = number_text(alone.quality.mean_kld)
-        whole = significant(quality.mean_kld)
-        return f"Of {run.precision}'s mean divergence of {whole} nats, {alone.precision} alone makes {share}."
+        return f"{begin}; {alone.precision}, the same number type without quantization, is {share} from them."
     if not quality.rounding_kld:
         return None
-    whole, part = significant(quality.mean_kld), significant(quality.rounding_kld)
-    return (
-        f"Of {run.precision}'s mean divergence of {whole} nats, rounding the logits to {run.recipe.dtype} makes "
-        f"at least {part}."
-    )
+    part = significant(quality.rounding_kld)
+    return f"{begin}; rounding to {run.recipe.dtype} by itself, without quantization, makes at least {part}."
 
 
 def _perplexity_words(quality: Quality) -> str:

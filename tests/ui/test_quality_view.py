@@ -45,7 +45,7 @@ def test_every_run_has_a_sentence_with_its_numbers(view: QualityView) -> None:
     assert any(
         line.startswith("nf4 puts the same next token first as fp32") and "of the bytes" in line for line in lines
     )
-    assert any("bf16 alone makes" in line for line in lines if line.startswith("Of nf4's"))
+    assert any("; bf16, the same number type" in line for line in lines if line.startswith("nf4's next-token"))
 
 
 def cells(view: QualityView) -> dict[str, dict[str, str]]:
