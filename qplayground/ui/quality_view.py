@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtGui import QPalette
+from PySide6.QtGui import QPalette, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -30,6 +30,8 @@ from qplayground.ui.plots.trade_off import TradeOffChart
 from qplayground.ui.scored_text_view import ScoredTextView
 
 _MINIMUM_HEIGHT = 120
+_LOW_PAGE = 260
+"""Pixels. A chart and a few lines of text above each other take this much."""
 
 
 class _Figure(NamedTuple):
@@ -90,6 +92,22 @@ _FIGURES = (
     _Figure("Δp 1 %", "of the tokens lose more, in %", lambda q: share_text(q.p1_delta_p).removesuffix(" %")),
     _Figure("Δp 99 %", "of the tokens gain less, in %", lambda q: share_text(q.p99_delta_p).removesuffix(" %")),
 )
+
+
+class _AlongPage(QSplitter):
+    """The chart above the text, or beside it where there is no room for both."""
+
+    def __init__(self) -> None:
+        super().__init__(Qt.Orientation.Vertical)
+        self.setChildrenCollapsible(False)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        is_low = event.size().height() < _LOW_PAGE
+        wanted = Qt.Orientation.Horizontal if is_low else Qt.Orientation.Vertical
+        if self.orientation() is not wanted:
+            self.setOrientation(wanted)
+            self.setSizes([1000, 1000])  # halves: sizes are taken as shares
+        super().resizeEvent(event)
 
 
 class QualityView(QWidget):
@@ -203,6 +221,7 @@ class QualityView(QWidget):
         key.setFont(theme.small(key.font()))
         key.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         key.setMinimumWidth(1)
+        key.setToolTip(key.text())
         row.addWidget(key, 1)
         layout = QVBoxLayout(below)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -213,8 +232,7 @@ class QualityView(QWidget):
         about.addWidget(self.expected)
         layout.addLayout(about)
         layout.addWidget(self.text, 1)
-        splitter = QSplitter(Qt.Orientation.Vertical)
-        splitter.setChildrenCollapsible(False)
+        splitter = _AlongPage()
         splitter.addWidget(self.along)
         splitter.addWidget(below)
         return splitter
