@@ -4,6 +4,8 @@ from qplayground.core.caveats import spoilt
 from qplayground.core.precision import Dtype, FourBit, Int8
 from qplayground.core.results import Comparison, Run, RunState
 
+_WITHOUT_AVX512 = "AVX2"
+"""What torch calls the x86 processors that bitsandbytes is built for and that have nothing newer."""
 SLOWER = 0.95
 """Below this share of the baseline's decode speed; closer ones are no more than noise."""
 
@@ -38,6 +40,31 @@ def why_not_smaller(comparison: Comparison, run: Run) -> str | None:
         "Double quantization saves nothing on this processor: for its fused kernel bitsandbytes turns the scales "
         "back into 16 bits at the first token."
     )
+
+
+def no_speed(comparison: Comparison, run: Run) -> str | None:
+    """A sentence for a quantized run on a processor that has no AVX-512, whatever its times were; else None.
+
+    None also where `why_slower` has said more, and where sound figures say that it was faster.
+    """
+    machine, kind = comparison.environment, run.recipe.quantization
+    on_gpu = any(device.startswith("cuda") for device in run.device_map.values())
+    was_loaded = run.memory.weight_bytes is not None
+    if kind is None or on_gpu or not was_loaded or machine is None or machine.cpu_capability != _WITHOUT_AVX512:
+        return None
+    if why_slower(comparison, run) or _is_faster(comparison, run):
+        return None
+    return (
+        "The processor has no AVX-512, so bitsandbytes unpacks 4-bit weights one by one and computes int8 in fp32: "
+        "expect less memory, not more speed."
+    )
+
+
+def _is_faster(comparison: Comparison, run: Run) -> bool:
+    baseline = comparison.baseline_run
+    if baseline is None or any(_is_doubtful(comparison, one) for one in (baseline, run)):
+        return False
+    return (run.speed.decode_tokens_per_s or 0) > (baseline.speed.decode_tokens_per_s or 0)
 
 
 def _is_doubtful(comparison: Comparison, run: Run) -> bool:

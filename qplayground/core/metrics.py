@@ -232,7 +232,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "common_prefix_tokens",
-        "Same",
+        "Same first tokens",
         "tokens",
         "How many tokens are the baseline's, up to the first that differs",
         lambda run: None if run.divergence is None else run.divergence.common_prefix_tokens,

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from qplayground.core.caveats import caveats, is_load_alone, spoilt
-from qplayground.core.explanations import why_not_smaller, why_slower
+from qplayground.core.explanations import no_speed, why_not_smaller, why_slower
 from qplayground.core.metrics import METRICS
 from qplayground.core.results import Comparison, Run
 
@@ -50,7 +50,7 @@ def _begun(text: str) -> str:
 def _remarks(comparison: Comparison, run: Run) -> list[Note]:
     """What has no measure, beginning in the middle of a sentence."""
     withheld = _withheld_ratios(comparison, run)
-    explained = (why_slower(comparison, run), why_not_smaller(comparison, run))
+    explained = (why_slower(comparison, run), why_not_smaller(comparison, run), no_speed(comparison, run))
     found = [Note(withheld, True, not is_load_alone(spoilt(comparison, run)))] if withheld else []
     return found + [Note(f"{text[:1].lower()}{text[1:]}", False) for text in explained if text]
 
@@ -65,4 +65,10 @@ def _withheld_ratios(comparison: Comparison, run: Run) -> str:
         for metric in METRICS
         if metric.key in doubtful and any(metric.read(other) is not None for other in others)
     ]
-    return f"the baseline's figures marked * give no ×: {', '.join(titles)}." if titles else ""
+    if not titles:
+        return ""
+    figures, state = ("figures", "are spoilt") if len(titles) > 1 else ("figure", "is spoilt")
+    return (
+        f"no ratio (×) is shown for {', '.join(titles)}, since the baseline's own {figures} there, marked *, {state}: "
+        "there is nothing sound to compare with."
+    )

@@ -1,9 +1,12 @@
 """What a precision costs in accuracy and spares in memory, in one sentence with its numbers."""
 
-from qplayground.core.quality import Quality
+from qplayground.core.quality import Quality, TextSource
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import number_text, share_text, significant
 from qplayground.core.windows import MIN_SCORED
+
+COARSE = 0.03
+"""A ratio of perplexities that hides a loss as large as this in twice its standard error says little."""
 
 
 def quality_sentence(comparison: Comparison, run: Run) -> str | None:
@@ -38,6 +41,33 @@ def quality_sentence(comparison: Comparison, run: Run) -> str | None:
     return f"{'; '.join(parts)}."
 
 
+def coarse_sentence(comparison: Comparison, run: Run) -> str | None:
+    """That too few tokens were scored to see a loss of several percent, and what to do; None where that is not so.
+
+    A loss that is clear was seen; where its perplexity is no worse, or lower, chance may hide one.
+    """
+    quality = run.quality
+    if quality is None or quality.ppl_ratio is None or quality.ppl_ratio_se is None:
+        return None
+    hidden = 2 * quality.ppl_ratio_se
+    if hidden < COARSE or quality.ppl_ratio - 1 > hidden:
+        return None
+    return (
+        f"{run.precision}: only {quality.scored_tokens:,} tokens were scored, so that a loss in perplexity of less "
+        f"than about {significant(100 * hidden, 2)} % cannot be told from chance. {_more_to_score(comparison, quality)}"
+    )
+
+
+def _more_to_score(comparison: Comparison, quality: Quality) -> str:
+    """What gives more scored tokens: another half of a window of the text, as long as there is one, or another text."""
+    text = comparison.evaluation
+    left = 0 if text is None else text.text_tokens - text.window // 2 - quality.scored_tokens
+    ways = ["more of this text"] if text is not None and left >= text.window - text.window // 2 else []
+    ways += ["a longer text"] if quality.text == TextSource.BUILTIN else ["a longer text", "the built-in one"]
+    *first, last = ways
+    return f"Score {', '.join(first)}{' or ' * bool(first)}{last}."
+
+
 def limit_sentence(run: Run) -> str | None:
     """That fewer tokens were scored than were asked for; None where that is not so."""
     if run.quality is None or not run.quality.limited_by_disk:
@@ -60,6 +90,30 @@ def reference_sentence(comparison: Comparison) -> str | None:
         f"The figures of quality are against {', '.join(others)}, which this comparison was scored with, and not "
         f"against the baseline, {comparison.baseline}. Compare again with that baseline to have them against it."
     )
+
+
+def source_text(comparison: Comparison) -> str:
+    """Which text was scored, how much of it, and how it was read; empty where none was."""
+    evaluation = comparison.evaluation
+    scored = next((run.quality for run in comparison.runs if run.quality is not None), None)
+    if evaluation is None or scored is None:
+        return ""
+    parts = [
+        *(f"Compared with {name}" for name in sorted(_references(comparison))),
+        f"Text: {evaluation.text}, {evaluation.text_tokens:,} tokens, SHA-256 {evaluation.text_sha256[:12]}…",
+        f"{scored.scored_tokens:,} tokens scored",
+        f"the second half of windows of {evaluation.window}, {evaluation.stride:,} apart",
+        "± is the standard error",
+    ]
+    storage = next(
+        (run.quality for run in comparison.runs if run.quality is not None and run.quality.storage_kld), None
+    )
+    if storage is not None:
+        parts.append(
+            f"the reference was kept as {storage.reference_dtype} for want of room, which by itself changes "
+            f"{significant(storage.storage_kld or 0.0)} nats"
+        )
+    return " · ".join(parts)
 
 
 def _references(comparison: Comparison) -> set[str]:
@@ -92,25 +146,36 @@ def floor_sentence(comparison: Comparison, run: Run) -> str | None:
         ),
         None,
     )
+    begin = (
+        f"{run.precision}'s next-token probabilities are {significant(quality.mean_kld)} nats from "
+        f"{quality.reference}'s on average (0 would be the same)"
+    )
     if alone is not None and alone.quality is not None:
         share = number_text(alone.quality.mean_kld)
-        whole = significant(quality.mean_kld)
-        return f"Of {run.precision}'s mean divergence of {whole} nats, {alone.precision} alone makes {share}."
+        return f"{begin}; {alone.precision}, the same number type without quantization, is {share} from them."
     if not quality.rounding_kld:
         return None
-    whole, part = significant(quality.mean_kld), significant(quality.rounding_kld)
-    return (
-        f"Of {run.precision}'s mean divergence of {whole} nats, rounding the logits to {run.recipe.dtype} makes "
-        f"at least {part}."
-    )
+    part = significant(quality.rounding_kld)
+    return f"{begin}; rounding to {run.recipe.dtype} by itself, without quantization, makes at least {part}."
 
 
 def _perplexity_words(quality: Quality) -> str:
     ratio, error = quality.ppl_ratio or 1.0, quality.ppl_ratio_se or 0.0
+    if ratio == 1 and not error:
+        return "its perplexity is the same"
     change = 100 * (ratio - 1)
-    if abs(ratio - 1) <= 2 * error:
-        return f"its perplexity is the same within the error ({change:+.2g} ± {significant(100 * error, 2)} %)"
-    return f"its perplexity is {significant(abs(change))} % {'higher' if change > 0 else 'lower'}"
+    if not error:
+        return f"its perplexity is {significant(abs(change))} % {'higher' if change > 0 else 'lower'}"
+    beside = significant(100 * error, 2)
+    places = len(beside.partition(".")[2])
+    if _is_clear(ratio - 1, error):
+        return f"its perplexity is {abs(change):,.{places}f} ± {beside} % {'higher' if change > 0 else 'lower'}"
+    return f"no clear difference in perplexity ({change:+,.{places}f} ± {beside} %, less than twice the error)"
+
+
+def _is_clear(difference: float, error: float) -> bool:
+    """Twice the standard error is what chance alone exceeds one time in twenty."""
+    return abs(difference) > 2 * error
 
 
 def _memory_words(comparison: Comparison, run: Run, reference: str) -> list[str]:

@@ -38,7 +38,6 @@ from qplayground.engine.checkup import check_up
 from qplayground.engine.detokenizer import Detokenizer
 from qplayground.engine.estimating import Estimator
 from qplayground.engine.failures import explain
-from qplayground.engine.fingerprint import HASHING
 from qplayground.engine.inside.viewer import Viewer
 from qplayground.engine.machine import describe_machine
 from qplayground.engine.phase_meter import PhaseMeter
@@ -212,7 +211,7 @@ class Engine:
 
         try:
             torch.set_num_threads(command.threads or self._threads)
-            scored = scoring.score(loaded, command, tuple(self._written_ids), should_stop, self._on_tokens_scored)
+            scored = scoring.score(loaded, command, tuple(self._written_ids), should_stop, self._on_progress)
         except scoring.StoppedError:
             scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=SCORING_STOPPED))
         except Exception as error:
@@ -229,9 +228,6 @@ class Engine:
     def _on_phase(self, phase: Phase) -> None:
         self._meter.enter(phase)
         self._channel.send(PhaseStarted(self._command_id, phase, time.monotonic()))
-
-    def _on_tokens_scored(self, label: str, done: int, total: int) -> None:
-        self._on_progress(label, done, total, "bytes" if label == HASHING else "tokens")
 
     def _on_progress(self, label: str, done: int, total: int, unit: str = "bytes") -> None:
         now = time.monotonic()

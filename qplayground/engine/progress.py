@@ -6,4 +6,6 @@ from qplayground.core.messages.events import Phase
 
 OnPhase = Callable[[Phase], None]
 OnProgress = Callable[[str, int, int], None]
-"""What is being done, how much of it is, and the whole."""
+"""What is being done, how many bytes of it are, and of how many."""
+OnCounted = Callable[..., None]
+"""The same of what is not always bytes: a fourth argument, `unit`, says of what."""

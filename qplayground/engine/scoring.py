@@ -37,7 +37,7 @@ from qplayground.engine.fingerprint import weights_sha256
 from qplayground.engine.layer_errors import measured
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.machine import processor_name
-from qplayground.engine.progress import OnProgress
+from qplayground.engine.progress import OnCounted
 from qplayground.engine.scored_text import ScoredText, read_text, windows_of, written_text
 from qplayground.engine.token_scores import ROWS, RoundingFloor, Rows, TokenScores, VocabularySums
 
@@ -54,7 +54,7 @@ def score(
     command: Score,
     written_ids: tuple[int, ...],
     should_stop: Callable[[], bool],
-    on_progress: OnProgress,
+    on_progress: OnCounted,
 ) -> Scored:
     """Carry out a command. `written_ids` are the prompt and the text that came of it, for where that is scored.
 
@@ -124,7 +124,7 @@ class _Scoring:
         written_ids: tuple[int, ...],
         baselines: Baselines,
         should_stop: Callable[[], bool],
-        on_progress: OnProgress,
+        on_progress: OnCounted,
     ) -> None:
         self._loaded = loaded
         self._command = command
@@ -267,13 +267,13 @@ class _Scoring:
         return tuple(errors)
 
     def _next_layer(self, done: int, total: int) -> None:
-        self._say("Measuring each layer", done, total)
+        self._say("Measuring each layer", done, total, "layers")
 
-    def _say(self, label: str, done: int, total: int) -> None:
+    def _say(self, label: str, done: int, total: int, unit: str = "bytes") -> None:
         """How far it has come. Raises StoppedError."""
         if self._should_stop():
             raise StoppedError
-        self._on_progress(label, done, total)
+        self._on_progress(label, done, total, unit)
 
     def _rows(self, see_first: Callable[[torch.Tensor, Rows], None] | None = None) -> Iterator[Rows]:
         """All scored tokens, some at a time. `see_first` gets the logits too, of the first ones of each window."""
@@ -281,7 +281,7 @@ class _Scoring:
         keep = windows.window - windows.context
         done = 0
         for start in windows.starts:
-            self._say("Scoring", done, total)
+            self._say("Scoring", done, total, "tokens")
             ids = torch.tensor([self.text.window_ids(start, windows.window)], device=loaded.device)
             shown = ids[:, :-1]  # what follows the last token is not asked
             logits = loaded.model(input_ids=shown, use_cache=False, **_last(loaded, keep)).logits[0, -keep:]
@@ -294,7 +294,7 @@ class _Scoring:
                     see_first(some, rows)
                 yield rows
             done += len(targets)
-        self._on_progress("Scoring", total, total)
+        self._on_progress("Scoring", total, total, "tokens")
 
     # ---- what is said ----------------------------------------------------------------------------------------
 

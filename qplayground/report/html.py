@@ -4,9 +4,12 @@ from html import escape
 
 from qplayground.core.divergence import word_changes
 from qplayground.core.hues import hue
+from qplayground.core.memory_segments import KINDS, RAM, VRAM, Place
 from qplayground.core.metrics import BY_KEY, Metric, beside_text, figure_text, range_text, shown_metrics
 from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison, Run
+from qplayground.core.units import bytes_text
+from qplayground.core.verdicts import source_text
 from qplayground.report.describe import machine_text, name_text, settings_text, state_text, title_text, when_text
 from qplayground.report.svg import Bar, bar_chart
 from qplayground.report.table import outcome, quality_lines
@@ -57,6 +60,14 @@ with * is spoilt; its text says by what.</p>
 """
 
 
+_STRENGTHS = dict(zip(KINDS, (100, 75, 50, 50), strict=True))
+_MEMORY_KEY = (
+    ", what was predicted above what was measured: libraries (grey), quantized weights (full colour), their scales, "
+    "weights left alone, KV cache and working memory (lightest), what no tensor accounts for (dark grey); |: peak. "
+    "Point at a part for its name"
+)
+
+
 def to_html(comparison: Comparison) -> str:
     """The page. Nothing in it is fetched from anywhere, and no script runs in it."""
     names = [run.precision for run in comparison.runs]
@@ -71,6 +82,7 @@ def to_html(comparison: Comparison) -> str:
                 settings_text(comparison),
                 when_text(comparison),
                 comparison.model.provenance,
+                _scored_text(comparison),
             )
             if line
         ),
@@ -79,6 +91,11 @@ def to_html(comparison: Comparison) -> str:
         prompt=escape(comparison.prompt),
         runs="".join(_run(comparison, run, index) for index, run in enumerate(comparison.runs)),
     )
+
+
+def _scored_text(comparison: Comparison) -> str:
+    scored = source_text(comparison)
+    return f"Quality: {scored}" if scored else ""
 
 
 def _table(comparison: Comparison) -> str:
@@ -100,8 +117,8 @@ def _cell(metric: Metric, run: Run, comparison: Comparison) -> str:
 
 
 def _charts(comparison: Comparison) -> list[str]:
-    key = "RAM: weights, working memory (light), libraries (grey); |: peak"
-    charts = [f"<figcaption>{key}</figcaption>{_memory(comparison)}"]
+    drawn = [(place.label.partition(",")[0], _memory(comparison, place)) for place in (RAM, VRAM)]
+    charts = [f"<figcaption>{name}{_MEMORY_KEY}</figcaption>{chart}" for name, chart in drawn if chart]
     for key in ("decode_tokens_per_s", "ttft_s"):
         metric = BY_KEY[key]
         bars = []
@@ -116,25 +133,34 @@ def _charts(comparison: Comparison) -> list[str]:
     return charts
 
 
-def _memory(comparison: Comparison) -> str:
-    weight, resident, peak = (BY_KEY[key] for key in ("weight_bytes", "resident_bytes", "peak_resident_bytes"))
+def _memory(comparison: Comparison, place: Place) -> str:
+    """Two bars a run, as the window draws them: what was predicted, if it was, and below it what was measured."""
     bars = []
     for index, run in enumerate(comparison.runs):
-        memory = run.memory
-        if memory.resident_bytes is None:
+        measured = place.measured(run.memory)
+        if not measured:
             continue
-        runtime = memory.runtime_bytes or 0
-        weights = max(0, min(memory.ram_by_kind.total, memory.resident_bytes - runtime))
-        working = max(0, memory.resident_bytes - runtime - weights)
-        fill = f"var(--hue-{index})"
-        parts = [
-            (float(weights), fill, f"weights {weight.text(weights)}"),
-            (float(working), f"color-mix(in srgb, {fill} 45%, transparent)", f"working memory {weight.text(working)}"),
-            (float(runtime), "var(--line)", f"libraries {weight.text(runtime)}"),
-        ]
-        high = peak.read(run)
-        bars.append(Bar(run.precision, parts, resident.text(memory.resident_bytes), mark=high))
-    return bar_chart("RAM", bars)
+        predicted = place.predicted(run.memory)
+        for what, segments in (("predicted", predicted), ("measured", measured)):
+            parts = [
+                (float(part.num_bytes), _fill(part.role, index), f"{what}: {part.name} {bytes_text(part.num_bytes)}")
+                for part in segments
+                if part.num_bytes
+            ]
+            text = f"{bytes_text(sum(part.num_bytes for part in segments))} {what}"
+            is_second = what == "measured" and bool(predicted)
+            mark = place.peak(run.memory) if what == "measured" else None
+            if segments:
+                bars.append(Bar("" if is_second else run.precision, parts, text, mark=mark, is_joined=is_second))
+    return bar_chart(place.label.partition(",")[0], bars) if bars else ""
+
+
+def _fill(role: str, index: int) -> str:
+    if role == "runtime":
+        return "var(--line)"
+    if role == "unexplained":
+        return "var(--quiet)"
+    return f"color-mix(in srgb, var(--hue-{index}) {_STRENGTHS.get(role, 20)}%, transparent)"
 
 
 def _run(comparison: Comparison, run: Run, index: int) -> str:

@@ -4,6 +4,7 @@ import re
 
 from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison
+from qplayground.core.verdicts import source_text
 from qplayground.report.describe import machine_text, name_text, settings_text, title_text, when_text
 from qplayground.report.table import outcome, quality_lines, table_rows
 
@@ -15,6 +16,7 @@ def to_markdown(comparison: Comparison) -> str:
     """Heading, circumstances, table of figures, and every text. Model output is escaped or fenced, never markup."""
     model = comparison.model
     headings, *figures = table_rows(comparison)
+    scored = source_text(comparison)
     lines = [
         f"# {_inline(title_text(comparison))}",
         "",
@@ -22,6 +24,7 @@ def to_markdown(comparison: Comparison) -> str:
         f"- Machine: {_inline(machine_text(comparison))}",
         f"- Settings: {_inline(settings_text(comparison))}",
         *([f"- Started: {_inline(when_text(comparison))}"] if comparison.started_at else []),
+        *([f"- Quality: {_inline(scored)}"] if scored else []),
         "- RAM is the engine's whole resident memory, the libraries' share included; MB are 10^6 bytes.",
         "- × is the figure over the baseline's. A benchmark gives the median of its rounds, and the lowest … highest.",
         "- A figure with \\* is spoilt; its text says by what.",

@@ -4,31 +4,37 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree as Xml
 
-_WIDTH, _ROW, _BAR = 640, 26, 16
+_WIDTH, _ROW, _JOINED, _BAR = 640, 26, 18, 16
 _LEFT, _RIGHT = 110, 170
 
 
 class Bar(NamedTuple):
-    """One row: a name, its stretches as (value, fill, what it is), what stands beside it, and a whisker if any."""
+    """One row: a name, its stretches as (value, fill, what it is), what stands beside it, and a whisker if any.
+
+    `mark` is a value with a line of its own; `is_joined`: close below the row before.
+    """
 
     name: str
     parts: Sequence[tuple[float, str, str]]
     caption: str
     whisker: tuple[float, float] | None = None
     mark: float | None = None
+    is_joined: bool = False
 
 
 def bar_chart(title: str, bars: Sequence[Bar]) -> str:
     """Horizontal bars from zero, on one scale. Colours of text and lines are the page's (`currentColor`)."""
-    height = _ROW * len(bars) + 8
+    height = sum(map(_height, bars)) + 8
     chart = Xml.Element(
         "svg",
         {"viewBox": f"0 0 {_WIDTH} {height}", "width": "100%", "role": "img", "aria-label": title, "class": "chart"},
     )
     reach = [max(sum(part[0] for part in bar.parts), bar.mark or 0, (bar.whisker or (0, 0))[1]) for bar in bars]
     scale = (_WIDTH - _LEFT - _RIGHT) / (max(reach, default=0) or 1)
-    for row, (bar, end) in enumerate(zip(bars, reach, strict=True)):
-        middle = 4 + row * _ROW + _ROW / 2
+    below = 4.0
+    for bar, end in zip(bars, reach, strict=True):
+        below += _height(bar)
+        middle = below - _ROW / 2
         _text(chart, _LEFT - 8, middle, bar.name, "end")
         left = float(_LEFT)
         for value, fill, what in bar.parts:
@@ -46,6 +52,10 @@ def bar_chart(title: str, bars: Sequence[Bar]) -> str:
             _line(chart, x, middle - _BAR / 2 - 2, x, middle + _BAR / 2 + 2)
         _text(chart, _LEFT + end * scale + 8, middle, bar.caption, "start")
     return Xml.tostring(chart, encoding="unicode")
+
+
+def _height(bar: Bar) -> int:
+    return _JOINED if bar.is_joined else _ROW
 
 
 def _text(chart: Xml.Element, x: float, y: float, text: str, anchor: str) -> None:

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from qplayground.core.metrics import Metric, beside_text, figure_text, range_text, shown_metrics
 from qplayground.core.notes import notes_on
 from qplayground.core.results import Comparison, Run, RunState
-from qplayground.core.verdicts import floor_sentence, limit_sentence, quality_sentence, reference_sentence
+from qplayground.core.verdicts import (
+    coarse_sentence,
+    floor_sentence,
+    limit_sentence,
+    quality_sentence,
+    reference_sentence,
+    source_text,
+)
 from qplayground.report.describe import name_text, state_text
 
 # What a model writes can hold terminal commands; they are shown, not obeyed.
@@ -31,12 +38,19 @@ def plain_table(comparison: Comparison) -> str:
         lines.append(f"[{run.precision}] {text}")
         lines += [f"    * {note.sentence}" for note in notes_on(comparison, run)]
         lines += [f"    {sentence}" for sentence in quality_lines(comparison, run)]
+    scored = source_text(comparison)
+    lines += ["", f"Quality: {scored}"] if scored else []
     return "\n".join(lines).translate(_CONTROLS)
 
 
 def quality_lines(comparison: Comparison, run: Run) -> list[str]:
     """What scoring a text says of it."""
-    said = [quality_sentence(comparison, run), limit_sentence(run), floor_sentence(comparison, run)]
+    said = [
+        quality_sentence(comparison, run),
+        coarse_sentence(comparison, run),
+        limit_sentence(run),
+        floor_sentence(comparison, run),
+    ]
     if run.precision == comparison.baseline:
         said.append(reference_sentence(comparison))
     return [sentence for sentence in said if sentence]

@@ -3,10 +3,10 @@
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from qplayground.core.memory_segments import RAM, VRAM
 from qplayground.core.results import Comparison
 from qplayground.ui import theme
 from qplayground.ui.plots.memory_bars import MemoryBars
-from qplayground.ui.plots.memory_segments import RAM, VRAM
 
 _LEAST_HEIGHT = 140
 _KEY = (

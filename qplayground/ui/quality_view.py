@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtGui import QPalette
+from PySide6.QtGui import QPalette, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -21,7 +21,14 @@ from PySide6.QtWidgets import (
 from qplayground.core.quality import Quality
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import number_text, share_text, significant
-from qplayground.core.verdicts import floor_sentence, limit_sentence, quality_sentence, reference_sentence
+from qplayground.core.verdicts import (
+    coarse_sentence,
+    floor_sentence,
+    limit_sentence,
+    quality_sentence,
+    reference_sentence,
+    source_text,
+)
 from qplayground.ui import theme
 from qplayground.ui.name_box import NameBox
 from qplayground.ui.plots.divergences import DivergenceAlongText, DivergenceHistogram, compared
@@ -30,6 +37,8 @@ from qplayground.ui.plots.trade_off import TradeOffChart
 from qplayground.ui.scored_text_view import ScoredTextView
 
 _MINIMUM_HEIGHT = 120
+_LOW_PAGE = 260
+"""Pixels. A chart and a few lines of text above each other take this much."""
 
 
 class _Figure(NamedTuple):
@@ -90,6 +99,22 @@ _FIGURES = (
     _Figure("Δp 1 %", "of the tokens lose more, in %", lambda q: share_text(q.p1_delta_p).removesuffix(" %")),
     _Figure("Δp 99 %", "of the tokens gain less, in %", lambda q: share_text(q.p99_delta_p).removesuffix(" %")),
 )
+
+
+class _AlongPage(QSplitter):
+    """The chart above the text, or beside it where there is no room for both."""
+
+    def __init__(self) -> None:
+        super().__init__(Qt.Orientation.Vertical)
+        self.setChildrenCollapsible(False)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        is_low = event.size().height() < _LOW_PAGE
+        wanted = Qt.Orientation.Horizontal if is_low else Qt.Orientation.Vertical
+        if self.orientation() is not wanted:
+            self.setOrientation(wanted)
+            self.setSizes([1000, 1000])  # halves: sizes are taken as shares
+        super().resizeEvent(event)
 
 
 class QualityView(QWidget):
@@ -158,14 +183,11 @@ class QualityView(QWidget):
     def show_comparison(self, comparison: Comparison) -> None:
         """Show what its runs scored."""
         self._comparison = comparison
-        against = reference_sentence(comparison)
-        lines = [against] if against else []
-        lines += [line for run in comparison.runs for line in (quality_sentence(comparison, run),) if line]
-        lines += [
-            line for run in comparison.runs for line in (limit_sentence(run), floor_sentence(comparison, run)) if line
-        ]
-        self.sentences.setText("\n".join(lines))
-        self.source.setText(_source_text(comparison))
+        lines = [reference_sentence(comparison), *(quality_sentence(comparison, run) for run in comparison.runs)]
+        for run in comparison.runs:
+            lines += [coarse_sentence(comparison, run), limit_sentence(run), floor_sentence(comparison, run)]
+        self.sentences.setText("\n".join(line for line in lines if line))
+        self.source.setText(source_text(comparison))
         self._fill_table([run for run in comparison.runs if run.quality is not None])
         self.histogram.show_comparison(comparison)
         self.along.show_comparison(comparison)
@@ -206,6 +228,7 @@ class QualityView(QWidget):
         key.setFont(theme.small(key.font()))
         key.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         key.setMinimumWidth(1)
+        key.setToolTip(key.text())
         row.addWidget(key, 1)
         layout = QVBoxLayout(below)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -216,8 +239,7 @@ class QualityView(QWidget):
         about.addWidget(self.expected)
         layout.addLayout(about)
         layout.addWidget(self.text, 1)
-        splitter = QSplitter(Qt.Orientation.Vertical)
-        splitter.setChildrenCollapsible(False)
+        splitter = _AlongPage()
         splitter.addWidget(self.along)
         splitter.addWidget(below)
         return splitter
@@ -267,28 +289,3 @@ class QualityView(QWidget):
             self.expected.clear()
         else:
             self._on_picked(self._picked)
-
-
-def _source_text(comparison: Comparison) -> str:
-    """Which text, how much of it, and how it was read."""
-    evaluation = comparison.evaluation
-    scored = next((run.quality for run in comparison.runs if run.quality is not None), None)
-    if evaluation is None or scored is None:
-        return ""
-    references = {run.quality.reference for run in comparison.runs if run.quality is not None and run.quality.reference}
-    parts = [
-        *(f"Compared with {name}" for name in sorted(references)),
-        f"Text: {evaluation.text}, {evaluation.text_tokens:,} tokens, SHA-256 {evaluation.text_sha256[:12]}…",
-        f"{scored.scored_tokens:,} tokens scored",
-        f"the second half of windows of {evaluation.window}, {evaluation.stride:,} apart",
-        "± is the standard error",
-    ]
-    storage = next(
-        (run.quality for run in comparison.runs if run.quality is not None and run.quality.storage_kld), None
-    )
-    if storage is not None:
-        parts.append(
-            f"the reference was kept as {storage.reference_dtype} for want of room, which by itself changes "
-            f"{significant(storage.storage_kld or 0.0)} nats"
-        )
-    return " · ".join(parts)

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from qplayground.core.messages.events import PhaseStarted, Progressed
 from qplayground.core.precision import Precision
-from qplayground.core.results import Comparison, RunState
+from qplayground.core.results import Comparison, Mode, RunState
 from qplayground.core.tokens import Token
 from qplayground.report.markdown import to_markdown
 from qplayground.report.script import to_script
@@ -28,6 +28,7 @@ from qplayground.ui import theme
 from qplayground.ui.failure_dialog import FailureDialog
 from qplayground.ui.notes_strip import NotesStrip
 from qplayground.ui.run_column import RunColumn
+from qplayground.ui.tint_legend import TintLegend
 
 
 class ResultsView(QWidget):
@@ -80,7 +81,9 @@ class ResultsView(QWidget):
         row = QHBoxLayout(bar)
         row.setContentsMargins(theme.GRID + theme.HALF_GRID, theme.HALF_GRID, theme.GRID, 0)
         row.setSpacing(theme.GRID)
-        for widget in (self.changes, self.tint):
+        self.legend = TintLegend()
+        self.legend.hide()
+        for widget in (self.changes, self.tint, self.legend):
             row.addWidget(widget)
         row.addStretch()
         for button in (self.add, self.copy, self.export, self.open):
@@ -210,9 +213,15 @@ class ResultsView(QWidget):
         for widget in (self.changes, self.copy, self.export):
             widget.setEnabled(there)
         self.tint.setEnabled(there and not self.changes.isChecked())
+        self._show_legend()
         self.add.setVisible(not self._read_only)
         self.add.setEnabled(there)
         self.open.setVisible(not self._read_only)
+
+    def _show_legend(self) -> None:
+        """Beside tinted texts; a benchmark's have no probabilities, and a plain ground says nothing of them."""
+        timed = self._comparison is not None and self._comparison.mode is Mode.BENCHMARK
+        self.legend.setVisible(self.tint.isChecked() and self.tint.isEnabled() and not timed)
 
     # ---- widget → model --------------------------------------------------------------------------------------
 
@@ -229,9 +238,11 @@ class ResultsView(QWidget):
         for column in self.columns.values():
             column.show_text(shown)
         self.tint.setEnabled(not shown)  # words have no probability
+        self._show_legend()
 
     @Slot(bool)
     def _on_tint_toggled(self, tinted: bool) -> None:
+        self._show_legend()
         for column in self.columns.values():
             column.text.set_tinted(tinted)
 

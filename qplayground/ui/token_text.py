@@ -18,6 +18,13 @@ _MARK = 90
 _TINT = 150
 
 
+def doubt_color(palette: QPalette, probability: float) -> QColor:
+    """The ground of a token that was so likely: none for a sure one."""
+    color = QColor(palette.color(QPalette.ColorRole.BrightText))
+    color.setAlpha(round(_TINT * (1 - probability)))
+    return color
+
+
 class TokenText(QPlainTextEdit):
     """Read-only. A lead in quiet colour, then the text, streamed or whole.
 
@@ -166,9 +173,7 @@ class TokenText(QPlainTextEdit):
         made = QTextCharFormat()
         made.setForeground(self.palette().color(QPalette.ColorRole.Text))
         if token is not None and token.probability is not None:
-            doubt = QColor(self.palette().color(QPalette.ColorRole.BrightText))
-            doubt.setAlpha(round(_TINT * (1 - token.probability)))
-            made.setBackground(doubt)
+            made.setBackground(doubt_color(self.palette(), token.probability))
         return made
 
     # ---- Qt --------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.quality import TextSource
 from qplayground.engine import baselines as baselines_module
 from qplayground.engine import layer_errors, scored_text, scoring
+from qplayground.engine.fingerprint import HASHING
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.token_scores import ROWS, Rows, VocabularySums
@@ -53,7 +54,7 @@ def asked(folder: Path, **changes: object) -> Score:
 
 
 def score(loaded: LoadedModel, command: Score, written: tuple[int, ...] = ()) -> Scored:
-    return scoring.score(loaded, command, written, lambda: False, lambda label, done, total: None)
+    return scoring.score(loaded, command, written, lambda: False, lambda label, done, total, unit="bytes": None)
 
 
 @torch.inference_mode()
@@ -297,6 +298,17 @@ def test_scoring_can_be_stopped(model_folder: ModelFolder, folder: Path) -> None
     scored = carry_out(tiny.load_command(model_folder("llama"), "fp32"), asked(folder), cancel_after=0)[-1]
     assert isinstance(scored, Scored) and scored.quality.note is not None and "stopped" in str(scored.quality.note)
     assert not list(folder.glob("*/scores.msgpack"))
+
+
+def test_progress_says_what_is_counted(load_shared: LoadShared, folder: Path) -> None:
+    base, units = score(load_shared("llama", "fp32"), asked(folder)), {}
+
+    def note(label: str, _done: int, _total: int, unit: str = "bytes") -> None:
+        units[label] = unit
+
+    command = asked(folder / "other", windows=base.windows)
+    scoring.score(load_shared("llama", "nf4"), command, (), lambda: False, note)
+    assert units == {HASHING: "bytes", "Scoring": "tokens", "Measuring each layer": "layers"}
 
 
 def test_reading_the_weights_for_their_hash_can_be_stopped(load_shared: LoadShared, folder: Path) -> None:

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication, QLabel, QMenu, QMessageBox, QWidget
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.divergence import diverge
-from qplayground.core.results import Comparison, RunState
+from qplayground.core.results import Comparison, Mode, RunState
 from qplayground.core.samples import Samples
 from qplayground.core.tokens import Alternative, Token
 from qplayground.ui import theme
@@ -230,6 +230,20 @@ def test_another_baseline_changes_every_column(results: ResultsView) -> None:
     assert results.columns["nf4"] is before
     assert results.columns["fp32"].figures.ratios["weight_bytes"].text() == "×4.8"
     assert results.columns["nf4"].figures.ratios["weight_bytes"].text() == ""
+
+
+def test_a_legend_stands_beside_tinted_texts(results: ResultsView) -> None:
+    assert results.legend.isHidden()
+    results.tint.click()
+    assert not results.legend.isHidden()
+    results.changes.click()  # words have no tint
+    assert results.legend.isHidden()
+    results.changes.click()
+    assert not results.legend.isHidden()
+    timed = three()
+    timed.mode = Mode.BENCHMARK  # which reads no probabilities
+    results.show_comparison(timed)
+    assert results.legend.isHidden()
 
 
 def test_differences_are_shown_word_by_word(results: ResultsView) -> None:

@@ -11,12 +11,12 @@ from pytestqt.qtbot import QtBot
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.memory import MemorySample, ProcessMemory
+from qplayground.core.memory_segments import RAM, VRAM
 from qplayground.core.messages.events import Phase, PhaseStarted
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import ComparedModel, Comparison, MemoryFigures, Run
 from qplayground.ui import theme
 from qplayground.ui.plots.memory_bars import MemoryBars
-from qplayground.ui.plots.memory_segments import RAM, VRAM
 from qplayground.ui.plots.timeline import MemoryTimeline
 
 MB = 1_000_000

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFileDialog, QMessageBox
+from PySide6.QtWidgets import QFileDialog, QMessageBox, QSplitter
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.quality import LayerError, TextSource
@@ -46,7 +46,7 @@ def test_every_run_has_a_sentence_with_its_numbers(view: QualityView) -> None:
     assert any(
         line.startswith("nf4 puts the same next token first as fp32") and "of the bytes" in line for line in lines
     )
-    assert any("bf16 alone makes" in line for line in lines if line.startswith("Of nf4's"))
+    assert any("; bf16, the same number type" in line for line in lines if line.startswith("nf4's next-token"))
 
 
 def test_another_baseline_does_not_change_what_the_scores_are_against(view: QualityView, compared: MainWindow) -> None:
@@ -102,6 +102,21 @@ def test_the_table_has_a_row_a_run(view: QualityView) -> None:
 def test_the_charts_have_a_curve_a_candidate(view: QualityView) -> None:
     names = {item.name() for item in view.histogram.plot.listDataItems()}
     assert names == {item.name() for item in view.along.plot.listDataItems()} == {"bf16", "int8", "nf4"}
+
+
+@pytest.mark.parametrize(("height", "orientation"), [(180, Qt.Orientation.Horizontal), (600, Qt.Orientation.Vertical)])
+def test_chart_and_text_are_whole_in_a_low_window_too(
+    view: QualityView, qtbot: QtBot, height: int, orientation: Qt.Orientation
+) -> None:
+    view.pages.setCurrentIndex(2)
+    view.resize(950, height)
+    with qtbot.waitExposed(view):
+        view.show()
+    page = view.pages.currentWidget()
+    assert isinstance(page, QSplitter)
+    qtbot.waitUntil(lambda: page.orientation() is orientation)
+    assert page.height() >= page.minimumSizeHint().height()  # or the axis would be cut
+    assert min(page.sizes()) >= 100
 
 
 def test_a_spot_in_the_chart_leads_to_the_text_and_back(view: QualityView, qtbot: QtBot) -> None:

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from qplayground.core.notes import notes, notes_on
-from tests.comparisons import comparison, done
+from tests.comparisons import MACHINE, comparison, done
 
 
 def test_there_is_nothing_to_say_of_sound_figures() -> None:
@@ -38,17 +38,44 @@ def test_what_spoils_speeds_comes_before_what_spoils_load_times_alone() -> None:
     assert [note.is_grave for note in notes(shown)] == [True, False, False]
     assert notes(shown)[0].sentence.startswith("nf4: a race")
     cold.beside = 1
-    assert "the baseline's figures marked" in notes(shown)[1].sentence and notes(shown)[1].is_grave
+    assert "no ratio (×) is shown" in notes(shown)[1].sentence and notes(shown)[1].is_grave
 
 
 def test_ratios_that_are_not_given_are_accounted_for() -> None:
     wide, narrow = done("fp32"), done("nf4")
     wide.load.disk_share = 0.5
     sentences = [note.sentence for note in notes(comparison(wide, narrow))]
-    assert "fp32: the baseline's figures marked * give no ×: Load." in sentences
+    said = "since the baseline's own figure there, marked *, is spoilt: there is nothing sound to compare with."
+    assert f"fp32: no ratio (×) is shown for Load, {said}" in sentences
     assert len(notes(comparison(wide))) == 1  # nobody is set in relation to it
     narrow.load.disk_share, wide.load.disk_share = 0.5, 0.0
     assert len(notes(comparison(wide, narrow))) == 1
+
+
+def test_what_a_processor_without_avx_512_costs_is_said_once_even_of_spoilt_times() -> None:
+    older = replace(MACHINE, cpu_capability="AVX2")
+    wide, eight, four = done("fp32"), done("int8"), done("nf4")
+    shown = comparison(wide, eight, four, machine=older)
+    assert [note.sentence.partition(",")[0] for note in notes(shown)] == ["int8"]
+    for run in shown.runs:
+        run.speed.other_cpus = 1.5
+    first, *_, last = notes(shown)
+    assert first.spoils and first.is_grave and not last.spoils
+    assert last.sentence.startswith("int8, nf4: the processor has no AVX-512") and "not more speed" in last.sentence
+    assert not any("AVX" in note.sentence for note in notes(comparison(wide, eight, four)))
+    four.device_map = {"": "cuda:0"}
+    eight.memory.weight_bytes = None  # it was never loaded
+    assert not any("AVX" in note.sentence for note in notes(shown))
+
+
+def test_what_was_faster_is_not_called_slow() -> None:
+    wide, four = done("fp32"), done("nf4")
+    shown = comparison(wide, four, machine=replace(MACHINE, cpu_capability="AVX2"))
+    four.speed.decode_tokens_per_s = 99.0
+    assert notes(shown) == ()
+    four.speed.decode_tokens_per_s, four.memory.weight_bytes = 9.0, 1
+    (note,) = notes(shown)
+    assert "no fused kernel" in note.sentence  # which says more
 
 
 def test_double_quantization_that_was_undone_is_explained() -> None:

@@ -110,7 +110,7 @@ def test_markdown_has_a_table_with_a_row_a_run() -> None:
 def test_markdown_says_under_what_circumstances() -> None:
     text = to_markdown(comparison(done()))
     assert text.startswith("# SmolLM2-135M-Instruct (demo): 1 precision compared\n")
-    assert r"Some \<CPU\> (AVX2), 2 threads; A \| GPU; torch 2.9.1, transformers 5.20" in text
+    assert r"Some \<CPU\> (AVX512), 2 threads; A \| GPU; torch 2.9.1, transformers 5.20" in text
     assert "at most 50 new tokens, greedy, baseline fp32" in text
     assert "from a package" in text
     dated = comparison(done())

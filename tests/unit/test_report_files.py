@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from qplayground.core.divergence import diverge
 from qplayground.core.errors import ErrorCode, PlaygroundError
+from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import Comparison, Mode, from_json, to_json
@@ -187,6 +188,17 @@ def test_a_spread_is_drawn() -> None:
     sampled.speed.samples = Samples.of([20.0, 24.0, 28.0])
     assert Page(to_html(comparison(sampled))).seen.count("line") >= 3
     assert "lowest to highest sample" in to_html(comparison(sampled))
+
+
+def test_predicted_memory_stands_above_what_was_measured() -> None:
+    foreseen = done()
+    kinds = WeightKinds(plain=538_000_000)
+    foreseen.memory.predicted = Estimate(
+        precision="fp32", by_kind=kinds, kv_cache_bytes=2_000_000, working_bytes=14_000_000, runtime_bytes=400_000_000
+    )
+    words = Page(to_html(comparison(foreseen, done("nf4")))).words
+    assert words.index("954 MB predicted") < words.index("1.00 GB measured") and words.count("1.00 GB measured") == 2
+    assert "fp32, predicted: weights left alone 538 MB" in words and "nf4, predicted" not in " ".join(words)
 
 
 # ---- scripts --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """The engine's part of looking inside: one object that carries out its commands and holds what is open."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from qplayground.core.channel import Channel
@@ -33,17 +32,13 @@ from qplayground.engine.inside.outliers import READING, ThresholdBench, capture
 from qplayground.engine.inside.outline import outline
 from qplayground.engine.inside.source import Source
 from qplayground.engine.inside.survey import measure_layers
-from qplayground.engine.progress import OnPhase
+from qplayground.engine.progress import OnCounted, OnPhase
 
 _LABEL = "Quantizing layers"
-OnCounted = Callable[..., None]
 
 
 class Viewer:
-    """Holds one folder's headers, one open matrix, and the inputs of one prompt.
-
-    `on_progress` takes label, done, total and, unless it is bytes, the unit.
-    """
+    """Holds one folder's headers, one open matrix, and the inputs of one prompt."""
 
     def __init__(self, channel: Channel, on_phase: OnPhase, on_progress: OnCounted) -> None:
         self._channel = channel

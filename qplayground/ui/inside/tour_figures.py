@@ -14,7 +14,7 @@ from qplayground.ui.plots import style
 from qplayground.ui.plots.choices import ChoicesChart
 
 _BLOCKS = (EVEN_WHOLE, *(Knobs(method=EVEN.method, block_size=size) for size in (4096, 1024, 256)), EVEN)
-_HEADINGS = ("Choice", "Bits a weight", "Relative error", "SNR", "Largest error")
+_HEADINGS = ("Bits a weight", "Relative error", "SNR", "Largest error")
 _EXAMPLE_WIDTH = 128
 _QUANTIZED = "quantized"
 _PREFERRED = "nf4"
@@ -27,7 +27,9 @@ class ChoicesPicture(TourPicture):
     def __init__(self, name: str, knobs: tuple[Knobs, ...]) -> None:
         self.chart = ChoicesChart(name)
         super().__init__({name: self.chart})
-        self.table = SmallTable(_HEADINGS)
+        methods = {each.method.label for each in knobs}
+        self._method = methods.pop() if len(methods) == 1 else ""
+        self.table = SmallTable((self._method or "Choice", *_HEADINGS))
         self._knobs = knobs
         self.body.addWidget(self.chart, 1)
         self.body.addWidget(self.table)
@@ -39,9 +41,13 @@ class ChoicesPicture(TourPicture):
     def draw(self, facts: TourFacts) -> None:
         found = [facts.quantized(knobs) for knobs in self._knobs]
         self._draw_bars(found)
-        self.table.show_rows([_figures(quantized) for quantized in found])
+        self.table.show_rows([_figures(quantized, self._name(quantized)) for quantized in found])
         assert facts.matrix is not None
         self.caption.setText(f"Measured on {facts.matrix.rows:,} × {facts.matrix.columns:,} weights.")
+
+    def _name(self, quantized: QuantizedMatrix) -> str:
+        """What tells it from the others: the method that all have in common is the column's heading."""
+        return quantized.knobs.label.removeprefix(f"{self._method}, ")
 
     def _draw_bars(self, found: list[QuantizedMatrix]) -> None:
         bars = [(each.knobs.label, (100 * each.figures.relative_error,)) for each in found if each.figures is not None]
@@ -111,6 +117,7 @@ class SmallTable(QTableWidget):
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAlternatingRowColors(True)
         self.setWordWrap(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names begin and end alike
         self.verticalHeader().hide()
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # it would hide the last row
         header = self.horizontalHeader()
@@ -173,12 +180,12 @@ def _part_name(name: str) -> str:
     return name if name == _QUANTIZED else f"kept: {name}"
 
 
-def _figures(quantized: QuantizedMatrix) -> tuple[str, ...]:
+def _figures(quantized: QuantizedMatrix, name: str) -> tuple[str, ...]:
     figures = quantized.figures
     if figures is None:
-        return (quantized.knobs.label, *("–",) * (len(_HEADINGS) - 1))
+        return (name, *("–",) * len(_HEADINGS))
     return (
-        quantized.knobs.label,
+        name,
         f"{figures.bits_per_weight:.3f}",
         share_text(figures.relative_error),
         "–" if figures.snr_db is None else f"{figures.snr_db:.1f} dB",

@@ -184,10 +184,10 @@ class TourView(QWidget):
             self.stack.setCurrentWidget(self.message)
 
     def _waiting(self) -> str:
+        if self._held_back:
+            return "A comparison runs. The picture is drawn when it is over, so that its timings stay true."
         if self._facts.outline is None:
             return "The picture is drawn here once the model's modules are known."
-        if self._held_back:
-            return "The picture is drawn when the comparison is over, so that its timings stay true."
         return "The matrix is being read and quantized …"
 
     @Slot(QUrl)

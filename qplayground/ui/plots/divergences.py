@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import number_text
 from qplayground.ui.plots import style
+from qplayground.ui.plots.axes import CountAxis, DecadeAxis
 from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.crosshair import Crosshair
 
@@ -19,7 +20,7 @@ Values = NDArray[np.float64]
 _BINS_A_DECADE = 6
 _LOWEST = 1e-8
 """Nats; what is less counts as this much, since a logarithm needs something."""
-_LOWEST_CHART = 130
+_LOWEST_CHART = 100
 _SMOOTHED = 24
 """Scored tokens over which the curve along the text is averaged."""
 
@@ -41,7 +42,7 @@ class DivergenceHistogram(Chart):
         self._comparison: Comparison | None = None
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("How many tokens diverge how far")
-        self.plot = self.view.addPlot()
+        self.plot = self.view.addPlot(axisItems={"bottom": DecadeAxis("bottom")})
         self.plot.setLabel("bottom", "divergence of a token, nats")
         self.plot.setLabel("left", "share of tokens, %")
         self.plot.showGrid(x=True, y=True, alpha=0.15)
@@ -113,9 +114,9 @@ class DivergenceAlongText(Chart):
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("Divergence along the text")
         self.view.setMinimumHeight(_LOWEST_CHART)
-        self.plot = self.view.addPlot()
-        self.plot.setLabel("bottom", "scored token")
-        self.plot.setLabel("left", f"nats, over {_SMOOTHED}")
+        self.plot = self.view.addPlot(axisItems={"bottom": CountAxis("bottom")})
+        self.plot.setLabel("bottom", f"scored token · mean of {_SMOOTHED} neighbours")
+        self.plot.setLabel("left", "nats")
         self.plot.showGrid(x=False, y=True, alpha=0.15)
         self.plot.setMouseEnabled(x=True, y=False)
         self.plot.setLimits(xMin=0, yMin=0)

@@ -12,6 +12,7 @@ from qplayground.core.inside import Knobs, LayerRow, Method
 from qplayground.core.units import number_text, share_text, significant
 from qplayground.ui import theme
 from qplayground.ui.plots import style
+from qplayground.ui.plots.axes import DecadeAxis
 from qplayground.ui.plots.chart import Chart
 
 _HUES = {
@@ -45,7 +46,7 @@ class ErrorCurve(Chart):
         self._current: Knobs | None = None
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("Error against bits a weight, for every method and block size")
-        self.plot = self.view.addPlot(axisItems={"left": _PlainAxis("left")})
+        self.plot = self.view.addPlot(axisItems={"left": DecadeAxis("left")})
         self.plot.setLabel("bottom", "bits a weight, scales included")
         self.plot.setLabel("left", "relative error, %")
         self.plot.showGrid(x=True, y=True, alpha=0.15)
@@ -147,13 +148,6 @@ class ErrorCurve(Chart):
         self._legend.setLabelTextColor(text)
         self._ring.setPen(pg.mkPen(text, width=2))
         self._draw()
-
-
-class _PlainAxis(pg.AxisItem):  # type: ignore[misc]  # it publishes no types
-    """A logarithmic axis without powers of ten."""
-
-    def logTickStrings(self, values: Sequence[float], _scale: float, _spacing: float) -> list[str]:
-        return [f"{10**value:g}" for value in values]
 
 
 def method_color(method: Method, shown: QWidget) -> QColor:

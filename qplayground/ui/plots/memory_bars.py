@@ -8,12 +8,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QBrush, QColor, QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from qplayground.core.memory_segments import KINDS, RAM, Place, Segment
 from qplayground.core.results import Comparison, MemoryFigures
 from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 from qplayground.ui.plots import style
 from qplayground.ui.plots.chart import Chart
-from qplayground.ui.plots.memory_segments import KINDS, RAM, Place, Segment
 
 _HEIGHT = 0.4
 _PREDICTED, _MEASURED = 0.21, -0.21

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from qplayground.core.units import significant
 from qplayground.ui import theme
 from qplayground.ui.plots import style
+from qplayground.ui.plots.axes import CountAxis, DecadeAxis
 from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.crosshair import Crosshair
 
@@ -38,7 +39,7 @@ class OutliersPlot(Chart):
         self._logarithmic = False
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("Largest magnitude of each input dimension")
-        self.plot = self.view.addPlot()
+        self.plot = self.view.addPlot(axisItems={"left": DecadeAxis("left"), "bottom": CountAxis("bottom")})
         self.plot.setLabel("bottom", "input dimension")
         self.plot.setLabel("left", "largest magnitude")
         self.plot.showGrid(x=False, y=True, alpha=0.15)

@@ -12,6 +12,7 @@ from qplayground.core.results import Comparison, Run
 from qplayground.core.units import significant
 from qplayground.ui import theme
 from qplayground.ui.plots import style
+from qplayground.ui.plots.axes import CountAxis
 from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.crosshair import Crosshair
 
@@ -29,7 +30,7 @@ class SpeedCharts(Chart):
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("Decode speed, time to first token, and the time of each token")
         self._bars = {key: self._add_bars(column, key) for column, key in enumerate(("decode_tokens_per_s", "ttft_s"))}
-        self.latency = self.view.addPlot(row=0, col=2)
+        self.latency = self.view.addPlot(row=0, col=2, axisItems={"bottom": CountAxis("bottom")})
         self.latency.setLabel("left", "ms a token")
         self.latency.setLabel("bottom", "token")
         self.latency.showGrid(x=False, y=True, alpha=0.15)
