@@ -28,7 +28,7 @@ NO_SPACE_BYTES = 20_000_000
 
 _INSTALL = "Install the versions that packaging/constraints.txt names."
 _NEWER = "Install a newer version of this program."
-_WITH_PIP = "To use it, install this program as a Python package, beside a torch and a bitsandbytes that fit it."
+_WITH_PIP = "To use the GPU, install this program as a Python package, beside a torch and a bitsandbytes that fit it."
 _INT8_CAPABILITY = (7, 5)
 _FOUR_BIT_CAPABILITY = (6, 0)
 
