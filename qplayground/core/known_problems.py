@@ -75,7 +75,10 @@ def _kernels_from_the_hub(facts: Facts) -> Iterator[Finding]:
         yield _caution(
             "On this processor bitsandbytes asks the Hugging Face hub for a kernel whenever an engine starts, because "
             "the package kernels is installed.",
-            "Uninstall kernels, or set HF_HUB_OFFLINE=1, to start without the network.",
+            remedy(
+                "Uninstall kernels, or set HF_HUB_OFFLINE=1, to start without the network.",
+                "Set HF_HUB_OFFLINE=1 to start without the network.",
+            ),
         )
 
 
