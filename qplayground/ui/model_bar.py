@@ -1,5 +1,7 @@
 """The bar at the top: which model, on which device, and the two verbs."""
 
+from collections.abc import Callable
+
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QKeySequence, QPalette, QShortcut, QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
@@ -18,6 +20,7 @@ from qplayground.core.errors import ErrorInfo
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.units import bytes_text, count_text
 from qplayground.runtime.gpus import Gpu
+from qplayground.runtime.jobs import Job
 from qplayground.runtime.library import Library
 from qplayground.ui import theme
 from qplayground.ui.device_box import DeviceBox
@@ -31,7 +34,7 @@ _SOURCE_TEXT = {
 
 
 class ModelBar(QWidget):
-    """Binds the library to a picker.
+    """Binds the library to a picker, and says why its jobs failed.
 
     Signals: `model_changed(ModelEntry | None)`, `compare_requested()`, `stop_requested()`,
     `inside_requested()`.
@@ -46,13 +49,17 @@ class ModelBar(QWidget):
         super().__init__(parent)
         self._library = library
         self._wanted_id: str | None = None
+        self._asks_hub = False
+        self._hub_job: Job | None = None
+        self._error_is_hub_rows = False
         self._build(gpus)
         self._show_entries()
         library.entries_changed.connect(self._show_entries)
         library.folder_opened.connect(self._on_folder_opened)
         library.model_added.connect(self._on_model_added)
-        library.job_started.connect(self._show_current)
+        library.job_started.connect(self._on_job_started)
         library.job_ended.connect(self._show_current)
+        library.job_failed.connect(self._on_job_failed)
 
     # ---- build -----------------------------------------------------------------------------------------------
 
@@ -183,6 +190,7 @@ class ModelBar(QWidget):
 
     def show_error(self, error: ErrorInfo | None) -> None:
         """Say below the bar what went wrong; None takes it away."""
+        self._error_is_hub_rows = False
         self.error.setVisible(error is not None)
         self.error.setText("" if error is None else str(error))
         self.error.setToolTip("" if error is None else theme.literal(error.detail))
@@ -255,8 +263,8 @@ class ModelBar(QWidget):
         self._hub_row.setVisible(shown)
         if shown:
             self.hub_edit.setFocus()
-        else:
-            self.show_error(None)  # which was of the id that was asked for
+        elif self._error_is_hub_rows:
+            self.show_error(None)
 
     @Slot()
     def _on_prepare(self) -> None:
@@ -269,17 +277,31 @@ class ModelBar(QWidget):
 
     @Slot()
     def _on_download(self) -> None:
-        repo_id = self.hub_edit.text().strip()
-        if repo_id:
-            self.show_error(None)
-            self._library.download(repo_id)
+        self._ask_hub(self._library.download)
 
     @Slot()
     def _on_look_up(self) -> None:
+        self._ask_hub(self._library.look_up)
+
+    def _ask_hub(self, ask: Callable[[str], None]) -> None:
         repo_id = self.hub_edit.text().strip()
         if repo_id:
             self.show_error(None)
-            self._library.look_up(repo_id)
+            self._asks_hub = True  # its job starts, or is refused, within the call
+            try:
+                ask(repo_id)
+            finally:
+                self._asks_hub = False
+
+    @Slot(object)
+    def _on_job_started(self, job: Job) -> None:
+        self._hub_job = job if self._asks_hub else None
+        self._show_current()
+
+    @Slot(object, object)
+    def _on_job_failed(self, job: Job, error: ErrorInfo) -> None:
+        self.show_error(error)
+        self._error_is_hub_rows = self._asks_hub or job is self._hub_job
 
     @Slot(object)
     def _on_folder_opened(self, entry: ModelEntry) -> None:

@@ -5,7 +5,7 @@ from html import escape
 
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QIcon, QPainter, QPalette, QPixmap
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QLabel, QWidget
 
 from qplayground.core import hues
 
@@ -100,6 +100,15 @@ def small(font: QFont) -> QFont:
     if font.pointSizeF() > 0:
         copy.setPointSizeF(font.pointSizeF() * 0.92)
     return copy
+
+
+def small_label(text: str = "") -> QLabel:
+    """A line that explains, of secondary text with tabular digits. However long, it makes no window wider."""
+    label = QLabel(text, textFormat=Qt.TextFormat.PlainText)
+    label.setFont(tabular(small(label.font())))
+    label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+    label.setMinimumWidth(1)
+    return label
 
 
 def palette(dark: bool) -> QPalette:

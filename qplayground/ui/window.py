@@ -397,7 +397,6 @@ class MainWindow(QMainWindow):
 
     @Slot(object, object)
     def _on_job_failed(self, job: Job, error: ErrorInfo) -> None:
-        self.models.show_error(error)
         self.log.appendPlainText(f"{job.title}: {error} {error.detail}".rstrip())
 
     # ---- what is kept ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 
@@ -20,7 +21,8 @@ ROUNDS = 7
 _IMPORT = "import torch, transformers"
 _SAID = re.compile(r"painted and answers, after ([\d.]+) s of processor time")
 _PROGRAM = (sys.executable, "-m", "qplayground")
-_END_S = 60
+_OPEN_S, _END_S = 120, 60
+"""A program that takes longer is taken for one that hangs."""
 
 
 def measure() -> list[Figure]:
@@ -55,11 +57,16 @@ def measure_program(program: Sequence[str], *, rounds: int, at_most_s: float) ->
 
 
 def _open_window(program: Sequence[str], environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds by the clock and of the processor until it says that its window can be used; then it is closed."""
+    """Seconds by the clock and of the processor until it says that its window can be used; then an interrupt ends it.
+
+    Raises RuntimeError for a program that ends before, or that has no such window after _OPEN_S.
+    """
     started = time.monotonic()
     with subprocess.Popen([*program, "--watchdog"], env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = []
+        deadline = threading.Timer(_OPEN_S, process.kill)  # which ends its stderr, and so the loop
+        deadline.start()
         try:
             for line in process.stderr:
                 answered = time.monotonic()
@@ -69,6 +76,7 @@ def _open_window(program: Sequence[str], environment: dict[str, str]) -> tuple[f
                     process.communicate(timeout=_END_S)
                     return answered - started, float(found[1])
         finally:
+            deadline.cancel()
             process.kill()
     raise RuntimeError(f"{program[0]} opened no window: {''.join(said)}")
 

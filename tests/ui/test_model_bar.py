@@ -208,7 +208,6 @@ def test_an_interrupted_download_leaves_the_outline(qtbot: QtBot, bar: ModelBar,
 
 def test_a_failed_download_says_why_and_the_id_stays(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
     library._on_found([DEMO])
-    library.job_failed.connect(lambda job, error: bar.show_error(error))
     bar.hub_id.click()
     qtbot.keyClicks(bar.hub_edit, "fail")
     with qtbot.waitSignal(library.job_ended, timeout=10_000):
@@ -216,6 +215,45 @@ def test_a_failed_download_says_why_and_the_id_stays(qtbot: QtBot, bar: ModelBar
     assert bar.error.text() == str(children.FAILURE)
     assert bar.hub_edit.text() == "fail"
     assert bar.hub_edit.isVisible()
+    bar.hub_id.click()
+    assert bar.error.isHidden()
+
+
+@pytest.mark.parametrize("asked", ["download", "look_up"])
+def test_closing_the_hub_row_takes_away_what_it_was_refused(
+    qtbot: QtBot, bar: ModelBar, library: Library, asked: str
+) -> None:
+    library.download("hang")
+    bar.hub_id.click()
+    qtbot.keyClicks(bar.hub_edit, "owner/name")
+    qtbot.mouseClick(getattr(bar, asked), LEFT)
+    assert bar.error.text().startswith("Downloading hang is still going on.")
+    bar.hub_id.click()
+    assert bar.error.isHidden()
+
+
+def test_closing_the_hub_row_leaves_what_is_wrong_with_a_folder(
+    qtbot: QtBot, bar: ModelBar, library: Library, tmp_path: Path
+) -> None:
+    bar.hub_id.click()
+    qtbot.keyClicks(bar.hub_edit, "fail")
+    with qtbot.waitSignal(library.job_ended, timeout=10_000):
+        qtbot.mouseClick(bar.download, LEFT)
+    with qtbot.waitSignal(library.folder_opened):
+        library.open_folder(str(tmp_path))
+    bar.hub_id.click()
+    assert bar.error.isVisible() and "config.json" in bar.error.text()
+
+
+def test_closing_the_hub_row_leaves_what_another_job_failed_for(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
+    bar.hub_id.click()
+    qtbot.keyClicks(bar.hub_edit, "fail")
+    with qtbot.waitSignal(library.job_ended, timeout=10_000):
+        qtbot.mouseClick(bar.download, LEFT)
+    with qtbot.waitSignal(library.job_ended, timeout=10_000):
+        library.download("fail")  # as the demo model's button does
+    bar.hub_id.click()
+    assert bar.error.isVisible() and bar.error.text() == str(children.FAILURE)
 
 
 def test_a_job_can_be_cancelled(qtbot: QtBot, bar: ModelBar, library: Library) -> None:

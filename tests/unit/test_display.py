@@ -1,11 +1,13 @@
 """Which displays are asked before there is a window, and that asking takes nothing away."""
 
+import contextlib
 import ctypes
 import os
 import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,19 +28,43 @@ def test_every_platform_of_wayland_asks_its_compositor(monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(shutil.which("Xvfb") is None, reason="there is no virtual screen")
-def test_a_server_that_ends_without_clients_is_still_there_after_it_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_connection_to_an_x_server_stays_open_after_it_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or this server, whose last client would have gone, would end."""
     monkeypatch.setattr(display, "can_load", lambda name: True)
+    monkeypatch.setenv("QT_QPA_PLATFORM", "xcb")
     read, write = os.pipe()
     command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "640x480x24", "-nolisten", "tcp", "-terminate"]
     with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
-        os.close(write)
-        with os.fdopen(read) as answer:
-            monkeypatch.setenv("DISPLAY", f":{answer.readline().strip()}")
-        monkeypatch.setenv("QT_QPA_PLATFORM", "xcb")
-        display.check_display()
-        with pytest.raises(subprocess.TimeoutExpired):
-            server.wait(1)
-        server.terminate()
+        try:
+            os.close(write)
+            with os.fdopen(read) as answer:
+                number = answer.readline().strip()
+            monkeypatch.setenv("DISPLAY", f":{number}")
+            assert open_connections(number) == 0
+            display.check_display()
+            assert open_connections(number) == 1
+        finally:
+            server.kill()
+
+
+def open_connections(number: str) -> int:
+    """How many of this process's sockets lead to that X server, which has not closed them either."""
+    found, address = 0, f"/.X11-unix/X{number}"  # in Linux's own namespace, which are bytes, or a file
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # what is connected to nothing, or was the folder's own descriptor
+            if descriptor.is_socket():
+                with socket.socket(fileno=os.dup(int(descriptor.name))) as ours:
+                    if ours.family == socket.AF_UNIX and os.fsdecode(ours.getpeername()).endswith(address):
+                        found += is_open(ours)
+    return found
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Whether the other end has not closed it."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+    except BlockingIOError:  # there is nothing to read
+        return True
 
 
 def test_a_connection_that_the_compositor_has_made_is_not_used_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,7 @@
 import math
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QRadioButton, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QRadioButton, QToolButton, QVBoxLayout, QWidget
 
 from qplayground.core.inside import Matrix, Picture, QuantizedMatrix, Tile
 from qplayground.core.units import significant
@@ -43,10 +42,7 @@ class MatrixImage(QWidget):
         self._answered: _Question | None = None
         self.heat = HeatMap()
         self.save = SaveButton({"Matrix": self.heat})
-        self.legend = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.legend.setFont(theme.tabular(theme.small(self.legend.font())))
-        self.legend.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        self.legend.setMinimumWidth(1)
+        self.legend = theme.small_label()
         self.legend.setWordWrap(True)
         self.legend.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.legend.setFixedHeight(2 * self.legend.fontMetrics().lineSpacing())
@@ -124,9 +120,7 @@ class MatrixImage(QWidget):
         """Offer those that there are."""
         quantized = self._inspector.quantized_matrix
         for picture, button in self.pictures.items():
-            has_error = quantized is not None and quantized.figures is not None
-            there = picture is Picture.ORIGINAL or (has_error if picture is Picture.ERROR else quantized is not None)
-            button.setEnabled(there or (quantized is None and picture is self._picture))
+            button.setEnabled(_has(picture, quantized) or (quantized is None and picture is self._picture))
 
     @Slot(bool)
     def _on_picture_toggled(self, checked: bool) -> None:
@@ -145,7 +139,7 @@ class MatrixImage(QWidget):
         matrix, quantized = self._inspector.matrix, self._inspector.quantized_matrix
         if matrix is None or (quantized is None and self._picture is not Picture.ORIGINAL):
             return
-        if not self._pictures_here(quantized):
+        if not _has(self._picture, quantized):
             self.pictures[Picture.ORIGINAL].setChecked(True)
             return
         if not self._overview_is_true:
@@ -157,9 +151,6 @@ class MatrixImage(QWidget):
         if question not in (self._asked, self._answered):
             self._asked = question
             self._inspector.read_tile(*question)
-
-    def _pictures_here(self, quantized: QuantizedMatrix | None) -> bool:
-        return self._picture is not Picture.ERROR or (quantized is not None and quantized.figures is not None)
 
     @Slot(object)
     def _on_failed(self, _: object) -> None:
@@ -219,3 +210,10 @@ class MatrixImage(QWidget):
             return
         self.misunderstood.emit("")
         self.went_to.emit(numbers[0], numbers[1])
+
+
+def _has(picture: Picture, quantized: QuantizedMatrix | None) -> bool:
+    """Whether there is such a picture of a matrix that was quantized so; None: not yet."""
+    if picture is Picture.ORIGINAL:
+        return True
+    return quantized is not None and (picture is not Picture.ERROR or quantized.figures is not None)

@@ -65,13 +65,6 @@ class MatrixView(QWidget):
         self._build()
         self._connect()
 
-    def _small(self, text: str = "") -> QLabel:
-        label = QLabel(text, textFormat=Qt.TextFormat.PlainText)
-        label.setFont(theme.tabular(theme.small(label.font())))
-        label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        label.setMinimumWidth(1)
-        return label
-
     # ---- build -----------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
@@ -110,7 +103,7 @@ class MatrixView(QWidget):
 
     def _titled(self, title: str, chart: WeightHistogram | ScalesPlot, name: str) -> QWidget:
         row = QHBoxLayout()
-        row.addWidget(self._small(title), 1)
+        row.addWidget(theme.small_label(title), 1)
         row.addWidget(self._told(SaveButton({name: chart})))
         box = QWidget()
         column = QVBoxLayout(box)

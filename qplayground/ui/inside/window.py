@@ -21,7 +21,7 @@ from qplayground.ui.inside.matrix_view import MatrixView
 from qplayground.ui.inside.module_tree import ModuleTree
 from qplayground.ui.inside.outliers_view import OutliersView
 from qplayground.ui.inside.tour_view import TourView
-from qplayground.ui.window_size import size_for_screen
+from qplayground.ui.window_size import USUAL, size_for_screen
 
 _MESSAGE_MS = 10_000
 _TREE_WIDTH = 520
@@ -203,7 +203,7 @@ class InsideWindow(QMainWindow):
 
     def _restore(self) -> None:
         size_for_screen(self)
-        self.across.setSizes([_TREE_WIDTH, 1280 - _TREE_WIDTH])
+        self.across.setSizes([_TREE_WIDTH, USUAL.width() - _TREE_WIDTH])
         geometry, state = self._settings.value("inside/geometry"), self._settings.value("inside/across")
         if isinstance(geometry, QByteArray):
             self.restoreGeometry(geometry)
