@@ -63,8 +63,7 @@ class Preferences:
 
     def all_precisions(self) -> tuple[Precision, ...]:
         """The ready precisions as edited, then the user's own in the order they were made."""
-        kept = self._kept
-        return tuple(kept.edited.get(ready.name, ready) for ready in READY_PRECISIONS) + kept.custom
+        return _all_precisions(self._kept)
 
     def precision(self, name: str) -> Precision:
         """The precision of that name. Raises PlaygroundError(BAD_PRECISION), naming the known ones."""
@@ -148,7 +147,8 @@ class Preferences:
     @property
     def ticked(self) -> tuple[str, ...]:
         """Names of the ticked precisions, in the order of `all_precisions`."""
-        return tuple(known.name for known in self.all_precisions() if known.name in self._kept.ticked)
+        kept = self._kept
+        return tuple(known.name for known in _all_precisions(kept) if known.name in kept.ticked)
 
     def set_ticked(self, names: tuple[str, ...]) -> None:
         """Keep which precisions are ticked; names that are not known are left out."""
@@ -231,6 +231,10 @@ class Preferences:
     @property
     def _kept(self) -> Kept:
         return self._file.now
+
+
+def _all_precisions(kept: Kept) -> tuple[Precision, ...]:
+    return tuple(kept.edited.get(ready.name, ready) for ready in READY_PRECISIONS) + kept.custom
 
 
 def _first(new: str, recent: tuple[str, ...]) -> tuple[str, ...]:
