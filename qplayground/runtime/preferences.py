@@ -1,6 +1,7 @@
 """What is kept between two starts: precisions of one's own, ticks, prompts, what was run last. One JSON file."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,6 +51,10 @@ class Preferences:
     def notice(self) -> str:
         """A sentence for the user, empty as a rule: the file was damaged and set aside, or cannot be written."""
         return self._file.notice
+
+    def tell(self, told: Callable[[], None]) -> None:
+        """Call that whenever a write has made `notice` another: on a thread of the file's own, not after `close`."""
+        self._file.tell(told)
 
     def flush(self) -> None:
         """Wait until what was changed is on the disk, or has failed to get there: then `notice` says so."""

@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import wait
 from pathlib import Path
 
 import msgspec
 import pytest
+from PySide6.QtCore import QLockFile
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
@@ -29,12 +31,16 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.writes: list[bytes] = []
+        self.begun = threading.Event()
         self.let_go = threading.Event()
+        self.held = True
         self.fails = False
 
         def save(path: Path, data: bytes, *, private: bool) -> None:
             self.writes.append(data)
-            assert self.let_go.wait(20)
+            held = self.held
+            self.begun.set()
+            assert not held or self.let_go.wait(20)
             if self.fails:
                 raise OSError(28, "No space left on device")
             save_file(path, data, private=private)
@@ -126,6 +132,79 @@ def test_what_another_window_writes_before_this_one_can_stays(path: Path, disk: 
         assert [own.name for own in preferences.all_precisions()[len(READY_PRECISIONS) :]] == ["theirs", "mine"]
         assert preferences.precision("mine") == MINE and preferences.is_edited("int8")
         assert preferences.recent_prompts == ("one", "other") and not preferences.notice
+
+
+def test_a_window_that_hangs_in_a_write_loses_nothing_of_anothers(path: Path, disk: Disk) -> None:
+    one, other = Preferences.load(path), Preferences.load(path)
+    one.remember_prompt("one")
+    assert disk.begun.wait(20)
+    disk.held = False  # the other's writes are let through, if it comes to one
+    other.set_last_model("other")
+    assert other._file._last_write is not None
+    wait([other._file._last_write], timeout=1)
+    disk.let_go.set()
+    one.close()
+    other.close()
+    last = Preferences.load(path)
+    assert (last.recent_prompts, last.last_model, one.notice, other.notice) == (("one",), "other", "", "")
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_write_that_waits_too_long_for_another_window_says_so_and_comes_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preferences_file, "LOCK_WAIT_S", 0.05)
+    preferences = Preferences.load(path)
+    path.parent.mkdir()
+    lock = QLockFile(str(path.with_name(f".{path.name}.lock")))
+    assert lock.tryLock(0)
+    preferences.set_last_model("gpt2")
+    preferences.flush()
+    assert "another window is still writing" in preferences.notice and not path.exists()
+    lock.unlock()
+    preferences.close()
+    assert preferences.notice == "" and Preferences.load(path).last_model == "gpt2"
+
+
+def test_a_change_that_is_taken_back_leaves_nothing_to_complain_of(path: Path, disk: Disk) -> None:
+    disk.fails = True
+    disk.let_go.set()
+    preferences = Preferences.load(path)
+    notices: list[str] = []
+    preferences.tell(lambda: notices.append(preferences.notice))
+    for model in ("gpt2", "another", None):
+        preferences.set_last_model(model)
+        preferences.flush()
+    assert len(notices) == 2 and "No space left" in notices[0] and notices[1] == ""
+    preferences.close()
+    assert not path.exists()
+
+
+def test_what_cannot_be_written_even_at_the_end_is_one_line_on_stderr(
+    path: Path, disk: Disk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk.fails = True
+    disk.let_go.set()
+    preferences = Preferences.load(path)
+    preferences.set_last_model("gpt2")
+    preferences.close()
+    preferences.close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(path) in line and "No space left on device" in line
+
+
+def test_whatever_a_write_fails_with_is_told_and_not_thrown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(path: Path, data: bytes, *, private: bool) -> None:
+        raise MemoryError
+
+    preferences = Preferences.load(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(preferences_file, "save_file", save)
+        preferences.set_last_model("gpt2")
+        preferences.flush()
+    assert "MemoryError" in preferences.notice and preferences.last_model == "gpt2"
+    preferences.close()
+    assert preferences.notice == "" and Preferences.load(path).last_model == "gpt2"
 
 
 def test_what_a_full_disk_did_not_take_is_written_with_the_next_change_or_at_the_end(path: Path, disk: Disk) -> None:
