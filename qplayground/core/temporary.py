@@ -1,13 +1,11 @@
 """Temporary files and folders whose names say whose they are, so that what a killed program left can be told."""
 
 import contextlib
-import functools
 import hashlib
 import os
 import re
 import shutil
 import socket
-import tempfile
 from pathlib import Path
 
 import psutil
@@ -45,12 +43,6 @@ def clear_left(folder: Path) -> None:
             else:
                 with contextlib.suppress(OSError):
                     left.unlink()
-
-
-@functools.cache
-def clear_temporary_folder() -> None:
-    """Do so in the system's temporary folder, once a process. Raises OSError where there is none."""
-    clear_left(Path(tempfile.gettempdir()))
 
 
 def _may_live(pid: int, started: int) -> bool:

@@ -27,6 +27,7 @@ from qplayground.core.placement import (
 from qplayground.report.describe import machine_text, settings_text
 from qplayground.runtime import devices, gpus
 from qplayground.runtime.available import AvailableMemory
+from qplayground.runtime.leftovers import clear_leftovers
 from qplayground.runtime.offload_folders import OffloadFolders
 from qplayground.runtime.request import check_devices
 from tests.comparisons import comparison, done
@@ -247,7 +248,8 @@ def test_what_a_killed_program_left_in_the_cache_is_cleared_up(tmp_path: Path, m
     elsewhere = mine.with_name(ended.name.replace(machine, another))
     for folder in (mine, ended, elsewhere):
         folder.mkdir(parents=True)
-    OffloadFolders().folder(Placement(), "fp32")
+    clear_leftovers.cache_clear()
+    clear_leftovers().join()
     assert mine.exists() and elsewhere.exists() and not ended.exists()
 
 
