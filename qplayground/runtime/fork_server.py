@@ -8,6 +8,7 @@ can be given up.
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from concurrent.futures import Future
@@ -23,8 +24,10 @@ from qplayground.runtime.process import without_interrupts
 
 _COMMAND = "multiprocessing.forkserver"
 _LIFELINE = "qplayground.runtime.lifeline"
-_LONGEST_FOLDER = 85
-"""A socket's path has 107 bytes, and Python names it `listener-` and eight letters."""
+_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
+"""The longest path of a socket: `sun_path` has 108 bytes, 104 on macOS, with the zero at its end."""
+_LONGEST_FOLDER = _SOCKET_PATH_BYTES - len("/listener-12345678")
+"""Python names the socket so, with eight letters of its own."""
 
 
 class ForkServer:

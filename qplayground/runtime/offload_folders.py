@@ -6,7 +6,7 @@ from pathlib import Path
 import platformdirs
 
 from qplayground.core.placement import Placement
-from qplayground.core.temporary import clear_left, owned_prefix
+from qplayground.core.temporary import owned_prefix
 from qplayground.runtime.preferences import kept_folder
 
 
@@ -17,12 +17,8 @@ class OffloadFolders:
         self._folders: dict[str, Path] = {}
 
     def folder(self, placement: Placement, name: str) -> str:
-        """That of an engine. What a killed program left in the cache is cleared up; a folder of the user's is not
-        looked into.
-        """
-        above = Path(placement.offload_folder or _default())
-        if not placement.offload_folder:
-            clear_left(above)
+        """That of an engine, in the user's folder or in the cache, where `leftovers` clears up."""
+        above = Path(placement.offload_folder or default_offload_folder())
         self._folders[name] = above / f"{owned_prefix('offload')}{name}"
         return str(self._folders[name])
 
@@ -38,6 +34,7 @@ class OffloadFolders:
             self.clear(name)
 
 
-def _default() -> Path:
+def default_offload_folder() -> Path:
+    """Where they are when the user names no folder."""
     kept = kept_folder()
     return (platformdirs.user_cache_path("qplayground") if kept is None else kept / "cache") / "offload"

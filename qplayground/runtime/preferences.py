@@ -1,6 +1,7 @@
 """What is kept between two starts: precisions of one's own, ticks, prompts, what was run last. One JSON file."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,6 +52,10 @@ class Preferences:
         """A sentence for the user, empty as a rule: the file was damaged and set aside, or cannot be written."""
         return self._file.notice
 
+    def tell(self, told: Callable[[], None]) -> None:
+        """Call that whenever a write has made `notice` another: on a thread of the file's own, not after `close`."""
+        self._file.tell(told)
+
     def flush(self) -> None:
         """Wait until what was changed is on the disk, or has failed to get there: then `notice` says so."""
         self._file.flush()
@@ -63,8 +68,7 @@ class Preferences:
 
     def all_precisions(self) -> tuple[Precision, ...]:
         """The ready precisions as edited, then the user's own in the order they were made."""
-        kept = self._kept
-        return tuple(kept.edited.get(ready.name, ready) for ready in READY_PRECISIONS) + kept.custom
+        return _all_precisions(self._kept)
 
     def precision(self, name: str) -> Precision:
         """The precision of that name. Raises PlaygroundError(BAD_PRECISION), naming the known ones."""
@@ -148,7 +152,8 @@ class Preferences:
     @property
     def ticked(self) -> tuple[str, ...]:
         """Names of the ticked precisions, in the order of `all_precisions`."""
-        return tuple(known.name for known in self.all_precisions() if known.name in self._kept.ticked)
+        kept = self._kept
+        return tuple(known.name for known in _all_precisions(kept) if known.name in kept.ticked)
 
     def set_ticked(self, names: tuple[str, ...]) -> None:
         """Keep which precisions are ticked; names that are not known are left out."""
@@ -231,6 +236,10 @@ class Preferences:
     @property
     def _kept(self) -> Kept:
         return self._file.now
+
+
+def _all_precisions(kept: Kept) -> tuple[Precision, ...]:
+    return tuple(kept.edited.get(ready.name, ready) for ready in READY_PRECISIONS) + kept.custom
 
 
 def _first(new: str, recent: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,13 +1,16 @@
 """The file of what is kept between two starts: read when it is another than it was, written by a thread of its own."""
 
 import contextlib
+import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from PySide6.QtCore import QLockFile
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.placement import Placement
@@ -15,6 +18,12 @@ from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, FourBit
 from qplayground.core.saving import save_file
 
 READY = {precision.name: precision for precision in READY_PRECISIONS}
+
+LOCK_WAIT_S = 10.0
+"""How long a write waits for another window's, which puts a file of a few kB on what may be a busy disk."""
+_LEFT_LOCK_S = 5.0
+"""From this age on a lock is looked at whose process id says that its owner lives. One that is held stays all the same,
+since the system knows that; one that a killed container's process 1 left goes."""
 
 _Stamp = tuple[int, int, int]
 _UNREADABLE = (OSError, UnicodeError, RecursionError, msgspec.MsgspecError, PlaygroundError)
@@ -58,12 +67,17 @@ class PreferencesFile:
         self._writable = True
         self._damage = ""
         self._unwritten = ""
+        self._told: Callable[[], None] | None = None
         self._load()
 
     @property
     def notice(self) -> str:
         """A sentence for the user, empty as a rule: the file was damaged and set aside, or cannot be written."""
         return " ".join(filter(None, (self._damage, self._unwritten)))
+
+    def tell(self, told: Callable[[], None]) -> None:
+        """Call that whenever a write has made `notice` another: on the thread that writes, not after `close`."""
+        self._told = told
 
     @property
     def now(self) -> Kept:
@@ -91,12 +105,18 @@ class PreferencesFile:
             self._last_write.result()
 
     def close(self) -> None:
-        """Write what is not written yet, and end the thread."""
-        if not self._closed and self._changes:  # what failed before is tried once more
+        """Write what is not written yet, and end the thread. What cannot be written even now is said on stderr."""
+        if self._closed:
+            return
+        if self._changes:  # what failed before is tried once more
             self._last_write = self._writer.submit(self._write)
         self._closed = True
+        self._told = None  # who would show it is closing
         self._writer.shutdown()
         self.flush()
+        if self._unwritten:
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                print(self._unwritten, file=sys.stderr)
 
     # ---- on the thread that writes ---------------------------------------------------------------------------
 
@@ -107,22 +127,28 @@ class PreferencesFile:
             self._writing = bool(changes)
         if not changes:
             return
-        read, seen, written = self._read, self._seen, False
+        read, seen, unwritten = self._read, self._seen, ""
+        before = self.notice
         try:
-            read, seen = self._read_again()
-            new = _changed(read, changes)
-            if new != read and self._writable:
-                seen = self._save(new)
-            read, written = new, True
-        except (OSError, UnicodeError) as error:  # the changes stay, and are tried again with the next one
-            reason = getattr(error, "strerror", None) or error
-            self._unwritten = f"The preferences cannot be written to {self._path}: {reason}."
-        finally:
-            with self._lock:
-                self._read, self._seen = read, seen
-                self._writing = False
-                if written:
-                    del self._changes[: len(changes)]
+            with _alone(self._path):
+                read, seen = self._read_again()
+                new = _changed(read, changes)
+                if new != read and self._writable:
+                    seen = self._save(new)
+                read = new
+        except Exception as error:  # whatever it is, the changes stay, and are tried again with the next one
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            unwritten = f"The preferences cannot be written to {self._path}: {reason}."
+        with self._lock:
+            self._read, self._seen = read, seen
+            self._unwritten = unwritten
+            self._writing = False
+            if not unwritten:
+                del self._changes[: len(changes)]
+        told = self._told
+        if told is not None and self.notice != before:
+            with contextlib.suppress(RuntimeError):  # Qt's: who would show it is gone
+                told()
 
     def _read_again(self) -> tuple[Kept, _Stamp | None]:
         """The file, if it is another by now. What somebody has edited and damaged is not written over."""
@@ -140,7 +166,6 @@ class PreferencesFile:
     def _save(self, kept: Kept) -> _Stamp:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         save_file(self._path, msgspec.json.format(msgspec.json.encode(kept), indent=2), private=True)
-        self._unwritten = ""
         return _stamp(self._path)
 
     # ---- damage ----------------------------------------------------------------------------------------------
@@ -196,6 +221,25 @@ def _read(path: Path) -> Kept:
     for placement in (*kept.placements.values(), kept.last_placement):
         placement.checked()
     return kept
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While no other window reads the file to write it. Raises TimeoutError after LOCK_WAIT_S.
+
+    Where no lock can be made no other window can put a new file either: then saving tells why.
+    """
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    place = Path(os.path.realpath(path))
+    lock = QLockFile(str(place.with_name(f".{place.name}.lock")))
+    lock.setStaleLockTime(int(_LEFT_LOCK_S * 1000))
+    if not lock.tryLock(int(LOCK_WAIT_S * 1000)) and lock.error() is QLockFile.LockError.LockFailedError:
+        raise TimeoutError(None, "another window is still writing it")
+    try:
+        yield
+    finally:
+        lock.unlock()
 
 
 def _stamp(path: Path) -> _Stamp:

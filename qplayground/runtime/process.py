@@ -24,7 +24,7 @@ from qplayground.core.last_words import READING_TEXT
 from qplayground.core.messages.codec import COMMANDS, EVENTS
 from qplayground.core.messages.commands import Command
 from qplayground.core.messages.events import Event
-from qplayground.core.temporary import clear_temporary_folder, owned_prefix
+from qplayground.core.temporary import owned_prefix
 from qplayground.runtime import child
 
 EXIT_GRACE_S = 0.3
@@ -156,7 +156,6 @@ class ChildProcess:
         """
         if self._process is not None or not self._wait_for_server():
             return
-        clear_temporary_folder()
         descriptor, path = tempfile.mkstemp(prefix=owned_prefix(), suffix=".log")
         self._log, self._log_path = os.fdopen(descriptor, "r+b", buffering=0), Path(path)
         ours, theirs = self._context.Pipe(duplex=True)

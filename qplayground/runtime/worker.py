@@ -7,6 +7,7 @@ from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.messages.commands import Command
+from qplayground.runtime.leftovers import clear_leftovers
 from qplayground.runtime.process import ChildProcess, ProcessExit
 
 
@@ -66,6 +67,7 @@ class ChildWorker(QThread):
             if self._end_requested:  # before there was a child to kill; entering it can take long
                 child.kill()
             with child:
+                clear_leftovers()
                 if self._first_command is not None:
                     child.send(self._first_command)
                 for event in child.events():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
-from PySide6.QtCore import QByteArray, QSettings, Qt, Slot
+from PySide6.QtCore import QByteArray, QSettings, Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QPalette, QShortcut
 from PySide6.QtWidgets import QFileDialog, QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
@@ -57,6 +57,8 @@ _MESSAGE_MS = 10_000
 
 class MainWindow(QMainWindow):
     """Model bar on top; precisions and prompt on the left; columns and charts on the right."""
+
+    _preferences_told = Signal()  # from the thread that writes them
 
     def __init__(
         self,
@@ -137,6 +139,8 @@ class MainWindow(QMainWindow):
         layout.addWidget(self._across, 1)
         self.setCentralWidget(page)
         self._show_notice()
+        self._preferences_told.connect(self._on_preferences_told)
+        self._preferences.tell(self._preferences_told.emit)
         self.statusBar().setSizeGripEnabled(False)
         self.statusBar().addWidget(MachineStatus(self.session), 1)
         self.kept = KeptModels(self.session)
@@ -357,6 +361,10 @@ class MainWindow(QMainWindow):
         self._show_notice()
         if self.tabs.currentWidget() is self.history and not self.session.is_busy:
             self.history.refresh()
+
+    @Slot()
+    def _on_preferences_told(self) -> None:
+        self._show_notice()
 
     @Slot(str)
     def _on_not_saved(self, message: str) -> None:

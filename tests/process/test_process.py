@@ -15,14 +15,16 @@ from typing import Any
 
 import psutil
 import pytest
+from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.commands import Cancel
 from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
-from qplayground.core.temporary import clear_temporary_folder
 from qplayground.runtime import process as process_module
 from qplayground.runtime.launcher import SPAWN_VARIABLE, Launcher, fork_is_safe
+from qplayground.runtime.leftovers import clear_leftovers
 from qplayground.runtime.process import EXIT_GRACE_S, LOG_LIMIT_BYTES, LOG_TAIL_BYTES, ChildProcess
+from qplayground.runtime.worker import ChildWorker
 from tests.process import children
 from tests.process.children import asked
 
@@ -498,7 +500,7 @@ launcher.job(TARGET).start()
 
 @pytest.mark.parametrize("way", ["fork", "spawn"])
 def test_what_a_killed_program_left_is_cleared_up_by_the_next(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, way: str
+    qtbot: QtBot, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """The log of a child that had not begun, and the folder of a fork server's socket."""
     folder = tmp_path_factory.mktemp("t")  # a short name: a socket's has few letters
@@ -509,7 +511,11 @@ def test_what_a_killed_program_left_is_cleared_up_by_the_next(
     assert left.is_dir() is (way == "fork")
     (folder / "somebody else's").touch()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
-    clear_temporary_folder.cache_clear()
-    with Launcher(children.TARGET, fork=False).job(children.TARGET) as child:
-        assert not left.exists() and child.is_alive
+    clear_leftovers.cache_clear()
+    launcher = Launcher(children.TARGET, fork=False)
+    worker = ChildWorker("first", lambda: launcher.job(children.TARGET), first_command=asked("complete"))
+    with qtbot.waitSignal(worker.finished, timeout=20_000):
+        worker.start()
+    assert clear_leftovers.cache_info().currsize == 1
+    clear_leftovers().join()
     assert [path.name for path in folder.iterdir()] == ["somebody else's"]

@@ -245,6 +245,21 @@ def test_damaged_preferences_are_set_aside_and_said(qtbot: QtBot, tmp_path: Path
     window.close()
 
 
+def test_preferences_that_cannot_be_written_are_said_at_once(
+    qtbot: QtBot, window: MainWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(path: Path, data: bytes, *, private: bool) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preferences_file, "save_file", save)
+        window._preferences.set_last_model("gpt2")
+        qtbot.waitUntil(lambda: "No space left on device" in window._notice.text())
+    assert window._notice.isVisible()
+    window._preferences.set_last_model("another")
+    qtbot.waitUntil(lambda: not window._notice.isVisible())
+
+
 def test_files_that_are_named_are_opened_once_the_charts_are_there(
     qtbot: QtBot, qapp: QApplication, tmp_path: Path
 ) -> None:

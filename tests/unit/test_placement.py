@@ -27,6 +27,7 @@ from qplayground.core.placement import (
 from qplayground.report.describe import machine_text, settings_text
 from qplayground.runtime import devices, gpus
 from qplayground.runtime.available import AvailableMemory
+from qplayground.runtime.leftovers import clear_leftovers
 from qplayground.runtime.offload_folders import OffloadFolders
 from qplayground.runtime.request import check_devices
 from tests.comparisons import comparison, done
@@ -242,10 +243,13 @@ def test_what_a_killed_program_left_in_the_cache_is_cleared_up(tmp_path: Path, m
     monkeypatch.setenv("QPLAYGROUND_CONFIG", str(tmp_path))
     mine = Path(OffloadFolders().folder(Placement(), "nf4"))
     ended = mine.with_name(mine.name.replace(f"-{os.getpid()}-", "-999999999-"))
-    elsewhere = mine.with_name(f"{ended.name[:24]}ff{ended.name[26:]}")
+    machine = ended.name.split("-")[2]
+    another = ("1" if machine[0] == "0" else "0") + machine[1:]
+    elsewhere = mine.with_name(ended.name.replace(machine, another))
     for folder in (mine, ended, elsewhere):
         folder.mkdir(parents=True)
-    OffloadFolders().folder(Placement(), "fp32")
+    clear_leftovers.cache_clear()
+    clear_leftovers().join()
     assert mine.exists() and elsewhere.exists() and not ended.exists()
 
 

@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import wait
 from pathlib import Path
 
 import msgspec
 import pytest
+from PySide6.QtCore import QLockFile
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
@@ -13,7 +15,6 @@ from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype, 
 from qplayground.core.saving import save_file
 from qplayground.runtime import preferences_file
 from qplayground.runtime.preferences import CONFIG_VARIABLE, Preferences, preferences_path
-from qplayground.runtime.preferences_file import Change, PreferencesFile
 
 MINE = Precision(
     name="mine", label="mine", dtype=Dtype.FLOAT16, quantization=Int8(threshold=3.5), skip_modules=("a.b",)
@@ -25,30 +26,21 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "config" / "preferences.json"
 
 
-@pytest.fixture(autouse=True)
-def each_change_by_itself(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is in the file before the next one is made, but where a test is about the writing."""
-    change = PreferencesFile.change
-
-    def change_and_wait(file: PreferencesFile, new: Change) -> None:
-        change(file, new)
-        file.flush()
-
-    if "disk" not in request.fixturenames:
-        monkeypatch.setattr(PreferencesFile, "change", change_and_wait)
-
-
 class Disk:
     """A disk that is so busy that a write waits until it is let go."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.writes: list[bytes] = []
+        self.begun = threading.Event()
         self.let_go = threading.Event()
+        self.held = True
         self.fails = False
 
         def save(path: Path, data: bytes, *, private: bool) -> None:
             self.writes.append(data)
-            assert self.let_go.wait(20)
+            held = self.held
+            self.begun.set()
+            assert not held or self.let_go.wait(20)
             if self.fails:
                 raise OSError(28, "No space left on device")
             save_file(path, data, private=private)
@@ -63,6 +55,12 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     disk.let_go.set()
 
 
+def at_the_next_start(preferences: Preferences) -> Preferences:
+    """What another window reads, once everything is written."""
+    preferences.flush()
+    return Preferences.load(preferences._file._path)
+
+
 def ready(name: str) -> Precision:
     return next(precision for precision in READY_PRECISIONS if precision.name == name)
 
@@ -74,16 +72,22 @@ def edited_int8(threshold: float = 0.0) -> Precision:
 def test_the_environment_names_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path))
     assert preferences_path() == tmp_path / "preferences.json"
-    Preferences.load().set_last_model("gpt2")
+    preferences = Preferences.load()
+    preferences.set_last_model("gpt2")
+    preferences.flush()
     assert Preferences.load(tmp_path / "preferences.json").last_model == "gpt2"
 
 
 def test_two_windows_lose_nothing_of_each_other(path: Path) -> None:
     one, other = Preferences.load(path), Preferences.load(path)
     one.save_precision(MINE)
+    one.flush()
     other.set_ticked(("fp4",))
+    other.flush()
     one.remember_prompt("one")
+    one.flush()
     other.remember_prompt("other")
+    other.flush()
     for preferences in (one, other, Preferences.load(path)):
         assert preferences.precision("mine") == MINE
         assert preferences.ticked == ("fp4",)
@@ -130,6 +134,79 @@ def test_what_another_window_writes_before_this_one_can_stays(path: Path, disk: 
         assert preferences.recent_prompts == ("one", "other") and not preferences.notice
 
 
+def test_a_window_that_hangs_in_a_write_loses_nothing_of_anothers(path: Path, disk: Disk) -> None:
+    one, other = Preferences.load(path), Preferences.load(path)
+    one.remember_prompt("one")
+    assert disk.begun.wait(20)
+    disk.held = False  # the other's writes are let through, if it comes to one
+    other.set_last_model("other")
+    assert other._file._last_write is not None
+    wait([other._file._last_write], timeout=1)
+    disk.let_go.set()
+    one.close()
+    other.close()
+    last = Preferences.load(path)
+    assert (last.recent_prompts, last.last_model, one.notice, other.notice) == (("one",), "other", "", "")
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_write_that_waits_too_long_for_another_window_says_so_and_comes_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preferences_file, "LOCK_WAIT_S", 0.05)
+    preferences = Preferences.load(path)
+    path.parent.mkdir()
+    lock = QLockFile(str(path.with_name(f".{path.name}.lock")))
+    assert lock.tryLock(0)
+    preferences.set_last_model("gpt2")
+    preferences.flush()
+    assert "another window is still writing" in preferences.notice and not path.exists()
+    lock.unlock()
+    preferences.close()
+    assert preferences.notice == "" and Preferences.load(path).last_model == "gpt2"
+
+
+def test_a_change_that_is_taken_back_leaves_nothing_to_complain_of(path: Path, disk: Disk) -> None:
+    disk.fails = True
+    disk.let_go.set()
+    preferences = Preferences.load(path)
+    notices: list[str] = []
+    preferences.tell(lambda: notices.append(preferences.notice))
+    for model in ("gpt2", "another", None):
+        preferences.set_last_model(model)
+        preferences.flush()
+    assert len(notices) == 2 and "No space left" in notices[0] and notices[1] == ""
+    preferences.close()
+    assert not path.exists()
+
+
+def test_what_cannot_be_written_even_at_the_end_is_one_line_on_stderr(
+    path: Path, disk: Disk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk.fails = True
+    disk.let_go.set()
+    preferences = Preferences.load(path)
+    preferences.set_last_model("gpt2")
+    preferences.close()
+    preferences.close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(path) in line and "No space left on device" in line
+
+
+def test_whatever_a_write_fails_with_is_told_and_not_thrown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(path: Path, data: bytes, *, private: bool) -> None:
+        raise MemoryError
+
+    preferences = Preferences.load(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(preferences_file, "save_file", save)
+        preferences.set_last_model("gpt2")
+        preferences.flush()
+    assert "MemoryError" in preferences.notice and preferences.last_model == "gpt2"
+    preferences.close()
+    assert preferences.notice == "" and Preferences.load(path).last_model == "gpt2"
+
+
 def test_what_a_full_disk_did_not_take_is_written_with_the_next_change_or_at_the_end(path: Path, disk: Disk) -> None:
     disk.fails = True
     disk.let_go.set()
@@ -149,16 +226,18 @@ def test_what_a_full_disk_did_not_take_is_written_with_the_next_change_or_at_the
 def test_a_file_that_is_damaged_or_goes_while_it_is_used_is_written_anew(path: Path) -> None:
     preferences = Preferences.load(path)
     preferences.save_precision(MINE)
+    preferences.flush()
     path.write_bytes(b"[" * 100_000)
     assert preferences.precision("mine") == MINE
     preferences.set_last_model("gpt2")
+    preferences.flush()
     aside = path.with_name(f"{path.name}.damaged-1")
     assert aside.exists() and aside.name in preferences.notice
     aside.unlink()
     path.unlink()
     path.parent.rmdir()
     preferences.remember_prompt("one")
-    again = Preferences.load(path)
+    again = at_the_next_start(preferences)
     assert (again.precision("mine"), again.last_model, again.recent_prompts) == (MINE, "gpt2", ("one",))
 
 
@@ -180,7 +259,7 @@ def test_everything_is_there_at_the_next_start(path: Path, tmp_path: Path) -> No
     preferences.remember_folder(tmp_path)
     preferences.set_last_model("owner/name")
 
-    again = Preferences.load(path)
+    again = at_the_next_start(preferences)
     assert again.precision("mine") == MINE
     assert again.precision("int8") == edited_int8()
     assert again.is_edited("int8")
@@ -238,7 +317,7 @@ def test_what_is_not_valid_is_refused_and_changes_nothing(
         preferences.save_precision(precision, replacing=replacing)
     assert caught.value.info.code is ErrorCode.BAD_PRECISION
     assert preferences.all_precisions() == before
-    assert Preferences.load(path).all_precisions() == before
+    assert at_the_next_start(preferences).all_precisions() == before
 
 
 def test_options_of_a_ready_precision_can_be_changed_and_reset(path: Path) -> None:
@@ -280,7 +359,7 @@ def test_recent_prompts_are_newest_first_without_doubles_and_at_most_twenty(path
     preferences.remember_prompt("prompt 10")
     preferences.remember_prompt("  \n")
     preferences.remember_prompt("half a character \udc80")
-    recent = Preferences.load(path).recent_prompts
+    recent = at_the_next_start(preferences).recent_prompts
     assert recent[:3] == ("prompt 10", "prompt 24", "prompt 23")
     assert len(recent) == len(set(recent)) == 20
 
@@ -308,7 +387,7 @@ def test_a_damaged_file_is_set_aside_and_said(path: Path, damage: bytes) -> None
         assert f"preferences.json.damaged-{number}" in preferences.notice
         assert (path.parent / f"preferences.json.damaged-{number}").read_bytes() == damage
         preferences.set_last_model("gpt2")
-        assert Preferences.load(path).last_model == "gpt2"
+        assert at_the_next_start(preferences).last_model == "gpt2"
 
 
 def test_a_file_of_a_later_version_with_more_in_it_is_read(path: Path) -> None:
@@ -322,6 +401,7 @@ def test_what_cannot_be_written_is_said_and_still_holds_until_the_end(tmp_path: 
     preferences = Preferences.load(tmp_path / "config" / "preferences.json")
     (tmp_path / "config").write_text("a file where the folder should be")
     preferences.set_last_model("gpt2")
+    preferences.flush()
     assert preferences.last_model == "gpt2"
     assert "cannot be written" in preferences.notice
 
@@ -331,12 +411,14 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(
 ) -> None:
     preferences = Preferences.load(path)
     preferences.set_last_model("gpt2")
+    preferences.flush()
 
     def full(self: Path, target: Path) -> Path:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
     preferences.set_last_model("other")
+    preferences.flush()
     assert "No space left on device" in preferences.notice
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert Preferences.load(path).last_model == "gpt2"
@@ -355,6 +437,7 @@ def test_nothing_is_overwritten_that_could_neither_be_read_nor_moved(
         patch.setattr(Path, "replace", refuse)
         preferences = Preferences.load(path)
     preferences.set_last_model("gpt2")
+    preferences.flush()
     assert preferences.last_model == "gpt2"
     assert "Nothing is kept this time" in preferences.notice
     assert path.read_bytes() == b"{"
@@ -362,8 +445,9 @@ def test_nothing_is_overwritten_that_could_neither_be_read_nor_moved(
 
 def test_what_was_run_last_is_there_at_the_next_start(path: Path) -> None:
     request = GenerationRequest(prompt="Once", settings=GenerationSettings(max_new_tokens=7, do_sample=True, seed=3))
-    Preferences.load(path).remember_request(request)
-    again = Preferences.load(path)
+    preferences = Preferences.load(path)
+    preferences.remember_request(request)
+    again = at_the_next_start(preferences)
     assert again.last_request == request
     assert again.recent_prompts == ("Once",)
 

@@ -1,0 +1,24 @@
+"""Child process: prepares the demo model, and waits before the manifest until it is told to go on."""
+
+from pathlib import Path
+
+from qplayground.core.channel import Channel
+from qplayground.core.messages.events import Progressed
+from qplayground.engine import prepare
+
+TARGET = "tests.faults.held_preparation"
+HELD = "held"
+"""The label of the progress that it reports there. Any command lets it go on."""
+
+
+def main(channel: Channel) -> None:
+    """As the preparation's own."""
+    write_manifest = prepare._write_manifest
+
+    def wait_and_write(work: Path) -> None:
+        channel.send(Progressed(1, HELD, 0, 0, ""))
+        channel.receive()
+        write_manifest(work)
+
+    prepare._write_manifest = wait_and_write
+    prepare.main(channel)
