@@ -181,7 +181,8 @@ class Estimator:
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._contexts: ContextSizes | None = None
         self._context: tuple[object, ContextSize | None] = (None, None)  # of the lengths that were asked for last
-        self._model_bytes = 0  # what `_counted` saw: shapes, tokenizer, the first encoding, the first context's run
+        self._before_bytes = 0  # of the process, before it read the model
+        self._model_bytes = 0  # what that added: shapes, the first context's run, tokenizer, the first encoding
 
     def warm(self) -> None:
         """Measure what the libraries take by themselves; every engine warms them before it loads."""
@@ -203,13 +204,12 @@ class Estimator:
         tokens = command.context_tokens or command.request.settings.max_new_tokens
         prompt_tokens = command.context_tokens
         with contextlib.suppress(PlaygroundError):  # what is wrong with the tokenizer is said when the prompt is run
-            if self._tokenizer is None:
+            tokenizer = self._tokenizer
+            if tokenizer is None:
                 yield self._answer(command, prompt_tokens, tokens, final=False)
-                with self._counted():
-                    self._tokenizer = read_tokenizer(path)
-                    encode_prompt(self._tokenizer, command.request)
+                tokenizer = self._read_tokenizer(command)
             if command.context_tokens is None:
-                prompt_tokens = len(encode_prompt(self._tokenizer, command.request))
+                prompt_tokens = len(encode_prompt(tokenizer, command.request))
                 tokens += prompt_tokens - 1  # the last one is never read
         yield self._answer(command, prompt_tokens, max(tokens, 1), final=True)
 
@@ -232,19 +232,19 @@ class Estimator:
             return
         self._key = self._shapes = self._checkpoint = self._tokenizer = None
         self._context = (None, None)
-        self._model_bytes = 0
-        with self._counted():
-            self._shapes = Shapes.read(path)
-            self._contexts = ContextSizes(self._shapes)
-            self._checkpoint = Checkpoint.read(path)
+        self._before_bytes = _resident_bytes()
+        self._shapes = Shapes.read(path)
+        self._contexts = ContextSizes(self._shapes)
+        self._checkpoint = Checkpoint.read(path)
         self._key = key
 
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        """What is done here is done in every engine before its first weight, and stays in its memory."""
+    def _read_tokenizer(self, command: EstimateMemory) -> PreTrainedTokenizerBase:
+        """What it takes stays in every engine, and what encoding a text for the first time does."""
         before = _resident_bytes()
         try:
-            yield
+            self._tokenizer = read_tokenizer(Path(command.path))
+            encode_prompt(self._tokenizer, command.request)
+            return self._tokenizer
         finally:
             self._model_bytes += max(0, _resident_bytes() - before)
 
@@ -255,8 +255,9 @@ class Estimator:
         key = (prompt_tokens, tokens)
         if self._context[0] != key:
             first = self._context[0] is None
-            with self._counted() if first else contextlib.nullcontext():
-                self._context = (key, self._contexts.of(prompt_tokens, tokens))
+            self._context = (key, self._contexts.of(prompt_tokens, tokens))
+            if first:
+                self._model_bytes = max(0, _resident_bytes() - self._before_bytes)
         estimates = tuple(self._estimate(command, precision) for precision in command.precisions)
         return MemoryEstimated(command_id=command.id, estimates=estimates, context_tokens=tokens, final=final)
 
