@@ -46,7 +46,7 @@ def test_a_benchmark_shows_its_spread(qtbot: QtBot, ready_window: MainWindow) ->
 def test_a_benchmarks_charts_are_drawn_as_its_rounds_end(qtbot: QtBot, ready_window: MainWindow) -> None:
     ready_window.options.modes.setCurrentText("Benchmark × 3")
     tick(qtbot, ready_window, "bf16", "nf4")
-    type_prompt(qtbot, ready_window, "Once fast=3 nf4=hang-generating")
+    type_prompt(qtbot, ready_window, "Once fast=6 nf4=hang-generating")
     ready_window.tabs.setCurrentIndex(1)
     speed = ready_window.tabs.speed
     assert speed is not None
