@@ -64,9 +64,9 @@ def device_map(shapes: Shapes, precision: Precision, placement: Placement, limit
 def converted_layers(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> tuple[str, ...]:
     """Those of `Shapes.converted_layers` that are where bitsandbytes quantizes."""
     devices = set(placed.values())
-    return tuple(
-        name for name in shapes.converted_layers(precision) if not stays_plain(device_of(name, placed) or CPU, devices)
-    )
+    plain = {device for device in devices if stays_plain(device, devices)}
+    converted = shapes.converted_layers(precision)
+    return tuple(name for name in converted if (device_of(name, placed) or CPU) not in plain) if plain else converted
 
 
 def by_device(by_module: Mapping[str, WeightKinds], placed: Mapping[str, str]) -> dict[str, WeightKinds]:

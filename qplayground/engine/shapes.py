@@ -28,6 +28,7 @@ class Shapes:
     def __init__(self, config: PretrainedConfig) -> None:
         self.config = config
         self._skeletons: dict[int, PreTrainedModel] = {}
+        self._converted: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     @classmethod
     def read(cls, path: Path) -> "Shapes":
@@ -69,6 +70,11 @@ class Shapes:
         """
         if not precision.is_quantized:
             return ()
+        if precision.skip_modules not in self._converted:
+            self._converted[precision.skip_modules] = self._find_converted(precision)
+        return self._converted[precision.skip_modules]
+
+    def _find_converted(self, precision: Precision) -> tuple[str, ...]:
         modules = [name for name, _ in self.skeleton(Dtype.BFLOAT16).named_modules() if name]
         for pattern in precision.skip_modules:
             if all(should_convert_module(name, [pattern]) for name in modules):
