@@ -54,11 +54,15 @@ class TensorSize(msgspec.Struct, frozen=True):
 
 
 class ContextSize(msgspec.Struct, frozen=True):
-    """What a text takes, batch 1: its KV cache at the end, and what reading its prompt needs besides for a moment."""
+    """What a text takes, batch 1: its KV cache at the end, and what reading its prompt needs besides for a moment.
+
+    `scored`: what a window of a scored text needs for a moment, with the logits of its second half.
+    """
 
     cache: TensorSize
     activations: TensorSize = TensorSize(0)
     prompt_tokens: int = 0
+    scored: TensorSize = TensorSize(0)
 
 
 class Verdict(StrEnum):
@@ -75,7 +79,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """What one precision of a model will take, in bytes, reckoned without its weights.
 
     `kv_cache_bytes` is None where the architecture does not say. `working_bytes` stay beside weights and cache
-    after a prompt was read, which for a moment needs `prompt_extra_bytes` more; `load_extra_bytes` are needed in RAM
+    after a prompt was read, which for a moment needs `prompt_extra_bytes` more; scoring a text, which comes after it
+    and keeps no cache, needs `scoring_extra_bytes` beside the working memory. `load_extra_bytes` are needed in RAM
     beyond the weights at the worst moment of the load, `vram_load_extra_bytes` on a GPU. `runtime_bytes` are the
     libraries', before the first weight, of which `shared_bytes` are held by other processes anyway; with a GPU they are
     not known, and `least_runtime_bytes` is the least. `device_map` says where its modules will be and `by_device` what
@@ -87,6 +92,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     kv_cache_bytes: int | None = None
     working_bytes: int = 0
     prompt_extra_bytes: int = 0
+    scoring_extra_bytes: int = 0
     load_extra_bytes: int = 0
     vram_load_extra_bytes: int = 0
     runtime_bytes: int | None = None

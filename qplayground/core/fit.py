@@ -12,6 +12,7 @@ TIGHT_SHARE = 0.1
 
 CONTEXT_BYTES = 500_000_000
 """What CUDA takes of a GPU for each process by itself: 0.3 to 0.6 GB by all accounts, not measured."""
+_LOADING = "while loading, for a moment"
 _WORST_FIRST = (Verdict.WONT_FIT, Verdict.UNKNOWN, Verdict.TIGHT, Verdict.FITS)
 
 
@@ -44,19 +45,22 @@ class Fit(NamedTuple):
         return "\n".join(lines)
 
 
-def fit(estimates: Sequence[Estimate | None], available: Mapping[str, int]) -> Fit:
-    """Of engines at once, where it is the tightest of all the devices that they use. `available`: bytes by device."""
+def fit(estimates: Sequence[Estimate | None], available: Mapping[str, int], *, scores: bool = False) -> Fit:
+    """Of engines at once, where it is the tightest of all the devices that they use. `available`: bytes by device.
+    `scores`: whether they score a text once they have written theirs.
+    """
     known = _loadable(estimates)
     gpus = devices_in_order(device for estimate in known for device in estimate.gpus)
-    fits = [fit_in_vram(estimates, available.get(gpu), gpu) for gpu in gpus]
-    ram = fit_in_ram(estimates, available.get(CPU))
+    fits = [fit_in_vram(estimates, available.get(gpu), gpu, scores=scores) for gpu in gpus]
+    ram = fit_in_ram(estimates, available.get(CPU), scores=scores)
     if not gpus or ram.verdict is Verdict.WONT_FIT:  # beside a GPU what is needed in RAM is known to be more, at least
         fits.append(ram)
     return min(fits, key=lambda fit: _WORST_FIRST.index(fit.verdict))
 
 
-def fit_in_ram(estimates: Sequence[Estimate | None], available_bytes: int | None) -> Fit:
-    """Of engines on the processor, all of them at once, at their worst moment: while one loads, or while all write.
+def fit_in_ram(estimates: Sequence[Estimate | None], available_bytes: int | None, *, scores: bool = False) -> Fit:
+    """Of engines on the processor, all of them at once, at their worst moment: while one loads, or while all write, or
+    score.
 
     Pages of libraries that other processes hold anyway need no room. What cannot be loaded at all needs none either.
     Of an engine on a GPU it is what is known of it, and no less.
@@ -65,12 +69,10 @@ def fit_in_ram(estimates: Sequence[Estimate | None], available_bytes: int | None
     own = sum(max(0, _runtime_bytes(estimate) - estimate.shared_bytes) for estimate in known)
     weights = sum(estimate.ram_weight_bytes for estimate in known)
     terms = [Term("weights", weights), Term("libraries, what is not shared", own)]
-    writing = sum(_writing_bytes(estimate) for estimate in known if not estimate.gpus)
-    loading = max((estimate.load_extra_bytes for estimate in known), default=0)
-    if loading > writing:
-        terms.append(Term("while loading, for a moment", loading))
-    else:
-        terms += _writing_terms([estimate for estimate in known if not estimate.gpus])
+    loading = [Term(_LOADING, max((estimate.load_extra_bytes for estimate in known), default=0))]
+    here = [estimate for estimate in known if not estimate.gpus]
+    writing = _writing_terms(here, sum(estimate.kv_cache_bytes or 0 for estimate in here))
+    terms += _worst(loading, writing, _scoring_terms(here) if scores else ())
     measured = [estimate for estimate in known if estimate.runtime_bytes is not None]
     found = _fit(estimates, measured, terms, available_bytes)
     needed = sum(term.num_bytes for term in terms)
@@ -79,22 +81,19 @@ def fit_in_ram(estimates: Sequence[Estimate | None], available_bytes: int | None
     return found
 
 
-def fit_in_vram(estimates: Sequence[Estimate | None], available_bytes: int | None, gpu: str = "cuda:0") -> Fit:
+def fit_in_vram(
+    estimates: Sequence[Estimate | None], available_bytes: int | None, gpu: str = "cuda:0", *, scores: bool = False
+) -> Fit:
     """Of engines on that GPU, all of them at once, at their worst moment. The KV cache goes with the weights."""
     known = [estimate for estimate in _loadable(estimates) if gpu in estimate.gpus]
     terms = [
         Term("weights", sum(estimate.by_device[gpu].total for estimate in known)),
         Term("CUDA's own context, roughly", CONTEXT_BYTES * len(known) if gpu.startswith("cuda") else 0),
     ]
-    writing = [
-        Term("KV cache", sum(_cache_on(estimate, gpu) for estimate in known)),
-        Term("working memory", sum(estimate.working_bytes for estimate in known)),
-        Term("for a moment, while tokens are computed", sum(estimate.prompt_extra_bytes for estimate in known)),
-    ]
-    loading = Term("while loading, for a moment", max((each.vram_load_extra_bytes for each in known), default=0))
-    if loading.num_bytes > sum(term.num_bytes for term in writing):
-        writing = [loading]
-    found = _fit(estimates, known, [*terms, *(term for term in writing if term.num_bytes)], available_bytes)
+    loading = [Term(_LOADING, max((each.vram_load_extra_bytes for each in known), default=0))]
+    writing = _writing_terms(known, sum(_cache_on(estimate, gpu) for estimate in known))
+    worst = _worst(loading, writing, _scoring_terms(known) if scores else ())
+    found = _fit(estimates, known, [*terms, *worst], available_bytes)
     return found._replace(device=gpu)
 
 
@@ -112,17 +111,26 @@ def _loadable(estimates: Sequence[Estimate | None]) -> list[Estimate]:
     return [estimate for estimate in estimates if estimate is not None and estimate.problem is None]
 
 
-def _writing_bytes(estimate: Estimate) -> int:
-    return (estimate.kv_cache_bytes or 0) + estimate.working_bytes + estimate.prompt_extra_bytes
-
-
-def _writing_terms(estimates: Sequence[Estimate]) -> list[Term]:
-    terms = [
-        Term("KV cache", sum(estimate.kv_cache_bytes or 0 for estimate in estimates)),
+def _writing_terms(estimates: Sequence[Estimate], cache_bytes: int) -> list[Term]:
+    return [
+        Term("KV cache", cache_bytes),
         Term("working memory", sum(estimate.working_bytes for estimate in estimates)),
         Term("for a moment, while tokens are computed", sum(estimate.prompt_extra_bytes for estimate in estimates)),
     ]
-    return [term for term in terms if term.num_bytes]
+
+
+def _scoring_terms(estimates: Sequence[Estimate]) -> list[Term]:
+    """The text is written by then, and its cache gone."""
+    return [
+        Term("working memory", sum(estimate.working_bytes for estimate in estimates)),
+        Term("for a moment, while a text is scored", sum(estimate.scoring_extra_bytes for estimate in estimates)),
+    ]
+
+
+def _worst(*moments: Sequence[Term]) -> list[Term]:
+    """The moment that needs the most, without what it does not need."""
+    worst = max(moments, key=lambda terms: sum(term.num_bytes for term in terms))
+    return [term for term in worst if term.num_bytes]
 
 
 def _fit(

@@ -22,13 +22,19 @@ def _machine() -> str:
 
 _MACHINE = _machine()
 _UNKNOWN = 0
-_OWNED = re.compile(rf"qplayground-(?:[a-z]+-)?{_MACHINE}-(\d{{1,9}})-(\d{{1,20}})-.+")
+_PREFIX = "qplayground-"
+_OWNED = re.compile(rf"{_PREFIX}(?:[a-z]+-)?{_MACHINE}-(\d{{1,9}})-(\d{{1,20}})-.+")
 
 
 def owned_prefix(kind: str = "") -> str:
     """What the name of a file or folder begins with that is this process's own, and of no use once it has ended."""
     pid = os.getpid()
-    return f"qplayground-{kind}{'-' if kind else ''}{_MACHINE}-{pid}-{_started(pid)}-"
+    return f"{_PREFIX}{kind}{'-' if kind else ''}{_MACHINE}-{pid}-{_started(pid)}-"
+
+
+def is_owned(path: Path) -> bool:
+    """Whether it is such a file or folder, whosever it is."""
+    return path.name.startswith(_PREFIX)
 
 
 def clear_left(folder: Path) -> None:

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import psutil
 import torch
 
 from qplayground.core.precision import Precision
 from qplayground.core.quality import LayerError, Quality, ScoredTokens
+from qplayground.core.saving import save_file
+from qplayground.core.temporary import clear_left, is_owned, owned_prefix
 
 _STORED = ("float32", "float16")
 LOG_PROBABILITIES = "log-probabilities"
 SCORES = "scores.msgpack"
-_SCRATCH = ".new-"
+_SCRATCH = "baseline"
 SPARE_BYTES = 1 << 30
 """What is left free on the disk for others."""
 
@@ -109,11 +110,8 @@ class KeptBaseline:
 
     def keep_candidate(self, precision: Precision, place: str, found: KeptCandidate) -> None:
         """All or nothing; what cannot be kept is scored again another time."""
-        file = self._candidate_file(precision, place)
-        scratch = file.with_name(f".{file.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
-            scratch.write_bytes(msgspec.msgpack.encode(found))
-            scratch.replace(file)
+            save_file(self._candidate_file(precision, place), msgspec.msgpack.encode(found))
 
     def _candidate_file(self, precision: Precision, place: str) -> Path:
         key = msgspec.json.encode((precision, place))
@@ -153,7 +151,7 @@ class Baselines:
     def writing(self, key: BaselineKey, dtype: str) -> Iterator["Writing"]:
         """Keep a new one: it is there once `finish` was called, whole or not at all. Raises OSError."""
         self._make_room(len(key.starts) * (key.window - key.window // 2) * key.vocabulary * np.dtype(dtype).itemsize)
-        scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-", dir=self._folder))
+        scratch = Path(tempfile.mkdtemp(prefix=owned_prefix(_SCRATCH), dir=self._folder))
 
         def is_kept() -> bool:
             found = self.find(key)
@@ -170,13 +168,11 @@ class Baselines:
 
     def _folders(self) -> list[Path]:
         """Those that are kept, the one used longest ago first."""
-        return sorted(
-            (path for path in self._folder.iterdir() if path.is_dir() and not path.name.startswith(".")), key=_last_used
-        )
+        return sorted((path for path in self._folder.iterdir() if path.is_dir() and not is_owned(path)), key=_last_used)
 
     def _make_room(self, num_bytes: int) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._clear_up()
+        clear_left(self._folder)  # what an engine was writing when it was ended
         folders = self._folders()
         used = sum(_size(folder) for folder in folders)
         for folder in folders:
@@ -185,13 +181,6 @@ class Baselines:
                 return
             used -= _size(folder)
             shutil.rmtree(folder, ignore_errors=True)
-
-    def _clear_up(self) -> None:
-        """What an engine was writing when it was ended."""
-        for scratch in self._folder.glob(f"{_SCRATCH}*"):
-            pid = scratch.name.removeprefix(_SCRATCH).partition("-")[0]
-            if not (pid.isdigit() and psutil.pid_exists(int(pid))):
-                shutil.rmtree(scratch, ignore_errors=True)
 
 
 class Writing:

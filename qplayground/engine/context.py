@@ -14,6 +14,7 @@ from transformers.cache_utils import DynamicLayer
 
 from qplayground.core.estimate import ContextSize, TensorSize
 from qplayground.core.precision import Dtype
+from qplayground.core.windows import WINDOW
 from qplayground.engine.shapes import Shapes
 
 _FEW = 4
@@ -36,7 +37,9 @@ class ContextSizes:
         if cache is None:
             return None
         prompt = self._at(prompt_tokens) if prompt_tokens else None
-        return ContextSize(cache) if prompt is None else ContextSize(cache, prompt.activations, prompt_tokens or 0)
+        if prompt is None:
+            return ContextSize(cache)
+        return ContextSize(cache, prompt.activations, prompt_tokens or 0, self._scored)
 
     def _cache(self, tokens: int) -> TensorSize | None:
         few = self._few
@@ -45,16 +48,22 @@ class ContextSizes:
             return None if whole is None else whole.cache
         return TensorSize(few.cache.elements // _FEW * tokens, few.cache.fixed_bytes // _FEW * tokens)
 
-    def _at(self, tokens: int) -> "_Run | None":
+    @cached_property
+    def _scored(self) -> TensorSize:
+        """A window's last token is not shown to the model; the logits of its second half are asked for."""
+        window = self._at(WINDOW - 1, logits=WINDOW // 2)
+        return TensorSize(0) if window is None else window.activations
+
+    def _at(self, tokens: int, logits: int = 1) -> "_Run | None":
         """Some recurrent layers are run token by token, which would take minutes; a model that does so is run on a few
         tokens, and what grows is taken to grow on.
         """
         few = self._few
         if few is None or few.only_attention or tokens <= _FEW:
-            return _run(self._shapes, tokens)
+            return _run(self._shapes, tokens, logits)
         more = _run(self._shapes, 2 * _FEW)
         if more is None or more.operations == few.operations:
-            return _run(self._shapes, tokens)
+            return _run(self._shapes, tokens, logits)
         steps = (tokens - _FEW) / _FEW
         return few._replace(
             cache=_continued(few.cache, more.cache, steps),
@@ -86,10 +95,10 @@ def _continued(one: TensorSize, other: TensorSize, steps: float) -> TensorSize:
 
 
 @torch.inference_mode()
-def _run(shapes: Shapes, tokens: int) -> _Run | None:
+def _run(shapes: Shapes, tokens: int, logits: int = 1) -> _Run | None:
     skeleton = shapes.skeleton(Dtype.BFLOAT16)
     ids = torch.ones(1, tokens, dtype=torch.long, device="meta")
-    last_only = {"logits_to_keep": 1} if skeleton._supports_logits_to_keep() else {}  # as `generate` does
+    last_only = {"logits_to_keep": logits} if skeleton._supports_logits_to_keep() else {}  # as `generate` does
     live = _LiveTensors([*skeleton.parameters(), *skeleton.buffers()])
     try:
         with _FusedAttention(), live:

@@ -19,6 +19,7 @@ from qplayground.core.messages.commands import EstimateMemory, PlanPlacement
 from qplayground.core.messages.events import MemoryEstimated, PlacementPlanned
 from qplayground.core.placement import CPU, DISK, Placement, device_of, main_device
 from qplayground.core.precision import READY_PRECISIONS, FourBit, Int8, Precision
+from qplayground.core.windows import WINDOW
 from qplayground.engine import allocator
 from qplayground.engine.checkpoint import HELD_SOURCE_BYTES, Checkpoint
 from qplayground.engine.context import ContextSizes
@@ -27,6 +28,7 @@ from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.preflight import check_folder, read_tokenizer
 from qplayground.engine.prompt import encode_prompt
 from qplayground.engine.shapes import Shapes
+from qplayground.engine.token_scores import ROUNDED_ROWS, ROWS
 from qplayground.engine.warmup import warm_libraries
 
 WORKING_BYTES = 14_000_000
@@ -47,6 +49,10 @@ so many copies of the largest. Measured at 50 to 90 MB on the demo model, 90 to 
 """
 _INT8_BYTES = 12
 """Beside the activations: an int8 product takes 32 bits, and its scaling two copies as float32."""
+_MEASURING_BYTES = 20
+"""What holding a layer's weight against the checkpoint's needs for a moment, an element: both as float32, their
+difference, and what they are made from.
+"""
 _QUANTIZING_BYTES = {"int8": 12, "nf4": 16, "fp4": 20}
 """The most that quantizing needs for a moment, an element of the layer in work, its 16-bit copy included; measured."""
 
@@ -120,15 +126,35 @@ def working_bytes(
     if context is None:
         return WORKING_BYTES, moment
     activations = context.activations.num_bytes(precision.dtype)
+    return WORKING_BYTES, _heap_bytes(shapes, precision, activations, context.prompt_tokens, placed) + moment
+
+
+def scoring_bytes(shapes: Shapes, precision: Precision, context: ContextSize | None, placed: Mapping[str, str]) -> int:
+    """What scoring a text needs for a moment beside weights and working memory: a window's activations and logits, and
+    sums over the vocabulary; of a quantized model also its largest layer beside the checkpoint's.
+    """
+    if context is None or not context.scored.elements:
+        return 0
+    # Four tables of the sums, as many of the rounding floor's, and the rows that are kept or compared with.
+    sums = (5 * ROWS + 4 * ROUNDED_ROWS) * shapes.vocabulary * torch.float32.itemsize
+    window = context.scored.num_bytes(precision.dtype) + sums
+    moment = read_again_bytes(shapes, precision, placed) + unfused_bytes(shapes, precision, placed)
+    needed = _heap_bytes(shapes, precision, window, WINDOW, placed) + moment
+    layers = [shapes.linear_layers[name] for name in converted_layers(shapes, precision, placed)]
+    return max(needed, max((rows * columns for rows, columns in layers), default=0) * _MEASURING_BYTES)
+
+
+def _heap_bytes(shapes: Shapes, precision: Precision, activations: int, tokens: int, placed: Mapping[str, str]) -> int:
+    """What tensors of so many bytes take, until the heap is trimmed, while so many tokens are read at once."""
     factor = _HEAP_FACTORS[_kind(precision)]
     if precision.is_quantized and _kind(precision) == "int8":
         widest = max(shapes.linear_layers[name][0] for name in shapes.converted_layers(precision))
-        activations += context.prompt_tokens * widest * _INT8_BYTES
-        if context.prompt_tokens * widest * 4 < allocator.KEPT_BYTES:
+        activations += tokens * widest * _INT8_BYTES
+        if tokens * widest * 4 < allocator.KEPT_BYTES:
             factor = _INT8_GAPS
     if main_device(placed.values()) != CPU:
         factor = 1.0
-    return WORKING_BYTES, round(factor * activations) + moment
+    return round(factor * activations)
 
 
 def estimated(
@@ -158,6 +184,7 @@ def estimated(
         kv_cache_bytes=None if context is None else context.cache.num_bytes(precision.dtype),
         working_bytes=working,
         prompt_extra_bytes=prompt_extra,
+        scoring_extra_bytes=scoring_bytes(shapes, precision, context, placed),
         load_extra_bytes=load_extra_bytes(shapes, precision, checkpoint, placed),
         vram_load_extra_bytes=quantizing_bytes(shapes, precision, placed) if on_gpu else 0,
         runtime_bytes=None if on_gpu else runtime_bytes,

@@ -2,12 +2,12 @@
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
+from qplayground.core.saving import save_file
 from qplayground.engine.progress import OnProgress
 
 HASHING = "Hashing the weights"
@@ -56,8 +56,6 @@ def _read(path: Path) -> dict[str, str]:
 
 def _write(path: Path, known: dict[str, str]) -> None:
     """All or nothing; that it is not remembered costs a second reading only."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(msgspec.json.encode(known))
-        scratch.replace(path)
+        save_file(path, msgspec.json.encode(known))

@@ -96,7 +96,8 @@ def score(
         kept.keep_candidate(loaded.precision, place, KeptCandidate(quality=quality, tokens=tokens, layers=layers))
     return Scored(
         command_id=command.id,
-        quality=replace(quality, text=scoring.text.name, seconds=seconds),  # the same text can have another name now
+        # What was kept is of these tokens; the text that has them can be another one now, under another name.
+        quality=replace(quality, text=scoring.text.name, text_sha256=scoring.text.sha256, seconds=seconds),
         tokens=tokens,
         windows=scoring.windows,
         token_ids=scoring.text.ids if command.source is TextSource.PROMPT else (),
@@ -207,7 +208,7 @@ class _Scoring:
                     if dtype != "float32":
                         stored = stored.to(rows.log_p.device)
                         storage_kld += sum(map(abs, self._sums.divergences(rows.log_p, stored)))
-            tokens = scores.tokens(self._loaded)
+            tokens = scores.tokens(self._loaded.tokenizer)
             quality = replace(
                 self._quality(self._perplexity(tokens)),
                 reference_dtype=dtype if writing else None,
@@ -242,7 +243,7 @@ class _Scoring:
                 klds = self._sums.divergences(reference, rows.log_p)
                 self._check_finite(klds, done)
                 scores.compare(rows, klds, kept.scores.tokens.top_ids[done : done + count])
-        tokens = scores.tokens(self._loaded)
+        tokens = scores.tokens(self._loaded.tokenizer)
         quality = self._quality(self._perplexity(tokens))
         if kept is None:  # or no more: what was compared before is no whole
             tokens = replace(tokens, kld=Floats.of(()), same_top=b"")
@@ -368,7 +369,7 @@ def _unkept(error: OSError | None) -> ErrorInfo:
         ErrorCode.DISK_FULL,
         "The baseline's probabilities could not be kept, so nothing is compared with them"
         f"{'' if error is None else f': {error.strerror or error}'}.",
-        "Make room on the disk of the cache, or raise the limit.",
+        "Make room on the disk of the cache.",
         "" if error is None else str(error),
     )
 

@@ -48,6 +48,13 @@ class Shapes:
         """How many numbers the model has; what is tied counts once."""
         return sum(parameter.numel() for parameter in self.skeleton(Dtype.BFLOAT16).parameters())
 
+    @property
+    def vocabulary(self) -> int:
+        """How many logits a token gets."""
+        skeleton = self.skeleton(Dtype.BFLOAT16)
+        declared = skeleton.config.get_text_config().vocab_size
+        return int(getattr(skeleton.get_output_embeddings(), "out_features", declared))
+
     @cached_property
     def default_skips(self) -> list[str]:
         """The modules that transformers never quantizes: tied ones, the output head, the last."""

@@ -6,18 +6,18 @@ from functools import cache
 from typing import NamedTuple
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from qplayground.core.floats import Floats
 from qplayground.core.precision import Dtype
 from qplayground.core.quality import ScoredTokens
-from qplayground.engine.loading import LoadedModel
 from qplayground.engine.tokenizing import decode
 
 ROWS = 16
 """Rows of the vocabulary's width that are worked on at once: a few megabytes, which stay in the processor's cache."""
 
 _ROUNDED = (Dtype.BFLOAT16, Dtype.FLOAT16)
-_ROUNDED_ROWS = 8
+ROUNDED_ROWS = 8
 """Of each window: enough for a mean."""
 
 
@@ -86,17 +86,17 @@ class RoundingFloor:
     """What rounding the logits to a type with fewer bits gives by itself, so that it is not blamed on quantization."""
 
     def __init__(self, vocabulary: int, device: torch.device) -> None:
-        self._sums = VocabularySums(vocabulary, device, _ROUNDED_ROWS)
+        self._sums = VocabularySums(vocabulary, device, ROUNDED_ROWS)
         self._totals = dict.fromkeys(map(str, _ROUNDED), 0.0)
         self._tokens = 0
 
     def add(self, logits: torch.Tensor, rows: Rows) -> None:
         """The first of these, [rows, vocabulary]."""
-        right = torch.zeros(len(logits[:_ROUNDED_ROWS]), dtype=torch.int64, device=logits.device)
+        right = torch.zeros(len(logits[:ROUNDED_ROWS]), dtype=torch.int64, device=logits.device)
         self._tokens += len(right)
         for name in self._totals:
-            rounded = self._sums.of(logits[:_ROUNDED_ROWS].to(getattr(torch, name)), right)
-            self._totals[name] += sum(self._sums.divergences(rows.log_p[:_ROUNDED_ROWS], rounded.log_p))
+            rounded = self._sums.of(logits[:ROUNDED_ROWS].to(getattr(torch, name)), right)
+            self._totals[name] += sum(self._sums.divergences(rows.log_p[:ROUNDED_ROWS], rounded.log_p))
 
     def klds(self) -> dict[str, float]:
         """The mean of each type, in nats; none of a type that cannot hold the logits."""
@@ -128,12 +128,12 @@ class TokenScores:
         self._kld.extend(klds)
         self._same_top += bytes(one == other for one, other in zip(rows.top_ids, baseline_top_ids, strict=True))
 
-    def tokens(self, loaded: LoadedModel) -> ScoredTokens:
+    def tokens(self, tokenizer: PreTrainedTokenizerBase) -> ScoredTokens:
         """All of them, the likeliest as text."""
 
         @cache
         def text(token: int) -> str:
-            return decode(loaded.tokenizer, [token])
+            return decode(tokenizer, [token])
 
         return ScoredTokens(
             nll=Floats.of(self._nll),

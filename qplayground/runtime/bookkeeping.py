@@ -96,12 +96,14 @@ def take_generated(
     """Note a text that is over. `repeated`: one of several rounds, whose figures are the medians. `driver`: bytes that
     the GPUs' driver counted last for the engine, by GPU.
 
-    A round that was stopped does not count: the figures stay those of the rounds before.
+    Of a round that was stopped, and does not count, the text is there; the figures stay those of the rounds before.
     """
     run.text = event.text
     run.finish_reason = event.finish_reason
     if counts:
         _take_speed(run, event, repeated)
+    elif run.speed.ttft_samples is not None:
+        return
     vram = {
         gpu: msgspec.structs.replace(figures, driver_bytes=(driver or {}).get(gpu))
         for gpu, figures in event.vram.items()

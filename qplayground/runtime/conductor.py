@@ -242,7 +242,7 @@ class Conductor(QObject):
         assert self._work is not None
         if not kept:
             return True
-        fit = fit_now([self._work.estimates.get(name)])
+        fit = fit_now([self._work.estimates.get(name)], scores=self._work.quality is not None)
         return fit.verdict in (Verdict.FITS, Verdict.TIGHT)
 
     def _do(self, wanted: Iterable[Action]) -> None:

@@ -62,10 +62,12 @@ class Planner(QObject):
         estimates = () if self._answer is None else self._answer.estimates
         return next((estimate for estimate in estimates if estimate.precision == name), None)
 
-    def fit(self, *names: str, credit: Mapping[str, int] | None = None) -> Fit:
-        """Whether it fits now, or all of them at once, when so many bytes of each device are given back before."""
+    def fit(self, *names: str, credit: Mapping[str, int] | None = None, scores: bool = False) -> Fit:
+        """Whether it fits now, or all of them at once, when so many bytes of each device are given back before, and
+        with the scoring of a text or without.
+        """
         known = [self.estimate(name) if self._is_answered(name) else None for name in names]
-        return fit_now(known, credit)
+        return fit_now(known, credit, scores=scores)
 
     def is_about(self, path: str, placement: Placement) -> bool:
         """Whether it is that model, placed so, that is asked about."""

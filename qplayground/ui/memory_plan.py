@@ -15,6 +15,7 @@ from qplayground.runtime.session import Session
 from qplayground.ui.model_bar import ModelBar
 from qplayground.ui.precision_panel import PrecisionPanel
 from qplayground.ui.prompt_box import PromptBox
+from qplayground.ui.run_options import RunOptions
 
 _REFRESH_MS = 2000
 _CONSEQUENCE = "Loading it anyway can make the whole machine slow, or end programs."
@@ -25,7 +26,13 @@ class MemoryPlan(QObject):
     """Asks the planner whenever model, precisions, device, prompt or length change, and shows its answers."""
 
     def __init__(
-        self, planner: Planner, session: Session, models: ModelBar, precisions: PrecisionPanel, prompt: PromptBox
+        self,
+        planner: Planner,
+        session: Session,
+        models: ModelBar,
+        precisions: PrecisionPanel,
+        prompt: PromptBox,
+        options: RunOptions,
     ) -> None:
         super().__init__(precisions)
         self._planner = planner
@@ -33,10 +40,12 @@ class MemoryPlan(QObject):
         self._models = models
         self._precisions = precisions
         self._prompt = prompt
+        self._options = options
         models.model_changed.connect(self.ask)
         models.device.placement_changed.connect(self.ask)
         precisions.precisions_changed.connect(self.ask)
         prompt.changed.connect(self.ask)
+        options.quality.currentIndexChanged.connect(self._show)
         session.busy_changed.connect(planner.hold_back)
         planner.changed.connect(self._show)
         planner.failed.connect(self._on_failed)
@@ -112,7 +121,7 @@ class MemoryPlan(QObject):
 
     def _fit(self, *precisions: Precision) -> Fit:
         names = (precision.name for precision in precisions)
-        return self._planner.fit(*names, credit=self._session.held_bytes)
+        return self._planner.fit(*names, credit=self._session.held_bytes, scores=self._options.scores)
 
     @Slot()
     def _on_timeout(self) -> None:

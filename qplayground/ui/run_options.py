@@ -99,13 +99,17 @@ class RunOptions(QWidget):
         """How many rounds a benchmark has; 1 otherwise."""
         return int(self.modes.currentData()[1])
 
+    @property
+    def scores(self) -> bool:
+        """Whether a text is scored."""
+        return self.quality.currentData() is not None
+
     def quality_request(self) -> QualityRequest | None:
         """What is to be scored. Raises PlaygroundError for a file that cannot be."""
-        tokens = self.quality.currentData()
-        if tokens is None:
+        if not self.scores:
             return None
         source = self.text.currentData()
-        return quality_request(self._file if source == TextSource.FILE else source, tokens)
+        return quality_request(self._file if source == TextSource.FILE else source, self.quality.currentData())
 
     def _quality_box(self) -> QComboBox:
         box = QComboBox()
@@ -125,7 +129,7 @@ class RunOptions(QWidget):
     @Slot()
     def _on_quality_changed(self) -> None:
         self._settings.setValue("quality", self.quality.currentText())
-        self.text.setEnabled(self.quality.currentData() is not None)
+        self.text.setEnabled(self.scores)
 
     @Slot(int)
     def _on_text_activated(self, _index: int) -> None:

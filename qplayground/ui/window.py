@@ -90,7 +90,7 @@ class MainWindow(QMainWindow):
         self.options = RunOptions(settings)
         self.results = ResultsView()
         self.placing = Placing(planner, session, preferences, self.models, self.precisions, self)
-        self.plan = MemoryPlan(planner, session, self.models, self.precisions, self.prompt)
+        self.plan = MemoryPlan(planner, session, self.models, self.precisions, self.prompt, self.options)
         self.memory = MemoryView(session)
         self.history = HistoryView(history)
         self.recorder = Recorder(session, history, self)

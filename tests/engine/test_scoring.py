@@ -2,6 +2,7 @@
 
 import copy
 import errno
+import hashlib
 import math
 import os
 import random
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from msgspec.structs import replace
+from tokenizers import normalizers
 from tokenizers.processors import TemplateProcessing
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
@@ -20,6 +22,7 @@ from qplayground.core.messages.commands import Generate, Score
 from qplayground.core.messages.events import Progressed, Scored
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.quality import TextSource
+from qplayground.core.temporary import owned_prefix
 from qplayground.engine import baselines as baselines_module
 from qplayground.engine import layer_errors, scored_text, scoring
 from qplayground.engine.fingerprint import HASHING
@@ -261,9 +264,15 @@ def test_a_full_disk_costs_the_comparison_and_not_the_score(
 
 
 def test_what_a_killed_engine_was_writing_is_cleared_up(load_shared: LoadShared, folder: Path) -> None:
-    (folder / ".new-999999999-x").mkdir(parents=True)
+    prefix = owned_prefix("baseline")
+    killed = folder / f"{prefix.replace(str(os.getpid()), str(999999999))}x"
+    living = [folder / f"{prefix}x", folder / "qplayground-baseline-00000000-999999999-1-of-another-container"]
+    for each in (killed, *living):
+        each.mkdir(parents=True)
     score(load_shared("llama", "fp32"), asked(folder))
-    assert not list(folder.glob(".new-*"))
+    assert not killed.exists() and all(each.exists() for each in living)
+    score(load_shared("llama", "bf16"), asked(folder, baseline=READY["bf16"], limit_bytes=1))
+    assert all(each.exists() for each in living)  # which leave for no other's room
 
 
 def test_a_damaged_baseline_is_scored_again(load_shared: LoadShared, folder: Path) -> None:
@@ -369,6 +378,19 @@ def test_a_text_that_was_scored_under_another_name_has_its_own(load_shared: Load
     for loaded in (base, candidate):
         again = score(loaded, asked(folder, name="two.txt", windows=windows))
         assert again.reused and again.quality.text == "two.txt"
+
+
+def test_another_text_of_the_same_tokens_is_called_by_its_own_hash(
+    load_shared: LoadShared, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, candidate = load_shared("llama", "fp32"), load_shared("llama", "nf4")
+    for loaded in (base, candidate):
+        monkeypatch.setattr(loaded.tokenizer.backend_tokenizer, "normalizer", normalizers.Lowercase())
+    windows = score(base, asked(folder)).windows
+    score(candidate, asked(folder, windows=windows))
+    for loaded in (base, candidate):
+        again = score(loaded, asked(folder, text=TEXT.upper(), windows=windows))
+        assert again.reused and again.quality.text_sha256 == hashlib.sha256(TEXT.upper().encode()).hexdigest()
 
 
 def test_a_small_divergence_is_that_of_an_independent_computation() -> None:

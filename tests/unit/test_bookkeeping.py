@@ -29,9 +29,10 @@ def test_rounds_add_up_and_a_stopped_one_does_not_count() -> None:
     run.speed = type(run.speed)()
     for decode in (10.0, 30.0, 11.0):
         bookkeeping.take_generated(run, generated(decode), repeated=True)
-    before = run.speed
-    bookkeeping.take_generated(run, generated(None, 9.0, "cancelled"), repeated=True, counts=False)
-    assert run.speed == before
+    before, memory = run.speed, run.memory
+    stopped = msgspec.structs.replace(generated(None, 9.0, "cancelled"), memory=ProcessMemory(9, 1), text=" te")
+    bookkeeping.take_generated(run, stopped, repeated=True, counts=False)
+    assert (run.speed, run.memory, run.text) == (before, memory, " te")
     assert run.speed.decode_tokens_per_s == 11.0
     assert run.speed.samples is not None and run.speed.samples.values == (10.0, 30.0, 11.0)
     assert run.finish_reason == "cancelled"

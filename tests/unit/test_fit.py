@@ -121,3 +121,16 @@ def test_what_is_unknown_among_several_hides_no_lack_of_room() -> None:
     broken = Estimate(precision="own", problem=ErrorInfo(ErrorCode.BAD_PRECISION, "No.", "Change it."))
     assert fit_in_ram([ESTIMATE, broken], 10_000 * MB).verdict is Verdict.FITS
     assert fit_in_ram([], 10_000 * MB).verdict is Verdict.UNKNOWN
+
+
+def test_scoring_a_text_can_be_the_worst_moment() -> None:
+    scored = replace(ESTIMATE, scoring_extra_bytes=300 * MB)
+    assert fit_in_ram([scored], 400 * MB).verdict is Verdict.FITS
+    with_it = fit_in_ram([scored], 400 * MB, scores=True)
+    assert with_it.verdict is Verdict.WONT_FIT
+    assert with_it.needed_bytes == (100 + 50 + 20 + 300) * MB  # the text's cache is gone by then
+    assert with_it.terms[-1].label == "for a moment, while a text is scored"
+    assert fit_in_ram([ESTIMATE], 400 * MB, scores=True) == fit_in_ram([ESTIMATE], 400 * MB)
+    on_gpu = replace(scored, by_device={"cuda:0": WeightKinds(plain=30 * MB)})
+    needed = fit([on_gpu], {"cuda:0": 9000 * MB, "cpu": 9000 * MB}, scores=True).needed_bytes
+    assert needed == (30 + 20 + 300) * MB + CONTEXT_BYTES
