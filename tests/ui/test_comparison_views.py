@@ -437,6 +437,31 @@ def test_the_crosshair_reads_the_tokens_times(qtbot: QtBot) -> None:
     assert charts._crosshair._lines[0].isVisible()
 
 
+def test_a_run_is_drawn_again_where_its_figures_changed_and_only_then(qtbot: QtBot) -> None:
+    charts, chart = SpeedCharts(), TradeOffChart()
+    made = three()
+    for widget in (charts, chart):
+        qtbot.addWidget(widget)
+        widget.show_comparison(made)
+    speed, first = charts._items["decode_tokens_per_s"].shown, charts._items["ttft_s"].shown
+    dots, curves = chart._dots.shown, charts._curves.shown
+    before = [dict(shown) for shown in (speed, first, dots, curves)]
+    made.runs[1].speed.decode_tokens_per_s = 12.5
+    for widget in (charts, chart):
+        widget.show_comparison(made)
+    assert [shown["fp32"] for shown in (speed, first, dots, curves)] == [shown["fp32"] for shown in before]
+    changed = [shown["nf4"] != was["nf4"] for shown, was in zip((speed, first, dots, curves), before, strict=True)]
+    assert changed == [True, False, True, False]
+    assert "12.5" in speed["nf4"][-1].toPlainText()
+    assert set(chart.plot.items).issuperset(item for items in dots.values() for item in items)
+    assert not set(chart.plot.items).intersection(before[2]["nf4"])
+    made.runs.pop(1)
+    for widget in (charts, chart):
+        widget.show_comparison(made)
+    assert [list(shown) for shown in (speed, first, dots, curves)] == [["fp32"]] * 4
+    assert len(charts.latency.listDataItems()) == 1
+
+
 def test_the_front_joins_what_nothing_beats(qtbot: QtBot) -> None:
     chart = TradeOffChart()
     qtbot.addWidget(chart)
