@@ -11,8 +11,8 @@ import platformdirs
 
 from qplayground.core.baseline import default_baseline, refresh_divergence
 from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.owner import Owner, this_process
 from qplayground.core.results import Comparison, Mode, RunState, from_json
-from qplayground.runtime.owner import Owner, this_process
 from qplayground.runtime.preferences import kept_folder
 
 _VERSION = 1
@@ -300,7 +300,7 @@ def statements_to_save(comparison: Comparison, changed: Sequence[str] | None = N
 
 def _owners(file: sqlite3.Connection) -> dict[str, Owner]:
     """Who runs what, by comparison: some may have ended without a word."""
-    return {name: Owner(*owner) for *owner, name in file.execute(_RUNNING)}
+    return {name: Owner(machine, pid, int(started)) for machine, pid, started, name in file.execute(_RUNNING)}
 
 
 def _with_owner(entry: HistoryEntry, owner: Owner | None) -> HistoryEntry:

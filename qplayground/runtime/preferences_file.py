@@ -171,14 +171,24 @@ class PreferencesFile:
     # ---- damage ----------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        """A missing file means defaults, a damaged one is set aside under another name."""
+        """A missing file means defaults, a damaged one is set aside under another name.
+
+        Whoever finds it damaged looks again under the lock: two windows that start at once both find it, and what the
+        other has put in its place by then is to stay.
+        """
         try:
-            self._seen = _stamp(self._path)
-            self._read = _read(self._path)
-        except FileNotFoundError:
-            pass
-        except _UNREADABLE as error:
-            self._set_aside(error)
+            self._look()
+        except _UNREADABLE:
+            with contextlib.suppress(TimeoutError), _alone(self._path):  # without the lock the next write looks again
+                try:
+                    self._look()
+                except _UNREADABLE as error:
+                    self._set_aside(error)
+
+    def _look(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            stamp = _stamp(self._path)
+            self._read, self._seen = _read(self._path), stamp
 
     def _set_aside(self, error: Exception) -> None:
         number = 1

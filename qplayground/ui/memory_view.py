@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QThread, QTimer, Signal, Slot
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QLabel, QSplitter, QStackedLayout, QWidget
 
 from qplayground.core.memory import MemorySample
@@ -151,5 +152,9 @@ class MemoryView(QWidget):
 
     @Slot()
     def _show_bars(self) -> None:
-        if self._bars is not None:
+        if self._bars is not None and self.isVisible():
             self._bars.show_comparison(self._session.comparison)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        self._show_bars()
+        super().showEvent(event)

@@ -123,6 +123,7 @@ class QualityView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._comparison: Comparison | None = None
+        self._stale: set[int] = set()  # pages that show an earlier state
         self.sentences = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.sentences.setWordWrap(True)
         self.sentences.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -164,6 +165,7 @@ class QualityView(QWidget):
         self.pages.addTab(self._along_page(), "Along the text")
         self.pages.addTab(self.layers, "Layers")
         self.pages.addTab(self.trade_off, "Against memory")
+        self.pages.currentChanged.connect(self._draw_page)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.pages)
@@ -181,24 +183,42 @@ class QualityView(QWidget):
 
     @Slot(object)
     def show_comparison(self, comparison: Comparison) -> None:
-        """Show what its runs scored."""
+        """Show what its runs scored: each page when it is seen."""
         self._comparison = comparison
+        self._stale = set(range(self.pages.count()))
+        for place in range(1, self.pages.count()):
+            self.pages.setTabEnabled(place, bool(compared(comparison)))
+            self.pages.setTabToolTip(place, "" if compared(comparison) else "There is nothing to compare yet.")
+        self._draw_page(self.pages.currentIndex())
+
+    @Slot(int)
+    def _draw_page(self, place: int) -> None:
+        comparison = self._comparison
+        if comparison is None or place not in self._stale:
+            return
+        self._stale.discard(place)
+        draw = (
+            self._show_figures,
+            self.histogram.show_comparison,
+            self._show_along,
+            self.layers.show_comparison,
+            self.trade_off.show_comparison,
+        )[place]
+        draw(comparison)
+
+    def _show_figures(self, comparison: Comparison) -> None:
         lines = [reference_sentence(comparison), *(quality_sentence(comparison, run) for run in comparison.runs)]
         for run in comparison.runs:
             lines += [coarse_sentence(comparison, run), limit_sentence(run), floor_sentence(comparison, run)]
         self.sentences.setText("\n".join(line for line in lines if line))
         self.source.setText(source_text(comparison))
         self._fill_table([run for run in comparison.runs if run.quality is not None])
-        self.histogram.show_comparison(comparison)
+
+    def _show_along(self, comparison: Comparison) -> None:
         self.along.show_comparison(comparison)
-        self.layers.show_comparison(comparison)
-        self.trade_off.show_comparison(comparison)
         self._picked = None
         self.candidate.offer([run.precision for run in compared(comparison)])
         self._show_text()
-        for place in range(1, self.pages.count()):
-            self.pages.setTabEnabled(place, bool(compared(comparison)))
-            self.pages.setTabToolTip(place, "" if compared(comparison) else "There is nothing to compare yet.")
 
     def _figures_page(self) -> QWidget:
         """As high as it needs to be; a small window scrolls it."""

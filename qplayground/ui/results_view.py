@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from qplayground.core.messages.events import PhaseStarted, Progressed
 from qplayground.core.precision import Precision
-from qplayground.core.results import Comparison, Mode, RunState
+from qplayground.core.results import Comparison, Mode, Run, RunState
 from qplayground.core.tokens import Token
 from qplayground.report.markdown import to_markdown
 from qplayground.report.script import to_script
@@ -122,22 +122,25 @@ class ResultsView(QWidget):
 
     @Slot(object)
     def show_comparison(self, comparison: Comparison) -> None:
-        """Show its runs in their order; columns of runs that stayed are kept."""
-        kept = {id(column.run): column for column in self.columns.values()} if comparison is self._comparison else {}
-        came = [run.precision for run in comparison.runs if run.precision not in self.columns] if kept else []
+        """Show its runs in their order. A run that stayed keeps its column; other columns show what is new."""
+        shown = {id(column.run): column for column in self.columns.values()} if comparison is self._comparison else {}
+        came = [run.precision for run in comparison.runs if run.precision not in self.columns] if shown else []
+        before = list(self.columns.values())
+        kept = [shown.get(id(run)) for run in comparison.runs]
+        spare = [column for column in before if column not in kept]
         self._comparison = comparison
-        self.columns = {run.precision: kept.get(id(run)) or self._make_column(run.precision) for run in comparison.runs}
-        strip = QWidget()
-        layout = QHBoxLayout(strip)
-        layout.setContentsMargins(theme.HALF_GRID, 0, theme.HALF_GRID, theme.HALF_GRID)
-        layout.setSpacing(theme.HALF_GRID)
-        for column in self.columns.values():
-            layout.addWidget(column)
-            column.refresh()
-        old = self._scroll.takeWidget()
-        self._scroll.setWidget(strip)
-        if old is not None:
-            old.deleteLater()
+        self.columns = {}
+        for run, column in zip(comparison.runs, kept, strict=True):
+            if column is not None:
+                column.refresh()
+            elif spare:
+                column = spare.pop(0)
+                column.show_run(comparison, run)
+            else:
+                column = self._make_column(comparison, run)
+            self.columns[run.precision] = column
+        if list(self.columns.values()) != before:
+            self._lay_out()
         self._stack.setCurrentIndex(1)
         self.notes.show_comparison(comparison)
         self._show_tools()
@@ -193,17 +196,30 @@ class ResultsView(QWidget):
         if name in self.columns:
             self.columns[name].show_progress(event)
 
+    def _lay_out(self) -> None:
+        """In a strip of its own, so that the Tab key takes the columns in their order; those without a run go."""
+        strip = QWidget()
+        layout = QHBoxLayout(strip)
+        layout.setContentsMargins(theme.HALF_GRID, 0, theme.HALF_GRID, theme.HALF_GRID)
+        layout.setSpacing(theme.HALF_GRID)
+        for column in self.columns.values():
+            layout.addWidget(column)
+        old = self._scroll.takeWidget()
+        self._scroll.setWidget(strip)
+        if old is not None:
+            old.deleteLater()
+
     def _reveal(self, name: str) -> None:
         if name in self.columns:
             self._scroll.ensureWidgetVisible(self.columns[name])
 
-    def _make_column(self, name: str) -> RunColumn:
-        assert self._comparison is not None
-        column = RunColumn(self._comparison, self._comparison.run(name), is_saved=self._read_only)
+    def _make_column(self, comparison: Comparison, run: Run) -> RunColumn:
+        column = RunColumn(comparison, run, is_saved=self._read_only)
         column.text.set_tinted(self.tint.isChecked())
-        column.show_text(self.changes.isChecked())
-        column.menu_requested.connect(partial(self._show_menu, name))
-        column.details_requested.connect(partial(self._show_failure, name))
+        if self.changes.isChecked():
+            column.show_text(True)
+        column.menu_requested.connect(partial(self._show_menu, column))
+        column.details_requested.connect(partial(self._show_failure, column))
         bar = column.text.verticalScrollBar()
         bar.actionTriggered.connect(partial(self._scroll_together, bar))
         return column
@@ -246,12 +262,12 @@ class ResultsView(QWidget):
         for column in self.columns.values():
             column.text.set_tinted(tinted)
 
-    def _show_menu(self, name: str, button: QToolButton) -> None:
-        menu = self.make_menu(name)
+    def _show_menu(self, column: RunColumn, button: QToolButton) -> None:
+        menu = self.make_menu(column.run.precision)
         menu.popup(button.mapToGlobal(QPoint(0, button.height())))
 
-    def _show_failure(self, name: str) -> None:
-        error = None if self._comparison is None else self._comparison.run(name).error
+    def _show_failure(self, column: RunColumn) -> None:
+        name, error = column.run.precision, column.run.error
         if error is not None:
             dialog = FailureDialog(name, error, can_run_again=not self._read_only, parent=self)
             dialog.run_again_requested.connect(partial(self.run_again_requested.emit, name))

@@ -69,14 +69,8 @@ class RunColumn(QFrame):
     ) -> None:
         super().__init__(parent)
         self._is_saved = is_saved
-        self.comparison = comparison
-        self.run = run
-        self._pending: list[Token] = []
-        self._phase: Phase | None = None
         self._shows_changes = False
-        self._compared_with: Run | None = None
-        self._common_tokens = 0
-        self.setAccessibleName(f"{run.recipe.label}, {run.recipe.summary}")
+        self._pending: list[Token] = []
         self.setMinimumWidth(MINIMUM_WIDTH)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         layout = QVBoxLayout(self)
@@ -90,40 +84,34 @@ class RunColumn(QFrame):
         layout.addWidget(self.figures)
         self._flush_timer = QTimer(self, singleShot=True, interval=FLUSH_MS)
         self._flush_timer.timeout.connect(self.flush)
-        self.show_text()
+        self.show_run(comparison, run)
 
     # ---- build -----------------------------------------------------------------------------------------------
 
     def _build_header(self) -> QHBoxLayout:
         self._swatch = QLabel(textFormat=Qt.TextFormat.PlainText)
-        title = QLabel(self.run.recipe.label)
-        font = title.font()
+        self._title = QLabel(textFormat=Qt.TextFormat.PlainText)  # a saved comparison can hold anybody's text
+        font = self._title.font()
         font.setBold(True)
-        title.setFont(font)
-        title.setTextFormat(Qt.TextFormat.PlainText)  # a saved comparison can hold anybody's text
-        title.setToolTip(theme.tip(self.run.recipe.summary))
+        self._title.setFont(font)
         self._tag = QLabel(textFormat=Qt.TextFormat.PlainText)
         self._tag.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self.menu = QToolButton()
         self.menu.setText("⋯")
         self.menu.setAutoRaise(True)
         self.menu.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.menu.setToolTip(theme.tip(f"What can be done with {self.run.recipe.label}"))
-        self.menu.setAccessibleName(f"Actions of {self.run.recipe.label}")
         self.menu.clicked.connect(lambda: self.menu_requested.emit(self.menu))
         row = QHBoxLayout()
         row.setSpacing(theme.GRID)
         row.addWidget(self._swatch)
-        row.addWidget(title)
+        row.addWidget(self._title)
         row.addStretch()
         row.addWidget(self._tag)
         row.addWidget(self.menu)
-        self._paint_swatch()
         return row
 
     def _build_text(self) -> TokenText:
         self.text = TokenText()
-        self.text.setAccessibleName(f"Text written in {self.run.recipe.label}")
         return self.text
 
     def _build_progress(self) -> QProgressBar:
@@ -156,6 +144,26 @@ class RunColumn(QFrame):
 
     # ---- model → widget --------------------------------------------------------------------------------------
 
+    def show_run(self, comparison: Comparison, run: Run) -> None:
+        """Show another run from its beginning; nothing stays of the one before but how texts are shown."""
+        self.comparison, self.run = comparison, run
+        self._phase: Phase | None = None
+        self._common_tokens = 0
+        self._flush_timer.stop()
+        label = run.recipe.label
+        self.setAccessibleName(f"{label}, {run.recipe.summary}")
+        self._title.setText(label)
+        self._title.setToolTip(theme.tip(run.recipe.summary))
+        self.menu.setToolTip(theme.tip(f"What can be done with {label}"))
+        self.menu.setAccessibleName(f"Actions of {label}")
+        self.text.setAccessibleName(f"Text written in {label}")
+        self._paint_swatch()
+        self.progress.setRange(0, 100)
+        self.progress.reset()
+        self.text.verticalScrollBar().setValue(0)
+        self.show_text()
+        self.refresh()
+
     def add_tokens(self, tokens: Sequence[Token]) -> None:
         """Take streamed tokens; they are shown at once, or a moment later when some have just been shown."""
         self._pending += tokens
@@ -179,7 +187,7 @@ class RunColumn(QFrame):
         if changes is not None:
             self._shows_changes = changes
         self._pending.clear()
-        self._compared_with = None
+        self._compared_with: Run | None = None
         baseline = self._baseline()
         if self._shows_changes and baseline is not None and baseline is not self.run and self._both_are_over(baseline):
             self.text.show_changes(self.comparison.lead, word_changes(self.run.text, baseline.text))

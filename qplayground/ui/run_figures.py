@@ -33,6 +33,7 @@ class RunFigures(QWidget):
         self.labels: dict[str, QLabel] = {}
         self.ratios: dict[str, QLabel] = {}
         self._names: dict[str, QLabel] = {}
+        self.setFont(theme.tabular(theme.small(self.font())))  # once, for all of its labels
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(theme.GRID)
@@ -50,7 +51,6 @@ class RunFigures(QWidget):
         value.setAccessibleName(metric.title)
         beside.setAccessibleName(f"{metric.title}, beside the baseline's")
         for place, label in enumerate((name, value, beside)):
-            label.setFont(theme.tabular(theme.small(label.font())))
             label.setToolTip(metric.description)
             side = Qt.AlignmentFlag.AlignRight if place else Qt.AlignmentFlag.AlignLeft
             label.setAlignment(side | Qt.AlignmentFlag.AlignTop)

@@ -12,9 +12,11 @@ from PySide6.QtGui import QGuiApplication, QImage, QPainter, QTextCursor
 from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QApplication, QLabel, QMenu, QMessageBox, QWidget
 from pytestqt.qtbot import QtBot
+from shiboken6 import isValid
 
 from qplayground.core.divergence import diverge
-from qplayground.core.results import Comparison, Mode, RunState
+from qplayground.core.messages.events import Phase, PhaseStarted, Progressed
+from qplayground.core.results import Comparison, Mode, Run, RunState
 from qplayground.core.samples import Samples
 from qplayground.core.tokens import Alternative, Token
 from qplayground.ui import theme
@@ -24,7 +26,7 @@ from qplayground.ui.plots.speed import SpeedCharts, latencies_ms
 from qplayground.ui.plots.trade_off import TradeOffChart
 from qplayground.ui.results_view import ResultsView
 from qplayground.ui.token_text import TokenText, describe
-from tests.comparisons import comparison, done, failed
+from tests.comparisons import READY, comparison, done, failed
 
 
 def token(index: int, text: str, probability: float | None = 0.5) -> Token:
@@ -232,6 +234,56 @@ def test_another_baseline_changes_every_column(results: ResultsView) -> None:
     assert results.columns["nf4"].figures.ratios["weight_bytes"].text() == ""
 
 
+@pytest.mark.parametrize("differences", [False, True])
+def test_columns_that_show_another_comparison_look_as_new_ones_do(
+    qtbot: QtBot, results: ResultsView, differences: bool
+) -> None:
+    results.changes.setChecked(differences)
+    results.tint.setChecked(True)
+    results.columns["nf4"].text.selectAll()
+    results.show_phase("nf4", PhaseStarted(1, Phase.DECODE, 0.0))
+    results.show_progress("nf4", Progressed(1, "weights", 1, 20))
+    results.columns["fp32"].add_tokens([token(9, " stays away")])
+    results.columns["fp32"].add_tokens([token(9, " stays away too")])
+    other = done("bf16", " a longer text than the one before, of another precision.")
+    queued = Run(precision="fp32", recipe=READY["fp32"], state=RunState.STARTING)
+    another = comparison(failed("fp4"), queued, other, done("int8"), prompt="What")
+    another.baseline = "bf16"
+    before = list(results.columns.values())
+    results.show_comparison(another)
+    assert list(results.columns.values())[:3] == before
+
+    fresh = ResultsView()
+    qtbot.addWidget(fresh)
+    fresh.changes.setChecked(differences)
+    fresh.tint.setChecked(True)
+    fresh.resize(results.size())
+    fresh.show()
+    fresh.show_comparison(another)
+    qtbot.waitUntil(lambda: all(results.columns[name].size() == made.size() for name, made in fresh.columns.items()))
+    for name, column in fresh.columns.items():
+        shown = results.columns[name]
+        assert shown.grab().toImage() == column.grab().toImage(), name
+        for widgets in zip(*(each.findChildren(QWidget) for each in (shown, column)), strict=True):
+            told = [(widget.accessibleName(), widget.toolTip(), widget.isVisible()) for widget in widgets]
+            assert told[0] == told[1]
+    with_baseline: list[str] = []
+    results.baseline_chosen.connect(with_baseline.append)
+    results.columns["fp32"].menu.click()
+    menu = QApplication.activePopupWidget()
+    assert isinstance(menu, QMenu)
+    menu.actions()[0].trigger()
+    menu.close()
+    assert with_baseline == ["fp32"]
+
+
+def test_columns_without_a_run_go(qtbot: QtBot, results: ResultsView) -> None:
+    before = list(results.columns.values())
+    results.show_comparison(comparison(done("bf16")))
+    assert list(results.columns.values()) == before[:1]
+    qtbot.waitUntil(lambda: [isValid(column) for column in before] == [True, False, False])
+
+
 def test_a_legend_stands_beside_tinted_texts(results: ResultsView) -> None:
     assert results.legend.isHidden()
     results.tint.click()
@@ -383,6 +435,31 @@ def test_the_crosshair_reads_the_tokens_times(qtbot: QtBot) -> None:
     box = charts.latency.vb.sceneBoundingRect()
     charts.latency.scene().sigMouseMoved.emit(box.center())
     assert charts._crosshair._lines[0].isVisible()
+
+
+def test_a_run_is_drawn_again_where_its_figures_changed_and_only_then(qtbot: QtBot) -> None:
+    charts, chart = SpeedCharts(), TradeOffChart()
+    made = three()
+    for widget in (charts, chart):
+        qtbot.addWidget(widget)
+        widget.show_comparison(made)
+    speed, first = charts._items["decode_tokens_per_s"].shown, charts._items["ttft_s"].shown
+    dots, curves = chart._dots.shown, charts._curves.shown
+    before = [dict(shown) for shown in (speed, first, dots, curves)]
+    made.runs[1].speed.decode_tokens_per_s = 12.5
+    for widget in (charts, chart):
+        widget.show_comparison(made)
+    assert [shown["fp32"] for shown in (speed, first, dots, curves)] == [shown["fp32"] for shown in before]
+    changed = [shown["nf4"] != was["nf4"] for shown, was in zip((speed, first, dots, curves), before, strict=True)]
+    assert changed == [True, False, True, False]
+    assert "12.5" in speed["nf4"][-1].toPlainText()
+    assert set(chart.plot.items).issuperset(item for items in dots.values() for item in items)
+    assert not set(chart.plot.items).intersection(before[2]["nf4"])
+    made.runs.pop(1)
+    for widget in (charts, chart):
+        widget.show_comparison(made)
+    assert [list(shown) for shown in (speed, first, dots, curves)] == [["fp32"]] * 4
+    assert len(charts.latency.listDataItems()) == 1
 
 
 def test_the_front_joins_what_nothing_beats(qtbot: QtBot) -> None:

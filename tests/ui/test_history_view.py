@@ -140,7 +140,7 @@ def test_a_saved_comparison_shows_its_memory(qtbot: QtBot) -> None:
     assert window.tabs.tabText(0) == "Memor&y" and window.memory is not None and window.memory.isVisible()
     ram, vram = window.memory.bars
     assert ram.isVisible() and not vram.isVisible()
-    assert [bool(ram._items[name]) for name in ("fp32", "nf4", "int8")] == [True, True, False]
+    assert [bool(ram._items.shown[name]) for name in ("fp32", "nf4", "int8")] == [True, True, False]
     assert window.tabs.chart() is ram.view and window.tabs.save.isEnabled()
 
 

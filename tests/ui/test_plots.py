@@ -59,6 +59,15 @@ def test_the_axis_starts_at_zero_until_somebody_zooms(qtbot: QtBot, timeline: Me
     assert timeline.plot.viewRange()[1] == pytest.approx([505, 515])
 
 
+def test_what_is_not_seen_is_not_drawn_until_it_is(qtbot: QtBot, timeline: MemoryTimeline) -> None:
+    timeline.hide()
+    timeline.add_samples("nf4", [sample(0, 500)])
+    qtbot.waitUntil(lambda: not timeline._timer.isActive())
+    assert not timeline.ram.curves
+    timeline.show()
+    assert list(timeline.ram.curves) == ["nf4"]
+
+
 def test_a_dying_process_does_not_draw_a_cliff(timeline: MemoryTimeline) -> None:
     timeline.add_samples("nf4", [sample(0, 500)])
     timeline.add_samples("nf4", [sample(1, 0)])
@@ -270,15 +279,15 @@ def test_bars_are_drawn_again_when_their_figures_change_and_only_then(qtbot: QtB
     qtbot.addWidget(bars)
     shown = comparison(figures(), figures())
     bars.show_comparison(shown)
-    before = {name: list(items) for name, items in bars._items.items()}
+    before = {name: list(items) for name, items in bars._items.shown.items()}
     shown.runs[1].memory.peak_resident_bytes = 700 * MB
     bars.show_comparison(shown)
     first, second = (run.precision for run in shown.runs)
-    assert bars._items[first] == before[first] and bars._items[second] != before[second]
-    assert set(bars._plot.items) == {item for items in bars._items.values() for item in items}
+    assert bars._items.shown[first] == before[first] and bars._items.shown[second] != before[second]
+    assert set(bars._plot.items) == {item for items in bars._items.shown.values() for item in items}
     shown.runs.pop()
     bars.show_comparison(shown)
-    assert list(bars._items) == [first] and set(bars._plot.items) == set(bars._items[first])
+    assert list(bars._items.shown) == [first] and set(bars._plot.items) == set(bars._items.shown[first])
 
 
 def test_what_was_predicted_is_a_line_as_long_as_the_engine_was_there(qtbot: QtBot, timeline: MemoryTimeline) -> None:

@@ -78,6 +78,11 @@ def test_a_score_that_was_stopped_is_said_in_the_column_and_in_the_tab(qtbot: Qt
     assert "scoring stopped" in to_markdown(comparison_of(ready_window))
 
 
+def open_page(view: QualityView, title: str) -> None:
+    """A page is drawn when it is seen."""
+    view.pages.setCurrentIndex(next(place for place in range(view.pages.count()) if view.pages.tabText(place) == title))
+
+
 def cells(view: QualityView) -> dict[str, dict[str, str]]:
     """By precision and heading."""
     model = view.table.model()
@@ -87,6 +92,7 @@ def cells(view: QualityView) -> dict[str, dict[str, str]]:
 
 
 def test_the_baseline_is_a_dot_that_the_others_are_seen_against(view: QualityView) -> None:
+    open_page(view, "Against memory")
     places = {run.precision: up for run, (_, up) in view.trade_off._points()}
     assert places["fp32"] == 0 and all(places[name] > 0 for name in ("bf16", "int8", "nf4"))
 
@@ -100,8 +106,27 @@ def test_the_table_has_a_row_a_run(view: QualityView) -> None:
 
 
 def test_the_charts_have_a_curve_a_candidate(view: QualityView) -> None:
+    open_page(view, "Distribution")
+    open_page(view, "Along the text")
     names = {item.name() for item in view.histogram.plot.listDataItems()}
     assert names == {item.name() for item in view.along.plot.listDataItems()} == {"bf16", "int8", "nf4"}
+
+
+def test_a_page_shows_what_came_while_another_was_seen(view: QualityView, compared: MainWindow) -> None:
+    for title in ("Distribution", "Along the text", "Layers", "Against memory", "Figures"):
+        open_page(view, title)
+    comparison = comparison_of(compared)
+    comparison.runs = [run for run in comparison.runs if run.precision != "int8"]
+    open_page(view, "Distribution")
+    view.show_comparison(comparison)
+    assert set(view.histogram._shares) == {"bf16", "nf4"} and "int8" in view.along._curves
+    open_page(view, "Along the text")
+    assert set(view.along._curves) == {"bf16", "nf4"}
+    assert [view.candidate.itemText(place) for place in range(view.candidate.count())] == ["bf16", "nf4"]
+    open_page(view, "Against memory")
+    assert set(view.trade_off._dots.shown) == {"fp32", "bf16", "nf4"}
+    open_page(view, "Figures")
+    assert "int8" not in view.sentences.text() and set(cells(view)) == {"fp32", "bf16", "nf4"}
 
 
 @pytest.mark.parametrize(("height", "orientation"), [(180, Qt.Orientation.Horizontal), (600, Qt.Orientation.Vertical)])
@@ -120,6 +145,7 @@ def test_chart_and_text_are_whole_in_a_low_window_too(
 
 
 def test_a_spot_in_the_chart_leads_to_the_text_and_back(view: QualityView, qtbot: QtBot) -> None:
+    open_page(view, "Along the text")
     view.along.picked.emit(500)
     assert view.text.textCursor().selectedText() == view.text._pieces[500]
     said = view.expected.text()
@@ -129,12 +155,15 @@ def test_a_spot_in_the_chart_leads_to_the_text_and_back(view: QualityView, qtbot
 
 
 def test_the_ground_is_the_chosen_candidates(view: QualityView) -> None:
+    open_page(view, "Along the text")
     view.candidate.setCurrentText("bf16")
     said = " ".join(view.text.expectations(3))
     assert "bf16 expected" in said and "nf4 expected" not in said
 
 
 def test_the_charts_say_what_their_curves_are_and_not_where_the_mouse_is(view: QualityView) -> None:
+    open_page(view, "Distribution")
+    open_page(view, "Along the text")
     curves = view.along._curves
     assert view.along._reading(100.7, 5.0) == view.along._reading(100.2, 0.0)
     assert f"nf4 {number_text(curves['nf4'][100])}" in view.along._reading(100.0, 9.0)

@@ -390,6 +390,36 @@ def test_a_damaged_file_is_set_aside_and_said(path: Path, damage: bytes) -> None
         assert at_the_next_start(preferences).last_model == "gpt2"
 
 
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_damaged_file_that_another_window_mends_meanwhile_is_not_set_aside_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, writes: bool
+) -> None:
+    """Two windows that start at once both read it before either has moved it."""
+    path.parent.mkdir()
+    path.write_bytes(b"{")
+    read = preferences_file._read
+
+    def overtaken(file: Path) -> preferences_file.Kept:
+        monkeypatch.setattr(preferences_file, "_read", read)
+        try:
+            return read(file)
+        finally:
+            other = Preferences.load(file)
+            assert "damaged-1" in other.notice
+            if writes:
+                other.set_last_model("gpt2")
+            other.close()
+
+    monkeypatch.setattr(preferences_file, "_read", overtaken)
+    preferences = Preferences.load(path)
+    assert not preferences.notice and preferences.last_model == ("gpt2" if writes else None)
+    preferences.remember_prompt("one")
+    again = at_the_next_start(preferences)
+    assert again.last_model == preferences.last_model and again.recent_prompts == ("one",)
+    (aside,) = path.parent.glob("*.damaged-*")
+    assert aside.read_bytes() == b"{"
+
+
 def test_a_file_of_a_later_version_with_more_in_it_is_read(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b'{"version": 2, "last_model": "gpt2", "novelty": [1, 2]}')

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from qplayground.core import temporary
+from qplayground.core import owner
 from qplayground.core.temporary import clear_left, owned_prefix
 
 HERE, _, STARTED = owned_prefix().removesuffix("-").rpartition(f"-{os.getpid()}-")
@@ -28,8 +28,7 @@ def test_what_a_dead_program_left_goes_and_all_else_stays(tmp_path: Path) -> Non
     stay = [
         f"{owned_prefix()}1.log",
         f"{owned_prefix('offload')}nf4",
-        f"{HERE}-{living.pid}-{temporary._started(living.pid)}-1.log",
-        f"{HERE}-{os.getpid()}-0-1.log",  # of a system that does not tell when a process began
+        f"{HERE}-{living.pid}-{owner._started(living.pid)}-1.log",
         f"{HERE}x-999999999-1-1.log",  # another machine's
         f"{HERE}-999999999-1",
         f"{HERE}-{9**30}-1-1.log",
@@ -52,7 +51,6 @@ def test_a_folder_that_is_not_there_is_nothing_to_clear(tmp_path: Path) -> None:
     clear_left(tmp_path / "nowhere")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when a process began, and has pid namespaces")
 def test_a_process_that_has_anothers_id_does_not_keep_what_that_left(tmp_path: Path) -> None:
     """In a container the program is always process 1."""
     left = tmp_path / f"{HERE}-{os.getpid()}-{int(STARTED) - 1}-1.log"
@@ -63,7 +61,7 @@ def test_a_process_that_has_anothers_id_does_not_keep_what_that_left(tmp_path: P
     assert list(tmp_path.iterdir()) == [mine]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when a process began, and has pid namespaces")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has pid namespaces")
 def test_what_a_living_process_of_another_container_of_that_name_uses_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,8 +72,8 @@ def test_what_a_living_process_of_another_container_of_that_name_uses_stays(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "readlink", elsewhere)
-        there = temporary._machine()
+        there = owner._machine()
     theirs = tmp_path / f"qplayground-offload-{there}-999999999-1-nf4"
     theirs.mkdir()
     clear_left(tmp_path)
-    assert theirs.exists() and there != temporary._machine()
+    assert theirs.exists() and there != owner._machine()

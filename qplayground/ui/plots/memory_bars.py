@@ -14,6 +14,7 @@ from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 from qplayground.ui.plots import style
 from qplayground.ui.plots.chart import Chart
+from qplayground.ui.plots.run_items import RunItems
 
 _HEIGHT = 0.4
 _PREDICTED, _MEASURED = 0.21, -0.21
@@ -36,8 +37,6 @@ class MemoryBars(Chart):
         super().__init__(parent)
         self._place = place
         self._comparison: Comparison | None = None
-        self._drawn: dict[str, _Row | None] = {}
-        self._items: dict[str, list[pg.GraphicsObject]] = {}
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("Memory of each precision, predicted and measured, by what it is made of")
         self._plot = self.view.addPlot()
@@ -45,6 +44,7 @@ class MemoryBars(Chart):
         self._plot.setMouseEnabled(x=True, y=False)
         self._plot.setMenuEnabled(False)
         self._plot.showGrid(x=True, y=False, alpha=0.15)
+        self._items = RunItems(self._plot, self._draw_run)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
@@ -56,18 +56,9 @@ class MemoryBars(Chart):
         self._draw()
 
     def _draw(self) -> None:
-        """Draw those that have changed: each takes twenty items, while an engine wants the processor."""
         runs = [] if self._comparison is None else self._comparison.runs
         rows = {run.precision: _Row(len(runs) - 1 - row, copy(run.memory)) for row, run in enumerate(runs)}
-        for name in [name for name in self._drawn if self._drawn[name] != rows.get(name)]:
-            for item in self._items.pop(name):
-                self._plot.removeItem(item)
-            del self._drawn[name]
-        for name, row in rows.items():
-            if name not in self._drawn:
-                self._items[name] = []
-                self._draw_run(name, row)
-                self._drawn[name] = row
+        self._items.show(rows)
         ticks = [(row.y, name) for name, row in rows.items()]
         highest = max((self._highest(run.memory) for run in runs), default=0)
         self._plot.getAxis("left").setTicks([ticks])
@@ -79,15 +70,13 @@ class MemoryBars(Chart):
         bars = (self._place.predicted(memory), self._place.measured(memory))
         return max(self._place.peak(memory) or 0, *(sum(part.num_bytes for part in bar) for bar in bars))
 
-    def _draw_run(self, name: str, row: _Row) -> None:
+    def _draw_run(self, name: str, row: _Row) -> list[pg.GraphicsObject]:
         y, memory = row
         measured = self._place.measured(memory)
         if not measured:
-            return
+            return []
         hue = theme.color(name, theme.is_dark(self))
-        items = self._items[name]
-        predicted, right = self._bar(self._place.predicted(memory), "predicted", hue, y + _PREDICTED)
-        items += predicted
+        items, right = self._bar(self._place.predicted(memory), "predicted", hue, y + _PREDICTED)
         bar, end = self._bar(measured, "measured", hue, y + _MEASURED)
         items += bar
         right = max(right, end)
@@ -104,8 +93,7 @@ class MemoryBars(Chart):
         label.setFont(style.tick_font(self))
         label.setPos(right * (1 + _LABEL_GAP), y)
         items.append(label)
-        for item in items:
-            self._plot.addItem(item)
+        return items
 
     def _bar(self, segments: list[Segment], what: str, hue: QColor, y: float) -> tuple[list[pg.GraphicsObject], float]:
         """Its parts, and where it ends."""
@@ -139,5 +127,5 @@ class MemoryBars(Chart):
         style.paint(self._plot, self)
         self._plot.getAxis("left").setStyle(tickLength=0)
         self._plot.getAxis("left").setPen(pg.mkPen(QColor(Qt.GlobalColor.transparent)))
-        self._drawn = dict.fromkeys(self._drawn)  # in other colours
+        self._items.clear()
         self._draw()

@@ -1,5 +1,8 @@
 """The Speed tab's charts: throughput and first token with their spread, and each token's time."""
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt, Slot
@@ -15,10 +18,24 @@ from qplayground.ui.plots import style
 from qplayground.ui.plots.axes import CountAxis
 from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.crosshair import Crosshair
+from qplayground.ui.plots.run_items import RunItems
 
 _HEIGHT = 0.56
 _ROOM = 1.7
 _WHISKER = 0.18
+
+
+class _Bar(NamedTuple):
+    """What is drawn of a run's figure, and at which height."""
+
+    y: int
+    value: float
+    samples: tuple[float, ...]
+    text: str
+
+    @property
+    def right(self) -> float:
+        return max(self.value, *self.samples) if len(self.samples) > 1 else self.value
 
 
 class SpeedCharts(Chart):
@@ -36,6 +53,8 @@ class SpeedCharts(Chart):
         self.latency.showGrid(x=False, y=True, alpha=0.15)
         self.latency.setLimits(xMin=0, yMin=0)
         self._crosshair = Crosshair(self.latency, self, self._reading)
+        self._items = {key: RunItems(plot, self._draw_bar) for key, plot in self._bars.items()}
+        self._curves = RunItems(self.latency, self._draw_curve)
         self.view.ci.layout.setColumnStretchFactor(2, 2)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -61,49 +80,52 @@ class SpeedCharts(Chart):
         runs = [] if self._comparison is None else self._comparison.runs
         for key, plot in self._bars.items():
             self._draw_bars(plot, BY_KEY[key], runs)
-        self.latency.clear()
         repeated = self._comparison is not None and self._comparison.rounds > 1
         self.latency.setLabel("bottom", "token, of the last round" if repeated else "token")
-        self._crosshair.restore()
-        for run in runs:
-            times = latencies_ms(run)
-            if len(times):
-                self.latency.plot(np.arange(1, len(times) + 1), times, pen=style.curve_pen(run.precision, self))
+        times = {run.precision: tuple(token.time_s for token in run.tokens) for run in runs if run.tokens}
+        self._curves.show(times)
+
+    def _draw_curve(self, name: str, times_s: tuple[float, ...]) -> list[pg.GraphicsObject]:
+        latencies = _latencies_ms(times_s)
+        return [pg.PlotDataItem(np.arange(1, len(latencies) + 1), latencies, pen=style.curve_pen(name, self))]
 
     def _draw_bars(self, plot: pg.PlotItem, metric: Metric, runs: list[Run]) -> None:
-        plot.clear()
-        text = self.palette().color(QPalette.ColorRole.Text)
-        dark = theme.is_dark(self)
-        highest = 0.0
+        bars = {}
         for row, run in enumerate(runs):
             value, samples = metric.read(run), metric.spread(run)
-            if value is None:
-                continue
-            y = len(runs) - 1 - row
-            hue = theme.color(run.precision, dark)
-            plot.addItem(pg.BarGraphItem(x0=0, y=y, width=value, height=_HEIGHT, brush=hue, pen=None))
-            right = value
-            if samples is not None and samples.n > 1:
-                low, right = min(samples.values), max(samples.values)
-                for xs, ys in (
-                    ([low, right], [y, y]),
-                    ([low, low], [y - _WHISKER, y + _WHISKER]),
-                    ([right, right], [y - _WHISKER, y + _WHISKER]),
-                ):
-                    plot.addItem(pg.PlotCurveItem(xs, ys, pen=pg.mkPen(text, width=1.5)))
-                dots = {"x": list(samples.values), "y": [y] * samples.n, "size": 4}
-                plot.addItem(pg.ScatterPlotItem(**dots, brush=text, pen=None))
-            doubtful = self._comparison is not None and metric.key in spoilt(self._comparison, run)
-            label = pg.TextItem(metric.text(value) + "*" * doubtful, color=text, anchor=(0, 0.5))
-            label.setFont(style.tick_font(self))
-            label.setPos(max(value, right) * 1.02, y)
-            plot.addItem(label)
-            highest = max(highest, value, right)
+            if value is not None:
+                doubtful = self._comparison is not None and metric.key in spoilt(self._comparison, run)
+                text = metric.text(value) + "*" * doubtful
+                bars[run.precision] = _Bar(
+                    len(runs) - 1 - row, value, () if samples is None else tuple(samples.values), text
+                )
+        self._items[metric.key].show(bars)
+        highest = max((bar.right for bar in bars.values()), default=0.0)
         plot.getAxis("left").setTicks([[(len(runs) - 1 - row, run.precision) for row, run in enumerate(runs)]])
         plot.getAxis("bottom").setStyle(showValues=highest > 0)  # a scale without data would be made up
         plot.setLimits(xMin=0)
         plot.setXRange(0, (highest or 1) * _ROOM, padding=0)
         plot.setYRange(-0.6, max(len(runs), 1) - 0.4, padding=0)
+
+    def _draw_bar(self, name: str, bar: _Bar) -> list[pg.GraphicsObject]:
+        y = bar.y
+        text = self.palette().color(QPalette.ColorRole.Text)
+        hue = theme.color(name, theme.is_dark(self))
+        items = [pg.BarGraphItem(x0=0, y=y, width=bar.value, height=_HEIGHT, brush=hue, pen=None)]
+        if len(bar.samples) > 1:
+            low, high = min(bar.samples), max(bar.samples)
+            for xs, ys in (
+                ([low, high], [y, y]),
+                ([low, low], [y - _WHISKER, y + _WHISKER]),
+                ([high, high], [y - _WHISKER, y + _WHISKER]),
+            ):
+                items.append(pg.PlotCurveItem(xs, ys, pen=pg.mkPen(text, width=1.5)))
+            dots = {"x": list(bar.samples), "y": [y] * len(bar.samples), "size": 4}
+            items.append(pg.ScatterPlotItem(**dots, brush=text, pen=None))
+        label = pg.TextItem(bar.text, color=text, anchor=(0, 0.5))
+        label.setFont(style.tick_font(self))
+        label.setPos(bar.right * 1.02, y)
+        return [*items, label]
 
     def _reading(self, x: float, _y: float) -> str:
         index = round(x) - 1
@@ -124,9 +146,16 @@ class SpeedCharts(Chart):
             plot.getAxis("left").setStyle(tickLength=0)
             plot.getAxis("left").setPen(pg.mkPen(QColor(Qt.GlobalColor.transparent)))
         self._crosshair.paint()
+        for bars in self._items.values():
+            bars.clear()
+        self._curves.clear()
         self._draw()
 
 
 def latencies_ms(run: Run) -> np.ndarray:
     """Milliseconds from each token to the one before it, the first from the call of generate."""
-    return 1000 * np.diff([0.0, *(token.time_s for token in run.tokens)])
+    return _latencies_ms(token.time_s for token in run.tokens)
+
+
+def _latencies_ms(times_s: Iterable[float]) -> np.ndarray:
+    return 1000 * np.diff([0.0, *times_s])

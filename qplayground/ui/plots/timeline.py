@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QTimer, Slot
-from PySide6.QtGui import QPalette
+from PySide6.QtGui import QPalette, QShowEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from qplayground.core.memory import MemorySample
@@ -191,7 +191,7 @@ class MemoryTimeline(Chart):
 
     @Slot()
     def _on_refresh(self) -> None:
-        if not self._stale:
+        if not self._stale or not self.isVisible():
             self._timer.stop()
             return
         self._stale = False
@@ -207,6 +207,10 @@ class MemoryTimeline(Chart):
             self.ram.make_room(max(self._levels.values(), default=0.0))
             for gpu in self.gpus.values():
                 gpu.make_room()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        self._on_refresh()
+        super().showEvent(event)
 
     def _draw_levels(self) -> None:
         for name in [name for name in self._level_lines if name not in self._levels]:

@@ -1,5 +1,7 @@
 """Any two figures against each other, with the efficient front."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt, Slot
@@ -13,10 +15,19 @@ from qplayground.ui import theme
 from qplayground.ui.plots import style
 from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.crosshair import Crosshair
+from qplayground.ui.plots.run_items import RunItems
 
 _DOT = 12
 _MARGIN = 0.06
 """Of the axes, so that a dot at zero is whole."""
+
+
+class _Dot(NamedTuple):
+    """What is drawn of a run."""
+
+    across: float
+    up: float
+    text: str
 
 
 class TradeOffChart(Chart):
@@ -35,6 +46,10 @@ class TradeOffChart(Chart):
         self.plot = self.view.addPlot()
         self.plot.showGrid(x=True, y=True, alpha=0.15)
         self._crosshair = Crosshair(self.plot, self, self._reading)
+        self._front_line = pg.PlotCurveItem()
+        self._front_line.setZValue(-1)  # below the dots
+        self.plot.addItem(self._front_line)
+        self._dots = RunItems(self.plot, self._draw_dot)
         row = QHBoxLayout()
         row.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, 0)
         row.setSpacing(theme.GRID)
@@ -104,31 +119,29 @@ class TradeOffChart(Chart):
     @Slot()
     def _draw(self) -> None:
         x, y = self._metrics()
-        self.plot.clear()
-        self._crosshair.restore()
         self.plot.setLabel("bottom", _axis(x))
         self.plot.setLabel("left", _axis(y))
         points = self._points()
         for axis in ("left", "bottom"):
             self.plot.getAxis(axis).setStyle(showValues=bool(points))
-        dark, text = theme.is_dark(self), self.palette().color(QPalette.ColorRole.Text)
         places = {run.precision: place for run, place in points}
-        front = [places[name] for name in self.front]
-        self._show_key(self.front if len(points) > 1 else [])
-        if len(front) > 1:
-            pen = pg.mkPen(style.secondary(self), width=1.5)
-            line = np.array(front)
-            self.plot.addItem(pg.PlotCurveItem(line[:, 0], line[:, 1], pen=pen))
-        for run, (across, up) in points:
-            dot = pg.ScatterPlotItem([across], [up], size=_DOT, brush=theme.color(run.precision, dark), pen=None)
-            label = pg.TextItem(run.precision + "*" * self._is_doubtful(run), color=text, anchor=(0, 1))
-            label.setFont(style.tick_font(self))
-            label.setPos(across, up)
-            self.plot.addItem(dot)
-            self.plot.addItem(label)
+        front = self.front
+        self._show_key(front if len(points) > 1 else [])
+        line = np.array([places[name] for name in front]).reshape(-1, 2)
+        self._front_line.setData(line[:, 0], line[:, 1])
+        self._dots.show(
+            {run.precision: _Dot(*place, run.precision + "*" * self._is_doubtful(run)) for run, place in points}
+        )
         if points:
             self.plot.setXRange(0, 1.15 * max(across for _, (across, _) in points), padding=_MARGIN)
             self.plot.setYRange(0, 1.15 * max(up for _, (_, up) in points), padding=_MARGIN)
+
+    def _draw_dot(self, name: str, dot: _Dot) -> list[pg.GraphicsObject]:
+        hue, text = theme.color(name, theme.is_dark(self)), self.palette().color(QPalette.ColorRole.Text)
+        label = pg.TextItem(dot.text, color=text, anchor=(0, 1))
+        label.setFont(style.tick_font(self))
+        label.setPos(dot.across, dot.up)
+        return [pg.ScatterPlotItem([dot.across], [dot.up], size=_DOT, brush=hue, pen=None), label]
 
     def _show_key(self, front: list[str]) -> None:
         parts = ["line: what no other precision beats in both"] if len(front) > 1 else []
@@ -147,6 +160,8 @@ class TradeOffChart(Chart):
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         style.paint(self.plot, self)
         self._crosshair.paint()
+        self._front_line.setPen(pg.mkPen(style.secondary(self), width=1.5))
+        self._dots.clear()
         self._draw()
 
 
