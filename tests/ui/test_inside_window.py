@@ -366,7 +366,7 @@ def test_a_layer_that_another_method_quantized_says_so_where_its_matrix_would_be
     listed = outline(())
     layer = "model.layers.2.mlp.breaks"
     modules = tuple(
-        replace(each, tensor="", shape=(), stored_bytes=each.stored_bytes * (each.name == layer))
+        replace(each, tensor="", is_quantized=each.name == layer, stored_bytes=each.stored_bytes * (each.name == layer))
         if each.name in (layer, "model.norm")
         else each
         for each in listed.modules
@@ -376,6 +376,10 @@ def test_a_layer_that_another_method_quantized_says_so_where_its_matrix_would_be
         inside.inspector.outlined.emit(inside.inspector.outline)
     assert inside.inspector.module == layer and inside.matrix.title.text() == layer
     assert inside.matrix.nothing.isVisible() and "told to fail" in inside.matrix.nothing.text()
+    header = inside.modules.tree.header()
+    assert header.count() == 5  # no column of a precision: nothing would be quantized to it
+    assert inside.modules.tree.currentIndex().siblingAtColumn(4).data() == "already"
+    assert "Quantized before it was saved (GPTQ)." in inside.modules.details.text()
 
 
 # ---- layers -------------------------------------------------------------------------------------------------------
@@ -436,13 +440,36 @@ def test_the_table_sorts_by_numbers_and_leads_to_a_layer(qtbot: QtBot, inside: I
     with qtbot.waitSignal(inside.layers_survey.succeeded, timeout=2 * WAIT_MS):
         inside.layers.start.click()
     table = inside.layers.table
-    table.sortByColumn(1, Qt.SortOrder.DescendingOrder)
+    table.sortByColumn(2, Qt.SortOrder.DescendingOrder)
     errors = {row.module: row.figures.relative_error for row in table.rows}
     model = table.model()
     shown = [str(model.index(row, 0).data()) for row in range(model.rowCount())]
     assert shown == sorted(errors, key=lambda name: errors[name], reverse=True)
     table.activated.emit(model.index(0, 0))
     assert inside.tabs.currentWidget() is inside.matrix and inside.inspector.module == shown[0]
+
+
+@pytest.mark.parametrize("every_method", [False, True])
+def test_the_table_fits_a_small_window(qtbot: QtBot, inside: InsideWindow, every_method: bool) -> None:
+    """Whatever does not fit is a layer's name, whose tool tip has it whole; no figure and no method is cut."""
+    inside.resize(1280, 720)
+    show_layers(qtbot, inside)
+    inside.layers.all_methods.setChecked(every_method)
+    with qtbot.waitSignal(inside.layers_survey.succeeded, timeout=2 * WAIT_MS):
+        inside.layers.start.click()
+    table = inside.layers.table
+    model, header = table.model(), table.horizontalHeader()
+    qtbot.waitUntil(lambda: header.length() <= table.viewport().width(), timeout=WAIT_MS)
+    assert not table.horizontalScrollBar().isVisible()
+    assert table.isColumnHidden(1) is not every_method
+    for row in range(model.rowCount()):
+        for column in range(1 if every_method else 2, model.columnCount()):
+            text = str(model.index(row, column).data())
+            assert table.fontMetrics().horizontalAdvance(text) + theme.GRID <= table.columnWidth(column), text
+        name = str(model.index(row, 0).data())
+        last = name.rpartition(".")[2]
+        assert table.fontMetrics().horizontalAdvance(f"…{last}") + theme.GRID <= table.columnWidth(0), name
+        assert name in str(model.index(row, 0).data(Qt.ItemDataRole.ToolTipRole))
 
 
 def test_a_survey_can_be_cancelled(qtbot: QtBot, inside: InsideWindow) -> None:
