@@ -26,10 +26,10 @@ _MEANINGS = (
     "Bits a weight, scales included",
     "The largest single error",
 )
-_WIDEST = ("", "uniform 4-bit", "0.000 %", "SNR, dB", "0.000", "0.00000")
+_WIDEST = ("", "INT8 by block", "0.000 %", "SNR, dB", "0.000", "0.00000")
 """Texts that each column has room for, smaller figures than these aside."""
 _METHOD = 1
-_PADDING = 12
+_PADDING = 8
 """What a cell leaves free at both sides, in pixels."""
 _TOP = QModelIndex()
 _SORTED_BY = Qt.ItemDataRole.UserRole

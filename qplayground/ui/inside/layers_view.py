@@ -122,7 +122,7 @@ class LayersView(QWidget):
         across.setChildrenCollapsible(False)
         for side in (left, right):
             across.addWidget(side)
-        across.setSizes([430, 520])
+        across.setSizes([400, 550])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.HALF_GRID)
         layout.addWidget(across)
