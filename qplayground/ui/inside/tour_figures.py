@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from qplayground.core.inside import Kept, Knobs, ModelOutline, QuantizedMatrix
@@ -129,6 +128,9 @@ class SmallTable(QTableWidget):
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self._soon = QTimer(self, singleShot=True, interval=0)
+        self._soon.timeout.connect(self._fit_height)
+        header.sectionResized.connect(self._soon.start)  # what a narrow column wraps is higher
         self.setAccessibleName("Figures")
 
     def show_rows(self, rows: Sequence[Sequence[str]]) -> None:
@@ -143,12 +145,7 @@ class SmallTable(QTableWidget):
                 self.setItem(row, column, item)
         self._fit_height()
 
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """What a narrow column wraps is higher."""
-        super().resizeEvent(event)
-        if event.size().width() != event.oldSize().width():
-            self._fit_height()
-
+    @Slot()
     def _fit_height(self) -> None:
         self.resizeRowsToContents()
         rows_height = sum(self.rowHeight(row) for row in range(self.rowCount()))

@@ -15,8 +15,6 @@ from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.crosshair import Crosshair
 
 Values = NDArray[np.float64]
-_BESIDE_TICKS = 0.5
-"""Of the usual ones: in a small window their numbers would touch."""
 
 
 class ScalesPlot(Chart):
@@ -36,7 +34,7 @@ class ScalesPlot(Chart):
         self.beside = self.view.addPlot()
         self.beside.setLabel("bottom", "blocks")
         self.beside.hideAxis("left")
-        self.beside.getAxis("bottom").setTickDensity(_BESIDE_TICKS)
+        self.beside.getAxis("bottom").setStyle(maxTextLevel=0)  # in a small window more numbers would touch
         self.beside.setYLink(self.plot)
         self.beside.setMouseEnabled(x=False, y=True)
         self.view.ci.layout.setColumnStretchFactor(0, 3)
