@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from qplayground.catalog.quantized import method_of_config
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 
 MAX_JSON_BYTES = 64_000_000
@@ -108,7 +109,7 @@ def read_config(path: Path) -> ModelConfig:
         context_tokens=_context_tokens(fields) or _context_tokens(text),
         is_decoder=fields.get("is_decoder") is True,
         auto_classes=tuple(auto_map) if isinstance(auto_map, dict) else (),
-        quantized_by=_quantized_by(fields) or _quantized_by(text),
+        quantized_by=method_of_config(fields) or method_of_config(text),
         layers=_most(fields, LAYER_KEYS),
     )
 
@@ -116,11 +117,7 @@ def read_config(path: Path) -> ModelConfig:
 def config_problem(config: ModelConfig, causal_architectures: frozenset[str]) -> ErrorInfo | None:
     """Why a model with that config cannot be compared, or None. An empty set judges nothing but quantization."""
     if config.quantized_by:
-        return ErrorInfo(
-            ErrorCode.ALREADY_QUANTIZED,
-            f"These weights are already quantized ({config.quantized_by}), so no precision of them can be compared.",
-            "Choose the original model, with weights in float32, bfloat16 or float16.",
-        )
+        return already_quantized(config.quantized_by)
     architecture = config.architecture
     if not causal_architectures or architecture is None:
         return None
@@ -140,6 +137,15 @@ def config_problem(config: ModelConfig, causal_architectures: frozenset[str]) ->
     return _not_causal(f"{architecture} does not continue text, or this version of transformers does not know it.")
 
 
+def already_quantized(method: str) -> ErrorInfo:
+    """What is said of a checkpoint that was quantized by that method before it was saved."""
+    return ErrorInfo(
+        ErrorCode.ALREADY_QUANTIZED,
+        f"These weights are already quantized ({method}), so no precision of them can be compared.",
+        "Choose the original model, with weights in float32, bfloat16 or float16.",
+    )
+
+
 def _context_tokens(fields: dict[str, Any]) -> int | None:
     values = (fields.get(key) for key in CONTEXT_KEYS)
     return next((value for value in values if type(value) is int and 0 < value < 2**63), None)
@@ -157,15 +163,6 @@ def _items(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, value
             if isinstance(value, dict):
                 parts.append(value)
-
-
-def _quantized_by(fields: dict[str, Any]) -> str | None:
-    settings = fields.get("quantization_config")
-    if not settings:
-        return None
-    if not isinstance(settings, dict):
-        return "quantization_config cannot be read"
-    return str(settings.get("quant_method", "method not named"))[:40]
 
 
 def _not_causal(message: str) -> ErrorInfo:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qplayground.catalog.config import ModelConfig, config_problem, read_config, read_json
+from qplayground.catalog.config import ModelConfig, already_quantized, config_problem, read_config, read_json
 from qplayground.catalog.weights import GGUF_HINT, names_problem, survey
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.model import ModelEntry, ModelSource
@@ -63,14 +63,17 @@ def _inspect(path: Path, id: str, source: ModelSource, causal_architectures: fro
         problem = config_problem(config, causal_architectures)
     except PlaygroundError as error:
         problem = _without_config(path, names) or error.info
+    if problem is None and weights.quantized_by:
+        problem = already_quantized(weights.quantized_by)
     if config is not None and problem is None:
         problem = _layers_problem(config.layers, weights.tensors)
+    is_quantized = problem is not None and problem.code is ErrorCode.ALREADY_QUANTIZED
     return ModelEntry(
         id=id,
         source=source,
         path=str(path),
         architecture=config.architecture if config else None,
-        parameters=weights.parameters,
+        parameters=None if is_quantized else weights.parameters,  # several codes share an element
         size_bytes=weights.size_bytes,
         complete=config is not None and weights.problem is None,
         context_tokens=config.context_tokens if config else None,

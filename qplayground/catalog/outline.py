@@ -8,11 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from qplayground.catalog.config import read_config
+from qplayground.catalog.config import already_quantized, read_config
 from qplayground.catalog.download import SIDE_FILE, TIMEOUT_S, check_repo_id, checked_weights
-from qplayground.catalog.headers import Count
+from qplayground.catalog.headers import Count, TensorInfo, Tensors
 from qplayground.catalog.hub_errors import explain, offline
 from qplayground.catalog.inspect import has_chat_template
+from qplayground.catalog.quantized import method_of_tensors
 from qplayground.catalog.weights import FILE_NAME, names_problem
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
@@ -71,6 +72,7 @@ def fetch_outline(repo_id: str, target: Path, causal_architectures: frozenset[st
         if SIDE_FILE.fullmatch(name) and size <= SIDE_LIMIT_BYTES:
             fetch(name)
     files: dict[str, dict[str, tuple[str, int]]] = {}
+    tensors: Tensors = {}
     parameters = 0
     for name in weights:
         header = api.parse_safetensors_file_metadata(repo_id, name, revision=revision, timeout=TIMEOUT_S)
@@ -78,7 +80,14 @@ def fetch_outline(repo_id: str, target: Path, causal_architectures: frozenset[st
             tensor: (found.dtype, found.data_offsets[1] - found.data_offsets[0])
             for tensor, found in header.tensors.items()
         }
+        tensors |= {
+            tensor: TensorInfo(found.dtype, tuple(found.shape), found.data_offsets)
+            for tensor, found in header.tensors.items()
+        }
         parameters += sum(header.parameter_count.values())
+    method = method_of_tensors(tensors)
+    if method is not None:
+        raise PlaygroundError(already_quantized(method))
     (target / OUTLINE).write_bytes(msgspec.json.encode(Outline(files)))
     return ModelEntry(
         id=repo_id,

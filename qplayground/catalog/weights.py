@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from qplayground.catalog.config import read_json
-from qplayground.catalog.headers import DOWNLOAD_AGAIN, read_header, stored_dtype
+from qplayground.catalog.headers import DOWNLOAD_AGAIN, Tensors, read_header, stored_dtype
+from qplayground.catalog.quantized import method_of_tensors
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 
 SINGLE = "model.safetensors"
@@ -31,12 +32,16 @@ PICKLE_HINT = (
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
-    """The weight files of a folder: bytes on disk; tensors, elements and type when every header was readable."""
+    """The weight files of a folder: bytes on disk; tensors, elements and type when every header was readable.
+
+    `quantized_by` is the method that the tensors are of; what config.json says of it is not looked at.
+    """
 
     size_bytes: int = 0
     tensors: int = 0
     parameters: int | None = None
     stored_dtype: str | None = None
+    quantized_by: str | None = None
     problem: ErrorInfo | None = None
 
 
@@ -55,12 +60,15 @@ def survey(folder: Path) -> Weights:
             return Weights(size_bytes=size_bytes, problem=ErrorInfo(ErrorCode.BROKEN_WEIGHTS, message, DOWNLOAD_AGAIN))
     if missing:
         return Weights(size_bytes=size_bytes, problem=_missing(missing, len(wanted)))
+    tensors: Tensors = {}
+    count = 0
     elements: Counter[str] = Counter()
-    tensors = 0
     try:
         for name in wanted:
-            for tensor in read_header(folder / name).values():
-                tensors += 1
+            found = read_header(folder / name)
+            tensors |= found
+            count += len(found)
+            for tensor in found.values():
                 elements[tensor.dtype] += tensor.elements
     except PlaygroundError as error:
         return Weights(size_bytes=size_bytes, problem=error.info)
@@ -68,7 +76,11 @@ def survey(folder: Path) -> Weights:
         empty = ErrorInfo(ErrorCode.NO_WEIGHTS, "The weight files hold no weights at all.", DOWNLOAD_AGAIN)
         return Weights(size_bytes=size_bytes, problem=empty)
     return Weights(
-        size_bytes=size_bytes, tensors=tensors, parameters=elements.total(), stored_dtype=stored_dtype(elements)
+        size_bytes=size_bytes,
+        tensors=count,
+        parameters=elements.total(),
+        stored_dtype=stored_dtype(elements),
+        quantized_by=method_of_tensors(tensors),
     )
 
 

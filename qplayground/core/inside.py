@@ -100,7 +100,8 @@ class ModuleOutline(msgspec.Struct, frozen=True, kw_only=True):
     """One module that holds tensors of its own.
 
     `kind` is its class, `shape` its weight's as the checkpoint stores it, `tensor` that weight's name there, empty
-    where the checkpoint holds it under no name of its own (merged with others, tied, or computed).
+    where the checkpoint holds it under no name of its own (merged with others, tied, or computed). `is_quantized` where
+    the checkpoint holds codes in its place; `shape` is then the module's own.
     `stored_bytes` are in the checkpoint, all its tensors together; `bytes` in each precision, tied weights counted
     where they come first. `kept` says for a quantized precision why it stays as it is; a precision that is not there
     quantizes it.
@@ -112,6 +113,7 @@ class ModuleOutline(msgspec.Struct, frozen=True, kw_only=True):
     tensor: str = ""
     stored_dtype: str = ""
     stored_bytes: int = 0
+    is_quantized: bool = False
     parameters: int = 0
     bytes: dict[str, int] = {}
     kept: dict[str, Kept] = {}

@@ -124,7 +124,9 @@ class Library(QObject):
         self._scan.start()
 
     def open_folder(self, folder: str) -> None:
-        """Look into a folder; `entries_changed` follows when it can be used, then `folder_opened` in any case."""
+        """Look into a folder; `entries_changed` follows when it can be compared or looked into, then `folder_opened`
+        in any case.
+        """
         causal = self._causal
         look = _Scan(
             lambda: [inspect_folder(Path(folder), source=ModelSource.FOLDER, causal_architectures=causal)], self
@@ -240,7 +242,7 @@ class Library(QObject):
         if not found:
             return
         entry = found[0]
-        if entry.usable:
+        if entry.usable or entry.inside_path is not None:
             if entry.id not in self._folders:
                 self._folders.append(entry.id)
             self._entries = [*(known for known in self._entries if known.id != entry.id), entry]

@@ -240,7 +240,7 @@ class ModelBar(QWidget):
         self.inside.setEnabled(entry is not None and entry.inside_path is not None)
         tip = "See the blocks, the levels and the error of quantizing its weights (Ctrl+I)"
         self.inside.setToolTip(tip if self.inside.isEnabled() else "There are no weights here yet to look into.")
-        self.details.setText("" if entry is None else _details(entry) if entry.problem is None else str(entry.problem))
+        self.details.setText("" if entry is None else _details(entry) if entry.problem is None else _trouble(entry))
         self.details.setToolTip(theme.literal(self.details.text()))
 
     # ---- widget → model --------------------------------------------------------------------------------------
@@ -305,8 +305,9 @@ class ModelBar(QWidget):
 
     @Slot(object)
     def _on_folder_opened(self, entry: ModelEntry) -> None:
-        self.show_error(entry.problem)
-        if entry.problem is None or entry.inside_path is not None:
+        is_listed = entry.problem is None or entry.inside_path is not None
+        self.show_error(None if is_listed else entry.problem)  # else the line of details has it
+        if is_listed:
             self.want(entry.id)
 
     @Slot(object)
@@ -318,6 +319,8 @@ class ModelBar(QWidget):
 
 def _title(entry: ModelEntry) -> str:
     state = "" if entry.outline_path else " · incomplete" if not entry.complete else " · cannot be used"
+    if entry.problem is not None and entry.inside_path is not None:
+        state = " · already quantized"
     if entry.source is ModelSource.DEMO and not entry.complete:
         state = " · not prepared yet"
     if entry.source is ModelSource.HUB:
@@ -338,6 +341,12 @@ def _details(entry: ModelEntry) -> str:
     if entry.provenance:
         parts.append(entry.provenance)
     return " · ".join(parts)
+
+
+def _trouble(entry: ModelEntry) -> str:
+    """What is wrong with it, and what can be done all the same."""
+    looked_into = " It can be looked into all the same (Inside…)." if entry.inside_path is not None else ""
+    return f"{entry.problem}{looked_into}"
 
 
 def _why(entry: ModelEntry | None) -> str:

@@ -22,7 +22,7 @@ from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.verify import verify_finite
-from tests.engine import tiny
+from tests.engine import foreign, tiny
 from tests.engine.conftest import ModelFolder, carry_out
 
 ALL = [precision.name for precision in READY_PRECISIONS]
@@ -320,6 +320,16 @@ def test_a_model_that_is_quantized_already(method: str, folder: Path, refused: A
     tiny.edit_json(folder / "config.json", quantization_config={"quant_method": method, "bits": 4})
 
     assert refused(folder, before_weights=True).code is ErrorCode.ALREADY_QUANTIZED
+
+
+@pytest.mark.parametrize("recipe", ["bf16", "nf4"])
+@pytest.mark.parametrize("kind", foreign.KINDS)
+def test_a_model_that_others_quantized(kind: str, recipe: str, tmp_path: Path, refused: Any) -> None:
+    """Also where config.json does not say so: loaded all the same, its codes would pass for weights."""
+    error = refused(foreign.make(tmp_path / "quantized", kind), recipe, before_weights=True)
+
+    assert error.code is ErrorCode.ALREADY_QUANTIZED
+    assert f"({foreign.method(kind)})" in error.message
 
 
 # ---- code of the model's own ----------------------------------------------------------------------------------------

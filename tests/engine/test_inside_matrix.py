@@ -34,7 +34,7 @@ from qplayground.engine.inside import tiles as tiles_module
 from qplayground.engine.inside.quantized import quantize
 from qplayground.engine.inside.source import Source, SourceWeight, read_weight
 from qplayground.engine.inside.tiles import read_tile
-from tests.engine import tiny
+from tests.engine import foreign, tiny
 from tests.engine.conftest import ModelFolder, RecordingChannel, load_quietly
 
 LAYER = "model.layers.1.mlp.down_proj"
@@ -356,7 +356,7 @@ def test_the_first_weight_that_is_no_number_is_named(
     assert "row 7, column 9" in error.message
 
 
-@pytest.mark.parametrize("dtype", ["int32", "uint8", "float8_e4m3fn"])
+@pytest.mark.parametrize("dtype", ["int32", "uint8"])
 def test_a_type_that_is_not_quantized_is_named(asked: Asked, copy: Callable[[str], Path], dtype: str) -> None:
     path = copy("llama")
     change(path, LAYER, lambda tensor: tensor.to(getattr(torch, dtype)))
@@ -446,16 +446,21 @@ def test_codes_that_do_not_fit_their_scales_are_refused(
         assert asked.refusal(opening(tmp_path, LAYER)).code is ErrorCode.BROKEN_WEIGHTS
 
 
-def test_what_others_quantized_is_named(asked: Asked, copy: Callable[[str], Path]) -> None:
-    path = copy("llama")
-    tiny.edit_json(path / "config.json", quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 64})
-    tensors = load_file(path / WEIGHTS)
-    tensors[f"{LAYER}.qweight"] = tensors.pop(f"{LAYER}.weight").int()
-    save_file(tensors, path / WEIGHTS, metadata={"format": "pt"})
+@pytest.mark.parametrize("kind", foreign.KINDS)
+def test_what_others_quantized_is_named(asked: Asked, tmp_path: Path, kind: str) -> None:
+    path = foreign.make(tmp_path, kind)
+    method = foreign.method(kind)
+    title = method if "-" in method else method.upper()
     (outlined,) = asked(OutlineModel(id=1, path=str(path), precisions=READY_PRECISIONS))
-    assert outlined.outline.quantized_by == "GPTQ"
+    assert outlined.outline.quantized_by == title
+    modules = {module.name: module for module in outlined.outline.modules}
+    assert modules[LAYER].is_quantized and modules[LAYER].shape == (64, 128)
+    assert not modules["lm_head"].is_quantized
+    assert not any(module.bytes or module.kept for module in modules.values())
     error = asked.refusal(opening(path, LAYER))
-    assert error.code is ErrorCode.ALREADY_QUANTIZED and "GPTQ" in error.message
+    assert error.code is ErrorCode.ALREADY_QUANTIZED and f"({title})" in error.message
+    matrix, _ = asked.open(path, "lm_head")
+    assert not matrix.knobs_rest
 
 
 def test_torch_has_its_threads_back(asked: Asked, model_folder: ModelFolder) -> None:

@@ -18,8 +18,9 @@ from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.inside.window import InsideWindow
 from qplayground.ui.plots.block_borders import block_borders
 from qplayground.ui.plots.code_scale import CodeScale
-from qplayground.ui.plots.heat_map import HeatMap, tile_values
+from qplayground.ui.plots.heat_map import HeatMap
 from qplayground.ui.plots.scales_plot import median_absmax
+from qplayground.ui.plots.tile_stack import tile_values
 from tests.fakes.inside import COLUMNS, LARGE_COLUMNS, LARGE_ROWS, LINEAR, ROWS, SUGGESTED, figures, quantized, weights
 from tests.ui.test_inside_window import WAIT_MS, choose, inside, settings, turn, wait_quantized
 
@@ -37,19 +38,19 @@ def view(qtbot: QtBot, inside: InsideWindow) -> MatrixView:
 
 def wait_for(qtbot: QtBot, view: MatrixView, picture: Picture) -> None:
     def is_shown() -> bool:
-        tile = view.heat._overview_tile
+        tile = view.heat.tiles.overview
         return tile is not None and tile.picture is picture and view.image._overview_is_true
 
     qtbot.waitUntil(is_shown, timeout=WAIT_MS)
 
 
 def has_detail(view: MatrixView) -> bool:
-    return view.heat._detail_tile is not None
+    return view.heat.tiles.detail is not None
 
 
 def values_in(heat: HeatMap) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    assert heat._overview_tile is not None
-    return tile_values(heat._overview_tile)
+    assert heat.tiles.overview is not None
+    return tile_values(heat.tiles.overview)
 
 
 # ---- pictures -----------------------------------------------------------------------------------------------------
@@ -140,14 +141,14 @@ def test_a_large_matrix_has_an_overview_and_the_part_in_view_in_detail(
 ) -> None:
     choose(qtbot, inside, LARGE)
     wait_for(qtbot, view, Picture.ORIGINAL)
-    overview = view.heat._overview_tile
+    overview = view.heat.tiles.overview
     assert overview is not None and (overview.rows, overview.columns) == (LARGE_ROWS, LARGE_COLUMNS)
     assert overview.height * overview.width <= 700 * 1000 and not has_detail(view)
     assert "a pixel is the largest of" in view.image.legend.text()
     view.heat.plot.setRange(xRange=(100, 180), yRange=(50, 90), padding=0)
     qtbot.waitUntil(lambda: has_detail(view), timeout=WAIT_MS)
-    detail = view.heat._detail_tile
-    assert detail is not None and view.heat._overview_tile is overview  # still under it
+    detail = view.heat.tiles.detail
+    assert detail is not None and view.heat.tiles.overview is overview  # still under it
     first_row, rows, first_column, columns = view.heat.seen()
     assert (detail.first_row, detail.rows, detail.first_column, detail.columns) == (
         first_row,
@@ -169,7 +170,7 @@ def test_the_overview_has_no_more_values_than_the_screen_has_pixels(
     inside.resize(900, 600)
 
     def fits() -> bool:
-        tile, (height, width) = view.heat._overview_tile, view.heat.pixels()
+        tile, (height, width) = view.heat.tiles.overview, view.heat.pixels()
         return tile is not None and tile.height <= 1.1 * height and tile.width <= 1.1 * width
 
     assert not fits()  # some would not be drawn
@@ -186,7 +187,7 @@ def test_a_part_that_is_sharp_already_is_not_asked_for_again(
     choose(qtbot, inside, LARGE)
     wait_for(qtbot, view, Picture.ORIGINAL)
     view.heat.plot.setRange(xRange=(100, 180), yRange=(50, 90), padding=0)
-    qtbot.waitUntil(lambda: view.heat._detail_tile is not None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: view.heat.tiles.detail is not None, timeout=WAIT_MS)
     inside.inspector.tile_read.connect(asked.append)
     with qtbot.waitSignal(view.heat.settled):
         view.heat.plot.setRange(xRange=(110, 150), yRange=(60, 80), padding=0)

@@ -42,7 +42,7 @@ class Shown:
     def run(self) -> None:
         """Press the button and wait until the first figures are there."""
         with self.qtbot.waitSignal(self.study.captured, timeout=20_000):
-            self.view.run.click()
+            self.view.prompt.run.click()
         self.wait_for_figures("3 of 100 columns")
 
     def wait_for_figures(self, columns: str) -> None:
@@ -74,26 +74,30 @@ def shown(qtbot: QtBot, qapp: QApplication) -> Iterator[Shown]:
 
 
 def test_it_says_what_running_the_prompt_takes(shown: Shown) -> None:
-    assert not shown.view.run.isEnabled() and shown.view.state.text() == "Pick a model first."
+    assert not shown.view.prompt.run.isEnabled() and shown.view.prompt.state.text() == "Pick a model first."
     shown.show_model()
-    assert shown.view.run.isEnabled()
-    assert "loads the model in bfloat16" in shown.view.state.text()
+    assert shown.view.prompt.run.isEnabled()
+    assert "loads the model in bfloat16" in shown.view.prompt.state.text()
     assert not shown.view.chooser.isEnabled() and not shown.view.save.isEnabled()
 
 
 def test_running_the_prompt_shows_the_suggested_layer(shown: Shown) -> None:
     shown.show_model()
-    assert not shown.view.cancel.isVisible()
-    shown.view.run.click()
-    assert shown.view.cancel.isVisible() and shown.view.progress.isVisible() and not shown.view.run.isEnabled()
+    assert not shown.view.prompt.cancel.isVisible()
+    shown.view.prompt.run.click()
+    assert (
+        shown.view.prompt.cancel.isVisible()
+        and shown.view.prompt.progress.isVisible()
+        and not shown.view.prompt.run.isEnabled()
+    )
     shown.wait_for_figures("3 of 100 columns")
-    assert not shown.view.cancel.isVisible() and shown.view.run.isEnabled()
+    assert not shown.view.prompt.cancel.isVisible() and shown.view.prompt.run.isEnabled()
     assert shown.view.chooser.currentText() == SUGGESTED
     assert shown.view.plot.outliers == THREE
     assert shown.view.plot.plot.viewRange()[0] == [-1, HIDDEN]
-    assert shown.view.spin.value() == 6.0
-    assert shown.view._top == pytest.approx(30)
-    assert f"{TOKENS} tokens read in bfloat16: “{PROMPT.prompt}”." in shown.view.state.text()
+    assert shown.view.threshold.spin.value() == 6.0
+    assert shown.view.threshold.top == pytest.approx(30)
+    assert f"{TOKENS} tokens read in bfloat16: “{PROMPT.prompt}”." in shown.view.prompt.state.text()
     assert shown.view.figures.extra.text() == "288 B"
     assert shown.view.figures.time.text().startswith("0.130 ms (0.130 ms … 0.195 ms); 0.100 ms (")
     assert "×1.3" in shown.view.figures.time.text()
@@ -110,27 +114,27 @@ def test_a_threshold_is_tried_however_it_is_set(shown: Shown, way: str) -> None:
     shown.show_model()
     shown.run()
     if way == "spin":
-        shown.view.spin.setValue(10)
+        shown.view.threshold.spin.setValue(10)
     elif way == "line":
         shown.view.plot.line.setPos(10.0)
         shown.view.plot.line.sigDragged.emit(shown.view.plot.line)
     else:
-        shown.view.slider.setValue(577)
+        shown.view.threshold.slider.setValue(577)
     assert not shown.view.figures.columns.isEnabled()  # of the threshold before
     shown.wait_for_figures("2 of 100 columns")
-    assert shown.view.spin.value() == pytest.approx(10, abs=0.02)
+    assert shown.view.threshold.spin.value() == pytest.approx(10, abs=0.02)
     assert shown.view.plot.line.value() == pytest.approx(10, abs=0.02)
-    assert shown.view.slider.value() == pytest.approx(577, abs=1)
+    assert shown.view.threshold.slider.value() == pytest.approx(577, abs=1)
     assert shown.view.plot.outliers == [20, 63]
-    shown.view.default.click()
+    shown.view.threshold.default.click()
     shown.wait_for_figures("3 of 100 columns")
-    assert shown.view.spin.value() == 6.0
+    assert shown.view.threshold.spin.value() == 6.0
 
 
 def test_a_threshold_of_zero_makes_no_outliers(shown: Shown) -> None:
     shown.show_model()
     shown.run()
-    shown.view.spin.setValue(0)
+    shown.view.threshold.spin.setValue(0)
     shown.wait_for_figures("0 of 100 columns")
     assert shown.view.plot.outliers == []
     assert shown.view.figures.error.text() == "2.00 %"
@@ -141,7 +145,7 @@ def test_of_many_thresholds_the_last_one_counts(shown: Shown) -> None:
     shown.show_model()
     shown.run()
     for threshold in (1, 2, 3, 29):
-        shown.view.spin.setValue(threshold)
+        shown.view.threshold.spin.setValue(threshold)
     shown.wait_for_figures("1 of 100 columns")
 
 
@@ -149,7 +153,7 @@ def test_every_layer_is_counted_at_once(shown: Shown) -> None:
     shown.show_model()
     shown.run()
     assert [row[0] for row in shown.rows] == list(LINEAR)
-    shown.view.spin.setValue(1)
+    shown.view.threshold.spin.setValue(1)
     for name, count, of, largest in shown.rows:
         magnitudes = np.array(inputs(name).magnitudes.values)
         assert (count, of, largest) == (str(int((magnitudes >= 1).sum())), str(HIDDEN), "30.0")
@@ -158,7 +162,7 @@ def test_every_layer_is_counted_at_once(shown: Shown) -> None:
 def test_the_table_sorts_by_numbers(shown: Shown) -> None:
     shown.show_model()
     shown.run()
-    shown.view.spin.setValue(1)
+    shown.view.threshold.spin.setValue(1)
     shown.view.table.sortByColumn(1, Qt.SortOrder.DescendingOrder)
     counts = [int(row[1]) for row in shown.rows]
     assert counts == sorted(counts, reverse=True) and len(set(counts)) > 1
@@ -189,48 +193,52 @@ def test_a_layer_that_the_window_chooses_is_not_told_again(shown: Shown) -> None
 
 def test_a_cancelled_load_leaves_nothing(shown: Shown) -> None:
     shown.show_model()
-    shown.view.run.click()
+    shown.view.prompt.run.click()
     with shown.qtbot.waitSignal(shown.study.cancelled):
-        shown.view.cancel.click()
-    assert shown.view.run.isEnabled() and not shown.view.progress.isVisible() and shown.rows == []
+        shown.view.prompt.cancel.click()
+    assert shown.view.prompt.run.isEnabled() and not shown.view.prompt.progress.isVisible() and shown.rows == []
     shown.run()
 
 
 def test_a_prompt_that_cannot_be_run_says_why(shown: Shown) -> None:
     shown.show_model(request=replace(PROMPT, prompt="fail-capture"))
     with shown.qtbot.waitSignal(shown.study.failed, timeout=20_000):
-        shown.view.run.click()
-    assert "The fake engine was told to fail." in shown.view.state.text()
-    assert shown.view.run.isEnabled() and shown.columns == "–"
+        shown.view.prompt.run.click()
+    assert "The fake engine was told to fail." in shown.view.prompt.state.text()
+    assert shown.view.prompt.run.isEnabled() and shown.columns == "–"
     shown.show_model(request=replace(PROMPT, prompt=" "))
-    assert not shown.view.run.isEnabled() and "The prompt is empty." in shown.view.state.text()
+    assert not shown.view.prompt.run.isEnabled() and "The prompt is empty." in shown.view.prompt.state.text()
 
 
 def test_a_model_that_is_quantized_already_cannot_be_run(shown: Shown) -> None:
     shown.show_model(of=replace(OUTLINE, quantized_by="bitsandbytes"))
-    assert not shown.view.run.isEnabled()
-    assert "quantized already (bitsandbytes)" in shown.view.state.text()
+    assert not shown.view.prompt.run.isEnabled()
+    assert "quantized already (bitsandbytes)" in shown.view.prompt.state.text()
 
 
 def test_while_a_comparison_runs_no_prompt_is_run(shown: Shown) -> None:
     shown.show_model()
     shown.view.hold_back(True)
-    assert not shown.view.run.isEnabled() and "when the comparison is over" in shown.view.state.text()
+    assert not shown.view.prompt.run.isEnabled() and "when the comparison is over" in shown.view.prompt.state.text()
     shown.view.hold_back(False)
-    assert shown.view.run.isEnabled()
+    assert shown.view.prompt.run.isEnabled()
 
 
 def test_a_comparison_that_begins_stops_the_prompt_and_says_so(shown: Shown) -> None:
     shown.show_model()
-    shown.view.run.click()
-    assert shown.view.progress.isVisible()
+    shown.view.prompt.run.click()
+    assert shown.view.prompt.progress.isVisible()
     shown.view.hold_back(True)
-    assert not shown.study.is_capturing and not shown.view.progress.isVisible() and not shown.view.run.isEnabled()
-    assert "Stopped, because a comparison began." in shown.view.state.text()
+    assert (
+        not shown.study.is_capturing
+        and not shown.view.prompt.progress.isVisible()
+        and not shown.view.prompt.run.isEnabled()
+    )
+    assert "Stopped, because a comparison began." in shown.view.prompt.state.text()
     shown.show_model()
-    assert "Stopped, because a comparison began." in shown.view.state.text()
+    assert "Stopped, because a comparison began." in shown.view.prompt.state.text()
     shown.view.hold_back(False)
-    assert shown.view.run.isEnabled() and "Stopped" not in shown.view.state.text()
+    assert shown.view.prompt.run.isEnabled() and "Stopped" not in shown.view.prompt.state.text()
     shown.run()
 
 
@@ -241,9 +249,9 @@ def test_no_threshold_is_tried_while_a_comparison_runs_and_the_last_one_afterwar
     shown.view.hold_back(True)
     assert shown.view.figures.columns.isEnabled()
     with shown.qtbot.assertNotEmitted(shown.study.tried, wait=300):
-        shown.view.spin.setValue(10)
+        shown.view.threshold.spin.setValue(10)
     assert not shown.view.figures.columns.isEnabled() and shown.view.plot.outliers == [20, 63]
-    assert "A comparison runs; the threshold is tried when it is over." in shown.view.state.text()
+    assert "A comparison runs; the threshold is tried when it is over." in shown.view.prompt.state.text()
     shown.view.hold_back(False)
     shown.wait_for_figures("2 of 100 columns")
 
@@ -252,33 +260,36 @@ def test_a_threshold_in_work_ends_when_a_comparison_begins_and_is_tried_again_af
     shown.show_model()
     shown.run()
     shown.qtbot.waitUntil(lambda: "with all in 8 bits" in shown.view.figures.error.text())
-    shown.view.spin.setValue(SLOW_THRESHOLD)
+    shown.view.threshold.spin.setValue(SLOW_THRESHOLD)
 
     def is_trying() -> bool:
         return shown.study.is_trying
 
-    assert is_trying() and "A comparison" not in shown.view.state.text()
+    assert is_trying() and "A comparison" not in shown.view.prompt.state.text()
     with shown.qtbot.assertNotEmitted(shown.study.failed):
         shown.view.hold_back(True)
         assert not is_trying() and not shown.view.figures.columns.isEnabled()
-        assert "A comparison began while the threshold was being tried. It is tried again" in shown.view.state.text()
+        assert (
+            "A comparison began while the threshold was being tried. It is tried again"
+            in shown.view.prompt.state.text()
+        )
         shown.qtbot.waitUntil(lambda: not shown.study._asker.is_busy, timeout=20_000)  # its engine gave it up
         with shown.qtbot.waitSignal(shown.study._asker.said, timeout=20_000):
             shown.view.hold_back(False)
-            assert is_trying() and "A comparison" not in shown.view.state.text()
+            assert is_trying() and "A comparison" not in shown.view.prompt.state.text()
             shown.view.hold_back(True)
-    shown.view.spin.setValue(10)
-    assert "A comparison" in shown.view.state.text()
+    shown.view.threshold.spin.setValue(10)
+    assert "A comparison" in shown.view.prompt.state.text()
     shown.view.hold_back(False)
     shown.wait_for_figures("2 of 100 columns")  # of what was captured before
-    assert "A comparison" not in shown.view.state.text()
+    assert "A comparison" not in shown.view.prompt.state.text()
 
 
 def test_another_prompt_makes_the_figures_old_and_another_model_forgets_them(shown: Shown) -> None:
     shown.show_model()
     shown.run()
     shown.show_model(request=replace(PROMPT, prompt="Another one"))
-    assert "The prompt has changed since; run it again." in shown.view.state.text()
+    assert "The prompt has changed since; run it again." in shown.view.prompt.state.text()
     assert shown.columns == "3 of 100 columns"
     shown.show_model("/another/model")
     assert shown.rows == [] and shown.columns == "–" and shown.study.inputs is None
@@ -320,7 +331,7 @@ def test_the_picture_and_its_numbers_are_saved(shown: Shown, tmp_path: Path) -> 
     assert layers[0] == ["layer", "outliers at 6.0", "input dimensions", "largest magnitude"]
     assert layers[1:] == [[name, "3", "100", "30.0"] for name in LINEAR]
     shown.view.save.save(shown.view.chart, tmp_path / "no such folder" / "outliers.csv")
-    assert "cannot be written" in shown.view.state.text()
+    assert "cannot be written" in shown.view.prompt.state.text()
 
 
 def test_figures_of_a_threshold_before_are_not_saved(shown: Shown) -> None:
@@ -328,7 +339,7 @@ def test_figures_of_a_threshold_before_are_not_saved(shown: Shown) -> None:
     shown.show_model()
     shown.run()
     shown.view.hold_back(True)
-    shown.view.spin.setValue(10)
+    shown.view.threshold.spin.setValue(10)
     rows = shown.view.chart.table()
     assert rows.count([]) == 1 and rows[0][3] == "outlier at 10.0" and rows[HIDDEN + 2][1] == "outliers at 10.0"
 

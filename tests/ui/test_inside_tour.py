@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt, QUrl
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.floats import Counts, Floats
 from qplayground.core.inside import Kept, Knobs, Method, ModelOutline, Picture
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.units import share_text, significant
@@ -18,7 +19,16 @@ from qplayground.runtime.launcher import Launcher
 from qplayground.ui import theme
 from qplayground.ui.inside.tour_facts import TileNeed, TourFacts
 from qplayground.ui.inside.tour_figures import BitsPicture, ChoicesPicture, KeptPicture, parts_of, spoken_of
-from qplayground.ui.inside.tour_pictures import EVEN, EVEN_WHOLE, INT8, NF4, NF4_TWICE, DequantizePicture, MatrixPicture
+from qplayground.ui.inside.tour_pictures import (
+    EVEN,
+    EVEN_WHOLE,
+    INT8,
+    NF4,
+    NF4_TWICE,
+    DequantizePicture,
+    MatrixPicture,
+    price_of,
+)
 from qplayground.ui.inside.tour_steps import Step, read_steps
 from qplayground.ui.inside.tour_view import PICTURES, TourView
 from tests.fakes.inside import SUGGESTED, figures, levels_of, outline, quantized, weights
@@ -188,6 +198,32 @@ def test_absmax_and_codebooks_are_the_engines(tour: Tour) -> None:
     for knobs in (NF4, EVEN):
         error = share_text(figures(weights(SUGGESTED), knobs).relative_error)
         assert f"{knobs.method.label}: relative error {error}" in tour.caption
+
+
+def test_nf4s_larger_single_error_is_explained_where_it_is_so(tour: Tour) -> None:
+    tour.show_model()
+    tour.go_to("codebooks")
+    quantized_by = tour.view._facts.quantized
+    assert quantized_by(NF4).figures is not None
+    levels = [-1.0, -0.6962, *[place / 20 for place in range(-6, 6)], 0.723, 1.0]
+
+    def price(nf4: tuple[float, float], even: tuple[float, float]) -> str:
+        """Of relative and largest errors."""
+        made = []
+        for knobs, (relative, largest) in ((NF4, nf4), (EVEN, even)):
+            found = quantized_by(knobs)
+            assert found.figures is not None
+            made.append(replace(found, figures=replace(found.figures, relative_error=relative, max_abs_error=largest)))
+        usage = Counts.of([1, *[9] * 14, 1])
+        even_levels = Floats.of([place / 7 for place in range(-7, 8)])
+        return price_of(replace(made[0], levels=Floats.of(levels), usage=usage), replace(made[1], levels=even_levels))
+
+    said = price(nf4=(0.09, 0.273), even=(0.11, 0.17))
+    assert "by up to 0.273, even levels by up to 0.170" in said
+    assert "0.277 and 0.304 of the absmax apart, even ones 0.143" in said
+    assert f"Only {share_text(2 / 128)} of the weights" in said
+    assert not price(nf4=(0.09, 0.15), even=(0.11, 0.17))
+    assert not price(nf4=(0.12, 0.273), even=(0.11, 0.17))
 
 
 def test_a_weight_is_followed_and_another_one_can_be(tour: Tour) -> None:

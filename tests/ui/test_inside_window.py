@@ -16,7 +16,8 @@ from qplayground.core.precision import READY_PRECISIONS, Dtype
 from qplayground.core.units import bytes_text, share_text
 from qplayground.runtime.launcher import Launcher
 from qplayground.ui import theme
-from qplayground.ui.inside.layers_view import every_choice, every_method
+from qplayground.ui.inside.curve_box import every_choice
+from qplayground.ui.inside.layers_view import every_method
 from qplayground.ui.inside.window import InsideWindow, Subject, int8_dtype
 from tests.fakes.inside import COLUMNS, LINEAR, REFUSED, ROWS, SUGGESTED, figures, outline, weights
 from tests.ui.conftest import FAKE_ENGINE
@@ -188,7 +189,7 @@ def test_the_suggested_module_is_shown_first_and_another_when_it_is_chosen(qtbot
 @pytest.mark.parametrize("name", ["model.norm", "model.layers.1", "model.layers.2.mlp.breaks", ""])
 def test_of_a_module_without_a_matrix_nothing_is_in_view_but_why(qtbot: QtBot, inside: InsideWindow, name: str) -> None:
     inside.tabs.setCurrentWidget(inside.layers)
-    qtbot.waitUntil(lambda: bool(inside.layers.curve.table()[1:]), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: bool(inside.layers.curve_box.curve.table()[1:]), timeout=WAIT_MS)
     inside.tabs.setCurrentWidget(inside.matrix)
     inside.modules.select(name)
     qtbot.waitUntil(inside.matrix.nothing.isVisible, timeout=WAIT_MS)
@@ -197,12 +198,12 @@ def test_of_a_module_without_a_matrix_nothing_is_in_view_but_why(qtbot: QtBot, i
     assert inside.inspector.matrix is None and inside.matrix.heat.table() == [] == inside.matrix.histogram.table()
     assert SUGGESTED not in inside.matrix.title.text() and not inside.matrix.heat.isVisible()
     inside.tabs.setCurrentWidget(inside.layers)
-    assert inside.layers.curve_state.text() == reason and inside.layers.curve.table()[1:] == []
+    assert inside.layers.curve_box.state.text() == reason and inside.layers.curve_box.curve.table()[1:] == []
     inside.tabs.setCurrentWidget(inside.matrix)
     choose(qtbot, inside, SUGGESTED)
     assert not inside.matrix.nothing.isVisible() and inside.matrix.heat.isVisible()
     inside.tabs.setCurrentWidget(inside.layers)
-    qtbot.waitUntil(lambda: bool(inside.layers.curve.table()[1:]), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: bool(inside.layers.curve_box.curve.table()[1:]), timeout=WAIT_MS)
 
 
 # ---- knobs --------------------------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ def test_figures_of_other_knobs_are_grey_while_a_comparison_holds_back_and_the_t
     turn(inside, Method.NF4)  # as they are
     assert box.error.isEnabled() and "75 blocks" in inside.matrix.title.text()
     wanted = Knobs(method=Method.UNIFORM4, block_size=512)
-    inside.layers.curve.picked.emit(wanted)
+    inside.layers.curve_box.curve.picked.emit(wanted)
     assert box.knobs() == wanted and not box.error.isEnabled()
     inside.hold_back(False)
     wait_quantized(qtbot, inside, wanted)
@@ -366,7 +367,7 @@ def test_a_layer_that_another_method_quantized_says_so_where_its_matrix_would_be
     listed = outline(())
     layer = "model.layers.2.mlp.breaks"
     modules = tuple(
-        replace(each, tensor="", shape=(), stored_bytes=each.stored_bytes * (each.name == layer))
+        replace(each, tensor="", is_quantized=each.name == layer, stored_bytes=each.stored_bytes * (each.name == layer))
         if each.name in (layer, "model.norm")
         else each
         for each in listed.modules
@@ -376,6 +377,10 @@ def test_a_layer_that_another_method_quantized_says_so_where_its_matrix_would_be
         inside.inspector.outlined.emit(inside.inspector.outline)
     assert inside.inspector.module == layer and inside.matrix.title.text() == layer
     assert inside.matrix.nothing.isVisible() and "told to fail" in inside.matrix.nothing.text()
+    header = inside.modules.tree.header()
+    assert header.count() == 5  # no column of a precision: nothing would be quantized to it
+    assert inside.modules.tree.currentIndex().siblingAtColumn(4).data() == "already"
+    assert "Quantized before it was saved (GPTQ)." in inside.modules.details.text()
 
 
 # ---- layers -------------------------------------------------------------------------------------------------------
@@ -401,11 +406,11 @@ def show_layers(qtbot: QtBot, inside: InsideWindow) -> None:
 def test_the_curve_is_measured_when_it_is_looked_at_and_the_current_knobs_are_marked(
     qtbot: QtBot, inside: InsideWindow
 ) -> None:
-    assert not inside.curve_survey.is_running and not inside.layers._curve_rows
+    assert not inside.curve_survey.is_running and not inside.layers.curve_box.rows
     show_layers(qtbot, inside)
-    assert len(inside.layers._curve_rows) == len(every_choice(Knobs())) - 1  # FP4 with double quantization fails
-    assert "Not measured" in inside.layers.curve_state.text()
-    marked = inside.layers.curve.marked
+    assert len(inside.layers.curve_box.rows) == len(every_choice(Knobs())) - 1  # FP4 with double quantization fails
+    assert "Not measured" in inside.layers.curve_box.state.text()
+    marked = inside.layers.curve_box.curve.marked
     assert marked is not None and marked.knobs == Knobs()
     assert marked.figures == figures(weights(SUGGESTED), Knobs())
 
@@ -413,10 +418,10 @@ def test_the_curve_is_measured_when_it_is_looked_at_and_the_current_knobs_are_ma
 def test_a_point_of_the_curve_turns_the_knobs(qtbot: QtBot, inside: InsideWindow) -> None:
     show_layers(qtbot, inside)
     wanted = Knobs(method=Method.UNIFORM4, block_size=512)
-    inside.layers.curve.picked.emit(wanted)
+    inside.layers.curve_box.curve.picked.emit(wanted)
     wait_quantized(qtbot, inside, wanted)
     assert inside.matrix.knobs.knobs() == wanted
-    marked = inside.layers.curve.marked
+    marked = inside.layers.curve_box.curve.marked
     assert marked is not None and marked.knobs == wanted
 
 
@@ -436,13 +441,36 @@ def test_the_table_sorts_by_numbers_and_leads_to_a_layer(qtbot: QtBot, inside: I
     with qtbot.waitSignal(inside.layers_survey.succeeded, timeout=2 * WAIT_MS):
         inside.layers.start.click()
     table = inside.layers.table
-    table.sortByColumn(1, Qt.SortOrder.DescendingOrder)
+    table.sortByColumn(2, Qt.SortOrder.DescendingOrder)
     errors = {row.module: row.figures.relative_error for row in table.rows}
     model = table.model()
     shown = [str(model.index(row, 0).data()) for row in range(model.rowCount())]
     assert shown == sorted(errors, key=lambda name: errors[name], reverse=True)
     table.activated.emit(model.index(0, 0))
     assert inside.tabs.currentWidget() is inside.matrix and inside.inspector.module == shown[0]
+
+
+@pytest.mark.parametrize("every_method", [False, True])
+def test_the_table_fits_a_small_window(qtbot: QtBot, inside: InsideWindow, every_method: bool) -> None:
+    """Whatever does not fit is a layer's name, whose tool tip has it whole; no figure and no method is cut."""
+    inside.resize(1280, 720)
+    show_layers(qtbot, inside)
+    inside.layers.all_methods.setChecked(every_method)
+    with qtbot.waitSignal(inside.layers_survey.succeeded, timeout=2 * WAIT_MS):
+        inside.layers.start.click()
+    table = inside.layers.table
+    model, header = table.model(), table.horizontalHeader()
+    qtbot.waitUntil(lambda: header.length() <= table.viewport().width(), timeout=WAIT_MS)
+    assert not table.horizontalScrollBar().isVisible()
+    assert table.isColumnHidden(1) is not every_method
+    for row in range(model.rowCount()):
+        for column in range(1 if every_method else 2, model.columnCount()):
+            text = str(model.index(row, column).data())
+            assert table.fontMetrics().horizontalAdvance(text) + theme.GRID <= table.columnWidth(column), text
+        name = str(model.index(row, 0).data())
+        end = ".".join(name.split(".")[-3:])  # with the number of its block
+        assert table.fontMetrics().horizontalAdvance(f"…{end}") + theme.GRID <= table.columnWidth(0), name
+        assert name in str(model.index(row, 0).data(Qt.ItemDataRole.ToolTipRole))
 
 
 def test_a_survey_can_be_cancelled(qtbot: QtBot, inside: InsideWindow) -> None:
@@ -461,7 +489,7 @@ def test_both_kinds_of_int8_are_seen_and_named_in_the_curve(qtbot: QtBot, inside
     inside.tabs.setCurrentWidget(inside.layers)
     with qtbot.waitSignal(inside.curve_survey.succeeded, timeout=WAIT_MS):
         pass
-    curves = {curve.name(): curve for curve in inside.layers.curve.plot.listDataItems()}
+    curves = {curve.name(): curve for curve in inside.layers.curve_box.curve.plot.listDataItems()}
     by_row, by_block = curves[Method.INT8.label], curves[Method.INT8_BLOCK.label]
     assert by_row.zValue() > by_block.zValue() and by_row.opts["symbolBrush"] is None
     assert by_row.opts["symbolSize"] > by_block.opts["symbolSize"]

@@ -20,7 +20,7 @@ from qplayground.runtime.library import Library
 from qplayground.ui.job_status import JobStatus
 from qplayground.ui.model_bar import ModelBar
 from tests.process import children
-from tests.unit.catalog_files import write_model
+from tests.unit.catalog_files import LLAMA, write_model
 
 LEFT = Qt.MouseButton.LeftButton
 DEMO = ModelEntry(
@@ -137,6 +137,23 @@ def test_opening_a_folder_picks_it(
     assert not bar.error.isVisible()
     library._on_found([DEMO])  # a scan that had begun before knows nothing of it
     assert bar.current() == current
+
+
+def test_a_folder_that_is_quantized_already_can_be_looked_into_and_not_compared(
+    qtbot: QtBot, bar: ModelBar, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library._on_found([DEMO])
+    folder = write_model(tmp_path / "mine", {**LLAMA, "quantization_config": {"quant_method": "gptq"}})
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(folder))
+    with qtbot.waitSignal(library.folder_opened):
+        qtbot.mouseClick(bar.open_folder, LEFT)
+    current = bar.current()
+    assert current is not None and current.path == str(folder)
+    assert "already quantized" in bar.models.currentText()
+    assert "(gptq)" in bar.details.text() and bar.details.text().endswith("looked into all the same (Inside…).")
+    assert not bar.error.isVisible()
+    assert bar.inside.isEnabled() and not bar.compare.isEnabled()
+    assert "(gptq)" in bar.compare.toolTip()
 
 
 def test_a_folder_that_is_no_model_is_explained(

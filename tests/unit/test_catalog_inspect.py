@@ -1,6 +1,7 @@
 """What is known of a folder without loading it, and one clear problem for everything that can be wrong with it."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qplayground.catalog.headers import BITS
 from qplayground.catalog.inspect import inspect_folder
+from qplayground.catalog.quantized import UNNAMED
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.model import ModelEntry, ModelSource
 from tests.unit.catalog_files import CAUSAL, LLAMA, safetensors_bytes, tensor_file, write_model, write_shards
@@ -171,6 +174,64 @@ def test_code_that_a_model_brings_is_refused_unless_it_is_not_needed(tmp_path: P
 def test_weights_that_are_quantized_already(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "tiny", {**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4}})
     assert "gptq" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
+
+
+def stored(*tensors: tuple[str, str, list[int]]) -> bytes:
+    """A weight file with tensors of these names, types and shapes."""
+    header, end = {}, 0
+    for name, dtype, shape in tensors:
+        begin, end = end, end + math.prod(shape) * BITS[dtype] // 8
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+    return safetensors_bytes(header, bytes(end))
+
+
+NORM = ("model.norm.weight", "BF16", [64])
+
+
+@pytest.mark.parametrize(
+    ("method", "tensors"),
+    [
+        ("gptq", [("a.qweight", "I32", [8, 32]), ("a.scales", "F16", [2, 32])]),
+        ("awq", [("a.qweight", "I32", [64, 4]), ("a.scales", "F16", [2, 32])]),
+        (UNNAMED, [("a.qweight", "I32", [64, 4])]),
+        ("compressed-tensors", [("a.weight_packed", "I32", [32, 8]), ("a.weight_scale", "BF16", [32, 2])]),
+        ("fp8", [("a.weight", "F8_E4M3", [32, 64])]),
+        ("mlx", [("a.weight", "U32", [32, 8]), ("a.scales", "F16", [32, 2]), ("a.biases", "F16", [32, 2])]),
+        ("int8 codes with scales", [("a.weight", "I8", [32, 64]), ("a.weight_scale", "BF16", [32, 1])]),
+        (UNNAMED, [("a.weight", "U8", [32, 32]), ("a.weight_scale", "F8_E4M3", [32, 4])]),
+        ("bitsandbytes", [("a.weight", "I8", [32, 64]), ("a.SCB", "F32", [32])]),
+        ("bitsandbytes", [("a.weight", "U8", [1024, 1]), ("a.weight.quant_state.bitsandbytes__nf4", "U8", [9])]),
+    ],
+)
+def test_tensors_tell_what_quantized_them_where_the_config_does_not(
+    tmp_path: Path, method: str, tensors: list[tuple[str, str, list[int]]]
+) -> None:
+    folder = write_model(tmp_path / "tiny", model__safetensors=stored(NORM, *tensors))
+    assert f"({method})" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
+    assert look(folder).parameters is None  # several codes share an element
+
+
+def test_integers_beside_weights_are_no_quantization(tmp_path: Path) -> None:
+    """Masks, positions and counts, as older checkpoints have them; a norm's own scale too."""
+    tensors = [("h.0.attn.bias", "U8", [4, 4]), ("position_ids", "I64", [1, 8]), ("a.weight", "F32", [4, 4])]
+    folder = write_model(tmp_path / "tiny", model__safetensors=stored(NORM, *tensors, ("a.scale", "F32", [4])))
+    assert look(folder).usable
+
+
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [
+        ("compressed-tensors", {"compression_config": {"quant_method": "compressed-tensors"}}),
+        ("mlx", {"quantization": {"group_size": 64, "bits": 4}}),
+        ("mlx", {"quantization": {"group_size": 64, "bits": 4}, "quantization_config": {"group_size": 64, "bits": 4}}),
+        ("bitsandbytes", {"quantization_config": {"load_in_8bit": True}}),
+        (UNNAMED, {"quantization_config": {"bits": 4}}),
+        ("awq", {"text_config": {"quantization_config": {"quant_method": "awq"}}}),
+    ],
+)
+def test_configs_tell_what_quantized_the_weights(tmp_path: Path, method: str, fields: dict[str, Any]) -> None:
+    folder = write_model(tmp_path / "tiny", {**LLAMA, **fields})
+    assert f"({method})" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
 
 
 @pytest.mark.parametrize("with_config", [True, False])

@@ -34,16 +34,18 @@ def outline(source: Source, precisions: Iterable[Precision]) -> ModelOutline:
         if not own or not name:
             continue
         weight = source.find(f"{name}.weight")
+        is_quantized = is_stored_quantized(source, name)
         counted = [each for each in module._parameters.values() if each is not None and id(each) not in seen]
         seen.update(map(id, counted))
         modules.append(
             ModuleOutline(
                 name=name,
                 kind=type(module).__name__,
-                shape=() if weight is None else weight.info.shape,
+                shape=tuple(module.weight.shape) if is_quantized else () if weight is None else weight.info.shape,
                 tensor="" if weight is None else weight.name,
                 stored_dtype="" if weight is None else weight.dtype,
                 stored_bytes=sum(each.num_bytes for each in stored.get(name, ())),
+                is_quantized=is_quantized,
                 parameters=sum(each.numel() for each in counted),
                 bytes={precision: sums.get(name, 0) for precision, sums in held.items()},
                 kept={precision: reasons[name] for precision, reasons in kept.items() if name in reasons},

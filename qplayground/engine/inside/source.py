@@ -17,12 +17,13 @@ from transformers.pytorch_utils import Conv1D
 from qplayground.catalog.config import read_config
 from qplayground.catalog.headers import TORCH_NAMES, TensorInfo, read_header
 from qplayground.catalog.outline import read_outline
+from qplayground.catalog.quantized import method_of_tensors
 from qplayground.catalog.weights import wanted_files
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.precision import Dtype
 from qplayground.engine.shapes import Shapes
 
-_FLOATING = ("float64", "float32", "bfloat16", "float16")
+FLOATING = ("float64", "float32", "bfloat16", "float16")
 _ANOTHER = "Choose another layer."
 
 
@@ -70,8 +71,9 @@ class Source:
             for name in names
             for tensor, info in read_header(path / name).items()
         }
-        self.quantized_by = read_config(path / "config.json").quantized_by or ""
-        """The method of a checkpoint that was quantized before, by its config's name for it."""
+        said = read_config(path / "config.json").quantized_by
+        self.quantized_by = said or method_of_tensors({name: each.info for name, each in self.tensors.items()}) or ""
+        """The method of a checkpoint that was quantized before, by its config's name for it or by its tensors'."""
 
     @property
     def is_current(self) -> bool:
@@ -122,11 +124,17 @@ class Source:
 
     def below(self, module: str) -> dict[str, StoredTensor]:
         """All tensors that stand under a module's name, by what follows it."""
-        for prefix in (f"{module}.", f"{module.partition('.')[2]}."):
-            found = {name.removeprefix(prefix): held for name, held in self.tensors.items() if name.startswith(prefix)}
-            if found:
-                return found
-        return {}
+        return self._below.get(module) or self._below.get(module.partition(".")[2]) or {}
+
+    @cached_property
+    def _below(self) -> dict[str, dict[str, StoredTensor]]:
+        """`below` of each part of a tensor's name that ends at a dot."""
+        found: dict[str, dict[str, StoredTensor]] = {}
+        for name, held in self.tensors.items():
+            parts = name.split(".")
+            for place in range(1, len(parts)):
+                found.setdefault(".".join(parts[:place]), {})[".".join(parts[place:])] = held
+        return found
 
     def module(self, name: str) -> nn.Module:
         """A module by its name. Raises PlaygroundError(UNSUPPORTED) that names those that are spelled alike."""
@@ -204,7 +212,7 @@ def read_weight(source: Source, module: str, stored: StoredTensor) -> SourceWeig
 
     Raises PlaygroundError(UNSUPPORTED) for a type that is not quantized.
     """
-    if stored.dtype not in _FLOATING:
+    if stored.dtype not in FLOATING:
         raise fail(
             ErrorCode.UNSUPPORTED,
             f"The weight of {module} is stored as {stored.dtype}; bitsandbytes quantizes weights of 16, 32 or 64 "

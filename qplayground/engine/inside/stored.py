@@ -13,7 +13,7 @@ from qplayground.core.inside import Knobs, Method
 from qplayground.core.precision import Dtype
 from qplayground.engine.inside.quantized import BlockScales, QuantizedValues
 from qplayground.engine.inside.quantizers import FourBit, RowInt8
-from qplayground.engine.inside.source import Source, StoredTensor
+from qplayground.engine.inside.source import FLOATING, Source, StoredTensor
 
 _BITSANDBYTES = "bitsandbytes"
 _DTYPES = {getattr(torch, dtype): dtype for dtype in Dtype}
@@ -43,8 +43,7 @@ def is_stored_quantized(source: Source, module: str) -> bool:
     weight = below.get("weight")
     if weight is None:  # qweight, weight_packed, …
         return bool(below) and isinstance(source.module(module), (nn.Linear, Conv1D))
-    eight_bits = weight.dtype in ("int8", "uint8") or weight.dtype.startswith(("float8", "f8"))
-    return eight_bits or _SCB in below or any(name.startswith("weight.") for name in below)
+    return weight.dtype not in FLOATING or _SCB in below or any(name.startswith("weight.") for name in below)
 
 
 def read_stored(source: Source, module: str) -> tuple[QuantizedValues, int]:
@@ -58,8 +57,8 @@ def read_stored(source: Source, module: str) -> tuple[QuantizedValues, int]:
     if source.quantized_by != _BITSANDBYTES:
         raise fail(
             ErrorCode.ALREADY_QUANTIZED,
-            f"The weight of {module} was quantized by {method_name(source)}, and its codes cannot be read here: "
-            "only bitsandbytes' can.",
+            f"The weight of {module} was quantized before it was saved ({method_name(source)}), and its codes cannot "
+            "be read here: only bitsandbytes' can.",
             "Choose a layer that was left alone, or the original model.",
         )
     num_bytes = sum(held.num_bytes for name, held in below.items() if name.startswith("weight") or name == _SCB)

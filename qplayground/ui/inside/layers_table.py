@@ -11,14 +11,26 @@ from PySide6.QtCore import (
     Signal,
     Slot,
 )
-from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from qplayground.core.inside import LayerRow
 from qplayground.core.units import share_text, significant
 from qplayground.ui import theme
 
-_COLUMNS = ("Layer", "Relative error", "SNR, dB", "Bits a weight", "Largest error", "Stored as")
-_WIDTHS = (150, 88, 60, 84, 84, 150)
+_COLUMNS = ("Layer", "Method", "Error", "SNR, dB", "Bits", "Largest")
+_MEANINGS = (
+    "The layer, in the order of the model; double-click a row to look at its matrix",
+    "What the weights are quantized by",
+    "Relative error: the root of the errors' squares over that of the weights' squares",
+    "Signal-to-noise ratio in decibels",
+    "Bits a weight, scales included",
+    "The largest single error",
+)
+_WIDEST = ("", "INT8 by block", "0.000 %", "SNR, dB", "0.000", "0.00000")
+"""Texts that each column has room for, smaller figures than these aside."""
+_METHOD = 1
+_PADDING = 8
+"""What a cell leaves free at both sides, in pixels."""
 _TOP = QModelIndex()
 _SORTED_BY = Qt.ItemDataRole.UserRole
 _Index = QModelIndex | QPersistentModelIndex
@@ -48,33 +60,39 @@ class _Rows(QAbstractTableModel):
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         if orientation is Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
             return _COLUMNS[section]
+        if orientation is Qt.Orientation.Horizontal and role == Qt.ItemDataRole.ToolTipRole:
+            return _MEANINGS[section]
         return None
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         row, column = self.rows[index.row()], index.column()
         figures = row.figures
-        if role == Qt.ItemDataRole.TextAlignmentRole and 0 < column < len(_COLUMNS) - 1:
+        if role == Qt.ItemDataRole.TextAlignmentRole and column > _METHOD:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.ToolTipRole:
             return theme.tip(f"{row.module}: {row.knobs.label}")
         if role == _SORTED_BY:  # the first column sorts in the model's order
             snr = float("inf") if figures.snr_db is None else figures.snr_db
             figure = (figures.relative_error, snr, figures.bits_per_weight, figures.max_abs_error)
-            return (index.row(), *figure, row.knobs.label)[column]
+            return (index.row(), row.knobs.label, *figure)[column]
         if role != Qt.ItemDataRole.DisplayRole:
             return None
         return (
             row.module,
+            row.knobs.method.label,
             share_text(figures.relative_error),
             "–" if figures.snr_db is None else significant(figures.snr_db),
             significant(figures.bits_per_weight, 4),
             significant(figures.max_abs_error),
-            row.knobs.label,
         )[column]
 
 
 class LayersTable(QTableView):
-    """Signal: `module_chosen(str)` when a row is activated."""
+    """As wide as its place: what does not fit is a layer's name, cut at its beginning. The method has a column while
+    there is more than one; block size and the rest are the same in all rows, and in their tool tips.
+
+    Signal: `module_chosen(str)` when a row is activated.
+    """
 
     module_chosen = Signal(str)
 
@@ -95,12 +113,16 @@ class LayersTable(QTableView):
         self.setTextElideMode(Qt.TextElideMode.ElideLeft)  # the end of a name tells layers apart
         self.setAlternatingRowColors(True)
         self.setTabKeyNavigation(False)
-        self.setFont(theme.tabular(self.font()))
+        self.setFont(theme.tabular(theme.small(self.font())))
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().lineSpacing() + theme.HALF_GRID)
-        self.horizontalHeader().setStretchLastSection(True)
-        for column, width in enumerate(_WIDTHS):
-            self.setColumnWidth(column, width)
+        header = self.horizontalHeader()
+        header.setFont(self.font())
+        header.setMinimumSectionSize(theme.GRID)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for column, text in enumerate(_WIDEST):
+            self.setColumnWidth(column, self.fontMetrics().horizontalAdvance(text) + _PADDING)
+        self._show_method()
         self.activated.connect(self._on_activated)
 
     @property
@@ -111,10 +133,16 @@ class LayersTable(QTableView):
     def show_rows(self, rows: Sequence[LayerRow]) -> None:
         """Show these."""
         self._rows.show(rows)
+        self._show_method()
 
     def add_row(self, row: LayerRow) -> None:
         """Show one more."""
         self._rows.add(row)
+        if row.knobs != self.rows[0].knobs:
+            self.setColumnHidden(_METHOD, False)
+
+    def _show_method(self) -> None:
+        self.setColumnHidden(_METHOD, len({row.knobs for row in self.rows}) < 2)
 
     @Slot(QModelIndex)
     def _on_activated(self, index: QModelIndex) -> None:

@@ -40,6 +40,7 @@ _SHORT = {
     Kept.UNKNOWN_CLASS: "no, class",
 }
 """The reasons in a column; the tool tip and the lines below the tree have them in full."""
+_ALREADY = "already"
 _NAME_WIDTH, _KIND_WIDTH = 138, 62
 _DETAIL_LINES = 5
 _INDENT = 10
@@ -206,6 +207,8 @@ class ModuleTree(QWidget):
 
     def _whether(self, module: ModuleOutline) -> str:
         """Whether it gets quantized, in a word."""
+        if module.is_quantized:
+            return _ALREADY
         if not self._quantizing:
             return ""
         if not module.kept:
@@ -226,7 +229,9 @@ class ModuleTree(QWidget):
         lines = [f"{name or _WHOLE}: {first}"]
         if sizes:
             lines.append(" · ".join(f"{each} {size}" for each, size in zip(self._precisions, sizes, strict=True)))
-        if own is not None and self._quantizing:
+        if own is not None and own.is_quantized and self._outline is not None:
+            lines.append(f"Quantized before it was saved ({self._outline.quantized_by}).")
+        elif own is not None and self._quantizing:
             lines.append(_why(own, self._quantizing))
         return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from qplayground.core.inside import Kept, Knobs, ModelOutline, QuantizedMatrix
@@ -83,7 +83,13 @@ class KeptPicture(TourPicture):
         assert facts.outline is not None
         precision = spoken_of(facts.outline)
         if not precision:
-            self.caption.setText("No precision that quantizes is known of this model.")
+            before = facts.outline.quantized_by
+            self.caption.setText(
+                f"This checkpoint was quantized before it was saved ({before}): what each precision would keep is only "
+                "known of the original model."
+                if before
+                else "No precision that quantizes is known of this model."
+            )
             self.chart.show_bars("", [])
             self.table.show_rows([])
             return
@@ -116,13 +122,15 @@ class SmallTable(QTableWidget):
         self.setFrameShape(QTableWidget.Shape.NoFrame)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAlternatingRowColors(True)
-        self.setWordWrap(False)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names begin and end alike
         self.verticalHeader().hide()
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # it would hide the last row
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self._soon = QTimer(self, singleShot=True, interval=0)
+        self._soon.timeout.connect(self._fit_height)
+        header.sectionResized.connect(self._soon.start)  # what a narrow column wraps is higher
         self.setAccessibleName("Figures")
 
     def show_rows(self, rows: Sequence[Sequence[str]]) -> None:
@@ -135,6 +143,10 @@ class SmallTable(QTableWidget):
                 if column and text[:1].isdigit():
                     item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.setItem(row, column, item)
+        self._fit_height()
+
+    @Slot()
+    def _fit_height(self) -> None:
         self.resizeRowsToContents()
         rows_height = sum(self.rowHeight(row) for row in range(self.rowCount()))
         self.setFixedHeight(self.horizontalHeader().sizeHint().height() + rows_height + 2)

@@ -180,7 +180,7 @@ class CodebooksPicture(TourPicture):
                 f"{knobs.method.label}: relative error {_error(quantized)}, the level used most has "
                 f"{share_text(_largest_share(quantized.usage))} of the weights"
             )
-        self.caption.setText(f"{'; '.join(parts)}.")
+        self.caption.setText(f"{'; '.join(parts)}.{price_of(facts.quantized(NF4), facts.quantized(EVEN))}")
 
 
 class DequantizePicture(TourPicture):
@@ -233,6 +233,26 @@ def _row(facts: TourFacts, knobs: Knobs) -> tuple[list[float], list[float], list
 
 def _error(quantized: QuantizedMatrix) -> str:
     return "unknown" if quantized.figures is None else share_text(quantized.figures.relative_error)
+
+
+def price_of(nf4: QuantizedMatrix, even: QuantizedMatrix) -> str:
+    """What NF4's smaller relative error is paid with, where its largest single error is the greater one."""
+    if nf4.figures is None or even.figures is None:
+        return ""
+    is_better = nf4.figures.relative_error < even.figures.relative_error
+    if not (is_better and nf4.figures.max_abs_error > even.figures.max_abs_error):
+        return ""
+    levels = sorted(zip(nf4.levels.values, nf4.usage.values, strict=True))
+    (lowest, lowest_used), (low, _), (high, _), (highest, highest_used) = *levels[:2], *levels[-2:]
+    near, far = sorted((low - lowest, highest - high))
+    first, second, *_ = sorted(even.levels.values)
+    return (
+        f" Yet NF4 moves a single weight by up to {significant(nf4.figures.max_abs_error)}, even levels by up to "
+        f"{significant(even.figures.max_abs_error)}: next to its ends NF4's levels are {significant(near)} and "
+        f"{significant(far)} of the absmax apart, even ones {significant(second - first)}. Only "
+        f"{share_text((lowest_used + highest_used) / sum(nf4.usage.values))} of the weights are stored as one of the "
+        "two ends."
+    )
 
 
 def _largest_share(usage: Counts) -> float | None:

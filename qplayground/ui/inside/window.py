@@ -139,7 +139,8 @@ class InsideWindow(QMainWindow):
     @Slot(object)
     def _on_outlined(self, outline: ModelOutline) -> None:
         assert self._subject is not None
-        self.modules.show_outline(outline, [precision.name for precision in self._subject.precisions])
+        compared = () if outline.quantized_by else self._subject.precisions
+        self.modules.show_outline(outline, [precision.name for precision in compared])
         self.matrix.show_nothing("Choose a module in the tree.")
         self._show_outliers()
         self.layers.show_obstacle(_survey_obstacle(outline))

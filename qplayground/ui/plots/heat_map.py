@@ -1,10 +1,7 @@
 """A matrix as an image that is panned and zoomed: an overview always under the part that was read in detail."""
 
-from itertools import pairwise
-
 import numpy as np
 import pyqtgraph as pg
-from numpy.typing import NDArray
 from PySide6.QtCore import QEvent, QObject, QPointF, QRectF, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QImage, QKeyEvent, QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
@@ -15,6 +12,7 @@ from qplayground.ui.plots import style
 from qplayground.ui.plots.block_borders import block_borders
 from qplayground.ui.plots.chart import Chart
 from qplayground.ui.plots.code_scale import CodeScale
+from qplayground.ui.plots.tile_stack import Part, TileStack, tile_values
 
 TILE_HEIGHT, TILE_WIDTH = 700, 1000
 """The most pixels that are asked for at once."""
@@ -24,7 +22,6 @@ _LOWEST_BLOCK, _LOWEST_ROW = 6.0, 4.0
 _AXIS_WIDTH, _AXIS_HEIGHT, _KEY_WIDTH = 62, 40, 62
 _MOST_BLOCKS = 10_000
 _CLOSE_ROWS, _CLOSE_COLUMNS = 40, 80
-_FEW_LESS, _FEW_MORE = 0.95, 1.1
 _FEWEST = 4
 """Rows and columns at the closest."""
 _ENDS = {False: ("#0B5CAD", "#B3261E"), True: ("#5CB3FF", "#FF8A5C")}
@@ -66,8 +63,7 @@ class HeatMap(Chart):
         super().__init__(parent)
         self._rows = self._columns = 0
         self._block_size: int | None = None
-        self._overview_tile: Tile | None = None
-        self._detail_tile: Tile | None = None
+        self.tiles = TileStack()
         self._under_mouse: tuple[int, int] | None = None
         self._levels = (-1.0, 1.0)
         self._codes: CodeScale | None = None
@@ -136,11 +132,9 @@ class HeatMap(Chart):
         A tile of the whole matrix is the overview, and takes the detail before away.
         """
         is_overview = (tile.rows, tile.columns) == (self._rows, self._columns)
+        self.tiles.put(tile, is_overview=is_overview)
         if is_overview:
-            self._overview_tile, self._detail_tile = tile, None
             self.detail.clear()
-        else:
-            self._detail_tile = tile
         item = self.overview if is_overview else self.detail
         self._levels = (low, high) if high > low else (low - 1.0, low + 1.0)
         self._codes = codes
@@ -152,7 +146,7 @@ class HeatMap(Chart):
     def clear(self) -> None:
         """Show nothing."""
         self._rows = self._columns = 0
-        self._overview_tile = self._detail_tile = None
+        self.tiles.clear()
         self._under_mouse = None
         for item in (self.overview, self.detail, self.borders, self._mark):
             item.clear()
@@ -186,12 +180,12 @@ class HeatMap(Chart):
 
     # ---- what is seen ----------------------------------------------------------------------------------------
 
-    def seen(self) -> tuple[int, int, int, int]:
-        """The part in view: first row, rows, first column, columns."""
+    def seen(self) -> Part:
+        """The part in view."""
         (left, right), (top, bottom) = self.plot.viewRange()
         first_row, last_row = max(0, int(top)), min(self._rows, int(np.ceil(bottom)))
         first_column, last_column = max(0, int(left)), min(self._columns, int(np.ceil(right)))
-        return first_row, last_row - first_row, first_column, last_column - first_column
+        return Part(first_row, last_row - first_row, first_column, last_column - first_column)
 
     def middle(self) -> tuple[int, int]:
         """Row and column in the middle of the view."""
@@ -207,50 +201,11 @@ class HeatMap(Chart):
     @property
     def needs_detail(self) -> bool:
         """Whether the part in view has more to show than the tiles that are there."""
-        tile = self._best_tile()
-        return tile is not None and not self._is_sharp(tile)
+        return self.tiles.needs_detail(self.seen(), *self.pixels())
 
     def table(self) -> list[list[object]]:
         """The values in view, for a file: each row begins with the matrix's rows that it stands for."""
-        tile = self._best_tile()
-        if tile is None:
-            return []
-        first_row, rows, first_column, columns = self.seen()
-        down = _spans(tile.first_row, tile.rows, tile.height)
-        across = _spans(tile.first_column, tile.columns, tile.width)
-        ups = [place for place, (first, last) in enumerate(down) if last >= first_row and first < first_row + rows]
-        sides = [
-            place
-            for place, (first, last) in enumerate(across)
-            if last >= first_column and first < first_column + columns
-        ]
-        values = tile_values(tile)
-        heading: list[object] = [f"{tile.picture}: row / column", *(_span_text(across[place]) for place in sides)]
-        return [heading, *([_span_text(down[up]), *values[up, sides].tolist()] for up in ups)]
-
-    def _best_tile(self) -> Tile | None:
-        detail = self._detail_tile
-        return detail if detail is not None and self._covers(detail) else self._overview_tile
-
-    def _covers(self, tile: Tile) -> bool:
-        first_row, rows, first_column, columns = self.seen()
-        return (
-            tile.first_row <= first_row
-            and first_row + rows <= tile.first_row + tile.rows
-            and tile.first_column <= first_column
-            and first_column + columns <= tile.first_column + tile.columns
-        )
-
-    def _is_sharp(self, tile: Tile) -> bool:
-        """Whether it has a value for each weight in view, or for each pixel where there are fewer.
-
-        More values than pixels are too many: some would not be drawn, and an outlier might be one of them.
-        """
-        _, rows, _, columns = self.seen()
-        height, width = self.pixels()
-        return _is_enough(rows, tile.height / tile.rows, height) and _is_enough(
-            columns, tile.width / tile.columns, width
-        )
+        return self.tiles.table(self.seen())
 
     # ---- drawing ---------------------------------------------------------------------------------------------
 
@@ -298,7 +253,7 @@ class HeatMap(Chart):
         self.key.axis.setStyle(tickFont=style.tick_font(self))
         self.borders.setPen(pg.mkPen(style.faded(text, 110), width=1))
         self._mark.setPen(pg.mkPen(text, width=2))
-        shown = self._overview_tile
+        shown = self.tiles.overview
         self._color(Picture.ORIGINAL if shown is None else shown.picture)
 
     # ---- mouse and keys --------------------------------------------------------------------------------------
@@ -337,26 +292,3 @@ class HeatMap(Chart):
                 self.stepped.emit(*step)
                 return True
         return super().eventFilter(watched, event)
-
-
-def tile_values(tile: Tile) -> NDArray[np.float32]:
-    """Its values, `height` × `width`."""
-    return np.frombuffer(tile.values.data, np.float32).reshape(tile.height, tile.width)
-
-
-def _is_enough(weights: int, values_a_weight: float, pixels: int) -> bool:
-    """Of one direction. A few pixels more or less are not worth another picture."""
-    if weights <= pixels:
-        return values_a_weight == 1
-    return _FEW_LESS * pixels <= weights * values_a_weight <= _FEW_MORE * pixels
-
-
-def _spans(first: int, count: int, pixels: int) -> list[tuple[int, int]]:
-    """First and last of the rows, or columns, that each pixel stands for, as the engine cut them."""
-    edges = [first + place * count // pixels for place in range(pixels + 1)]
-    return [(begin, end - 1) for begin, end in pairwise(edges)]
-
-
-def _span_text(span: tuple[int, int]) -> object:
-    first, last = span
-    return first if first == last else f"{first} to {last}"

@@ -136,7 +136,10 @@ class ScalesPlot(Chart):
             pen=None,
             brush=style.faded(secondary, 150),
         )
-        self.beside.setXRange(0, float(counts.max(initial=1.0)), padding=0.02)
+        most = float(counts.max(initial=1.0))
+        self.beside.setXRange(0, most, padding=0.02)
+        round_count = max(1.0, float(f"{0.6 * most:.0e}"))
+        self.beside.getAxis("bottom").setTicks([[(round_count, f"{round_count:,.0f}")]])  # there is room for one number
 
     def _reading(self, x: float, _y: float) -> str:
         scales = self._scales
