@@ -160,6 +160,7 @@ class MainWindow(QMainWindow):
         QShortcut(QKeySequence(QKeySequence.StandardKey.Quit), self).activated.connect(self.close)
         self.models.compare_requested.connect(self.compare)
         self.models.stop_requested.connect(self.session.stop)
+        self.models.escaped.connect(self.precisions.escape)
         self.models.model_changed.connect(self._on_model_changed)
         self.inside.connect_to(self.session, self.models, self.precisions, self.prompt)
         self.tabs.inside_requested.connect(self.inside.open_layer)

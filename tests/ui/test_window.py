@@ -112,6 +112,47 @@ def test_stop_ends_any_phase_and_the_window_is_ready_again(
         assert len(first.text.toPlainText()) > len(behaviour)  # what was written stays
 
 
+def test_escape_takes_a_new_precision_away_once_there_is_nothing_to_stop(
+    qtbot: QtBot, ready_window: MainWindow
+) -> None:
+    panel = ready_window.precisions
+    before = panel.precisions()
+    type_prompt(qtbot, ready_window, "slow")
+    qtbot.mouseClick(ready_window.models.compare, LEFT)
+    qtbot.mouseClick(panel.new, LEFT)
+    made = panel.precisions()[-1].name
+    name = QApplication.focusWidget()
+    assert isinstance(name, QLineEdit) and name.text() == made
+    with qtbot.waitSignal(ready_window.session.comparison_finished):
+        qtbot.keyClick(name, Qt.Key.Key_Escape)
+    assert panel.precisions()[-1].name == made
+    qtbot.keyClick(name, Qt.Key.Key_Escape)
+    assert panel.precisions() == before
+
+
+def test_the_options_of_a_new_precision_are_reached_in_the_lowest_window(
+    qtbot: QtBot, ready_window: MainWindow
+) -> None:
+    ready_window.resize(1280, 720)
+    ready_window.prompt.options.click()
+    ready_window.models.hub_id.click()
+    panel = ready_window.precisions
+    copied = panel.row("nf4")
+    assert copied is not None
+    copied.activated.emit()
+    qtbot.mouseClick(panel.new, LEFT)
+    made = panel.row("nf4-2")
+    assert made is not None
+    editor = made.editor
+    qtbot.waitUntil(lambda: not editor.name.visibleRegion().isEmpty())  # once the options have their places
+    for field in (editor.kind, editor.double_quantization, editor.skip_modules, editor.remove):
+        while not field.hasFocus():
+            focused = QApplication.focusWidget()
+            assert focused is not None and made.isAncestorOf(focused)
+            qtbot.keyClick(focused, Qt.Key.Key_Tab)
+        assert field.visibleRegion().boundingRect() == field.rect()
+
+
 def test_an_empty_prompt_is_answered_at_the_prompt(qtbot: QtBot, ready_window: MainWindow) -> None:
     ready_window.prompt.text.setPlainText("   ")
     qtbot.mouseClick(ready_window.models.compare, LEFT)
