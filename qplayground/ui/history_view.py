@@ -57,11 +57,12 @@ class _EntriesModel(QAbstractTableModel):
         return None
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        entry = self.entries[index.row()]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return theme.tip(str(self.data(index)))
+            text = str(self.data(index))
+            return theme.tip(f"{text} · placement: {entry.placed}" if entry.placed else text)
         if role != Qt.ItemDataRole.DisplayRole:
             return None
-        entry = self.entries[index.row()]
         date = entry.started_at.replace("T", " ").removesuffix("+00:00")
         return (date, entry.model, entry.precisions, entry.state, entry.prompt, entry.note)[index.column()]
 

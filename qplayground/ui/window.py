@@ -239,6 +239,7 @@ class MainWindow(QMainWindow):
                     precisions=wanted,
                     request=request,
                     placement=placement,
+                    placement_name=self.models.device.placement_name,
                     mode=self.options.mode,
                     rounds=self.options.rounds,
                     baseline=self._chosen_baseline(),

@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QPlainTextEdit, QWidget
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.placement import Placement
 from qplayground.core.results import RunState, to_json
 from qplayground.core.saving import save_file
 from qplayground.runtime import preferences_file
@@ -151,6 +152,15 @@ def test_the_options_of_a_new_precision_are_reached_in_the_lowest_window(
             assert focused is not None and made.isAncestorOf(focused)
             qtbot.keyClick(focused, Qt.Key.Key_Tab)
         assert field.visibleRegion().boundingRect() == field.rect()
+
+
+def test_a_comparison_keeps_the_name_of_its_placement(qtbot: QtBot, ready_window: MainWindow) -> None:
+    one_core = Placement(device="cpu", threads=1)
+    ready_window.models.device.set_saved({"all cores": Placement(device="cpu", threads=2), "one core": one_core})
+    ready_window.models.device.set_placement(one_core)
+    compare(qtbot, ready_window)
+    assert ready_window.session.comparison is not None
+    assert ready_window.session.comparison.placed == "one core (CPU, 1 thread)"
 
 
 def test_an_empty_prompt_is_answered_at_the_prompt(qtbot: QtBot, ready_window: MainWindow) -> None:
