@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from qplayground.core.quality import Quality
+from qplayground.core.recommendation import recommendation
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import number_text, share_text, significant
 from qplayground.core.verdicts import (
@@ -183,7 +184,8 @@ class QualityView(QWidget):
     def show_comparison(self, comparison: Comparison) -> None:
         """Show what its runs scored."""
         self._comparison = comparison
-        lines = [reference_sentence(comparison), *(quality_sentence(comparison, run) for run in comparison.runs)]
+        lines = [recommendation(comparison), reference_sentence(comparison)]
+        lines += (quality_sentence(comparison, run) for run in comparison.runs)
         for run in comparison.runs:
             lines += [coarse_sentence(comparison, run), limit_sentence(run), floor_sentence(comparison, run)]
         self.sentences.setText("\n".join(line for line in lines if line))
