@@ -128,11 +128,14 @@ class HistoryView(QWidget):
         self.table.setTabKeyNavigation(False)
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)  # measuring rows takes seconds
-        self.table.verticalHeader().setDefaultSectionSize(self.fontMetrics().lineSpacing() + theme.HALF_GRID)
+        theme.follow_text(self.table, self._fit_rows)
         self.table.horizontalHeader().setStretchLastSection(True)
         for column, width in enumerate(_WIDTHS):
-            self.table.setColumnWidth(column, width)
+            self.table.setColumnWidth(column, round(width * theme.text_scale()))
         self.table.selectionModel().selectionChanged.connect(self._show_buttons)
+
+    def _fit_rows(self) -> None:
+        self.table.verticalHeader().setDefaultSectionSize(self.table.fontMetrics().lineSpacing() + theme.HALF_GRID)
 
     # ---- model → widget --------------------------------------------------------------------------------------
 

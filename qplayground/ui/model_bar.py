@@ -94,7 +94,7 @@ class ModelBar(QWidget):
         label = QLabel("&Model")
         self.models = QComboBox()
         self.models.setAccessibleName("Model")
-        self.models.setMinimumContentsLength(24)
+        self.models.setMinimumContentsLength(12)
         self.models.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.models.currentIndexChanged.connect(self._on_current_changed)
         label.setBuddy(self.models)

@@ -105,7 +105,7 @@ class PrecisionPanel(QWidget):
         bottom.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
         bottom.addWidget(self.new)
         bottom.addStretch()
-        self.setMinimumWidth(theme.GRID * 36)
+        theme.follow_text(self, lambda: self.setMinimumWidth(round(theme.GRID * 36 * theme.text_scale())))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, theme.GRID, 0, theme.GRID)
         layout.setSpacing(theme.HALF_GRID)

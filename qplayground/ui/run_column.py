@@ -77,7 +77,7 @@ class RunColumn(QFrame):
         self._compared_with: Run | None = None
         self._common_tokens = 0
         self.setAccessibleName(f"{run.recipe.label}, {run.recipe.summary}")
-        self.setMinimumWidth(MINIMUM_WIDTH)
+        theme.follow_text(self, lambda: self.setMinimumWidth(round(MINIMUM_WIDTH * theme.text_scale())))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, theme.GRID)

@@ -97,7 +97,10 @@ class LayersTable(QTableView):
         self.setTabKeyNavigation(False)
         self.setFont(theme.tabular(self.font()))
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().lineSpacing() + theme.HALF_GRID)
+        theme.follow_text(
+            self,
+            lambda: self.verticalHeader().setDefaultSectionSize(self.fontMetrics().lineSpacing() + theme.HALF_GRID),
+        )
         self.horizontalHeader().setStretchLastSection(True)
         for column, width in enumerate(_WIDTHS):
             self.setColumnWidth(column, width)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from qplayground.core.inside import Kept, Knobs, ModelOutline, QuantizedMatrix
@@ -124,6 +124,7 @@ class SmallTable(QTableWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.setAccessibleName("Figures")
+        theme.follow_text(self, lambda: QTimer.singleShot(0, self, self._fit_rows))  # once its headings have it too
 
     def show_rows(self, rows: Sequence[Sequence[str]]) -> None:
         """Show these texts; all but the first column, and a name at the end, are numbers."""
@@ -135,6 +136,10 @@ class SmallTable(QTableWidget):
                 if column and text[:1].isdigit():
                     item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.setItem(row, column, item)
+        self._fit_rows()
+
+    @Slot()
+    def _fit_rows(self) -> None:
         self.resizeRowsToContents()
         rows_height = sum(self.rowHeight(row) for row in range(self.rowCount()))
         self.setFixedHeight(self.horizontalHeader().sizeHint().height() + rows_height + 2)
