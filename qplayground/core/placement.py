@@ -81,8 +81,9 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         return "by hand" if self.device == CUSTOM else f"on {self.device}"
 
     def __str__(self) -> str:
-        """For people: `auto, at most 4.29 GB on cuda:0, 1 thread`."""
-        parts = ["by hand" if self.device == CUSTOM else self.device]
+        """For people: `auto, at most 4.29 GB on cuda:0, 1 thread`; one device as `CPU`, `GPU 0`."""
+        names = {CUSTOM: "by hand", CPU: "CPU", MPS: "Apple GPU"}
+        parts = [names.get(self.device, self.device.replace("cuda:", "GPU "))]
         parts += [f"at most {bytes_text(limit)} on {device}" for device, limit in self.max_memory.items()]
         if self.threads is not None:
             parts.append(f"{self.threads} thread{'s' * (self.threads != 1)}")

@@ -179,7 +179,7 @@ class ComparedModel(msgspec.Struct, frozen=True):
 class Comparison(msgspec.Struct, kw_only=True):
     """Runs that share everything but the precision. `started_at` is in ISO 8601, UTC; `id` tells
     it from every other one. `evaluation` is the text that was scored, if one was. `placement` is what was asked for,
-    `device` the same in a word.
+    `placement_name` what it was saved under, if it was, `device` the same in a word.
     """
 
     schema: int = SCHEMA
@@ -190,6 +190,7 @@ class Comparison(msgspec.Struct, kw_only=True):
     settings: GenerationSettings
     device: str = "auto"
     placement: Placement = Placement()
+    placement_name: str = ""
     mode: Mode = Mode.ONCE
     rounds: int = 1
     baseline: str | None
@@ -208,6 +209,16 @@ class Comparison(msgspec.Struct, kw_only=True):
     def baseline_run(self) -> Run | None:
         """The run that the others are compared with."""
         return next((run for run in self.runs if run.precision == self.baseline), None)
+
+    @property
+    def placed(self) -> str:
+        """Where it was asked to be, `fast (by hand, 1 thread)`; empty where nothing but auto was asked for."""
+        asked = self.placement
+        if asked.same_weights == Placement():
+            asked = msgspec.structs.replace(asked, device=self.device)  # all that earlier versions saved
+        if asked == Placement():
+            return ""
+        return f"{self.placement_name} ({asked})" if self.placement_name else str(asked)
 
     @property
     def lead(self) -> str:

@@ -54,11 +54,11 @@ def coarse_sentence(comparison: Comparison, run: Run) -> str | None:
         return None
     return (
         f"{run.precision}: only {quality.scored_tokens:,} tokens were scored, so that a loss in perplexity of less "
-        f"than about {significant(100 * hidden, 2)} % cannot be told from chance. {_more_to_score(comparison, quality)}"
+        f"than about {significant(100 * hidden, 2)} % cannot be told from chance. {more_to_score(comparison, quality)}"
     )
 
 
-def _more_to_score(comparison: Comparison, quality: Quality) -> str:
+def more_to_score(comparison: Comparison, quality: Quality) -> str:
     """What gives more scored tokens: another half of a window of the text, as long as there is one, or another text."""
     text = comparison.evaluation
     left = 0 if text is None else text.text_tokens - text.window // 2 - quality.scored_tokens
@@ -171,6 +171,12 @@ def _perplexity_words(quality: Quality) -> str:
     if _is_clear(ratio - 1, error):
         return f"its perplexity is {abs(change):,.{places}f} ± {beside} % {'higher' if change > 0 else 'lower'}"
     return f"no clear difference in perplexity ({change:+,.{places}f} ± {beside} %, less than twice the error)"
+
+
+def has_clear_loss(quality: Quality) -> bool:
+    """Whether its perplexity is higher than the reference's by more than chance."""
+    change = (quality.ppl_ratio or 1.0) - 1
+    return change > 0 and _is_clear(change, quality.ppl_ratio_se or 0.0)
 
 
 def _is_clear(difference: float, error: float) -> bool:

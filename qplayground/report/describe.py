@@ -1,6 +1,5 @@
 """A comparison's circumstances in a few words, for every report alike."""
 
-from qplayground.core.placement import Placement
 from qplayground.core.results import Comparison, Mode, Run, RunState
 
 
@@ -50,14 +49,8 @@ def settings_text(comparison: Comparison) -> str:
         length = f"race, {length}"
     penalty = f", repetition penalty {settings.repetition_penalty:g}" if settings.repetition_penalty != 1 else ""
     chat = ", as a user's turn of a chat" if settings.chat_template else ""
-    return f"{length}, {how}{penalty}{chat}, baseline {comparison.baseline}{_placement_text(comparison)}"
-
-
-def _placement_text(comparison: Comparison) -> str:
-    """What was asked for beyond one device by itself; nothing of the usual."""
-    placement = comparison.placement
-    usual = placement.same_weights in (Placement(), Placement(device=comparison.device))
-    return "" if usual and placement.threads is None else f", placed {placement}"
+    placed = f", placement: {comparison.placed}" if comparison.placed else ""
+    return f"{length}, {how}{penalty}{chat}, baseline {comparison.baseline}{placed}"
 
 
 def when_text(comparison: Comparison) -> str:

@@ -7,6 +7,7 @@ from qplayground.core.hues import hue
 from qplayground.core.memory_segments import KINDS, RAM, VRAM, Place
 from qplayground.core.metrics import BY_KEY, Metric, beside_text, figure_text, range_text, shown_metrics
 from qplayground.core.notes import notes_on
+from qplayground.core.recommendation import recommendation
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import bytes_text
 from qplayground.core.verdicts import source_text
@@ -47,6 +48,7 @@ del {{ color: var(--quiet); }}
 <p class="quiet">{circumstances}</p>
 <h2>Figures</h2>
 <div class="wide">{table}</div>
+{advice}
 <p class="quiet">RAM is the engine's whole resident memory, the libraries' share included. MB are 10<sup>6</sup> bytes.
 × is the figure over the baseline's. Of a benchmark's rounds the median is given, with the lowest … highest. A figure
 with * is spoilt; its text says by what.</p>
@@ -71,6 +73,7 @@ _MEMORY_KEY = (
 def to_html(comparison: Comparison) -> str:
     """The page. Nothing in it is fetched from anywhere, and no script runs in it."""
     names = [run.precision for run in comparison.runs]
+    advice = recommendation(comparison)
     return _PAGE.format(
         title=escape(title_text(comparison)),
         light=" ".join(f"--hue-{index}: {hue(name, False)};" for index, name in enumerate(names)),
@@ -87,6 +90,7 @@ def to_html(comparison: Comparison) -> str:
             if line
         ),
         table=_table(comparison),
+        advice=f"<p>{escape(advice)}</p>" if advice else "",
         charts="".join(f"<figure>{chart}</figure>" for chart in _charts(comparison)),
         prompt=escape(comparison.prompt),
         runs="".join(_run(comparison, run, index) for index, run in enumerate(comparison.runs)),

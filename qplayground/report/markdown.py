@@ -3,6 +3,7 @@
 import re
 
 from qplayground.core.notes import notes_on
+from qplayground.core.recommendation import recommendation
 from qplayground.core.results import Comparison
 from qplayground.core.verdicts import source_text
 from qplayground.report.describe import machine_text, name_text, settings_text, title_text, when_text
@@ -17,6 +18,7 @@ def to_markdown(comparison: Comparison) -> str:
     model = comparison.model
     headings, *figures = table_rows(comparison)
     scored = source_text(comparison)
+    advice = recommendation(comparison)
     lines = [
         f"# {_inline(title_text(comparison))}",
         "",
@@ -32,6 +34,7 @@ def to_markdown(comparison: Comparison) -> str:
         "| " + " | ".join(headings) + " |",
         "|" + " --- |" * len(headings),
         *("| " + " | ".join(_inline(cell) for cell in row) + " |" for row in figures),
+        *(["", _inline(advice)] if advice else []),
         "",
         "## Prompt",
         "",

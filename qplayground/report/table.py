@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from qplayground.core.metrics import Metric, beside_text, figure_text, range_text, shown_metrics
 from qplayground.core.notes import notes_on
+from qplayground.core.recommendation import recommendation
 from qplayground.core.results import Comparison, Run, RunState
 from qplayground.core.verdicts import (
     coarse_sentence,
@@ -32,6 +33,8 @@ def plain_table(comparison: Comparison) -> str:
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     lines.insert(1, "  ".join("-" * width for width in widths))
+    advice = recommendation(comparison)
+    lines += ["", advice] if advice else []
     for run in comparison.runs:
         lines.append("")
         text = f"{comparison.lead if run.error is None else ''}{outcome(run)}"

@@ -24,12 +24,14 @@ CREATE INDEX IF NOT EXISTS newest ON comparisons (started_at DESC);
 CREATE TABLE IF NOT EXISTS contents (id TEXT NOT NULL, part TEXT NOT NULL, json BLOB NOT NULL, PRIMARY KEY (id, part));
 CREATE TABLE IF NOT EXISTS running (
     id TEXT PRIMARY KEY, machine TEXT NOT NULL, pid INT NOT NULL, started_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS placements (id TEXT PRIMARY KEY, placed TEXT NOT NULL);
 """
 _SAVE = """
 INSERT INTO comparisons (id, started_at, model, precisions, prompt, state, search) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET precisions = excluded.precisions, state = excluded.state, search = excluded.search
 """
 _PUT = "INSERT OR REPLACE INTO contents (id, part, json) VALUES (?, ?, ?)"
+_PLACE = "INSERT OR REPLACE INTO placements (id, placed) VALUES (?, ?)"
 _TIDY = "DELETE FROM contents WHERE id = ? AND part <> ? AND part NOT IN (SELECT value FROM json_each(?))"
 _RUN = "INSERT OR REPLACE INTO running (id, machine, pid, started_at) VALUES (?, ?, ?, ?)"
 _REST = "DELETE FROM running WHERE id = ?"
@@ -57,7 +59,8 @@ class HistoryGoneError(OSError):
 
 class HistoryEntry(msgspec.Struct, frozen=True):
     """What the list shows of a comparison. `prompt` is its beginning. `state` begins with one of: running, done,
-    failed, stopped; or unfinished, of another machine, where nobody here can know whether it is stopped.
+    failed, stopped; or unfinished, of another machine, where nobody here can know whether it is stopped. `placed` is
+    the comparison's; empty too for those that earlier versions kept.
     """
 
     id: str
@@ -67,6 +70,7 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     prompt: str
     state: str
     note: str
+    placed: str = ""
 
 
 class _Head(msgspec.Struct):
@@ -105,8 +109,8 @@ class History:
         words = wanted.casefold().split()[:_WORDS]
         where = " AND ".join(["instr(search || casefold(note), ?)"] * len(words)) or "1"
         query = (
-            "SELECT id, started_at, model, precisions, prompt, state, note FROM comparisons "
-            f"WHERE {where} ORDER BY started_at DESC"
+            "SELECT id, started_at, model, precisions, prompt, state, note, coalesce(placed, '') "
+            f"FROM comparisons LEFT JOIN placements USING (id) WHERE {where} ORDER BY started_at DESC"
         )
         if not self._usable:
             return []
@@ -181,6 +185,7 @@ class History:
         for comparison_id in comparison_ids:
             statements.append(("DELETE FROM comparisons WHERE id = ?", (comparison_id,)))
             statements.append(("DELETE FROM contents WHERE id = ?", (comparison_id,)))
+            statements.append(("DELETE FROM placements WHERE id = ?", (comparison_id,)))
             statements.append(self._owned(comparison_id, False))
         return self._write(*statements)
 
@@ -227,7 +232,7 @@ class History:
             return True
         try:
             with _opened(self.path, _READ_TIMEOUT_S) as file:
-                file.execute("SELECT 1 FROM comparisons, contents, running LIMIT 1")
+                file.execute("SELECT 1 FROM comparisons, contents, running, placements LIMIT 1")
         except sqlite3.OperationalError as error:
             return "no such table" in str(error)
         return False
@@ -292,6 +297,7 @@ def statements_to_save(comparison: Comparison, changed: Sequence[str] | None = N
     values = (entry.id, entry.started_at, entry.model, entry.precisions, entry.prompt, entry.state)
     return [
         (_SAVE, (*values, _search_text(comparison))),
+        *([(_PLACE, (entry.id, entry.placed))] if entry.placed else []),
         (_PUT, (entry.id, _HEAD, head)),
         (_TIDY, (entry.id, _HEAD, msgspec.json.encode(_names(comparison)).decode())),
         *((_PUT, (entry.id, run.precision, msgspec.json.encode(run))) for run in runs),
@@ -352,9 +358,10 @@ def _entry(comparison: Comparison) -> HistoryEntry:
         prompt=" ".join(comparison.prompt[:_SHOWN_PROMPT].split()),
         state=state if comparison.mode is Mode.ONCE else f"{state}, {comparison.mode}",
         note="",
+        placed=comparison.placed,
     )
 
 
 def _search_text(comparison: Comparison) -> str:
-    parts = (comparison.started_at, comparison.model.title, comparison.prompt, *_names(comparison))
+    parts = (comparison.started_at, comparison.model.title, comparison.prompt, comparison.placed, *_names(comparison))
     return " ".join((*parts, "")).casefold()

@@ -18,6 +18,8 @@ from qplayground.runtime.preferences_file import READY, Kept, PreferencesFile, s
 
 CONFIG_VARIABLE = "QPLAYGROUND_CONFIG"
 RECENT_LIMIT = 20
+TEXT_PERCENTS = (80, 90, 100, 110, 125, 150)
+"""The sizes that text can have, of the system's."""
 
 _Value = TypeVar("_Value")
 
@@ -205,6 +207,16 @@ class Preferences:
         """Keep which model is picked."""
         if model_id is None or is_text(model_id):
             self._file.change(lambda kept: replace(kept, last_model=model_id))
+
+    @property
+    def text_percent(self) -> int:
+        """How large text is, of the system's size; one of TEXT_PERCENTS."""
+        percent = self._kept.text_percent
+        return percent if percent in TEXT_PERCENTS else 100
+
+    def set_text_percent(self, percent: int) -> None:
+        """Keep how large text is."""
+        self._file.change(lambda kept: replace(kept, text_percent=percent))
 
     # ---- placements -----------------------------------------------------------------------------------------------
 

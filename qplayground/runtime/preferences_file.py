@@ -41,6 +41,7 @@ class Kept(msgspec.Struct, frozen=True):
     last_model: str | None = None
     placements: dict[str, Placement] = {}
     last_placement: Placement = Placement()
+    text_percent: int = 100
     last_request: dict[str, Any] | None = None  # another version's may have other settings, which is no damage
 
 

@@ -51,12 +51,13 @@ def check_devices(placement: Placement, machine: Machine) -> None:
 
 class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything but the model. `rounds` counts in a benchmark only. `baseline` names one of the precisions; None means
-    the widest. `quality`: which text is scored, if one is.
+    the widest. `quality`: which text is scored, if one is. `placement_name`: what it was saved under, if so.
     """
 
     precisions: tuple[Precision, ...]
     request: GenerationRequest
     placement: Placement = Placement()
+    placement_name: str = ""
     mode: Mode = Mode.ONCE
     rounds: int = 1
     baseline: str | None = None
@@ -93,6 +94,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
             settings=self.request.settings,
             device=self.placement.device,
             placement=self.placement,
+            placement_name=self.placement_name,
             mode=self.mode,
             rounds=self.rounds if self.mode is Mode.BENCHMARK else 1,
             baseline=self.baseline or baseline_of([precision.name for precision in self.precisions], self.precisions),

@@ -35,6 +35,7 @@ class _Later(QWidget):
     def __init__(self, text: str) -> None:
         super().__init__()
         label = QLabel(text)
+        label.setWordWrap(True)  # so that a sentence makes no window wider
         label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self._stack = QStackedLayout(self)

@@ -15,6 +15,7 @@ from qplayground.ui import theme
 from qplayground.ui.comparison_tabs import ComparisonTabs
 from qplayground.ui.exporting import export
 from qplayground.ui.modules_dialog import show_modules
+from qplayground.ui.page import scrolling_page
 from qplayground.ui.results_view import ResultsView
 from qplayground.ui.window_size import size_for_screen
 
@@ -60,7 +61,7 @@ class ComparisonWindow(QMainWindow):
         self._show_titles()
         splitter.addWidget(self.tabs)
         splitter.setSizes([_VIEW_HEIGHT] * len(self.views) + [_TABS_HEIGHT])
-        self.setCentralWidget(splitter)
+        self.setCentralWidget(scrolling_page(splitter))
         QShortcut(QKeySequence(QKeySequence.StandardKey.Close), self).activated.connect(self.close)
         QShortcut(QKeySequence(QKeySequence.StandardKey.Save), self).activated.connect(self._export_first)
 

@@ -40,6 +40,11 @@ class DeviceBox(QComboBox):
         """What is chosen."""
         return self._placement
 
+    @property
+    def placement_name(self) -> str:
+        """What it was saved under; empty where it was not."""
+        return next((name for name, saved in self._saved.items() if saved == self._placement), "")
+
     def set_placement(self, placement: Placement) -> None:
         """Choose that; what is neither offered nor saved is offered from now on as long as it is chosen."""
         changed = placement != self._placement

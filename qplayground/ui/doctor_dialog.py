@@ -1,13 +1,14 @@
 """The check of this machine: how far it is, what it found, and a button that copies it for a bug report."""
 
 from PySide6.QtCore import QSize, Qt, Slot
-from PySide6.QtGui import QFontDatabase, QGuiApplication, QPalette
+from PySide6.QtGui import QGuiApplication, QPalette
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QProgressBar, QVBoxLayout, QWidget
 
 from qplayground.core.diagnosis import Diagnosis
 from qplayground.core.errors import ErrorInfo
 from qplayground.report.diagnosis import diagnosis_text, headline
 from qplayground.runtime.doctor import Doctor
+from qplayground.ui import theme
 
 _SIZE = QSize(880, 620)
 
@@ -26,7 +27,7 @@ class DoctorDialog(QDialog):
         self.text = QPlainTextEdit(readOnly=True)
         self.text.setAccessibleName("What was found")
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        self.text.setFont(theme.fixed_font())
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         self.copy = buttons.addButton("C&opy", QDialogButtonBox.ButtonRole.ActionRole)
         self.again = buttons.addButton("Check &again", QDialogButtonBox.ButtonRole.ActionRole)

@@ -1,10 +1,11 @@
 """What happened to a run that failed: the sentence, what to try, and the engine's last output."""
 
 from PySide6.QtCore import QSize, Qt, Signal, Slot
-from PySide6.QtGui import QFontDatabase, QGuiApplication
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
 
 from qplayground.core.errors import ErrorInfo
+from qplayground.ui import theme
 
 _SIZE = QSize(720, 420)
 
@@ -24,7 +25,7 @@ class FailureDialog(QDialog):
         self.output = QPlainTextEdit(error.detail, readOnly=True)
         self.output.setAccessibleName("Technical detail and the engine's last output")
         self.output.setPlaceholderText("There is no more to say.")
-        self.output.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        self.output.setFont(theme.fixed_font())
         self.output.moveCursor(self.output.textCursor().MoveOperation.End)  # the newest is what failed
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.addButton("&Copy", QDialogButtonBox.ButtonRole.ActionRole).clicked.connect(self._copy)

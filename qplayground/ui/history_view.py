@@ -57,11 +57,12 @@ class _EntriesModel(QAbstractTableModel):
         return None
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        entry = self.entries[index.row()]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return theme.tip(str(self.data(index)))
+            text = str(self.data(index))
+            return theme.tip(f"{text} · placement: {entry.placed}" if entry.placed else text)
         if role != Qt.ItemDataRole.DisplayRole:
             return None
-        entry = self.entries[index.row()]
         date = entry.started_at.replace("T", " ").removesuffix("+00:00")
         return (date, entry.model, entry.precisions, entry.state, entry.prompt, entry.note)[index.column()]
 
@@ -127,11 +128,14 @@ class HistoryView(QWidget):
         self.table.setTabKeyNavigation(False)
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)  # measuring rows takes seconds
-        self.table.verticalHeader().setDefaultSectionSize(self.fontMetrics().lineSpacing() + theme.HALF_GRID)
+        theme.follow_text(self.table, self._fit_rows)
         self.table.horizontalHeader().setStretchLastSection(True)
         for column, width in enumerate(_WIDTHS):
-            self.table.setColumnWidth(column, width)
+            self.table.setColumnWidth(column, round(width * theme.text_scale()))
         self.table.selectionModel().selectionChanged.connect(self._show_buttons)
+
+    def _fit_rows(self) -> None:
+        self.table.verticalHeader().setDefaultSectionSize(self.table.fontMetrics().lineSpacing() + theme.HALF_GRID)
 
     # ---- model → widget --------------------------------------------------------------------------------------
 

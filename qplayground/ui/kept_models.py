@@ -2,14 +2,15 @@
 
 from functools import partial
 
-from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import QMenu, QToolButton, QWidget
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QWidget
 
 from qplayground.core.units import bytes_text
 from qplayground.runtime.session import Session
+from qplayground.ui.menu_button import MenuButton
 
 
-class KeptModels(QToolButton):
+class KeptModels(MenuButton):
     """A button that is there while models are kept; its menu lists them, and ends the engine of the one clicked.
 
     What is shown are the weights: the libraries' pages are shared among the engines, and would count several times.
@@ -18,12 +19,7 @@ class KeptModels(QToolButton):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self.setAutoRaise(True)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # the style's lies outside of the button
         self.setToolTip("Models that are kept loaded, and the bytes of their weights; click to let go of one")
-        self.setMenu(QMenu(self))
         self.menu().aboutToShow.connect(self._fill)
         session.loaded_changed.connect(self._show)
         session.busy_changed.connect(self._show)

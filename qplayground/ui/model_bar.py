@@ -37,13 +37,14 @@ class ModelBar(QWidget):
     """Binds the library to a picker, and says why its jobs failed.
 
     Signals: `model_changed(ModelEntry | None)`, `compare_requested()`, `stop_requested()`,
-    `inside_requested()`.
+    `inside_requested()`, `escaped()` when Esc finds nothing to stop.
     """
 
     model_changed = Signal(object)
     compare_requested = Signal()
     stop_requested = Signal()
     inside_requested = Signal()
+    escaped = Signal()
 
     def __init__(self, library: Library, gpus: list[Gpu], parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -93,7 +94,7 @@ class ModelBar(QWidget):
         label = QLabel("&Model")
         self.models = QComboBox()
         self.models.setAccessibleName("Model")
-        self.models.setMinimumContentsLength(24)
+        self.models.setMinimumContentsLength(12)
         self.models.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.models.currentIndexChanged.connect(self._on_current_changed)
         label.setBuddy(self.models)
@@ -119,7 +120,7 @@ class ModelBar(QWidget):
         self._add_key("Ctrl+Return", self.compare)
         self.compare.clicked.connect(self.compare_requested)
         self.stop = QPushButton("■ &Stop")
-        self._add_key("Esc", self.stop)
+        QShortcut(QKeySequence("Esc"), self).activated.connect(self._on_escape)
         self.stop.setToolTip("Stop the comparison (Esc)")
         self.stop.clicked.connect(self.stop_requested)
         self.stop.setEnabled(False)
@@ -139,6 +140,13 @@ class ModelBar(QWidget):
         shortcut = QShortcut(QKeySequence(keys), self)
         shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
         shortcut.activated.connect(button.click)
+
+    @Slot()
+    def _on_escape(self) -> None:
+        if self.stop.isEnabled():
+            self.stop.click()
+        else:
+            self.escaped.emit()
 
     def _build_hub_row(self) -> QWidget:
         self._hub_row = QWidget()

@@ -5,6 +5,7 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from qplayground.core.notes import notes
+from qplayground.core.recommendation import recommendation
 from qplayground.core.results import Comparison
 from qplayground.ui import theme
 
@@ -14,6 +15,7 @@ class NotesStrip(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.advice = self._label(QPalette.ColorRole.WindowText, "Which precision to pick")
         self.caveats = self._label(QPalette.ColorRole.BrightText, "What spoilt speeds, or sets figures apart")
         self.remarks = self._label(
             QPalette.ColorRole.PlaceholderText, "What spoilt load times, and what explains figures"
@@ -21,6 +23,7 @@ class NotesStrip(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(theme.GRID + theme.HALF_GRID, 0, theme.GRID, theme.HALF_GRID)
         column.setSpacing(0)
+        column.addWidget(self.advice)
         column.addWidget(self.caveats)
         column.addWidget(self.remarks)
         self.hide()
@@ -35,9 +38,11 @@ class NotesStrip(QWidget):
         return label
 
     def show_comparison(self, comparison: Comparison) -> None:
-        """Show what is to be said of its runs."""
+        """Show which precision to pick, and what is to be said of the runs."""
         found = notes(comparison)
         for label, grave in ((self.caveats, True), (self.remarks, False)):
             label.setText("\n".join(f"{'* ' * note.spoils}{note.sentence}" for note in found if note.is_grave is grave))
             label.setVisible(bool(label.text()))
-        self.setVisible(bool(found))
+        self.advice.setText(recommendation(comparison) or "")
+        self.advice.setVisible(bool(self.advice.text()))
+        self.setVisible(bool(found) or bool(self.advice.text()))

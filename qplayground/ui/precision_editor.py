@@ -166,6 +166,10 @@ class PrecisionEditor(QWidget):
         self.reset.setVisible(self._ready and edited)
         self._show_rows()
 
+    def discard(self) -> None:
+        """Show the kept options again, in place of what was typed and not entered yet."""
+        self.set_precision(self._precision, edited=not self.reset.isHidden())
+
     def set_bfloat16_available(self, available: bool) -> None:
         """Offer bfloat16, or show it as what this machine replaces in its ready quantized precisions."""
         replaced = self._ready and self._precision.is_quantized and not available

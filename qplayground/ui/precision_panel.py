@@ -5,7 +5,7 @@ from itertools import pairwise
 import msgspec
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from qplayground.core import hues
 from qplayground.core.errors import PlaygroundError
@@ -30,6 +30,7 @@ class PrecisionPanel(QWidget):
         self._bfloat16 = True
         self._rows: list[PrecisionRow] = []
         self._current: PrecisionRow | None = None
+        self._just_made: Precision | None = None
         self._build()
         self.refresh()
 
@@ -65,6 +66,19 @@ class PrecisionPanel(QWidget):
         """The row of that precision."""
         return next((row for row in self._rows if row.precision.name == name), None)
 
+    def escape(self) -> None:
+        """Close the options that the keyboard is in, without what was not entered; a precision just made goes."""
+        focused = QApplication.focusWidget()
+        row = next((row for row in self._rows if row.options.isChecked()), None)
+        if row is None or focused is None or not self.isAncestorOf(focused):
+            return
+        row.editor.discard()
+        if row.precision == self._just_made:
+            self._on_remove(row)
+        else:
+            row.options.setFocus()
+            row.options.setChecked(False)
+
     # ---- build ----------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
@@ -91,7 +105,7 @@ class PrecisionPanel(QWidget):
         bottom.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
         bottom.addWidget(self.new)
         bottom.addStretch()
-        self.setMinimumWidth(theme.GRID * 36)
+        theme.follow_text(self, lambda: self.setMinimumWidth(round(theme.GRID * 36 * theme.text_scale())))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, theme.GRID, 0, theme.GRID)
         layout.setSpacing(theme.HALF_GRID)
@@ -149,7 +163,9 @@ class PrecisionPanel(QWidget):
         self._current = row
         for other in self._rows:
             other.set_current(other is row)
-        self.new.setToolTip(f"Make a precision of your own, starting from a copy of {row.precision.label}")
+        self.new.setToolTip(
+            f"Make a precision of your own, starting from a copy of {row.precision.label}; Esc takes it away again"
+        )
         self.new.setAccessibleDescription(self.new.toolTip())
 
     def _reveal(self, widget: QWidget) -> None:
@@ -164,6 +180,7 @@ class PrecisionPanel(QWidget):
 
     def _on_options_toggled(self, row: PrecisionRow, opened: bool) -> None:
         if not opened:
+            self._just_made = None  # it was looked at, and left there
             return
         for other in self._rows:
             other.options.setChecked(other is row)
@@ -198,11 +215,13 @@ class PrecisionPanel(QWidget):
             return
         like = self._current.precision
         name = self._preferences.new_name(like.name)
-        self._preferences.save_precision(msgspec.structs.replace(like, name=name, label=name))
+        made = msgspec.structs.replace(like, name=name, label=name)
+        self._preferences.save_precision(made)
         self._preferences.set_ticked((*self._preferences.ticked, name))
         self._after_change(renamed=True)
         row = self._rows[-1]
-        row.options.setChecked(True)
+        row.options.setChecked(True)  # which closes the options of the one before
+        self._just_made = made
         row.editor.name.setFocus()
         row.editor.name.selectAll()
 

@@ -47,13 +47,16 @@ class _Number(QDoubleSpinBox):
 class _Area(QWidget):
     """Asks for the same room whatever it shows, so that a message takes its own from the text beside it."""
 
-    def __init__(self, height: int) -> None:
+    def __init__(self, lines: int) -> None:
         super().__init__()
-        self._height = height
-        self.setMinimumHeight(height)
+        self._lines = lines
+        theme.follow_text(self, lambda: self.setMinimumHeight(self._height()))
+
+    def _height(self) -> int:
+        return self._lines * self.fontMetrics().lineSpacing()
 
     def sizeHint(self) -> QSize:
-        return QSize(super().sizeHint().width(), self._height)
+        return QSize(super().sizeHint().width(), self._height())
 
     def hasHeightForWidth(self) -> bool:
         return False
@@ -115,15 +118,14 @@ class PromptBox(QWidget):
         return row
 
     def _build_text(self) -> QWidget:
-        line = self.fontMetrics().lineSpacing()
-        self.text.setMinimumHeight(3 * line)
+        theme.follow_text(self.text, lambda: self.text.setMinimumHeight(3 * self.text.fontMetrics().lineSpacing()))
         self.error = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.error.setWordWrap(True)
         self.error.hide()
         self.error.setForegroundRole(QPalette.ColorRole.BrightText)
         self.error.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.error.setAccessibleName("What is wrong with the prompt or its options")
-        area = _Area(8 * line)
+        area = _Area(8)
         column = QVBoxLayout(area)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(theme.HALF_GRID)

@@ -5,9 +5,9 @@ from importlib import resources
 
 import msgspec
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QMenu, QStyleOptionToolButton, QToolButton
 
 from qplayground.ui import theme
+from qplayground.ui.menu_button import MenuButton
 
 _CHARACTERS = 48
 
@@ -25,7 +25,7 @@ def example_prompts() -> tuple[ExamplePrompt, ...]:
     return msgspec.json.decode(data, type=tuple[ExamplePrompt, ...])
 
 
-class PromptMenu(QToolButton):
+class PromptMenu(MenuButton):
     """A button with a menu of prompts, read from `entries` (title, prompt) whenever it opens.
 
     Signals: `chosen(str)` with the whole prompt.
@@ -38,22 +38,13 @@ class PromptMenu(QToolButton):
         self._entries = entries
         self.setText(text)
         self.setToolTip(tooltip)
-        self.setAutoRaise(True)
         self.setArrowType(Qt.ArrowType.DownArrow)
         self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.setAccessibleName(text.replace("&", ""))
         self.setAccessibleDescription(tooltip)
-        self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self._menu = QMenu(self)
+        self._menu = self.menu()
         self._menu.setToolTipsVisible(True)
         self._menu.aboutToShow.connect(self._fill)
-        self.setMenu(self._menu)
-
-    def initStyleOption(self, option: QStyleOptionToolButton) -> None:
-        super().initStyleOption(option)
-        # Fusion puts the menu's own arrow under the end of the text; the one beside the text says the same.
-        option.features &= ~QStyleOptionToolButton.ToolButtonFeature.HasMenu
 
     def _fill(self) -> None:
         self._menu.clear()

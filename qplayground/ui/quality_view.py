@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import QEvent, Qt, QTimer, Slot
 from PySide6.QtGui import QPalette, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from qplayground.core.quality import Quality
+from qplayground.core.recommendation import recommendation
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import number_text, share_text, significant
 from qplayground.core.verdicts import (
@@ -171,6 +172,11 @@ class QualityView(QWidget):
         layout.addWidget(self.pages)
         self.setMinimumHeight(_MINIMUM_HEIGHT)  # its pages scroll: opening it is not to move the tabs
 
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange and self._comparison is not None:
+            QTimer.singleShot(0, self, self._fill_table)  # once the table has its own font too
+
     @property
     def view(self) -> QWidget | None:
         """The chart that is seen, if one is."""
@@ -207,12 +213,13 @@ class QualityView(QWidget):
         draw(comparison)
 
     def _show_figures(self, comparison: Comparison) -> None:
-        lines = [reference_sentence(comparison), *(quality_sentence(comparison, run) for run in comparison.runs)]
+        lines = [recommendation(comparison), reference_sentence(comparison)]
+        lines += (quality_sentence(comparison, run) for run in comparison.runs)
         for run in comparison.runs:
             lines += [coarse_sentence(comparison, run), limit_sentence(run), floor_sentence(comparison, run)]
         self.sentences.setText("\n".join(line for line in lines if line))
         self.source.setText(source_text(comparison))
-        self._fill_table([run for run in comparison.runs if run.quality is not None])
+        self._fill_table()
 
     def _show_along(self, comparison: Comparison) -> None:
         self.along.show_comparison(comparison)
@@ -264,7 +271,10 @@ class QualityView(QWidget):
         splitter.addWidget(below)
         return splitter
 
-    def _fill_table(self, runs: list[Run]) -> None:
+    @Slot()
+    def _fill_table(self) -> None:
+        runs: list[Run] = [] if self._comparison is None else self._comparison.runs
+        runs = [run for run in runs if run.quality is not None]
         for column, (title, tip) in enumerate([("Precision", ""), *((each.title, each.tip) for each in _FIGURES)]):
             heading = QTableWidgetItem(title)
             heading.setToolTip(tip)

@@ -71,7 +71,7 @@ class RunColumn(QFrame):
         self._is_saved = is_saved
         self._shows_changes = False
         self._pending: list[Token] = []
-        self.setMinimumWidth(MINIMUM_WIDTH)
+        theme.follow_text(self, lambda: self.setMinimumWidth(round(MINIMUM_WIDTH * theme.text_scale())))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, theme.GRID)

@@ -1,10 +1,11 @@
 """The look: one hue and one line style a precision, an 8-pixel grid, tabular digits, a quiet light and dark palette."""
 
 import importlib.resources
+from collections.abc import Callable
 from html import escape
 
-from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QColor, QFont, QIcon, QPainter, QPalette, QPixmap
+from PySide6.QtCore import QEvent, QObject, QRectF, Qt
+from PySide6.QtGui import QColor, QFont, QFontDatabase, QIcon, QPainter, QPalette, QPixmap
 from PySide6.QtWidgets import QApplication, QLabel, QWidget
 
 from qplayground.core import hues
@@ -92,6 +93,43 @@ def literal(text: str) -> str:
     if "<" not in text and "&" not in text:
         return text
     return f"<span>{escape(text).replace(chr(10), '<br>')}</span>"
+
+
+TEXT_PERCENT = "qplayground text percent"
+"""The application's property with its text's size, of the system's; the application's font outlives a window."""
+
+
+def text_scale() -> float:
+    """How much larger text is than the system's; what holds text and is measured in pixels goes with it."""
+    app = QApplication.instance()
+    found = None if app is None else app.property(TEXT_PERCENT)
+    return found / 100 if isinstance(found, int) else 1.0
+
+
+class _Follower(QObject):
+    def __init__(self, widget: QWidget, fit: Callable[[], None]) -> None:
+        super().__init__(widget)
+        self._fit = fit
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.FontChange:
+            self._fit()
+        return False
+
+
+def follow_text(widget: QWidget, fit: Callable[[], None]) -> None:
+    """Call that now and whenever the widget's text gets another size: it makes room for it."""
+    fit()
+    _Follower(widget, fit)
+
+
+def fixed_font() -> QFont:
+    """The system's font for code and output, as large as the other text."""
+    font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
+    if font.pointSizeF() > 0:
+        font.setPointSizeF(font.pointSizeF() * text_scale())
+    return font
 
 
 def small(font: QFont) -> QFont:

@@ -39,11 +39,13 @@ from qplayground.ui.memory_plan import MemoryPlan
 from qplayground.ui.memory_view import MemoryView
 from qplayground.ui.model_bar import ModelBar
 from qplayground.ui.modules_dialog import show_modules
+from qplayground.ui.page import scrolling_page
 from qplayground.ui.placing import Placing
 from qplayground.ui.precision_panel import PrecisionPanel
 from qplayground.ui.prompt_box import PromptBox
 from qplayground.ui.results_view import ResultsView
 from qplayground.ui.run_options import RunOptions
+from qplayground.ui.text_size import TextSize
 from qplayground.ui.window_size import size_for_screen
 
 _AT_THE_PROMPT = {
@@ -137,7 +139,7 @@ class MainWindow(QMainWindow):
         layout.addWidget(self.models)
         layout.addWidget(self._notice)
         layout.addWidget(self._across, 1)
-        self.setCentralWidget(page)
+        self.setCentralWidget(scrolling_page(page))
         self._show_notice()
         self._preferences_told.connect(self._on_preferences_told)
         self._preferences.tell(self._preferences_told.emit)
@@ -147,6 +149,8 @@ class MainWindow(QMainWindow):
         self.statusBar().addPermanentWidget(self.kept)
         self.job = JobStatus(self.library)
         self.statusBar().addPermanentWidget(self.job)
+        self.text_size = TextSize(self._preferences)
+        self.statusBar().addPermanentWidget(self.text_size)
 
     def _split(self, orientation: Qt.Orientation, name: str, *widgets: QWidget) -> QSplitter:
         splitter = QSplitter(orientation)
@@ -160,6 +164,7 @@ class MainWindow(QMainWindow):
         QShortcut(QKeySequence(QKeySequence.StandardKey.Quit), self).activated.connect(self.close)
         self.models.compare_requested.connect(self.compare)
         self.models.stop_requested.connect(self.session.stop)
+        self.models.escaped.connect(self.precisions.escape)
         self.models.model_changed.connect(self._on_model_changed)
         self.inside.connect_to(self.session, self.models, self.precisions, self.prompt)
         self.tabs.inside_requested.connect(self.inside.open_layer)
@@ -238,6 +243,7 @@ class MainWindow(QMainWindow):
                     precisions=wanted,
                     request=request,
                     placement=placement,
+                    placement_name=self.models.device.placement_name,
                     mode=self.options.mode,
                     rounds=self.options.rounds,
                     baseline=self._chosen_baseline(),

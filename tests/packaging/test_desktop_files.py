@@ -2,7 +2,6 @@
 
 import fnmatch
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from qplayground import APPLICATION_ID, __version__
 from qplayground.ui.theme import ICON_SIZES
-from tests.packaging.scripts import ROOT, load_script
+from tests.packaging.scripts import PACKAGES, ROOT, load_script, skip_without
 
 desktop_files = load_script("desktop_files")
 make_icons = load_script("make_icons")
@@ -31,11 +30,17 @@ def share(tmp_path: Path) -> Path:
 
 def run(*command: str) -> str:
     """What a validator prints; skips where it is not installed, fails where it finds a fault."""
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not installed")
+    skip_without(command[0])
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def test_what_the_tests_run_is_installed_before_them() -> None:
+    """`.ci/run` lists them for a machine that has Python and make, so that none is skipped there."""
+    listed = (ROOT / "packaging" / "test-packages.txt").read_text().split()
+    assert set(PACKAGES.values()) - {"dpkg", "make"} <= set(listed)
+    assert "packaging/test-packages.txt" in (ROOT / ".ci" / "run").read_text()
 
 
 def test_nothing_is_left_to_be_filled_in(share: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qplayground import APPLICATION_ID, __version__
-from tests.packaging.scripts import ROOT
+from tests.packaging.scripts import ROOT, skip_without
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="makes packages for Linux")
 SCRIPT = ROOT / "packaging" / "make_linux.sh"
@@ -26,8 +26,8 @@ def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> "subproce
 @pytest.fixture
 def frozen(tmp_path: Path) -> Path:
     """A folder with a program that says its name, in place of PyInstaller's."""
-    if shutil.which("dpkg-deb") is None or shutil.which("zstd") is None:
-        pytest.skip("dpkg or zstd is not installed")
+    skip_without("dpkg-deb")
+    skip_without("zstd")
     folder = tmp_path / "dist" / "qplayground"
     folder.mkdir(parents=True)
     (folder / "qplayground").write_text("#!/bin/sh\necho frozen\n")
@@ -84,8 +84,7 @@ def test_a_homepage_that_is_none_is_refused_before_the_build(frozen: Path) -> No
 @pytest.mark.parametrize("ready", [True, False])
 def test_make_asks_for_the_tools_first_and_leaves_one_package(tmp_path: Path, ready: bool) -> None:
     """With a Python that only says what it is asked for, and a script that fails where a tool would be missing."""
-    if shutil.which("make") is None:
-        pytest.skip("make is not installed")
+    skip_without("make")
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in ("packaging", ".venv-package/bin", "dist"):
         (tmp_path / name).mkdir(parents=True)

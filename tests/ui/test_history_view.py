@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog, QInputDialog, QLabel, QMessageBox
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.placement import Placement
 from qplayground.core.results import Comparison, RunState, from_json, to_json
 from qplayground.runtime import history as history_module
 from qplayground.runtime.history import History
@@ -50,6 +51,15 @@ def mark(view: HistoryView, *rows: int) -> None:
     for row in rows:
         flags = selection.SelectionFlag.Select | selection.SelectionFlag.Rows
         selection.select(view.table.model().index(row, 0), flags)
+
+
+def test_a_tooltip_says_where_it_was_placed(view: HistoryView, history: History) -> None:
+    one = made(4)
+    one.placement = Placement(device="cuda:0")
+    history.save(one).result()
+    view.refresh()
+    tips = [str(view.table.model().index(row, 2).data(Qt.ItemDataRole.ToolTipRole)) for row in (0, 1)]
+    assert tips == ["<span>fp32, nf4 · placement: GPU 0</span>", "<span>fp32, nf4</span>"]
 
 
 def test_the_list_follows_what_is_typed(qtbot: QtBot, view: HistoryView) -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QFocusEvent
-from PySide6.QtWidgets import QApplication, QScrollArea, QWidget
+from PySide6.QtWidgets import QApplication, QLineEdit, QScrollArea, QWidget
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype, Int8, Precision
@@ -274,3 +274,44 @@ def test_the_swatch_follows_the_scheme(qtbot: QtBot, qapp: QApplication, panel: 
     for dark in (True, False):
         theme.paint(qapp, dark)
         qtbot.waitUntil(lambda dark=dark: swatch_color(panel) == theme.color("fp32", dark))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("typed", ["", "half a na"])
+def test_escape_takes_a_precision_away_that_was_only_just_made(
+    qtbot: QtBot, panel: PrecisionPanel, preferences: Preferences, typed: str
+) -> None:
+    qtbot.mouseClick(panel.new, LEFT)
+    assert names(panel)[-1] == "fp32-2" and "fp32-2" in preferences.ticked
+    qtbot.keyClicks(row(panel, "fp32-2").editor.name, typed)
+    with qtbot.waitSignal(panel.ticked_changed):
+        panel.escape()
+    assert panel.precisions() == READY_PRECISIONS == preferences.all_precisions()
+    assert preferences.ticked == DEFAULT_TICKED
+    assert panel.new.hasFocus()
+
+
+def test_escape_closes_the_options_of_one_that_was_changed_or_was_there_before(
+    qtbot: QtBot, panel: PrecisionPanel
+) -> None:
+    qtbot.mouseClick(panel.new, LEFT)
+    type_over(qtbot, panel, "fp32-2", "name", "mine")
+    panel.escape()
+    assert names(panel)[-1] == "mine"
+    assert not row(panel, "mine").options.isChecked() and row(panel, "mine").options.hasFocus()
+    qtbot.mouseClick(panel.new, LEFT)
+    open_options(qtbot, panel, "nf4")  # which closes those of the new one
+    open_options(qtbot, panel, names(panel)[-1])
+    panel.escape()
+    assert len(names(panel)) == len(READY_PRECISIONS) + 2
+
+
+def test_escape_elsewhere_leaves_open_options_alone(qtbot: QtBot, panel: PrecisionPanel) -> None:
+    qtbot.mouseClick(panel.new, LEFT)
+    other = QLineEdit()
+    qtbot.addWidget(other)
+    with qtbot.waitActive(other):
+        other.show()
+        other.activateWindow()
+    other.setFocus()
+    panel.escape()
+    assert row(panel, "fp32-2").options.isChecked()

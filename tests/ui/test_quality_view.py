@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QFileDialog, QMessageBox, QSplitter
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.quality import LayerError, TextSource
+from qplayground.core.recommendation import recommendation
 from qplayground.core.results import Comparison
 from qplayground.core.units import number_text
 from qplayground.report.markdown import to_markdown
@@ -41,7 +42,7 @@ def comparison_of(window: MainWindow) -> Comparison:
 
 
 def test_every_run_has_a_sentence_with_its_numbers(view: QualityView) -> None:
-    lines = view.sentences.text().splitlines()
+    _, *lines = view.sentences.text().splitlines()
     assert lines[0].startswith("fp32 has a perplexity of") and "compared with it" in lines[0]
     assert any(
         line.startswith("nf4 puts the same next token first as fp32") and "of the bytes" in line for line in lines
@@ -49,12 +50,19 @@ def test_every_run_has_a_sentence_with_its_numbers(view: QualityView) -> None:
     assert any("; bf16, the same number type" in line for line in lines if line.startswith("nf4's next-token"))
 
 
+def test_which_precision_to_pick_comes_first_and_below_the_columns(view: QualityView, compared: MainWindow) -> None:
+    said = recommendation(comparison_of(compared))
+    assert said and view.sentences.text().splitlines()[0] == said
+    notes = compared.results.notes
+    assert notes.advice.isVisible() and notes.advice.text() == said
+
+
 def test_another_baseline_does_not_change_what_the_scores_are_against(view: QualityView, compared: MainWindow) -> None:
     assert "not against the baseline" not in view.sentences.text()
     compared.session.set_baseline("nf4")
     comparison = comparison_of(compared)
     view.show_comparison(comparison)
-    first, second, *_ = view.sentences.text().splitlines()
+    _, first, second, *_ = view.sentences.text().splitlines()
     assert "are against fp32" in first and "not against the baseline, nf4" in first
     assert second.startswith("fp32 has a perplexity of") and "were scored against it" in second
     assert to_markdown(comparison).count("are against fp32") == 1

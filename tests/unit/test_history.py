@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from qplayground.core.baseline import refresh_divergence
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.model import ModelSource
+from qplayground.core.placement import Placement
 from qplayground.core.quality import SCORING_STOPPED, Quality
 from qplayground.core.results import Comparison, Mode, RunState
 from qplayground.runtime.history import History, HistoryGoneError, history_path
@@ -114,6 +115,18 @@ def test_a_score_that_was_stopped_makes_the_whole_stopped(history: History) -> N
     one.runs[1].quality = Quality(text="builtin", note=SCORING_STOPPED)
     history.save(one).result()
     assert states(history) == ["stopped"]
+
+
+def test_where_it_was_placed_is_told_and_found(history: History, path: Path) -> None:
+    usual, placed = made(1), made(2)
+    placed.placement, placed.placement_name = Placement(device="cpu", threads=1), "One core"
+    for one in (usual, placed):
+        history.save(one).result()
+    assert [entry.placed for entry in history.entries()] == ["One core (CPU, 1 thread)", ""]
+    assert ids(history, "one core") == [placed.id]
+    history.delete([placed.id]).result()
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT count(*) FROM placements").fetchone() == (0,)
 
 
 def test_the_mode_is_told(history: History) -> None:

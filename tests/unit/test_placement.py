@@ -24,7 +24,10 @@ from qplayground.core.placement import (
     parse_max_memory,
     read_map,
 )
+from qplayground.core.results import from_json, to_json
 from qplayground.report.describe import machine_text, settings_text
+from qplayground.report.html import to_html
+from qplayground.report.markdown import to_markdown
 from qplayground.runtime import devices, gpus
 from qplayground.runtime.available import AvailableMemory
 from qplayground.runtime.leftovers import clear_leftovers
@@ -255,9 +258,18 @@ def test_what_a_killed_program_left_in_the_cache_is_cleared_up(tmp_path: Path, m
 
 def test_reports_say_how_it_was_placed() -> None:
     shown = comparison(done())
-    assert "placed" not in settings_text(shown)
-    shown.device, shown.placement = "cpu", Placement(device="cpu")
-    assert "placed" not in settings_text(shown)
-    shown.placement = Placement(max_memory={"cpu": 300_000_000}, threads=1)
-    assert settings_text(shown).endswith("placed auto, at most 300 MB on cpu, 1 thread")
+    assert "placement" not in settings_text(shown)
+    for device, name in (("cpu", "CPU"), ("cuda:0", "GPU 0"), ("balanced", "balanced")):
+        shown.device, shown.placement = device, Placement(device=device)
+        assert settings_text(shown).endswith(f", placement: {name}")
+    shown.placement = Placement()  # all that earlier versions saved is the device
+    assert shown.placed == "balanced"
+    shown.device, shown.placement = "custom", Placement(device="custom", modules={"": "cpu"})
+    assert settings_text(shown).endswith(", placement: by hand")
+    shown.device, shown.placement = "auto", Placement(max_memory={"cpu": 300_000_000}, threads=1)
+    assert settings_text(shown).endswith("placement: auto, at most 300 MB on cpu, 1 thread")
+    shown.placement_name = "a | small | one"
+    said = "a | small | one (auto, at most 300 MB on cpu, 1 thread)"
+    assert said in settings_text(shown) and said in to_html(shown) and said.replace("|", "\\|") in to_markdown(shown)
+    assert from_json(to_json(shown)).placed == said
     assert "1 threads" in machine_text(shown) or shown.environment is None

@@ -115,15 +115,18 @@ class LayersTable(QTableView):
         self.setTabKeyNavigation(False)
         self.setFont(theme.tabular(theme.small(self.font())))
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().lineSpacing() + theme.HALF_GRID)
         header = self.horizontalHeader()
-        header.setFont(self.font())
         header.setMinimumSectionSize(theme.GRID)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column, text in enumerate(_WIDEST):
-            self.setColumnWidth(column, self.fontMetrics().horizontalAdvance(text) + _PADDING)
+        theme.follow_text(self, self._fit_text)
         self._show_method()
         self.activated.connect(self._on_activated)
+
+    def _fit_text(self) -> None:
+        self.horizontalHeader().setFont(self.font())
+        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().lineSpacing() + theme.HALF_GRID)
+        for column, text in enumerate(_WIDEST):
+            self.setColumnWidth(column, self.fontMetrics().horizontalAdvance(text) + _PADDING)
 
     @property
     def rows(self) -> list[LayerRow]:

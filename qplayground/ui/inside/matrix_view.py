@@ -58,7 +58,7 @@ class MatrixView(QWidget):
         self.probe = QLabel(_HINT, textFormat=Qt.TextFormat.PlainText)
         self.probe.setFont(theme.tabular(self.probe.font()))
         self.probe.setWordWrap(True)
-        self.probe.setMinimumHeight(2 * self.fontMetrics().lineSpacing())
+        theme.follow_text(self.probe, lambda: self.probe.setMinimumHeight(2 * self.probe.fontMetrics().lineSpacing()))
         self.probe.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.probe.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.probe.setAccessibleName("The way of one weight")

@@ -11,7 +11,7 @@ from PySide6.QtCore import (
     Signal,
     Slot,
 )
-from PySide6.QtGui import QStandardItem, QStandardItemModel
+from PySide6.QtGui import QFont, QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -105,7 +105,10 @@ class ModuleTree(QWidget):
         self.details.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.details.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.details.setAccessibleName("What is known of the chosen module")
-        self.details.setFixedHeight(_DETAIL_LINES * self.details.fontMetrics().lineSpacing())
+        theme.follow_text(
+            self.details,
+            lambda: self.details.setFixedHeight(_DETAIL_LINES * self.details.fontMetrics().lineSpacing()),
+        )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.GRID, theme.GRID, 0, theme.GRID)
         layout.setSpacing(theme.HALF_GRID)
@@ -190,7 +193,7 @@ class ModuleTree(QWidget):
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         row[0].setData(name, _MODULE)
         if own is not None and not own.is_matrix:
-            slanted = self.tree.font()
+            slanted = QFont()  # in all else it is the tree's
             slanted.setItalic(True)
             for item in row:
                 item.setFont(slanted)

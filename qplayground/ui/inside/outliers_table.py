@@ -114,7 +114,9 @@ class OutliersTable(QTableView):
         self.setShowGrid(False)
         self.setWordWrap(False)
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + theme.GRID)
+        theme.follow_text(
+            self, lambda: self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + theme.GRID)
+        )
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)

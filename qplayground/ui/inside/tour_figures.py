@@ -132,6 +132,7 @@ class SmallTable(QTableWidget):
         self._soon.timeout.connect(self._fit_height)
         header.sectionResized.connect(self._soon.start)  # what a narrow column wraps is higher
         self.setAccessibleName("Figures")
+        theme.follow_text(self, self._soon.start)  # once its headings have it too
 
     def show_rows(self, rows: Sequence[Sequence[str]]) -> None:
         """Show these texts; all but the first column, and a name at the end, are numbers."""

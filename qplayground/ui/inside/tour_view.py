@@ -94,8 +94,11 @@ class TourView(QWidget):
         self.list.currentRowChanged.connect(self._on_step_chosen)
         self.list.setCurrentRow(0)
 
-    def _lay_out(self) -> None:
+    def _fit_list(self) -> None:
         self.list.setFixedHeight(len(self.steps) * self.list.sizeHintForRow(0) + 2 * self.list.frameWidth())
+
+    def _lay_out(self) -> None:
+        theme.follow_text(self.list, self._fit_list)
         buttons = QHBoxLayout()
         buttons.addWidget(self.back)
         buttons.addWidget(self.next)

@@ -21,6 +21,7 @@ from qplayground.ui.inside.matrix_view import MatrixView
 from qplayground.ui.inside.module_tree import ModuleTree
 from qplayground.ui.inside.outliers_view import OutliersView
 from qplayground.ui.inside.tour_view import TourView
+from qplayground.ui.page import scrolling_page
 from qplayground.ui.window_size import USUAL, size_for_screen
 
 _MESSAGE_MS = 10_000
@@ -73,7 +74,7 @@ class InsideWindow(QMainWindow):
         self.across.addWidget(self.tabs)
         self.across.setStretchFactor(0, 0)
         self.across.setStretchFactor(1, 1)
-        self.setCentralWidget(self.across)
+        self.setCentralWidget(scrolling_page(self.across))
         self.statusBar().setSizeGripEnabled(False)
         self.statusBar().hide()
         self._connect()

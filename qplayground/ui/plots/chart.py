@@ -1,4 +1,4 @@
-"""What every chart is: a widget that takes the palette's colours again when they change."""
+"""What every chart is: a widget that takes the palette's colours and the text's size again when they change."""
 
 from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QWidget
@@ -14,6 +14,6 @@ class Chart(QWidget):
         self._is_painted = True
 
     def changeEvent(self, event: QEvent) -> None:
-        if event.type() == QEvent.Type.PaletteChange and self._is_painted:
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.FontChange) and self._is_painted:
             self._paint()
         super().changeEvent(event)

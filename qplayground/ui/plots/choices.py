@@ -94,5 +94,5 @@ class ChoicesChart(Chart):
         super()._paint()
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         style.paint(self.plot, self)
-        self._legend.setLabelTextColor(self.palette().color(QPalette.ColorRole.Text))
+        style.paint_legend(self._legend, self)
         self._draw()

@@ -95,7 +95,7 @@ class DivergenceHistogram(Chart):
         super()._paint()
         self.view.setBackground(self.palette().color(self.palette().ColorRole.Base))
         style.paint(self.plot, self)
-        self._legend.setLabelTextColor(self.palette().color(self.palette().ColorRole.Text))
+        style.paint_legend(self._legend, self)
         self._crosshair.paint()
         self._draw()
 

@@ -145,7 +145,7 @@ class ErrorCurve(Chart):
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         style.paint(self.plot, self)
         text = self.palette().color(QPalette.ColorRole.Text)
-        self._legend.setLabelTextColor(text)
+        style.paint_legend(self._legend, self)
         self._ring.setPen(pg.mkPen(text, width=2))
         self._draw()
 

@@ -77,8 +77,6 @@ class HeatMap(Chart):
         self.plot.invertY(True)
         for side in ("left", "bottom"):
             self.plot.getAxis(side).setStyle(maxTickLevel=0)  # each tick is drawn anew in every frame
-        self.plot.getAxis("left").setWidth(_AXIS_WIDTH)  # else the picture's size would change with the numbers
-        self.plot.getAxis("bottom").setHeight(_AXIS_HEIGHT)
         self.plot.setMenuEnabled(False)
         self.overview = _Picture()
         self.detail = _Picture()
@@ -87,7 +85,6 @@ class HeatMap(Chart):
         for item in (self.overview, self.detail, self.borders, self._mark):
             self.plot.addItem(item, ignoreBounds=item is not self.overview)
         self.key = pg.ColorBarItem(values=self._levels, width=12, interactive=False, colorMapMenu=False)
-        self.key.axis.setWidth(_KEY_WIDTH)
         self.view.addItem(self.key)
         self._settle = QTimer(self, singleShot=True, interval=SETTLE_MS)
         self._settle.timeout.connect(self.settled)
@@ -248,6 +245,10 @@ class HeatMap(Chart):
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         text = self.palette().color(QPalette.ColorRole.Text)
         style.paint(self.plot, self)
+        scale = theme.text_scale()
+        self.plot.getAxis("left").setWidth(_AXIS_WIDTH * scale)  # else the picture's size would change with the numbers
+        self.plot.getAxis("bottom").setHeight(_AXIS_HEIGHT * scale)
+        self.key.axis.setWidth(_KEY_WIDTH * scale)
         self.key.axis.setTextPen(pg.mkPen(text))
         self.key.axis.setPen(pg.mkPen(style.secondary(self)))
         self.key.axis.setStyle(tickFont=style.tick_font(self))

@@ -4,6 +4,7 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtWidgets import QWidget
 
+from qplayground.ui import theme
 from qplayground.ui.plots import style
 
 _LONG = 2000
@@ -11,6 +12,11 @@ _FIRST_SPAN_S = 5.0
 _FIRST_SPAN_MB = 500.0
 _GROWTH = 1.25
 _AXIS_WIDTH = 64
+
+
+def axis_width() -> int:
+    """In pixels, the same for plots above each other."""
+    return round(_AXIS_WIDTH * theme.text_scale())
 
 
 class Series:
@@ -63,7 +69,6 @@ class MemoryPlot:
         self.series: dict[str, Series] = {}
         self.curves: dict[str, pg.PlotDataItem] = {}
         plot.setLabel("left", label)
-        plot.getAxis("left").setWidth(_AXIS_WIDTH)
         plot.showGrid(x=False, y=True, alpha=0.15)
         plot.setDownsampling(auto=True, mode="peak")
         plot.setClipToView(True)
@@ -130,7 +135,8 @@ class MemoryPlot:
             self.plot.setYRange(0, highest * _GROWTH, padding=0)
 
     def paint(self) -> None:
-        """Take over the colours of the look."""
+        """Take over the colours of the look and the size of its text."""
+        self.plot.getAxis("left").setWidth(axis_width())
         style.paint(self.plot, self._shown)
         for name, curve in self.curves.items():
             width = 1 if curve.opts["antialias"] is False else None

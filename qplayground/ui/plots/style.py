@@ -8,6 +8,8 @@ from qplayground.ui import theme
 
 MEGABYTE = 1_000_000
 CURVE_WIDTH = 2
+_LEGEND_POINTS = 9
+"""The library's own size."""
 
 
 def prepare() -> None:
@@ -16,16 +18,27 @@ def prepare() -> None:
 
 
 def paint(plot: pg.PlotItem, shown: QWidget) -> None:
-    """Give a plot's axes the palette of the widget that shows it."""
+    """Give a plot's axes the palette and the size of text of the widget that shows it."""
     text = shown.palette().color(QPalette.ColorRole.Text)
     for side in ("left", "bottom", "top", "right"):
         axis = plot.getAxis(side)
         axis.setPen(pg.mkPen(secondary(shown)))
         axis.setTextPen(pg.mkPen(text))
+        axis.label.setFont(shown.font())
         axis.setStyle(tickFont=tick_font(shown))
         # The labels name their units. Switching the prefixes off alone would keep the one of that moment's range.
         axis.setSIPrefixEnableRanges(())
         axis.enableAutoSIPrefix(False)
+
+
+def paint_legend(legend: pg.LegendItem, shown: QWidget) -> None:
+    """The same for a legend; by itself it colours new labels only."""
+    text = shown.palette().color(QPalette.ColorRole.Text)
+    size = f"{_LEGEND_POINTS * theme.text_scale():g}pt"
+    legend.setLabelTextColor(text)
+    legend.setLabelTextSize(size)
+    for _, label in legend.items:
+        label.setText(label.text, color=text, size=size)
 
 
 def secondary(shown: QWidget) -> QColor:

@@ -14,7 +14,7 @@ from qplayground.core.units import bytes_text
 from qplayground.ui import theme
 from qplayground.ui.plots import style
 from qplayground.ui.plots.chart import Chart
-from qplayground.ui.plots.memory_plot import MemoryPlot
+from qplayground.ui.plots.memory_plot import MemoryPlot, axis_width
 from qplayground.ui.plots.phase_lane import PhaseLane
 
 _REFRESH_MS = 250
@@ -24,6 +24,7 @@ _LANE_HEIGHT = 22
 _LANE_ROW_HEIGHT = 14
 _LEGEND_COLUMNS = 8
 _LEGEND_ROW_HEIGHT = 22
+_READOUT_HEIGHT = 18
 _RAM_ROW = 2
 _LAST_ROW = 100
 _LEAST_HEIGHT = 80
@@ -59,7 +60,6 @@ class MemoryTimeline(Chart):
         lane_plot.getAxis("left").setPen(None)
         lane_plot.setMouseEnabled(x=True, y=False)
         lane_plot.setYRange(0, 1, padding=0)
-        lane_plot.setFixedHeight(_LANE_HEIGHT)
         lane_plot.hideButtons()
         lane_plot.setMenuEnabled(False)
         self.lane = PhaseLane(self)
@@ -69,11 +69,9 @@ class MemoryTimeline(Chart):
         self.ram = MemoryPlot(self.plot, "RAM, MB", self)
         self._lane_plot = lane_plot
         lane_plot.setXLink(self.plot)
-        lane_plot.getAxis("left").setWidth(self.plot.getAxis("left").width())
         self._listen(self.plot)
         self._readout = pg.LabelItem(justify="right")
         self.view.addItem(self._readout, row=_LAST_ROW, col=0)
-        self._readout.setMaximumHeight(18)
         self._cursor = pg.InfiniteLine(angle=90, movable=False)
         self.plot.addItem(self._cursor, ignoreBounds=True)
         self._cursor.hide()
@@ -196,7 +194,7 @@ class MemoryTimeline(Chart):
             return
         self._stale = False
         self.lane.refresh()
-        self._lane_plot.setFixedHeight(max(_LANE_HEIGHT, self.lane.rows * _LANE_ROW_HEIGHT))
+        self._fit_lane()
         for name in self.ram.draw():
             self.legend.addItem(self.ram.curves[name], name)
             self._fit_legend()
@@ -225,7 +223,12 @@ class MemoryTimeline(Chart):
             self._level_lines[name].setData([times[0], times[-1]], [level, level])
 
     def _fit_legend(self) -> None:
-        self.legend.setFixedHeight(-(-len(self.ram.curves) // _LEGEND_COLUMNS) * _LEGEND_ROW_HEIGHT)
+        rows = -(-len(self.ram.curves) // _LEGEND_COLUMNS)
+        self.legend.setFixedHeight(round(rows * _LEGEND_ROW_HEIGHT * theme.text_scale()))
+
+    def _fit_lane(self) -> None:
+        height = max(_LANE_HEIGHT, self.lane.rows * _LANE_ROW_HEIGHT)
+        self._lane_plot.setFixedHeight(round(height * theme.text_scale()))
 
     def _gpu(self, name: str) -> MemoryPlot:
         """That GPU's plot, made when it is used for the first time."""
@@ -265,14 +268,15 @@ class MemoryTimeline(Chart):
     def _paint(self) -> None:
         super()._paint()
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        self._readout.setMaximumHeight(round(_READOUT_HEIGHT * theme.text_scale()))
+        self._lane_plot.getAxis("left").setWidth(axis_width())
+        self._fit_lane()
+        self._fit_legend()
         self._readout.setAttr("color", self.palette().color(QPalette.ColorRole.Text))
         self._cursor.setPen(pg.mkPen(style.secondary(self)))
         for each in self._memory_plots:
             each.paint()
-        text = self.palette().color(QPalette.ColorRole.Text)
-        self.legend.setLabelTextColor(text)
-        for _, label in self.legend.items:  # the legend colours new labels only
-            label.setText(label.text, color=text)
+        style.paint_legend(self.legend, self)
         for name, line in self._level_lines.items():
             line.setPen(style.level_pen(name, self))
         self._lane_plot.getAxis("left").setPen(pg.mkPen(theme.palette(theme.is_dark(self)).base().color()))
