@@ -21,9 +21,13 @@ from qplayground.core.placement import (
     Block,
     Placement,
     PlacementPlan,
+    computes_on_gpu,
     device_of,
     devices_in_order,
+    is_cuda,
+    is_gpu,
     main_device,
+    names_above,
     stays_plain,
 )
 from qplayground.core.placement import named_device as device_name
@@ -85,8 +89,7 @@ def by_device(by_module: Mapping[str, WeightKinds], placed: Mapping[str, str]) -
 def caution(precision: Precision, placed: Mapping[str, str], limits: Mapping[str, int]) -> str:
     """What should be said loudly of a placement that works."""
     devices = set(placed.values())
-    gpus = [device for device in limits if device.startswith("cuda")]
-    if gpus and devices <= {CPU, DISK}:
+    if computes_on_gpu(limits) and devices <= {CPU, DISK}:
         return (
             f"No GPU has room for it, so all of it is placed on {' and '.join(devices_in_order(devices))}: "
             "its figures are the processor's."
@@ -174,7 +177,7 @@ def _tied_blocks(shapes: Shapes, names: tuple[str, ...]) -> dict[str, str]:
 
 def _roomy_gpu(shapes: Shapes, precision: Precision, limits: Mapping[str, int]) -> str | None:
     """The only GPU, where all of it has room twice over: accelerate's answer is known then, and takes a while."""
-    gpus = [device for device in limits if device.startswith("cuda:")]
+    gpus = [device for device in limits if is_gpu(device)]
     skeleton = shapes.skeleton(precision.dtype)
     tensors = [*skeleton.parameters(), *skeleton.buffers()]
     unquantized = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -191,14 +194,14 @@ def _inferred(shapes: Shapes, precision: Precision, device: str, limits: Mapping
     if config is not None:
         quantizer = AutoHfQuantizer.from_config(config, pre_quantized=False)
         quantizer.preprocess_model(model=model, dtype=dtype, device_map=None)
-    most = {_accelerates(name): limit for name, limit in limits.items()}
+    most = {accelerates_name(name): limit for name, limit in limits.items()}
     found = _get_device_map(model, BALANCED if device == BALANCED else "auto", most, quantizer)
     return {name: device_name(place, disk=True) for name, place in found.items()}
 
 
-def _accelerates(name: str) -> int | str:
-    """accelerate knows a GPU by its number."""
-    return int(name.partition(":")[2]) if name.startswith("cuda:") else name
+def accelerates_name(device: str) -> int | str:
+    """accelerate knows NVIDIA's GPUs by their numbers, and picks its main device from a set in the numbers' order."""
+    return int(device.partition(":")[2]) if is_cuda(device) else device
 
 
 def _with_buffers(shapes: Shapes, modules: Mapping[str, str]) -> dict[str, str]:
@@ -210,7 +213,7 @@ def _with_buffers(shapes: Shapes, modules: Mapping[str, str]) -> dict[str, str]:
 
 def _disjoint(skeleton: nn.Module, modules: Mapping[str, str]) -> dict[str, str]:
     """The same without names above other names, which accelerate would take twice."""
-    split = {name for each in modules for name in _above(each)}
+    split = {name for each in modules for name in names_above(each)}
 
     def below(name: str, module: nn.Module) -> Iterator[tuple[str, str]]:
         device = device_of(name, modules)
@@ -225,12 +228,6 @@ def _disjoint(skeleton: nn.Module, modules: Mapping[str, str]) -> dict[str, str]
                 yield full, device
 
     return dict(below("", skeleton))
-
-
-def _above(name: str) -> Iterator[str]:
-    while name:
-        name = name.rpartition(".")[0]
-        yield name
 
 
 def _check_names(shapes: Shapes, placed: Mapping[str, str]) -> None:

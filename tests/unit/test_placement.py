@@ -15,9 +15,12 @@ from qplayground.core.messages.events import Machine
 from qplayground.core.placement import (
     Block,
     Placement,
+    computes_on_gpu,
     device_of,
     devices_in_order,
     held_bytes,
+    is_cuda,
+    is_gpu,
     main_device,
     moved,
     named_device,
@@ -261,3 +264,9 @@ def test_reports_say_how_it_was_placed() -> None:
     shown.placement = Placement(max_memory={"cpu": 300_000_000}, threads=1)
     assert settings_text(shown).endswith("placed auto, at most 300 MB on cpu, 1 thread")
     assert "1 threads" in machine_text(shown) or shown.environment is None
+
+
+def test_what_is_a_gpu() -> None:
+    assert all(map(is_gpu, ("cuda:0", "cuda:12", "mps"))) and not any(map(is_gpu, ("cpu", "disk")))
+    assert is_cuda("cuda:1") and not is_cuda("mps")
+    assert computes_on_gpu(["cpu", "mps", "disk"]) and not computes_on_gpu(["cpu", "disk"]) and not computes_on_gpu([])
