@@ -11,8 +11,9 @@ from qplayground.runtime.gpus import Gpu
 
 _EDIT = "Placement…"
 _TIP = (
-    "Auto fills the GPUs first, then RAM. Choose Placement… to see where each layer goes, to set limits, the disk and "
-    "threads, and to place layers by hand"
+    "Auto fills NVIDIA's GPUs first, then RAM, then the disk. Without such a GPU all goes to RAM, unless you set a "
+    "limit. Choose Placement… to see where each layer goes, to set limits, the disk and threads, and to place layers "
+    "by hand"
 )
 
 

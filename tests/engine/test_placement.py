@@ -111,6 +111,16 @@ def test_and_that_of_accelerate_alone(model_folder: ModelFolder, family: str) ->
     assert found == {name: named_device(place, disk=True) for name, place in theirs.items()}
 
 
+def test_without_a_gpu_and_a_limit_all_of_it_goes_to_ram(
+    model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little is free: a limit that was set is what sends a part of it to the disk."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    shapes, little = Shapes.read(model_folder("llama")), {CPU: 1000}
+    assert device_map(shapes, READY["fp32"], Placement(), little) == {"": CPU}
+    assert DISK in device_map(shapes, READY["fp32"], Placement(max_memory=little), little).values()
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weights_on_disk_give_the_same_tokens_and_take_what_was_predicted(
