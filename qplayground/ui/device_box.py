@@ -41,6 +41,11 @@ class DeviceBox(QComboBox):
         """What is chosen."""
         return self._placement
 
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """NVIDIA's that are offered: those of the driver that torch can use, as far as that is known."""
+        return self._gpus
+
     def set_placement(self, placement: Placement) -> None:
         """Choose that; what is neither offered nor saved is offered from now on as long as it is chosen."""
         changed = placement != self._placement

@@ -8,8 +8,10 @@ from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.placement import CPU, DISK, Block, Placement
+from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.gpus import Gpu
 from qplayground.runtime.launcher import Launcher
+from qplayground.ui import window as window_module
 from qplayground.ui.application import make_window
 from qplayground.ui.block_bars import SHARE
 from qplayground.ui.device_box import DeviceBox
@@ -167,6 +169,25 @@ def test_a_kept_device_that_is_gone_is_let_go(qtbot: QtBot, ready_window: MainWi
     ready_window.models.device.set_placement(Placement(device="cuda:7"))
     ready_window.session.probe()
     qtbot.waitUntil(lambda: ready_window.models.device.placement == Placement(), timeout=10_000)
+
+
+def test_a_gpu_of_the_drivers_that_torch_cannot_use_counts_for_nothing(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NVIDIA's driver is there, and a torch that was built for processors."""
+    monkeypatch.setattr(window_module, "list_gpus", lambda: [replace(GPUS[0], bfloat16=False)])
+    window = make_window(Launcher(FAKE_ENGINE))
+    qtbot.addWidget(window)
+    assert "A GPU · 6.00 GB free" in labels(window.models.device)
+    with qtbot.waitSignal(window.session.machine_known, timeout=10_000):
+        window.session.probe()
+    assert labels(window.models.device) == ["Auto", "CPU", "", "Placement…"]
+    assert window.precisions.precisions() == READY_PRECISIONS
+    window.placing.edit()
+    dialog = window.placing.dialog
+    assert dialog is not None and list(dialog._columns) == [CPU, DISK]
+    dialog.reject()
+    window.close()
 
 
 def test_without_a_model_it_says_what_to_do(window: MainWindow) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pynvml
 import pytest
+from msgspec.structs import replace
 
 from qplayground import app
 from qplayground.core.errors import ErrorCode, PlaygroundError
@@ -27,12 +28,13 @@ from qplayground.core.placement import (
     parse_max_memory,
     read_map,
 )
+from qplayground.core.precision import READY_PRECISIONS
 from qplayground.report.describe import machine_text, settings_text
-from qplayground.runtime import devices, gpus
+from qplayground.runtime import devices, gpus, request
 from qplayground.runtime.available import AvailableMemory
 from qplayground.runtime.leftovers import clear_leftovers
 from qplayground.runtime.offload_folders import OffloadFolders
-from qplayground.runtime.request import check_devices
+from qplayground.runtime.request import as_run_on, check_devices, needs_machine
 from tests.comparisons import comparison, done
 
 GIB = 1 << 30
@@ -162,6 +164,23 @@ def test_what_this_machine_lacks_is_refused() -> None:
     ):
         with pytest.raises(PlaygroundError):
             check_devices(placement, MACHINE)
+
+
+def test_a_gpu_without_bfloat16_is_torchs_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = READY_PRECISIONS
+    own = replace(ready[-1], name="mine")
+    old = replace(MACHINE, gpus=("An old one",), bfloat16=False)
+    on_cpu = Placement(device="custom", modules={"": "cpu", "a": "disk"})
+    assert as_run_on(MACHINE, Placement(), ready) == ready
+    for placement in (Placement(device="cpu"), on_cpu):
+        assert as_run_on(old, placement, ready) == ready
+    found = as_run_on(old, Placement(), (*ready, own))
+    assert found == (*(precision.without_bfloat16() for precision in ready), own) != (*ready, own)
+    monkeypatch.setattr(request, "list_gpus", list)
+    assert not needs_machine(Placement(), ready) and needs_machine(Placement(device="cuda:0"), ready)
+    monkeypatch.setattr(request, "list_gpus", lambda: ["the driver's"])
+    assert needs_machine(Placement(), ready) and not needs_machine(Placement(), ready[:3])
+    assert not needs_machine(Placement(device="cpu"), ready)
 
 
 @pytest.fixture
