@@ -103,7 +103,8 @@ class Block(msgspec.Struct, frozen=True):
 class PlacementPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a placement comes to for one precision: its blocks in the model's order, and each one's device.
 
-    With a `problem` it cannot be loaded so; `caution` is what should be known of it.
+    With a `problem` it cannot be loaded so; `caution` is what should be known of it. `rewritten_bytes`: of what is on
+    disk, the weights that a load must write into the offload folder; all others are read where they are.
     """
 
     precision: str
@@ -112,6 +113,7 @@ class PlacementPlan(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[str, ...] = ()
     problem: ErrorInfo | None = None
     caution: str = ""
+    rewritten_bytes: int = 0
 
 
 def named_device(name: object, *, disk: bool = False) -> str:

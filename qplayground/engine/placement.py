@@ -1,6 +1,6 @@
 """From what was asked for to a device for each module, by accelerate's own rules, before a weight is read."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from msgspec.structs import replace
@@ -33,6 +33,7 @@ from qplayground.core.placement import (
 from qplayground.core.placement import named_device as device_name
 from qplayground.core.precision import Dtype, Precision
 from qplayground.engine.machine import named_device
+from qplayground.engine.offload import rewritten_bytes
 from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.quantization import quantization_config
 from qplayground.engine.shapes import Shapes
@@ -129,17 +130,21 @@ def plan(
     placement: Placement,
     limits: Mapping[str, int],
     weights: Callable[[Mapping[str, str]], Mapping[str, WeightKinds]],
+    tensors: Iterable[str],
 ) -> PlacementPlan:
-    """What is shown before a load, and changed by hand. `weights` gives the bytes by module of a map."""
+    """What is shown before a load, and changed by hand. `weights` gives the bytes by module of a map, `tensors` the
+    names of the checkpoint's.
+    """
     alone = {"": main_device([*limits, *placement.modules.values(), CPU])}  # the processor repacks some weights
     try:
         shown = blocks(shapes, weights(alone), _plain(shapes, precision))
     except PlaygroundError as error:  # nothing can be quantized, wherever it is
         return PlacementPlan(precision=precision.name, quantized=precision.is_quantized, problem=error.info)
-    problem, said = None, ""
+    problem, said, rewritten = None, "", 0
     try:
         placed = device_map(shapes, precision, placement, limits)
         said = caution(precision, placed, limits)
+        rewritten = rewritten_bytes(shapes.skeleton(precision.dtype), tensors, placed)
     except PlaygroundError as error:
         problem, placed = error.info, placement.modules
     found = [device_of(block.name, placed) or CPU for block in shown]
@@ -150,6 +155,7 @@ def plan(
         devices=tuple(found),
         problem=problem,
         caution=said,
+        rewritten_bytes=rewritten,
     )
 
 
