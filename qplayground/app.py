@@ -17,7 +17,7 @@ from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages.events import Hello
 from qplayground.core.model import ModelEntry
-from qplayground.core.placement import AUTO, BALANCED, CPU, CUSTOM, Placement, named_device, parse_max_memory, read_map
+from qplayground.core.placement import AUTO, BALANCED, CUSTOM, Placement, named_device, parse_max_memory, read_map
 from qplayground.core.precision import Dtype, Precision
 from qplayground.core.results import Comparison, Mode, RunState, from_json, to_json
 from qplayground.core.saving import save_file
@@ -31,7 +31,6 @@ from qplayground.report.table import plain_table
 from qplayground.runtime.display import check_display
 from qplayground.runtime.doctor import Doctor
 from qplayground.runtime.evaluation_text import quality_request
-from qplayground.runtime.gpus import list_gpus
 from qplayground.runtime.inside.survey import LayerSurvey
 from qplayground.runtime.interrupts import Interrupts
 from qplayground.runtime.launcher import Launcher
@@ -101,7 +100,7 @@ def run_estimate(arguments: argparse.Namespace) -> int:
         return code
     if arguments.json is not None:
         _write(Path(arguments.json), estimate_json(entry, placement, answer, fits))
-    print(estimate_table(answer, fits))
+    print(estimate_table(placement, answer, fits))
     return code
 
 
@@ -293,16 +292,10 @@ def _read(path: Path) -> bytes:
 
 
 def _precisions(arguments: argparse.Namespace) -> tuple[Precision, ...]:
-    """Those that are named, as they will be run here. Raises PlaygroundError for unknown ones, and for none."""
+    """Those that are named. Raises PlaygroundError for unknown ones, and for none."""
     preferences = Preferences.load()
     names = [name.strip() for name in arguments.precisions.split(",") if name.strip()]
     precisions = [preferences.precision(name) for name in names]
-    gpus = list_gpus() if arguments.device_map != CPU else []
-    if gpus and not gpus[0].bfloat16:  # as the window's panel does
-        precisions = [
-            precision.without_bfloat16() if preferences.is_ready(precision.name) else precision
-            for precision in precisions
-        ]
     if not precisions:
         raise fail(ErrorCode.BAD_PRECISION, "No precision is named.", "Give one or more, such as fp32,nf4.")
     check_names(tuple(precisions))

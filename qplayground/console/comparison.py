@@ -1,5 +1,6 @@
 """A comparison without a window."""
 
+from msgspec.structs import replace
 from PySide6.QtCore import Slot
 
 from qplayground.console.task import ConsoleTask, amount_text
@@ -8,7 +9,7 @@ from qplayground.core.model import ModelEntry
 from qplayground.core.results import Comparison, RunState
 from qplayground.report.describe import state_text
 from qplayground.runtime.library import Library
-from qplayground.runtime.request import ComparisonRequest, check_devices, names_devices
+from qplayground.runtime.request import ComparisonRequest, as_run_on, check_devices, needs_machine
 from qplayground.runtime.session import Session
 
 
@@ -28,12 +29,14 @@ class ConsoleComparison(ConsoleTask):
         """Run Qt's loop until the comparison is over. Raises PlaygroundError when it cannot be started."""
         wanted.check()
         self._wanted = wanted
-        self.run_task(model, needs_machine=names_devices(wanted.placement))
+        self.run_task(model, needs_machine=needs_machine(wanted.placement, wanted.precisions))
 
     def check_machine(self) -> None:
-        """Refuse a device that is not there."""
-        assert self._wanted is not None and self.session.machine is not None
-        check_devices(self._wanted.placement, self.session.machine)
+        """Refuse a device that is not there, and do without a type that its GPU lacks."""
+        wanted, machine = self._wanted, self.session.machine
+        assert wanted is not None and machine is not None
+        check_devices(wanted.placement, machine)
+        self._wanted = replace(wanted, precisions=as_run_on(machine, wanted.placement, wanted.precisions))
 
     def work(self, entry: ModelEntry) -> None:
         """Start the comparison."""

@@ -10,7 +10,7 @@ from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
 from qplayground.runtime.library import Library
 from qplayground.runtime.planner import Planner
-from qplayground.runtime.request import check_devices, names_devices
+from qplayground.runtime.request import as_run_on, check_devices, needs_machine
 from qplayground.runtime.session import Session
 
 
@@ -33,12 +33,14 @@ class ConsoleEstimate(ConsoleTask):
     ) -> None:
         """Run Qt's loop until there is an answer. Raises PlaygroundError for what is wrong with the question."""
         self._precisions, self._placement, self._context_tokens = precisions, placement, context_tokens
-        self.run_task(model, needs_machine=names_devices(placement))
+        self.run_task(model, needs_machine=needs_machine(placement, precisions))
 
     def check_machine(self) -> None:
-        """Refuse a device that is not there."""
-        assert self.session.machine is not None
-        check_devices(self._placement, self.session.machine)
+        """Refuse a device that is not there, and do without a type that its GPU lacks."""
+        machine = self.session.machine
+        assert machine is not None
+        check_devices(self._placement, machine)
+        self._precisions = as_run_on(machine, self._placement, self._precisions)
 
     def fetch(self, repo_id: str) -> None:
         """Only config, tokenizer and headers."""

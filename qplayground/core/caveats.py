@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from qplayground.core.placement import CPU, DISK, moved
+from qplayground.core.placement import CPU, DISK, computes_on_gpu, is_gpu, moved
 from qplayground.core.results import Comparison, Run
 from qplayground.core.units import bytes_text
 
@@ -52,7 +52,7 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
         amount = "" if on_disk is None else f"{bytes_text(on_disk.total)} of the weights on disk"
         found.append(Caveat("not in RAM, and read again for each token.", amount, frozenset()))
     devices = set(run.device_map.values())
-    if CPU in devices and any(device.startswith("cuda") for device in devices):
+    if CPU in devices and computes_on_gpu(devices):
         found.append(Caveat("part of the weights is in RAM and is copied to the GPU for each token.", "", frozenset()))
     if run.beside:
         found.append(Caveat("a race, on a share of the processor; these times are a show, not figures.", "", _SPEED))
@@ -61,7 +61,7 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
         found.append(Caveat(text, "", _LOAD))
     free = _free_cpus(comparison)
     loading = None if run.load.kept else run.load.other_cpus  # of another time, when nothing could be run again
-    writing = None if _is_on_gpu(run) or run.beside else run.speed.other_cpus
+    writing = None if _needs_no_processor(run) or run.beside else run.speed.other_cpus
     for others, when, spoils in ((loading, "loading", _LOAD), (writing, "writing", _SPEED)):
         if others is not None and others > free:
             measure = f"other programs used {others:.1f} processors"
@@ -91,5 +91,6 @@ def _free_cpus(comparison: Comparison) -> float:
     return max(0, machine.cpus - (comparison.placement.threads or machine.cpu_threads)) + DISTURBING_CPUS
 
 
-def _is_on_gpu(run: Run) -> bool:
-    return bool(run.device_map) and all(device.startswith("cuda") for device in run.device_map.values())
+def _needs_no_processor(run: Run) -> bool:
+    """Whether all of it is on GPUs, so that none of it is computed or copied by the processor."""
+    return bool(run.device_map) and all(is_gpu(device) for device in run.device_map.values())

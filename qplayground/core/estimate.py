@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.placement import CPU, DISK
+from qplayground.core.placement import CPU, is_gpu
 from qplayground.core.precision import Dtype
 
 
@@ -115,7 +115,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def gpus(self) -> tuple[str, ...]:
         """The GPUs that will hold a part of it."""
-        return tuple(device for device in self.by_device if device not in (CPU, DISK))
+        return tuple(device for device in self.by_device if is_gpu(device))
 
     @property
     def without_text(self) -> "Estimate":

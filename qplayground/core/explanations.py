@@ -1,6 +1,7 @@
 """Why figures are not what a newcomer expects: a smaller precision that is slower, or one that is not smaller."""
 
 from qplayground.core.caveats import spoilt
+from qplayground.core.placement import computes_on_gpu
 from qplayground.core.precision import Dtype, FourBit, Int8
 from qplayground.core.results import Comparison, Run, RunState
 
@@ -32,7 +33,7 @@ def why_slower(comparison: Comparison, run: Run) -> str | None:
 def why_not_smaller(comparison: Comparison, run: Run) -> str | None:
     """A sentence for double quantization that was undone, so that it holds what its precision holds without."""
     kind, machine = run.recipe.quantization, comparison.environment
-    on_gpu = any(device.startswith("cuda") for device in run.device_map.values())
+    on_gpu = computes_on_gpu(run.device_map.values())
     undone = isinstance(kind, FourBit) and kind.double_quantization and not on_gpu
     if not undone or run.memory.weight_bytes is None or machine is None or not machine.avx512_bf16:
         return None
@@ -48,7 +49,7 @@ def no_speed(comparison: Comparison, run: Run) -> str | None:
     None also where `why_slower` has said more, and where sound figures say that it was faster.
     """
     machine, kind = comparison.environment, run.recipe.quantization
-    on_gpu = any(device.startswith("cuda") for device in run.device_map.values())
+    on_gpu = computes_on_gpu(run.device_map.values())
     was_loaded = run.memory.weight_bytes is not None
     if kind is None or on_gpu or not was_loaded or machine is None or machine.cpu_capability != _WITHOUT_AVX512:
         return None
@@ -72,7 +73,7 @@ def _is_doubtful(comparison: Comparison, run: Run) -> bool:
 
 
 def _reason(comparison: Comparison, run: Run) -> str:
-    on_gpu = any(device.startswith("cuda") for device in run.device_map.values())
+    on_gpu = computes_on_gpu(run.device_map.values())
     kind = run.recipe.quantization
     if isinstance(kind, Int8):
         apart = ", and columns with outliers are computed apart in 16 bits" if kind.threshold else ""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from qplayground.core.estimate import Estimate, Verdict
-from qplayground.core.placement import CPU, devices_in_order
+from qplayground.core.placement import CPU, devices_in_order, is_cuda
 from qplayground.core.units import bytes_text
 
 TIGHT_SHARE = 0.1
@@ -88,7 +88,7 @@ def fit_in_vram(
     known = [estimate for estimate in _loadable(estimates) if gpu in estimate.gpus]
     terms = [
         Term("weights", sum(estimate.by_device[gpu].total for estimate in known)),
-        Term("CUDA's own context, roughly", CONTEXT_BYTES * len(known) if gpu.startswith("cuda") else 0),
+        Term("CUDA's own context, roughly", CONTEXT_BYTES * len(known) if is_cuda(gpu) else 0),
     ]
     loading = [Term(_LOADING, max((each.vram_load_extra_bytes for each in known), default=0))]
     writing = _writing_terms(known, sum(_cache_on(estimate, gpu) for estimate in known))

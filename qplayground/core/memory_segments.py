@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from qplayground.core.estimate import WeightKinds
 from qplayground.core.fit import CONTEXT_BYTES
-from qplayground.core.placement import CPU, DISK
+from qplayground.core.placement import CPU, is_cuda, is_gpu
 from qplayground.core.results import MemoryFigures
 from qplayground.core.units import bytes_text
 
@@ -39,7 +39,7 @@ class Place(NamedTuple):
 def _predicted_in_ram(memory: MemoryFigures) -> list[Segment]:
     """What was reckoned before a weight was read; empty where it was not."""
     estimate = memory.predicted
-    if estimate is None or estimate.resident_bytes is None or _is_on_gpu(memory):
+    if estimate is None or estimate.resident_bytes is None or _was_counted_in_vram(memory):
         return []
     return [
         Segment("libraries", "runtime", estimate.runtime_bytes or 0),
@@ -55,7 +55,7 @@ def _measured_in_ram(memory: MemoryFigures) -> list[Segment]:
         return []
     found = [Segment("libraries", "runtime", memory.runtime_bytes or 0)]
     found += _kinds(memory.ram_by_kind) if memory.ram_by_kind.total else []
-    if memory.peak_resident_bytes is not None and not _is_on_gpu(memory):
+    if memory.peak_resident_bytes is not None and not _was_counted_in_vram(memory):
         found += _cache(memory)
     return _fitting(found, memory.resident_bytes)
 
@@ -63,7 +63,7 @@ def _measured_in_ram(memory: MemoryFigures) -> list[Segment]:
 def _caption_of_ram(memory: MemoryFigures) -> str:
     predicted = None if memory.predicted is None else memory.predicted.resident_bytes
     shown = bytes_text(memory.resident_bytes)
-    return shown if predicted is None or _is_on_gpu(memory) else f"{shown}, predicted {bytes_text(predicted)}"
+    return shown if predicted is None or _was_counted_in_vram(memory) else f"{shown}, predicted {bytes_text(predicted)}"
 
 
 def _predicted_in_vram(memory: MemoryFigures) -> list[Segment]:
@@ -74,7 +74,7 @@ def _predicted_in_vram(memory: MemoryFigures) -> list[Segment]:
         Segment(
             "CUDA's own context, roughly",
             "runtime",
-            CONTEXT_BYTES * sum(gpu.startswith("cuda") for gpu in estimate.gpus),
+            CONTEXT_BYTES * sum(is_cuda(gpu) for gpu in estimate.gpus),
         ),
         *_kinds(_on_gpus(estimate.by_device)),
         Segment("KV cache", "beside", estimate.kv_cache_bytes or 0),
@@ -124,10 +124,11 @@ def _kinds(kinds: WeightKinds) -> list[Segment]:
 
 
 def _on_gpus(by_device: dict[str, WeightKinds]) -> WeightKinds:
-    return sum((kinds for device, kinds in by_device.items() if device not in (CPU, DISK)), WeightKinds())
+    return sum((kinds for device, kinds in by_device.items() if is_gpu(device)), WeightKinds())
 
 
-def _is_on_gpu(memory: MemoryFigures) -> bool:
+def _was_counted_in_vram(memory: MemoryFigures) -> bool:
+    """As torch does on NVIDIA's GPUs; Apple's have no memory of their own."""
     return memory.vram_allocated_bytes is not None
 
 

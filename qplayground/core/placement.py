@@ -25,11 +25,11 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for.
 
-    `device`: `auto` (GPUs first, then RAM, then disk), `balanced` (the GPUs evenly), one device (`cpu`, `mps`,
-    `cuda:N`), or `custom`, where `modules` says it for each module's name and those below it. `max_memory`: at most so
-    many bytes of weights on a device, for `auto` and `balanced`. `offload_folder`: where weights go that are on disk
-    and cannot be read from the checkpoint in place; empty: the cache folder. `threads`: how many the processor computes
-    with, all of them by default.
+    `device`: `auto` (NVIDIA's GPUs first, then RAM, then disk; without such a GPU and without a limit all of it in
+    RAM), `balanced` (the GPUs evenly), one device (`cpu`, `mps`, `cuda:N`), or `custom`, where `modules` says it for
+    each module's name and those below it. `max_memory`: at most so many bytes of weights on a device, for `auto` and
+    `balanced`. `offload_folder`: where weights go that are on disk and cannot be read from the checkpoint in place;
+    empty: the cache folder. `threads`: how many the processor computes with, all of them by default.
     """
 
     device: str = AUTO
@@ -104,7 +104,8 @@ class Block(msgspec.Struct, frozen=True):
 class PlacementPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a placement comes to for one precision: its blocks in the model's order, and each one's device.
 
-    With a `problem` it cannot be loaded so; `caution` is what should be known of it.
+    With a `problem` it cannot be loaded so; `caution` is what should be known of it. `rewritten_bytes`: of what is on
+    disk, the weights that a load must write into the offload folder; all others are read where they are.
     """
 
     precision: str
@@ -113,6 +114,7 @@ class PlacementPlan(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[str, ...] = ()
     problem: ErrorInfo | None = None
     caution: str = ""
+    rewritten_bytes: int = 0
 
 
 def named_device(name: object, *, disk: bool = False) -> str:
@@ -177,15 +179,31 @@ def device_of(name: str, modules: Mapping[str, str]) -> str | None:
 def moved(expected: Mapping[str, str], found: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Modules that are elsewhere than was expected, each with both devices; where one map is finer, by its names."""
     names = dict.fromkeys((*expected, *found))
-    wider = {above for name in names for above in _above(name)}
+    wider = {above for name in names for above in names_above(name)}
     places = {name: (device_of(name, expected), device_of(name, found)) for name in names if name not in wider}
     return {name: (one, other) for name, (one, other) in places.items() if one and other and one != other}
 
 
-def _above(name: str) -> Iterator[str]:
+def names_above(name: str) -> Iterator[str]:
+    """The modules that hold a module, the nearest first and `""`, the whole model, last."""
     while name:
         name = name.rpartition(".")[0]
         yield name
+
+
+def is_cuda(device: str) -> bool:
+    """Whether it is one of NVIDIA's GPUs, with memory that torch counts, and a context that takes some of it."""
+    return device.startswith("cuda")
+
+
+def is_gpu(device: str) -> bool:
+    """Whether it is a GPU, NVIDIA's or Apple's."""
+    return is_cuda(device) or device == MPS
+
+
+def computes_on_gpu(devices: Iterable[str]) -> bool:
+    """Whether a model with modules on those devices computes on a GPU; not where it is nowhere yet."""
+    return any(is_gpu(device) for device in devices)
 
 
 def devices_in_order(devices: Iterable[str]) -> list[str]:

@@ -244,8 +244,10 @@ class Estimator:
         """Where the parts of the model would be. Raises as `estimate` does."""
         self._read(Path(command.path))
         shapes = self._known_shapes
+        assert self._checkpoint is not None
+        tensors = tuple(self._checkpoint.tensor_bytes)
         plans = tuple(
-            plan(shapes, each, command.placement, command.limits, partial(weights_by_module, shapes, each))
+            plan(shapes, each, command.placement, command.limits, partial(weights_by_module, shapes, each), tensors)
             for each in command.precisions
         )
         return PlacementPlanned(command_id=command.id, plans=plans)

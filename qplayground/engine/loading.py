@@ -30,8 +30,8 @@ from qplayground.engine.accounting import held_map, kinds_by_device, kinds_by_mo
 from qplayground.engine.checkpoint import Checkpoint, bytes_read_from_disk, loading_progress
 from qplayground.engine.context import ContextSizes
 from qplayground.engine.estimating import estimated, weights_by_module
-from qplayground.engine.machine import pick_device, synchronize
-from qplayground.engine.placement import converted_layers, device_map
+from qplayground.engine.machine import pick_device, synchronize_all
+from qplayground.engine.placement import accelerates_name, converted_layers, device_map
 from qplayground.engine.preflight import Preflight, inspect_model
 from qplayground.engine.progress import OnPhase, OnProgress
 from qplayground.engine.quantization import quantization_config
@@ -140,7 +140,7 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     on_phase(Phase.WARM_UP)
     _first_forward(model, preflight.prompt_ids, device)  # which repacks weights on some CPUs: still a part of loading
     allocator.enter_decoding()
-    synchronize(device)
+    synchronize_all(placed.values())
     if device.type == "cuda":
         torch.cuda.empty_cache()  # transformers sets aside one block of the model's size before it loads
     vram = VramMeter(placed.values()).read()
@@ -192,7 +192,7 @@ def _from_pretrained(
             quantization_config=quantization_config(
                 precision, preflight.shapes.default_skips, offloads=len(set(placed.values())) > 1
             ),
-            device_map={name: _accelerates(place) for name, place in placed.items()},
+            device_map={name: accelerates_name(place) for name, place in placed.items()},
             offload_folder=offload_folder or None,
             use_safetensors=True,
             local_files_only=True,
@@ -204,11 +204,6 @@ def _from_pretrained(
     model.eval()
     model.generation_config = _special_tokens(path, model)
     return model, info
-
-
-def _accelerates(place: str) -> str | int:
-    """accelerate picks its main device from a set, whose order is theirs only where GPUs are numbers."""
-    return int(place.partition(":")[2]) if place.startswith("cuda:") else place
 
 
 def _make_folder(path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import accelerate
@@ -17,7 +18,7 @@ from bitsandbytes.functional import has_avx512bf16
 from qplayground import __version__
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.messages.events import Machine
-from qplayground.core.placement import CPU, DISK, MPS
+from qplayground.core.placement import CPU, DISK, MPS, is_gpu
 
 _LIBRARIES = (torch, transformers, bitsandbytes, accelerate, tokenizers, safetensors)
 
@@ -52,6 +53,8 @@ def processor_name(device: torch.device) -> str:
     """What computes, as far as it changes results: the GPU's name, or the processor's with its instruction set."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
+    if device.type != CPU:  # Apple's GPU has the name of the processor that it is a part of
+        return f"{device.type}, {_cpu_name()}"
     repacks = ", AVX512-BF16" if has_avx512bf16() else ""
     return f"{_cpu_name()}, {torch.backends.cpu.get_cpu_capability()}{repacks}"
 
@@ -86,6 +89,15 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has done what it was given; a clock read before that is wrong."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == MPS:
+        torch.mps.synchronize()
+
+
+def synchronize_all(devices: Iterable[str]) -> None:
+    """The same for each GPU that is named."""
+    for device in dict.fromkeys(devices):
+        if is_gpu(device):
+            synchronize(torch.device(device))
 
 
 def _cpu_name() -> str:

@@ -1,6 +1,6 @@
 """From what was asked for to a device for each module, by accelerate's own rules, before a weight is read."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from msgspec.structs import replace
@@ -21,14 +21,19 @@ from qplayground.core.placement import (
     Block,
     Placement,
     PlacementPlan,
+    computes_on_gpu,
     device_of,
     devices_in_order,
+    is_cuda,
+    is_gpu,
     main_device,
+    names_above,
     stays_plain,
 )
 from qplayground.core.placement import named_device as device_name
 from qplayground.core.precision import Dtype, Precision
 from qplayground.engine.machine import named_device
+from qplayground.engine.offload import rewritten_bytes
 from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.quantization import quantization_config
 from qplayground.engine.shapes import Shapes
@@ -85,8 +90,7 @@ def by_device(by_module: Mapping[str, WeightKinds], placed: Mapping[str, str]) -
 def caution(precision: Precision, placed: Mapping[str, str], limits: Mapping[str, int]) -> str:
     """What should be said loudly of a placement that works."""
     devices = set(placed.values())
-    gpus = [device for device in limits if device.startswith("cuda")]
-    if gpus and devices <= {CPU, DISK}:
+    if computes_on_gpu(limits) and devices <= {CPU, DISK}:
         return (
             f"No GPU has room for it, so all of it is placed on {' and '.join(devices_in_order(devices))}: "
             "its figures are the processor's."
@@ -126,17 +130,21 @@ def plan(
     placement: Placement,
     limits: Mapping[str, int],
     weights: Callable[[Mapping[str, str]], Mapping[str, WeightKinds]],
+    tensors: Iterable[str],
 ) -> PlacementPlan:
-    """What is shown before a load, and changed by hand. `weights` gives the bytes by module of a map."""
+    """What is shown before a load, and changed by hand. `weights` gives the bytes by module of a map, `tensors` the
+    names of the checkpoint's.
+    """
     alone = {"": main_device([*limits, *placement.modules.values(), CPU])}  # the processor repacks some weights
     try:
         shown = blocks(shapes, weights(alone), _plain(shapes, precision))
     except PlaygroundError as error:  # nothing can be quantized, wherever it is
         return PlacementPlan(precision=precision.name, quantized=precision.is_quantized, problem=error.info)
-    problem, said = None, ""
+    problem, said, rewritten = None, "", 0
     try:
         placed = device_map(shapes, precision, placement, limits)
         said = caution(precision, placed, limits)
+        rewritten = rewritten_bytes(shapes.skeleton(precision.dtype), tensors, placed)
     except PlaygroundError as error:
         problem, placed = error.info, placement.modules
     found = [device_of(block.name, placed) or CPU for block in shown]
@@ -147,6 +155,7 @@ def plan(
         devices=tuple(found),
         problem=problem,
         caution=said,
+        rewritten_bytes=rewritten,
     )
 
 
@@ -174,7 +183,7 @@ def _tied_blocks(shapes: Shapes, names: tuple[str, ...]) -> dict[str, str]:
 
 def _roomy_gpu(shapes: Shapes, precision: Precision, limits: Mapping[str, int]) -> str | None:
     """The only GPU, where all of it has room twice over: accelerate's answer is known then, and takes a while."""
-    gpus = [device for device in limits if device.startswith("cuda:")]
+    gpus = [device for device in limits if is_gpu(device)]
     skeleton = shapes.skeleton(precision.dtype)
     tensors = [*skeleton.parameters(), *skeleton.buffers()]
     unquantized = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -191,14 +200,14 @@ def _inferred(shapes: Shapes, precision: Precision, device: str, limits: Mapping
     if config is not None:
         quantizer = AutoHfQuantizer.from_config(config, pre_quantized=False)
         quantizer.preprocess_model(model=model, dtype=dtype, device_map=None)
-    most = {_accelerates(name): limit for name, limit in limits.items()}
+    most = {accelerates_name(name): limit for name, limit in limits.items()}
     found = _get_device_map(model, BALANCED if device == BALANCED else "auto", most, quantizer)
     return {name: device_name(place, disk=True) for name, place in found.items()}
 
 
-def _accelerates(name: str) -> int | str:
-    """accelerate knows a GPU by its number."""
-    return int(name.partition(":")[2]) if name.startswith("cuda:") else name
+def accelerates_name(device: str) -> int | str:
+    """accelerate knows NVIDIA's GPUs by their numbers, and picks its main device from a set in the numbers' order."""
+    return int(device.partition(":")[2]) if is_cuda(device) else device
 
 
 def _with_buffers(shapes: Shapes, modules: Mapping[str, str]) -> dict[str, str]:
@@ -210,7 +219,7 @@ def _with_buffers(shapes: Shapes, modules: Mapping[str, str]) -> dict[str, str]:
 
 def _disjoint(skeleton: nn.Module, modules: Mapping[str, str]) -> dict[str, str]:
     """The same without names above other names, which accelerate would take twice."""
-    split = {name for each in modules for name in _above(each)}
+    split = {name for each in modules for name in names_above(each)}
 
     def below(name: str, module: nn.Module) -> Iterator[tuple[str, str]]:
         device = device_of(name, modules)
@@ -225,12 +234,6 @@ def _disjoint(skeleton: nn.Module, modules: Mapping[str, str]) -> dict[str, str]
                 yield full, device
 
     return dict(below("", skeleton))
-
-
-def _above(name: str) -> Iterator[str]:
-    while name:
-        name = name.rpartition(".")[0]
-        yield name
 
 
 def _check_names(shapes: Shapes, placed: Mapping[str, str]) -> None:

@@ -5,13 +5,14 @@ from collections.abc import Iterable
 import torch
 
 from qplayground.core.memory import VramFigures
+from qplayground.core.placement import is_cuda
 
 
 class VramMeter:
     """Of those GPUs; on the processor alone there is nothing to read."""
 
     def __init__(self, devices: Iterable[str]) -> None:
-        self._gpus = [device for device in devices if device.startswith("cuda")]
+        self._gpus = [device for device in devices if is_cuda(device)]
 
     def forget_peaks(self) -> None:
         """Let the peaks start again from what is allocated now."""

@@ -22,16 +22,21 @@ def estimate_json(entry: ModelEntry, placement: Placement, answer: MemoryEstimat
     return msgspec.json.format(msgspec.json.encode(shown), indent=2)
 
 
-def estimate_table(answer: MemoryEstimated, fits: dict[str, Fit]) -> str:
-    """A line a precision, then what is wrong with those that cannot be loaded."""
+def estimate_table(placement: Placement, answer: MemoryEstimated, fits: dict[str, Fit]) -> str:
+    """A line a precision, then what is wrong with those that cannot be loaded, and where weights are unless it is
+    simply the device that was asked for, or RAM.
+    """
     headings = ("Precision", "Weights", "KV cache", "Load peak", "RAM", "Fits")
     lines = [headings] + [_line(estimate, fits[estimate.precision]) for estimate in answer.estimates]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     shown.insert(1, "  ".join("-" * width for width in widths))
     shown += [f"{estimate.precision}: {estimate.problem}" for estimate in answer.estimates if estimate.problem]
+    simply = {placement.device if placement.is_single else CPU}
     shown += [
-        f"{estimate.precision}: {_places(estimate)}" for estimate in answer.estimates if len(estimate.device_map) > 1
+        f"{estimate.precision}: {_places(estimate)}"
+        for estimate in answer.estimates
+        if estimate.by_device and set(estimate.by_device) != simply
     ]
     shown += [f"{estimate.precision}: {estimate.caution}" for estimate in answer.estimates if estimate.caution]
     shown.append(f"RAM is the whole engine's, libraries included, after a text of {answer.context_tokens:,} tokens.")

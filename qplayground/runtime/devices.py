@@ -1,5 +1,9 @@
 """The memory of each device of this machine as it is now, and what of it weights may take."""
 
+from pathlib import Path
+
+import psutil
+
 from qplayground.core.fit import CONTEXT_BYTES
 from qplayground.core.placement import CPU, Placement
 from qplayground.runtime.available import available_memory
@@ -12,6 +16,21 @@ _WEIGHTS_SHARE = 0.9
 def free_memory() -> dict[str, int]:
     """Bytes that can be taken, by device."""
     return {**{f"cuda:{gpu.index}": gpu.free_bytes for gpu in list_gpus()}, CPU: available_memory().available_bytes}
+
+
+def free_on_disk(folder: Path) -> int | None:
+    """Bytes that can be written there, None where that cannot be known. It need not be there yet."""
+    try:
+        return int(psutil.disk_usage(str(existing_above(folder))).free)
+    except OSError:
+        return None
+
+
+def existing_above(place: Path) -> Path:
+    """The place itself, or the nearest folder above it that is there. Raises OSError for one that is closed."""
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return place
 
 
 def weight_limits(placement: Placement, gpu_count: int) -> dict[str, int]:

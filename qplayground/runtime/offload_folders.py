@@ -18,8 +18,7 @@ class OffloadFolders:
 
     def folder(self, placement: Placement, name: str) -> str:
         """That of an engine, in the user's folder or in the cache, where `leftovers` clears up."""
-        above = Path(placement.offload_folder or default_offload_folder())
-        self._folders[name] = above / f"{owned_prefix('offload')}{name}"
+        self._folders[name] = offload_folder(placement) / f"{owned_prefix('offload')}{name}"
         return str(self._folders[name])
 
     def clear(self, name: str) -> None:
@@ -32,6 +31,11 @@ class OffloadFolders:
         """All engines are."""
         for name in list(self._folders):
             self.clear(name)
+
+
+def offload_folder(placement: Placement) -> Path:
+    """Where an engine's folder is made: the user's, or the default one."""
+    return Path(placement.offload_folder) if placement.offload_folder else default_offload_folder()
 
 
 def default_offload_folder() -> Path:

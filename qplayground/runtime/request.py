@@ -10,14 +10,15 @@ from qplayground.core.generation import GenerationRequest
 from qplayground.core.known_problems import undriven_gpu
 from qplayground.core.messages.events import Machine
 from qplayground.core.model import ModelEntry
-from qplayground.core.placement import CPU, DISK, MPS, Placement, devices_in_order
-from qplayground.core.precision import Precision, baseline_of
+from qplayground.core.placement import CPU, DISK, MPS, Placement, computes_on_gpu, devices_in_order
+from qplayground.core.precision import READY_PRECISIONS, Precision, baseline_of
 from qplayground.core.quality import QualityRequest
 from qplayground.core.results import ComparedModel, Comparison, Mode, Run
 from qplayground.core.text import is_text
-from qplayground.runtime.gpus import undriven_gpus
+from qplayground.runtime.gpus import list_gpus, undriven_gpus
 
 ROUNDS_LIMIT = 100
+_READY = frozenset(precision.name for precision in READY_PRECISIONS)
 
 
 def check_names(precisions: tuple[Precision, ...]) -> list[str]:
@@ -28,9 +29,28 @@ def check_names(precisions: tuple[Precision, ...]) -> list[str]:
     return names
 
 
-def names_devices(placement: Placement) -> bool:
-    """Whether anything is asked of this machine that another might not have."""
-    return placement not in (Placement(), Placement(device=CPU))
+def needs_machine(placement: Placement, precisions: tuple[Precision, ...]) -> bool:
+    """Whether an engine must describe the machine first: it may lack a device that is named, or its GPU bfloat16."""
+    if placement not in (Placement(), Placement(device=CPU)):
+        return True
+    asks_bfloat16 = any(precision != _without_bfloat16(precision) for precision in precisions)
+    return asks_bfloat16 and _may_be_on_gpu(placement) and bool(list_gpus())
+
+
+def as_run_on(machine: Machine, placement: Placement, precisions: tuple[Precision, ...]) -> tuple[Precision, ...]:
+    """Ready quantized precisions with float16 where torch finds no bfloat16 on the GPU, as the window lists them."""
+    if machine.bfloat16 or not _may_be_on_gpu(placement):
+        return precisions
+    return tuple(map(_without_bfloat16, precisions))
+
+
+def _without_bfloat16(precision: Precision) -> Precision:
+    """What a user made stays as it was made."""
+    return precision.without_bfloat16() if precision.name in _READY else precision
+
+
+def _may_be_on_gpu(placement: Placement) -> bool:
+    return computes_on_gpu(placement.modules.values()) if placement.modules else placement.device != CPU
 
 
 def check_devices(placement: Placement, machine: Machine) -> None:

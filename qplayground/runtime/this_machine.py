@@ -18,6 +18,7 @@ from qplayground.core.cpu_flags import cpu_flags, cpu_name
 from qplayground.core.diagnosis import Cpu, Facts, Folder, NvidiaGpu, Ram
 from qplayground.core.redaction import Redaction
 from qplayground.runtime.available import available_memory
+from qplayground.runtime.devices import existing_above
 from qplayground.runtime.evaluation_text import baselines_folder
 from qplayground.runtime.gpus import driver_version, list_gpus, undriven_gpus
 from qplayground.runtime.history import history_path
@@ -111,8 +112,7 @@ def look_at_folder(purpose: str, path: Path, redaction: Redaction) -> Folder:
     shown = redaction.apply(str(path))
     place = path.absolute()
     try:
-        while not place.exists() and place != place.parent:
-            place = place.parent
+        place = existing_above(place)
         free_bytes = int(psutil.disk_usage(str(place)).free)
     except OSError as error:
         return Folder(purpose=purpose, path=shown, problem=_reason(error))

@@ -11,8 +11,9 @@ from qplayground.runtime.gpus import Gpu
 
 _EDIT = "Placement…"
 _TIP = (
-    "Auto fills the GPUs first, then RAM. Choose Placement… to see where each layer goes, to set limits, the disk and "
-    "threads, and to place layers by hand"
+    "Auto fills NVIDIA's GPUs first, then RAM, then the disk. Without such a GPU all goes to RAM, unless you set a "
+    "limit. Choose Placement… to see where each layer goes, to set limits, the disk and threads, and to place layers "
+    "by hand"
 )
 
 
@@ -44,6 +45,11 @@ class DeviceBox(QComboBox):
     def placement_name(self) -> str:
         """What it was saved under; empty where it was not."""
         return next((name for name, saved in self._saved.items() if saved == self._placement), "")
+
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """NVIDIA's that are offered: those of the driver that torch can use, as far as that is known."""
+        return self._gpus
 
     def set_placement(self, placement: Placement) -> None:
         """Choose that; what is neither offered nor saved is offered from now on as long as it is chosen."""

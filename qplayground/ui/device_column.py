@@ -25,6 +25,10 @@ from qplayground.ui.block_bars import SHARE, BlockBars
 
 _GB = 1_000_000_000
 _FULL = 1000
+_DISK_TIP = (
+    "Weights here are read from the model's own files, again for each token. Only those that are made of several "
+    "tensors of the files, such as a mixture's experts, are written into the offload folder; free is what its disk has"
+)
 _AMOUNT = re.compile(r"(\d*[.,]?\d*) *([GM]?B?)|[a-z ]*", re.IGNORECASE)
 
 
@@ -51,10 +55,12 @@ class DeviceColumn(QFrame):
     selection_changed = Signal()
     move_here_requested = Signal(str)
 
-    def __init__(self, device: str, title: str, free_bytes: int | None, parent: QWidget | None = None) -> None:
+    def __init__(self, device: str, title: str, free_bytes: int | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.device = device
         self._free_bytes = free_bytes
+        self._held_bytes = self._rewritten_bytes = 0
+        self._is_limited = True
         self.setFrameShape(QFrame.Shape.StyledPanel)
         heading = QLabel(title)
         font = heading.font()
@@ -63,6 +69,8 @@ class DeviceColumn(QFrame):
         self.sum = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.sum.setFont(theme.tabular(self.sum.font()))
         self.sum.setAccessibleName(f"Sum on {title}")
+        if device == DISK:
+            self.sum.setToolTip(_DISK_TIP)
         self.fill = QProgressBar(maximum=_FULL, textVisible=False)
         self.fill.setFixedHeight(theme.GRID)
         self.fill.setAccessibleName(f"Weights on {title} against what is free or allowed")
@@ -111,9 +119,36 @@ class DeviceColumn(QFrame):
         self.limit.setValue((num_bytes or 0) / _GB)
         self.limit.blockSignals(False)
 
-    def show_parts(self, blocks: Sequence[Block], largest_bytes: int, *, plain: bool, limited: bool = True) -> None:
+    def set_free(self, num_bytes: int | None) -> None:
+        """What the device, or the disk of the offload folder, has free now."""
+        if num_bytes != self._free_bytes:
+            self._free_bytes = num_bytes
+            self._show_sum()
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether more goes there than it has room for. Of a disk: more than is written, since the rest is read from
+        the model's own files.
+        """
+        limit = self.limit_bytes if self._is_limited else None
+        room = self._free_bytes if limit is None else limit
+        return room is not None and self._needed_bytes > room
+
+    @property
+    def _needed_bytes(self) -> int:
+        return self._rewritten_bytes if self.device == DISK else self._held_bytes
+
+    def show_parts(
+        self,
+        blocks: Sequence[Block],
+        largest_bytes: int,
+        *,
+        plain: bool,
+        limited: bool = True,
+        rewritten_bytes: int = 0,
+    ) -> None:
         """These are here, each with a bar against the model's largest part. `plain`: unquantized, though the precision
-        is not. `limited`: the limit counts.
+        is not. `limited`: the limit counts. `rewritten_bytes`: what of them is written into the offload folder.
         """
         chosen = set(self.selected())
         self.parts.blockSignals(True)
@@ -132,19 +167,22 @@ class DeviceColumn(QFrame):
             self.parts.addItem(item)
             item.setSelected(block.name in chosen)
         self.parts.blockSignals(False)
-        held = sum(block.plain_bytes if plain else block.num_bytes for block in blocks)
-        self._show_sum(held, self.limit_bytes if limited else None)
+        self._held_bytes = sum(block.plain_bytes if plain else block.num_bytes for block in blocks)
+        self._is_limited, self._rewritten_bytes = limited, rewritten_bytes
+        self._show_sum()
 
     def selected(self) -> list[str]:
         """The names of the parts that are selected."""
         return [str(item.data(Qt.ItemDataRole.UserRole)) for item in self.parts.selectedItems()]
 
-    def _show_sum(self, held: int, limit: int | None) -> None:
+    def _show_sum(self) -> None:
+        held, limit = self._held_bytes, self.limit_bytes if self._is_limited else None
         room = self._free_bytes if limit is None else limit
         word = "free" if limit is None else "allowed"
         room_text = f", {bytes_text(room)} {word}" if room is not None else ""
-        self.sum.setText(f"{bytes_text(held)} of weights{room_text}")
-        too_much = room is not None and held > room
+        written = f", {bytes_text(self._rewritten_bytes)} to write" if self._rewritten_bytes else ""
+        self.sum.setText(f"{bytes_text(held)} of weights{written}{room_text}")
+        too_much = self.is_overfull
         self.sum.setForegroundRole(QPalette.ColorRole.BrightText if too_much else QPalette.ColorRole.WindowText)
         self.fill.setValue(_FULL if too_much else round(_FULL * held / room) if room else 0)
         colors = QPalette(self.palette())

@@ -33,8 +33,10 @@ from qplayground.core.placement import (
     stays_plain,
 )
 from qplayground.core.precision import Precision
-from qplayground.runtime.devices import free_memory
+from qplayground.core.units import bytes_text
+from qplayground.runtime.devices import free_memory, free_on_disk
 from qplayground.runtime.gpus import Gpu
+from qplayground.runtime.offload_folders import offload_folder
 from qplayground.runtime.planner import Planner
 from qplayground.runtime.preferences import Preferences
 from qplayground.ui import theme
@@ -42,6 +44,7 @@ from qplayground.ui.device_column import DeviceColumn
 
 _SIZE = QSize(1000, 600)
 _SOON_MS = 150
+_REFRESH_MS = 2000
 _MODES = {"by itself": AUTO, "evenly on the GPUs": BALANCED, "by hand": CUSTOM}
 
 
@@ -89,13 +92,12 @@ class PlacementDialog(QDialog):
             CPU: "RAM",
             DISK: "disk",
         }
-        free = free_memory()
         saved = [*self._preferences.placements.values(), placement]
         named = {each.device for each in saved if each.is_single}
         for each in saved:
             named |= set(each.modules.values())
         for device in devices_in_order({*titles, *named}):
-            column = DeviceColumn(device, titles.get(device, device), free.get(device))
+            column = DeviceColumn(device, titles.get(device, device))
             column.limit_changed.connect(self._on_limit_changed)
             column.selection_changed.connect(self._show_movable)
             column.move_here_requested.connect(self._on_move)
@@ -108,7 +110,11 @@ class PlacementDialog(QDialog):
         layout.addWidget(self.message)
         layout.addLayout(self._build_options(placement, cpus))
         layout.addLayout(self._build_end())
+        self._show_free()
         self.resize(_SIZE)
+        refresh = QTimer(self, interval=_REFRESH_MS)
+        refresh.timeout.connect(self._show_free)
+        refresh.start()
 
     def _build_choice(self) -> QHBoxLayout:
         self.mode = QComboBox()
@@ -138,8 +144,10 @@ class PlacementDialog(QDialog):
         self.folder.setPlaceholderText("the cache folder")
         self.folder.setAccessibleName("Offload folder")
         self.folder.setToolTip(
-            "Weights on disk are read from the checkpoint itself where they are stored as they are used; others go here"
+            "Weights on disk are read from the checkpoint itself; those that are made of several of its tensors, "
+            "such as a mixture's experts, are written here"
         )
+        self.folder.editingFinished.connect(self._show_free)
         browse = QPushButton("&Browse…")
         browse.clicked.connect(self._on_browse)
         self.threads = QSpinBox()
@@ -258,15 +266,40 @@ class PlacementDialog(QDialog):
         largest = max((block.plain_bytes if plain[place] else block.num_bytes for block, place in placed), default=0)
         for device, column in self._columns.items():
             here = [block for block, place in placed if place == device]
-            column.show_parts(here, largest, plain=plain.get(device, False), limited=self.mode.currentData() != CUSTOM)
+            column.show_parts(
+                here,
+                largest,
+                plain=plain.get(device, False),
+                limited=self.mode.currentData() != CUSTOM,
+                rewritten_bytes=plan.rewritten_bytes if device == DISK else 0,
+            )
         self._show_movable()
+        self._say_plan(plan)
+
+    def _say_plan(self, plan: PlacementPlan) -> None:
         said = plan.caution if plan.problem is None else str(plan.problem)
+        if self._columns[DISK].is_overfull:
+            said = (
+                f"{bytes_text(plan.rewritten_bytes)} of the weights must be written into the offload folder, and its "
+                f"disk has less free. Choose another folder, or put parts elsewhere. {said}"
+            ).strip()
         refused = [each for each in self._plans.values() if each.problem is not None and each is not plan]
         if refused:
             labels = {precision.name: precision.label for precision in self._precisions}
             names = ", ".join(labels[each.precision] for each in refused)
             said = f"{said} Refused so: {names}; choose it above for the reason.".strip()
         self._say(said, warns=bool(said))
+
+    @Slot()
+    def _show_free(self) -> None:
+        """What devices and the offload folder's disk have free now; a plan that was worked out before stays."""
+        disk = self._columns[DISK]
+        was_overfull = disk.is_overfull
+        free = {**free_memory(), DISK: free_on_disk(offload_folder(self.placement))}
+        for device, column in self._columns.items():
+            column.set_free(free.get(device))
+        if self._plan is not None and disk.is_overfull != was_overfull:
+            self._say_plan(self._plan)
 
     @property
     def _plan(self) -> PlacementPlan | None:
@@ -329,6 +362,7 @@ class PlacementDialog(QDialog):
         folder = QFileDialog.getExistingDirectory(self, "Offload folder", self.folder.text())
         if folder:
             self.folder.setText(folder)
+            self._show_free()
 
     @Slot()
     def _show_savable(self) -> None:

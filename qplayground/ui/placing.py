@@ -8,7 +8,6 @@ from PySide6.QtWidgets import QWidget
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.messages.events import Hello
 from qplayground.core.placement import Placement
-from qplayground.runtime.gpus import list_gpus
 from qplayground.runtime.planner import Planner
 from qplayground.runtime.preferences import Preferences
 from qplayground.runtime.request import check_devices
@@ -53,7 +52,7 @@ class Placing(QObject):
             None if entry is None else entry.outline_path,
             self._precisions.selected() or self._precisions.precisions(),
             self._models.device.placement,
-            list_gpus(),
+            self._models.device.gpus,
             (machine.cpus if machine is not None else None) or os.cpu_count() or 1,
             self._window,
         )

@@ -86,7 +86,7 @@ class MainWindow(QMainWindow):
         gpus = list_gpus()
         self.models = ModelBar(library, gpus)
         self.precisions = PrecisionPanel(preferences)
-        if gpus:
+        if gpus:  # until an engine says what torch can use
             self.precisions.set_bfloat16_available(gpus[0].bfloat16)
         self.prompt = PromptBox(preferences)
         self.options = RunOptions(settings)
@@ -361,6 +361,7 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_machine_known(self, hello: Hello) -> None:
         self.library.set_causal_architectures(hello.causal_architectures)
+        self.precisions.set_bfloat16_available(hello.machine.bfloat16)
 
     @Slot()
     def _on_saved(self) -> None:

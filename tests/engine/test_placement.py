@@ -12,6 +12,7 @@ import transformers.modeling_utils
 from msgspec.structs import replace
 from transformers import AutoModelForCausalLM
 
+from qplayground.catalog.headers import read_header
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.messages.commands import EstimateMemory, Generate, PlanPlacement
 from qplayground.core.messages.events import Failed, Loaded, MemoryEstimated, PlacementPlanned
@@ -19,6 +20,7 @@ from qplayground.core.placement import CPU, DISK, Placement, held_bytes, named_d
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.engine.accounting import kinds_by_device, weight_bytes
 from qplayground.engine.estimating import weights_by_module
+from qplayground.engine.loading import load
 from qplayground.engine.placement import block_names, by_device, caution, converted_layers, device_map
 from qplayground.engine.quantization import quantization_config
 from qplayground.engine.residency import make_resident
@@ -111,6 +113,16 @@ def test_and_that_of_accelerate_alone(model_folder: ModelFolder, family: str) ->
     assert found == {name: named_device(place, disk=True) for name, place in theirs.items()}
 
 
+def test_without_a_gpu_and_a_limit_all_of_it_goes_to_ram(
+    model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little is free: a limit that was set is what sends a part of it to the disk."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    shapes, little = Shapes.read(model_folder("llama")), {CPU: 1000}
+    assert device_map(shapes, READY["fp32"], Placement(), little) == {"": CPU}
+    assert DISK in device_map(shapes, READY["fp32"], Placement(max_memory=little), little).values()
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weights_on_disk_give_the_same_tokens_and_take_what_was_predicted(
@@ -131,6 +143,31 @@ def test_weights_on_disk_give_the_same_tokens_and_take_what_was_predicted(
     assert sum(kinds.total for kinds in loaded.by_device.values()) == loaded.weight_bytes == size
     assert DISK in loaded.device_map.values() and loaded.device_map == loaded.estimate.device_map
     assert [token.id for token in tokens_of(here)] == [token.id for token in tokens_of(there)]
+
+
+@pytest.mark.parametrize(("family", "writes"), [("llama", False), ("gpt2", False), ("mixtral", True)])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_a_load_writes_into_the_offload_folder_is_known_before(
+    model_folder: ModelFolder, tmp_path: Path, family: str, writes: bool, precision: str
+) -> None:
+    """Only what is not one tensor of the checkpoint, such as a mixture's experts; another type is no reason."""
+    folder, away = model_folder(family), tmp_path / "offload"
+    shapes = Shapes.read(folder)
+    size = sum(kinds.total for kinds in weights_by_module(shapes, READY[precision], {"": CPU}).values())
+    limits = {CPU: int(0.3 * size)}
+    placement = Placement(max_memory=limits, offload_folder=str(away))
+    asked = PlanPlacement(id=1, path=str(folder), precisions=(READY[precision],), placement=placement, limits=limits)
+    [planned] = [event for event in carry_out(asked) if isinstance(event, PlacementPlanned)]
+    load(
+        replace(tiny.load_command(folder, precision), placement=placement, limits=limits),
+        lambda phase: None,
+        lambda label, done, total: None,
+    )
+    written = [info for file in away.glob("*.safetensors") for info in read_header(file).values()]
+    assert planned.plans[0].rewritten_bytes == sum(
+        end - begin for begin, end in (each.data_offsets for each in written)
+    )
+    assert bool(written) is writes and DISK in planned.plans[0].devices
 
 
 @pytest.mark.parametrize("precision", [name for name, ready in READY.items() if ready.is_quantized])

@@ -7,9 +7,13 @@ from PySide6.QtGui import QPalette
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.messages.events import PlacementPlanned
 from qplayground.core.placement import CPU, DISK, Block, Placement
+from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.gpus import Gpu
 from qplayground.runtime.launcher import Launcher
+from qplayground.ui import placement_dialog
+from qplayground.ui import window as window_module
 from qplayground.ui.application import make_window
 from qplayground.ui.block_bars import SHARE
 from qplayground.ui.device_box import DeviceBox
@@ -74,6 +78,10 @@ def wait_for_plan(qtbot: QtBot, dialog: PlacementDialog) -> None:
     qtbot.waitUntil(lambda: any(column.parts.count() for column in dialog._columns.values()), timeout=10_000)
 
 
+def is_overfull(column: DeviceColumn) -> bool:
+    return column.sum.foregroundRole() == QPalette.ColorRole.BrightText
+
+
 def names(column: DeviceColumn) -> list[str]:
     return [column.parts.item(row).text().split(" ")[0] for row in range(column.parts.count())]
 
@@ -93,8 +101,36 @@ def test_every_part_is_shown_where_it_goes_with_the_sum(dialog: PlacementDialog)
     ram, disk = dialog._columns[CPU], dialog._columns[DISK]
     assert names(ram) == ["layers.0", "layers.1", "layers.2", "head"] and names(disk) == []
     assert ram.sum.text().startswith("404 MB of weights, ") and ram.sum.text().endswith(" free")
-    assert disk.sum.text() == "0 B of weights" and not disk.limit.isVisibleTo(disk)
+    assert disk.sum.text().startswith("0 B of weights, ") and not disk.limit.isVisibleTo(disk)
     assert not ram.move_here.isEnabled() and not disk.move_here.isEnabled()
+
+
+def test_what_is_free_is_shown_as_it_is_now(
+    qtbot: QtBot, ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = {CPU: 500_000_000, DISK: 90_000_000}
+    monkeypatch.setattr(placement_dialog, "_REFRESH_MS", 10)
+    monkeypatch.setattr(placement_dialog, "free_memory", lambda: {CPU: free[CPU]})
+    monkeypatch.setattr(placement_dialog, "free_on_disk", lambda folder: free[DISK])
+    ready_window.placing.edit()
+    dialog = ready_window.placing.dialog
+    assert dialog is not None
+    wait_for_plan(qtbot, dialog)
+    ram, disk = dialog._columns[CPU], dialog._columns[DISK]
+    assert ram.sum.text() == "404 MB of weights, 500 MB free" and not is_overfull(ram)
+    assert disk.sum.text() == "0 B of weights, 90.0 MB free"
+    free[CPU] = 400_000_000
+    qtbot.waitUntil(lambda: ram.sum.text() == "404 MB of weights, 400 MB free")
+    assert is_overfull(ram)
+    move(qtbot, dialog, (0, 1), CPU, DISK)
+    assert disk.sum.text() == "269 MB of weights, 90.0 MB free" and not is_overfull(disk)  # nothing of it is written
+    plans = tuple(replace(plan, rewritten_bytes=100_000_000) for plan in dialog._plans.values())
+    dialog._on_planned(PlacementPlanned(command_id=1, plans=plans))
+    assert disk.sum.text() == "269 MB of weights, 100 MB to write, 90.0 MB free" and is_overfull(disk)
+    assert "Choose another folder" in dialog.message.text() and "100 MB" in dialog.message.text()
+    free[DISK] = 110_000_000
+    qtbot.waitUntil(lambda: "Choose another folder" not in dialog.message.text())
+    dialog.reject()
 
 
 def test_layers_are_moved_with_what_shares_their_weight(
@@ -103,7 +139,7 @@ def test_layers_are_moved_with_what_shares_their_weight(
     move(qtbot, dialog, (0, 1), CPU, DISK)
     assert names(dialog._columns[DISK]) == ["layers.0", "layers.1", "head"]
     assert names(dialog._columns[CPU]) == ["layers.2"]
-    assert dialog._columns[DISK].sum.text() == "269 MB of weights"
+    assert dialog._columns[DISK].sum.text().startswith("269 MB of weights, ")
     assert dialog.mode.currentText() == "by hand" and dialog._columns[CPU].limit.isHidden()
     assert dialog.placement.modules == {"layers.0": DISK, "layers.1": DISK, "layers.2": CPU, "head": DISK}
     assert "Refused so" in dialog.message.text()
@@ -167,6 +203,25 @@ def test_a_kept_device_that_is_gone_is_let_go(qtbot: QtBot, ready_window: MainWi
     ready_window.models.device.set_placement(Placement(device="cuda:7"))
     ready_window.session.probe()
     qtbot.waitUntil(lambda: ready_window.models.device.placement == Placement(), timeout=10_000)
+
+
+def test_a_gpu_of_the_drivers_that_torch_cannot_use_counts_for_nothing(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NVIDIA's driver is there, and a torch that was built for processors."""
+    monkeypatch.setattr(window_module, "list_gpus", lambda: [replace(GPUS[0], bfloat16=False)])
+    window = make_window(Launcher(FAKE_ENGINE))
+    qtbot.addWidget(window)
+    assert "A GPU · 6.00 GB free" in labels(window.models.device)
+    with qtbot.waitSignal(window.session.machine_known, timeout=10_000):
+        window.session.probe()
+    assert labels(window.models.device) == ["Auto", "CPU", "", "Placement…"]
+    assert window.precisions.precisions() == READY_PRECISIONS
+    window.placing.edit()
+    dialog = window.placing.dialog
+    assert dialog is not None and list(dialog._columns) == [CPU, DISK]
+    dialog.reject()
+    window.close()
 
 
 def test_without_a_model_it_says_what_to_do(window: MainWindow) -> None:

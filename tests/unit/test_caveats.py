@@ -99,3 +99,14 @@ def test_a_kept_model_has_an_old_load_time() -> None:
     run.load.kept = True
     (caveat,) = caveats(comparison(run), run)
     assert "In memory already" in caveat.sentence and caveat.spoils == {"load_s"}
+
+
+def test_what_else_ran_does_not_disturb_what_is_on_a_gpu() -> None:
+    run = done()
+    run.speed.other_cpus = 8.0
+    for device in ("cuda:0", "mps"):
+        run.device_map = {"": device}
+        assert not caveats(comparison(run), run)
+        run.device_map = {"layers": device, "head": "cpu"}
+        said = [caveat.text for caveat in caveats(comparison(run), run)]
+        assert any("copied to the GPU" in text for text in said) and any("disturbed" in text for text in said)

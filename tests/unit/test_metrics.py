@@ -114,6 +114,10 @@ def test_a_reason_fits_the_device_and_the_precision() -> None:
     on_gpu = slower("nf4")
     on_gpu.device_map = {"": "cuda:0"}
     assert "this processor" not in told(on_gpu) and told(on_gpu)
+    for name in ("bf16", "fp16", "nf4", "int8"):  # Apple's GPU is no processor without fast arithmetic
+        on_apples = slower(name)
+        on_apples.device_map = {"": "mps"}
+        assert "this processor" not in told(on_apples)
 
 
 def test_what_is_not_slower_needs_no_reason() -> None:

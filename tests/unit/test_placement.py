@@ -8,6 +8,7 @@ from typing import Any
 
 import pynvml
 import pytest
+from msgspec.structs import replace
 
 from qplayground import app
 from qplayground.core.errors import ErrorCode, PlaygroundError
@@ -15,24 +16,28 @@ from qplayground.core.messages.events import Machine
 from qplayground.core.placement import (
     Block,
     Placement,
+    computes_on_gpu,
     device_of,
     devices_in_order,
     held_bytes,
+    is_cuda,
+    is_gpu,
     main_device,
     moved,
     named_device,
     parse_max_memory,
     read_map,
 )
+from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import from_json, to_json
 from qplayground.report.describe import machine_text, settings_text
 from qplayground.report.html import to_html
 from qplayground.report.markdown import to_markdown
-from qplayground.runtime import devices, gpus
+from qplayground.runtime import devices, gpus, request
 from qplayground.runtime.available import AvailableMemory
 from qplayground.runtime.leftovers import clear_leftovers
 from qplayground.runtime.offload_folders import OffloadFolders
-from qplayground.runtime.request import check_devices
+from qplayground.runtime.request import as_run_on, check_devices, needs_machine
 from tests.comparisons import comparison, done
 
 GIB = 1 << 30
@@ -164,6 +169,23 @@ def test_what_this_machine_lacks_is_refused() -> None:
             check_devices(placement, MACHINE)
 
 
+def test_a_gpu_without_bfloat16_is_torchs_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = READY_PRECISIONS
+    own = replace(ready[-1], name="mine")
+    old = replace(MACHINE, gpus=("An old one",), bfloat16=False)
+    on_cpu = Placement(device="custom", modules={"": "cpu", "a": "disk"})
+    assert as_run_on(MACHINE, Placement(), ready) == ready
+    for placement in (Placement(device="cpu"), on_cpu):
+        assert as_run_on(old, placement, ready) == ready
+    found = as_run_on(old, Placement(), (*ready, own))
+    assert found == (*(precision.without_bfloat16() for precision in ready), own) != (*ready, own)
+    monkeypatch.setattr(request, "list_gpus", list)
+    assert not needs_machine(Placement(), ready) and needs_machine(Placement(device="cuda:0"), ready)
+    monkeypatch.setattr(request, "list_gpus", lambda: ["the driver's"])
+    assert needs_machine(Placement(), ready) and not needs_machine(Placement(), ready[:3])
+    assert not needs_machine(Placement(device="cpu"), ready)
+
+
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = gpus.Gpu(index=0, name="Pretended", total_bytes=8 * GIB, free_bytes=4 * GIB, bfloat16=True)
@@ -273,3 +295,9 @@ def test_reports_say_how_it_was_placed() -> None:
     assert said in settings_text(shown) and said in to_html(shown) and said.replace("|", "\\|") in to_markdown(shown)
     assert from_json(to_json(shown)).placed == said
     assert "1 threads" in machine_text(shown) or shown.environment is None
+
+
+def test_what_is_a_gpu() -> None:
+    assert all(map(is_gpu, ("cuda:0", "cuda:12", "mps"))) and not any(map(is_gpu, ("cpu", "disk")))
+    assert is_cuda("cuda:1") and not is_cuda("mps")
+    assert computes_on_gpu(["cpu", "mps", "disk"]) and not computes_on_gpu(["cpu", "disk"]) and not computes_on_gpu([])

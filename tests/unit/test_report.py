@@ -2,14 +2,20 @@
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from qplayground.core.caveats import caveats
+from qplayground.core.estimate import Estimate, Verdict, WeightKinds
+from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationSettings
+from qplayground.core.messages.events import MemoryEstimated
 from qplayground.core.model import ModelSource
+from qplayground.core.placement import Placement
 from qplayground.core.precision import Dtype
+from qplayground.report.estimate import estimate_table
 from qplayground.report.html import to_html
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import outcome, plain_table, table_rows
@@ -162,3 +168,24 @@ def test_what_spoilt_a_run_is_said_beside_it() -> None:
     assert to_markdown(both).count("Other programs used") == 2
     assert table_rows(both)[1][2:6] == ("24.1 tok/s*", "42.1 ms*", "119 tok/s*", "1.50 s*")
     assert "*" not in "".join(table_rows(both)[2])
+
+
+# ---- the estimate -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "held", "said"),
+    [
+        ("auto", {"cpu": 5}, ""),
+        ("cuda:1", {"cuda:1": 5}, ""),
+        ("auto", {"cuda:0": 5}, "5 B on cuda:0"),
+        ("auto", {"disk": 5}, "5 B on disk"),  # all of it, so that the map has one entry
+        ("auto", {"cpu": 5, "disk": 3}, "5 B in RAM, 3 B on disk"),
+    ],
+)
+def test_where_weights_are_is_said_unless_it_was_asked_for(device: str, held: dict[str, int], said: str) -> None:
+    kinds = {place: WeightKinds(plain=num_bytes) for place, num_bytes in held.items()}
+    estimate = Estimate(precision="fp32", by_device=kinds, device_map={"": next(iter(held))})
+    answer = MemoryEstimated(command_id=1, estimates=(estimate,), context_tokens=9, final=True)
+    shown = estimate_table(Placement(device=device), answer, {"fp32": Fit(Verdict.UNKNOWN)})
+    assert [line for line in shown.splitlines() if "weights: " in line] == ([f"fp32: weights: {said}"] if said else [])

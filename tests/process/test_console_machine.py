@@ -1,0 +1,27 @@
+"""The command line beside an engine that says what torch can use."""
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QCoreApplication
+
+from qplayground import app, cli
+from qplayground.core.precision import Dtype, FourBit
+from qplayground.core.results import from_json
+from qplayground.runtime import request
+from qplayground.runtime.gpus import Gpu
+from qplayground.runtime.launcher import Launcher
+from tests.unit.catalog_files import write_model
+
+
+def test_a_gpu_of_the_drivers_that_torch_cannot_use_changes_no_recipe(
+    qapp: QCoreApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "Launcher", lambda: Launcher("tests.fakes.engine"))
+    monkeypatch.setattr(request, "list_gpus", lambda: [Gpu(0, "An old one", 8_000, 6_000, bfloat16=False)])
+    folder, saved = write_model(tmp_path / "model"), tmp_path / "saved.json"
+    asked = ["compare", "--model", str(folder), "--precisions", "nf4", "--prompt", "Once fast=3", "--json", str(saved)]
+    assert cli.main(asked) == 0
+    [run] = from_json(saved.read_bytes()).runs
+    assert run.recipe.dtype is Dtype.BFLOAT16
+    assert isinstance(run.recipe.quantization, FourBit) and run.recipe.quantization.compute_dtype is Dtype.BFLOAT16
