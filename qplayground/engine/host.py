@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Iterable
 from functools import cached_property
 
 import msgspec
@@ -18,8 +19,9 @@ from tqdm import tqdm
 
 from qplayground.core.channel import Channel
 from qplayground.core.memory import read_process_memory
-from qplayground.core.messages.commands import CheckUp, EstimateMemory, Generate, Load, PlanPlacement, Score
+from qplayground.core.messages.commands import CheckUp, Command, EstimateMemory, Generate, Load, PlanPlacement, Score
 from qplayground.core.messages.events import (
+    Event,
     Failed,
     Generated,
     Hello,
@@ -84,34 +86,34 @@ class Engine:
         self._last_progress_s = 0.0
         self._threads = torch.get_num_threads()
 
-    def carry_out(self, command: object) -> None:
+    def carry_out(self, command: Command) -> None:
+        """Answer with its events, of which the last is Failed when nothing came of it."""
+        self._command_id = command.id
         try:
-            if isinstance(command, Load):
-                self._command_id = command.id
-                self._load(command)
-            elif isinstance(command, EstimateMemory):
-                self._command_id = command.id
-                for answer in self._estimator.estimate(command):
-                    self._channel.send(answer)
-            elif isinstance(command, PlanPlacement):
-                self._command_id = command.id
-                self._channel.send(self._estimator.plan(command))
-            elif isinstance(command, CheckUp):
-                self._command_id = command.id
-                for event in check_up(command):
-                    self._channel.send(event)
-            elif isinstance(command, Generate):
-                self._command_id = command.id
-                self._generate(command)
-            elif isinstance(command, Score):
-                self._command_id = command.id
-                self._score(command)
-            elif isinstance(command, InsideCommand):
-                self._command_id = command.id
-                self._viewer.carry_out(command)
+            match command:
+                case Load():
+                    self._load(command)
+                case Generate():
+                    self._generate(command)
+                case Score():
+                    self._score(command)
+                case EstimateMemory():
+                    self._send_all(self._estimator.estimate(command))
+                case PlanPlacement():
+                    self._channel.send(self._estimator.plan(command))
+                case CheckUp():
+                    self._send_all(check_up(command))
+                case _ if isinstance(command, InsideCommand):
+                    self._viewer.carry_out(command)
+                case _:
+                    raise RuntimeError(f"an engine carries out no {type(command).__name__}")
         except Exception as error:  # whatever the libraries raise, the run fails and the process goes on
             _log_failure()
             self._channel.send(Failed(self._command_id, explain(error)))
+
+    def _send_all(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._channel.send(event)
 
     @cached_property
     def _viewer(self) -> Viewer:

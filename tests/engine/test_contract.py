@@ -13,7 +13,7 @@ import pytest
 
 from qplayground.core.errors import ErrorCode
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages.commands import Cancel, Command, Generate, Load
+from qplayground.core.messages.commands import Cancel, Command, Download, Generate, Load
 from qplayground.core.messages.events import (
     Event,
     Failed,
@@ -171,6 +171,17 @@ def test_says_hello_before_anything_else(engine: Kind) -> None:
         assert hello.memory.resident_bytes > 1_000_000
         assert hello.machine.ram_total_bytes > hello.memory.resident_bytes
         assert "LlamaForCausalLM" in hello.causal_architectures
+
+
+def test_a_command_of_another_child_is_answered(engine: Kind) -> None:
+    """Whoever asked would wait for ever otherwise; and the next command is carried out."""
+    with engine.started() as conversation:
+        command = conversation.send(lambda id: Download(id=id, repo_id="owner/name"))
+        answer = conversation.next()
+        assert isinstance(answer, Failed) and answer.command_id == command
+
+        conversation.load(engine.path, engine.prompt)
+        conversation.until(Loaded)
 
 
 def test_a_load_reports_phases_then_that_it_is_loaded(engine: Kind) -> None:

@@ -7,8 +7,8 @@ is just a prompt. A precision that is told nothing is `ok`. Several behaviours c
 - `fast=N`: `ok` with N tokens
 - `slow`: about a hundred tokens a second until it is cancelled
 - `ignore-cancel`: the same, and never stop
-- `exit-…`, `segfault-…`, `fail-…`, `hang-…` followed by `loading` or `generating`: end with code 3, be killed by
-  SIGSEGV, send Failed, say nothing more. While generating it happens after the third token.
+- `exit-…`, `segfault-…`, `fail-…`, `hang-…` followed by `loading`, `generating`, `scoring` or `checking`: end with
+  code 3, be killed by SIGSEGV, send Failed, say nothing more. While generating it happens after the third token.
   While checking up it happens to the precision that has the behaviour among its skipped modules.
 - `flood`: write 4 MB on standard error before the first token
 - `late`: precede each command's events with events of the command before it
@@ -35,7 +35,7 @@ from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.floats import Floats
 from qplayground.core.memory import ProcessMemory, peak_resident_bytes, read_process_memory
-from qplayground.core.messages.commands import CheckUp, EstimateMemory, Generate, Load, PlanPlacement, Score
+from qplayground.core.messages.commands import CheckUp, Command, EstimateMemory, Generate, Load, PlanPlacement, Score
 from qplayground.core.messages.events import (
     CheckedUp,
     CheckStarted,
@@ -158,22 +158,25 @@ class FakeEngine:
         self._prompt = ""
         self._inside = FakeInside(channel)
 
-    def carry_out(self, command: object) -> None:
-        if isinstance(command, EstimateMemory):
-            self._estimate(command)
-        if isinstance(command, PlanPlacement):
-            self._plan(command)
-        if isinstance(command, Score):
-            self._score(command)
-        if isinstance(command, CheckUp):
-            self._check_up(command)
-        if not isinstance(command, (Load, Generate, InsideCommand)):
-            return
+    def carry_out(self, command: Command) -> None:
         try:
-            if isinstance(command, InsideCommand):
-                self._inside.carry_out(command)
-                return
-            self._load(command) if isinstance(command, Load) else self._generate(command)
+            match command:
+                case Load():
+                    self._load(command)
+                case Generate():
+                    self._generate(command)
+                case Score():
+                    self._score(command)
+                case EstimateMemory():
+                    self._estimate(command)
+                case PlanPlacement():
+                    self._plan(command)
+                case CheckUp():
+                    self._check_up(command)
+                case _ if isinstance(command, InsideCommand):
+                    self._inside.carry_out(command)
+                case _:
+                    raise FAILURE
         except PlaygroundError as error:
             self._channel.send(Failed(command.id, error.info))
 
