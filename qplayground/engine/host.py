@@ -18,6 +18,7 @@ import transformers.quantizers.quantizer_bnb_8bit
 from tqdm import tqdm
 
 from qplayground.core.channel import Channel
+from qplayground.core.estimate import Estimate
 from qplayground.core.memory import read_process_memory
 from qplayground.core.messages.commands import CheckUp, Command, EstimateMemory, Generate, Load, PlanPlacement, Score
 from qplayground.core.messages.events import (
@@ -26,6 +27,7 @@ from qplayground.core.messages.events import (
     Generated,
     Hello,
     Loaded,
+    LoadEstimated,
     Phase,
     PhaseStarted,
     Progressed,
@@ -122,7 +124,7 @@ class Engine:
     def _load(self, command: Load) -> None:
         self._loaded = None  # the model before goes first: never two in memory, nor an old one after a failure
         torch.set_num_threads(command.placement.threads or self._threads)
-        loaded = loading.load(command, self._on_phase, self._on_progress)
+        loaded = loading.load(command, self._on_phase, self._on_progress, self._on_estimate)
         self._loaded = loaded
         self._channel.send(
             Loaded(
@@ -230,6 +232,9 @@ class Engine:
     def _on_phase(self, phase: Phase) -> None:
         self._meter.enter(phase)
         self._channel.send(PhaseStarted(self._command_id, phase, time.monotonic()))
+
+    def _on_estimate(self, estimate: Estimate) -> None:
+        self._channel.send(LoadEstimated(self._command_id, estimate))
 
     def _on_progress(self, label: str, done: int, total: int, unit: str = "bytes") -> None:
         now = time.monotonic()

@@ -20,6 +20,7 @@ from qplayground.core.messages.events import (
     Generated,
     Hello,
     Loaded,
+    LoadEstimated,
     Phase,
     PhaseStarted,
     Progressed,
@@ -199,6 +200,18 @@ def test_a_load_reports_phases_then_that_it_is_loaded(engine: Kind) -> None:
     steps = [event for event in before if isinstance(event, Progressed)]
     assert any(step.done == step.total > 0 for step in steps)
     assert {event.command_id for event in [*before, loaded]} == {command}
+
+
+def test_a_load_says_what_it_will_take_before_its_first_weight(engine: Kind) -> None:
+    with engine.started() as conversation:
+        command = conversation.load(engine.path, engine.prompt)
+        before, loaded = conversation.until(Loaded)
+
+    (said,) = [event for event in before if isinstance(event, LoadEstimated)]
+    assert said.command_id == command and said.estimate.precision == "fp32"
+    assert said.estimate.weight_bytes == loaded.weight_bytes
+    phases = [event.phase for event in before[: before.index(said)] if isinstance(event, PhaseStarted)]
+    assert phases == [Phase.START]
 
 
 def test_a_quantized_load_says_so(engine: Kind) -> None:

@@ -44,6 +44,7 @@ from qplayground.core.messages.events import (
     Generated,
     Hello,
     Loaded,
+    LoadEstimated,
     Machine,
     MemoryEstimated,
     MethodChecked,
@@ -185,8 +186,7 @@ class FakeEngine:
         if Path(command.path).name == "broken":
             self._channel.send(Failed(command.id, FAILURE.info))
             return
-        scale = 1_000_000 if Path(command.path).name == "huge" else 1
-        estimates = tuple(self._estimated(precision, scale) for precision in command.precisions)
+        estimates = tuple(self._estimated(precision, command.path) for precision in command.precisions)
         for final in (False, True):
             self._channel.send(
                 MemoryEstimated(command_id=command.id, estimates=estimates, context_tokens=50 + 5 * final, final=final)
@@ -291,7 +291,8 @@ class FakeEngine:
             self._channel.send(MethodChecked(command.id, check))
         self._channel.send(CheckedUp(command.id))
 
-    def _estimated(self, precision: Precision, scale: int = 1) -> Estimate:
+    def _estimated(self, precision: Precision, path: str) -> Estimate:
+        scale = 1_000_000 if Path(path).name == "huge" else 1
         return Estimate(
             precision=precision.name,
             by_kind=WeightKinds(plain=scale * weight_bytes(precision)),
@@ -310,6 +311,7 @@ class FakeEngine:
         if "late" in script:
             self._send_late(command.id)
         self._enter(command.id, Phase.START)
+        self._channel.send(LoadEstimated(command.id, self._estimated(command.precision, command.path)))
         self._enter(command.id, Phase.QUANTIZE if command.precision.is_quantized else Phase.LOAD)
         for quarter in range(3):
             self._channel.send(Progressed(command.id, "Reading weights", quarter * total // 4, total))
@@ -327,7 +329,7 @@ class FakeEngine:
                 weight_bytes=total,
                 by_kind=WeightKinds(plain=total),
                 by_module={"model.embed": WeightKinds(plain=total - 8), "model.layers.0.norm": WeightKinds(plain=8)},
-                others=tuple(self._estimated(precision) for precision in command.others),
+                others=tuple(self._estimated(precision, command.path) for precision in command.others),
                 quantized_modules=210 if command.precision.is_quantized else 0,
                 runtime_memory=self._runtime_memory,
                 memory=self._memory(),
