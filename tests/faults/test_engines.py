@@ -127,7 +127,7 @@ def test_an_idle_engine_that_crashes_costs_nothing(stage: Stage, qtbot: QtBot) -
     texts = {run.precision: run.text for run in stage.comparison.runs}
     assert set(stage.session.loaded) == {"fp32", "int8"}
     child = stage.session._conductor._engines._workers["int8"]._child
-    assert child is not None
+    assert child is not None and child.pid is not None
     os.kill(child.pid, signal.SIGSEGV)
     stage.wait_for(lambda: set(stage.session.loaded) == {"fp32"})
     assert any(line.startswith("int8, loaded and idle: ") and "SIGSEGV" in line for line in stage.log), stage.log
