@@ -4,9 +4,13 @@ from msgspec.structs import replace
 from PySide6.QtCore import Slot
 
 from qplayground.console.task import ConsoleTask, amount_text
+from qplayground.core.estimate import Verdict
+from qplayground.core.fit import Fit
 from qplayground.core.messages.events import Phase, PhaseStarted, Progressed
 from qplayground.core.model import ModelEntry
+from qplayground.core.placement import CPU
 from qplayground.core.results import Comparison, RunState
+from qplayground.core.units import bytes_text
 from qplayground.report.describe import state_text
 from qplayground.runtime.library import Library
 from qplayground.runtime.request import ComparisonRequest, as_run_on, check_devices, needs_machine
@@ -21,6 +25,7 @@ class ConsoleComparison(ConsoleTask):
         self._wanted: ComparisonRequest | None = None
         self.comparison: Comparison | None = None
         session.run_changed.connect(self._on_run_changed)
+        session.fit_known.connect(self._on_fit_known)
         session.phase_started.connect(self._on_phase_started)
         session.progressed.connect(self._on_progressed)
         session.comparison_finished.connect(self._on_finished)
@@ -57,6 +62,16 @@ class ConsoleComparison(ConsoleTask):
             run = comparison.run(name)
             if run.state.is_final or run.state is RunState.STARTING:
                 self.say(f"{name}: {state_text(run)}{f': {run.error}' if run.error else ''}")
+
+    @Slot(str, object)
+    def _on_fit_known(self, name: str, fit: Fit) -> None:
+        """Nobody is here to ask, so what does not fit is loaded all the same."""
+        if fit.verdict not in (Verdict.WONT_FIT, Verdict.TIGHT):
+            return
+        where = "" if fit.device == CPU else f" on {fit.device}"
+        sentence = f"{name} needs {bytes_text(fit.needed_bytes)} where {bytes_text(fit.available_bytes)} are available"
+        what = "that is tight" if fit.verdict is Verdict.TIGHT else "it is loaded anyway"
+        self.say(f"{sentence}{where}; {what}")
 
     @Slot(str, object)
     def _on_phase_started(self, name: str, event: PhaseStarted) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Iterable
 from functools import cached_property
 
 import msgspec
@@ -17,13 +18,16 @@ import transformers.quantizers.quantizer_bnb_8bit
 from tqdm import tqdm
 
 from qplayground.core.channel import Channel
+from qplayground.core.estimate import Estimate
 from qplayground.core.memory import read_process_memory
-from qplayground.core.messages.commands import CheckUp, EstimateMemory, Generate, Load, PlanPlacement, Score
+from qplayground.core.messages.commands import CheckUp, Command, EstimateMemory, Generate, Load, PlanPlacement, Score
 from qplayground.core.messages.events import (
+    Event,
     Failed,
     Generated,
     Hello,
     Loaded,
+    LoadEstimated,
     Phase,
     PhaseStarted,
     Progressed,
@@ -84,34 +88,34 @@ class Engine:
         self._last_progress_s = 0.0
         self._threads = torch.get_num_threads()
 
-    def carry_out(self, command: object) -> None:
+    def carry_out(self, command: Command) -> None:
+        """Answer with its events, of which the last is Failed when nothing came of it."""
+        self._command_id = command.id
         try:
-            if isinstance(command, Load):
-                self._command_id = command.id
-                self._load(command)
-            elif isinstance(command, EstimateMemory):
-                self._command_id = command.id
-                for answer in self._estimator.estimate(command):
-                    self._channel.send(answer)
-            elif isinstance(command, PlanPlacement):
-                self._command_id = command.id
-                self._channel.send(self._estimator.plan(command))
-            elif isinstance(command, CheckUp):
-                self._command_id = command.id
-                for event in check_up(command):
-                    self._channel.send(event)
-            elif isinstance(command, Generate):
-                self._command_id = command.id
-                self._generate(command)
-            elif isinstance(command, Score):
-                self._command_id = command.id
-                self._score(command)
-            elif isinstance(command, InsideCommand):
-                self._command_id = command.id
-                self._viewer.carry_out(command)
+            match command:
+                case Load():
+                    self._load(command)
+                case Generate():
+                    self._generate(command)
+                case Score():
+                    self._score(command)
+                case EstimateMemory():
+                    self._send_all(self._estimator.estimate(command))
+                case PlanPlacement():
+                    self._channel.send(self._estimator.plan(command))
+                case CheckUp():
+                    self._send_all(check_up(command))
+                case _ if isinstance(command, InsideCommand):
+                    self._viewer.carry_out(command)
+                case _:
+                    raise RuntimeError(f"an engine carries out no {type(command).__name__}")
         except Exception as error:  # whatever the libraries raise, the run fails and the process goes on
             _log_failure()
             self._channel.send(Failed(self._command_id, explain(error)))
+
+    def _send_all(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._channel.send(event)
 
     @cached_property
     def _viewer(self) -> Viewer:
@@ -120,7 +124,7 @@ class Engine:
     def _load(self, command: Load) -> None:
         self._loaded = None  # the model before goes first: never two in memory, nor an old one after a failure
         torch.set_num_threads(command.placement.threads or self._threads)
-        loaded = loading.load(command, self._on_phase, self._on_progress)
+        loaded = loading.load(command, self._on_phase, self._on_progress, self._on_estimate)
         self._loaded = loaded
         self._channel.send(
             Loaded(
@@ -228,6 +232,9 @@ class Engine:
     def _on_phase(self, phase: Phase) -> None:
         self._meter.enter(phase)
         self._channel.send(PhaseStarted(self._command_id, phase, time.monotonic()))
+
+    def _on_estimate(self, estimate: Estimate) -> None:
+        self._channel.send(LoadEstimated(self._command_id, estimate))
 
     def _on_progress(self, label: str, done: int, total: int, unit: str = "bytes") -> None:
         now = time.monotonic()

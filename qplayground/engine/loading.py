@@ -33,7 +33,7 @@ from qplayground.engine.estimating import estimated, weights_by_module
 from qplayground.engine.machine import pick_device, synchronize_all
 from qplayground.engine.placement import accelerates_name, converted_layers, device_map
 from qplayground.engine.preflight import Preflight, inspect_model
-from qplayground.engine.progress import OnPhase, OnProgress
+from qplayground.engine.progress import OnEstimate, OnPhase, OnProgress
 from qplayground.engine.quantization import quantization_config
 from qplayground.engine.residency import make_resident
 from qplayground.engine.verify import verify_finite, verify_loaded
@@ -85,7 +85,9 @@ class LoadedModel:
         return kinds_by_device(self.model)
 
 
-def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedModel:
+def load(
+    command: Load, on_phase: OnPhase, on_progress: OnProgress, on_estimate: OnEstimate | None = None
+) -> LoadedModel:
     """Carry out a load command.
 
     Raises PlaygroundError for everything that a person can act on; anything else comes from the libraries as it is
@@ -110,7 +112,6 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
     warm_libraries(precision, device)
     allocator.release()
     runtime_memory = read_process_memory(psutil.Process())
-    shared = shared_bytes() if command.others else 0
     reckon = partial(
         estimated,
         preflight.shapes,
@@ -119,9 +120,11 @@ def load(command: Load, on_phase: OnPhase, on_progress: OnProgress) -> LoadedMod
         checkpoint=checkpoint,
         context=context,
         runtime_bytes=runtime_memory.resident_bytes,
-        shared_bytes=shared,
+        shared_bytes=shared_bytes(),
     )
     estimate, *others = (reckon(each) for each in (precision, *command.others))
+    if on_estimate is not None:
+        on_estimate(estimate)
 
     on_phase(Phase.QUANTIZE if precision.is_quantized else Phase.LOAD)
     clocks = read_processor()

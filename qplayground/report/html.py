@@ -4,7 +4,7 @@ from html import escape
 
 from qplayground.core.divergence import word_changes
 from qplayground.core.hues import hue
-from qplayground.core.memory_segments import KINDS, RAM, VRAM, Place
+from qplayground.core.memory_segments import KINDS, RAM, VRAM, Place, memory_sentences
 from qplayground.core.metrics import BY_KEY, Metric, beside_text, figure_text, range_text, shown_metrics
 from qplayground.core.notes import notes_on
 from qplayground.core.recommendation import recommendation
@@ -168,10 +168,11 @@ def _fill(role: str, index: int) -> str:
 
 
 def _run(comparison: Comparison, run: Run, index: int) -> str:
+    sentences = (*memory_sentences(run.memory), *quality_lines(comparison, run))
     notes = "".join(
         f'<p class="{"caveat" if note.spoils else "quiet"}">{escape(note.sentence)}</p>'
         for note in notes_on(comparison, run)
-    ) + "".join(f'<p class="quiet">{escape(sentence)}</p>' for sentence in quality_lines(comparison, run))
+    ) + "".join(f'<p class="quiet">{escape(sentence)}</p>' for sentence in sentences)
     return (
         f'<section><h3><span style="background:var(--hue-{index})"></span>{escape(run.recipe.label)}</h3>'
         f'<p class="quiet">{escape(run.recipe.summary)}{_same(run)}</p>{notes}'

@@ -2,6 +2,7 @@
 
 import re
 
+from qplayground.core.memory_segments import memory_sentences
 from qplayground.core.notes import notes_on
 from qplayground.core.recommendation import recommendation
 from qplayground.core.results import Comparison
@@ -44,7 +45,7 @@ def to_markdown(comparison: Comparison) -> str:
         lines += ["", f"## {_inline(name_text(run))}", "", f"{_inline(run.recipe.summary)}.", ""]
         for note in notes_on(comparison, run):
             lines += [f"**{_inline(note.sentence)}**", ""]
-        for sentence in quality_lines(comparison, run):
+        for sentence in (*memory_sentences(run.memory), *quality_lines(comparison, run)):
             lines += [_inline(sentence), ""]
         lines += _fenced(outcome(run))
     return "\n".join(lines) + "\n"

@@ -9,16 +9,27 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.estimate import ContextSize, Estimate, Verdict
+from qplayground.core.fit import fit
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory import MemorySample
 from qplayground.core.messages.commands import Generate, Load, Score
-from qplayground.core.messages.events import Event, Failed, Generated, Hello, Loaded, Phase, PhaseStarted, Scored
+from qplayground.core.messages.events import (
+    Event,
+    Failed,
+    Generated,
+    Hello,
+    Loaded,
+    LoadEstimated,
+    Phase,
+    PhaseStarted,
+    Scored,
+)
 from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
 from qplayground.core.quality import QualityRequest
 from qplayground.core.results import Mode, RunState
 from qplayground.core.windows import Windows
-from qplayground.runtime.devices import weight_limits
+from qplayground.runtime.devices import free_memory, weight_limits
 from qplayground.runtime.engines import Engines
 from qplayground.runtime.evaluation_text import BASELINES_LIMIT_BYTES, baselines_folder
 from qplayground.runtime.fitting import fit_now
@@ -75,8 +86,9 @@ class Conductor(QObject):
     """Owner of the scheduler and of what is kept in memory. It knows no results.
 
     Signals with the precision's name first: `greeted(name, Hello)`; `said(name, Event)` from an engine whose run is not
-    over; `failed(name, ErrorInfo)`; `turn_began(name, others, Loaded)` before it writes, beside how many others, with
-    what its engine said when it loaded; `lost(name, ErrorInfo)` for an engine that died while it was idle;
+    over; `fit_known(name, Fit)`, whether what is being loaded fits, before its first weight; `failed(name, ErrorInfo)`;
+    `turn_began(name, others, Loaded)` before it writes, beside how many others, with what its engine said when it
+    loaded; `lost(name, ErrorInfo)` for an engine that died while it was idle;
     `memory_sampled(name, list[MemorySample])`; `unloading(name, PhaseStarted)` as it is ended.
     Signals of the whole: `states_changed()`; `loaded_changed(dict[str, int])`, which models are in memory and idle, and
     the bytes of their weights; `busy_changed(bool)`. When nothing is left to do: `finishing()` while it is still busy,
@@ -87,6 +99,7 @@ class Conductor(QObject):
 
     greeted = Signal(str, object)
     said = Signal(str, object)
+    fit_known = Signal(str, object)
     failed = Signal(str, object)
     turn_began = Signal(str, int, object)
     states_changed = Signal()
@@ -111,6 +124,7 @@ class Conductor(QObject):
         self._kept: dict[str, _Kept] = {}
         self._offload_folders = OffloadFolders()
         self._loaded: dict[str, int] = {}
+        self._free: dict[str, dict[str, int]] = {}  # bytes of each device as that precision's load was begun
         self._keep_loaded = False
         self._cpu_threads, self._gpu_count = 1, 0
         self._asked_to_stop: set[str] = set()
@@ -242,8 +256,8 @@ class Conductor(QObject):
         assert self._work is not None
         if not kept:
             return True
-        fit = fit_now([self._work.estimates.get(name)], scores=self._work.quality is not None)
-        return fit.verdict in (Verdict.FITS, Verdict.TIGHT)
+        found = fit_now([self._work.estimates.get(name)], scores=self._work.quality is not None)
+        return found.verdict in (Verdict.FITS, Verdict.TIGHT)
 
     def _do(self, wanted: Iterable[Action]) -> None:
         scheduler, actions = self._scheduler, list(wanted)
@@ -280,6 +294,7 @@ class Conductor(QObject):
         work = self._work
         assert work is not None
         folder = self._offload_folders.folder(work.placement, name)
+        self._free[name] = free_memory()
         return Load(
             id=command_id,
             path=work.path,
@@ -388,6 +403,9 @@ class Conductor(QObject):
             work.estimates |= {estimate.precision: estimate for estimate in known}
             placement = work.placement.same_weights
             self._kept[name] = _Kept(path=work.path, placement=placement, recipe=work.recipes[name], event=event)
+        if isinstance(event, LoadEstimated):
+            self.fit_known.emit(name, fit([event.estimate], self._free[name], scores=work.quality is not None))
+            return
         if isinstance(event, Failed):
             refused = event.error.code in _REFUSALS
             self.failed.emit(name, event.error if refused else self._with_output(name, event.error))

@@ -39,7 +39,7 @@ class Session(QObject):
     Signals, the first ones with the precision's name first: `run_changed(name)` (its state or figures),
     `run_cleared(name)` (what it wrote is no more; it writes again), `tokens_added(name, tuple[Token])`,
     `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`, `memory_sampled(name, list[MemorySample])`,
-    `unloading(name, PhaseStarted)`.
+    `fit_known(name, Fit)` before the first weight of a load, `unloading(name, PhaseStarted)`.
     `comparison_started(Comparison)`; `comparison_changed(Comparison)` when runs came, went or moved or the baseline is
     another; `busy_changed(bool)`; `loaded_changed(dict[str, int])`: see `loaded`;
     `comparison_finished(Comparison)` whenever nothing is left to do. `log_added(str)`,
@@ -56,6 +56,7 @@ class Session(QObject):
     tokens_added = Signal(str, object)
     phase_started = Signal(str, object)
     progressed = Signal(str, object)
+    fit_known = Signal(str, object)
     memory_sampled = Signal(str, object)
     unloading = Signal(str, object)
     machine_known = Signal(object)
@@ -68,6 +69,7 @@ class Session(QObject):
         self._conductor = Conductor(launcher, self)
         self._conductor.greeted.connect(self._on_greeted)
         self._conductor.said.connect(self._on_said)
+        self._conductor.fit_known.connect(self.fit_known)
         self._conductor.failed.connect(self._on_failed)
         self._conductor.lost.connect(self._on_lost)
         self._conductor.turn_began.connect(self._on_turn_began)

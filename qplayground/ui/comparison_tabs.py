@@ -89,6 +89,11 @@ class ComparisonTabs(QTabWidget):
         self.setCornerWidget(self.save)
         self.currentChanged.connect(self._on_current_changed)
 
+    @property
+    def has_charts(self) -> bool:
+        """Whether `load_charts` was called, and so the charting library is imported."""
+        return self.speed is not None
+
     def load_charts(self) -> None:
         """Make the charts. Takes half a second unless CHART_MODULES have been imported before."""
         for module in CHART_MODULES:
@@ -150,7 +155,7 @@ class ComparisonTabs(QTabWidget):
         if current is self._speed_tab and self.speed is not None:
             self.speed.show_comparison(self._comparison)
             self._speed_tab.reveal(ran)
-        elif current is self._quality_tab and self.speed is not None:
+        elif current is self._quality_tab and self.has_charts:
             self._show_quality(self._comparison)
         elif current is self._trade_off_tab and self.trade_off is not None:
             self.trade_off.show_comparison(self._comparison)

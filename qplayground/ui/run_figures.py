@@ -5,6 +5,7 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from qplayground.core.caveats import spoilt
+from qplayground.core.memory_segments import memory_sentences
 from qplayground.core.messages.events import Phase
 from qplayground.core.metrics import BY_KEY, Metric, beside_text, figure_text, range_text
 from qplayground.core.results import Comparison, Run
@@ -67,7 +68,7 @@ class RunFigures(QWidget):
             label.setText(figure_text(metric, run, comparison) + (f"\n{spread}" if spread else ""))
             role = QPalette.ColorRole.PlaceholderText if key in doubtful else QPalette.ColorRole.WindowText
             label.setForegroundRole(role)
-            label.setToolTip(metric.description + (_load_detail(run) if key == "load_s" else ""))
+            label.setToolTip(metric.description + _detail(key, run))
             if key == _PEAK:
                 self._show_peak(metric, run)
             self.ratios[key].setText(beside_text(metric, run, comparison))
@@ -86,6 +87,13 @@ class RunFigures(QWidget):
 def _scoring_detail(run: Run) -> str:
     peak = next((phase.peak_resident_bytes for phase in run.memory.phases if phase.name == Phase.SCORE), None)
     return "" if peak is None else f"\nWhile it was scored, it had {bytes_text(peak)} at most."
+
+
+def _detail(key: str, run: Run) -> str:
+    """What is to be said of that figure of this run besides."""
+    if key == "load_s":
+        return _load_detail(run)
+    return "".join(f"\n{sentence}" for sentence in memory_sentences(run.memory)) if key == "resident_bytes" else ""
 
 
 def _load_detail(run: Run) -> str:

@@ -13,13 +13,14 @@ import pytest
 
 from qplayground.core.errors import ErrorCode
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages.commands import Cancel, Command, Generate, Load
+from qplayground.core.messages.commands import Cancel, Command, Download, Generate, Load
 from qplayground.core.messages.events import (
     Event,
     Failed,
     Generated,
     Hello,
     Loaded,
+    LoadEstimated,
     Phase,
     PhaseStarted,
     Progressed,
@@ -173,6 +174,17 @@ def test_says_hello_before_anything_else(engine: Kind) -> None:
         assert "LlamaForCausalLM" in hello.causal_architectures
 
 
+def test_a_command_of_another_child_is_answered(engine: Kind) -> None:
+    """Whoever asked would wait for ever otherwise; and the next command is carried out."""
+    with engine.started() as conversation:
+        command = conversation.send(lambda id: Download(id=id, repo_id="owner/name"))
+        answer = conversation.next()
+        assert isinstance(answer, Failed) and answer.command_id == command
+
+        conversation.load(engine.path, engine.prompt)
+        conversation.until(Loaded)
+
+
 def test_a_load_reports_phases_then_that_it_is_loaded(engine: Kind) -> None:
     with engine.started() as conversation:
         command = conversation.load(engine.path, engine.prompt)
@@ -188,6 +200,18 @@ def test_a_load_reports_phases_then_that_it_is_loaded(engine: Kind) -> None:
     steps = [event for event in before if isinstance(event, Progressed)]
     assert any(step.done == step.total > 0 for step in steps)
     assert {event.command_id for event in [*before, loaded]} == {command}
+
+
+def test_a_load_says_what_it_will_take_before_its_first_weight(engine: Kind) -> None:
+    with engine.started() as conversation:
+        command = conversation.load(engine.path, engine.prompt)
+        before, loaded = conversation.until(Loaded)
+
+    (said,) = [event for event in before if isinstance(event, LoadEstimated)]
+    assert said.command_id == command and said.estimate.precision == "fp32"
+    assert said.estimate.weight_bytes == loaded.weight_bytes
+    phases = [event.phase for event in before[: before.index(said)] if isinstance(event, PhaseStarted)]
+    assert phases == [Phase.START]
 
 
 def test_a_quantized_load_says_so(engine: Kind) -> None:

@@ -7,8 +7,8 @@ is just a prompt. A precision that is told nothing is `ok`. Several behaviours c
 - `fast=N`: `ok` with N tokens
 - `slow`: about a hundred tokens a second until it is cancelled
 - `ignore-cancel`: the same, and never stop
-- `exit-…`, `segfault-…`, `fail-…`, `hang-…` followed by `loading` or `generating`: end with code 3, be killed by
-  SIGSEGV, send Failed, say nothing more. While generating it happens after the third token.
+- `exit-…`, `segfault-…`, `fail-…`, `hang-…` followed by `loading`, `generating`, `scoring` or `checking`: end with
+  code 3, be killed by SIGSEGV, send Failed, say nothing more. While generating it happens after the third token.
   While checking up it happens to the precision that has the behaviour among its skipped modules.
 - `flood`: write 4 MB on standard error before the first token
 - `late`: precede each command's events with events of the command before it
@@ -35,7 +35,7 @@ from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.floats import Floats
 from qplayground.core.memory import ProcessMemory, peak_resident_bytes, read_process_memory
-from qplayground.core.messages.commands import CheckUp, EstimateMemory, Generate, Load, PlanPlacement, Score
+from qplayground.core.messages.commands import CheckUp, Command, EstimateMemory, Generate, Load, PlanPlacement, Score
 from qplayground.core.messages.events import (
     CheckedUp,
     CheckStarted,
@@ -44,6 +44,7 @@ from qplayground.core.messages.events import (
     Generated,
     Hello,
     Loaded,
+    LoadEstimated,
     Machine,
     MemoryEstimated,
     MethodChecked,
@@ -158,22 +159,25 @@ class FakeEngine:
         self._prompt = ""
         self._inside = FakeInside(channel)
 
-    def carry_out(self, command: object) -> None:
-        if isinstance(command, EstimateMemory):
-            self._estimate(command)
-        if isinstance(command, PlanPlacement):
-            self._plan(command)
-        if isinstance(command, Score):
-            self._score(command)
-        if isinstance(command, CheckUp):
-            self._check_up(command)
-        if not isinstance(command, (Load, Generate, InsideCommand)):
-            return
+    def carry_out(self, command: Command) -> None:
         try:
-            if isinstance(command, InsideCommand):
-                self._inside.carry_out(command)
-                return
-            self._load(command) if isinstance(command, Load) else self._generate(command)
+            match command:
+                case Load():
+                    self._load(command)
+                case Generate():
+                    self._generate(command)
+                case Score():
+                    self._score(command)
+                case EstimateMemory():
+                    self._estimate(command)
+                case PlanPlacement():
+                    self._plan(command)
+                case CheckUp():
+                    self._check_up(command)
+                case _ if isinstance(command, InsideCommand):
+                    self._inside.carry_out(command)
+                case _:
+                    raise FAILURE
         except PlaygroundError as error:
             self._channel.send(Failed(command.id, error.info))
 
@@ -182,8 +186,7 @@ class FakeEngine:
         if Path(command.path).name == "broken":
             self._channel.send(Failed(command.id, FAILURE.info))
             return
-        scale = 1_000_000 if Path(command.path).name == "huge" else 1
-        estimates = tuple(self._estimated(precision, scale) for precision in command.precisions)
+        estimates = tuple(self._estimated(precision, command.path) for precision in command.precisions)
         for final in (False, True):
             self._channel.send(
                 MemoryEstimated(command_id=command.id, estimates=estimates, context_tokens=50 + 5 * final, final=final)
@@ -288,7 +291,8 @@ class FakeEngine:
             self._channel.send(MethodChecked(command.id, check))
         self._channel.send(CheckedUp(command.id))
 
-    def _estimated(self, precision: Precision, scale: int = 1) -> Estimate:
+    def _estimated(self, precision: Precision, path: str) -> Estimate:
+        scale = 1_000_000 if Path(path).name == "huge" else 1
         return Estimate(
             precision=precision.name,
             by_kind=WeightKinds(plain=scale * weight_bytes(precision)),
@@ -307,6 +311,7 @@ class FakeEngine:
         if "late" in script:
             self._send_late(command.id)
         self._enter(command.id, Phase.START)
+        self._channel.send(LoadEstimated(command.id, self._estimated(command.precision, command.path)))
         self._enter(command.id, Phase.QUANTIZE if command.precision.is_quantized else Phase.LOAD)
         for quarter in range(3):
             self._channel.send(Progressed(command.id, "Reading weights", quarter * total // 4, total))
@@ -324,7 +329,7 @@ class FakeEngine:
                 weight_bytes=total,
                 by_kind=WeightKinds(plain=total),
                 by_module={"model.embed": WeightKinds(plain=total - 8), "model.layers.0.norm": WeightKinds(plain=8)},
-                others=tuple(self._estimated(precision) for precision in command.others),
+                others=tuple(self._estimated(precision, command.path) for precision in command.others),
                 quantized_modules=210 if command.precision.is_quantized else 0,
                 runtime_memory=self._runtime_memory,
                 memory=self._memory(),

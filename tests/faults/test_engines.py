@@ -114,10 +114,28 @@ def test_an_engine_that_talks_nonsense_costs_its_run_alone(stage: Stage, qtbot: 
 
 
 @pytest.mark.parametrize("mishap", ["exit", "segfault", "fail"])
-@pytest.mark.parametrize("where", ["loading", "generating"])
+@pytest.mark.parametrize("where", ["loading", "generating", "scoring"])
 def test_an_engine_that_breaks_costs_its_run_alone(stage: Stage, qtbot: QtBot, mishap: str, where: str) -> None:
     compare(stage, qtbot, f"int8={mishap}-{where}")
     check_only_int8_failed(stage, qtbot)
+
+
+def test_an_idle_engine_that_crashes_costs_nothing(stage: Stage, qtbot: QtBot) -> None:
+    """The window says so, the results stay, and the next prompt loads it again; the other kept one is used as it is."""
+    stage.session.set_keep_loaded(True)
+    compare(stage, qtbot, "once", "fp32", "int8")
+    texts = {run.precision: run.text for run in stage.comparison.runs}
+    assert set(stage.session.loaded) == {"fp32", "int8"}
+    child = stage.session._conductor._engines._workers["int8"]._child
+    assert child is not None and child.pid is not None
+    os.kill(child.pid, signal.SIGSEGV)
+    stage.wait_for(lambda: set(stage.session.loaded) == {"fp32"})
+    assert any(line.startswith("int8, loaded and idle: ") and "SIGSEGV" in line for line in stage.log), stage.log
+    assert stage.outcomes() == {"fp32": RunState.DONE, "int8": RunState.DONE}
+    assert {run.precision: run.text for run in stage.comparison.runs} == texts
+    compare(stage, qtbot, "once", "fp32", "int8")
+    assert stage.outcomes() == {"fp32": RunState.DONE, "int8": RunState.DONE}
+    assert (stage.run("fp32").load.kept, stage.run("int8").load.kept) == (True, False)
 
 
 def test_a_failed_run_has_the_engines_last_output(stage: Stage, qtbot: QtBot) -> None:
@@ -253,7 +271,15 @@ def large_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_model(tiny.llama(hidden_size=2048, intermediate_size=8192, num_hidden_layers=1), folder)
 
 
-def compare_two(stage: Stage, qtbot: QtBot, folder: Path) -> None:
+@pytest.fixture(scope="module")
+def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whose KV cache takes 512 kB a token, and whose weights take little."""
+    folder = tmp_path_factory.mktemp("wide")
+    model = tiny.llama(num_hidden_layers=4, num_attention_heads=8, num_key_value_heads=8, head_dim=2048)
+    return tiny.save_model(model, folder)
+
+
+def compare_two(stage: Stage, qtbot: QtBot, folder: Path, tokens: int = 2, **how: Any) -> None:
     """fp32 and nf4 of a real model in a folder."""
     entry = ModelEntry(
         id=str(folder),
@@ -264,7 +290,14 @@ def compare_two(stage: Stage, qtbot: QtBot, folder: Path) -> None:
         complete=True,
     )
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=120_000):
-        stage.session.compare(entry, wanted(("fp32", "nf4"), tiny.PROMPT, 2))
+        stage.session.compare(entry, wanted(("fp32", "nf4"), tiny.PROMPT, tokens, **how))
+
+
+def limit_address_space(pid: int, spare_mb: int) -> None:
+    """Let a process have so much more than it has now."""
+    process = psutil.Process(pid)
+    most = process.memory_info().vms + spare_mb * 1_000_000
+    process.rlimit(resource.RLIMIT_AS, (most, most))
 
 
 @pytest.mark.parametrize("spare_mb", [0, 60])
@@ -275,9 +308,7 @@ def test_memory_that_runs_out_is_said_and_the_smaller_one_runs(qtbot: QtBot, lar
 
     def limit(name: str, hello: Hello) -> None:
         if name == "fp32":
-            process = psutil.Process(hello.pid)
-            most = process.memory_info().vms + spare_mb * 1_000_000
-            process.rlimit(resource.RLIMIT_AS, (most, most))
+            limit_address_space(hello.pid, spare_mb)
             limited.append(hello.pid)
 
     stage.session._conductor.greeted.connect(limit)
@@ -287,6 +318,83 @@ def test_memory_that_runs_out_is_said_and_the_smaller_one_runs(qtbot: QtBot, lar
     assert error.code is ErrorCode.OUT_OF_MEMORY, (error, error.detail)
     assert "smaller precision" in error.hint
     stage.session.close()
+
+
+@pytest.fixture
+def limited_at(qtbot: QtBot) -> Iterator[Callable[[Phase], Stage]]:
+    """Gives a session on real engines, of which fp32's may have little more memory from the first such phase on."""
+    stages: list[Stage] = []
+
+    def make(phase: Phase) -> Stage:
+        stage = Stage(qtbot, Launcher(ENGINE_TARGET))
+        stages.append(stage)
+        pids: list[int] = []
+
+        def on_greeted(name: str, hello: Hello) -> None:
+            if name == "fp32":
+                pids.append(hello.pid)
+
+        def on_phase(name: str, event: Any) -> None:
+            if name == "fp32" and event.phase is phase and len(pids) == 1:
+                limit_address_space(pids[0], 20)
+                pids.append(0)  # once
+
+        stage.session._conductor.greeted.connect(on_greeted)
+        stage.session.phase_started.connect(on_phase)
+        return stage
+
+    yield make
+    for stage in stages:
+        stage.session.close()
+
+
+def test_memory_that_runs_out_while_writing_is_said(
+    qtbot: QtBot, limited_at: Callable[[Phase], Stage], wide_model: Path
+) -> None:
+    """What was written until then stays, and the next precision runs."""
+    stage = limited_at(Phase.DECODE)
+    compare_two(stage, qtbot, wide_model, 120)
+    assert stage.outcomes() == {"fp32": RunState.FAILED, "nf4": RunState.DONE}
+    error = stage.error("fp32")
+    assert error.code is ErrorCode.OUT_OF_MEMORY and "smaller precision" in error.hint, (error, error.detail)
+    assert 0 < len(stage.run("fp32").token_ids) < 120 and stage.run("fp32").text
+    assert stage.engines() == []
+
+
+def test_memory_that_runs_out_while_scoring_leaves_the_text(
+    qtbot: QtBot, limited_at: Callable[[Phase], Stage], wide_model: Path
+) -> None:
+    """Its column says why it has no figures; the next precision is scored."""
+    stage = limited_at(Phase.SCORE)
+    text = QualityRequest(source=TextSource.BUILTIN, name="builtin", text=tiny.PROMPT * 300, tokens=300)
+    compare_two(stage, qtbot, wide_model, quality=text, baseline="nf4")
+    assert stage.outcomes() == {"fp32": RunState.DONE, "nf4": RunState.DONE}
+    quality = stage.run("fp32").quality
+    assert quality is not None and quality.perplexity is None and quality.note is not None
+    assert quality.note.code is ErrorCode.OUT_OF_MEMORY, quality.note
+    assert len(stage.run("fp32").token_ids) == 2
+    scored = stage.run("nf4").quality
+    assert scored is not None and scored.perplexity is not None
+    assert stage.engines() == []
+
+
+def test_memory_that_is_gone_when_a_kept_model_is_used_again_is_said(
+    qtbot: QtBot, limited_at: Callable[[Phase], Stage], wide_model: Path
+) -> None:
+    """While it waits nothing is wanted of it: the next, longer text fails, and after that it is loaded anew."""
+    stage = limited_at(Phase.UNLOAD)  # never said by an engine
+    greeted: dict[str, int] = {}
+    stage.session._conductor.greeted.connect(lambda name, hello: greeted.update({name: hello.pid}))
+    stage.session.set_keep_loaded(True)
+    compare_two(stage, qtbot, wide_model)
+    assert set(stage.session.loaded) == {"fp32", "nf4"}
+    limit_address_space(greeted["fp32"], 20)
+    compare_two(stage, qtbot, wide_model, 120)
+    assert stage.outcomes() == {"fp32": RunState.FAILED, "nf4": RunState.DONE}
+    assert stage.error("fp32").code is ErrorCode.OUT_OF_MEMORY, stage.error("fp32")
+    assert set(stage.session.loaded) == {"nf4"}
+    compare_two(stage, qtbot, wide_model, 3)
+    assert stage.outcomes() == {"fp32": RunState.DONE, "nf4": RunState.DONE}
 
 
 def test_a_bus_error_is_a_file_that_shrank() -> None:

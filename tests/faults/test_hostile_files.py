@@ -536,3 +536,35 @@ def test_a_model_that_is_here_calls_nobody(command: str, hostile: tuple[Path, Pa
     found = json.loads(ran.stdout)
     if command == "compare":
         assert [each["state"] for each in found["runs"]] == ["done", "done"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("inspect", "--methods", "nf4", "--block-sizes", "64", "--json", "-"),
+        ("doctor", "--json", "-"),
+        ("models", "--json", "-"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_looking_at_models_and_at_this_machine_calls_nobody(
+    command: tuple[str, ...], hostile: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, marker = hostile
+    arguments = [*command, "--model", str(folder)] if command[0] == "inspect" else [*command]
+    ran, attempts, processes = run_guarded(["-m", "qplayground", *arguments], tmp_path)
+    assert ran.returncode in ((0, 1) if command[0] == "doctor" else (0,)), ran.stderr
+    assert json.loads(ran.stdout) is not None
+    assert attempts == "" and processes >= 2  # an engine is asked too
+    assert not marker.exists()
+
+
+def test_the_window_calls_nobody(hostile: tuple[Path, Path], tmp_path: Path) -> None:
+    """From its start over a comparison with scoring to its end."""
+    folder, marker = hostile
+    ran, attempts, processes = run_guarded(["-m", "tests.faults.comparing_window", str(folder)], tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    ends = ran.stdout.splitlines()
+    assert len(ends) >= 2 and all(end.endswith("done scored") for end in ends), (ends, ran.stderr)
+    assert attempts == "" and processes >= 2
+    assert not marker.exists()

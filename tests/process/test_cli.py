@@ -257,6 +257,39 @@ def test_a_precision_that_fails_is_exit_1_and_in_the_json(folder: Path, tmp_path
         assert f"{run_['precision']}: failed" in done.stderr
 
 
+COMPARING = """
+import functools
+import sys
+from qplayground import app, cli
+from qplayground.runtime import conductor
+
+if __name__ == "__main__":
+    app.Launcher = functools.partial(app.Launcher, "tests.fakes.engine")
+    conductor.free_memory = lambda: {"cpu": 280 * 10**12}
+    sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_what_does_not_fit_is_said_before_it_is_loaded_all_the_same(tmp_path: Path) -> None:
+    """Of a model that the scripted engine reckons in TB, on a machine that has some."""
+    script = tmp_path / "comparing.py"
+    script.write_text(COMPARING)
+    model = write_model(tmp_path / "huge")
+    done = subprocess.run(
+        [sys.executable, str(script), "compare", "--model", str(model), "--precisions", "fp32,bf16,nf4"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.splitlines()
+    too_large = "fp32 needs 538 TB where 280 TB are available; it is loaded anyway"
+    tight = "bf16 needs 269 TB where 280 TB are available; that is tight"
+    assert [line for line in said if " needs " in line] == [too_large, tight]
+    assert said.index(too_large) < said.index("fp32: load") < said.index(tight) < said.index("bf16: load")
+
+
 @pytest.mark.demo
 @pytest.mark.parametrize(
     ("arguments", "part"),

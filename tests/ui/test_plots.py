@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.memory import MemorySample, ProcessMemory
-from qplayground.core.memory_segments import RAM, VRAM
+from qplayground.core.memory_segments import RAM, VRAM, memory_sentences
 from qplayground.core.messages.events import Phase, PhaseStarted
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import ComparedModel, Comparison, MemoryFigures, Run
@@ -212,6 +212,26 @@ def test_less_than_the_tensors_is_not_drawn_below_zero() -> None:
     segments = RAM.measured(figures(resident_bytes=400 * MB))
     assert segments[-1].num_bytes == 0
     assert sum(segment.num_bytes for segment in segments) == 400 * MB
+
+
+def test_parts_that_come_to_more_than_was_measured_are_said(qtbot: QtBot) -> None:
+    """The bar is as long as what was measured; its tooltips, what stands beside it and the reports say what is cut."""
+    short = figures(resident_bytes=400 * MB)
+    bars = MemoryBars()
+    qtbot.addWidget(bars)
+    bars.show_comparison(comparison(short))
+    (text,) = [item.toPlainText() for item in bars._plot.items if isinstance(item, pg.TextItem)]
+    assert text == "400 MB, predicted 504 MB\nits parts: 84.0 MB more"
+    tips = {item.toolTip() for item in bars._plot.items if isinstance(item, pg.BarGraphItem)}
+    assert "measured: 30.0 MB quantized weights, of 80.0 MB that are accounted for" in tips
+    (sentence,) = memory_sentences(short)
+    assert sentence.startswith("Its known parts come to 84.0 MB more than was measured in RAM")
+
+    crowded = on_gpu(vram_allocated_bytes=80 * MB, vram_reserved_bytes=80 * MB)
+    assert sum(part.num_bytes for part in VRAM.measured(crowded)) == 480 * MB
+    assert VRAM.caption(crowded).endswith("\nits parts: 11.0 MB more")
+    assert "11.0 MB more than was measured in VRAM" in memory_sentences(crowded)[0]
+    assert memory_sentences(figures()) == memory_sentences(on_gpu()) == memory_sentences(MemoryFigures()) == ()
 
 
 def test_the_predicted_bar_is_what_was_reckoned() -> None:

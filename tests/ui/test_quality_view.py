@@ -1,18 +1,22 @@
 """The Quality tab, from a comparison of the scripted engine to what stands on the screen."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog, QMessageBox, QSplitter
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.floats import Floats
 from qplayground.core.quality import LayerError, TextSource
 from qplayground.core.recommendation import recommendation
 from qplayground.core.results import Comparison
 from qplayground.core.units import number_text
 from qplayground.report.markdown import to_markdown
+from qplayground.ui.plots import divergences
 from qplayground.ui.quality_view import QualityView
 from qplayground.ui.window import MainWindow
 from tests.ui.test_window import compare, tick, type_prompt
@@ -150,6 +154,17 @@ def test_chart_and_text_are_whole_in_a_low_window_too(
     qtbot.waitUntil(lambda: page.orientation() is orientation)
     assert page.height() >= page.minimumSizeHint().height()  # or the axis would be cut
     assert min(page.sizes()) >= 100
+
+
+def test_the_histogram_ends_with_the_decade_of_the_largest_divergence(view: QualityView, compared: MainWindow) -> None:
+    comparison = deepcopy(comparison_of(compared))
+    for largest, end in ((0.5, 1), (1.0, 1), (5.0, 10), (0.05, 0.1)):
+        for run in divergences.compared(comparison):
+            assert run.scored is not None
+            run.scored = replace(run.scored, kld=Floats.of([0.002, largest]))
+        view.histogram.show_comparison(comparison)
+        assert view.histogram._edges[-1] == pytest.approx(end)
+        assert sum(view.histogram._shares["nf4"]) == pytest.approx(100)
 
 
 def test_a_spot_in_the_chart_leads_to_the_text_and_back(view: QualityView, qtbot: QtBot) -> None:

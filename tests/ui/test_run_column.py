@@ -49,6 +49,17 @@ def test_the_peak_of_a_run_that_was_scored_says_that_it_is_without_that(column: 
     assert name.text() == "Peak RAM"
 
 
+def test_the_ram_of_a_run_says_what_kinds_of_pages_it_is(column: RunColumn, run: Run) -> None:
+    value = column.figures.labels["resident_bytes"]
+    run.memory = MemoryFigures(resident_bytes=900_000_000, anonymous_bytes=700_000_000, file_bytes=200_000_000)
+    column.refresh()
+    assert value.text() == "900 MB"
+    assert "700 MB are anonymous" in value.toolTip() and "200 MB are pages of mapped files" in value.toolTip()
+    run.memory = MemoryFigures(resident_bytes=900_000_000, anonymous_bytes=900_000_000, file_bytes=0)
+    column.refresh()
+    assert "anonymous" not in value.toolTip()  # where the system does not tell
+
+
 def test_streamed_text_follows_the_prompt_and_nothing_is_shown_twice(qtbot: QtBot, column: RunColumn, run: Run) -> None:
     for piece in (" of", " AI", " is 🦙"):
         run.text += piece

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ def test_the_built_in_text_is_the_one_that_is_described() -> None:
     about = json.loads((RESOURCES / "about.json").read_text("utf-8"))
     assert hashlib.sha256(builtin_text().encode()).hexdigest() == about["sha256"]
     assert sum(kind["tokens"] for kind in about["composition"]) >= 6000
+
+
+def test_the_built_in_text_has_this_projects_licence() -> None:
+    about = json.loads((RESOURCES / "about.json").read_text("utf-8"))
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert about["license"] == project["license"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])

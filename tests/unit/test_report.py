@@ -125,6 +125,18 @@ def test_markdown_says_under_what_circumstances() -> None:
     assert "- Machine: unknown\n" in to_markdown(comparison(done(), machine=None))
 
 
+def test_reports_say_what_kinds_of_pages_the_ram_is_of() -> None:
+    run = done()
+    run.memory.anonymous_bytes, run.memory.file_bytes = 800_000_000, 200_000_000
+    line = (
+        "Of its 1.00 GB of RAM, 800 MB are anonymous, in RAM alone, and 200 MB are pages of mapped files, which the "
+        "system can drop."
+    )
+    both = comparison(run, done("nf4"))
+    assert to_markdown(both).splitlines().count(line) == 1
+    assert to_html(both).count(f'<p class="quiet">{line}</p>') == 1
+
+
 def test_markdown_names_the_settings_of_sampling() -> None:
     sampled = comparison(done())
     sampled.settings = GenerationSettings(do_sample=True, temperature=0.5, top_p=0.75, top_k=40, seed=7)

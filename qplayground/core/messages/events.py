@@ -114,6 +114,13 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     vram: dict[str, VramFigures] = {}
 
 
+class LoadEstimated(msgspec.Struct, frozen=True, tag=True):
+    """What the model that is being loaded will take, said before its first weight is read."""
+
+    command_id: int
+    estimate: Estimate
+
+
 class MemoryEstimated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """One estimate for each precision that was asked for, in that order.
 
@@ -243,6 +250,7 @@ Event = (
     | PhaseStarted
     | Progressed
     | Loaded
+    | LoadEstimated
     | MemoryEstimated
     | PlacementPlanned
     | PromptRead

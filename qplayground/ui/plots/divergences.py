@@ -73,7 +73,7 @@ class DivergenceHistogram(Chart):
         if not values:
             return
         lowest = math.floor(math.log10(min(found.min() for found in values.values())))
-        highest = math.ceil(math.log10(max(found.max() for found in values.values()))) or 1
+        highest = math.ceil(math.log10(max(found.max() for found in values.values())))
         edges = np.logspace(lowest, max(highest, lowest + 1), (max(highest, lowest + 1) - lowest) * _BINS_A_DECADE + 1)
         for name, found in values.items():
             counts, _ = np.histogram(found, edges)

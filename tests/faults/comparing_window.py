@@ -1,0 +1,41 @@
+"""A child of the tests: the real window over real engines, comparing once; prints how each run ended."""
+
+import sys
+
+
+def main(folder: str) -> int:
+    # Imported here: every engine imports the main module too.
+    from PySide6.QtCore import QTimer
+    from PySide6.QtWidgets import QApplication
+
+    from qplayground.core.results import Comparison
+    from qplayground.runtime.launcher import Launcher
+    from qplayground.ui import theme
+    from qplayground.ui.application import make_window, start_background
+
+    app = QApplication([])
+    theme.apply_look(app)
+    window = make_window(Launcher())
+    window.show()
+    window.library.prepare_demo = lambda: None  # type: ignore[method-assign]  # it may be downloaded, which is asked for
+    start_background(window)
+
+    def compare() -> None:
+        """Once its sizes are known, as people do."""
+        if window.planner.answer is not None and window.planner.answer.final and not window.session.is_busy:
+            window.planner.changed.disconnect(compare)
+            window.models.compare.click()
+
+    def on_finished(comparison: Comparison) -> None:
+        for run in comparison.runs:
+            print(run.precision, run.state, "scored" if run.quality and run.quality.perplexity else "", flush=True)
+        QTimer.singleShot(0, window.close)
+
+    window.session.comparison_finished.connect(on_finished)
+    window.planner.changed.connect(compare)
+    window.library.open_folder(folder)
+    return app.exec()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
