@@ -120,6 +120,7 @@ def test_a_saved_comparison_leads_inside_as_long_as_its_model_is_there(
     reader.tabs.setCurrentIndex(quality)
     assert reader.tabs.quality is not None
     layers = reader.tabs.quality.layers
+    reader.tabs.quality.pages.setCurrentWidget(layers)  # a page is drawn when it is seen
     click = Click(layers.plot.vb.mapViewToScene(QPointF(1, 1)))
     layers._on_clicked(click)
     (action,) = layers._offer.actions()
