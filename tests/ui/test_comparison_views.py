@@ -462,6 +462,26 @@ def test_a_run_is_drawn_again_where_its_figures_changed_and_only_then(qtbot: QtB
     assert len(charts.latency.listDataItems()) == 1
 
 
+def test_what_something_spoilt_is_drawn_pale_and_the_charts_say_what_that_means(qtbot: QtBot) -> None:
+    charts, chart = SpeedCharts(), TradeOffChart()
+    made = three()
+    for widget in (charts, chart):
+        qtbot.addWidget(widget)
+        widget.show_comparison(made)
+    assert not charts.key.text and "pale" not in chart.key.text()
+    made.runs[1].speed.other_cpus = 0.9
+    for widget in (charts, chart):
+        widget.show_comparison(made)
+    assert charts.key.text.startswith("pale and *: disturbed") and "pale and *" in chart.key.text()
+    for items in charts._items.values():
+        sound, spoilt = (items.shown[name][0].opts["brush"].alpha() for name in ("fp32", "nf4"))
+        assert sound == 255 and spoilt < 100
+    sound, spoilt = (chart._dots.shown[name][0].opts["brush"].color().alpha() for name in ("fp32", "nf4"))
+    assert sound == 255 and spoilt < 100
+    sound, spoilt = (charts._curves.shown[name][0].opts["pen"].color().alpha() for name in ("fp32", "nf4"))
+    assert sound == 255 and spoilt < 150
+
+
 def test_the_front_joins_what_nothing_beats(qtbot: QtBot) -> None:
     chart = TradeOffChart()
     qtbot.addWidget(chart)

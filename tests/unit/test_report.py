@@ -162,3 +162,6 @@ def test_what_spoilt_a_run_is_said_beside_it() -> None:
     assert to_markdown(both).count("Other programs used") == 2
     assert table_rows(both)[1][2:6] == ("24.1 tok/s*", "42.1 ms*", "119 tok/s*", "1.50 s*")
     assert "*" not in "".join(table_rows(both)[2])
+    page = to_html(both)
+    assert page.count("color-mix(in srgb, var(--hue-0) 25%") == 2 and "var(--hue-1) 25%" not in page
+    assert page.count("; pale and *: disturbed") == 2 and "pale" not in to_html(comparison(quiet))
