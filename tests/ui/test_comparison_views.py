@@ -355,6 +355,47 @@ def test_texts_scroll_together_when_a_reader_scrolls(qtbot: QtBot, results: Resu
     assert other.value() == other.maximum()
 
 
+def test_what_streams_is_followed_and_all_texts_are_at_their_top_when_it_is_over(
+    qtbot: QtBot, results: ResultsView
+) -> None:
+    made = three()
+    made.runs[0].text, made.runs[0].tokens = "word " * 2000, []
+    made.runs[1].text, made.runs[1].tokens = "", []
+    results.show_comparison(made)
+    first, other = (results.columns[name].text for name in ("fp32", "nf4"))
+    other.append_tokens([token(1, " word")] * 2000)
+    bar = other.verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() > 50)
+    assert bar.value() == bar.maximum()
+    results.resize(900, 420)  # as when a note comes
+    qtbot.waitUntil(lambda: results.height() == 420)
+    other.append_tokens([token(1, " word")] * 20)
+    assert bar.value() == bar.maximum()
+    results.line_up(made)
+    assert bar.value() == first.verticalScrollBar().value() == 0
+    bar.triggerAction(bar.SliderAction.SliderPageStepAdd)
+    read_at = bar.value()
+    other.append_tokens([token(1, " word")] * 20)
+    results.line_up(made)
+    assert bar.value() == read_at > 0 and first.verticalScrollBar().value() > 0
+
+
+def test_many_notes_leave_the_texts_their_room_until_they_are_asked_for(qtbot: QtBot, results: ResultsView) -> None:
+    made = three()
+    results.show_comparison(made)
+    assert not results.notes.more.isVisible()
+    for run in made.runs[:2]:
+        run.load.disk_share, run.caution = 0.9, f"Something about {run.precision} that is long. " * 6
+    results.show_comparison(made)
+    notes = results.notes
+    line = notes.advice.fontMetrics().lineSpacing()
+    qtbot.waitUntil(lambda: notes.more.isVisible() and notes.height() < 4 * line + 8)
+    assert notes.more.text() == "… more"
+    notes.more.click()
+    qtbot.waitUntil(lambda: notes.height() > 5 * line)
+    assert notes.area.verticalScrollBar().maximum() == 0  # the whole of it is seen
+
+
 # ---- the table ------------------------------------------------------------------------------------------------------
 
 
