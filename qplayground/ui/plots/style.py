@@ -75,8 +75,8 @@ def doubtful_pen(name: str, shown: QWidget) -> object:
 
 
 def level_pen(name: str, shown: QWidget) -> object:
-    """The pen of what was predicted: the precision's hue, thin and see-through."""
-    return pg.mkPen(faded(theme.color(name, theme.is_dark(shown)), 150), width=1)
+    """The pen of what was predicted: the precision's hue, thin."""
+    return pg.mkPen(theme.color(name, theme.is_dark(shown)), width=1)
 
 
 def faded(color: QColor, alpha: int) -> QColor:
