@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QFrame, QPlainTextEdit, QTextEdit, QToolTip, QWidg
 
 from qplayground.core.divergence import Change
 from qplayground.core.tokens import Token
+from qplayground.core.units import share_text
 
 _LINES = 5
 _SHADE = 28
@@ -241,10 +242,10 @@ def describe(token: Token) -> str:
     if token.probability is None:
         return f"{shown}<br>No probability was read: a benchmark reads none."
     rows = "".join(
-        f"<tr><td>{_visible(other.text)}&nbsp;&nbsp;</td><td align='right'>{other.probability:.1%}</td></tr>"
+        f"<tr><td>{_visible(other.text)}&nbsp;&nbsp;</td><td align='right'>{share_text(other.probability)}</td></tr>"
         for other in token.alternatives
     )
-    return f"{shown}<br>{token.probability:.1%}, rank {token.rank}<table>{rows}</table>"
+    return f"{shown}<br>{share_text(token.probability)}, rank {token.rank}<table>{rows}</table>"
 
 
 def _visible(text: str) -> str:

@@ -139,7 +139,7 @@ def test_less_likely_tokens_have_a_stronger_ground(text: TokenText) -> None:
 
 def test_a_tip_says_what_the_model_thought() -> None:
     tip = describe(token(7, " to"))
-    assert "␣to" in tip and "50.0%" in tip and "rank 1" in tip
+    assert "␣to" in tip and "50.0 %" in tip and "rank 1" in tip
     assert "&lt;b&gt;" in tip and "<b>" not in tip.replace("<b>␣to</b>", "")
     assert "benchmark" in describe(token(7, " to", None))
     assert "part of a character" in describe(token(7, ""))
@@ -186,7 +186,7 @@ def test_a_candidate_stands_beside_the_baseline(results: ResultsView) -> None:
     assert other.figures.ratios["weight_bytes"].text() == "×0.21"
     assert other.figures.ratios["decode_tokens_per_s"].text() == "×2.0"
     assert base.figures.ratios["weight_bytes"].text() == ""
-    assert "first 1 the same" in other.state.text()
+    assert "first token the same" in other.state.text()
     marked, _ = other.text.extraSelections()
     assert marked.cursor.selectedText() == " hurt"
     assert base.text.extraSelections() == []
@@ -212,7 +212,7 @@ def test_a_text_that_ends_sooner_is_not_called_the_same(results: ResultsView) ->
     made.runs[0].state, made.runs[0].token_ids = RunState.CANCELLED, [1]
     made.runs[1].divergence = diverge(made.runs[1].token_ids, [1])
     results.show_comparison(made)
-    assert "first 1 the same" in results.columns["nf4"].state.text()
+    assert "first token the same" in results.columns["nf4"].state.text()
     made.runs[0].token_ids = list(made.runs[1].token_ids)
     made.runs[1].divergence = diverge(made.runs[1].token_ids, made.runs[0].token_ids)
     results.columns["nf4"].refresh()

@@ -14,7 +14,7 @@ def test_what_is_true_of_several_runs_is_said_once_with_each_ones_measure() -> N
     first, second, third = done("fp32"), done("bf16"), done("nf4")
     first.load.disk_share, second.load.disk_share = 0.96, 0.85
     note, _ = notes(comparison(first, second, third))
-    measures = "fp32 (96% of the file read from the disk), bf16 (85% of the file read from the disk)"
+    measures = "fp32 (96 % of the file read from the disk), bf16 (85 % of the file read from the disk)"
     assert note.sentence == f"{measures}: a cold load; from memory it is faster."
 
 
