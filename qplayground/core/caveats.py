@@ -17,7 +17,7 @@ _LOAD = frozenset({"load_s"})
 class Caveat(NamedTuple):
     """What is true of every run that it befalls, the run's own measure of it, and the keys of the spoilt metrics.
 
-    `text` begins in the middle of a sentence, `measure` stands before it: `96% from the disk`, `a cold load; …`.
+    `text` begins in the middle of a sentence, `measure` stands before it: `96 % from the disk`, `a cold load; …`.
     """
 
     text: str
@@ -69,7 +69,7 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
     share = run.load.disk_share
     if share is not None and share > COLD_SHARE and not run.load.kept:
         text = "a cold load; from memory it is faster."
-        found.append(Caveat(text, f"{share:.0%} of the file read from the disk", _LOAD))
+        found.append(Caveat(text, f"{100 * share:.0f} % of the file read from the disk", _LOAD))
     return tuple(found)
 
 

@@ -104,9 +104,10 @@ class Folder(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the rules look at. `versions` has an empty text for a library that is not installed.
 
-    `environment` has the variables that change what the libraries do, where they are set. `when` is the day, in UTC,
-    `demo_model` whether that has been made. `cuda` and `checks` come from an engine; `engine_error` says why they are
-    not complete. `undriven_gpus` has Linux's driver of each NVIDIA GPU that NVIDIA's management does not answer for.
+    `environment` has the variables that change what the libraries do, where they are set. `when` is the day and
+    time, in UTC, `demo_model` whether that has been made. `cuda` and `checks` come from an engine; `engine_error`
+    says why they are not complete. `undriven_gpus` has Linux's driver of each NVIDIA GPU that NVIDIA's management
+    does not answer for.
     """
 
     python: str

@@ -99,7 +99,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "peak_resident_bytes",
-        "Peak RAM",
+        "Peak RAM w/o scoring",
         "bytes",
         "The highest resident memory that the engine had, loading included; checking every weight and scoring are not",
         lambda run: run.memory.peak_resident_bytes,

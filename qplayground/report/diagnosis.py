@@ -10,6 +10,7 @@ from qplayground.core.units import bytes_text, share_text
 
 NOTHING_WRONG = "Nothing is known to be wrong here."
 
+_NO_DEMO = "not made yet: picking it in the window, or `qplayground compare --model demo`, makes it"
 _WIDTH = 100
 _INDENT = "  "
 _MARKS = {Severity.PROBLEM: "! ", Severity.CAUTION: "- "}
@@ -75,8 +76,8 @@ def _versions(facts: Facts) -> list[Row]:
     versions = dict(facts.versions)
     own = versions.pop("qplayground", "")
     libraries = [(name, version or "not installed") for name, version in versions.items()]
-    demo = [] if facts.demo_model is None else [("demo model", "made" if facts.demo_model else "not made yet")]
-    when = [("looked at on", facts.when)] if facts.when else []
+    demo = [] if facts.demo_model is None else [("demo model", "made" if facts.demo_model else _NO_DEMO)]
+    when = [("looked at", facts.when)] if facts.when else []
     return [("qplayground", own), ("Python", facts.python), *libraries, ("system", facts.system), *demo, *when]
 
 

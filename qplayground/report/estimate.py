@@ -9,6 +9,11 @@ from qplayground.core.model import ModelEntry
 from qplayground.core.placement import CPU, Placement
 from qplayground.core.units import bytes_text
 
+_LOAD_PEAK = (
+    "Load peak is without the KV cache, which is filled later; what quantizing the largest layer takes for a moment "
+    "on the processor is in it, and FP4 takes more than NF4."
+)
+
 
 def estimate_json(entry: ModelEntry, placement: Placement, answer: MemoryEstimated, fits: dict[str, Fit]) -> bytes:
     """Bytes throughout; null for what cannot be known, and `error` where a precision cannot be loaded at all."""
@@ -39,6 +44,7 @@ def estimate_table(placement: Placement, answer: MemoryEstimated, fits: dict[str
         if estimate.by_device and set(estimate.by_device) != simply
     ]
     shown += [f"{estimate.precision}: {estimate.caution}" for estimate in answer.estimates if estimate.caution]
+    shown.append(_LOAD_PEAK)
     shown.append(f"RAM is the whole engine's, libraries included, after a text of {answer.context_tokens:,} tokens.")
     return "\n".join(shown)
 

@@ -2,6 +2,7 @@
 
 from html import escape
 
+from qplayground.core.caveats import spoilt
 from qplayground.core.divergence import word_changes
 from qplayground.core.hues import hue
 from qplayground.core.memory_segments import KINDS, RAM, VRAM, Place, memory_sentences
@@ -63,6 +64,7 @@ with * is spoilt; its text says by what.</p>
 
 
 _STRENGTHS = dict(zip(KINDS, (100, 75, 50, 50), strict=True))
+_PALE = 25
 _MEMORY_KEY = (
     ", what was predicted above what was measured: libraries (grey), quantized weights (full colour), their scales, "
     "weights left alone, KV cache and working memory (lightest), what no tensor accounts for (dark grey); |: peak. "
@@ -125,15 +127,20 @@ def _charts(comparison: Comparison) -> list[str]:
     charts = [f"<figcaption>{name}{_MEMORY_KEY}</figcaption>{chart}" for name, chart in drawn if chart]
     for key in ("decode_tokens_per_s", "ttft_s"):
         metric = BY_KEY[key]
-        bars = []
+        bars, any_doubtful = [], False
         for index, run in enumerate(comparison.runs):
             value, spread = metric.read(run), metric.spread(run)
             if value is not None:
                 whisker = (min(spread.values), max(spread.values)) if spread is not None and spread.n > 1 else None
                 text = figure_text(metric, run, comparison)
-                bars.append(Bar(run.precision, [(value, f"var(--hue-{index})", text)], text, whisker))
-        whiskers = "; line: lowest to highest sample" if any(bar.whisker for bar in bars) else ""
-        charts.append(f"<figcaption>{escape(metric.title)}{whiskers}</figcaption>{bar_chart(metric.title, bars)}")
+                is_doubtful = key in spoilt(comparison, run)
+                any_doubtful |= is_doubtful
+                fill = f"color-mix(in srgb, var(--hue-{index}) {_PALE}%, transparent)"
+                fill = fill if is_doubtful else f"var(--hue-{index})"
+                bars.append(Bar(run.precision, [(value, fill, text)], text, whisker))
+        legend = "; line: lowest to highest sample" if any(bar.whisker for bar in bars) else ""
+        legend += "; pale and *: disturbed, and no ranking, see the notes beside the texts" if any_doubtful else ""
+        charts.append(f"<figcaption>{escape(metric.title)}{legend}</figcaption>{bar_chart(metric.title, bars)}")
     return charts
 
 

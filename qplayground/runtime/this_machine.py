@@ -65,7 +65,7 @@ def gather_facts() -> Facts:
         python=platform.python_version(),
         system=redaction.apply(platform.platform()),
         versions=_versions(),
-        when=datetime.now(UTC).strftime("%Y-%m-%d"),
+        when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         environment={name: redaction.apply(os.environ[name]) for name in _VARIABLES if os.environ.get(name)},
         demo_model=demo_entry().complete,
         cpu=_cpu(),

@@ -81,7 +81,7 @@ class MemoryView(QWidget):
         from qplayground.ui.plots.timeline import MemoryTimeline
 
         self._timeline = MemoryTimeline()
-        self._bars = MemoryBarsView("thin line: predicted · ")
+        self._bars = MemoryBarsView("◇–◇: predicted · ")
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.setChildrenCollapsible(False)
         splitter.addWidget(scrolled(self._timeline))

@@ -1,17 +1,23 @@
 """What a reader should know beside the figures, in one place below all columns."""
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
+from PySide6.QtGui import QPalette, QResizeEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
 from qplayground.core.notes import notes
 from qplayground.core.recommendation import recommendation
 from qplayground.core.results import Comparison
 from qplayground.ui import theme
 
+LINES = 3
+"""What it takes of the columns' room before somebody asks for more."""
+
 
 class NotesStrip(QWidget):
-    """A line a note, what is true of several runs said once. Takes no room while there is nothing to say."""
+    """A line a note, what is true of several runs said once. Takes no room while there is nothing to say.
+
+    What is beyond the first LINES is scrolled to, or unfolded by a click.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -20,12 +26,30 @@ class NotesStrip(QWidget):
         self.remarks = self._label(
             QPalette.ColorRole.PlaceholderText, "What spoilt load times, and what explains figures"
         )
-        column = QVBoxLayout(self)
-        column.setContentsMargins(theme.GRID + theme.HALF_GRID, 0, theme.GRID, theme.HALF_GRID)
+        self._text = QWidget()
+        column = QVBoxLayout(self._text)
+        column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
-        column.addWidget(self.advice)
-        column.addWidget(self.caveats)
-        column.addWidget(self.remarks)
+        for label in (self.advice, self.caveats, self.remarks):
+            column.addWidget(label)
+        self.area = QScrollArea()
+        self.area.setFrameShape(QFrame.Shape.NoFrame)
+        self.area.setWidgetResizable(True)
+        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.area.setAccessibleName("Notes on the figures")
+        self.area.setWidget(self._text)
+        self.more = QToolButton()
+        self.more.setCheckable(True)
+        self.more.setAutoRaise(True)
+        self.more.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.more.setFont(theme.small(self.more.font()))
+        self.more.toggled.connect(self._fit)
+        self._row = row = QHBoxLayout(self)
+        row.setContentsMargins(theme.GRID + theme.HALF_GRID, 0, theme.GRID, theme.HALF_GRID)
+        row.setSpacing(theme.HALF_GRID)
+        row.addWidget(self.area, 1)
+        row.addWidget(self.more, 0, Qt.AlignmentFlag.AlignBottom)
+        theme.follow_text(self, self._fit)
         self.hide()
 
     def _label(self, role: QPalette.ColorRole, name: str) -> QLabel:
@@ -46,3 +70,27 @@ class NotesStrip(QWidget):
         self.advice.setText(recommendation(comparison) or "")
         self.advice.setVisible(bool(self.advice.text()))
         self.setVisible(bool(found) or bool(self.advice.text()))
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        """As high as its text, or as its first lines while the rest is folded away."""
+        margins = self._row.contentsMargins()
+        width = self.width() - margins.left() - margins.right()
+        least = LINES * self.advice.fontMetrics().lineSpacing() + theme.HALF_GRID
+        is_long = self._height(width) > least
+        self.more.setVisible(is_long)
+        if is_long:
+            width -= self.more.sizeHint().width() + theme.HALF_GRID
+        whole = self._height(width)
+        folded = is_long and not self.more.isChecked()
+        self.more.setText("… more" if folded else "less")
+        self.more.setToolTip("Show all notes" if folded else "Show the first notes alone, and more of the texts")
+        self.area.setFixedHeight(least if folded else whole)
+
+    def _height(self, width: int) -> int:
+        shown = [label for label in (self.advice, self.caveats, self.remarks) if label.text()]
+        return sum(label.heightForWidth(max(width, 1)) for label in shown)

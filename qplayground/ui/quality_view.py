@@ -74,16 +74,16 @@ _FIGURES = (
         lambda q: _with_error(q.mean_kld, q.mean_kld_se),
     ),
     _Figure(
-        "Rounding",
+        "Rounding KLD",
         "What rounding the reference's logits to its number type gives by itself: no run of that type is below it",
         lambda q: number_text(q.rounding_kld or None),
     ),
-    _Figure("Median", "of the divergence", lambda q: number_text(q.median_kld)),
-    _Figure("90 %", "of the tokens diverge less", lambda q: number_text(q.p90_kld)),
-    _Figure("95 %", "of the tokens diverge less", lambda q: number_text(q.p95_kld)),
-    _Figure("99 %", "of the tokens diverge less", lambda q: number_text(q.p99_kld)),
-    _Figure("99.9 %", "of the tokens diverge less", lambda q: number_text(q.p999_kld)),
-    _Figure("Max.", "the largest divergence", lambda q: number_text(q.max_kld)),
+    _Figure("Median KLD", "Half of the tokens diverge less", lambda q: number_text(q.median_kld)),
+    _Figure("90 % KLD", "of the tokens diverge less", lambda q: number_text(q.p90_kld)),
+    _Figure("95 % KLD", "of the tokens diverge less", lambda q: number_text(q.p95_kld)),
+    _Figure("99 % KLD", "of the tokens diverge less", lambda q: number_text(q.p99_kld)),
+    _Figure("99.9 % KLD", "of the tokens diverge less", lambda q: number_text(q.p999_kld)),
+    _Figure("Max. KLD", "the largest divergence", lambda q: number_text(q.max_kld)),
     _Figure(
         "Same top, %",
         "How often both put the same token first",
@@ -100,6 +100,11 @@ _FIGURES = (
     _Figure("Δp 1 %", "of the tokens lose more, in %", lambda q: share_text(q.p1_delta_p).removesuffix(" %")),
     _Figure("Δp 99 %", "of the tokens gain less, in %", lambda q: share_text(q.p99_delta_p).removesuffix(" %")),
 )
+
+
+def _in_two_lines(title: str) -> str:
+    """Its last word below the others, so that more of the columns are seen at once."""
+    return "\n".join(title.rsplit(" ", 1))
 
 
 class _AlongPage(QSplitter):
@@ -276,7 +281,7 @@ class QualityView(QWidget):
         runs: list[Run] = [] if self._comparison is None else self._comparison.runs
         runs = [run for run in runs if run.quality is not None]
         for column, (title, tip) in enumerate([("Precision", ""), *((each.title, each.tip) for each in _FIGURES)]):
-            heading = QTableWidgetItem(title)
+            heading = QTableWidgetItem(_in_two_lines(title))
             heading.setToolTip(tip)
             self.table.setHorizontalHeaderItem(column, heading)
         self.table.setRowCount(len(runs))

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QLabel,
     QMenu,
     QScrollArea,
-    QScrollBar,
     QStackedWidget,
     QToolButton,
     QVBoxLayout,
@@ -29,6 +28,7 @@ from qplayground.ui.failure_dialog import FailureDialog
 from qplayground.ui.notes_strip import NotesStrip
 from qplayground.ui.run_column import RunColumn
 from qplayground.ui.tint_legend import TintLegend
+from qplayground.ui.token_text import TokenText
 
 
 class ResultsView(QWidget):
@@ -54,7 +54,7 @@ class ResultsView(QWidget):
         self._comparison: Comparison | None = None
         self._addable: tuple[Precision, ...] = ()
         self._read_only = read_only
-        self._scrolling = False
+        self._read_at: TokenText | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -123,6 +123,8 @@ class ResultsView(QWidget):
     @Slot(object)
     def show_comparison(self, comparison: Comparison) -> None:
         """Show its runs in their order. A run that stayed keeps its column; other columns show what is new."""
+        if comparison is not self._comparison:
+            self._read_at = None
         shown = {id(column.run): column for column in self.columns.values()} if comparison is self._comparison else {}
         came = [run.precision for run in comparison.runs if run.precision not in self.columns] if shown else []
         before = list(self.columns.values())
@@ -220,8 +222,7 @@ class ResultsView(QWidget):
             column.show_text(True)
         column.menu_requested.connect(partial(self._show_menu, column))
         column.details_requested.connect(partial(self._show_failure, column))
-        bar = column.text.verticalScrollBar()
-        bar.actionTriggered.connect(partial(self._scroll_together, bar))
+        column.text.scrolled_by_hand.connect(partial(self._scroll_together, column.text))
         return column
 
     def _show_tools(self) -> None:
@@ -241,13 +242,29 @@ class ResultsView(QWidget):
 
     # ---- widget → model --------------------------------------------------------------------------------------
 
-    def _scroll_together(self, moved: QScrollBar, _action: int) -> None:
+    def _scroll_together(self, moved: TokenText) -> None:
         """A reader's own scrolling moves all texts by the same share; one that streams moves itself alone."""
-        share = moved.sliderPosition() / max(moved.maximum(), 1)
+        self._read_at = moved
+        moved_bar = moved.verticalScrollBar()
+        share = moved_bar.sliderPosition() / max(moved_bar.maximum(), 1)
         for column in self.columns.values():
             bar = column.text.verticalScrollBar()
-            if bar is not moved:
+            if bar is not moved_bar:
                 bar.setValue(round(share * bar.maximum()))
+                if share < 1:
+                    column.text.stop_following()
+
+    @Slot(object)
+    def line_up(self, _comparison: Comparison) -> None:
+        """Nothing is written any more: all texts at their top, or where the reader has scrolled one, to be compared."""
+        texts = [column.text for column in self.columns.values()]
+        share = 0.0
+        if self._read_at in texts:
+            bar = self._read_at.verticalScrollBar()
+            share = bar.value() / max(bar.maximum(), 1)
+        for text in texts:
+            if text is not self._read_at:
+                text.place(share)
 
     @Slot(bool)
     def _on_changes_toggled(self, shown: bool) -> None:

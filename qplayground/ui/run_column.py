@@ -284,9 +284,9 @@ class RunColumn(QFrame):
         if divergence.first_token is None and baseline is not None:
             if len(baseline.token_ids) == len(self.run.token_ids):
                 return " · same text"
-            return f" · first {divergence.common_prefix_tokens} the same, as far as both go"
+            return f" · {_first(divergence.common_prefix_tokens)} the same, as far as both go"
         common = divergence.common_prefix_tokens
-        return f" · first {common} the same" if common else " · differs at once"
+        return f" · {_first(common)} the same" if common else " · differs at once"
 
     def _mark_difference(self) -> None:
         """While it still writes too: the baseline's text is there before, as a rule."""
@@ -315,6 +315,10 @@ class RunColumn(QFrame):
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_flush_timer"):
             self._paint_swatch()
         super().changeEvent(event)
+
+
+def _first(count: int) -> str:
+    return "first token" if count == 1 else f"first {count} tokens"
 
 
 def _amount_text(event: Progressed) -> str:

@@ -78,7 +78,6 @@ class RunFigures(QWidget):
 
     def _show_peak(self, metric: Metric, run: Run) -> None:
         """The curve beside it goes higher where a text was scored."""
-        self._names[_PEAK].setText(metric.title if run.quality is None else "Peak w/o scoring")
         tip = metric.description + _scoring_detail(run)
         for label in (self._names[_PEAK], self.labels[_PEAK], self.ratios[_PEAK]):
             label.setToolTip(tip)
@@ -101,4 +100,4 @@ def _load_detail(run: Run) -> str:
     kept = "\nIt was in memory already: this is the load that put it there." if run.load.kept else ""
     if share is None:
         return kept
-    return f"{kept}\n{share:.0%} of the checkpoint came from the disk, the rest from the system's page cache."
+    return f"{kept}\n{100 * share:.0f} % of the checkpoint came from the disk, the rest from the system's page cache."

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from html import escape
 from itertools import accumulate, islice
 
-from PySide6.QtCore import QEvent, QPoint, QSize, Qt
-from PySide6.QtGui import QColor, QHelpEvent, QPalette, QTextCharFormat, QTextCursor
+from PySide6.QtCore import QEvent, QPoint, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QHelpEvent, QKeyEvent, QPalette, QResizeEvent, QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QFrame, QPlainTextEdit, QTextEdit, QToolTip, QWidget
 
 from qplayground.core.divergence import Change
 from qplayground.core.tokens import Token
+from qplayground.core.units import share_text
 
 _LINES = 5
 _SHADE = 28
@@ -29,8 +30,13 @@ class TokenText(QPlainTextEdit):
     """Read-only. A lead in quiet colour, then the text, streamed or whole.
 
     Hovering a token shows its probability, rank and alternatives. `tinted`: the less likely a token, the stronger its
-    ground. The first token that differs is marked, and what follows it is shaded.
+    ground. The first token that differs is marked, and what follows it is shaded. What streams is followed to its end
+    until a reader scrolls away from there.
+
+    Signal: `scrolled_by_hand()`.
     """
+
+    scrolled_by_hand = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -46,11 +52,16 @@ class TokenText(QPlainTextEdit):
         self._changes: list[Change] | None = None
         self._tinted = False
         self._first_difference: int | None = None
+        self._streams = False
+        self._follows = True
+        self.verticalScrollBar().actionTriggered.connect(self._on_scrolled_by_hand)
 
     # ---- what it shows ---------------------------------------------------------------------------------------
 
     def show_text(self, lead: str, tokens: Sequence[Token], text: str) -> None:
         """Show a whole text. What `text` has beyond the tokens' own (a last broken character) stands at the end."""
+        if not text:
+            self._streams, self._follows = False, True  # it is written anew
         self._lead = lead
         self._tokens = list(tokens)
         written = "".join(token.text for token in tokens)
@@ -71,15 +82,32 @@ class TokenText(QPlainTextEdit):
 
     def append_tokens(self, tokens: Sequence[Token]) -> None:
         """Add tokens at the end; a reader who has scrolled up stays there."""
-        bar = self.verticalScrollBar()
-        at_end = bar.value() == bar.maximum()
+        self._streams = True
         self._tokens += tokens
         self._starts = self._starts or [self._end()]
         cursor = QTextCursor(self.document())
         cursor.movePosition(QTextCursor.MoveOperation.End)
         self._insert_tokens(cursor, tokens)
-        if at_end:
-            bar.setValue(bar.maximum())
+        self._follow()
+
+    def place(self, share: float) -> None:
+        """Scroll to that share of the way, 0 at the top; nothing is followed any more."""
+        self._streams = False
+        bar = self.verticalScrollBar()
+        bar.setValue(round(share * bar.maximum()))
+
+    def _follow(self) -> None:
+        if self._streams and self._follows:
+            self.verticalScrollBar().setValue(self.verticalScrollBar().maximum())
+
+    def _on_scrolled_by_hand(self) -> None:
+        bar = self.verticalScrollBar()
+        self._follows = bar.sliderPosition() == bar.maximum()  # its value comes after this
+        self.scrolled_by_hand.emit()
+
+    def stop_following(self) -> None:
+        """Stay where it is: a reader has scrolled another text, and this one with it."""
+        self._follows = False
 
     def set_tinted(self, tinted: bool) -> None:
         """Whether each token's ground shows how likely it was."""
@@ -182,6 +210,16 @@ class TokenText(QPlainTextEdit):
         """A few lines: the texts get the room that is left, and never make the columns scroll."""
         return QSize(super().sizeHint().width(), _LINES * self.fontMetrics().lineSpacing())
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._follow()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        before = self.verticalScrollBar().value()
+        super().keyPressEvent(event)
+        if self.verticalScrollBar().value() != before:
+            self._on_scrolled_by_hand()
+
     def viewportEvent(self, event: QEvent) -> bool:
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             token = self.token_at(event.pos())
@@ -204,10 +242,10 @@ def describe(token: Token) -> str:
     if token.probability is None:
         return f"{shown}<br>No probability was read: a benchmark reads none."
     rows = "".join(
-        f"<tr><td>{_visible(other.text)}&nbsp;&nbsp;</td><td align='right'>{other.probability:.1%}</td></tr>"
+        f"<tr><td>{_visible(other.text)}&nbsp;&nbsp;</td><td align='right'>{share_text(other.probability)}</td></tr>"
         for other in token.alternatives
     )
-    return f"{shown}<br>{token.probability:.1%}, rank {token.rank}<table>{rows}</table>"
+    return f"{shown}<br>{share_text(token.probability)}, rank {token.rank}<table>{rows}</table>"
 
 
 def _visible(text: str) -> str:

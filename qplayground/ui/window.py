@@ -186,6 +186,7 @@ class MainWindow(QMainWindow):
         session.run_cleared.connect(results.clear_run)
         session.tokens_added.connect(results.add_tokens)
         session.phase_started.connect(results.show_phase)
+        session.comparison_finished.connect(results.line_up)
         session.progressed.connect(results.show_progress)
         results.baseline_chosen.connect(session.set_baseline)
         results.run_again_requested.connect(self._run_again)

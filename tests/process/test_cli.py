@@ -315,6 +315,8 @@ def test_an_estimate_is_what_the_comparison_then_holds(demo_cache: Path) -> None
     ran = run("compare", "--precisions", names, "--max-new-tokens", "5", "--json", "-")
     runs = {each["precision"]: each["memory"] for each in json.loads(ran.stdout)["runs"]}
     assert estimate["model"] == "demo"
+    table = run("estimate", "--precisions", "nf4,fp4").stdout
+    assert "Load peak is without the KV cache" in table and "FP4 takes more than NF4" in table
     for row in estimate["precisions"]:
         memory = runs[row["precision"]]
         assert row["weight_bytes"] == memory["weight_bytes"] == memory["predicted_weight_bytes"]

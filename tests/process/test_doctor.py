@@ -69,8 +69,8 @@ def test_it_prints_what_a_bug_report_needs(tmp_path: Path) -> None:
 def test_it_says_what_was_set_and_whether_the_demo_model_is_made(tmp_path: Path) -> None:
     done = run("doctor", HF_HOME=str(tmp_path / "hub"), OMP_NUM_THREADS="2", HF_TOKEN="secret")
     assert re.search(r"OMP_NUM_THREADS +2\n", done.stdout)
-    assert re.search(r"looked at on +20\d\d-\d\d-\d\d\n", done.stdout)
-    assert re.search(r"demo model +(made|not made yet)\n", done.stdout)
+    assert re.search(r"looked at +20\d\d-\d\d-\d\d \d\d:\d\d UTC\n", done.stdout)
+    assert re.search(r"demo model +(made|not made yet: .*)\n", done.stdout)
     assert "secret" not in done.stdout
 
 

@@ -139,7 +139,7 @@ def test_less_likely_tokens_have_a_stronger_ground(text: TokenText) -> None:
 
 def test_a_tip_says_what_the_model_thought() -> None:
     tip = describe(token(7, " to"))
-    assert "␣to" in tip and "50.0%" in tip and "rank 1" in tip
+    assert "␣to" in tip and "50.0 %" in tip and "rank 1" in tip
     assert "&lt;b&gt;" in tip and "<b>" not in tip.replace("<b>␣to</b>", "")
     assert "benchmark" in describe(token(7, " to", None))
     assert "part of a character" in describe(token(7, ""))
@@ -186,7 +186,7 @@ def test_a_candidate_stands_beside_the_baseline(results: ResultsView) -> None:
     assert other.figures.ratios["weight_bytes"].text() == "×0.21"
     assert other.figures.ratios["decode_tokens_per_s"].text() == "×2.0"
     assert base.figures.ratios["weight_bytes"].text() == ""
-    assert "first 1 the same" in other.state.text()
+    assert "first token the same" in other.state.text()
     marked, _ = other.text.extraSelections()
     assert marked.cursor.selectedText() == " hurt"
     assert base.text.extraSelections() == []
@@ -212,7 +212,7 @@ def test_a_text_that_ends_sooner_is_not_called_the_same(results: ResultsView) ->
     made.runs[0].state, made.runs[0].token_ids = RunState.CANCELLED, [1]
     made.runs[1].divergence = diverge(made.runs[1].token_ids, [1])
     results.show_comparison(made)
-    assert "first 1 the same" in results.columns["nf4"].state.text()
+    assert "first token the same" in results.columns["nf4"].state.text()
     made.runs[0].token_ids = list(made.runs[1].token_ids)
     made.runs[1].divergence = diverge(made.runs[1].token_ids, made.runs[0].token_ids)
     results.columns["nf4"].refresh()
@@ -355,6 +355,47 @@ def test_texts_scroll_together_when_a_reader_scrolls(qtbot: QtBot, results: Resu
     assert other.value() == other.maximum()
 
 
+def test_what_streams_is_followed_and_all_texts_are_at_their_top_when_it_is_over(
+    qtbot: QtBot, results: ResultsView
+) -> None:
+    made = three()
+    made.runs[0].text, made.runs[0].tokens = "word " * 2000, []
+    made.runs[1].text, made.runs[1].tokens = "", []
+    results.show_comparison(made)
+    first, other = (results.columns[name].text for name in ("fp32", "nf4"))
+    other.append_tokens([token(1, " word")] * 2000)
+    bar = other.verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() > 50)
+    assert bar.value() == bar.maximum()
+    results.resize(900, 420)  # as when a note comes
+    qtbot.waitUntil(lambda: results.height() == 420)
+    other.append_tokens([token(1, " word")] * 20)
+    assert bar.value() == bar.maximum()
+    results.line_up(made)
+    assert bar.value() == first.verticalScrollBar().value() == 0
+    bar.triggerAction(bar.SliderAction.SliderPageStepAdd)
+    read_at = bar.value()
+    other.append_tokens([token(1, " word")] * 20)
+    results.line_up(made)
+    assert bar.value() == read_at > 0 and first.verticalScrollBar().value() > 0
+
+
+def test_many_notes_leave_the_texts_their_room_until_they_are_asked_for(qtbot: QtBot, results: ResultsView) -> None:
+    made = three()
+    results.show_comparison(made)
+    assert not results.notes.more.isVisible()
+    for run in made.runs[:2]:
+        run.load.disk_share, run.caution = 0.9, f"Something about {run.precision} that is long. " * 6
+    results.show_comparison(made)
+    notes = results.notes
+    line = notes.advice.fontMetrics().lineSpacing()
+    qtbot.waitUntil(lambda: notes.more.isVisible() and notes.height() < 4 * line + 8)
+    assert notes.more.text() == "… more"
+    notes.more.click()
+    qtbot.waitUntil(lambda: notes.height() > 5 * line)
+    assert notes.area.verticalScrollBar().maximum() == 0  # the whole of it is seen
+
+
 # ---- the table ------------------------------------------------------------------------------------------------------
 
 
@@ -460,6 +501,26 @@ def test_a_run_is_drawn_again_where_its_figures_changed_and_only_then(qtbot: QtB
         widget.show_comparison(made)
     assert [list(shown) for shown in (speed, first, dots, curves)] == [["fp32"]] * 4
     assert len(charts.latency.listDataItems()) == 1
+
+
+def test_what_something_spoilt_is_drawn_pale_and_the_charts_say_what_that_means(qtbot: QtBot) -> None:
+    charts, chart = SpeedCharts(), TradeOffChart()
+    made = three()
+    for widget in (charts, chart):
+        qtbot.addWidget(widget)
+        widget.show_comparison(made)
+    assert not charts.key.text and "pale" not in chart.key.text()
+    made.runs[1].speed.other_cpus = 0.9
+    for widget in (charts, chart):
+        widget.show_comparison(made)
+    assert charts.key.text.startswith("pale and *: disturbed") and "pale and *" in chart.key.text()
+    for items in charts._items.values():
+        sound, spoilt = (items.shown[name][0].opts["brush"].alpha() for name in ("fp32", "nf4"))
+        assert sound == 255 and spoilt < 100
+    sound, spoilt = (chart._dots.shown[name][0].opts["brush"].color().alpha() for name in ("fp32", "nf4"))
+    assert sound == 255 and spoilt < 100
+    sound, spoilt = (charts._curves.shown[name][0].opts["pen"].color().alpha() for name in ("fp32", "nf4"))
+    assert sound == 255 and spoilt < 150
 
 
 def test_the_front_joins_what_nothing_beats(qtbot: QtBot) -> None:

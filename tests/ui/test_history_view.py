@@ -130,7 +130,7 @@ def test_a_saved_comparison_needs_neither_model_nor_engine(qtbot: QtBot) -> None
     window.show()
     (view,) = window.views
     assert list(view.columns) == ["fp32", "nf4", "int8"]
-    assert "first 1 the same" in view.columns["nf4"].state.text()
+    assert "first token the same" in view.columns["nf4"].state.text()
     assert not view.add.isVisible() and not view.open.isVisible()
     texts = {action.text().replace("&", "") for action in view.make_menu("nf4").actions()}
     assert not texts & {"Run again", "Remove", "Move left", "Move right"}

@@ -16,7 +16,8 @@ from qplayground.core.messages.events import Phase, PhaseStarted
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import ComparedModel, Comparison, MemoryFigures, Run
 from qplayground.ui import theme
-from qplayground.ui.plots.memory_bars import MemoryBars
+from qplayground.ui.memory_bars_view import MemoryBarsView
+from qplayground.ui.plots.memory_bars import MemoryBars, part_brush
 from qplayground.ui.plots.timeline import MemoryTimeline
 
 MB = 1_000_000
@@ -329,3 +330,31 @@ def test_charts_follow_the_scheme(qtbot: QtBot, qapp: QApplication, timeline: Me
     (_, label), *_ = timeline.legend.items
     assert label.item.toHtml().lower().count(timeline.palette().text().color().name().lower())
     theme.paint(qapp, dark=False)
+
+
+def test_the_curves_have_the_room_of_a_low_timeline(qtbot: QtBot, timeline: MemoryTimeline) -> None:
+    timeline.resize(640, 190)
+    timeline.begin_phase("fp32", PhaseStarted(0, Phase.LOAD, 0.0))
+    timeline.add_samples("fp32", [sample(0, 400), sample(1, 500)])
+    qtbot.waitUntil(lambda: "fp32" in timeline.ram.curves and timeline.view.height() == 190)
+    qtbot.waitUntil(lambda: timeline.plot.vb.height() >= 90)
+
+
+def test_a_predicted_level_has_marks_at_its_ends_and_curves_none(qtbot: QtBot, timeline: MemoryTimeline) -> None:
+    timeline.add_samples("nf4", [sample(0, 400), sample(1, 500)])
+    timeline.set_level("nf4", 450 * MB)
+    qtbot.waitUntil(lambda: "nf4" in timeline._level_lines)
+    assert timeline._level_lines["nf4"].opts["symbol"] is not None
+    assert timeline.ram.curves["nf4"].opts["symbol"] is None
+    assert "◇" in timeline.plot.getAxis("bottom").labelText
+
+
+def test_no_part_of_fp32_looks_like_the_libraries_and_the_key_shows_each(qtbot: QtBot) -> None:
+    view = MemoryBarsView()
+    qtbot.addWidget(view)
+    for dark in (False, True):
+        theme.paint(QApplication.instance(), dark)  # type: ignore[arg-type]
+        brushes = {role: part_brush(role, theme.color("fp32", dark), view) for role in ("runtime", "plain", "beside")}
+        assert brushes["runtime"].style() not in (brushes["plain"].style(), brushes["beside"].style())
+        assert view.key.text().count("<img") == 6
+    theme.paint(QApplication.instance(), dark=False)  # type: ignore[arg-type]

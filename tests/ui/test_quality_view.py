@@ -98,7 +98,8 @@ def open_page(view: QualityView, title: str) -> None:
 def cells(view: QualityView) -> dict[str, dict[str, str]]:
     """By precision and heading."""
     model = view.table.model()
-    titles = [str(model.headerData(column, Qt.Orientation.Horizontal)) for column in range(model.columnCount())]
+    headings = [str(model.headerData(column, Qt.Orientation.Horizontal)) for column in range(model.columnCount())]
+    titles = [heading.replace("\n", " ") for heading in headings]
     rows = [[str(model.index(row, column).data()) for column in range(len(titles))] for row in range(model.rowCount())]
     return {row[0]: dict(zip(titles, row, strict=True)) for row in rows}
 
@@ -109,10 +110,24 @@ def test_the_baseline_is_a_dot_that_the_others_are_seen_against(view: QualityVie
     assert places["fp32"] == 0 and all(places[name] > 0 for name in ("bf16", "int8", "nf4"))
 
 
+def test_every_figure_of_the_divergence_says_so_and_the_mean_change_is_seen_at_once(
+    qtbot: QtBot, view: QualityView
+) -> None:
+    titles = list(cells(view)["nf4"])
+    between = titles[titles.index("Mean KLD") : titles.index("Same top, %")]
+    assert len(between) == 8 and all(title.endswith(" KLD") for title in between)
+    view.resize(970, 300)  # the tab of a window of 1280 pixels
+    view.show()
+    header = view.table.horizontalHeader()
+    last = titles.index("Δp, %")
+    qtbot.waitUntil(lambda: view.table.viewport().width() > 900)
+    assert header.sectionPosition(last) + header.sectionSize(last) <= view.table.viewport().width()
+
+
 def test_the_table_has_a_row_a_run(view: QualityView) -> None:
     found = cells(view)
     assert list(found) == ["fp32", "bf16", "int8", "nf4"]
-    assert "±" in found["nf4"]["Perplexity"] and "±" in found["nf4"]["Mean KLD"] and found["nf4"]["Max."] != "–"
+    assert "±" in found["nf4"]["Perplexity"] and "±" in found["nf4"]["Mean KLD"] and found["nf4"]["Max. KLD"] != "–"
     assert found["fp32"]["Mean KLD"] == "–"
     assert "1,000 tokens scored" in view.source.text() and "builtin" in view.source.text()
 

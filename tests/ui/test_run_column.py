@@ -38,15 +38,15 @@ def test_the_peak_of_a_run_that_was_scored_says_that_it_is_without_that(column: 
     name, value = column.figures._names["peak_resident_bytes"], column.figures.labels["peak_resident_bytes"]
     column.refresh()
     width = column.figures.sizeHint().width()
-    assert (name.text(), value.text()) == ("Peak RAM", "920 MB")
+    assert (name.text(), value.text()) == ("Peak RAM w/o scoring", "920 MB")
     run.quality = Quality(text="builtin")
     column.refresh()
-    assert (name.text(), value.text()) == ("Peak w/o scoring", "920 MB")
+    assert (name.text(), value.text()) == ("Peak RAM w/o scoring", "920 MB")
     assert "1.07 GB" in name.toolTip() and "1.07 GB" in value.toolTip()
     assert column.figures.sizeHint().width() == width  # columns are narrow
     run.quality = None
     column.refresh()
-    assert name.text() == "Peak RAM"
+    assert name.text() == "Peak RAM w/o scoring"
 
 
 def test_the_ram_of_a_run_says_what_kinds_of_pages_it_is(column: RunColumn, run: Run) -> None:

@@ -273,6 +273,12 @@ def test_the_headline_counts_what_will_not_work() -> None:
     assert headline(Diagnosis(GOOD, (problem, problem, caution))).startswith("2 problems:")
 
 
+def test_a_demo_model_that_is_not_there_is_said_with_what_makes_it() -> None:
+    shown = diagnosis_text(Diagnosis(facts=replace(GOOD, demo_model=False), findings=()))
+    assert "not made yet: picking it in the window, or `qplayground compare --model demo`" in " ".join(shown.split())
+    assert "not made" not in diagnosis_text(Diagnosis(facts=replace(GOOD, demo_model=True), findings=()))
+
+
 def test_the_json_has_facts_findings_and_the_verdict() -> None:
     facts = replace(GOOD, qt=QtPlatform())
     told = json.loads(diagnosis_json(Diagnosis(facts, find_problems(facts))))

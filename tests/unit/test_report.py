@@ -48,7 +48,18 @@ def test_a_row_of_figures() -> None:
     smaller = done("nf4")
     smaller.memory.weight_bytes = 113_000_000
     assert table_rows(comparison(done(), smaller)) == [
-        ("Precision", "State", "Decode", "First token", "Prefill", "Load", "Weights", "RAM", "Peak RAM", "Tokens"),
+        (
+            "Precision",
+            "State",
+            "Decode",
+            "First token",
+            "Prefill",
+            "Load",
+            "Weights",
+            "RAM",
+            "Peak RAM w/o scoring",
+            "Tokens",
+        ),
         (
             *("fp32 (baseline)", "done", "24.1 tok/s", "42.1 ms", "119 tok/s", "1.50 s"),
             *("538 MB", "1.00 GB", "1.20 GB", "3"),
@@ -180,6 +191,9 @@ def test_what_spoilt_a_run_is_said_beside_it() -> None:
     assert to_markdown(both).count("Other programs used") == 2
     assert table_rows(both)[1][2:6] == ("24.1 tok/s*", "42.1 ms*", "119 tok/s*", "1.50 s*")
     assert "*" not in "".join(table_rows(both)[2])
+    page = to_html(both)
+    assert page.count("color-mix(in srgb, var(--hue-0) 25%") == 2 and "var(--hue-1) 25%" not in page
+    assert page.count("; pale and *: disturbed") == 2 and "pale" not in to_html(comparison(quiet))
 
 
 # ---- the estimate -------------------------------------------------------------------------------------------------

@@ -30,6 +30,20 @@ class _Row(NamedTuple):
     memory: MemoryFigures
 
 
+def part_brush(role: str, hue: QColor, shown: QWidget) -> QBrush:
+    """How a part is filled; libraries dotted, since a grey would be one of fp32's own, which is black or white."""
+    if role == "runtime":
+        return QBrush(style.secondary(shown), Qt.BrushStyle.Dense6Pattern)
+    if role == "unexplained":
+        return QBrush(style.secondary(shown), Qt.BrushStyle.BDiagPattern)
+    return QBrush(style.faded(hue, _FILLS.get(role, _LIGHT)))
+
+
+def part_pen(role: str, shown: QWidget) -> object:
+    """Its edge: what is no filled area has one."""
+    return pg.mkPen(style.secondary(shown), width=1) if role in ("runtime", "unexplained") else pg.mkPen(None)
+
+
 class MemoryBars(Chart):
     """Two bars a precision: what was predicted, and below it what was measured, with a tick at the peak."""
 
@@ -104,19 +118,17 @@ class MemoryBars(Chart):
                 continue
             width = segment.num_bytes / style.MEGABYTE
             part = pg.BarGraphItem(
-                x0=left, y0=y - _HEIGHT / 2, width=width, height=_HEIGHT, brush=self._brush(segment, hue), pen=None
+                x0=left,
+                y0=y - _HEIGHT / 2,
+                width=width,
+                height=_HEIGHT,
+                brush=part_brush(segment.role, hue, self),
+                pen=part_pen(segment.role, self),
             )
             part.setToolTip(f"{what}: {bytes_text(segment.num_bytes)} {segment.name}")
             parts.append(part)
             left += width
         return parts, left
-
-    def _brush(self, segment: Segment, hue: QColor) -> QBrush:
-        if segment.role == "runtime":
-            return QBrush(style.faded(style.secondary(self), 70))
-        if segment.role == "unexplained":
-            return QBrush(style.secondary(self), Qt.BrushStyle.BDiagPattern)
-        return QBrush(style.faded(hue, _FILLS.get(segment.role, _LIGHT)))
 
     def _text(self) -> QColor:
         return self.palette().color(QPalette.ColorRole.Text)

@@ -23,23 +23,36 @@ from qplayground.ui.plots.run_items import RunItems
 _HEIGHT = 0.56
 _ROOM = 1.7
 _WHISKER = 0.18
+_KEY = "pale and *: disturbed, and no ranking; the notes below the texts say by what"
+_KEY_HEIGHT = 18
 
 
 class _Bar(NamedTuple):
-    """What is drawn of a run's figure, and at which height."""
+    """What is drawn of a run's figure, and at which height; `is_doubtful`: something spoilt it."""
 
     y: int
     value: float
     samples: tuple[float, ...]
     text: str
+    is_doubtful: bool = False
 
     @property
     def right(self) -> float:
         return max(self.value, *self.samples) if len(self.samples) > 1 else self.value
 
 
+class _Times(NamedTuple):
+    """When each token of a run came; `is_doubtful`: something else had the processor meanwhile."""
+
+    times_s: tuple[float, ...]
+    is_doubtful: bool
+
+
 class SpeedCharts(Chart):
-    """Bars of decode speed and of the time to first token, a dot a sample; beside them the time of every token."""
+    """Bars of decode speed and of the time to first token, a dot a sample; beside them the time of every token.
+
+    What is not to be compared is pale, and a line below says so.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -56,6 +69,8 @@ class SpeedCharts(Chart):
         self._items = {key: RunItems(plot, self._draw_bar) for key, plot in self._bars.items()}
         self._curves = RunItems(self.latency, self._draw_curve)
         self.view.ci.layout.setColumnStretchFactor(2, 2)
+        self.key = pg.LabelItem(justify="left")  # in the picture, so that a saved one has it too
+        self.view.addItem(self.key, row=1, col=0, colspan=3)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
@@ -82,22 +97,40 @@ class SpeedCharts(Chart):
             self._draw_bars(plot, BY_KEY[key], runs)
         repeated = self._comparison is not None and self._comparison.rounds > 1
         self.latency.setLabel("bottom", "token, of the last round" if repeated else "token")
-        times = {run.precision: tuple(token.time_s for token in run.tokens) for run in runs if run.tokens}
+        times = {
+            run.precision: _Times(
+                tuple(token.time_s for token in run.tokens), self._is_doubtful(run, "decode_tokens_per_s")
+            )
+            for run in runs
+            if run.tokens
+        }
         self._curves.show(times)
+        self._show_key(any(self._is_doubtful(run, key) for run in runs for key in self._bars))
 
-    def _draw_curve(self, name: str, times_s: tuple[float, ...]) -> list[pg.GraphicsObject]:
-        latencies = _latencies_ms(times_s)
-        return [pg.PlotDataItem(np.arange(1, len(latencies) + 1), latencies, pen=style.curve_pen(name, self))]
+    def _is_doubtful(self, run: Run, key: str) -> bool:
+        """Whether the run has that figure and something spoilt it."""
+        return (
+            self._comparison is not None and BY_KEY[key].read(run) is not None and key in spoilt(self._comparison, run)
+        )
+
+    def _show_key(self, is_needed: bool) -> None:
+        self.key.setText(_KEY if is_needed else "")
+        self.key.setMaximumHeight(round(_KEY_HEIGHT * theme.text_scale()) if is_needed else 0)
+
+    def _draw_curve(self, name: str, shown: _Times) -> list[pg.GraphicsObject]:
+        latencies = _latencies_ms(shown.times_s)
+        pen = style.doubtful_pen(name, self) if shown.is_doubtful else style.curve_pen(name, self)
+        return [pg.PlotDataItem(np.arange(1, len(latencies) + 1), latencies, pen=pen)]
 
     def _draw_bars(self, plot: pg.PlotItem, metric: Metric, runs: list[Run]) -> None:
         bars = {}
         for row, run in enumerate(runs):
             value, samples = metric.read(run), metric.spread(run)
             if value is not None:
-                doubtful = self._comparison is not None and metric.key in spoilt(self._comparison, run)
+                doubtful = self._is_doubtful(run, metric.key)
                 text = metric.text(value) + "*" * doubtful
                 bars[run.precision] = _Bar(
-                    len(runs) - 1 - row, value, () if samples is None else tuple(samples.values), text
+                    len(runs) - 1 - row, value, () if samples is None else tuple(samples.values), text, doubtful
                 )
         self._items[metric.key].show(bars)
         highest = max((bar.right for bar in bars.values()), default=0.0)
@@ -111,7 +144,8 @@ class SpeedCharts(Chart):
         y = bar.y
         text = self.palette().color(QPalette.ColorRole.Text)
         hue = theme.color(name, theme.is_dark(self))
-        items = [pg.BarGraphItem(x0=0, y=y, width=bar.value, height=_HEIGHT, brush=hue, pen=None)]
+        brush, pen = style.data_brush(hue, bar.is_doubtful), style.data_pen(hue, bar.is_doubtful)
+        items = [pg.BarGraphItem(x0=0, y=y, width=bar.value, height=_HEIGHT, brush=brush, pen=pen)]
         if len(bar.samples) > 1:
             low, high = min(bar.samples), max(bar.samples)
             for xs, ys in (
@@ -146,6 +180,7 @@ class SpeedCharts(Chart):
             plot.getAxis("left").setStyle(tickLength=0)
             plot.getAxis("left").setPen(pg.mkPen(QColor(Qt.GlobalColor.transparent)))
         self._crosshair.paint()
+        self.key.setAttr("color", style.secondary(self))
         for bars in self._items.values():
             bars.clear()
         self._curves.clear()

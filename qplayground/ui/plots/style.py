@@ -8,6 +8,7 @@ from qplayground.ui import theme
 
 MEGABYTE = 1_000_000
 CURVE_WIDTH = 2
+_PALE = 60
 _LEGEND_POINTS = 9
 """The library's own size."""
 
@@ -57,9 +58,25 @@ def curve_pen(name: str, shown: QWidget, width: float | None = None) -> object:
     return pg.mkPen(color, width=CURVE_WIDTH if width is None else width, style=theme.line_style(name))
 
 
+def data_brush(hue: QColor, is_doubtful: bool) -> QColor:
+    """The fill of a bar or a dot: the precision's hue, pale where something spoilt the figure."""
+    return faded(hue, _PALE) if is_doubtful else hue
+
+
+def data_pen(hue: QColor, is_doubtful: bool) -> object:
+    """The edge of the same: only what is pale has one, by which its end is still seen."""
+    return pg.mkPen(hue, width=1) if is_doubtful else pg.mkPen(None)
+
+
+def doubtful_pen(name: str, shown: QWidget) -> object:
+    """The pen of a curve that something spoilt: its hue, pale."""
+    color = faded(theme.color(name, theme.is_dark(shown)), 2 * _PALE)
+    return pg.mkPen(color, width=1, style=theme.line_style(name))
+
+
 def level_pen(name: str, shown: QWidget) -> object:
-    """The pen of what was predicted: the precision's hue, thin and see-through."""
-    return pg.mkPen(faded(theme.color(name, theme.is_dark(shown)), 150), width=1)
+    """The pen of what was predicted: the precision's hue, thin."""
+    return pg.mkPen(theme.color(name, theme.is_dark(shown)), width=1)
 
 
 def faded(color: QColor, alpha: int) -> QColor:

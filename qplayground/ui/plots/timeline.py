@@ -24,12 +24,12 @@ _LANE_HEIGHT = 22
 _LANE_ROW_HEIGHT = 14
 _LEGEND_COLUMNS = 8
 _LEGEND_ROW_HEIGHT = 22
-_READOUT_HEIGHT = 18
 _RAM_ROW = 2
-_LAST_ROW = 100
+_END = 8
+"""Of a predicted level: its marks, by which it is told from a curve."""
 _LEAST_HEIGHT = 80
 """For each plot where there are several; the tab scrolls then."""
-_X_LABEL = "seconds since the comparison began, thin line: predicted"
+_X_LABEL = "seconds since the comparison began; ◇–◇ predicted"
 
 
 class MemoryTimeline(Chart):
@@ -41,7 +41,7 @@ class MemoryTimeline(Chart):
         self._began_s: float | None = None
         self.gpus: dict[str, MemoryPlot] = {}
         self._levels: dict[str, float] = {}
-        self._level_lines: dict[str, pg.PlotCurveItem] = {}
+        self._level_lines: dict[str, pg.PlotDataItem] = {}
         self._stale = False
         self._follows = True
         self._timer = QTimer(self, interval=_REFRESH_MS)
@@ -52,6 +52,8 @@ class MemoryTimeline(Chart):
     def _build(self) -> None:
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("Memory of each engine over time")
+        self.view.ci.layout.setContentsMargins(0, 0, theme.GRID, 0)  # the room is the curves'
+        self.view.ci.layout.setVerticalSpacing(0)
         self.legend = pg.LegendItem(colCount=_LEGEND_COLUMNS, pen=None, brush=None)
         self.view.addItem(self.legend, row=0, col=0)  # above the plot, where it covers no data
         lane_plot = self.view.addPlot(row=1, col=0)
@@ -70,8 +72,6 @@ class MemoryTimeline(Chart):
         self._lane_plot = lane_plot
         lane_plot.setXLink(self.plot)
         self._listen(self.plot)
-        self._readout = pg.LabelItem(justify="right")
-        self.view.addItem(self._readout, row=_LAST_ROW, col=0)
         self._cursor = pg.InfiniteLine(angle=90, movable=False)
         self.plot.addItem(self._cursor, ignoreBounds=True)
         self._cursor.hide()
@@ -217,10 +217,17 @@ class MemoryTimeline(Chart):
             if name not in self.ram.series:
                 continue
             if name not in self._level_lines:
-                self._level_lines[name] = pg.PlotCurveItem(pen=style.level_pen(name, self))
+                self._level_lines[name] = pg.PlotDataItem(symbol="d", symbolSize=_END)
+                self._paint_level(name)
                 self.plot.addItem(self._level_lines[name], ignoreBounds=True)
             times = self.ram.series[name].times_s
             self._level_lines[name].setData([times[0], times[-1]], [level, level])
+
+    def _paint_level(self, name: str) -> None:
+        line = self._level_lines[name]
+        line.setPen(style.level_pen(name, self))
+        line.setSymbolPen(style.level_pen(name, self))
+        line.setSymbolBrush(self.palette().color(QPalette.ColorRole.Base))
 
     def _fit_legend(self) -> None:
         rows = -(-len(self.ram.curves) // _LEGEND_COLUMNS)
@@ -248,11 +255,17 @@ class MemoryTimeline(Chart):
         inside = any(plot.sceneBoundingRect().contains(position) for plot in (self.plot, self._lane_plot))
         self._cursor.setVisible(inside)
         if not inside:
-            self._readout.setText("")
+            self._say(_X_LABEL)
             return
         time_s = self.plot.vb.mapSceneToView(position).x()
         self._cursor.setPos(time_s)
-        self._readout.setText(self._reading(time_s))
+        self._say(self._reading(time_s))
+
+    def _say(self, text: str) -> None:
+        """Below the lowest plot: what its axis is, or what is read where the pointer is. A line for each takes room."""
+        axis = self._memory_plots[-1].plot.getAxis("bottom")
+        if axis.labelText != text:
+            axis.setLabel(text)
 
     def _reading(self, time_s: float) -> str:
         parts = [f"{time_s:.2f} s"]
@@ -268,16 +281,14 @@ class MemoryTimeline(Chart):
     def _paint(self) -> None:
         super()._paint()
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        self._readout.setMaximumHeight(round(_READOUT_HEIGHT * theme.text_scale()))
         self._lane_plot.getAxis("left").setWidth(axis_width())
         self._fit_lane()
         self._fit_legend()
-        self._readout.setAttr("color", self.palette().color(QPalette.ColorRole.Text))
         self._cursor.setPen(pg.mkPen(style.secondary(self)))
         for each in self._memory_plots:
             each.paint()
         style.paint_legend(self.legend, self)
-        for name, line in self._level_lines.items():
-            line.setPen(style.level_pen(name, self))
+        for name in self._level_lines:
+            self._paint_level(name)
         self._lane_plot.getAxis("left").setPen(pg.mkPen(theme.palette(theme.is_dark(self)).base().color()))
         self.lane.update()

@@ -23,11 +23,12 @@ _MARGIN = 0.06
 
 
 class _Dot(NamedTuple):
-    """What is drawn of a run."""
+    """What is drawn of a run; `is_doubtful`: something spoilt one of the two figures."""
 
     across: float
     up: float
     text: str
+    is_doubtful: bool = False
 
 
 class TradeOffChart(Chart):
@@ -129,9 +130,11 @@ class TradeOffChart(Chart):
         self._show_key(front if len(points) > 1 else [])
         line = np.array([places[name] for name in front]).reshape(-1, 2)
         self._front_line.setData(line[:, 0], line[:, 1])
-        self._dots.show(
-            {run.precision: _Dot(*place, run.precision + "*" * self._is_doubtful(run)) for run, place in points}
-        )
+        dots = {}
+        for run, place in points:
+            doubtful = self._is_doubtful(run)
+            dots[run.precision] = _Dot(*place, run.precision + "*" * doubtful, doubtful)
+        self._dots.show(dots)
         if points:
             self.plot.setXRange(0, 1.15 * max(across for _, (across, _) in points), padding=_MARGIN)
             self.plot.setYRange(0, 1.15 * max(up for _, (_, up) in points), padding=_MARGIN)
@@ -141,13 +144,16 @@ class TradeOffChart(Chart):
         label = pg.TextItem(dot.text, color=text, anchor=(0, 1))
         label.setFont(style.tick_font(self))
         label.setPos(dot.across, dot.up)
-        return [pg.ScatterPlotItem([dot.across], [dot.up], size=_DOT, brush=hue, pen=None), label]
+        brush, pen = style.data_brush(hue, dot.is_doubtful), style.data_pen(hue, dot.is_doubtful)
+        return [pg.ScatterPlotItem([dot.across], [dot.up], size=_DOT, brush=brush, pen=pen), label]
 
     def _show_key(self, front: list[str]) -> None:
         parts = ["line: what no other precision beats in both"] if len(front) > 1 else []
         parts += [f"{front[0]} beats or equals all others in both"] if len(front) == 1 else []
         parts += (
-            ["*: spoilt, and left out of the line"] if any(self._is_doubtful(run) for run, _ in self._points()) else []
+            ["pale and *: disturbed, see the notes; left out of the line"]
+            if any(self._is_doubtful(run) for run, _ in self._points())
+            else []
         )
         self.key.setText(" · ".join(parts))
 
