@@ -119,7 +119,7 @@ def test_a_race_is_asked_about_when_all_together_do_not_fit(
 ) -> None:
     wait_for_sizes(qtbot, ready_window)
     too_much = Fit(Verdict.WONT_FIT, (Term("weights", 2400 * 10**6),), 1000 * 10**6)
-    monkeypatch.setattr(ready_window.planner, "fit", lambda *names, credit=None: too_much)
+    monkeypatch.setattr(ready_window.planner, "fit", lambda *names, **terms: too_much)
     asked = answer(monkeypatch, button)
     type_prompt(qtbot, ready_window, "Once fast=3")
     ready_window.options.modes.setCurrentText("Race")
@@ -131,6 +131,20 @@ def test_a_race_is_asked_about_when_all_together_do_not_fit(
     assert (ready_window.session.comparison is not None) is runs
 
 
+def test_scoring_is_in_the_sum_as_long_as_it_is_chosen(qtbot: QtBot, ready_window: MainWindow) -> None:
+    wait_for_sizes(qtbot, ready_window)
+    answered, row = ready_window.planner.answer, ready_window.precisions.row("fp32")
+    assert answered is not None and row is not None
+    scored = tuple(replace(each, scoring_extra_bytes=10**9) for each in answered.estimates)
+    ready_window.planner._answer = replace(answered, estimates=scored)
+    quality = ready_window.options.quality
+    for place in (0, quality.count() - 1, 0):
+        quality.setCurrentIndex(place)
+        scores = quality.currentData() is not None
+        assert ("1.00 GB  for a moment, while a text is scored" in row.size_text.toolTip()) is scores
+    assert {quality.itemData(place) is None for place in (0, quality.count() - 1)} == {True, False}
+
+
 def test_what_fits_can_run_without_the_rest(
     qtbot: QtBot, ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +152,7 @@ def test_what_fits_can_run_without_the_rest(
     fit = ready_window.planner.fit
     too_large = fit("fp32")._replace(verdict=Verdict.WONT_FIT)
     monkeypatch.setattr(
-        ready_window.planner, "fit", lambda *names, credit=None: too_large if names == ("fp32",) else fit(*names)
+        ready_window.planner, "fit", lambda *names, **terms: too_large if names == ("fp32",) else fit(*names, **terms)
     )
     asked = answer(monkeypatch, "Leave out")
     type_prompt(qtbot, ready_window, "Once fast=3")
