@@ -102,7 +102,7 @@ def test_the_coldest_engine_goes_when_room_is_needed(
     verdicts = {"bf16": Verdict.TIGHT, "int8": Verdict.FITS, "nf4": Verdict.WONT_FIT, "fp4": Verdict.UNKNOWN}
     asked: list[str] = []
 
-    def fit(estimates: list[Estimate]) -> Fit:
+    def fit(estimates: list[Estimate], **_terms: bool) -> Fit:
         asked.append(estimates[0].precision)
         return Fit(verdicts[estimates[0].precision])
 
