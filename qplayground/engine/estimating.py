@@ -137,9 +137,11 @@ def scoring_bytes(shapes: Shapes, precision: Precision, context: ContextSize | N
         return 0
     # Four tables of the sums, as many of the rounding floor's, and the rows that are kept or compared with.
     sums = (5 * ROWS + 4 * ROUNDED_ROWS) * shapes.vocabulary * torch.float32.itemsize
-    window = context.scored.num_bytes(precision.dtype) + sums
+    if main_device(placed.values()) == CPU:
+        sums = round(_HEAP_FACTORS[""] * sums)
+    window = context.scored.num_bytes(precision.dtype)
     moment = read_again_bytes(shapes, precision, placed) + unfused_bytes(shapes, precision, placed)
-    needed = _heap_bytes(shapes, precision, window, WINDOW, placed) + moment
+    needed = _heap_bytes(shapes, precision, window, WINDOW, placed) + sums + moment
     layers = [shapes.linear_layers[name] for name in converted_layers(shapes, precision, placed)]
     return max(needed, max((rows * columns for rows, columns in layers), default=0) * _MEASURING_BYTES)
 
