@@ -18,8 +18,6 @@ from qplayground.runtime.devices import weight_limits
 from qplayground.runtime.fitting import fit_now
 from qplayground.runtime.launcher import Launcher
 
-_SOON_MS = 30
-
 
 class Planner(QObject):
     """Owner of one engine that loads nothing. The question that was asked last counts; answers to others are dropped.
@@ -47,7 +45,7 @@ class Planner(QObject):
         self._held_back = self._closed = False
         self._answer: MemoryEstimated | None = None
         self._answered: EstimateMemory | None = None  # the question that it answers
-        self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)  # once for what changes in a moment
+        self._soon = QTimer(self, singleShot=True, interval=0)  # once for what changes at once
         self._soon.timeout.connect(self._submit)
 
     # ---- what others may ask ---------------------------------------------------------------------------------
