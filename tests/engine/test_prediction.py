@@ -23,6 +23,7 @@ from qplayground.core.messages.commands import EstimateMemory, Generate
 from qplayground.core.messages.events import Failed, Generated, Loaded, MemoryEstimated, PromptRead
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precision
+from qplayground.core.windows import WINDOW
 from qplayground.engine import context as context_module
 from qplayground.engine import decoding, prediction
 from qplayground.engine.accounting import held_tensors, kinds_by_module
@@ -105,6 +106,23 @@ def test_the_predicted_activations_are_about_what_torch_allocates(
     predicted = (size.cache + size.activations).num_bytes(tiny.precision(precision).dtype)
     # Copies to float32 are counted in float32 models too, attention's own scratch memory and unused experts are not.
     assert 0.75 < predicted / max(accumulate(changes)) < 1.75
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_a_scored_window_takes_is_about_what_torch_allocates(model_folder: ModelFolder, precision: str) -> None:
+    loaded = load_quietly(model_folder("llama"), precision)
+    ids = torch.full((1, WINDOW - 1), 3)
+    with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        loaded.model(input_ids=ids, use_cache=False, logits_to_keep=WINDOW // 2)
+    results = profiler.profiler.kineto_results
+    changes = [event.nbytes() for event in results.events() if event.name() == "[memory]"]
+    shapes = Shapes.read(model_folder("llama"))
+    size = ContextSizes(shapes).of(5, 9)
+    assert size is not None
+    assert 0.75 < size.scored.num_bytes(tiny.precision(precision).dtype) / max(accumulate(changes)) < 1.75
+    assert size.scored.elements > size.activations.elements  # of five tokens
+    first = ContextSizes(shapes).of(None, 9)
+    assert first is not None and first.scored == TensorSize(0)  # which is not run for the first answer
 
 
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
