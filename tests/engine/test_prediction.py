@@ -125,6 +125,13 @@ def test_what_a_scored_window_takes_is_about_what_torch_allocates(model_folder: 
     assert first is not None and first.scored == TensorSize(0)  # which is not run for the first answer
 
 
+def test_a_scored_windows_logits_count() -> None:
+    vocabulary = 50_000
+    config = GPT2Config(vocab_size=vocabulary, n_embd=8, n_layer=1, n_head=2)
+    size = ContextSizes(Shapes(config)).of(5, 9)
+    assert size is not None and size.scored.elements >= WINDOW // 2 * vocabulary
+
+
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
 @pytest.mark.parametrize("family", tiny.UNQUANTIZABLE)
 def test_what_cannot_be_quantized_is_refused_before_the_load_and_by_it(
