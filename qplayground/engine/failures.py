@@ -1,12 +1,12 @@
 """What the libraries raise, put into words."""
 
 import errno
-from collections.abc import Iterator
 
 import torch
 from safetensors import SafetensorError
 
 from qplayground.core.errors import TRY_SMALLER, ErrorCode, ErrorInfo, PlaygroundError
+from qplayground.engine.memory_errors import lack_of_memory
 
 _DOWNLOAD_AGAIN = "Download the model again."
 
@@ -52,22 +52,10 @@ _BY_TEXT: tuple[tuple[str, ErrorCode, str, str], ...] = (
 )
 
 
-_WITHOUT_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "not enough memory",
-    "bad_alloc",
-    "_alloc_failed",  # cuBLAS, cuDNN
-    "can't start new thread",  # there is no memory for its stack
-)
-
-
 def explain(error: BaseException) -> ErrorInfo:
     """The ErrorInfo of any exception that reached an engine's command loop."""
-    for cause in _causes(error):  # what came of it is no fault of the files
-        if _is_out_of_memory(cause):
-            return _out_of_memory(cause)
+    if (cause := lack_of_memory(error)) is not None:  # what came of it is no fault of the files
+        return _out_of_memory(cause)
     if isinstance(error, PlaygroundError):
         return error.info
     detail = f"{type(error).__name__}: {error}"
@@ -87,25 +75,6 @@ def explain(error: BaseException) -> ErrorInfo:
         "The detail says more; another precision may still work.",
         detail,
     )
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Itself, and what it was raised from."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, PlaygroundError):
-        return False
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or getattr(error, "errno", None) == errno.ENOMEM:
-        return True
-    if isinstance(error, OSError) and error.errno is not None:
-        return False  # the words may be a file's name
-    text = str(error).lower()
-    return any(words in text for words in _WITHOUT_MEMORY)
 
 
 def _out_of_memory(error: BaseException) -> ErrorInfo:

@@ -36,6 +36,7 @@ from qplayground.core.messages.commands import PrepareDemo
 from qplayground.core.messages.events import Failed, JobDone, Progressed
 from qplayground.core.model import ModelEntry
 from qplayground.core.units import bytes_text
+from qplayground.engine.memory_errors import lack_of_memory
 
 STALE_AFTER_S = 3600.0
 CHUNK_BYTES = 1 << 20
@@ -154,6 +155,9 @@ def explain(error: Exception) -> ErrorInfo:
     if isinstance(error, PlaygroundError):
         return error.info
     detail = f"{type(error).__name__}: {error}"
+    if lack_of_memory(error) is not None:
+        hint = "Close other programs and try again; preparing takes about 2 GB."
+        return ErrorInfo(ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", hint, detail)
     # safetensors reports a full disk in the text of an error of its own
     if (isinstance(error, OSError) and error.errno in FULL) or "os error 28" in detail or "No space left" in detail:
         needed = bytes_text(PREPARED_BYTES)
@@ -165,9 +169,6 @@ def explain(error: Exception) -> ErrorInfo:
             "Check that you may write to the cache folder, or set QPLAYGROUND_CACHE to another one.",
             detail,
         )
-    if isinstance(error, MemoryError):
-        hint = "Close other programs and try again; preparing takes about 2 GB."
-        return ErrorInfo(ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", hint, detail)
     return ErrorInfo(
         ErrorCode.INTERNAL, "The demo model could not be prepared.", "Try again; the detail says more.", detail
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
@@ -10,6 +11,9 @@ from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
 from qplayground.core.model import ModelEntry
 from qplayground.runtime.process import ChildProcess
 from qplayground.runtime.worker import ChildWorker
+
+_HINT = "Close other programs and try again; the details say more."
+"""Where a child ended by itself: what helps engines, another precision, helps no job."""
 
 
 class Job(QObject):
@@ -72,6 +76,5 @@ class Job(QObject):
         elif self._cancelled:
             self.cancelled.emit()
         else:
-            self.failed.emit(
-                self._error or error or ErrorInfo(ErrorCode.ENGINE_DIED, f"{self.title} ended early.", "Try again.")
-            )
+            ended = error or ErrorInfo(ErrorCode.ENGINE_DIED, f"{self.title} ended early.", "")
+            self.failed.emit(self._error or msgspec.structs.replace(ended, hint=_HINT))

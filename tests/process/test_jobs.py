@@ -80,6 +80,7 @@ def test_a_job_whose_child_breaks_has_failed(qtbot: QtBot, behaviour: str, argum
     watched.run(qtbot)
     assert watched.error.code is code
     assert watched.error.message
+    assert watched.error.hint == "Close other programs and try again; the details say more."
 
 
 @pytest.mark.parametrize("behaviour", ["hang", "freeze"])

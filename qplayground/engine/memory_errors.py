@@ -1,0 +1,40 @@
+"""Whether memory ran out, however a library says so. Knows no torch, which takes seconds to import."""
+
+import errno
+from collections.abc import Iterator
+
+from qplayground.core.errors import PlaygroundError
+
+_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "_alloc_failed",  # cuBLAS, cuDNN
+    "can't start new thread",  # there is no memory for its stack
+)
+
+
+def lack_of_memory(error: BaseException) -> BaseException | None:
+    """The exception that says so: this one, or what it was raised from."""
+    return next((cause for cause in _causes(error) if _is_lack_of_memory(cause)), None)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    if isinstance(error, PlaygroundError):
+        return False
+    # torch's own is a RuntimeError of this name
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno == errno.ENOMEM  # the words may be a file's name
+    text = str(error).lower()
+    return any(words in text for words in _WORDS)
