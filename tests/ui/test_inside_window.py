@@ -427,12 +427,18 @@ def test_a_point_of_the_curve_turns_the_knobs(qtbot: QtBot, inside: InsideWindow
 
 def test_all_layers_are_measured_in_the_background(qtbot: QtBot, inside: InsideWindow) -> None:
     show_layers(qtbot, inside)
+    saving = inside.layers.save.menu()
+    (save_layers,) = (action for action in saving.actions() if action.text() == "Error of each layer…")
+    saving.aboutToShow.emit()
+    assert not save_layers.isEnabled()
     with qtbot.waitSignal(inside.layers_survey.succeeded, timeout=2 * WAIT_MS):
         inside.layers.start.click()
         assert inside.layers.cancel.isVisible() and not inside.layers.start.isEnabled()
     assert [row.module for row in inside.layers.table.rows] == list(LINEAR)
     assert inside.layers.start.isEnabled() and not inside.layers.cancel.isVisible()
     assert len(inside.layers.bars.table()) == 1 + len(LINEAR)
+    saving.aboutToShow.emit()
+    assert save_layers.isEnabled()
     assert inside.layers.table.rows[0].figures == figures(weights(LINEAR[0]), Knobs())
 
 

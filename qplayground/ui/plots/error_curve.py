@@ -156,7 +156,9 @@ def method_color(method: Method, shown: QWidget) -> QColor:
 
 
 def rows_table(rows: Sequence[LayerRow]) -> list[list[object]]:
-    """Layers that were measured, with a heading, for a file."""
+    """Layers that were measured, with a heading, for a file; empty without any."""
+    if not rows:
+        return []
     heading: list[object] = [
         "module",
         "method",
