@@ -121,13 +121,13 @@ say "a comparison of fp32, int8 and nf4"
 kept=$root/home/user/.local/share/qplayground/history.sqlite3
 runs() { "$python" "$here/kept_texts.py" "$kept" "$@"; }
 press() { as_user DISPLAY="$display" xdotool windowfocus "$window" key "$1"; }
-begun() { press ctrl+Return; sleep 4; runs | grep -q .; } # nothing happens while it runs, or before the model is there
+begun() { press ctrl+Return; sleep 4; [ -n "$(runs)" ]; } # nothing happens while it runs, or before the model is there
 wait_for 80 "first text" begun
 wait_for 1800 "end of the comparison" runs --finished fp32 int8 nf4
 picture comparison
 runs | tee "$pictures/texts.txt"
-runs | grep -q '^fp32	done	 to augment human capabilities, not replace them' || fail "fp32's text is another"
-[ "$(runs | cut -f2,3 | grep -c '^done	 *[^ ]')" = 3 ] || fail "a text is missing"
+grep -q '^fp32	done	 to augment human capabilities, not replace them' "$pictures/texts.txt" || fail "fp32's text is another"
+[ "$(cut -f2,3 "$pictures/texts.txt" | grep -c '^done	 *[^ ]')" = 3 ] || fail "a text is missing"
 
 say "a saved comparison, by the file's name"
 as_user qplayground compare --precisions nf4 --max-new-tokens 8 --json /home/user/mine.qplayground.json
