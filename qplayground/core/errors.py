@@ -46,6 +46,8 @@ class ErrorCode(StrEnum):
 
 TRY_SMALLER = "Try a smaller precision, fewer tokens or another device, or close other programs."
 """What to do where memory ran out."""
+TRY_ANOTHER_PRECISION = "Run it again; if it happens again, try another precision."
+"""What to do where an engine ended for no reason that is known."""
 ANOTHER_TOKENIZER = "Download the model again, or choose another one."
 """What to do where a model's tokenizer is of no use."""
 

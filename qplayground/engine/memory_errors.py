@@ -31,9 +31,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _is_lack_of_memory(error: BaseException) -> bool:
     if isinstance(error, PlaygroundError):
         return False
-    # torch's own is a RuntimeError of this name
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
+    if isinstance(error, MemoryError) or any(base.__name__ == "OutOfMemoryError" for base in type(error).__mro__):
+        return True  # the latter is torch's
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno == errno.ENOMEM  # the words may be a file's name
     text = str(error).lower()

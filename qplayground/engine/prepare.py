@@ -152,12 +152,12 @@ def remove_stale_siblings(target: Path, now: float | None = None) -> None:
 
 def explain(error: Exception) -> ErrorInfo:
     """Any failure of a preparation, in words."""
-    if isinstance(error, PlaygroundError):
-        return error.info
     detail = f"{type(error).__name__}: {error}"
-    if lack_of_memory(error) is not None:
+    if lack_of_memory(error) is not None:  # what came of it is no fault of the file
         hint = "Close other programs and try again; preparing takes about 2 GB."
         return ErrorInfo(ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", hint, detail)
+    if isinstance(error, PlaygroundError):
+        return error.info
     # safetensors reports a full disk in the text of an error of its own
     if (isinstance(error, OSError) and error.errno in FULL) or "os error 28" in detail or "No space left" in detail:
         needed = bytes_text(PREPARED_BYTES)

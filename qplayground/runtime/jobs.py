@@ -5,15 +5,18 @@ from collections.abc import Callable
 import msgspec
 from PySide6.QtCore import QObject, Signal, Slot
 
-from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.errors import TRY_ANOTHER_PRECISION, TRY_SMALLER, ErrorCode, ErrorInfo
 from qplayground.core.messages.commands import Command
 from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
 from qplayground.core.model import ModelEntry
 from qplayground.runtime.process import ChildProcess
 from qplayground.runtime.worker import ChildWorker
 
-_HINT = "Close other programs and try again; the details say more."
-"""Where a child ended by itself: what helps engines, another precision, helps no job."""
+_HINTS = {
+    TRY_SMALLER: "Close other programs and try again.",
+    TRY_ANOTHER_PRECISION: "Try again; if it happens again, please report it.",
+}
+"""What is advised in place of what helps engines alone."""
 
 
 class Job(QObject):
@@ -76,5 +79,5 @@ class Job(QObject):
         elif self._cancelled:
             self.cancelled.emit()
         else:
-            ended = error or ErrorInfo(ErrorCode.ENGINE_DIED, f"{self.title} ended early.", "")
-            self.failed.emit(self._error or msgspec.structs.replace(ended, hint=_HINT))
+            ended = error or ErrorInfo(ErrorCode.ENGINE_DIED, f"{self.title} ended early.", "Try again.")
+            self.failed.emit(self._error or msgspec.structs.replace(ended, hint=_HINTS.get(ended.hint, ended.hint)))

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from qplayground.core.errors import ANOTHER_TOKENIZER, TRY_SMALLER, ErrorCode, ErrorInfo
+from qplayground.core.errors import ANOTHER_TOKENIZER, TRY_ANOTHER_PRECISION, TRY_SMALLER, ErrorCode, ErrorInfo
 from qplayground.core.last_words import READING_TEXT
 from qplayground.core.messages.codec import COMMANDS, EVENTS
 from qplayground.core.messages.commands import Command
@@ -102,8 +102,7 @@ class ProcessExit(msgspec.Struct, frozen=True):
         if code != -signal.SIGSEGV and _WITHOUT_MEMORY.search("\n".join(self.output_tail.splitlines()[-_LAST_LINES:])):
             return ErrorInfo(ErrorCode.OUT_OF_MEMORY, "The engine ran out of memory.", TRY_SMALLER, self.output_tail)
         how = f"crashed ({_signal_text(-code)})" if code < 0 else f"ended unexpectedly, with exit code {code}"
-        hint = "Run it again; if it happens again, try another precision."
-        return ErrorInfo(ErrorCode.ENGINE_DIED, f"The engine {how}.", hint, self.output_tail)
+        return ErrorInfo(ErrorCode.ENGINE_DIED, f"The engine {how}.", TRY_ANOTHER_PRECISION, self.output_tail)
 
 
 def _signal_text(number: int) -> str:

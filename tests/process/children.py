@@ -80,6 +80,10 @@ def _crash(channel: Channel, argument: str) -> None:
     signal.raise_signal(signal.SIGSEGV)
 
 
+def _kill(channel: Channel, argument: str) -> None:
+    signal.raise_signal(signal.SIGKILL)
+
+
 def _raise(channel: Channel, argument: str) -> None:
     raise ValueError("scripted")
 
@@ -158,6 +162,7 @@ BEHAVIOURS: dict[str, Callable[[Channel, str], None]] = {
     "fail": _fail,
     "exit": _exit,
     "crash": _crash,
+    "kill": _kill,
     "raise": _raise,
     "hang": _hang,
     "freeze": _freeze,

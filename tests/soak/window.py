@@ -253,6 +253,7 @@ def main(kind: str, rounds: int, seed: int) -> None:
     window.models.want(DEMO_ID)
     wait_for(window.models.compare.isEnabled, 300)
     assert window.models.compare.isEnabled(), "there is no demo model"
+    assert scripted or window.options.text.currentData() == TextSource.FILE, "a long text would be scored"
     soak = Soak(window, seed, scripted=scripted)
     window.plan.loadable = lambda wanted, parent: tuple(wanted)  # type: ignore[method-assign]
     window.plan.confirm = lambda wanted, parent: tuple(wanted)  # type: ignore[method-assign]
