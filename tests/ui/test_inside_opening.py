@@ -57,6 +57,13 @@ def test_the_bars_button_opens_it_once(qtbot: QtBot, ready_window: MainWindow) -
     assert ready_window.inside.window is None
 
 
+def test_outliers_follow_the_prompt_that_is_typed_meanwhile(qtbot: QtBot, ready_window: MainWindow) -> None:
+    ready_window.models.inside.click()
+    inside = opened(qtbot, ready_window)
+    ready_window.prompt.text.setPlainText("The capital of France is")
+    assert "The capital of France is" in inside.outliers.prompt.run.toolTip()
+
+
 def test_it_ends_with_the_program(qtbot: QtBot, ready_window: MainWindow) -> None:
     ready_window.models.inside.click()
     worker = opened(qtbot, ready_window).inspector._asker._worker

@@ -29,6 +29,7 @@ class Opening(QObject):
         """Open on the bar's button, with the precisions and the prompt that are on the screen."""
         self._parts = (session, precisions, prompt)
         models.inside_requested.connect(lambda: self._open_current(models))
+        prompt.changed.connect(self._on_prompt_changed)
         session.busy_changed.connect(self._on_busy_changed)
 
     def open(self, title: str, path: str, module: str = "") -> None:
@@ -68,6 +69,11 @@ class Opening(QObject):
         """Close it, with its engines."""
         if self.window is not None:
             self.window.close()
+
+    @Slot()
+    def _on_prompt_changed(self) -> None:
+        if self.window is not None and self._parts is not None:
+            self.window.show_request(self._parts[2].request())
 
     @Slot(bool)
     def _on_busy_changed(self, busy: bool) -> None:

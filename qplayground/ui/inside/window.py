@@ -117,6 +117,12 @@ class InsideWindow(QMainWindow):
         self.inspector.look_at(subject.path, subject.precisions)
         self._show_outliers()
 
+    def show_request(self, request: GenerationRequest) -> None:
+        """Be ready to run that prompt for outliers."""
+        if self._subject is not None:
+            self._subject = self._subject._replace(request=request)
+            self._show_outliers()
+
     @Slot(str)
     def look_at(self, module: str) -> None:
         """Show that module's matrix."""
