@@ -74,7 +74,7 @@ class ComparisonTabs(QTabWidget):
         self.table = FiguresTable()
         self._speed_tab = _Later("How fast each precision reads and writes is drawn here once one has run.")
         self._quality_tab = _Later(
-            "What each precision costs in accuracy is shown here once a text was scored. How much of it: Quality, below Run."
+            "What each precision costs in accuracy is shown here once a text was scored. How much: Quality, below Run."
         )
         self._trade_off_tab = _Later("Any two figures are drawn against each other here once a precision has run.")
         self.addTab(self._speed_tab, "&Speed")
