@@ -57,7 +57,9 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
     if run.beside:
         found.append(Caveat("a race, on a share of the processor; these times are a show, not figures.", "", _SPEED))
     if run.load.kept:
-        text = "in memory already; the load time is an earlier one, of when it was put there."
+        text = "in memory already; its load time, and a peak that came of loading, are of when it was put there."
+        if run.memory.predicted_resident_bytes is None:
+            text += " What it takes with this text was not predicted."
         found.append(Caveat(text, "", _LOAD))
     free = _free_cpus(comparison)
     loading = None if run.load.kept else run.load.other_cpus  # of another time, when nothing could be run again

@@ -94,11 +94,14 @@ def test_a_race_is_no_comparison() -> None:
     assert "a show" in caveat.sentence  # and the other racer is not "something else"
 
 
-def test_a_kept_model_has_an_old_load_time() -> None:
+@pytest.mark.parametrize("predicted", [None, 1000])
+def test_a_kept_model_has_an_old_load_time_and_peak(predicted: int | None) -> None:
     run = done()
-    run.load.kept = True
+    run.load.kept, run.memory.predicted_resident_bytes = True, predicted
     (caveat,) = caveats(comparison(run), run)
     assert "In memory already" in caveat.sentence and caveat.spoils == {"load_s"}
+    assert "a peak that came of loading" in caveat.sentence
+    assert ("was not predicted" in caveat.sentence) is (predicted is None)
 
 
 def test_what_else_ran_does_not_disturb_what_is_on_a_gpu() -> None:
