@@ -157,6 +157,7 @@ class QualityView(QWidget):
         self.trade_off = TradeOffChart(across="weight_bytes", up="mean_kld")
         self.expected = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.expected.setMinimumWidth(1)
+        self.expected.setWordWrap(True)
         self.expected.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.expected.setAccessibleName("What was expected at the picked token")
         self._picked: int | None = None
@@ -260,7 +261,7 @@ class QualityView(QWidget):
         key.setFont(theme.small(key.font()))
         key.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         key.setMinimumWidth(1)
-        key.setToolTip(key.text())
+        key.setWordWrap(True)
         row.addWidget(key, 1)
         layout = QVBoxLayout(below)
         layout.setContentsMargins(0, 0, 0, 0)

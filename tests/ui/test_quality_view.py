@@ -188,6 +188,7 @@ def test_a_spot_in_the_chart_leads_to_the_text_and_back(view: QualityView, qtbot
     assert view.text.textCursor().selectedText() == view.text._pieces[500]
     said = view.expected.text()
     assert "fp32 expected" in said and "nf4 expected" in said and "nats" in said
+    assert view.expected.wordWrap()  # beside the chart there is no room for a line
     view.text.picked.emit(20)
     assert view.along._mark.value() == 20.5 and view.expected.text() != said
 
