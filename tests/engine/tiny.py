@@ -178,11 +178,16 @@ def save_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokeni
     return folder
 
 
-def make(folder: Path, family: str = "llama", tokenizer: PreTrainedTokenizerFast | None = None) -> Path:
-    """Make one of ARCHITECTURES, the same weights every time."""
+def make(
+    folder: Path,
+    family: str | Callable[[], PreTrainedModel] = "llama",
+    tokenizer: PreTrainedTokenizerFast | None = None,
+) -> Path:
+    """Make one of ARCHITECTURES, or a model of one's own, the same weights every time."""
+    build = ARCHITECTURES[family] if isinstance(family, str) else family
     with torch.random.fork_rng():
         torch.manual_seed(1234)
-        return save_model(ARCHITECTURES[family](), folder, tokenizer)
+        return save_model(build(), folder, tokenizer)
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
