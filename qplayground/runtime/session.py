@@ -143,6 +143,8 @@ class Session(QObject):
     ) -> None:
         """Start a comparison. `shown`: estimates that somebody saw, against which the loads are held.
 
+        By them it is judged too whether models that are kept can stay.
+
         Raises PlaygroundError, and changes nothing, when it cannot be started.
         """
         if self._closed or self.is_busy:
@@ -164,6 +166,7 @@ class Session(QObject):
                 mode=comparison.mode,
                 rounds=comparison.rounds,
                 recipes={run.precision: run.recipe for run in comparison.runs},
+                estimates=_of_this_text(shown or {}),
                 quality=wanted.quality,
                 reference=comparison.baseline,
                 reference_recipe=None if comparison.baseline_run is None else comparison.baseline_run.recipe,
@@ -387,3 +390,8 @@ class Session(QObject):
             self._comparison.environment = hello.machine
         if first:
             self.machine_known.emit(hello)
+
+
+def _of_this_text(shown: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Those whose text was counted. The first load says the others again, and whole."""
+    return {name: estimate for name, estimate in shown.items() if estimate.kv_cache_bytes is not None}

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.estimate import Estimate, Verdict
+from qplayground.core.estimate import Estimate, Verdict, WeightKinds
 from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages.events import Failed, Generated, PhaseStarted
@@ -114,6 +114,27 @@ def test_the_coldest_engine_goes_when_room_is_needed(
     assert kept[:3] == [["fp32"], ["fp32", "bf16"], ["bf16", "int8"]]  # nf4 needs all the room
     assert kept[-1] == ["fp4"] and len(stage.engines()) == 1
     assert asked[:3] == ["bf16", "int8", "nf4"]
+
+
+def test_kept_engines_stay_when_what_is_known_of_the_next_one_says_that_it_fits(
+    stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is loaded that could say so: the others are there already."""
+    asked: list[Estimate] = []
+
+    def fit(estimates: list[Estimate | None], **_terms: bool) -> Fit:
+        asked.extend(filter(None, estimates))
+        return Fit(Verdict.UNKNOWN if None in estimates else Verdict.FITS)
+
+    monkeypatch.setattr(conductor_module, "fit_now", fit)
+    stage.session.set_keep_loaded(True)
+    run(stage, qtbot, "once", "fp32", "int8")
+    before = stage.engines()
+    shown = Estimate(precision="nf4", by_kind=WeightKinds(quantized=8), kv_cache_bytes=16)
+    with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
+        stage.session.compare(MODEL, wanted(["fp32", "int8", "nf4"], "twice"), {"nf4": shown})
+    assert set(before) < set(stage.engines()) and set(stage.session.loaded) == {"fp32", "int8", "nf4"}
+    assert asked[-1] == shown
 
 
 def test_an_idle_engine_that_is_killed_is_loaded_again(stage: Stage, qtbot: QtBot) -> None:
