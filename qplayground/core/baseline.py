@@ -1,8 +1,8 @@
 """Which run the others are compared with, and where their texts leave its."""
 
-from qplayground.core.divergence import diverge
+from qplayground.core.divergence import Change, diverge, word_changes
 from qplayground.core.precision import baseline_of
-from qplayground.core.results import Comparison, RunState
+from qplayground.core.results import Comparison, Run, RunState
 
 
 def default_baseline(comparison: Comparison) -> str | None:
@@ -19,3 +19,26 @@ def refresh_divergence(comparison: Comparison) -> None:
     for run in comparison.runs:
         comparable = known and run.state.is_final and bool(run.token_ids)
         run.divergence = diverge(run.token_ids, baseline.token_ids) if comparable and baseline is not None else None
+
+
+def text_changes(run: Run, baseline: Run) -> list[Change]:
+    """What a run's text has and lacks beside the baseline's, word by word.
+
+    Where one of the two was stopped, or failed, they are compared as far as both go: what it did not come to is not
+    missing.
+    """
+    if not (run.tokens and baseline.tokens):
+        return word_changes(run.text, baseline.text)
+    both = min(len(run.tokens), len(baseline.tokens))
+    ours = run.text if _is_whole(baseline) else _text_of(run, both)
+    theirs = baseline.text if _is_whole(run) else _text_of(baseline, both)
+    rest = run.text[len(ours) :]
+    return [*word_changes(ours, theirs), *([Change(uncompared=rest)] if rest else [])]
+
+
+def _is_whole(run: Run) -> bool:
+    return run.finish_reason in ("stop", "length")
+
+
+def _text_of(run: Run, tokens: int) -> str:
+    return run.text if tokens == len(run.tokens) else "".join(token.text for token in run.tokens[:tokens])

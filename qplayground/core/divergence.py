@@ -22,11 +22,15 @@ class Divergence(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A stretch of words: `kept` in both texts, `only_ours`, or `only_theirs`; exactly one of them is not empty."""
+    """A stretch of words; exactly one of the fields is not empty.
+
+    `kept` in both texts, `only_ours`, `only_theirs`, or `uncompared`: ours behind the end of a baseline that was stopped.
+    """
 
     kept: str = ""
     only_ours: str = ""
     only_theirs: str = ""
+    uncompared: str = ""
 
 
 def diverge(ours: Sequence[int], baseline: Sequence[int]) -> Divergence:

@@ -2,8 +2,8 @@
 
 from html import escape
 
+from qplayground.core.baseline import text_changes
 from qplayground.core.caveats import spoilt
-from qplayground.core.divergence import word_changes
 from qplayground.core.hues import hue
 from qplayground.core.memory_segments import KINDS, RAM, VRAM, Place, memory_sentences
 from qplayground.core.metrics import BY_KEY, Metric, beside_text, figure_text, range_text, shown_metrics
@@ -201,6 +201,6 @@ def _marked(comparison: Comparison, run: Run) -> str:
     return "".join(
         f"<ins>{escape(change.only_ours)}</ins>" * bool(change.only_ours)
         + f"<del>{escape(change.only_theirs)}</del>" * bool(change.only_theirs)
-        + escape(change.kept)
-        for change in word_changes(run.text, baseline.text)
+        + escape(change.kept + change.uncompared)
+        for change in text_changes(run, baseline)
     )

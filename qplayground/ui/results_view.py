@@ -217,7 +217,7 @@ class ResultsView(QWidget):
 
     def _make_column(self, comparison: Comparison, run: Run) -> RunColumn:
         column = RunColumn(comparison, run, is_saved=self._read_only)
-        column.text.set_tinted(self.tint.isChecked())
+        column.text.set_tinted(self._is_tinted)
         if self.changes.isChecked():
             column.show_text(True)
         column.menu_requested.connect(partial(self._show_menu, column))
@@ -271,13 +271,21 @@ class ResultsView(QWidget):
         for column in self.columns.values():
             column.show_text(shown)
         self.tint.setEnabled(not shown)  # words have no probability
-        self._show_legend()
+        self._show_tint()
 
     @Slot(bool)
-    def _on_tint_toggled(self, tinted: bool) -> None:
+    def _on_tint_toggled(self, _tinted: bool) -> None:
+        self._show_tint()
+
+    def _show_tint(self) -> None:
         self._show_legend()
         for column in self.columns.values():
-            column.text.set_tinted(tinted)
+            column.text.set_tinted(self._is_tinted)
+
+    @property
+    def _is_tinted(self) -> bool:
+        """No text is while differences are shown, the baseline's neither, which has none."""
+        return self.tint.isChecked() and not self.changes.isChecked()
 
     def _show_menu(self, column: RunColumn, button: QToolButton) -> None:
         menu = self.make_menu(column.run.precision)

@@ -15,7 +15,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from qplayground.core.divergence import diverge, word_changes
+from qplayground.core.baseline import text_changes
+from qplayground.core.divergence import diverge
 from qplayground.core.messages.events import Phase, Progressed
 from qplayground.core.results import Comparison, Run, RunState
 from qplayground.core.tokens import Token
@@ -190,7 +191,7 @@ class RunColumn(QFrame):
         self._compared_with: Run | None = None
         baseline = self._baseline()
         if self._shows_changes and baseline is not None and baseline is not self.run and self._both_are_over(baseline):
-            self.text.show_changes(self.comparison.lead, word_changes(self.run.text, baseline.text))
+            self.text.show_changes(self.comparison.lead, text_changes(self.run, baseline))
         else:
             self.text.show_text(self.comparison.lead, self.run.tokens, self.run.text)
         self._mark_difference()

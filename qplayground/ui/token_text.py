@@ -163,7 +163,7 @@ class TokenText(QPlainTextEdit):
         ours.setBackground(self._accent(_MARK))
         theirs.setFontStrikeOut(True)
         for change in changes:
-            cursor.insertText(change.kept, self._format(None))
+            cursor.insertText(change.kept + change.uncompared, self._format(None))
             cursor.insertText(change.only_theirs, theirs)
             cursor.insertText(change.only_ours, ours)
 

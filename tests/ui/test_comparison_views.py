@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QGuiApplication, QImage, QPainter, QTextCursor
+from PySide6.QtGui import QColor, QGuiApplication, QImage, QPainter, QTextCursor
 from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QApplication, QLabel, QMenu, QMessageBox, QWidget
 from pytestqt.qtbot import QtBot
@@ -284,13 +284,21 @@ def test_columns_without_a_run_go(qtbot: QtBot, results: ResultsView) -> None:
     qtbot.waitUntil(lambda: [isValid(column) for column in before] == [True, False, False])
 
 
+def grounds(results: ResultsView) -> set[str]:
+    """What stands behind the letters of the baseline's text."""
+    block = results.columns["fp32"].text.document().begin()
+    return {each.format.background().color().name(QColor.NameFormat.HexArgb) for each in block.textFormats()}
+
+
 def test_a_legend_stands_beside_tinted_texts(results: ResultsView) -> None:
     assert results.legend.isHidden()
     results.tint.click()
     assert not results.legend.isHidden()
-    results.changes.click()  # words have no tint
-    assert results.legend.isHidden()
+    assert len(grounds(results)) > 1
+    results.changes.click()  # words have no tint, and without its legend the baseline has none either
+    assert results.legend.isHidden() and len(grounds(results)) == 1
     results.changes.click()
+    assert len(grounds(results)) > 1
     assert not results.legend.isHidden()
     timed = three()
     timed.mode = Mode.BENCHMARK  # which reads no probabilities

@@ -4,7 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qplayground.core.baseline import text_changes
 from qplayground.core.divergence import Change, diverge, word_changes
+from qplayground.core.results import Run
+from qplayground.core.tokens import Token
+from tests.comparisons import done
 
 ids = st.lists(st.integers(0, 3), max_size=12)
 
@@ -58,6 +62,28 @@ def test_a_word_is_exchanged() -> None:
         Change(only_ours=" red"),
         Change(kept=" cat"),
     ]
+
+
+def written(finish_reason: str | None, *words: str) -> Run:
+    run = done(text="".join(words))
+    run.tokens = [Token(place, word, 0.1, None, None) for place, word in enumerate(words)]
+    run.finish_reason = finish_reason
+    return run
+
+
+def test_a_stopped_text_lacks_nothing_that_it_did_not_come_to() -> None:
+    stopped, whole = written("cancelled", " the", " red"), written("length", " the", " black", " cat", " sat")
+    differing = [Change(kept=" the"), Change(only_theirs=" black"), Change(only_ours=" red")]
+    assert text_changes(stopped, whole) == differing
+    ended = written("stop", " the", " red")
+    assert text_changes(ended, whole)[1] == Change(only_theirs=" black cat sat")
+
+
+def test_what_goes_on_behind_a_stopped_baseline_is_not_compared() -> None:
+    stopped, whole = written(None, " the", " red"), written("stop", " the", " red", " cat", " sat")
+    assert text_changes(whole, stopped) == [Change(kept=" the red"), Change(uncompared=" cat sat")]
+    stopped.tokens = []
+    assert text_changes(whole, stopped) == [Change(kept=" the red"), Change(only_ours=" cat sat")]
 
 
 def test_texts_that_repeat_themselves_are_compared_in_time() -> None:
