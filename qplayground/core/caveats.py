@@ -17,7 +17,7 @@ _LOAD = frozenset({"load_s"})
 class Caveat(NamedTuple):
     """What is true of every run that it befalls, the run's own measure of it, and the keys of the spoilt metrics.
 
-    `text` begins in the middle of a sentence, `measure` stands before it: `96 % from the disk`, `a cold load; …`.
+    `text` begins in the middle of a sentence, `measure` stands before it: `96 % read from the disk`, `not all of it …`.
     """
 
     text: str
@@ -61,16 +61,10 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
         if run.memory.predicted_resident_bytes is None:
             text += " What it takes with this text was not predicted."
         found.append(Caveat(text, "", _LOAD))
-    free = _free_cpus(comparison)
-    loading = None if run.load.kept else run.load.other_cpus  # of another time, when nothing could be run again
-    writing = None if _needs_no_processor(run) or run.beside else run.speed.other_cpus
-    for others, when, spoils in ((loading, "loading", _LOAD), (writing, "writing", _SPEED)):
-        if others is not None and others > free:
-            measure = f"other programs used {others:.1f} processors"
-            found.append(Caveat(f"disturbed while {when}; not comparable, run again.", measure, spoils))
+    found += _disturbances(comparison, run)
     share = run.load.disk_share
     if share is not None and share > COLD_SHARE and not run.load.kept:
-        text = "a cold load; from memory it is faster."
+        text = "not all of it was in memory; from there it loads faster."
         found.append(Caveat(text, f"{100 * share:.0f} % of the file read from the disk", _LOAD))
     return tuple(found)
 
@@ -83,6 +77,25 @@ def is_load_alone(keys: frozenset[str]) -> bool:
 def spoilt(comparison: Comparison, run: Run) -> frozenset[str]:
     """Keys of all metrics that a caveat is about."""
     return frozenset().union(*(caveat.spoils for caveat in caveats(comparison, run)))
+
+
+def _disturbances(comparison: Comparison, run: Run) -> list[Caveat]:
+    """One at most, since what to do about them is the same."""
+    free = _free_cpus(comparison)
+    loading = None if run.load.kept else run.load.other_cpus  # of another time, when nothing could be run again
+    writing = None if _needs_no_processor(run) or run.beside else run.speed.other_cpus
+    moments = [
+        (f"{others:.1f}", when, spoils)
+        for others, when, spoils in ((loading, "loading", _LOAD), (writing, "writing", _SPEED))
+        if others is not None and others > free
+    ]
+    if not moments:
+        return []
+    used, whens, spoils = zip(*moments, strict=True)
+    text = f"disturbed while {' and '.join(whens)}; not comparable, run again."
+    return [
+        Caveat(text, f"other programs used {' and '.join(dict.fromkeys(used))} processors", frozenset().union(*spoils))
+    ]
 
 
 def _free_cpus(comparison: Comparison) -> float:

@@ -24,7 +24,7 @@ class Divergence(msgspec.Struct, frozen=True):
 class Change(msgspec.Struct, frozen=True):
     """A stretch of words; exactly one of the fields is not empty.
 
-    `kept` in both texts, `only_ours`, `only_theirs`, or `uncompared`: ours behind the end of a baseline that was stopped.
+    `kept` in both texts, `only_ours`, `only_theirs`, or `uncompared`: ours behind the end of a baseline that was cut.
     """
 
     kept: str = ""

@@ -2,13 +2,10 @@
 
 from typing import NamedTuple
 
-from qplayground.core.caveats import Caveat, caveats, is_load_alone, spoilt
+from qplayground.core.caveats import caveats, is_load_alone, spoilt
 from qplayground.core.explanations import no_speed, why_not_smaller, why_slower
 from qplayground.core.metrics import METRICS
 from qplayground.core.results import Comparison, Run
-
-_DISTURBED = "disturbed while "
-_OTHERS = "other programs used "
 
 
 class Note(NamedTuple):
@@ -33,25 +30,13 @@ def notes(comparison: Comparison) -> tuple[Note, ...]:
     """Those about all runs, each beginning with whom it is about; what is true of several is said once."""
     about: dict[Note, list[str]] = {}
     for run in comparison.runs:
-        for caveat in _joined(caveats(comparison, run)):
+        for caveat in caveats(comparison, run):
             measure = f" ({caveat.measure})" if caveat.measure else ""
             note = Note(caveat.text, True, caveat.is_grave)
             about.setdefault(note, []).append(f"{run.precision}{measure}")
         for remark in _remarks(comparison, run):
             about.setdefault(remark, []).append(run.precision)
     return _sorted([note._replace(sentence=f"{', '.join(names)}: {note.sentence}") for note, names in about.items()])
-
-
-def _joined(found: tuple[Caveat, ...]) -> list[Caveat]:
-    """Those of a run, with one for all disturbances by other programs: what to do about them is the same."""
-    disturbed = [caveat for caveat in found if caveat.text.startswith(_DISTURBED)]
-    if len(disturbed) < 2:
-        return list(found)
-    whens, rests = zip(*(caveat.text.removeprefix(_DISTURBED).split(";", 1) for caveat in disturbed), strict=True)
-    measures = [disturbed[0].measure, *(caveat.measure.removeprefix(_OTHERS) for caveat in disturbed[1:])]
-    spoils = frozenset().union(*(caveat.spoils for caveat in disturbed))
-    one = Caveat(f"{_DISTURBED}{' and '.join(whens)};{rests[0]}", ", then ".join(measures), spoils)
-    return [one, *(caveat for caveat in found if caveat not in disturbed)]
 
 
 def _sorted(found: list[Note]) -> tuple[Note, ...]:

@@ -83,7 +83,10 @@ def test_a_cold_load_says_so() -> None:
     assert caveats(comparison(run), run) == ()
     run.load.disk_share = 0.96
     (caveat,) = caveats(comparison(run), run)
-    assert caveat.sentence == "96 % of the file read from the disk: a cold load; from memory it is faster."
+    assert (
+        caveat.sentence
+        == "96 % of the file read from the disk: not all of it was in memory; from there it loads faster."
+    )
     assert caveat.spoils == {"load_s"}
 
 

@@ -15,19 +15,20 @@ def test_what_is_true_of_several_runs_is_said_once_with_each_ones_measure() -> N
     first.load.disk_share, second.load.disk_share = 0.96, 0.85
     note, _ = notes(comparison(first, second, third))
     measures = "fp32 (96 % of the file read from the disk), bf16 (85 % of the file read from the disk)"
-    assert note.sentence == f"{measures}: a cold load; from memory it is faster."
+    assert note.sentence == f"{measures}: not all of it was in memory; from there it loads faster."
 
 
 def test_other_programs_beside_loading_and_writing_are_one_line() -> None:
     first, second, third = done("fp32"), done("bf16"), done("nf4")
     for run in (first, second):
         run.load.other_cpus, run.speed.other_cpus = 0.3, 0.9
+    second.speed.other_cpus = 0.31
     third.speed.other_cpus = 0.7
     lines = [note.sentence for note in notes(comparison(first, second, third)) if "disturbed" in note.sentence]
-    measure = "other programs used 0.3 processors, then 0.9 processors"
+    twice, once = "other programs used 0.3 and 0.9 processors", "other programs used 0.3 processors"
     said = "disturbed while loading and writing; not comparable, run again."
     assert lines == [
-        f"fp32 ({measure}), bf16 ({measure}): {said}",
+        f"fp32 ({twice}), bf16 ({once}): {said}",
         "nf4 (other programs used 0.7 processors): disturbed while writing; not comparable, run again.",
     ]
 
