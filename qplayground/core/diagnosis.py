@@ -92,13 +92,15 @@ class QtPlatform(msgspec.Struct, frozen=True, kw_only=True):
 class Folder(msgspec.Struct, frozen=True, kw_only=True):
     """A folder that is written to; where it does not exist yet, what is said is of the one that it would be made in.
 
-    `problem` says why it cannot be written; `free_bytes` is None where the system does not tell.
+    `is_there`: whether it exists. `problem` says why it cannot be written; `free_bytes` is None where the system does
+    not tell.
     """
 
     purpose: str
     path: str
     free_bytes: int | None = None
     problem: str = ""
+    is_there: bool = True
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

@@ -130,7 +130,8 @@ def _qt(facts: Facts) -> str:
 
 def _folder(folder: Folder) -> str:
     free = "" if folder.free_bytes is None else f", {bytes_text(folder.free_bytes)} free"
-    return f"{folder.path}: {f'not writable, {folder.problem}' if folder.problem else 'writable'}{free}"
+    can = "writable" if folder.is_there else "not there yet, can be made"
+    return f"{folder.path}: {f'not writable, {folder.problem}' if folder.problem else can}{free}"
 
 
 def _output(facts: Facts) -> Iterator[str]:

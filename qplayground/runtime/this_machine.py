@@ -121,7 +121,7 @@ def look_at_folder(purpose: str, path: Path, redaction: Redaction) -> Folder:
             file.write(b"qplayground")
     except OSError as error:
         return Folder(purpose=purpose, path=shown, free_bytes=free_bytes, problem=_reason(error))
-    return Folder(purpose=purpose, path=shown, free_bytes=free_bytes)
+    return Folder(purpose=purpose, path=shown, free_bytes=free_bytes, is_there=place == path.absolute())
 
 
 def _reason(error: OSError) -> str:

@@ -539,11 +539,25 @@ def test_while_a_comparison_runs_nothing_is_read_or_measured(qtbot: QtBot, insid
     inside.tabs.setCurrentWidget(inside.matrix)
     inside.modules.select(OTHER)
     assert inside.inspector.matrix is None and not inside.inspector.is_busy
-    assert "comparison runs" in inside.matrix.message.text()
+    assert "comparison runs" in inside.matrix.message.text() and inside.matrix.title.text() == OTHER
     inside.hold_back(False)
+    assert inside.matrix.title.text() == f"{OTHER} is being read …"
     wait_quantized(qtbot, inside)
     assert inside.inspector.module == OTHER and not inside.matrix.message.isVisible()
     assert inside.layers.start.isEnabled() and not inside.layers.state.text()
+
+
+def test_the_modules_of_a_model_that_is_looked_at_while_a_comparison_runs_are_listed_afterwards(
+    qtbot: QtBot, inside: InsideWindow
+) -> None:
+    inside.hold_back(True)
+    inside.show_model(Subject("another", "/models/two", READY_PRECISIONS, GenerationRequest()))
+    tree = inside.modules.tree.model()
+    assert tree.index(0, 0).data() == "Listed when the comparison is over."
+    assert not inside.matrix.title.text() and "comparison runs" in inside.matrix.message.text()
+    inside.hold_back(False)
+    assert tree.index(0, 0).data() == "Reading the modules …" and "being listed" in inside.matrix.title.text()
+    wait_quantized(qtbot, inside)
 
 
 def test_closing_ends_every_engine(qtbot: QtBot, inside: InsideWindow) -> None:

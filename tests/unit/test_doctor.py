@@ -52,7 +52,10 @@ GOOD = Facts(
     cuda=CudaBuild(library="cpu.so"),
     checks=(GOOD_CHECK,),
     qt=QtPlatform(names=("xcb",)),
-    folders=(Folder(purpose="Settings", path="~/.config/qplayground", free_bytes=10**11),),
+    folders=(
+        Folder(purpose="Settings", path="~/.config/qplayground", free_bytes=10**11),
+        Folder(purpose="History", path="~/elsewhere", is_there=False),
+    ),
 )
 GOOD_GPU = replace(GOOD, gpus=(GPU,), cuda=CUDA, driver="580.65.06")
 
@@ -256,6 +259,7 @@ def test_the_text_has_every_section_and_aligned_columns() -> None:
     assert "  NVIDIA driver  580.65.06" in text
     assert "  platform  xcb (its plugin loads)" in text
     assert "  Settings  ~/.config/qplayground: writable, 100 GB free" in text
+    assert "  History   ~/elsewhere: not there yet, can be made" in text
     assert text.endswith("The engine's last output\n  last")
 
 

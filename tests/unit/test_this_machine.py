@@ -23,14 +23,14 @@ NOBODY = Redaction()
 
 def test_a_folder_is_written_to_and_left_empty(tmp_path: Path) -> None:
     folder = look_at_folder("Settings", tmp_path, Redaction((str(tmp_path.parent),)))
-    assert (folder.path, folder.problem) == (f"~/{tmp_path.name}", "")
+    assert (folder.path, folder.problem, folder.is_there) == (f"~/{tmp_path.name}", "", True)
     assert folder.free_bytes is not None and 0 < folder.free_bytes <= psutil.disk_usage("/").total
     assert list(tmp_path.iterdir()) == []
 
 
 def test_of_a_folder_that_is_not_there_yet_the_one_above_is_tried_and_nothing_is_made(tmp_path: Path) -> None:
     folder = look_at_folder("Settings", tmp_path / "a" / "b", NOBODY)
-    assert (folder.path, folder.problem) == (str(tmp_path / "a" / "b"), "")
+    assert (folder.path, folder.problem, folder.is_there) == (str(tmp_path / "a" / "b"), "", False)
     assert list(tmp_path.iterdir()) == []
 
 

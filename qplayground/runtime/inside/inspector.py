@@ -99,6 +99,11 @@ class Inspector(QObject):
         """Whether a matrix is being read or quantized."""
         return self._working is not None
 
+    @property
+    def waits(self) -> bool:
+        """Whether a model's modules or a matrix are wanted of which the engine was not asked yet."""
+        return self._next_outline is not None or bool(self._next_module)
+
     # ---- verbs -----------------------------------------------------------------------------------------------
 
     def look_at(self, path: str, precisions: tuple[Precision, ...]) -> None:

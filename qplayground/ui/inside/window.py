@@ -48,7 +48,7 @@ class InsideWindow(QMainWindow):
         self._settings = settings
         self._subject: Subject | None = None
         self._wanted_module = ""
-        self._cannot_list = False
+        self._cannot_list = self._held_back = False
         self.inspector = Inspector(launcher, self)
         self.tour_inspector = Inspector(launcher, self)
         self.curve_survey = LayerSurvey(launcher, self)
@@ -109,12 +109,11 @@ class InsideWindow(QMainWindow):
             return
         self._wanted_module = module
         self._cannot_list = False
-        self.modules.show_waiting("Reading the modules …")
-        self.matrix.show_nothing("The model's modules are being listed …")
         self.tour_inspector.let_go()
         self.tour.show_model(None)
         self.layers.show_model(subject.path)
         self.inspector.look_at(subject.path, subject.precisions)
+        self._show_wanted()
         self._show_outliers()
 
     def show_request(self, request: GenerationRequest) -> None:
@@ -134,8 +133,11 @@ class InsideWindow(QMainWindow):
 
     def hold_back(self, hold: bool) -> None:
         """While a comparison runs nothing is read or measured here, so that its timings stay true."""
+        self._held_back, waited = hold, self.inspector.waits
         for inspector in (self.inspector, self.tour_inspector):
             inspector.hold_back(hold)
+        if waited:
+            self._show_wanted()
         self.matrix.hold_back(hold)
         self.layers.hold_back(hold)
         self.outliers.hold_back(hold)
@@ -168,9 +170,18 @@ class InsideWindow(QMainWindow):
             self.inspector.open("")
             self._show_no_matrix("The whole model has many matrices. Choose one of its linear layers in the tree.")
             return
-        self.matrix.show_nothing(f"{name} is being read …")
         self.inspector.open(name)
+        self._show_wanted()
         self.outliers.choose_module(name)
+
+    def _show_wanted(self) -> None:
+        """Say that it is on its way. While a comparison runs it waits, which the matrix's own message says."""
+        waits, name = self._held_back and self.inspector.waits, self.inspector.module
+        if self.inspector.outline is None:
+            self.modules.show_waiting("Listed when the comparison is over." if waits else "Reading the modules …")
+            self.matrix.show_nothing("" if waits else "The model's modules are being listed …")
+        else:
+            self.matrix.show_nothing(name if waits else f"{name} is being read …")
 
     def _show_no_matrix(self, reason: str) -> None:
         """Say it in each place where that module's matrix would be spoken of."""
