@@ -250,6 +250,15 @@ def test_figures_of_other_knobs_are_grey_while_a_comparison_holds_back_and_the_t
     assert box.error.isEnabled() and "10 blocks" in inside.matrix.title.text()
 
 
+def test_what_is_pale_beside_the_absmax_is_said_where_blocks_share_a_point(inside: InsideWindow) -> None:
+    title, quantized = inside.matrix.scales_title, inside.inspector.quantized_matrix
+    assert quantized is not None and title.text() == "Absmax of every block"
+    inside.inspector.quantized.emit(replace(quantized, scales=replace(quantized.scales, per_point=9)))
+    assert title.text() == "Absmax by 9 blocks: the line their mean, pale the least to the largest"
+    inside.matrix.show_nothing()
+    assert title.text() == "Absmax of every block"
+
+
 def test_figures_are_grey_beside_knobs_that_were_refused(qtbot: QtBot, inside: InsideWindow) -> None:
     turn(inside, Method.FP4)
     wait_quantized(qtbot, inside, Knobs(method=Method.FP4))

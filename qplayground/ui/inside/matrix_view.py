@@ -25,6 +25,7 @@ from qplayground.ui.plots.weight_histogram import WeightHistogram
 
 _HINT = "Point at a weight to follow it, click to keep it, go on with the arrow keys."
 _HELD_BACK = "A comparison runs. What is chosen here meanwhile is read when it is over."
+_ABSMAX = "Absmax of every block"
 
 
 class MatrixView(QWidget):
@@ -70,8 +71,11 @@ class MatrixView(QWidget):
     def _build(self) -> None:
         beside = QSplitter(Qt.Orientation.Vertical)
         beside.setChildrenCollapsible(False)
-        beside.addWidget(self._titled("Weights, levels of one block", self.histogram, "Weights"))
-        beside.addWidget(self._titled("Absmax of every block", self.scales, "Absmax"))
+        self.scales_title = theme.small_label(_ABSMAX)
+        self.scales_title.setWordWrap(True)
+        weights_title = theme.small_label("Weights, levels of one block")
+        beside.addWidget(self._titled(weights_title, self.histogram, "Weights"))
+        beside.addWidget(self._titled(self.scales_title, self.scales, "Absmax"))
         self.across = QSplitter(Qt.Orientation.Horizontal)
         self.across.setChildrenCollapsible(False)
         self.across.addWidget(self.image)
@@ -101,9 +105,9 @@ class MatrixView(QWidget):
             layout.addWidget(widget)
         layout.addWidget(self._place, 1)
 
-    def _titled(self, title: str, chart: WeightHistogram | ScalesPlot, name: str) -> QWidget:
+    def _titled(self, title: QLabel, chart: WeightHistogram | ScalesPlot, name: str) -> QWidget:
         row = QHBoxLayout()
-        row.addWidget(theme.small_label(title), 1)
+        row.addWidget(title, 1)
         row.addWidget(self._told(SaveButton({name: chart})))
         box = QWidget()
         column = QVBoxLayout(box)
@@ -153,6 +157,7 @@ class MatrixView(QWidget):
         self._pinned = self._hovered = None
         for chart in (self.histogram, self.scales):
             chart.clear()
+        self.scales_title.setText(_ABSMAX)
         self.probe.setText(_HINT)
         self.knobs.show_rest("")
         self.knobs.show_quantized(None)
@@ -198,6 +203,12 @@ class MatrixView(QWidget):
         self._show_whose_figures()
         size = block_weights(quantized.knobs, matrix)
         self.scales.show_scales(quantized.scales, size)
+        together = quantized.scales.per_point
+        self.scales_title.setText(
+            f"Absmax by {together:,} blocks: the line their mean, pale the least to the largest"
+            if together > 1
+            else _ABSMAX
+        )
         self._show_median_block()
         self.image.show_quantized(size if quantized.blocks > 1 else None)
         self._ask_for_probe()

@@ -120,7 +120,7 @@ class ErrorCurve(Chart):
             symbolSize=_DOT if method.has_blocks else _STAR,
             symbolBrush=(base if double_quant else hue) if method.has_blocks else None,
             symbolPen=pg.mkPen(hue, width=1.5 if method.has_blocks else 2),
-            name=f"{method.label}{', double quantization' * double_quant}",
+            name=f"{method.label}{' + DQ' * double_quant}",  # short: beside it lie the points
             data=np.array(rows, dtype=object),
         )
         item.setZValue(0 if method.has_blocks else 1)
