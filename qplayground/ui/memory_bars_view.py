@@ -1,12 +1,15 @@
 """The bars of each precision's memory, in RAM and on GPUs, with a line that explains them."""
 
-from PySide6.QtCore import QBuffer, QEvent, Qt
-from PySide6.QtGui import QPainter, QPalette, QPixmap
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from functools import partial
+
+from PySide6.QtCore import QRect, Qt
+from PySide6.QtGui import QPainter, QPalette
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from qplayground.core.memory_segments import RAM, VRAM
 from qplayground.core.results import Comparison
 from qplayground.ui import theme
+from qplayground.ui.flowing_key import FlowingKey, Phrase
 from qplayground.ui.plots.memory_bars import MemoryBars, part_brush, part_pen
 
 _LEAST_HEIGHT = 140
@@ -19,52 +22,24 @@ _KEY = (
     ("unexplained", "unexplained"),
 )
 _BEFORE = "bars: predicted above measured"
-_AFTER = "|: peak, the check of all weights and scoring left out"
-_SWATCH_WIDTH = 20
+_AFTER = "|:\N{NO-BREAK SPACE}peak, the check of all weights and scoring left out"
 
 
-class _Key(QLabel):
-    """What the parts of the bars mean, with a swatch of each; the hue is a precision's in the bars."""
-
-    def __init__(self, before: str) -> None:
-        super().__init__(textFormat=Qt.TextFormat.RichText)
-        self._before = before
-        self.setFont(theme.small(self.font()))
-        self.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        self.setWordWrap(True)
-        self._paint()
-
-    def _paint(self) -> None:
-        parts = [f"{_swatch(role, self)}&#8288;&nbsp;{name.replace(' ', '&nbsp;')}" for role, name in _KEY]
-        self.setText(" · ".join([f"{self._before}{_BEFORE}", *parts, _AFTER]))
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._paint()
-
-
-def _swatch(role: str, shown: QWidget) -> str:
-    """As an image of the text itself, so that it wraps with its word."""
-    pixmap = QPixmap(_SWATCH_WIDTH, theme.SWATCH)
-    pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
+def _paint(role: str, painter: QPainter, area: QRect, shown: QWidget) -> None:
+    """As in the bars, where the hue is a precision's."""
     painter.setBrush(part_brush(role, shown.palette().color(QPalette.ColorRole.Accent), shown))
     painter.setPen(part_pen(role, shown))
-    painter.drawRect(0, 0, _SWATCH_WIDTH - 1, theme.SWATCH - 1)
-    painter.end()
-    data = QBuffer()
-    pixmap.save(data, "PNG")
-    return f'<img src="data:image/png;base64,{data.data().toBase64().toStdString()}">'
+    painter.drawRect(area)
 
 
 class MemoryBarsView(QWidget):
-    """Two bars a precision, of RAM and, where one was used, of the GPUs. `before_key`: what the key begins with."""
+    """Two bars a precision, of RAM and, where one was used, of the GPUs. `marks`: what else the key has to explain."""
 
-    def __init__(self, before_key: str = "", parent: QWidget | None = None) -> None:
+    def __init__(self, *marks: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.bars = [MemoryBars(RAM), MemoryBars(VRAM)]
-        self.key = _Key(before_key)
+        parts = [Phrase(name, partial(_paint, role)) for role, name in _KEY]
+        self.key = FlowingKey([*map(Phrase, marks), Phrase(_BEFORE), *parts, Phrase(_AFTER)])
         line = QHBoxLayout()
         line.setContentsMargins(theme.GRID, 0, theme.GRID, theme.HALF_GRID)
         line.addWidget(self.key)

@@ -81,7 +81,7 @@ class MemoryView(QWidget):
         from qplayground.ui.plots.timeline import MemoryTimeline
 
         self._timeline = MemoryTimeline()
-        self._bars = MemoryBarsView("◇–◇: predicted · ")
+        self._bars = MemoryBarsView("◇–◇:\N{NO-BREAK SPACE}predicted")
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.setChildrenCollapsible(False)
         splitter.addWidget(scrolled(self._timeline))

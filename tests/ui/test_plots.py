@@ -1,6 +1,7 @@
 """The charts, fed by hand."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pyqtgraph as pg
@@ -349,6 +350,24 @@ def test_a_predicted_level_has_marks_at_its_ends_and_curves_none(qtbot: QtBot, t
     assert "◇" in timeline.plot.getAxis("bottom").labelText
 
 
+@pytest.mark.parametrize("width", range(60, 1200, 30))
+def test_a_key_wraps_between_words_and_each_swatch_stays_beside_its_own(qtbot: QtBot, width: int) -> None:
+    view = MemoryBarsView("a mark")
+    qtbot.addWidget(view)
+    words = view.key.words(width)
+    assert " ".join(word.text for word in words) == view.key.accessibleName()
+    for before, word in pairwise(words):
+        left = word.swatch.left() if word.paint else word.area.left()
+        if before.area.top() == word.area.top():
+            assert before.area.right() < left and word.area.right() < width
+        else:
+            assert left == 0 and word.area.top() > before.area.bottom()
+        if word.paint:
+            assert word.swatch.right() < word.area.left()
+            assert word.area.top() <= word.swatch.top() < word.swatch.bottom() <= word.area.bottom()
+    assert view.key.heightForWidth(width) == words[-1].area.bottom() + 1
+
+
 def test_no_part_of_fp32_looks_like_the_libraries_and_the_key_shows_each(qtbot: QtBot) -> None:
     view = MemoryBarsView()
     qtbot.addWidget(view)
@@ -356,5 +375,5 @@ def test_no_part_of_fp32_looks_like_the_libraries_and_the_key_shows_each(qtbot: 
         theme.paint(QApplication.instance(), dark)  # type: ignore[arg-type]
         brushes = {role: part_brush(role, theme.color("fp32", dark), view) for role in ("runtime", "plain", "beside")}
         assert brushes["runtime"].style() not in (brushes["plain"].style(), brushes["beside"].style())
-        assert view.key.text().count("<img") == 6
+        assert sum(word.paint is not None for word in view.key.words(400)) == 6
     theme.paint(QApplication.instance(), dark=False)  # type: ignore[arg-type]
