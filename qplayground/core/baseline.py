@@ -22,16 +22,16 @@ def refresh_divergence(comparison: Comparison) -> None:
 
 
 def text_changes(run: Run, baseline: Run) -> list[Change]:
-    """What a run's text has and lacks beside the baseline's, word by word.
+    """What a run's text has and lacks beside the baseline's, word by word, once both wrote something.
 
     Where one of the two was stopped, or failed, they are compared as far as both go: what it did not come to is not
-    missing.
+    missing. Texts without their tokens are compared whole.
     """
     if not (run.tokens and baseline.tokens):
         return word_changes(run.text, baseline.text)
     both = min(len(run.tokens), len(baseline.tokens))
-    ours = run.text if _is_whole(baseline) else _text_of(run, both)
-    theirs = baseline.text if _is_whole(run) else _text_of(baseline, both)
+    ours = _text_of(run, len(run.tokens) if _is_whole(baseline) else both)
+    theirs = _text_of(baseline, len(baseline.tokens) if _is_whole(run) else both)
     rest = run.text[len(ours) :]
     return [*word_changes(ours, theirs), *([Change(uncompared=rest)] if rest else [])]
 
@@ -41,4 +41,7 @@ def _is_whole(run: Run) -> bool:
 
 
 def _text_of(run: Run, tokens: int) -> str:
-    return run.text if tokens == len(run.tokens) else "".join(token.text for token in run.tokens[:tokens])
+    """Of its first tokens; of one that was cut without what stands for half a character at its end."""
+    if _is_whole(run) and tokens == len(run.tokens):
+        return run.text
+    return "".join(token.text for token in run.tokens[:tokens])

@@ -8,7 +8,7 @@ from qplayground.core.units import bytes_text
 
 DISTURBING_CPUS = 0.2
 """Work is divided evenly among the threads, so one that is held up by this much holds up all. The window takes less."""
-COLD_SHARE = 0.1
+DISK_SHARE = 0.1
 
 _SPEED = frozenset({"decode_tokens_per_s", "ttft_s", "prefill_tokens_per_s"})
 _LOAD = frozenset({"load_s"})
@@ -17,7 +17,7 @@ _LOAD = frozenset({"load_s"})
 class Caveat(NamedTuple):
     """What is true of every run that it befalls, the run's own measure of it, and the keys of the spoilt metrics.
 
-    `text` begins in the middle of a sentence, `measure` stands before it: `96 % read from the disk`, `not all of it …`.
+    `text` begins in the middle of a sentence, `measure` stands before it: `2 parts of the model`, `not placed as …`.
     """
 
     text: str
@@ -63,7 +63,7 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
         found.append(Caveat(text, "", _LOAD))
     found += _disturbances(comparison, run)
     share = run.load.disk_share
-    if share is not None and share > COLD_SHARE and not run.load.kept:
+    if share is not None and share > DISK_SHARE and not run.load.kept:
         text = "not all of it was in memory; from there it loads faster."
         found.append(Caveat(text, f"{100 * share:.0f} % of the file read from the disk", _LOAD))
     return tuple(found)

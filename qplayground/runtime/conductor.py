@@ -51,7 +51,7 @@ _REFUSALS = (
 class Work(msgspec.Struct, kw_only=True):
     """What the engines are to do. `recipes` grows when a precision is added; `context` comes with the first load.
 
-    `estimates` are those that are known of the recipes; the first load brings them all. With `quality` a text is
+    `estimates` are those that are known of the recipes; the first load brings the others. With `quality` a text is
     scored, by the `reference` first, whose engine says which `windows` of it, and which tokens the prompt's are.
     What the reference gave is kept, so that the others can be compared with it when it was removed.
     """
@@ -167,6 +167,7 @@ class Conductor(QObject):
     def prepare(self, work: Work) -> None:
         """Take on new work; `begin` follows. Not while busy."""
         before = self._scheduler
+        work.estimates = {name: each for name, each in work.estimates.items() if self._is_of_use(work, each)}
         self._work = work
         self.started_s = time.monotonic()
         self._scheduler = Scheduler(
@@ -189,7 +190,7 @@ class Conductor(QObject):
             self._work.recipes[recipe.name] = recipe
             if recipe.name == self._work.reference:
                 self._work.reference_recipe = recipe
-            if estimate is not None:
+            if estimate is not None and self._is_of_use(self._work, estimate):
                 self._work.estimates[recipe.name] = estimate
             self._asked_to_stop.discard(recipe.name)
             self._scheduler.queue(recipe.name)
@@ -248,6 +249,14 @@ class Conductor(QObject):
             or work.recipes.get(name, kept.recipe) != kept.recipe
         ]
         return [action for name in misfits for action in scheduler.let_go(name)]
+
+    def _is_of_use(self, work: Work, estimate: Estimate) -> bool:
+        """Whether it is of this text, and would be the same if the models that are kept were gone.
+
+        Where the memory that is free on a GPU decides where parts go, it would not.
+        """
+        by_what_is_free = self._gpu_count > 0 and not (work.placement.is_single or work.placement.modules)
+        return estimate.kv_cache_bytes is not None and not by_what_is_free
 
     def _has_room(self, name: str, kept: Sequence[str]) -> bool:
         """Whether it can be loaded beside engines that keep their models. Of what is unknown one load too many is

@@ -166,7 +166,7 @@ class Session(QObject):
                 mode=comparison.mode,
                 rounds=comparison.rounds,
                 recipes={run.precision: run.recipe for run in comparison.runs},
-                estimates=_of_this_text(shown or {}),
+                estimates=dict(shown or {}),
                 quality=wanted.quality,
                 reference=comparison.baseline,
                 reference_recipe=None if comparison.baseline_run is None else comparison.baseline_run.recipe,
@@ -178,7 +178,8 @@ class Session(QObject):
     def run_again(self, name: str, shown: Estimate | None = None) -> None:
         """Run one precision of the comparison again; the others keep their results. Nothing while it is in work.
 
-        `shown`: the estimate that somebody saw before, against which the load is held.
+        `shown`: the estimate that somebody saw before, against which the load is held, and by which it is judged
+        whether models that are kept can stay.
         """
         comparison, run = self._comparison, self._run(name)
         if comparison is None or run is None or self._closed or not run.state.is_final:
@@ -186,7 +187,7 @@ class Session(QObject):
         bookkeeping.clear(run)
         self._expect(run, shown)
         refresh_divergence(comparison)
-        self._conductor.queue(run.recipe)
+        self._conductor.queue(run.recipe, shown)
         self.run_cleared.emit(name)
         self._conductor.begin()
 
@@ -390,8 +391,3 @@ class Session(QObject):
             self._comparison.environment = hello.machine
         if first:
             self.machine_known.emit(hello)
-
-
-def _of_this_text(shown: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Those whose text was counted. The first load says the others again, and whole."""
-    return {name: estimate for name, estimate in shown.items() if estimate.kv_cache_bytes is not None}

@@ -115,13 +115,14 @@ def look_at_folder(purpose: str, path: Path, redaction: Redaction) -> Folder:
         place = existing_above(place)
         free_bytes = int(psutil.disk_usage(str(place)).free)
     except OSError as error:
-        return Folder(purpose=purpose, path=shown, problem=_reason(error))
+        return Folder(purpose=purpose, path=shown, problem=_reason(error), is_there=False)
+    is_there = place == path.absolute()
     try:
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"qplayground")
     except OSError as error:
-        return Folder(purpose=purpose, path=shown, free_bytes=free_bytes, problem=_reason(error))
-    return Folder(purpose=purpose, path=shown, free_bytes=free_bytes, is_there=place == path.absolute())
+        return Folder(purpose=purpose, path=shown, free_bytes=free_bytes, problem=_reason(error), is_there=is_there)
+    return Folder(purpose=purpose, path=shown, free_bytes=free_bytes, is_there=is_there)
 
 
 def _reason(error: OSError) -> str:

@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 from PySide6.QtCore import QPoint, QRect, QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QPalette
-from PySide6.QtWidgets import QSizePolicy, QWidget
+from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from qplayground.ui import theme
 
 _SWATCH_WIDTH = 20
 _GAP = 4
+_UNLIMITED = 2**24 - 1
 
 Paint = Callable[[QPainter, QRect, QWidget], None]
 
@@ -31,17 +32,16 @@ class Word(NamedTuple):
     paint: Paint | None
 
 
-class FlowingKey(QWidget):
+class FlowingKey(QLabel):
     """Phrases one after the other, wrapped between words; a swatch stays beside its first one.
 
-    A label's text can be broken behind every picture in it.
+    A label as far as others read it. It writes itself, since a label's text can be broken behind every picture in it.
     """
 
     def __init__(self, phrases: Sequence[Phrase], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(" · ".join(phrase.text for phrase in phrases), parent, textFormat=Qt.TextFormat.PlainText)
         self._phrases = tuple(phrases)
         self.setFont(theme.small(self.font()))
-        self.setAccessibleName(" · ".join(phrase.text for phrase in phrases))
         policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
@@ -49,7 +49,7 @@ class FlowingKey(QWidget):
     def words(self, width: int) -> list[Word]:
         """Where each word is in so many pixels."""
         metrics = self.fontMetrics()
-        space, height = metrics.horizontalAdvance(" "), metrics.lineSpacing()
+        space, height = metrics.horizontalAdvance(" "), max(metrics.lineSpacing(), theme.SWATCH + 1)
         at, found = QPoint(0, 0), []
         for phrase in self._phrases:
             texts = phrase.text.split(" ")
@@ -75,7 +75,11 @@ class FlowingKey(QWidget):
         return max((word.area.bottom() + 1 for word in self.words(width)), default=0)
 
     def sizeHint(self) -> QSize:
-        return QSize(1, self.heightForWidth(self.width()))
+        """A line; how many there are follows from the width that it gets."""
+        return QSize(1, self.heightForWidth(_UNLIMITED))
+
+    def minimumSizeHint(self) -> QSize:
+        return self.sizeHint()
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         painter = QPainter(self)

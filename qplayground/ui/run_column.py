@@ -304,7 +304,8 @@ class RunColumn(QFrame):
 
     def _both_are_over(self, baseline: Run) -> bool:
         """Matching words takes a while, which is not to be taken from what is timed."""
-        return bool(self.run.text) and self.run.state.is_final and baseline.state.is_final
+        both_wrote = bool(self.run.text) and bool(baseline.text)
+        return both_wrote and self.run.state.is_final and baseline.state.is_final
 
     def _baseline(self) -> Run | None:
         return self.comparison.baseline_run

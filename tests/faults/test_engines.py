@@ -15,7 +15,7 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode
 from qplayground.core.floats import Floats
-from qplayground.core.messages.events import Hello, Phase
+from qplayground.core.messages.events import Event, Generated, Hello, Loaded, Phase
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.quality import Quality, QualityRequest, ScoredTokens, TextSource
 from qplayground.core.results import RunState
@@ -31,7 +31,7 @@ SCORED = QualityRequest(source=TextSource.BUILTIN, name="builtin", text="a text"
 AROUND = ("fp32", "int8", "nf4")
 STOP_LIMIT_MS = 2000
 MANY = 250
-"""Tokens for which the wide model's cache wants 130 MB. The allocator has address space put by for 64 MB of them."""
+"""Tokens for which the wide model's cache wants 130 MB. The allocator has address space put by, some 64 MB."""
 
 
 @pytest.fixture
@@ -323,38 +323,29 @@ def test_memory_that_runs_out_is_said_and_the_smaller_one_runs(qtbot: QtBot, lar
 
 
 @pytest.fixture
-def limited_at(qtbot: QtBot) -> Iterator[Callable[[Phase], Stage]]:
-    """Gives a session on real engines, of which fp32's may have little more memory from the first such phase on."""
-    stages: list[Stage] = []
-
-    def make(phase: Phase) -> Stage:
-        stage = Stage(qtbot, Launcher(ENGINE_TARGET))
-        stages.append(stage)
-        pids: list[int] = []
-
-        def on_greeted(name: str, hello: Hello) -> None:
-            if name == "fp32":
-                pids.append(hello.pid)
-
-        def on_phase(name: str, event: Any) -> None:
-            if name == "fp32" and event.phase is phase and len(pids) == 1:
-                limit_address_space(pids[0], 20)
-                pids.append(0)  # once
-
-        stage.session._conductor.greeted.connect(on_greeted)
-        stage.session.phase_started.connect(on_phase)
-        return stage
-
-    yield make
-    for stage in stages:
-        stage.session.close()
+def real_stage(qtbot: QtBot) -> Iterator[Stage]:
+    """A session on real engines."""
+    stage = Stage(qtbot, Launcher(ENGINE_TARGET))
+    yield stage
+    stage.session.close()
 
 
-def test_memory_that_runs_out_while_writing_is_said(
-    qtbot: QtBot, limited_at: Callable[[Phase], Stage], wide_model: Path
-) -> None:
+def limit_fp32_after(stage: Stage, said: type[Event]) -> None:
+    """Its engine may have little more memory once it has said that, while it waits for the next command."""
+    pids: list[int] = []
+
+    def on_said(name: str, event: Event) -> None:
+        if name == "fp32" and isinstance(event, said):
+            limit_address_space(pids[0], 20)
+
+    stage.session._conductor.greeted.connect(lambda name, hello: pids.append(hello.pid) if name == "fp32" else None)
+    stage.session._conductor.said.connect(on_said)
+
+
+def test_memory_that_runs_out_while_writing_is_said(qtbot: QtBot, real_stage: Stage, wide_model: Path) -> None:
     """What was written until then stays, and the next precision runs."""
-    stage = limited_at(Phase.DECODE)
+    stage = real_stage
+    limit_fp32_after(stage, Loaded)
     compare_two(stage, qtbot, wide_model, MANY)
     assert stage.outcomes() == {"fp32": RunState.FAILED, "nf4": RunState.DONE}
     error = stage.error("fp32")
@@ -363,11 +354,10 @@ def test_memory_that_runs_out_while_writing_is_said(
     assert stage.engines() == []
 
 
-def test_memory_that_runs_out_while_scoring_leaves_the_text(
-    qtbot: QtBot, limited_at: Callable[[Phase], Stage], wide_model: Path
-) -> None:
+def test_memory_that_runs_out_while_scoring_leaves_the_text(qtbot: QtBot, real_stage: Stage, wide_model: Path) -> None:
     """Its column says why it has no figures; the next precision is scored."""
-    stage = limited_at(Phase.SCORE)
+    stage = real_stage
+    limit_fp32_after(stage, Generated)
     text = QualityRequest(source=TextSource.BUILTIN, name="builtin", text=tiny.PROMPT * 400, tokens=400)
     compare_two(stage, qtbot, wide_model, quality=text, baseline="nf4")
     assert stage.outcomes() == {"fp32": RunState.DONE, "nf4": RunState.DONE}
@@ -381,10 +371,10 @@ def test_memory_that_runs_out_while_scoring_leaves_the_text(
 
 
 def test_memory_that_is_gone_when_a_kept_model_is_used_again_is_said(
-    qtbot: QtBot, limited_at: Callable[[Phase], Stage], wide_model: Path
+    qtbot: QtBot, real_stage: Stage, wide_model: Path
 ) -> None:
     """While it waits nothing is wanted of it: the next, longer text fails, and after that it is loaded anew."""
-    stage = limited_at(Phase.UNLOAD)  # never said by an engine
+    stage = real_stage
     greeted: dict[str, int] = {}
     stage.session._conductor.greeted.connect(lambda name, hello: greeted.update({name: hello.pid}))
     stage.session.set_keep_loaded(True)

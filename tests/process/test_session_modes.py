@@ -116,8 +116,10 @@ def test_the_coldest_engine_goes_when_room_is_needed(
     assert asked[:3] == ["bf16", "int8", "nf4"]
 
 
+@pytest.mark.parametrize("case", ["of use", "another text", "placed by what is free on a GPU"])
+@pytest.mark.parametrize("how", ["compare", "add", "run again"])
 def test_kept_engines_stay_when_what_is_known_of_the_next_one_says_that_it_fits(
-    stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, how: str, case: str
 ) -> None:
     """Nothing is loaded that could say so: the others are there already."""
     asked: list[Estimate] = []
@@ -128,13 +130,28 @@ def test_kept_engines_stay_when_what_is_known_of_the_next_one_says_that_it_fits(
 
     monkeypatch.setattr(conductor_module, "fit_now", fit)
     stage.session.set_keep_loaded(True)
-    run(stage, qtbot, "once", "fp32", "int8")
+    run(stage, qtbot, "once", "fp32", "int8", *(["nf4"] if how == "run again" else []))
+    if how == "run again":
+        stage.session._conductor._work.estimates.clear()  # type: ignore[union-attr]
+        stage.session._conductor.let_go("nf4")
+        qtbot.waitUntil(lambda: len(stage.engines()) == 2, timeout=5000)
     before = stage.engines()
+    asked.clear()
+    if case == "placed by what is free on a GPU":
+        stage.session._conductor._gpu_count = 1  # and "auto" is asked for
     shown = Estimate(precision="nf4", by_kind=WeightKinds(quantized=8), kv_cache_bytes=16)
+    if case == "another text":
+        shown = shown.without_text
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
-        stage.session.compare(MODEL, wanted(["fp32", "int8", "nf4"], "twice"), {"nf4": shown})
-    assert set(before) < set(stage.engines()) and set(stage.session.loaded) == {"fp32", "int8", "nf4"}
-    assert asked[-1] == shown
+        if how == "compare":
+            stage.session.compare(MODEL, wanted(["fp32", "int8", "nf4"], "twice"), {"nf4": shown})
+        elif how == "add":
+            stage.session.add(next(iter(recipes(["nf4"]))), shown)
+        else:
+            stage.session.run_again("nf4", shown)
+    stay = case == "of use"
+    assert set(before) < set(stage.engines()) if stay else not set(before) & set(stage.engines())
+    assert "nf4" in stage.session.loaded and asked == ([shown] if stay else [])
 
 
 def test_an_idle_engine_that_is_killed_is_loaded_again(stage: Stage, qtbot: QtBot) -> None:

@@ -314,6 +314,16 @@ def test_differences_are_shown_word_by_word(results: ResultsView) -> None:
     assert results.columns["nf4"].text.toPlainText() == "AI is to hurt us."
 
 
+def test_beside_a_baseline_that_wrote_nothing_there_are_no_differences(results: ResultsView) -> None:
+    nothing, written = failed("fp32"), done("nf4", " to hurt us.")
+    nothing.text, nothing.token_ids = "", []
+    results.changes.setChecked(True)
+    results.show_comparison(comparison(nothing, written))
+    block = results.columns["nf4"].text.document().begin()
+    assert block.text() == "AI is to hurt us."
+    assert {each.format.background().style() for each in block.textFormats()} == {Qt.BrushStyle.NoBrush}
+
+
 def test_texts_and_scripts_are_copied(results: ResultsView, qapp: QApplication) -> None:
     clipboard = QGuiApplication.clipboard()
     choose(results, "nf4", "Copy text")

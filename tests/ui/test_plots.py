@@ -350,12 +350,16 @@ def test_a_predicted_level_has_marks_at_its_ends_and_curves_none(qtbot: QtBot, t
     assert "◇" in timeline.plot.getAxis("bottom").labelText
 
 
-@pytest.mark.parametrize("width", range(60, 1200, 30))
-def test_a_key_wraps_between_words_and_each_swatch_stays_beside_its_own(qtbot: QtBot, width: int) -> None:
+@pytest.mark.parametrize("percent", [80, 100, 150])
+@pytest.mark.parametrize("width", [60, 150, 390, 1200])
+def test_a_key_wraps_between_words_and_each_swatch_stays_beside_its_own(qtbot: QtBot, width: int, percent: int) -> None:
     view = MemoryBarsView("a mark")
     qtbot.addWidget(view)
+    font = view.key.font()
+    font.setPointSizeF(font.pointSizeF() * percent / 100)
+    view.key.setFont(font)
     words = view.key.words(width)
-    assert " ".join(word.text for word in words) == view.key.accessibleName()
+    assert " ".join(word.text for word in words) == view.key.text()
     for before, word in pairwise(words):
         left = word.swatch.left() if word.paint else word.area.left()
         if before.area.top() == word.area.top():
@@ -365,7 +369,21 @@ def test_a_key_wraps_between_words_and_each_swatch_stays_beside_its_own(qtbot: Q
         if word.paint:
             assert word.swatch.right() < word.area.left()
             assert word.area.top() <= word.swatch.top() < word.swatch.bottom() <= word.area.bottom()
-    assert view.key.heightForWidth(width) == words[-1].area.bottom() + 1
+
+
+def test_a_key_has_the_room_of_its_lines_at_every_width_and_size(qtbot: QtBot) -> None:
+    view = MemoryBarsView()
+    qtbot.addWidget(view)
+    view.resize(600, 800)
+    view.show()
+    for width, points in ((600, 9.0), (150, 9.0), (150, 14.0), (900, 14.0), (900, 9.0), (300, 9.0)):
+        font = view.key.font()
+        font.setPointSizeF(points)
+        view.key.setFont(font)
+        view.resize(width, 800)
+        qtbot.waitUntil(lambda: view.key.height() == view.key.words(view.key.width())[-1].area.bottom() + 1)
+        assert view.key.width() > width - 100
+    assert view.minimumSizeHint().height() < 200
 
 
 def test_no_part_of_fp32_looks_like_the_libraries_and_the_key_shows_each(qtbot: QtBot) -> None:

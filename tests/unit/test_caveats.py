@@ -77,7 +77,7 @@ def test_a_part_that_went_elsewhere_than_was_shown_is_named() -> None:
     assert not moved.spoils
 
 
-def test_a_cold_load_says_so() -> None:
+def test_a_load_from_the_disk_says_so() -> None:
     run = done()
     run.load.disk_share = 0.05
     assert caveats(comparison(run), run) == ()

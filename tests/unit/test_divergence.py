@@ -82,8 +82,20 @@ def test_a_stopped_text_lacks_nothing_that_it_did_not_come_to() -> None:
 def test_what_goes_on_behind_a_stopped_baseline_is_not_compared() -> None:
     stopped, whole = written(None, " the", " red"), written("stop", " the", " red", " cat", " sat")
     assert text_changes(whole, stopped) == [Change(kept=" the red"), Change(uncompared=" cat sat")]
-    stopped.tokens = []
-    assert text_changes(whole, stopped) == [Change(kept=" the red"), Change(only_ours=" cat sat")]
+
+
+def test_half_a_character_at_the_end_of_a_stopped_text_is_no_difference() -> None:
+    stopped, whole = written("cancelled", " the", " llama", ""), written("length", " the", " llama", "", "🦙", " sat")
+    stopped.text += "\N{REPLACEMENT CHARACTER}"
+    kept = Change(kept=" the llama")
+    assert text_changes(stopped, whole) == [kept, Change(uncompared="\N{REPLACEMENT CHARACTER}")]
+    assert text_changes(whole, stopped) == [kept, Change(uncompared="🦙 sat")]
+
+
+def test_texts_of_which_no_tokens_were_kept_are_compared_whole() -> None:
+    old, whole = written("cancelled", " the", " red"), written("stop", " the", " red", " cat", " sat")
+    old.tokens = []
+    assert text_changes(whole, old) == [Change(kept=" the red"), Change(only_ours=" cat sat")]
 
 
 def test_texts_that_repeat_themselves_are_compared_in_time() -> None:

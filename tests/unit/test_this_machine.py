@@ -38,6 +38,8 @@ def test_a_folder_that_cannot_be_written_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     assert look_at_folder("Settings", tmp_path / "file" / "folder", NOBODY).problem == "not a directory"
     assert look_at_folder("Settings", Path("/proc/self/fd"), NOBODY).problem
+    missing = look_at_folder("Settings", Path("/proc/nothing/here"), NOBODY)
+    assert missing.problem and not missing.is_there
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
