@@ -24,7 +24,7 @@ class Phrase(NamedTuple):
 
 
 class Word(NamedTuple):
-    """A word and where its line begins to be written; `swatch` is where something is painted before it."""
+    """A word and the area that it is written in; `swatch` is where something is painted before it."""
 
     text: str
     area: QRect
@@ -83,10 +83,10 @@ class FlowingKey(QLabel):
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         painter = QPainter(self)
+        painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
         for word in self.words(self.width()):
             if word.paint is not None:
                 painter.save()
                 word.paint(painter, word.swatch, self)
                 painter.restore()
-            painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
             painter.drawText(word.area, Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextDontClip, word.text)
