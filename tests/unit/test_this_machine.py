@@ -42,6 +42,15 @@ def test_a_folder_that_cannot_be_written_says_why(tmp_path: Path) -> None:
     assert missing.problem and not missing.is_there
 
 
+def test_of_a_folder_that_cannot_be_looked_at_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_place: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(this_machine, "existing_above", closed)
+    folder = look_at_folder("Settings", tmp_path, NOBODY)
+    assert (folder.problem, folder.is_there, folder.free_bytes) == ("permission denied", False, None)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = Path("/dev/full")
