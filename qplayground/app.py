@@ -190,8 +190,7 @@ def run_models(json_target: str | None) -> int:
         print("qplayground: Cancelled.", file=sys.stderr)
         return 1
     folders = tuple(str(folder) for folder in Preferences.load().recent_folders)
-    causal = frozenset(known[0].causal_architectures) if known else frozenset()
-    entries = list_models(causal, folders)
+    entries = list_models(known[0].model_types if known else None, folders)
     data = msgspec.json.format(msgspec.json.encode({"models": entries}), indent=2)
     if json_target == "-":
         _print_json(data)

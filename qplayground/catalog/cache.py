@@ -4,16 +4,16 @@ from pathlib import Path
 
 import msgspec
 
-from qplayground.catalog.config import ModelConfig, config_problem, read_config
+from qplayground.catalog.config import is_language_model, read_config
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
-from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 
 PREFIX = "models--"
 LOSSES = (ErrorCode.NO_WEIGHTS, ErrorCode.INCOMPLETE_DOWNLOAD, ErrorCode.BROKEN_TOKENIZER)
 
 
-def scan_cache(causal_architectures: frozenset[str], cache_dir: Path | None = None) -> list[ModelEntry]:
+def scan_cache(model_types: ModelTypes | None, cache_dir: Path | None = None) -> list[ModelEntry]:
     """Every model in the cache that can continue text, sorted by id; [] without a cache.
 
     What an interrupted download left is listed with `complete` false and INCOMPLETE_DOWNLOAD. Imports the hub's
@@ -26,8 +26,7 @@ def scan_cache(causal_architectures: frozenset[str], cache_dir: Path | None = No
     except OSError:
         return []
     entries = (
-        _entry(repo, snapshots[repo] if repo in snapshots else _snapshot_of(repo), causal_architectures)
-        for repo in repos
+        _entry(repo, snapshots[repo] if repo in snapshots else _snapshot_of(repo), model_types) for repo in repos
     )
     return sorted((entry for entry in entries if entry is not None), key=lambda entry: entry.id.lower())
 
@@ -79,7 +78,7 @@ def _snapshot_of(repo: Path) -> Path | None:
         return None
 
 
-def _entry(repo: Path, snapshot: Path | None, causal_architectures: frozenset[str]) -> ModelEntry | None:
+def _entry(repo: Path, snapshot: Path | None, model_types: ModelTypes | None) -> ModelEntry | None:
     repo_id = repo.name.removeprefix(PREFIX).replace("--", "/")
     interrupted = any(repo.glob("blobs/*.incomplete"))
     config = None
@@ -91,25 +90,14 @@ def _entry(repo: Path, snapshot: Path | None, causal_architectures: frozenset[st
                 return None  # some other kind of model: transformers' configs name a model_type
     if snapshot is None or config is None:
         return _incomplete(repo, repo_id) if interrupted else None
-    if not _is_text_generator(config, causal_architectures):
+    if not is_language_model(config, model_types):
         return None
-    entry = inspect_folder(snapshot, source=ModelSource.CACHE, causal_architectures=causal_architectures, id=repo_id)
+    entry = inspect_folder(snapshot, source=ModelSource.CACHE, model_types=model_types, id=repo_id)
     code = entry.problem.code if entry.problem else None
     if code in LOSSES and (code is not ErrorCode.BROKEN_TOKENIZER or interrupted):
         detail = str(entry.problem)
         return msgspec.structs.replace(entry, complete=False, problem=_interrupted(repo_id, detail))
     return entry
-
-
-def _is_text_generator(config: ModelConfig, causal_architectures: frozenset[str]) -> bool:
-    if not causal_architectures:
-        return True
-    if config.architecture is None:
-        return False
-    problem = config_problem(config, causal_architectures)
-    if problem is None or problem.code is ErrorCode.ALREADY_QUANTIZED:
-        return config.architecture in causal_architectures
-    return problem.code is ErrorCode.REMOTE_CODE and "AutoModelForCausalLM" in config.auto_classes
 
 
 def _incomplete(repo: Path, repo_id: str) -> ModelEntry:

@@ -10,12 +10,13 @@ import msgspec
 
 from qplayground.catalog.quantized import method_of_config
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
+from qplayground.core.frozen import remedy
+from qplayground.core.model import ModelTypes
 
 MAX_JSON_BYTES = 64_000_000
 CONTEXT_KEYS = (
     "max_position_embeddings",
     "n_positions",
-    "max_sequence_length",
     "max_seq_len",
     "seq_length",
     "n_ctx",
@@ -24,30 +25,31 @@ CONTEXT_KEYS = (
 LAYER_KEYS = frozenset(
     {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers", "decoder_layers", "encoder_layers"}
 )
+MOST_STRETCH = 10_000
 MOST_LABELS = 10_000
 """transformers makes a name for each."""
-DECODERS_ONLY_BY_CONFIG = frozenset(
+ENCODERS_BY_DEFAULT = frozenset(
     {
-        "BertGenerationDecoder",
-        "BertLMHeadModel",
-        "BigBirdForCausalLM",
-        "CamembertForCausalLM",
-        "Data2VecTextForCausalLM",
-        "ElectraForCausalLM",
-        "ErnieForCausalLM",
-        "MegatronBertForCausalLM",
-        "ReformerModelWithLMHead",
-        "RemBertForCausalLM",
-        "RoCBertForCausalLM",
-        "RoFormerForCausalLM",
-        "RobertaForCausalLM",
-        "RobertaPreLayerNormForCausalLM",
-        "XLMRobertaForCausalLM",
-        "XLMRobertaXLForCausalLM",
-        "XmodForCausalLM",
+        "bert",
+        "bert-generation",
+        "big_bird",
+        "camembert",
+        "data2vec-text",
+        "electra",
+        "ernie",
+        "megatron-bert",
+        "reformer",
+        "rembert",
+        "roberta",
+        "roberta-prelayernorm",
+        "roc_bert",
+        "roformer",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
     }
 )
-"""Classes of transformers that load and run as an encoder, and write nonsense, unless `is_decoder` is set."""
+"""Types that transformers also loads as causal models: they write nonsense unless `is_decoder` is set."""
 
 
 class NotAFileError(ValueError):
@@ -61,6 +63,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str | None = None
     context_tokens: int | None = None
     is_decoder: bool = False
+    is_encoder_decoder: bool | None = None
     auto_classes: tuple[str, ...] = ()
     quantized_by: str | None = None
     layers: int = 0
@@ -103,38 +106,74 @@ def read_config(path: Path) -> ModelConfig:
     architectures = fields.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else None
     auto_map = fields.get("auto_map")
+    encoder_decoder = fields.get("is_encoder_decoder")
     return ModelConfig(
         model_type=fields["model_type"],
         architecture=first if isinstance(first, str) else None,
         context_tokens=_context_tokens(fields) or _context_tokens(text),
         is_decoder=fields.get("is_decoder") is True,
+        is_encoder_decoder=encoder_decoder if isinstance(encoder_decoder, bool) else None,
         auto_classes=tuple(auto_map) if isinstance(auto_map, dict) else (),
         quantized_by=method_of_config(fields) or method_of_config(text),
         layers=_most(fields, LAYER_KEYS),
     )
 
 
-def config_problem(config: ModelConfig, causal_architectures: frozenset[str]) -> ErrorInfo | None:
-    """Why a model with that config cannot be compared, or None. An empty set judges nothing but quantization."""
+def config_problem(config: ModelConfig, types: ModelTypes | None) -> ErrorInfo | None:
+    """Why a model with that config cannot be compared, or None. Without `types` nothing but quantization is judged.
+
+    As in transformers, `model_type` says what a model is. The name in `architectures` is that of the class which
+    saved it: a fine-tuner's, one with a vision part, or an old spelling.
+    """
     if config.quantized_by:
         return already_quantized(config.quantized_by)
-    architecture = config.architecture
-    if not causal_architectures or architecture is None:
+    if types is None:
         return None
-    if architecture in causal_architectures:
-        if architecture in DECODERS_ONLY_BY_CONFIG and not config.is_decoder:
-            return _not_causal(
-                f"{architecture} is set up as an encoder (is_decoder is false): it cannot continue text."
-            )
+    kind = config.model_type
+    if kind in types.causal:
+        if kind in ENCODERS_BY_DEFAULT and not config.is_decoder:
+            return _not_causal(f"This {kind} model is set up as an encoder (is_decoder is not true).")
+        if config.is_encoder_decoder or (config.is_encoder_decoder is None and kind in types.encoder_decoders):
+            return _not_causal(f"This {kind} model is an encoder-decoder: it answers a text instead of continuing it.")
         return None
     if config.auto_classes:
         return ErrorInfo(
             ErrorCode.REMOTE_CODE,
-            f"{architecture} is not a text generator that transformers knows: the model brings its own Python code, "
-            "which is refused.",
-            "Choose a model whose architecture is part of transformers.",
+            f"transformers has no text generator of the type {kind}: the model brings Python code of its own, which is "
+            "refused.",
+            "Choose a model whose type is part of transformers.",
         )
-    return _not_causal(f"{architecture} does not continue text, or this version of transformers does not know it.")
+    if kind in types.multimodal:
+        return ErrorInfo(
+            ErrorCode.UNSUPPORTED,
+            f"transformers loads a {kind} model only together with its parts for images or sound, and not as a causal "
+            "language model.",
+            "Choose a text-only model of the same family.",
+        )
+    if kind in types.known:
+        return _not_causal(f"A {kind} model does not continue text.")
+    return ErrorInfo(
+        ErrorCode.UNSUPPORTED,
+        f"This version of transformers does not know the model type {kind!r}.",
+        remedy("Update transformers if a newer version knows it, or choose another model.", "Choose another model."),
+    )
+
+
+def is_language_model(config: ModelConfig, types: ModelTypes | None) -> bool:
+    """Whether a model belongs into a list of language models: it can be compared, or its `problem` is worth reading."""
+    problem = config_problem(config, types)
+    if types is None or problem is None:
+        return True
+    match problem.code:
+        case ErrorCode.ALREADY_QUANTIZED:
+            return config.model_type in types.causal
+        case ErrorCode.REMOTE_CODE:
+            return "AutoModelForCausalLM" in config.auto_classes
+        case ErrorCode.UNSUPPORTED:
+            name = config.architecture or ""
+            return config.model_type in types.multimodal or name.endswith(("ForCausalLM", "LMHeadModel"))
+        case _:
+            return False
 
 
 def already_quantized(method: str) -> ErrorInfo:
@@ -147,8 +186,43 @@ def already_quantized(method: str) -> ErrorInfo:
 
 
 def _context_tokens(fields: dict[str, Any]) -> int | None:
-    values = (fields.get(key) for key in CONTEXT_KEYS)
-    return next((value for value in values if type(value) is int and 0 < value < 2**63), None)
+    """The longest text that the model was made for. None where no length is known, or where there is none.
+
+    `max_sequence_length` counts as what rotary positions were stretched to, as in Vicuna's and LongChat's configs.
+    """
+    if _is_alibi(fields):
+        return None
+    values = (_positive(fields.get(key)) for key in CONTEXT_KEYS)
+    trained = next((value for value in values if value), 0)
+    longest = max(_stretched(fields, trained), _positive(fields.get("max_sequence_length")))
+    return longest or None
+
+
+def _is_alibi(fields: dict[str, Any]) -> bool:
+    """Linear biases (ALiBi) instead of positions end nowhere; `seq_length` is then how the model was trained."""
+    attention = fields.get("attn_config")
+    if fields.get("model_type") == "mpt":
+        return not isinstance(attention, dict) or attention.get("alibi") is not False
+    return fields.get("model_type") == "bloom" or fields.get("alibi") is True
+
+
+def _stretched(fields: dict[str, Any], trained: int) -> int:
+    """What scaled rotary positions reach: the factor is of `original_max_position_embeddings` where that is given, and
+    some configs have the product as their `max_position_embeddings` already.
+    """
+    rope = fields.get("rope_parameters") or fields.get("rope_scaling")
+    if not isinstance(rope, dict):
+        return trained
+    factor = rope.get("factor")
+    if not isinstance(factor, int | float) or not 1 < factor < MOST_STRETCH:
+        return trained
+    original = _positive(rope.get("original_max_position_embeddings"))
+    return max(trained, round((original or trained) * factor))
+
+
+def _positive(value: object) -> int:
+    """A size that a model can have; 0 for anything else."""
+    return value if type(value) is int and 0 < value < 2**63 else 0
 
 
 def _most(fields: dict[str, Any], keys: Collection[str]) -> int:

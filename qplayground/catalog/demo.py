@@ -15,7 +15,7 @@ from qplayground.catalog.cache import cached_snapshot
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.frozen import remedy
-from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 
 DEMO_ID = "demo"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -128,7 +128,7 @@ def demo_sources(cache_root: Path | None = None) -> list[DemoSource]:
 def demo_entry(
     cache_root: Path | None = None,
     *,
-    causal_architectures: frozenset[str] = frozenset(),
+    model_types: ModelTypes | None = None,
     hub_cache: Path | None = None,
 ) -> ModelEntry:
     """The demo model as the picker lists it, under the id `demo`.
@@ -138,18 +138,18 @@ def demo_entry(
     """
     folder = demo_folder(cache_root)
     if is_prepared(folder):
-        return described(folder, GGUF_PROVENANCE, causal_architectures)
+        return described(folder, GGUF_PROVENANCE, model_types)
     snapshot = cached_snapshot(HUB_ID, hub_cache)
     if snapshot:
-        entry = described(snapshot, HUB_PROVENANCE, causal_architectures)
+        entry = described(snapshot, HUB_PROVENANCE, model_types)
         if entry.usable:
             return entry
     return _not_prepared(demo_sources(cache_root)[0], cache_root)
 
 
-def described(folder: Path, provenance: str, causal_architectures: frozenset[str] = frozenset()) -> ModelEntry:
+def described(folder: Path, provenance: str, model_types: ModelTypes | None = None) -> ModelEntry:
     """The entry of a finished demo model in that folder."""
-    entry = inspect_folder(folder, source=ModelSource.DEMO, causal_architectures=causal_architectures, id=DEMO_ID)
+    entry = inspect_folder(folder, source=ModelSource.DEMO, model_types=model_types, id=DEMO_ID)
     return msgspec.structs.replace(entry, provenance=provenance)
 
 

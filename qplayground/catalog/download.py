@@ -23,7 +23,7 @@ from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.messages.commands import Download
 from qplayground.core.messages.events import Failed, JobDone, Progressed
-from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 from qplayground.core.temporary import owned_prefix
 from qplayground.core.units import bytes_text
 
@@ -48,7 +48,7 @@ def main(channel: Channel) -> None:
     try:
         if not isinstance(command, Download):
             raise TypeError(f"not a download: {type(command).__name__}")
-        entry = download(repo_id, frozenset(command.causal_architectures), report)
+        entry = download(repo_id, command.model_types, report)
     except Exception as error:
         channel.send(Failed(command.id, explain(error, repo_id)))
     else:
@@ -66,7 +66,7 @@ def check_repo_id(repo_id: str) -> None:
         raise PlaygroundError(explain(error, repo_id)) from error
 
 
-def download(repo_id: str, causal_architectures: frozenset[str], report: Report) -> ModelEntry:
+def download(repo_id: str, model_types: ModelTypes | None, report: Report) -> ModelEntry:
     """Fetch that model's `main` revision and describe it.
 
     Raises PlaygroundError for what the program refuses, and what the hub's library raises for the rest.
@@ -81,7 +81,7 @@ def download(repo_id: str, causal_architectures: frozenset[str], report: Report)
     problem = names_problem(sizes)
     if problem:
         raise PlaygroundError(problem)
-    weights = _weights_after_checks(repo_id, str(info.sha), sizes, causal_architectures)
+    weights = _weights_after_checks(repo_id, str(info.sha), sizes, model_types)
     wanted = {name: size for name, size in sizes.items() if name in weights or SIDE_FILE.fullmatch(name)}
     cached = sum(_cached_bytes(repo_id, str(info.sha), name) for name in wanted)
     total = sum(wanted.values())
@@ -89,16 +89,14 @@ def download(repo_id: str, causal_architectures: frozenset[str], report: Report)
     progress = _Progress(report, cached, total)
     folder = snapshot_download(repo_id, allow_patterns=sorted(wanted), tqdm_class=progress.bar_class())
     progress.finish()
-    entry = inspect_folder(
-        Path(folder), source=ModelSource.CACHE, causal_architectures=causal_architectures, id=repo_id
-    )
+    entry = inspect_folder(Path(folder), source=ModelSource.CACHE, model_types=model_types, id=repo_id)
     if entry.problem:
         raise PlaygroundError(entry.problem)
     return msgspec.structs.replace(entry, provenance=PROVENANCE)
 
 
 def _weights_after_checks(
-    repo_id: str, revision: str, sizes: dict[str, int], causal_architectures: frozenset[str]
+    repo_id: str, revision: str, sizes: dict[str, int], model_types: ModelTypes | None
 ) -> frozenset[str]:
     """The weight files to fetch. Config and index are read outside the cache, so that a refusal leaves nothing."""
     from huggingface_hub import hf_hub_download
@@ -108,7 +106,7 @@ def _weights_after_checks(
         def fetch(name: str) -> Path:
             return Path(hf_hub_download(repo_id, name, revision=revision, local_dir=scratch, tqdm_class=_Silent))
 
-        return frozenset(checked_weights(repo_id, sizes, fetch, Path(scratch), causal_architectures))
+        return frozenset(checked_weights(repo_id, sizes, fetch, Path(scratch), model_types))
 
 
 def checked_weights(
@@ -116,7 +114,7 @@ def checked_weights(
     sizes: Collection[str],
     fetch: Callable[[str], Path],
     folder: Path,
-    causal_architectures: frozenset[str],
+    model_types: ModelTypes | None,
 ) -> list[str]:
     """The weight files of a repository that holds files of those names; `fetch` brings one of them into the folder.
 
@@ -126,7 +124,7 @@ def checked_weights(
     def there(name: str) -> Path:
         return fetch(name) if name in sizes else folder / name
 
-    problem = config_problem(read_config(there("config.json")), causal_architectures)
+    problem = config_problem(read_config(there("config.json")), model_types)
     if problem:
         raise PlaygroundError(problem)
     weights = [SINGLE] if SINGLE in sizes else shards_of(read_json(there(INDEX)))

@@ -5,7 +5,7 @@ from pathlib import Path
 from qplayground.catalog.config import ModelConfig, already_quantized, config_problem, read_config, read_json
 from qplayground.catalog.weights import GGUF_HINT, names_problem, survey
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
-from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 from qplayground.core.text import is_text
 
 TOKENIZER_FILES = frozenset(
@@ -27,12 +27,12 @@ VOCABULARY_FREE = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 
 def inspect_folder(
-    path: Path, *, source: ModelSource, causal_architectures: frozenset[str], id: str | None = None
+    path: Path, *, source: ModelSource, model_types: ModelTypes | None, id: str | None = None
 ) -> ModelEntry:
     """Describe the model in that folder; whatever is wrong with it ends up in `problem`, and nothing is raised.
 
-    `causal_architectures` are the class names that can continue text, as an engine reported them; while it is empty,
-    that is not judged. `id` is the folder's path unless given.
+    Whether it can continue text is judged once an engine has reported `model_types`. `id` is the folder's path unless
+    given.
     """
     path = path.expanduser().absolute()
     if not is_text(str(path)):
@@ -43,7 +43,7 @@ def inspect_folder(
         missing = _folder_problem(path)
         if missing:
             return ModelEntry(id=entry_id, source=source, problem=missing)
-        return _inspect(path, entry_id, source, causal_architectures)
+        return _inspect(path, entry_id, source, model_types)
     except (OSError, ValueError) as error:
         problem = ErrorInfo(
             ErrorCode.BROKEN_CONFIG,
@@ -54,13 +54,13 @@ def inspect_folder(
         return ModelEntry(id=entry_id, source=source, problem=problem)
 
 
-def _inspect(path: Path, id: str, source: ModelSource, causal_architectures: frozenset[str]) -> ModelEntry:
+def _inspect(path: Path, id: str, source: ModelSource, model_types: ModelTypes | None) -> ModelEntry:
     names = {entry.name for entry in path.iterdir()}
     weights = survey(path)
     config: ModelConfig | None = None
     try:
         config = read_config(path / "config.json")
-        problem = config_problem(config, causal_architectures)
+        problem = config_problem(config, model_types)
     except PlaygroundError as error:
         problem = _without_config(path, names) or error.info
     if problem is None and weights.quantized_by:
@@ -72,7 +72,7 @@ def _inspect(path: Path, id: str, source: ModelSource, causal_architectures: fro
         id=id,
         source=source,
         path=str(path),
-        architecture=config.architecture if config else None,
+        architecture=(config.architecture or config.model_type) if config else None,
         parameters=None if is_quantized else weights.parameters,  # several codes share an element
         size_bytes=weights.size_bytes,
         complete=config is not None and weights.problem is None,

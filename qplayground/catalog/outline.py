@@ -19,7 +19,7 @@ from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.messages.commands import FetchOutline
 from qplayground.core.messages.events import Failed, JobDone
-from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 
 OUTLINE = "qplayground-outline.json"
 SIDE_LIMIT_BYTES = 64_000_000
@@ -38,14 +38,14 @@ def main(channel: Channel) -> None:
     try:
         if not isinstance(command, FetchOutline):
             raise TypeError(f"not a request for an outline: {type(command).__name__}")
-        entry = fetch_outline(repo_id, Path(command.target), frozenset(command.causal_architectures))
+        entry = fetch_outline(repo_id, Path(command.target), command.model_types)
     except Exception as error:
         channel.send(Failed(command.id, explain(error, repo_id)))
     else:
         channel.send(JobDone(command.id, entry))
 
 
-def fetch_outline(repo_id: str, target: Path, causal_architectures: frozenset[str]) -> ModelEntry:
+def fetch_outline(repo_id: str, target: Path, model_types: ModelTypes | None) -> ModelEntry:
     """Fill that folder and describe the model.
 
     Raises PlaygroundError for what the program refuses, and what the hub's library raises for the rest.
@@ -66,7 +66,7 @@ def fetch_outline(repo_id: str, target: Path, causal_architectures: frozenset[st
     def fetch(name: str) -> Path:
         return Path(hf_hub_download(repo_id, name, revision=revision, local_dir=target))
 
-    weights = checked_weights(repo_id, sizes, fetch, target, causal_architectures)  # before anything else is fetched
+    weights = checked_weights(repo_id, sizes, fetch, target, model_types)  # before anything else is fetched
     config = read_config(target / "config.json")
     for name, size in sizes.items():
         if SIDE_FILE.fullmatch(name) and size <= SIDE_LIMIT_BYTES:
@@ -93,7 +93,7 @@ def fetch_outline(repo_id: str, target: Path, causal_architectures: frozenset[st
         id=repo_id,
         source=ModelSource.HUB,
         path=str(target),
-        architecture=config.architecture,
+        architecture=config.architecture or config.model_type,
         parameters=parameters,
         size_bytes=sum(sizes[name] for name in weights),
         context_tokens=config.context_tokens,

@@ -14,7 +14,7 @@ def saved_model_obstacle(model: ComparedModel) -> str:
     """
     if not model.path or not Path(model.path).is_dir():
         return "The model of this comparison is no longer here, so there is nothing to look inside."
-    entry = inspect_folder(Path(model.path), source=ModelSource.FOLDER, causal_architectures=frozenset())
+    entry = inspect_folder(Path(model.path), source=ModelSource.FOLDER, model_types=None)
     if entry.inside_path is None:
         return "The model of this comparison is no longer complete, so there is nothing to look inside."
     now, then = (entry.architecture, entry.parameters), (model.architecture, model.parameters)

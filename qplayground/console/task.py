@@ -109,7 +109,7 @@ class ConsoleTask(QObject):
     def _on_machine_known(self, hello: Hello) -> None:
         if self._began or not self._model:
             return
-        self.library.set_causal_architectures(hello.causal_architectures)
+        self.library.set_model_types(hello.model_types)
         if self._hub_id is not None:
             self.fetch(self._hub_id)
             return
@@ -160,10 +160,10 @@ def find_model(wanted: str) -> ModelEntry | None:
         return demo_entry()
     path = Path(wanted).expanduser()
     if path.is_dir():
-        return inspect_folder(path, source=ModelSource.FOLDER, causal_architectures=frozenset())
+        return inspect_folder(path, source=ModelSource.FOLDER, model_types=None)
     if path.is_absolute() or wanted.startswith((".", "~")) or wanted.count("/") > 1 or path.exists():
         raise fail(ErrorCode.MODEL_NOT_FOUND, f"There is no folder {wanted}.", "Give a folder that holds a model.")
-    cached = next((entry for entry in scan_cache(frozenset()) if entry.id == wanted), None)
+    cached = next((entry for entry in scan_cache(None) if entry.id == wanted), None)
     interrupted = cached is not None and cached.problem is not None and not cached.complete
     return None if interrupted else cached
 

@@ -21,11 +21,26 @@ class ModelSource(StrEnum):
     """Only config, tokenizer and headers were fetched: its sizes can be reckoned, it cannot be loaded."""
 
 
+class ModelTypes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the installed transformers makes of each `model_type` of a config.json, as an engine reported it.
+
+    `causal`: AutoModelForCausalLM loads it. `encoder_decoders`: made to answer what an encoder has read; those of
+    `causal` are loaded without the encoder. `multimodal`: a language model that is only loaded together with its parts
+    for images or sound. `known`: every type that there is a class for.
+    """
+
+    causal: frozenset[str] = frozenset()
+    encoder_decoders: frozenset[str] = frozenset()
+    multimodal: frozenset[str] = frozenset()
+    known: frozenset[str] = frozenset()
+
+
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One model that the picker lists.
 
     `path` is the folder that transformers can load, absent while there is none. `parameters` counts elements
-    stored in the checkpoint (tied weights are stored once). `problem` says why it cannot be picked.
+    stored in the checkpoint (tied weights are stored once). `context_tokens` is the longest text that it was made for,
+    None where no length is known. `problem` says why it cannot be picked.
     """
 
     id: str

@@ -46,7 +46,7 @@ from qplayground.engine.inside.viewer import Viewer
 from qplayground.engine.machine import describe_machine
 from qplayground.engine.phase_meter import PhaseMeter
 from qplayground.engine.prompt import read_prompt
-from qplayground.engine.shapes import causal_architectures
+from qplayground.engine.shapes import model_types
 from qplayground.engine.token_insight import Insight
 from qplayground.engine.token_stream import TokenStream
 from qplayground.engine.vram import VramMeter
@@ -68,7 +68,7 @@ def main(channel: Channel) -> None:
             time_s=time.monotonic(),
             machine=describe_machine(),
             memory=read_process_memory(psutil.Process()),
-            causal_architectures=causal_architectures(),
+            model_types=model_types(),
         )
     )
     while True:

@@ -11,7 +11,7 @@ from qplayground.core.generation import GenerationRequest
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.precision import Dtype
 from qplayground.engine.prompt import read_prompt
-from qplayground.engine.shapes import Shapes, causal_architectures, remote_code, wants_code
+from qplayground.engine.shapes import Shapes, model_types, remote_code, wants_code
 from qplayground.engine.tokenizing import check_decoder
 
 
@@ -41,7 +41,7 @@ def inspect_model(path: Path, request: GenerationRequest) -> Preflight:
 
 def check_folder(path: Path) -> ModelEntry:
     """What is in that folder. Raises PlaygroundError for anything that cannot be loaded."""
-    entry = inspect_folder(path, source=ModelSource.FOLDER, causal_architectures=frozenset(causal_architectures()))
+    entry = inspect_folder(path, source=ModelSource.FOLDER, model_types=model_types())
     if entry.problem is not None:
         raise PlaygroundError(entry.problem)
     return entry

@@ -7,13 +7,21 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
+)
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from qplayground.catalog.config import DECODERS_ONLY_BY_CONFIG
+from qplayground.catalog.config import ENCODERS_BY_DEFAULT
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.model import ModelTypes
 from qplayground.core.precision import Dtype, Precision
 from qplayground.engine.limits import TookTooLongError, time_limit
 
@@ -112,9 +120,17 @@ class Shapes:
         return next((name for name in self.linear_layers if should_convert_module(name, self.default_skips)), "…")
 
 
-def causal_architectures() -> tuple[str, ...]:
-    """The class names that transformers can load as causal language models, without those that only might be one."""
-    return tuple(sorted({str(name) for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()}))
+def model_types() -> ModelTypes:
+    """What the installed transformers can load, by its own tables; no class is imported for it."""
+    causal = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    answering = {*MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES}
+    multimodal = {*MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES}
+    return ModelTypes(
+        causal=causal,
+        encoder_decoders=frozenset(answering),
+        multimodal=frozenset(multimodal - causal),
+        known=frozenset(CONFIG_MAPPING_NAMES),
+    )
 
 
 def wants_code(error: Exception) -> bool:
@@ -155,10 +171,10 @@ def _is_causal(config: PretrainedConfig) -> bool:
 
     `is_decoder` alone says nothing: GPT-NeoX has it false.
     """
-    made_by = str(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, ""))
-    if made_by in DECODERS_ONLY_BY_CONFIG and not getattr(config, "is_decoder", False):
+    if config.model_type in ENCODERS_BY_DEFAULT and not getattr(config, "is_decoder", False):
         return False
-    return bool(made_by) and not getattr(config, "is_encoder_decoder", False)
+    loads = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return loads and not getattr(config, "is_encoder_decoder", False)
 
 
 def _build(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:

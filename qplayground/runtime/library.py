@@ -14,7 +14,7 @@ from qplayground.catalog.demo import DEMO_ID, HUB_ID, DemoOrigin, demo_entry, de
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.messages.commands import Download, FetchOutline, PrepareDemo
-from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 from qplayground.core.temporary import owned_prefix
 from qplayground.runtime.jobs import Job
 from qplayground.runtime.launcher import Launcher
@@ -25,13 +25,10 @@ OUTLINE_TARGET = "qplayground.catalog.outline"
 _CLOSE_WAIT_MS = 2000
 
 
-def list_models(causal_architectures: frozenset[str], folders: tuple[str, ...] = ()) -> list[ModelEntry]:
+def list_models(model_types: ModelTypes | None, folders: tuple[str, ...] = ()) -> list[ModelEntry]:
     """The demo model, the hub's cache, and the folders that a person opened, in that order. Reads headers only."""
-    opened = [
-        inspect_folder(Path(folder), source=ModelSource.FOLDER, causal_architectures=causal_architectures)
-        for folder in folders
-    ]
-    return [demo_entry(causal_architectures=causal_architectures), *scan_cache(causal_architectures), *opened]
+    opened = [inspect_folder(Path(folder), source=ModelSource.FOLDER, model_types=model_types) for folder in folders]
+    return [demo_entry(model_types=model_types), *scan_cache(model_types), *opened]
 
 
 class _Scan(QThread):
@@ -71,7 +68,7 @@ class Library(QObject):
         self._launcher = launcher
         self._folders = list(folders)
         self._entries: list[ModelEntry] = []
-        self._causal: frozenset[str] = frozenset()
+        self._model_types: ModelTypes | None = None
         self._scan: _Scan | None = None
         self._scan_again = False
         self._job: Job | None = None
@@ -101,13 +98,13 @@ class Library(QObject):
         return tuple(self._folders)
 
     @property
-    def causal_architectures(self) -> frozenset[str]:
-        """What can continue text, as an engine said it; empty before."""
-        return self._causal
+    def model_types(self) -> ModelTypes | None:
+        """What transformers can load, as an engine said it; None before."""
+        return self._model_types
 
-    def set_causal_architectures(self, names: tuple[str, ...]) -> None:
-        """Learn which architectures transformers can continue text with, and look again."""
-        self._causal = frozenset(names)
+    def set_model_types(self, types: ModelTypes | None) -> None:
+        """Learn what transformers can load, and look again."""
+        self._model_types = types
         self.refresh()
 
     def refresh(self) -> None:
@@ -117,8 +114,8 @@ class Library(QObject):
         if self._scan is not None:
             self._scan_again = True
             return
-        causal, folders = self._causal, tuple(self._folders)
-        self._scan = _Scan(lambda: list_models(causal, folders), self)
+        types, folders = self._model_types, tuple(self._folders)
+        self._scan = _Scan(lambda: list_models(types, folders), self)
         self._scan.found.connect(self._on_found)
         self._scan.finished.connect(self._on_scan_finished)
         self._scan.start()
@@ -127,10 +124,8 @@ class Library(QObject):
         """Look into a folder; `entries_changed` follows when it can be compared or looked into, then `folder_opened`
         in any case.
         """
-        causal = self._causal
-        look = _Scan(
-            lambda: [inspect_folder(Path(folder), source=ModelSource.FOLDER, causal_architectures=causal)], self
-        )
+        types = self._model_types
+        look = _Scan(lambda: [inspect_folder(Path(folder), source=ModelSource.FOLDER, model_types=types)], self)
         look.found.connect(self._on_inspected)
         look.finished.connect(look.deleteLater)
         look.start()
@@ -140,7 +135,7 @@ class Library(QObject):
         source = demo_sources()[0]
         self._job_makes_demo = self._job is None
         if source.origin is DemoOrigin.PREPARED:  # by somebody else, meanwhile
-            self._on_job_succeeded(demo_entry(causal_architectures=self._causal))
+            self._on_job_succeeded(demo_entry(model_types=self._model_types))
         elif source.origin is DemoOrigin.WHEEL and source.path is not None:
             command = PrepareDemo(id=1, gguf_path=source.path, target=str(demo_folder()))
             self._start(
@@ -165,14 +160,14 @@ class Library(QObject):
             self._scratch = TemporaryDirectory(prefix=owned_prefix())
         target = Path(self._scratch.name, hashlib.sha256(repo_id.encode()).hexdigest())
         target.mkdir(exist_ok=True)
-        command = FetchOutline(id=1, repo_id=repo_id, target=str(target), causal_architectures=tuple(self._causal))
+        command = FetchOutline(id=1, repo_id=repo_id, target=str(target), model_types=self._model_types)
         title = f"Reading the headers of {repo_id}"
         if self._job is None:
             self._job_makes_demo = False
         self._start(Job(title, lambda: self._launcher.job(OUTLINE_TARGET), command, self))
 
     def _download(self, repo_id: str) -> None:
-        command = Download(id=1, repo_id=repo_id, causal_architectures=tuple(self._causal))
+        command = Download(id=1, repo_id=repo_id, model_types=self._model_types)
         self._start(Job(f"Downloading {repo_id}", lambda: self._launcher.job(DOWNLOAD_TARGET), command, self))
 
     def cancel_job(self) -> None:

@@ -361,7 +361,7 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def _on_machine_known(self, hello: Hello) -> None:
-        self.library.set_causal_architectures(hello.causal_architectures)
+        self.library.set_model_types(hello.model_types)
         self.precisions.set_bfloat16_available(hello.machine.bfloat16)
 
     @Slot()

@@ -171,7 +171,7 @@ def test_says_hello_before_anything_else(engine: Kind) -> None:
         assert hello.pid == conversation.child.pid
         assert hello.memory.resident_bytes > 1_000_000
         assert hello.machine.ram_total_bytes > hello.memory.resident_bytes
-        assert "LlamaForCausalLM" in hello.causal_architectures
+        assert hello.model_types is not None and "llama" in hello.model_types.causal
 
 
 def test_a_command_of_another_child_is_answered(engine: Kind) -> None:

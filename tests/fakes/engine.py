@@ -57,6 +57,7 @@ from qplayground.core.messages.events import (
     TokensGenerated,
 )
 from qplayground.core.messages.inside import InsideCommand
+from qplayground.core.model import ModelTypes
 from qplayground.core.placement import CPU, Block, PlacementPlan, device_of
 from qplayground.core.precision import Int8, Precision
 from qplayground.core.quality import (
@@ -109,7 +110,7 @@ def main(channel: Channel) -> None:
             time_s=time.monotonic(),
             machine=machine,
             memory=memory,
-            causal_architectures=("GPT2LMHeadModel", "LlamaForCausalLM"),
+            model_types=ModelTypes(causal=frozenset({"gpt2", "llama"}), known=frozenset({"gpt2", "llama"})),
         )
     )
     engine = FakeEngine(channel, memory)

@@ -28,7 +28,7 @@ from qplayground.catalog.weights import FILE_NAME
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.messages.commands import EstimateMemory, Generate, Score
 from qplayground.core.messages.events import Failed, Generated, Scored
-from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.quality import TextSource
@@ -123,7 +123,7 @@ def hostile(folder: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 def use(folder: Path) -> list[Any]:
     """List, estimate, load, write and score; the folder is the working folder too."""
-    inspect_folder(folder, source=ModelSource.FOLDER, causal_architectures=frozenset({"LlamaForCausalLM"}))
+    inspect_folder(folder, source=ModelSource.FOLDER, model_types=ModelTypes(causal=frozenset({"llama"})))
     request = tiny.request(chat_template=True)
     path = str(folder)
     estimate = EstimateMemory(
@@ -314,7 +314,7 @@ def test_a_cache_that_points_out_of_itself(tmp_path: Path) -> None:
     repo = cache_repo(tmp_path / "cache", "a/b").parents[1]
     for target in ("../../../outside", str(outside), "..", ".", "\0", "x" * 300):
         (repo / "refs" / "main").write_text(target)
-        found = scan_cache(frozenset(), tmp_path / "cache")
+        found = scan_cache(None, tmp_path / "cache")
         assert all(entry.path is None or str(outside) not in entry.path for entry in found)
 
 

@@ -8,7 +8,7 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.catalog.demo import DEMO_ID, HUB_ID, DemoOrigin, DemoSource
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 from qplayground.runtime import library as library_module
 from qplayground.runtime.jobs import Job
 from qplayground.runtime.launcher import Launcher
@@ -17,6 +17,7 @@ from tests.process import children
 from tests.unit.catalog_files import write_model
 
 DEMO = ModelEntry(id=DEMO_ID, source=ModelSource.DEMO)
+LLAMA = ModelTypes(causal=frozenset({"llama"}))
 CACHED = ModelEntry(id="owner/name", source=ModelSource.CACHE, path="/cache", complete=True)
 
 
@@ -25,12 +26,12 @@ class Disk:
 
     def __init__(self) -> None:
         self.entries = [DEMO, CACHED]
-        self.looks: list[tuple[frozenset[str], tuple[str, ...]]] = []
+        self.looks: list[tuple[ModelTypes | None, tuple[str, ...]]] = []
         self.may_answer = threading.Event()
         self.may_answer.set()
 
-    def list_models(self, causal: frozenset[str], folders: tuple[str, ...] = ()) -> list[ModelEntry]:
-        self.looks.append((causal, folders))
+    def list_models(self, types: ModelTypes | None, folders: tuple[str, ...] = ()) -> list[ModelEntry]:
+        self.looks.append((types, folders))
         self.may_answer.wait(10)
         return list(self.entries)
 
@@ -93,8 +94,8 @@ def test_the_list_that_is_given_away_is_a_copy(qtbot: QtBot, shelf: Shelf) -> No
 def test_it_looks_for_what_engines_can_continue(qtbot: QtBot, disk: Disk) -> None:
     shelf = Shelf(("/opened",))
     with qtbot.waitSignal(shelf.library.entries_changed):
-        shelf.library.set_causal_architectures(("GPT2LMHeadModel",))
-    assert disk.looks == [(frozenset({"GPT2LMHeadModel"}), ("/opened",))]
+        shelf.library.set_model_types(LLAMA)
+    assert disk.looks == [(LLAMA, ("/opened",))]
     shelf.library.close()
 
 
@@ -102,14 +103,14 @@ def test_refreshes_during_a_scan_make_one_more(qtbot: QtBot, shelf: Shelf, disk:
     disk.may_answer.clear()
     shelf.library.refresh()
     qtbot.waitUntil(lambda: len(disk.looks) == 1)
-    shelf.library.set_causal_architectures(("LlamaForCausalLM",))
+    shelf.library.set_model_types(LLAMA)
     for _ in range(5):
         shelf.library.refresh()
     assert len(disk.looks) == 1
     disk.may_answer.set()
     qtbot.waitUntil(lambda: len(disk.looks) == 2)
     qtbot.waitUntil(lambda: shelf.names.count("entries_changed") == 2)
-    assert disk.looks[1] == (frozenset({"LlamaForCausalLM"}), ())
+    assert disk.looks[1] == (LLAMA, ())
     shelf.refresh(qtbot)
     assert len(disk.looks) == 3
     shelf.library.close()

@@ -246,7 +246,7 @@ def test_a_probe_describes_the_machine_and_leaves_no_engine(stage: Stage, qtbot:
     with qtbot.waitSignal(stage.session.machine_known, timeout=10_000) as known:
         stage.session.probe()
     assert known.args is not None
-    assert known.args[0].causal_architectures == ("GPT2LMHeadModel", "LlamaForCausalLM")
+    assert known.args[0].model_types.causal == {"gpt2", "llama"}
     stage.wait_for(lambda: stage.engines() == [])
     assert stage.session.machine is not None
     assert stage.log == []

@@ -144,7 +144,7 @@ def test_a_saved_comparison_leads_inside_as_long_as_its_model_is_there(
 
 
 def test_a_saved_comparisons_model_is_told_from_another_in_its_place(model_folder: Path) -> None:
-    entry = inspect_folder(model_folder, source=ModelSource.FOLDER, causal_architectures=frozenset())
+    entry = inspect_folder(model_folder, source=ModelSource.FOLDER, model_types=None)
     model = ComparedModel("m", "folder", entry.architecture, entry.parameters, str(model_folder))
     assert saved_model_obstacle(model) == ""
     assert saved_model_obstacle(replace(model, parameters=None)) == ""  # which was not known

@@ -5,7 +5,15 @@ import struct
 from pathlib import Path
 from typing import Any
 
-CAUSAL = frozenset({"LlamaForCausalLM", "GPT2LMHeadModel", "BertLMHeadModel"})
+from qplayground.core.model import ModelTypes
+
+TYPES = ModelTypes(
+    causal=frozenset({"llama", "gpt2", "bert", "bart", "falcon", "bloom", "mpt"}),
+    encoder_decoders=frozenset({"bart", "t5"}),
+    multimodal=frozenset({"mistral3"}),
+    known=frozenset({"llama", "gpt2", "bert", "bart", "falcon", "bloom", "mpt", "t5", "mistral3", "clip"}),
+)
+"""A transformers that knows only these."""
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 2048}
 

@@ -9,13 +9,13 @@ import pytest
 from qplayground.catalog.cache import cached_snapshot, scan_cache
 from qplayground.core.errors import ErrorCode
 from qplayground.core.model import ModelEntry, ModelSource
-from tests.unit.catalog_files import CAUSAL, COMMIT, LLAMA, cache_repo, write_model, write_shards
+from tests.unit.catalog_files import COMMIT, LLAMA, TYPES, cache_repo, write_model, write_shards
 
 OTHER_COMMIT = "f" * 40
 
 
 def only(root: Path) -> ModelEntry:
-    (entry,) = scan_cache(CAUSAL, root)
+    (entry,) = scan_cache(TYPES, root)
     return entry
 
 
@@ -30,9 +30,9 @@ def interrupt(root: Path, repo_id: str) -> None:
 
 
 def test_no_cache_lists_nothing(tmp_path: Path) -> None:
-    assert scan_cache(CAUSAL, tmp_path / "gone") == []
+    assert scan_cache(TYPES, tmp_path / "gone") == []
     (tmp_path / "file").write_text("")
-    assert scan_cache(CAUSAL, tmp_path / "file") == []
+    assert scan_cache(TYPES, tmp_path / "file") == []
 
 
 def test_a_whole_model_is_listed_under_its_id(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_blobs_behind_links_are_followed(tmp_path: Path) -> None:
 def test_entries_come_in_the_order_of_their_ids(tmp_path: Path) -> None:
     for repo_id in ("Zeta/a", "alpha/b", "Mid/c"):
         write_model(cache_repo(tmp_path, repo_id))
-    assert [entry.id for entry in scan_cache(CAUSAL, tmp_path)] == ["alpha/b", "Mid/c", "Zeta/a"]
+    assert [entry.id for entry in scan_cache(TYPES, tmp_path)] == ["alpha/b", "Mid/c", "Zeta/a"]
 
 
 @pytest.mark.parametrize("main_is_older", [True, False])
@@ -82,13 +82,14 @@ def test_without_main_the_newest_revision_is_shown(tmp_path: Path) -> None:
         {"model_type": "nomic", "architectures": ["NomicModel"], "auto_map": {"AutoModel": "m.NomicModel"}},
         {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]},
         {"model_type": "x"},
+        {"model_type": "x", "architectures": ["XModel"]},
         {"architecture": "resnet50"},
     ],
 )
 def test_other_kinds_of_models_are_left_out(tmp_path: Path, config: dict[str, object]) -> None:
     write_model(cache_repo(tmp_path, "owner/other"), config)
     interrupt(tmp_path, "owner/other")
-    assert scan_cache(CAUSAL, tmp_path) == []
+    assert scan_cache(TYPES, tmp_path) == []
 
 
 def test_datasets_and_strange_files_are_left_out(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_datasets_and_strange_files_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "version.txt").write_text("1")
     (tmp_path / "models--file").write_text("1")
     (tmp_path / "models--owner--empty").mkdir()
-    assert scan_cache(CAUSAL, tmp_path) == []
+    assert scan_cache(TYPES, tmp_path) == []
 
 
 def test_a_text_generator_with_code_of_its_own_is_listed_with_the_reason(tmp_path: Path) -> None:
@@ -105,6 +106,27 @@ def test_a_text_generator_with_code_of_its_own_is_listed_with_the_reason(tmp_pat
     problem = only(tmp_path).problem
     assert problem is not None
     assert problem.code is ErrorCode.REMOTE_CODE
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "mistral3", "architectures": ["Mistral3ForConditionalGeneration"]},
+        {"model_type": "llama9", "architectures": ["Llama9ForCausalLM"]},
+    ],
+    ids=str,
+)
+def test_a_language_model_that_cannot_be_loaded_is_listed_with_the_reason(
+    tmp_path: Path, config: dict[str, object]
+) -> None:
+    write_model(cache_repo(tmp_path, "owner/x"), config)
+    problem = only(tmp_path).problem
+    assert problem is not None and problem.code is ErrorCode.UNSUPPORTED
+
+
+def test_a_config_without_architectures_is_listed(tmp_path: Path) -> None:
+    write_model(cache_repo(tmp_path, "owner/x"), {"model_type": "llama"})
+    assert only(tmp_path).usable and only(tmp_path).architecture == "llama"
 
 
 def test_missing_shards_are_an_interrupted_download(tmp_path: Path) -> None:
@@ -148,7 +170,7 @@ def test_a_deleted_blob_makes_the_model_incomplete_and_spoils_no_other(tmp_path:
     snapshot = write_model(cache_repo(tmp_path, "owner/broken"))
     (snapshot / "model.safetensors").unlink()
     (snapshot / "model.safetensors").symlink_to("../../blobs/gone")
-    broken, whole = scan_cache(CAUSAL, tmp_path)
+    broken, whole = scan_cache(TYPES, tmp_path)
     assert is_interrupted(broken)
     assert whole.usable
 
@@ -157,7 +179,7 @@ def test_a_reference_that_leads_out_of_the_cache_is_not_followed(tmp_path: Path)
     write_model(tmp_path / "outside")
     snapshot = cache_repo(tmp_path / "hub", "owner/tiny")
     (snapshot.parents[1] / "refs" / "main").write_text("../../../outside")
-    assert scan_cache(CAUSAL, tmp_path / "hub") == []
+    assert scan_cache(TYPES, tmp_path / "hub") == []
 
 
 def test_the_snapshot_of_one_repository_is_found_without_a_scan(tmp_path: Path) -> None:

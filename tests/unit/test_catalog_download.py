@@ -17,7 +17,7 @@ from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.messages.codec import COMMANDS, EVENTS
 from qplayground.core.messages.commands import Download
 from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
-from tests.unit.catalog_files import CAUSAL, LLAMA, tensor_file
+from tests.unit.catalog_files import LLAMA, TYPES, tensor_file
 from tests.unit.stub_hub import COMMIT, StubHub, running_hub
 
 REPO = "owner/tiny"
@@ -68,7 +68,7 @@ def fetch(repo_id: str) -> list[Event]:
     theirs.close()
     events: list[Event] = []
     try:
-        ours.send_bytes(COMMANDS.encode(Download(id=5, repo_id=repo_id, causal_architectures=tuple(CAUSAL))))
+        ours.send_bytes(COMMANDS.encode(Download(id=5, repo_id=repo_id, model_types=TYPES)))
         while not events or isinstance(events[-1], Progressed):
             assert ours.poll(WAIT_S), "the download said nothing"
             events.append(EVENTS.decode(ours.recv_bytes()))
@@ -100,7 +100,7 @@ def test_a_model_arrives_whole_and_nothing_else_does(hub: StubHub, cache: Path) 
     assert {event.total for event in progress if isinstance(event, Progressed)} == {total}
     assert (counts[0], counts[-1]) == (0, total)
     assert counts == sorted(counts)
-    assert [entry.id for entry in scan_cache(CAUSAL, cache) if entry.usable] == [REPO]
+    assert [entry.id for entry in scan_cache(TYPES, cache) if entry.usable] == [REPO]
 
 
 def test_what_is_there_already_counts_and_is_not_fetched_again(hub: StubHub) -> None:
@@ -247,7 +247,7 @@ def test_bytes_are_reported_at_most_ten_times_a_second(monkeypatch: pytest.Monke
 def refused_in_process(repo_id: str) -> ErrorInfo:
     """A refusal that needs no hub, and so no process."""
     try:
-        module.download(repo_id, CAUSAL, lambda done, total: None)
+        module.download(repo_id, TYPES, lambda done, total: None)
     except Exception as error:
         return explain(error, repo_id)
     raise AssertionError("it was accepted")

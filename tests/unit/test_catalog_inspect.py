@@ -16,12 +16,12 @@ from qplayground.catalog.headers import BITS
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.catalog.quantized import UNNAMED
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.model import ModelEntry, ModelSource
-from tests.unit.catalog_files import CAUSAL, LLAMA, safetensors_bytes, tensor_file, write_model, write_shards
+from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
+from tests.unit.catalog_files import LLAMA, TYPES, safetensors_bytes, tensor_file, write_model, write_shards
 
 
-def look(folder: Path, causal: frozenset[str] = CAUSAL) -> ModelEntry:
-    return inspect_folder(folder, source=ModelSource.FOLDER, causal_architectures=causal)
+def look(folder: Path, types: ModelTypes | None = TYPES) -> ModelEntry:
+    return inspect_folder(folder, source=ModelSource.FOLDER, model_types=types)
 
 
 def problem_of(folder: Path, code: ErrorCode) -> ErrorInfo:
@@ -66,7 +66,7 @@ def test_shards_are_added_up(tmp_path: Path) -> None:
 
 def test_a_given_id_is_kept(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "tiny")
-    entry = inspect_folder(folder, source=ModelSource.CACHE, causal_architectures=CAUSAL, id="owner/tiny")
+    entry = inspect_folder(folder, source=ModelSource.CACHE, model_types=TYPES, id="owner/tiny")
     assert (entry.id, entry.source) == ("owner/tiny", ModelSource.CACHE)
 
 
@@ -158,9 +158,76 @@ def test_a_bert_set_up_as_a_decoder_is_a_text_generator(tmp_path: Path) -> None:
     assert look(write_model(tmp_path / "tiny", config)).usable
 
 
-def test_nothing_is_judged_before_the_architectures_are_known(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"architectures": ["PeftModelForCausalLM"]},
+        {"architectures": ["LLaMAForCausalLM"]},
+        {"architectures": ["LlamaForConditionalGeneration"]},
+        {"architectures": None},
+        {"architectures": []},
+        {"architectures": "LlamaForCausalLM"},
+    ],
+    ids=str,
+)
+def test_the_model_type_says_what_it_is(tmp_path: Path, fields: dict[str, Any]) -> None:
+    assert look(write_model(tmp_path / "tiny", {**LLAMA, **fields})).usable
+
+
+def test_an_encoder_decoder_continues_nothing_unless_it_was_saved_without_its_encoder(tmp_path: Path) -> None:
+    bart = {"model_type": "bart", "architectures": ["BartForConditionalGeneration"]}
+    problem = problem_of(write_model(tmp_path / "a", bart), ErrorCode.NOT_CAUSAL)
+    assert "encoder-decoder" in problem.message
+    problem_of(write_model(tmp_path / "b", {**LLAMA, "is_encoder_decoder": True}), ErrorCode.NOT_CAUSAL)
+    assert look(write_model(tmp_path / "c", {**bart, "is_encoder_decoder": False})).usable
+
+
+def test_what_transformers_cannot_load_is_told_apart_from_what_is_no_language_model(tmp_path: Path) -> None:
+    ministral = {"model_type": "mistral3", "architectures": ["Mistral3ForConditionalGeneration"]}
+    message = problem_of(write_model(tmp_path / "a", ministral), ErrorCode.UNSUPPORTED).message
+    assert "mistral3" in message and "images or sound" in message
+    newer = {"model_type": "llama9", "architectures": ["Llama9ForCausalLM"]}
+    assert "'llama9'" in problem_of(write_model(tmp_path / "b", newer), ErrorCode.UNSUPPORTED).message
+    clip = {"model_type": "clip", "architectures": ["CLIPModel"]}
+    assert "does not continue text" in problem_of(write_model(tmp_path / "c", clip), ErrorCode.NOT_CAUSAL).message
+
+
+YARN = {"factor": 4.0, "original_max_position_embeddings": 32}
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens"),
+    [
+        ({"max_position_embeddings": 64, "rope_scaling": {"type": "linear", "factor": 4.0}}, 256),
+        ({"max_position_embeddings": 64, "rope_parameters": {"rope_type": "dynamic", "factor": 2}}, 128),
+        ({"max_position_embeddings": 64, "max_sequence_length": 512}, 512),
+        # yarn: the length before in a field of its own, and the length after as max_position_embeddings, or not
+        (
+            {"max_position_embeddings": 128, "rope_scaling": {"factor": 4.0, "original_max_position_embeddings": 32}},
+            128,
+        ),
+        ({"max_position_embeddings": 32, "rope_scaling": YARN}, 128),
+        ({"max_position_embeddings": 64, "rope_scaling": {"rope_type": "default"}}, 64),
+        ({"max_position_embeddings": 64, "rope_scaling": {"factor": "4"}}, 64),
+        ({"max_position_embeddings": 64, "rope_scaling": {"factor": 1e300}}, 64),
+        ({"text_config": {"max_position_embeddings": 64, "rope_scaling": {"factor": 2.0}}}, 128),
+        ({"model_type": "bloom", "seq_length": 64}, None),
+        ({"model_type": "mpt", "max_seq_len": 64}, None),
+        ({"model_type": "mpt", "max_seq_len": 64, "attn_config": {"alibi": False}}, 64),
+        ({"model_type": "falcon", "max_position_embeddings": 64, "alibi": True}, None),
+    ],
+    ids=str,
+)
+def test_scaled_positions_reach_further_and_alibi_ends_nowhere(
+    tmp_path: Path, fields: dict[str, Any], tokens: int | None
+) -> None:
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **fields}
+    assert look(write_model(tmp_path / "tiny", config)).context_tokens == tokens
+
+
+def test_nothing_is_judged_before_an_engine_said_what_it_can_load(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "tiny", {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]})
-    assert look(folder, frozenset()).usable
+    assert look(folder, None).usable
 
 
 def test_code_that_a_model_brings_is_refused_unless_it_is_not_needed(tmp_path: Path) -> None:

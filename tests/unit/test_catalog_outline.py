@@ -11,7 +11,7 @@ from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.codec import COMMANDS, EVENTS
 from qplayground.core.messages.commands import FetchOutline
 from qplayground.core.messages.events import Event, Failed, JobDone
-from tests.unit.catalog_files import CAUSAL, tensor_file
+from tests.unit.catalog_files import TYPES, tensor_file
 from tests.unit.stub_hub import StubHub
 from tests.unit.test_catalog_download import REPO, WAIT_S, hub, tiny_repo
 
@@ -27,7 +27,7 @@ def fetch(target: Path) -> Event:
     process = multiprocessing.get_context("spawn").Process(target=child, args=(theirs,))
     process.start()
     theirs.close()
-    command = FetchOutline(id=5, repo_id=REPO, target=str(target), causal_architectures=tuple(CAUSAL))
+    command = FetchOutline(id=5, repo_id=REPO, target=str(target), model_types=TYPES)
     try:
         ours.send_bytes(COMMANDS.encode(command))
         assert ours.poll(WAIT_S), "nothing was said"

@@ -28,7 +28,7 @@ from qplayground.core.messages.events import (
     PromptRead,
     TokensGenerated,
 )
-from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 from qplayground.core.placement import Placement
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype, FourBit, Int8, Precision, baseline_of
 from qplayground.core.results import ComparedModel, Comparison, Run, RunState, to_json
@@ -285,6 +285,7 @@ machines = st.builds(
     versions=st.dictionaries(texts, texts, max_size=3),
     gpus=st.lists(texts, max_size=2).map(tuple),
 )
+model_types = st.builds(ModelTypes, causal=st.frozensets(texts, max_size=3))
 commands = st.one_of(
     st.builds(
         Load, id=ids, path=texts, precision=precisions, placement=st.builds(Placement, device=texts), request=requests
@@ -292,7 +293,9 @@ commands = st.one_of(
     st.builds(Generate, id=ids, request=requests),
     st.builds(Cancel, ids),
     st.builds(PrepareDemo, id=ids, gguf_path=texts, target=texts),
-    st.builds(Download, id=ids, repo_id=texts, causal_architectures=st.lists(texts, max_size=3).map(tuple)),
+    st.builds(
+        Download, id=ids, repo_id=texts, model_types=st.builds(ModelTypes, causal=st.frozensets(texts, max_size=3))
+    ),
 )
 events = st.one_of(
     st.builds(Hello, pid=ids, time_s=times, machine=machines, memory=memories),

@@ -5,6 +5,7 @@ import msgspec
 from qplayground.core.estimate import ContextSize
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages.inside import InsideCommand
+from qplayground.core.model import ModelTypes
 from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
 from qplayground.core.quality import TextSource
@@ -123,7 +124,7 @@ class Download(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     id: int
     repo_id: str
-    causal_architectures: tuple[str, ...] = ()
+    model_types: ModelTypes | None = None
 
 
 class FetchOutline(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -132,7 +133,7 @@ class FetchOutline(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     id: int
     repo_id: str
     target: str
-    causal_architectures: tuple[str, ...] = ()
+    model_types: ModelTypes | None = None
 
 
 Command = (

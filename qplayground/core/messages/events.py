@@ -9,7 +9,7 @@ from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.memory import PhasePeak, ProcessMemory, VramFigures
 from qplayground.core.messages.inside import InsideEvent
-from qplayground.core.model import ModelEntry
+from qplayground.core.model import ModelEntry, ModelTypes
 from qplayground.core.placement import PlacementPlan
 from qplayground.core.quality import Evaluation, LayerError, Quality, ScoredTokens
 from qplayground.core.tokens import Token
@@ -60,7 +60,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     time_s: float
     machine: Machine
     memory: ProcessMemory
-    causal_architectures: tuple[str, ...] = ()
+    model_types: ModelTypes | None = None
     command_id: int = 0
 
 

@@ -18,11 +18,11 @@ from qplayground.core.model import ModelSource
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.engine import host
-from qplayground.engine.shapes import causal_architectures
+from qplayground.engine.shapes import model_types
 from tests.engine import tiny
 from tests.engine.conftest import RecordingChannel
 
-CAUSAL = frozenset(causal_architectures())
+TYPES = model_types()
 LISTED_S = 1.0
 """The picker reads every folder anew."""
 PATIENCE_S = 20
@@ -48,7 +48,7 @@ def ask(engine: host.Engine, folder: Path, asked: GenerationRequest | None = Non
     """List, estimate and load; every refusal is a sentence with a hint, and the folder is as it was."""
     before = _state(folder)
     began = time.monotonic()
-    entry = inspect_folder(folder, source=ModelSource.FOLDER, causal_architectures=CAUSAL)
+    entry = inspect_folder(folder, source=ModelSource.FOLDER, model_types=TYPES)
     assert time.monotonic() - began < LISTED_S
     msgspec.json.encode(entry)
     answers = Answers(

@@ -16,7 +16,7 @@ from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.events import Failed, Loaded, MemoryEstimated
 from qplayground.core.model import ModelSource
 from qplayground.engine import host
-from tests.faults.corrupted.folders import CAUSAL, FIRST, ask, check_sentence
+from tests.faults.corrupted.folders import FIRST, TYPES, ask, check_sentence
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes and links as POSIX has them")
 
@@ -62,7 +62,7 @@ def test_no_file_where_one_is_expected(place: str, good: Path, tmp_path: Path, e
 def test_a_pipe_is_called_one(name: str, folder: Path) -> None:
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    problem = inspect_folder(folder, source=ModelSource.FOLDER, causal_architectures=CAUSAL).problem
+    problem = inspect_folder(folder, source=ModelSource.FOLDER, model_types=TYPES).problem
     assert problem is not None
     assert problem.message == f"{name} is a pipe, a device or a folder and not a file."
 
@@ -100,7 +100,7 @@ def test_a_folder_whose_name_is_no_text(good: Path, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9 \xff")
     folder = Path(shutil.copytree(good, tmp_path / name))
     (folder / name).touch()
-    entry = inspect_folder(folder, source=ModelSource.FOLDER, causal_architectures=CAUSAL)
+    entry = inspect_folder(folder, source=ModelSource.FOLDER, model_types=TYPES)
     assert entry.problem is not None and not entry.usable
     check_sentence(entry.problem)
     msgspec.json.encode(entry)
