@@ -38,6 +38,7 @@ class ErrorCode(StrEnum):
     # running it
     NOT_QUANTIZED = "not_quantized"
     NON_FINITE_OUTPUT = "non_finite_output"
+    WRONG_VALUES = "wrong_values"
     OUT_OF_MEMORY = "out_of_memory"
     ENGINE_DIED = "engine_died"
     UNSUPPORTED = "unsupported"

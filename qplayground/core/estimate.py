@@ -78,9 +78,9 @@ class Verdict(StrEnum):
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """What one precision of a model will take, in bytes, reckoned without its weights.
 
-    `kv_cache_bytes` is None where the architecture does not say. `working_bytes` stay beside weights and cache
-    after a prompt was read, which for a moment needs `prompt_extra_bytes` more; scoring a text, which comes after it
-    and keeps no cache, needs `scoring_extra_bytes` beside the working memory. `load_extra_bytes` are needed in RAM
+    `kv_cache_bytes` is None where it is not known, and `unknown` says why. `working_bytes` stay beside weights and
+    cache after a prompt was read, which for a moment needs `prompt_extra_bytes` more; scoring a text, which comes after
+    it and keeps no cache, needs `scoring_extra_bytes` beside the working memory. `load_extra_bytes` are needed in RAM
     beyond the weights at the worst moment of the load, `vram_load_extra_bytes` on a GPU. `runtime_bytes` are the
     libraries', before the first weight, of which `shared_bytes` are held by other processes anyway; with a GPU they are
     not known, and `least_runtime_bytes` is the least. `device_map` says where its modules will be and `by_device` what
@@ -90,6 +90,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     precision: str
     by_kind: WeightKinds = WeightKinds()
     kv_cache_bytes: int | None = None
+    unknown: str = ""
     working_bytes: int = 0
     prompt_extra_bytes: int = 0
     scoring_extra_bytes: int = 0

@@ -94,6 +94,7 @@ class Kept(StrEnum):
     SKIPPED = "the precision skips it"
     NOT_LINEAR = "it is not a linear layer"
     UNKNOWN_CLASS = "it is a linear layer of a class that transformers does not replace"
+    UNFIT = "this processor's kernel, or the model's code, cannot take it quantized"
 
 
 class ModuleOutline(msgspec.Struct, frozen=True, kw_only=True):

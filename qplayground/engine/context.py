@@ -1,24 +1,26 @@
 """What a text takes in memory while it is read and kept: found by running a model's shapes, without its weights."""
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers.cache_utils import DynamicLayer
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
 from qplayground.core.estimate import ContextSize, TensorSize
 from qplayground.core.precision import Dtype
 from qplayground.core.windows import WINDOW
 from qplayground.engine.shapes import Shapes
+from qplayground.engine.tracing import FEW, run
 
-_FEW = 4
+_NOT_KEPT = ("logits", "loss", "hidden_state", "hidden_states", "attentions")
+"""How the names of outputs end that the next token does not need."""
+_NO_CACHES = (PreTrainedConfig, PreTrainedModel)
+_NO_CACHES = (PreTrainedConfig, PreTrainedModel)
 
 
 class ContextSizes:
@@ -29,55 +31,59 @@ class ContextSizes:
     def __init__(self, shapes: Shapes) -> None:
         self._shapes = shapes
 
-    def of(self, prompt_tokens: int | None, tokens: int) -> ContextSize | None:
-        """The KV cache once `tokens` tokens are in it, and what reading a prompt takes besides, where one is known.
-
-        None where the architecture cannot be run without weights.
+    def of(self, prompt_tokens: int | None, tokens: int) -> ContextSize:
+        """What is kept of a text once `tokens` tokens were read, and what reading a prompt takes besides, where one is
+        known. Raises CannotRunError where the architecture cannot be run without weights.
         """
         cache = self._cache(tokens)
-        if cache is None:
-            return None
-        prompt = self._at(prompt_tokens) if prompt_tokens else None
-        if prompt is None:
+        if not prompt_tokens:
             return ContextSize(cache)
-        return ContextSize(cache, prompt.activations, prompt_tokens or 0, self._scored)
+        return ContextSize(cache, self._at(prompt_tokens).activations, prompt_tokens, self._scored)
 
-    def _cache(self, tokens: int) -> TensorSize | None:
+    def _cache(self, tokens: int) -> TensorSize:
         few = self._few
-        if few is None or not few.keeps_all_tokens:
-            whole = self._at(tokens)
-            return None if whole is None else whole.cache
-        return TensorSize(few.cache.elements // _FEW * tokens, few.cache.fixed_bytes // _FEW * tokens)
+        if not few.keeps_all_tokens:
+            return self._at(tokens).cache
+        return TensorSize(few.cache.elements // FEW * tokens, few.cache.fixed_bytes // FEW * tokens)
 
     @cached_property
     def _scored(self) -> TensorSize:
         """A window's last token is not shown to the model; the logits of its second half are asked for."""
-        window = self._at(WINDOW - 1, logits=WINDOW // 2)
-        return TensorSize(0) if window is None else window.activations
+        return self._at(WINDOW - 1, logits=WINDOW // 2).activations
 
-    def _at(self, tokens: int, logits: int = 1) -> "_Run | None":
+    def _at(self, tokens: int, logits: int = 1) -> "_Run":
         """Some recurrent layers are run token by token, which would take minutes; a model that does so is run on a few
         tokens, and what grows is taken to grow on.
         """
-        if self._few is None or self._few.only_attention or tokens <= _FEW:
-            return _run(self._shapes, tokens, logits)
-        one, two = _run(self._shapes, _FEW), _run(self._shapes, 2 * _FEW)
-        if one is None or two is None or one.operations == two.operations:
-            return _run(self._shapes, tokens, logits)
-        steps = (tokens - _FEW) / _FEW
+        if self._few.only_attention or tokens <= FEW:
+            return self._run(tokens, logits)
+        one, two = self._run(FEW), self._run(2 * FEW)
+        if one.operations == two.operations:
+            return self._run(tokens, logits)
+        steps = (tokens - FEW) / FEW
         return one._replace(
             cache=_continued(one.cache, two.cache, steps),
             activations=_continued(one.activations, two.activations, steps),
         )
 
+    def _run(self, tokens: int, logits: int = 1) -> "_Run":
+        skeleton = self._shapes.skeleton(Dtype.BFLOAT16)
+        given = [*skeleton.parameters(), *skeleton.buffers()]
+        output, live = run(skeleton, tokens, logits, meter=lambda: _LiveTensors(given))
+        kept = _Kept.of(output)
+        return _Run(
+            kept.size, live.peak - kept.size, live.operations, kept.is_attention(DynamicLayer), kept.keeps_all_tokens
+        )
+
     @cached_property
-    def _few(self) -> "_Run | None":
+    def _few(self) -> "_Run":
         """For its cache alone, which is what is shown first: following what is allocated takes a third of the time."""
-        return _run(self._shapes, _FEW, metered=False)
+        kept = _Kept.of(self._shapes.first_output)
+        return _Run(kept.size, TensorSize(0), 0, kept.is_attention(DynamicLayer), kept.keeps_all_tokens)
 
 
 class _Run(NamedTuple):
-    """One run of the shapes. `only_attention`: all that the cache has are keys and values; `keeps_all_tokens`: of every
+    """One run of the shapes. `only_attention`: all that is kept are keys and values; `keeps_all_tokens`: of every
     token, without a window.
     """
 
@@ -88,45 +94,56 @@ class _Run(NamedTuple):
     keeps_all_tokens: bool
 
 
+class _Kept(NamedTuple):
+    """What an output keeps for the next token: tensors, and the layers of a cache that hold some of them."""
+
+    tensors: Mapping[int, torch.Tensor]
+    layers: Sequence[CacheLayerMixin]
+
+    @classmethod
+    def of(cls, output: Mapping[str, Any]) -> "_Kept":
+        parts = list(_parts([value for name, value in output.items() if not name.endswith(_NOT_KEPT)]))
+        tensors = {id(part): part for part in parts if isinstance(part, torch.Tensor) and part.is_floating_point()}
+        return cls(tensors, [part for part in parts if isinstance(part, CacheLayerMixin)])
+
+    @property
+    def size(self) -> TensorSize:
+        return sum((_size(tensor) for tensor in self.tensors.values()), TensorSize(0))
+
+    @property
+    def keeps_all_tokens(self) -> bool:
+        return all(type(layer) is DynamicLayer for layer in self.layers) and self.is_attention(DynamicLayer)
+
+    def is_attention(self, kind: type[CacheLayerMixin]) -> bool:
+        """Whether all of it is in layers of that kind."""
+        held = {id(tensor) for layer in self.layers for tensor in (layer.keys, layer.values)}
+        return all(isinstance(layer, kind) for layer in self.layers) and held >= set(self.tensors)
+
+
+def _parts(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
+    """Everything inside: of containers, and of transformers' own objects, which keep tensors as they like."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    yield value
+    if isinstance(value, Mapping):
+        inner: Iterable[Any] = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    elif type(value).__module__.startswith("transformers.") and not isinstance(value, _NO_CACHES):
+        inner = vars(value).values() if hasattr(value, "__dict__") else ()
+    else:
+        return
+    for part in inner:
+        yield from _parts(part, seen)
+
+
 def _continued(one: TensorSize, other: TensorSize, steps: float) -> TensorSize:
     return TensorSize(
         one.elements + round(steps * (other.elements - one.elements)),
         one.fixed_bytes + round(steps * (other.fixed_bytes - one.fixed_bytes)),
     )
-
-
-@torch.inference_mode()
-def _run(shapes: Shapes, tokens: int, logits: int = 1, *, metered: bool = True) -> _Run | None:
-    """Of a prompt of so many tokens, the last of which get logits. Where it is not metered, activations and operations
-    are 0.
-    """
-    skeleton = shapes.skeleton(Dtype.BFLOAT16)
-    ids = torch.ones(1, tokens, dtype=torch.long, device="meta")
-    last_only = {"logits_to_keep": logits} if skeleton._supports_logits_to_keep() else {}  # as `generate` does
-    live = _LiveTensors([*skeleton.parameters(), *skeleton.buffers()])
-    try:
-        with _FusedAttention(), live if metered else nullcontext():
-            output = skeleton(input_ids=ids, use_cache=True, **last_only)
-    except Exception:  # an operation that needs values, or a context that the model does not have
-        return None
-    cache = output.get("past_key_values")
-    layers = getattr(cache if cache is not None else output.get("cache_params"), "layers", ())
-    tensors = {id(tensor): tensor for layer in layers for tensor in _tensors(vars(layer).values())}
-    if not tensors:
-        return None
-    size = sum((_size(tensor) for tensor in tensors.values()), TensorSize(0))
-    return _Run(
-        size,
-        live.peak - size if metered else TensorSize(0),
-        live.operations,
-        only_attention=all(isinstance(layer, DynamicLayer) for layer in layers),
-        keeps_all_tokens=all(type(layer) is DynamicLayer for layer in layers),
-    )
-
-
-def _tensors(values: Any) -> Sequence[torch.Tensor]:
-    """The floating-point tensors of a cache's layer; some keep theirs in lists or mappings."""
-    return [leaf for leaf in tree_leaves(list(values)) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
 
 
 def _size(tensor: torch.Tensor) -> TensorSize:
@@ -173,19 +190,3 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _drop(self, key: int) -> None:
         self._live -= self._storages.pop(key)
-
-
-class _FusedAttention(TorchFunctionMode):
-    """On a real device it never holds all scores at once; without a device torch falls back to what does."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func is not functional.scaled_dot_product_attention:
-            return func(*args, **(kwargs or {}))
-        given = dict(zip(("query", "key", "value"), args, strict=False), **(kwargs or {}))
-        return given["query"].new_empty((*given["query"].shape[:-1], given["value"].shape[-1]))

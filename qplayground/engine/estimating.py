@@ -29,6 +29,7 @@ from qplayground.engine.preflight import check_folder, read_tokenizer
 from qplayground.engine.prompt import encode_prompt
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.token_scores import ROUNDED_ROWS, ROWS
+from qplayground.engine.tracing import CannotRunError
 from qplayground.engine.warmup import warm_libraries
 
 WORKING_BYTES = 14_000_000
@@ -61,7 +62,7 @@ def weights_by_module(shapes: Shapes, precision: Precision, placed: Mapping[str,
     """The bytes that each module will hold once the model has run, placed so. Raises what `converted_layers` raises."""
     repacks = set(placed.values()) == {CPU} and has_avx512bf16()
     converted = frozenset(converted_layers(shapes, precision, placed))
-    return predicted_weights(shapes.skeleton(precision.dtype), converted, precision, repacks=repacks)
+    return predicted_weights(shapes, converted, precision, repacks=repacks)
 
 
 def load_extra_bytes(shapes: Shapes, precision: Precision, checkpoint: Checkpoint, placed: Mapping[str, str]) -> int:
@@ -150,7 +151,7 @@ def _heap_bytes(shapes: Shapes, precision: Precision, activations: int, tokens: 
     """What tensors of so many bytes take, until the heap is trimmed, while so many tokens are read at once."""
     factor = _HEAP_FACTORS[_kind(precision)]
     if precision.is_quantized and _kind(precision) == "int8":
-        widest = max(shapes.linear_layers[name][0] for name in shapes.converted_layers(precision))
+        widest = max(shapes.linear_layers[name][0] for name in converted_layers(shapes, precision, placed))
         activations += tokens * widest * _INT8_BYTES
         if tokens * widest * 4 < allocator.KEPT_BYTES:
             factor = _INT8_GAPS
@@ -167,6 +168,7 @@ def estimated(
     limits: Mapping[str, int],
     checkpoint: Checkpoint,
     context: ContextSize | None,
+    unknown: str = "",
     runtime_bytes: int,
     shared_bytes: int = 0,
 ) -> Estimate:
@@ -184,6 +186,7 @@ def estimated(
         precision=precision.name,
         by_kind=sum(weights.values(), WeightKinds()),
         kv_cache_bytes=None if context is None else context.cache.num_bytes(precision.dtype),
+        unknown=unknown,
         working_bytes=working,
         prompt_extra_bytes=prompt_extra,
         scoring_extra_bytes=scoring_bytes(shapes, precision, context, placed),
@@ -194,8 +197,16 @@ def estimated(
         shared_bytes=shared_bytes,
         device_map=placed,
         by_device=by_device(weights, placed),
-        caution=caution(precision, placed, limits),
+        caution=caution(shapes, precision, placed, limits),
     )
+
+
+def known_context(sizes: ContextSizes, prompt_tokens: int | None, tokens: int) -> tuple[ContextSize | None, str]:
+    """What a text takes, or None and the reason why that is not known."""
+    try:
+        return sizes.of(prompt_tokens, tokens), ""
+    except CannotRunError as error:
+        return None, str(error)
 
 
 class Estimator:
@@ -209,7 +220,7 @@ class Estimator:
         self._checkpoint: Checkpoint | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._contexts: ContextSizes | None = None
-        self._context: tuple[object, ContextSize | None] = (None, None)  # of the lengths that were asked for last
+        self._context: tuple[object, ContextSize | None, str] = (None, None, "")  # of the lengths asked for last
         self._before_bytes = 0  # of the process, before it read the model
         self._model_bytes = 0  # what that added: shapes, the first context's run, tokenizer, the first encoding
 
@@ -262,7 +273,7 @@ class Estimator:
         if key == self._key:
             return
         self._key = self._shapes = self._checkpoint = self._tokenizer = None
-        self._context = (None, None)
+        self._context = (None, None, "")
         self._before_bytes = _resident_bytes()
         self._shapes = Shapes.read(path)
         self._contexts = ContextSizes(self._shapes)
@@ -286,7 +297,7 @@ class Estimator:
         key = (prompt_tokens, tokens)
         if self._context[0] != key:
             first = self._context[0] is None
-            self._context = (key, self._contexts.of(prompt_tokens, tokens))
+            self._context = (key, *known_context(self._contexts, prompt_tokens, tokens))
             if first:
                 self._model_bytes = max(0, _resident_bytes() - self._before_bytes)
         estimates = tuple(self._estimate(command, precision) for precision in command.precisions)
@@ -301,6 +312,7 @@ class Estimator:
             limits=command.limits,
             checkpoint=self._checkpoint,
             context=self._context[1],
+            unknown=self._context[2],
             runtime_bytes=self._runtime_bytes[precision.is_quantized] + self._model_bytes,
             shared_bytes=self._shared_bytes,
         )

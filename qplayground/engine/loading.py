@@ -29,9 +29,10 @@ from qplayground.engine import allocator
 from qplayground.engine.accounting import held_map, kinds_by_device, kinds_by_module, weight_bytes
 from qplayground.engine.checkpoint import Checkpoint, bytes_read_from_disk, loading_progress
 from qplayground.engine.context import ContextSizes
-from qplayground.engine.estimating import estimated, weights_by_module
+from qplayground.engine.estimating import estimated, known_context, weights_by_module
+from qplayground.engine.kernels import samples, verify_computed
 from qplayground.engine.machine import pick_device, synchronize_all
-from qplayground.engine.placement import accelerates_name, converted_layers, device_map
+from qplayground.engine.placement import accelerates_name, conversion_at, converted_layers, device_map
 from qplayground.engine.preflight import Preflight, inspect_model
 from qplayground.engine.progress import OnEstimate, OnPhase, OnProgress
 from qplayground.engine.quantization import quantization_config
@@ -100,25 +101,28 @@ def load(
     placed = device_map(preflight.shapes, precision, command.placement, command.limits)
     placed = {name: pick_device(asked) for name, asked in placed.items()}  # tried, before anything large is
     device = torch.device(main_device(placed.values()))
-    converted = converted_layers(preflight.shapes, precision, placed)
+    shapes = preflight.shapes
+    converted = converted_layers(shapes, precision, placed)
+    skips = conversion_at(shapes, precision, placed).skips
     checkpoint = Checkpoint.read(path)
-    expected = weights_by_module(preflight.shapes, precision, placed)
-    context = command.context
+    expected = weights_by_module(shapes, precision, placed)
+    context, unknown = command.context, ""
     if context is None:
         prompt_tokens = len(preflight.prompt_ids)
         tokens = prompt_tokens + command.request.settings.max_new_tokens - 1  # the last is never read
-        context = ContextSizes(preflight.shapes).of(prompt_tokens, tokens)
+        context, unknown = known_context(ContextSizes(shapes), prompt_tokens, tokens)
     allocator.enter_loading()
     warm_libraries(precision, device)
     allocator.release()
     runtime_memory = read_process_memory(psutil.Process())
     reckon = partial(
         estimated,
-        preflight.shapes,
+        shapes,
         placement=command.placement,
         limits=command.limits,
         checkpoint=checkpoint,
         context=context,
+        unknown=unknown,
         runtime_bytes=runtime_memory.resident_bytes,
         shared_bytes=shared_bytes(),
     )
@@ -133,12 +137,13 @@ def load(
     folder = command.placement.offload_folder
     if DISK in placed.values() and folder:
         _make_folder(Path(folder))
-    model, info = _from_pretrained(preflight, path, precision, placed, folder, checkpoint, on_progress)
+    model, info = _from_pretrained(preflight, path, precision, skips, placed, folder, checkpoint, on_progress)
     quantized = verify_loaded(
         model, info, precision, placed, len(converted)
     )  # the first forward would crash, or read astray
     on_phase(Phase.COPY)
     make_resident(model, on_progress)
+    sampled = samples(model, shapes.layer_use) if quantized else []
     allocator.enter_warm_up()
     on_phase(Phase.WARM_UP)
     _first_forward(model, preflight.prompt_ids, device)  # which repacks weights on some CPUs: still a part of loading
@@ -155,6 +160,7 @@ def load(
     unforeseen = sorted(name for name in expected.keys() | held.keys() if expected.get(name) != held.get(name))
     on_phase(Phase.CHECK)
     reads_source = precision.is_quantized or DISK in placed.values()
+    verify_computed(model, sampled, precision)
     verify_finite(model, checkpoint if reads_source else None, on_progress)
     allocator.release()
     return LoadedModel(
@@ -182,6 +188,7 @@ def _from_pretrained(
     preflight: Preflight,
     path: Path,
     precision: Precision,
+    skips: tuple[str, ...],
     placed: dict[str, str],
     offload_folder: str,
     checkpoint: Checkpoint,
@@ -192,9 +199,7 @@ def _from_pretrained(
             path,
             config=preflight.shapes.config,
             dtype=getattr(torch, precision.dtype),
-            quantization_config=quantization_config(
-                precision, preflight.shapes.default_skips, offloads=len(set(placed.values())) > 1
-            ),
+            quantization_config=quantization_config(precision, skips, offloads=len(set(placed.values())) > 1),
             device_map={name: accelerates_name(place) for name, place in placed.items()},
             offload_folder=offload_folder or None,
             use_safetensors=True,

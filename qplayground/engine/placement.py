@@ -32,6 +32,7 @@ from qplayground.core.placement import (
 )
 from qplayground.core.placement import named_device as device_name
 from qplayground.core.precision import Dtype, Precision
+from qplayground.engine.conversion import Conversion, conversion
 from qplayground.engine.machine import named_device
 from qplayground.engine.offload import rewritten_bytes
 from qplayground.engine.prediction import predicted_weights
@@ -66,11 +67,16 @@ def device_map(shapes: Shapes, precision: Precision, placement: Placement, limit
     return found
 
 
+def conversion_at(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> Conversion:
+    """The recipe's conversion where the model is placed so."""
+    return conversion(shapes, precision, on_cpu=set(placed.values()) == {CPU})
+
+
 def converted_layers(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> tuple[str, ...]:
-    """Those of `Shapes.converted_layers` that are where bitsandbytes quantizes."""
+    """The layers that the recipe converts and that are where bitsandbytes quantizes."""
     devices = set(placed.values())
     plain = {device for device in devices if stays_plain(device, devices)}
-    converted = shapes.converted_layers(precision)
+    converted = conversion_at(shapes, precision, placed).converted
     return tuple(name for name in converted if (device_of(name, placed) or CPU) not in plain) if plain else converted
 
 
@@ -87,8 +93,13 @@ def by_device(by_module: Mapping[str, WeightKinds], placed: Mapping[str, str]) -
     return {device: kinds for device, kinds in found.items() if kinds.total}
 
 
-def caution(precision: Precision, placed: Mapping[str, str], limits: Mapping[str, int]) -> str:
-    """What should be said loudly of a placement that works."""
+def caution(shapes: Shapes, precision: Precision, placed: Mapping[str, str], limits: Mapping[str, int]) -> str:
+    """What should be said loudly of a placement that works, and of layers that stay as they are."""
+    said = [_caution(precision, placed, limits), *conversion_at(shapes, precision, placed).cautions]
+    return " ".join(sentence for sentence in said if sentence)
+
+
+def _caution(precision: Precision, placed: Mapping[str, str], limits: Mapping[str, int]) -> str:
     devices = set(placed.values())
     if computes_on_gpu(limits) and devices <= {CPU, DISK}:
         return (
@@ -143,7 +154,7 @@ def plan(
     problem, said, rewritten = None, "", 0
     try:
         placed = device_map(shapes, precision, placement, limits)
-        said = caution(precision, placed, limits)
+        said = caution(shapes, precision, placed, limits)
         rewritten = rewritten_bytes(shapes.skeleton(precision.dtype), tensors, placed)
     except PlaygroundError as error:
         problem, placed = error.info, placement.modules
@@ -161,7 +172,7 @@ def plan(
 
 def _plain(shapes: Shapes, precision: Precision) -> Mapping[str, WeightKinds]:
     unquantized = replace(precision, quantization=None, skip_modules=())
-    return predicted_weights(shapes.skeleton(precision.dtype), (), unquantized, repacks=False)
+    return predicted_weights(shapes, (), unquantized, repacks=False)
 
 
 def _below(name: str, by_module: Mapping[str, WeightKinds]) -> int:
@@ -196,7 +207,7 @@ def _inferred(shapes: Shapes, precision: Precision, device: str, limits: Mapping
     with torch.device("meta"), no_init_weights():
         model = AutoModelForCausalLM.from_config(shapes.config, dtype=dtype).eval()
     quantizer = None
-    config = quantization_config(precision, shapes.default_skips, offloads=True)
+    config = quantization_config(precision, conversion(shapes, precision, on_cpu=False).skips, offloads=True)
     if config is not None:
         quantizer = AutoHfQuantizer.from_config(config, pre_quantized=False)
         quantizer.preprocess_model(model=model, dtype=dtype, device_map=None)

@@ -14,35 +14,42 @@ bitsandbytes' layouts (block size B = 64, a layer of `out` x `in` = n elements, 
 
 import re
 from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
 
 import torch
+from msgspec.structs import replace
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from qplayground.core.estimate import WeightKinds
 from qplayground.core.precision import FourBit, Int8, Precision
+from qplayground.engine.shapes import Shapes
 
 BLOCK = 64
 _NESTED_BLOCK = 256
 _CODE_BYTES = 16 * 4
 _NESTED_CODE_BYTES = 256 * 4
 _OFFSET_BYTES = 4
+_ANEW: dict[str, Any] = {"quant_type": "fp4", "double_quantization": True}
+"""How bitsandbytes quantizes where nothing else is said."""
 
 
 def predicted_weights(
-    skeleton: PreTrainedModel, converted: Collection[str], precision: Precision, *, repacks: bool
+    shapes: Shapes, converted: Collection[str], precision: Precision, *, repacks: bool
 ) -> dict[str, WeightKinds]:
-    """Bytes by module, for a skeleton on the meta device that was built in the precision's dtype.
+    """Bytes by module once the model has run.
 
     `converted` names the layers that get quantized; `repacks` says whether the first forward repacks 4-bit ones.
     """
+    skeleton = shapes.skeleton(precision.dtype)
     seen: set[int] = set()
     found: dict[str, WeightKinds] = {}
     float32 = _kept_in_float32(skeleton, getattr(torch, precision.dtype))
     for name, module in skeleton.named_modules():
         sums = WeightKinds()
-        for kinds, tensor in _of_module(name, module, name in converted, precision, repacks, float32):
+        how = _conversion_of(shapes, name, precision, repacks=repacks) if name in converted else None
+        for kinds, tensor in _of_module(name, module, how, float32):
             if id(tensor) not in seen:
                 seen.add(id(tensor))
                 sums += kinds
@@ -68,30 +75,40 @@ def quantized_kinds(rows: int, elements: int, precision: Precision, *, repacks: 
     return WeightKinds(quantized=-(-elements // 2), scales=scales + _CODE_BYTES)
 
 
+class _Conversion(NamedTuple):
+    """How a layer is held that was converted. `repacks`: its first forward repacks it; `runs`: it has a forward."""
+
+    precision: Precision
+    repacks: bool
+    runs: bool
+
+
+def _conversion_of(shapes: Shapes, name: str, precision: Precision, *, repacks: bool) -> _Conversion:
+    """A layer whose weight the model's code scales is quantized again by transformers, with bitsandbytes' defaults."""
+    use = shapes.layer_use
+    if name in use.rescaled and isinstance(precision.quantization, FourBit):
+        precision = replace(precision, quantization=replace(precision.quantization, **_ANEW))
+    runs = name in use.ran
+    return _Conversion(precision, repacks and runs, runs)
+
+
 def _of_module(
-    name: str,
-    module: nn.Module,
-    is_converted: bool,
-    precision: Precision,
-    repacks: bool,
-    float32: re.Pattern[str] | None,
+    name: str, module: nn.Module, converted: _Conversion | None, float32: re.Pattern[str] | None
 ) -> Iterator[tuple[WeightKinds, torch.Tensor]]:
     def held(kind: str, tensor: torch.Tensor) -> int:
-        """As it comes out of the checkpoint."""
-        itemsize = tensor.element_size()
-        if tensor.is_floating_point():
-            stays = float32 is not None and float32.search(f"{name}.{kind}")
-            itemsize = 4 if stays else precision.dtype.itemsize
-        return tensor.numel() * itemsize
+        """As it comes out of the checkpoint: in the type that the model's code made it in."""
+        stays = tensor.is_floating_point() and float32 is not None and float32.search(f"{name}.{kind}")
+        return tensor.numel() * (4 if stays else tensor.element_size())
 
     for kind, parameter in module._parameters.items():
         if parameter is None:
             continue
-        if is_converted and kind == "weight":
+        if converted is not None and kind == "weight":
             rows = parameter.shape[1] if isinstance(module, Conv1D) else parameter.shape[0]
-            yield quantized_kinds(rows, parameter.numel(), precision, repacks=repacks), parameter
-        elif is_converted and isinstance(precision.quantization, FourBit):
-            itemsize = precision.quantization.compute_dtype.itemsize  # the first forward casts a bias to that
+            kinds = quantized_kinds(rows, parameter.numel(), converted.precision, repacks=converted.repacks)
+            yield kinds, parameter
+        elif converted is not None and converted.runs and isinstance(converted.precision.quantization, FourBit):
+            itemsize = converted.precision.quantization.compute_dtype.itemsize  # the first forward casts a bias to that
             yield WeightKinds(plain=parameter.numel() * itemsize), parameter
         else:
             yield WeightKinds(plain=held(kind, parameter)), parameter

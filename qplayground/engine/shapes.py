@@ -1,7 +1,9 @@
 """A model without its weights: the modules and shapes that its config stands for, on the meta device."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +26,8 @@ from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.model import ModelTypes
 from qplayground.core.precision import Dtype, Precision
 from qplayground.engine.limits import TookTooLongError, time_limit
+from qplayground.engine.ties import differing_ties
+from qplayground.engine.tracing import FEW, CannotRunError, LayerUse, run, watched
 
 BUILD_LIMIT_S = 30.0
 """Without weights the largest models are built in a second or two."""
@@ -31,25 +35,47 @@ _OWN_ATTENTION = (None, "eager", "sdpa")
 
 
 class Shapes:
-    """What transformers would build from a config. Takes no memory for weights, and milliseconds."""
+    """What transformers would build from a config. Takes no memory for weights, and milliseconds.
 
-    def __init__(self, config: PretrainedConfig) -> None:
+    `path` is the folder of the checkpoint, which can hold apart what the config says is tied.
+    """
+
+    def __init__(self, config: PretrainedConfig, path: Path | None = None) -> None:
         self.config = config
+        self._path = path
+        self._differing: frozenset[str] | None = None
         self._skeletons: dict[int, PreTrainedModel] = {}
+        self._default_skips: list[str] = []
         self._converted: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self.conversions: dict[object, object] = {}
+        """What `conversion` has found out already."""
 
     @classmethod
     def read(cls, path: Path) -> "Shapes":
         """Raises PlaygroundError for a config that cannot be read, or is not a causal language model's."""
-        shapes = cls(_read_config(path))
+        shapes = cls(_read_config(path), path)
         shapes.skeleton(Dtype.BFLOAT16)  # what cannot be built is found now
         return shapes
 
     def skeleton(self, dtype: Dtype) -> PreTrainedModel:
         """The model built in a type of that width; buffers can depend on it."""
         if dtype.itemsize not in self._skeletons:
-            self._skeletons[dtype.itemsize] = _build(self.config, getattr(torch, dtype))
+            skeleton = _build(self.config, getattr(torch, dtype))
+            self._default_skips = [
+                str(name) for name in get_keys_to_not_convert(skeleton)
+            ]  # as a load does: untied yet
+            for name in self._untied(skeleton):
+                del skeleton.all_tied_weights_keys[name]
+            skeleton.tie_weights(recompute_mapping=False)
+            self._skeletons[dtype.itemsize] = skeleton
         return self._skeletons[dtype.itemsize]
+
+    def _untied(self, skeleton: PreTrainedModel) -> frozenset[str]:
+        if self._path is None:
+            return frozenset()
+        if self._differing is None:
+            self._differing = differing_ties(self._path, skeleton.all_tied_weights_keys)
+        return self._differing
 
     @cached_property
     def parameters(self) -> int:
@@ -65,17 +91,44 @@ class Shapes:
 
     @cached_property
     def default_skips(self) -> list[str]:
-        """The modules that transformers never quantizes: tied ones, the output head, the last."""
-        return [str(name) for name in get_keys_to_not_convert(self.skeleton(Dtype.BFLOAT16))]
+        """The modules that transformers never quantizes: tied ones, the output head, the last, and those that its code
+        keeps in float32.
+        """
+        skeleton = self.skeleton(Dtype.BFLOAT16)
+        return [*self._default_skips, *sorted(skeleton._keep_in_fp32_modules or ())]
 
     @cached_property
     def linear_layers(self) -> dict[str, tuple[int, int]]:
         """The layers that bitsandbytes can convert, with the shape of their weight as (out, in) features."""
         return {
             name: (module.nf, module.nx) if isinstance(module, Conv1D) else (module.out_features, module.in_features)
-            for name, module in self.skeleton(Dtype.BFLOAT16).named_modules()
-            if type(module) is nn.Linear or isinstance(module, Conv1D)
+            for name, module in self._linear_modules.items()
         }
+
+    @cached_property
+    def _linear_modules(self) -> dict[str, Any]:
+        modules = self.skeleton(Dtype.BFLOAT16).named_modules()
+        return {name: module for name, module in modules if type(module) is nn.Linear or isinstance(module, Conv1D)}
+
+    @property
+    def first_output(self) -> Mapping[str, Any]:
+        """The output of FEW tokens. Raises CannotRunError."""
+        return self._first_run[0]
+
+    @cached_property
+    def layer_use(self) -> LayerUse:
+        """What the model's code does with its linear layers; where it cannot be run, calling all of them is assumed."""
+        try:
+            return self._first_run[1]
+        except CannotRunError:
+            return LayerUse(frozenset(self.linear_layers))
+
+    @cached_property
+    def _first_run(self) -> tuple[Mapping[str, Any], LayerUse]:
+        skeleton = self.skeleton(Dtype.BFLOAT16)
+        with watched(skeleton, self._linear_modules) as use:
+            output, _ = run(skeleton, FEW)
+        return output, use()
 
     def converted_layers(self, precision: Precision) -> tuple[str, ...]:
         """The linear layers that the recipe asks to be converted, at least one of a quantized precision.
@@ -180,9 +233,7 @@ def _is_causal(config: PretrainedConfig) -> bool:
 def _build(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     try:
         with time_limit(BUILD_LIMIT_S), torch.device("meta"), no_init_weights():
-            skeleton = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
-            skeleton.tie_weights()  # which is part of giving weights their first values, left out here
-            return skeleton
+            return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
     except TookTooLongError as error:
         raise _endless() from error
     except Exception as error:  # a config can be well-formed and still name an activation that does not exist

@@ -1,6 +1,6 @@
 """Tiny models and loads of them, made once a session and shared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,15 @@ from qplayground.core.messages.commands import Command
 from qplayground.core.messages.events import Event, TokensGenerated
 from qplayground.core.precision import Precision
 from qplayground.core.tokens import Token
-from qplayground.engine import host, loading  # importing the host freezes the heap, without which a load takes longer
-from tests.engine import tiny
+from qplayground.engine import (  # importing the host freezes the heap, without which a load takes longer
+    host,
+    kernels,
+    loading,
+)
+from tests.engine import processors, tiny
 
 ModelFolder = Callable[[str], Path]
+UseProcessor = Callable[[str], None]
 LoadShared = Callable[[str, str], loading.LoadedModel]
 
 
@@ -57,6 +62,19 @@ def load_quietly(
 ) -> loading.LoadedModel:
     """Load without listening to phases and progress."""
     return loading.load(tiny.load_command(folder, recipe, asked), lambda phase: None, lambda label, done, total: None)
+
+
+@pytest.fixture
+def use_processor(monkeypatch: pytest.MonkeyPatch) -> Iterator[UseProcessor]:
+    """Makes bitsandbytes compute as on another processor: `avx512` or `avx512_bf16`; any other name is this one."""
+    others = {"avx512": processors.use_avx512, "avx512_bf16": processors.use_avx512_bf16}
+
+    def use(name: str) -> None:
+        if name in others:
+            others[name](monkeypatch)
+
+    yield use
+    kernels._tried.cache_clear()  # what the other one answered
 
 
 class RecordingChannel(Channel):

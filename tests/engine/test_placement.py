@@ -214,7 +214,7 @@ def test_a_gpu_that_is_too_small_is_said_loudly(model_folder: ModelFolder) -> No
         estimate = estimated(model_folder("llama"), precision, Placement(), limits)
         assert estimate.device_map == {"": CPU}
         assert "No GPU has room" in estimate.caution
-    assert caution(READY["nf4"], {"": "cuda:0"}, limits) == ""
+    assert caution(Shapes.read(model_folder("llama")), READY["nf4"], {"": "cuda:0"}, limits) == ""
 
 
 @pytest.mark.parametrize(

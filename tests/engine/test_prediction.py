@@ -24,13 +24,13 @@ from qplayground.core.messages.events import Failed, Generated, Loaded, MemoryEs
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precision
 from qplayground.core.windows import WINDOW
-from qplayground.engine import context as context_module
 from qplayground.engine import decoding, prediction
 from qplayground.engine.accounting import held_tensors, kinds_by_module
 from qplayground.engine.context import ContextSizes
-from qplayground.engine.estimating import weights_by_module
+from qplayground.engine.estimating import known_context, weights_by_module
 from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.shapes import Shapes
+from qplayground.engine.tracing import CannotRunError
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, carry_out, load_quietly, tokens_of
 
@@ -159,7 +159,11 @@ def test_an_architecture_that_cannot_be_run_without_weights_has_an_unknown_cache
         raise NotImplementedError("aten::nonzero")
 
     monkeypatch.setattr(type(shapes.skeleton(Dtype.BFLOAT16)), "forward", refuse)
-    assert ContextSizes(shapes).of(8, 8) is None
+    with pytest.raises(CannotRunError, match="LlamaForCausalLM cannot be run without its weights"):
+        ContextSizes(shapes).of(8, 8)
+    context, unknown = known_context(ContextSizes(shapes), 8, 8)
+    assert context is None and "aten::nonzero" in unknown
+    assert len(shapes.converted_layers(tiny.precision("nf4"))) == len(shapes.layer_use.ran) - 1  # and the head
 
 
 @pytest.mark.parametrize(
@@ -177,7 +181,7 @@ def test_gpt2_has_the_published_sizes(tmp_path: Path, precision: str, published:
     GPT2Config().save_pretrained(tmp_path)
     shapes, recipe = Shapes.read(tmp_path), tiny.precision(precision)
     layers = frozenset(shapes.converted_layers(recipe))
-    predicted = predicted_weights(shapes.skeleton(recipe.dtype), layers, recipe, repacks=False)
+    predicted = predicted_weights(shapes, layers, recipe, repacks=False)
     assert sum(predicted.values(), WeightKinds()).total == published + left_out_there
 
 
@@ -291,8 +295,8 @@ def test_weights_are_no_activations() -> None:
 
 def test_a_hybrid_model_whose_operations_do_not_grow_is_run_at_its_length() -> None:
     shapes = Shapes(Lfm2Config(vocab_size=320, hidden_size=64, intermediate_size=128, num_hidden_layers=3))
-    context, run = ContextSizes(shapes).of(300, 300), context_module._run(shapes, 300)
-    assert context is not None and run is not None
+    sizes = ContextSizes(shapes)
+    context, run = sizes.of(300, 300), sizes._run(300)
     assert context.activations == run.activations and context.cache == run.cache
 
 

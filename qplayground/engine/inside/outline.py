@@ -1,5 +1,6 @@
 """The modules of a model, what they take in each precision, and which of them get quantized."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable
 
@@ -7,8 +8,10 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.quantizers_utils import should_convert_module
 
+from qplayground.core.errors import PlaygroundError
 from qplayground.core.inside import Kept, ModelOutline, ModuleOutline
 from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.engine.conversion import conversion
 from qplayground.engine.inside.source import Source, StoredTensor
 from qplayground.engine.inside.stored import is_stored_quantized, method_name
 from qplayground.engine.prediction import predicted_weights
@@ -57,8 +60,8 @@ def outline(source: Source, precisions: Iterable[Precision]) -> ModelOutline:
 
 
 def kept_modules(shapes: Shapes, precision: Precision) -> dict[str, Kept]:
-    """The modules that a quantized precision leaves as they are, and why; as `Shapes.converted_layers`, but it never
-    fails.
+    """The modules that a quantized precision leaves as they are on the processor, and why; as `conversion`, but it
+    never fails.
     """
     modules = dict(shapes.skeleton(precision.dtype).named_modules())
     shared = Counter(id(each._parameters.get("weight")) for each in modules.values())
@@ -73,6 +76,8 @@ def kept_modules(shapes: Shapes, precision: Precision) -> dict[str, Kept]:
             name, [*shapes.default_skips, *precision.skip_modules]
         ):
             found[name] = Kept.SKIPPED
+    with contextlib.suppress(PlaygroundError):  # nothing would be converted at all
+        found |= dict.fromkeys(conversion(shapes, precision, on_cpu=True).left, Kept.UNFIT)
     return found
 
 
@@ -81,7 +86,7 @@ def quantized_modules(shapes: Shapes) -> tuple[str, ...]:
 
     Raises PlaygroundError(NOT_QUANTIZED) where there are none.
     """
-    return shapes.converted_layers(_any_quantized())
+    return conversion(shapes, _any_quantized(), on_cpu=True).converted
 
 
 def _any_quantized() -> Precision:
@@ -90,7 +95,7 @@ def _any_quantized() -> Precision:
 
 def _held(shapes: Shapes, precision: Precision, kept: dict[str, Kept]) -> dict[str, int]:
     converted = {name for name in shapes.linear_layers if name not in kept} if precision.is_quantized else ()
-    sums = predicted_weights(shapes.skeleton(precision.dtype), converted, precision, repacks=False)
+    sums = predicted_weights(shapes, converted, precision, repacks=False)
     return {name: kinds.total for name, kinds in sums.items()}
 
 

@@ -38,6 +38,7 @@ _SHORT = {
     Kept.SKIPPED: "no, skipped",
     Kept.NOT_LINEAR: "not linear",
     Kept.UNKNOWN_CLASS: "no, class",
+    Kept.UNFIT: "no, shape",
 }
 """The reasons in a column; the tool tip and the lines below the tree have them in full."""
 _ALREADY = "already"

@@ -1,0 +1,171 @@
+"""Running a model's shapes: what its own code does with a text, found without a weight.
+
+A skeleton on the meta device goes through its forward; what asks for a value, which no tensor has there, is answered
+with a guess, and with another one where the first leads nowhere.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import PreTrainedModel
+
+FEW = 4
+"""So many tokens show what a model does with its layers."""
+_aten = torch.ops.aten
+_SCALARS = (_aten._local_scalar_dense.default, _aten.item.default, _aten.is_nonzero.default)
+_VIEWS = (torch.Tensor.T, torch.Tensor.mT, torch.Tensor.H, torch.Tensor.mH, torch.Tensor.data)
+"""Attributes that hand the values on; others only describe them."""
+_DESCRIPTIONS = frozenset(
+    {"size", "dim", "numel", "nelement", "stride", "element_size", "is_floating_point", "__repr__"}
+)
+
+
+class CannotRunError(Exception):
+    """The code of that architecture cannot be run without weights; the message is a sentence that says why."""
+
+
+class LayerUse(NamedTuple):
+    """What the model's code does with its linear layers, by name.
+
+    `ran`: text goes through them, as tensors of so many `dimensions`. `past`: their weight is used without calling
+    them, which no quantized layer stands. `rescaled`: their weight is changed in place before the first text.
+    """
+
+    ran: frozenset[str]
+    past: frozenset[str] = frozenset()
+    rescaled: frozenset[str] = frozenset()
+    dimensions: Mapping[str, int] = {}
+
+
+def run(
+    skeleton: PreTrainedModel,
+    tokens: int,
+    logits: int = 1,
+    *,
+    meter: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> tuple[Any, Any]:
+    """The output of a prompt of so many tokens, of which the last `logits` get any, and the meter that it ran inside.
+
+    Raises CannotRunError.
+    """
+    ids = torch.ones(1, tokens, dtype=torch.long, device="meta")
+    last_only = {"logits_to_keep": logits} if skeleton._supports_logits_to_keep() else {}  # as `generate` does
+    reason: Exception | None = None
+    for yes, number in ((False, 0), (True, tokens)):
+        try:
+            with _FusedAttention(), _Guesses(yes, number), meter() as metered, torch.inference_mode():
+                return skeleton(input_ids=ids, use_cache=True, **last_only), metered
+        except Exception as error:  # an operation that needs values, or a context that the model does not have
+            reason = reason or error
+    lines = str(reason).strip().splitlines() or [""]
+    raise CannotRunError(f"{type(skeleton).__name__} cannot be run without its weights ({lines[0][:200]}).") from reason
+
+
+@contextmanager
+def watched(skeleton: PreTrainedModel, layers: Mapping[str, nn.Module]) -> Iterator[Callable[[], LayerUse]]:
+    """Watch what is run inside for what it does with those layers; the yielded function says what that was."""
+    dimensions: dict[str, int] = {}
+    inside: set[str] = set()
+    past: set[str] = set()
+    rescaled: set[str] = set()
+    names = {id(layer.weight): name for name, layer in layers.items()}
+
+    def on_use(func: Callable[..., Any], values: Sequence[Any]) -> None:
+        for value in values:
+            name = names.get(id(value))
+            if name is None or name in inside or not _uses_values(func):
+                continue
+            (rescaled if _is_in_place(func) else past).add(name)
+
+    def enter(name: str) -> Callable[..., None]:
+        def on_enter(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+            dimensions[name] = max(dimensions.get(name, 0), inputs[0].dim() if inputs else 0)
+            inside.add(name)
+
+        return on_enter
+
+    def leave(name: str) -> Callable[..., None]:
+        return lambda *_: inside.discard(name)
+
+    with ExitStack() as stack:
+        for name, layer in layers.items():
+            stack.callback(layer.register_forward_pre_hook(enter(name)).remove)
+            stack.callback(layer.register_forward_hook(leave(name), always_call=True).remove)
+        stack.enter_context(_Watch(on_use))
+        yield lambda: LayerUse(frozenset(dimensions), frozenset(past), frozenset(rescaled), dimensions)
+
+
+def _uses_values(func: Callable[..., Any]) -> bool:
+    name = getattr(func, "__name__", "")
+    if name == "__get__":
+        return any(getattr(func, "__self__", None) is view for view in _VIEWS)
+    return name not in _DESCRIPTIONS
+
+
+def _is_in_place(func: Callable[..., Any]) -> bool:
+    name = str(getattr(func, "__name__", ""))
+    return name.endswith("_") and not name.endswith("__")
+
+
+class _Watch(TorchFunctionMode):
+    def __init__(self, on_use: Callable[[Callable[..., Any], Sequence[Any]], None]) -> None:
+        super().__init__()
+        self._on_use = on_use
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        self._on_use(func, [*args, *(kwargs or {}).values()])
+        return func(*args, **(kwargs or {}))
+
+
+class _Guesses(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Answers for what only real tensors know: a comparison, a number, which elements are not zero (all of them)."""
+
+    def __init__(self, yes: bool, number: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._yes = yes
+        self._number = number
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func in _SCALARS:
+            return self._yes if args[0].dtype is torch.bool else self._number
+        if func is _aten.equal.default:
+            return self._yes
+        if func is _aten.nonzero.default:
+            return args[0].new_empty((args[0].numel(), args[0].dim()), dtype=torch.long)
+        if func is _aten.nonzero_numpy.default:
+            return [args[0].new_empty(args[0].numel(), dtype=torch.long) for _ in range(args[0].dim())]
+        return func(*args, **(kwargs or {}))
+
+
+class _FusedAttention(TorchFunctionMode):
+    """On a real device it never holds all scores at once; without a device torch falls back to what does."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is not functional.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        given = dict(zip(("query", "key", "value"), args, strict=False), **(kwargs or {}))
+        return given["query"].new_empty((*given["query"].shape[:-1], given["value"].shape[-1]))

@@ -1,0 +1,72 @@
+"""Other processors than this one, as far as bitsandbytes shows them: the rules of its kernels, in plain torch.
+
+Read in bitsandbytes 0.50.2's sources and checked on such processors by hand (blocks of 64, row lengths n):
+
+- AVX-512: where n is a multiple of 16, the scale of a value is looked up at row · (n // 64) + column // 64, which is
+  another block's wherever n is no multiple of 64.
+- AVX512-BF16: the first forward repacks a layer, in Python, and raises where n is no multiple of 64 or the outputs are
+  none of 32; the kernel then computes in bfloat16 with bfloat16 scales.
+"""
+
+from typing import Any
+
+import bitsandbytes
+import pytest
+import torch
+from torch.nn import functional
+
+from qplayground.engine import estimating, kernels
+
+_LANES = 16
+_TILE = 32
+
+
+def use_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dequantize as with AVX-512 and no more."""
+    kernels._tried.cache_clear()  # what this processor answered
+    monkeypatch.setattr(bitsandbytes.functional, "dequantize_4bit", _dequantize_with_avx512)
+    monkeypatch.setattr(bitsandbytes.autograd._functions, "matmul_4bit", _matmul)
+    monkeypatch.setattr(bitsandbytes, "matmul_4bit", _matmul)
+
+
+def use_avx512_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repack and compute as with AVX512-BF16."""
+    use_avx512(monkeypatch)
+    for module in (bitsandbytes.functional, bitsandbytes.nn.modules, estimating):
+        monkeypatch.setattr(module, "has_avx512bf16", lambda: True)
+
+
+def _dequantize_with_avx512(packed: torch.Tensor, quant_state: Any, *_: Any, **__: Any) -> torch.Tensor:
+    rows, columns = quant_state.shape
+    absmax = quant_state.absmax
+    if quant_state.nested:
+        absmax = bitsandbytes.functional.dequantize_blockwise(absmax, quant_state.state2) + quant_state.offset
+    place = torch.arange(rows * columns)
+    if columns % _LANES == 0:
+        block = place // columns * (columns // quant_state.blocksize) + place % columns // quant_state.blocksize
+    else:
+        block = place // quant_state.blocksize
+    values: torch.Tensor = quant_state.code[_codes(packed)[: place.numel()]] * absmax.float()[block]
+    return values.view(rows, columns).to(quant_state.dtype)
+
+
+def _matmul(
+    hidden: torch.Tensor, packed: torch.Tensor, quant_state: Any, out: Any = None, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    if not getattr(quant_state, "packing_format_for_cpu", False):
+        return functional.linear(hidden, _dequantize_with_avx512(packed, quant_state).to(hidden.dtype), bias)
+    rows, columns = quant_state.shape
+    # Tiles of 32 rows; in each, every pair of columns has 64 codes: 32 rows of the first, then 32 of the second, in the
+    # halves of 32 bytes.
+    tiles = packed.view(rows // _TILE, columns // 2, _TILE)
+    pairs = torch.cat((tiles & 15, tiles >> 4), -1).view(rows // _TILE, columns // 2, _TILE, 2)
+    codes = pairs.permute(0, 2, 1, 3).reshape(rows, columns)
+    scales = quant_state.absmax.T.float().repeat_interleave(quant_state.blocksize, 1)
+    weight = (quant_state.code[codes.int()] * scales).bfloat16()
+    found = functional.linear(hidden.bfloat16(), weight).to(hidden.dtype)
+    return found if bias is None else torch.as_tensor(found + bias)
+
+
+def _codes(packed: torch.Tensor) -> torch.Tensor:
+    flat = packed.reshape(-1)
+    return torch.stack((flat >> 4, flat & 15), -1).view(-1).int()

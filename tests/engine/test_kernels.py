@@ -1,0 +1,173 @@
+"""Layers that bitsandbytes computes wrongly, or not at all, on some processors: known before a load, noticed after."""
+
+from pathlib import Path
+from typing import Any
+
+import bitsandbytes
+import pytest
+import torch
+from bitsandbytes.nn import Linear4bit
+
+from qplayground.core.errors import ErrorCode, PlaygroundError
+from qplayground.core.messages.events import Failed, Loaded
+from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
+from qplayground.engine import kernels
+from qplayground.engine.accounting import kinds_by_module
+from qplayground.engine.estimating import weights_by_module
+from qplayground.engine.kernels import Layer, obstacle, quantized_layer
+from qplayground.engine.reference import leading_rows
+from qplayground.engine.shapes import Shapes
+from tests.engine import tiny
+from tests.engine.conftest import ModelFolder, UseProcessor, carry_out, load_quietly
+
+QUANTIZED = [precision for precision in READY_PRECISIONS if precision.quantization is not None]
+WRONG_WITH_AVX512 = (32, 48, 80, 96, 160, 720, 1056, 1120, 1376)
+"""Row lengths that were seen to go wrong with blocks of 64."""
+RIGHT_WITH_AVX512 = (64, 72, 100, 128, 200, 576)
+
+
+@pytest.fixture(autouse=True)
+def no_compiler() -> object:
+    """bitsandbytes compiles some functions for odd widths, which takes seconds for each."""
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def nf4(dtype: Dtype = Dtype.BFLOAT16) -> FourBit:
+    return FourBit(compute_dtype=dtype)
+
+
+@pytest.mark.parametrize("precision", QUANTIZED, ids=str)
+@pytest.mark.parametrize("columns", [*WRONG_WITH_AVX512, *RIGHT_WITH_AVX512, 33])
+def test_no_width_is_found_wrong_that_is_right(precision: Precision, columns: int) -> None:
+    assert precision.quantization is not None
+    if bitsandbytes.functional.has_avx512bf16() or torch.backends.cpu.get_cpu_capability() == "AVX512":
+        pytest.skip("this processor's own kernels go wrong at some of these")
+    assert obstacle(Layer(40, columns), precision.quantization, Dtype.BFLOAT16) == ""
+
+
+@pytest.mark.parametrize("dtype", list(Dtype))
+@pytest.mark.parametrize("quant_type", ["nf4", "fp4"])
+def test_every_width_that_avx512_dequantizes_wrongly_is_noticed(
+    quant_type: str, dtype: Dtype, use_processor: UseProcessor
+) -> None:
+    use_processor("avx512")
+    for double in (False, True):
+        kind = FourBit(quant_type=quant_type, compute_dtype=dtype, double_quantization=double)  # type: ignore[arg-type]
+        for columns in WRONG_WITH_AVX512:
+            assert "computes wrongly" in obstacle(Layer(40, columns), kind, dtype), columns
+        for columns in RIGHT_WITH_AVX512:
+            assert obstacle(Layer(40, columns), kind, dtype) == "", columns
+
+
+def test_what_the_kernel_for_avx512_bf16_refuses_is_noticed(use_processor: UseProcessor) -> None:
+    use_processor("avx512_bf16")
+    for layer in (Layer(64, 80), Layer(16, 64), Layer(80, 1536), Layer(4, 64), Layer(64, 32)):
+        assert "cannot compute" in obstacle(layer, nf4(), Dtype.BFLOAT16), layer
+    assert obstacle(Layer(96, 192), nf4(), Dtype.BFLOAT16) == ""
+
+
+def test_int8_cannot_take_tensors_of_four_dimensions_and_four_bits_can() -> None:
+    layer = Layer(64, 64, dimensions=4)
+    assert "cannot compute" in obstacle(layer, Int8(), Dtype.BFLOAT16)
+    assert obstacle(layer, nf4(), Dtype.BFLOAT16) == ""
+
+
+@pytest.mark.parametrize("precision", QUANTIZED, ids=str)
+@pytest.mark.parametrize("shape", [(64, 128), (75, 150), (5, 80)])
+def test_a_weight_by_hand_is_near_the_original(precision: Precision, shape: tuple[int, int]) -> None:
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    assert precision.quantization is not None
+    layer = quantized_layer(weight, precision.quantization).eval().to("cpu")
+    rows = leading_rows(layer, shape[0])
+    far = 0.01 if isinstance(precision.quantization, Int8) else 0.15
+    assert rows.shape == shape and float((rows - weight).norm() / weight.norm()) < far
+    assert torch.equal(leading_rows(layer, 2), rows[:2])
+
+
+# ---- whole models ---------------------------------------------------------------------------------------------------
+
+
+def odd_llama(folder: Path) -> Path:
+    """Two of its seven layers a block have 80 outputs, and one 80 inputs."""
+    return tiny.make(folder, lambda: tiny.llama(intermediate_size=80))
+
+
+@pytest.mark.parametrize("precision", ["nf4", "fp4", "nf4-dq"])
+@pytest.mark.parametrize(("processor", "left"), [("avx512", 1), ("avx512_bf16", 3), ("this", 0)])
+def test_such_layers_stay_as_they_are_and_that_is_said_and_predicted(
+    tmp_path: Path, processor: str, left: int, precision: str, use_processor: UseProcessor
+) -> None:
+    if processor == "this" and torch.backends.cpu.get_cpu_capability() == "AVX512":
+        pytest.skip("this processor leaves layers out by itself")
+    use_processor(processor)
+    folder = odd_llama(tmp_path / "model")
+    (loaded,) = (event for event in carry_out(tiny.load_command(folder, precision)) if isinstance(event, Loaded))
+    assert loaded.quantized_modules == 2 * (7 - left)
+    assert loaded.unforeseen == () and loaded.estimate is not None and loaded.estimate.by_kind == loaded.by_kind
+    if left:
+        assert f"{2 * left} of 14 layers stay in bfloat16: bitsandbytes c" in loaded.estimate.caution
+        assert loaded.by_module["model.layers.1.mlp.down_proj"].plain == 64 * 80 * 2
+    else:
+        assert loaded.estimate.caution == ""
+
+
+def test_a_model_of_which_every_layer_would_go_wrong_is_refused_before_the_load(
+    tmp_path: Path, use_processor: UseProcessor
+) -> None:
+    use_processor("avx512_bf16")
+    folder = tiny.make(
+        tmp_path / "model", lambda: tiny.llama(hidden_size=80, num_attention_heads=2, num_key_value_heads=2, head_dim=8)
+    )
+    (failed,) = (event for event in carry_out(tiny.load_command(folder, "nf4")) if isinstance(event, Failed))
+    assert failed.error.code is ErrorCode.NOT_QUANTIZED
+    assert "cannot compute" in failed.error.message and "80 inputs" in failed.error.message
+
+
+@pytest.mark.parametrize("precision", ["nf4", "fp4", "nf4-dq", "int8"])
+def test_a_loaded_model_that_computes_wrongly_is_an_error(
+    model_folder: ModelFolder, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A width that is right before the load and wrong after it: a library could look at more than widths."""
+    wrong = bitsandbytes.nn.Linear8bitLt if precision == "int8" else Linear4bit
+    real = wrong.forward
+
+    def forward(layer: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        found = torch.as_tensor(real(layer, hidden))
+        found[..., 1] *= 1.05  # one row of all
+        return found
+
+    load_quietly(model_folder("llama"), precision)
+    monkeypatch.setattr(wrong, "forward", forward)
+    with pytest.raises(PlaygroundError, match="computes wrongly") as refused:
+        load_quietly(model_folder("llama"), precision)
+    assert refused.value.info.code is ErrorCode.WRONG_VALUES
+    assert "inputs and" in refused.value.info.message and "model.layers.0" in refused.value.info.message
+
+
+@pytest.mark.parametrize("processor", ["avx512", "avx512_bf16"])
+@pytest.mark.parametrize("family", ["llama-biases", "gpt2", "qwen2"])
+def test_no_alarm_on_other_processors_where_nothing_is_wrong(
+    model_folder: ModelFolder, family: str, processor: str, use_processor: UseProcessor
+) -> None:
+    use_processor(processor)
+    for precision in QUANTIZED:
+        loaded = load_quietly(model_folder(family), precision)
+        predicted = weights_by_module(Shapes.read(model_folder(family)), precision, {"": "cpu"})
+        assert predicted == kinds_by_module(loaded.model)
+
+
+def test_a_layer_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Layer] = []
+    real = kernels._made
+
+    def make(layer: Layer, *rest: Any) -> torch.nn.Module:
+        made.append(layer)
+        return real(layer, *rest)
+
+    monkeypatch.setattr(kernels, "_made", make)
+    kernels._tried.cache_clear()
+    for rows in (70, 102, 4070):  # alike but for whole tiles of rows
+        obstacle(Layer(rows, 80), nf4(), Dtype.BFLOAT16)
+    obstacle(Layer(64, 64), nf4(), Dtype.BFLOAT16)
+    assert [tuple(layer) for layer in made] == [(38, 80, 3)]
