@@ -20,6 +20,7 @@ class MethodCheck(msgspec.Struct, frozen=True, kw_only=True):
 
     `relative_error` is ‖found − exact‖ / ‖exact‖, the largest of the matrix that is quantized and back again and of
     products with it. `problem` is a sentence for what is not WORKS, `detail` the output of an engine that ended.
+    `unfit_inputs` and `unfit_outputs` are widths of layers, of those that were tried, which go wrong there.
     """
 
     precision: str
@@ -29,6 +30,8 @@ class MethodCheck(msgspec.Struct, frozen=True, kw_only=True):
     relative_error: float | None = None
     problem: str = ""
     detail: str = ""
+    unfit_inputs: tuple[int, ...] = ()
+    unfit_outputs: tuple[int, ...] = ()
 
 
 class CudaBuild(msgspec.Struct, frozen=True, kw_only=True):

@@ -235,6 +235,22 @@ def _methods(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _unfit_widths(facts: Facts) -> Iterator[Finding]:
+    """One finding for all methods that cannot take the same widths."""
+    alike: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
+    for check in facts.checks:
+        if check.unfit_inputs or check.unfit_outputs:
+            alike.setdefault((check.unfit_inputs, check.unfit_outputs), []).append(check.label)
+    for (inputs, outputs), labels in alike.items():
+        widths = [f"{', '.join(map(str, inputs))} inputs"] if inputs else []
+        widths += [f"{', '.join(map(str, outputs))} outputs"] if outputs else []
+        yield _caution(
+            f"On this processor bitsandbytes {facts.versions.get('bitsandbytes', '')} computes wrongly with "
+            f"{', '.join(labels)} layers of some widths, or refuses them (of those tried: {' and '.join(widths)}).",
+            "Such layers stay unquantized here; a run says how many.",
+        )
+
+
 # ---- window and folders -------------------------------------------------------------------------------------------
 
 
@@ -265,6 +281,7 @@ def _folders(facts: Facts) -> Iterator[Finding]:
 RULES: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _engine,
     _methods,
+    _unfit_widths,
     _old_libraries,
     _pyside_that_aborts,
     _gpu_without_driver,

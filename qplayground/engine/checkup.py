@@ -14,9 +14,13 @@ from qplayground.core.messages.events import CheckedUp, CheckStarted, CudaFound,
 from qplayground.core.placement import CPU, MPS
 from qplayground.core.precision import FourBit, Int8, Precision
 from qplayground.core.units import share_text
+from qplayground.engine.kernels import Layer, obstacle, quantized_layer
 
 _ROWS, _COLUMNS = 128, 256
 _SCALE = 0.02
+ODD_INPUTS = (32, 48, 72, 80, 96, 160, 200, 720, 1056, 1120, 1376, 4304)
+ODD_OUTPUTS = (4, 16, 48, 80)
+"""Widths of real models' layers that some kernels compute wrongly or refuse."""
 _BATCHES = (1, 4)  # a single row goes through other kernels than several
 _PROBLEM_CHARACTERS = 300
 
@@ -57,12 +61,16 @@ def devices() -> list[str]:
 def check_method(precision: Precision, device: torch.device) -> MethodCheck:
     """Try a quantized precision on a device: whether it runs, and whether what it gives is near enough."""
     outcome, problem, error = Outcome.WORKS, "", None
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
     try:
         matrix_error, *product_errors = _errors(_usable(precision, device), device)
         error = float(torch.tensor([matrix_error, *product_errors]).max())  # a NaN is the largest, not so in Python
         problem = _doubt(precision, matrix_error, error)
         if problem:
             outcome = Outcome.WRONG
+        elif device.type == CPU:
+            inputs, outputs = _unfit(precision)
     except Exception as failure:  # the libraries raise what they like
         outcome, problem = Outcome.FAILED, _sentence(failure)
     return MethodCheck(
@@ -72,7 +80,18 @@ def check_method(precision: Precision, device: torch.device) -> MethodCheck:
         outcome=outcome,
         relative_error=error,
         problem=problem,
+        unfit_inputs=inputs,
+        unfit_outputs=outputs,
     )
+
+
+def _unfit(precision: Precision) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The widths, of those that go wrong on some processors, which go wrong on this one: of inputs and of outputs."""
+    kind = precision.quantization
+    assert kind is not None
+    inputs = (columns for columns in ODD_INPUTS if obstacle(Layer(_ROWS, columns), kind, precision.dtype))
+    outputs = (rows for rows in ODD_OUTPUTS if obstacle(Layer(rows, _COLUMNS), kind, precision.dtype))
+    return tuple(inputs), tuple(outputs)
 
 
 def _usable(precision: Precision, device: torch.device) -> Precision:
@@ -102,30 +121,17 @@ def _quantized(
 ) -> tuple[torch.nn.Module, torch.Tensor]:
     """A layer with that weight, and the weight after it was quantized. Raises ValueError for a plain precision."""
     kind = precision.quantization
-    layer: torch.nn.Module
     if isinstance(kind, FourBit):
         packed, state = bnb.functional.quantize_4bit(
             weight.to(device), quant_type=kind.quant_type, compress_statistics=kind.double_quantization, blocksize=64
         )
         dequantized = bnb.functional.dequantize_4bit(packed, state)
-        layer = bnb.nn.Linear4bit(
-            _COLUMNS, _ROWS, bias=False, compute_dtype=getattr(torch, kind.compute_dtype), quant_type=kind.quant_type
-        )
-        layer.weight = bnb.nn.Params4bit(
-            weight,
-            requires_grad=False,
-            quant_type=kind.quant_type,
-            compress_statistics=kind.double_quantization,
-            blocksize=64,
-        )
     elif isinstance(kind, Int8):
         rows, scales, _ = bnb.functional.int8_vectorwise_quant(weight.to(device, torch.float16))
         dequantized = bnb.functional.int8_vectorwise_dequant(rows, scales)
-        layer = bnb.nn.Linear8bitLt(_COLUMNS, _ROWS, bias=False, has_fp16_weights=False, threshold=kind.threshold)
-        layer.weight = bnb.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
     else:
         raise ValueError(f"{precision.name} is not quantized")
-    return layer.eval().to(device), dequantized
+    return quantized_layer(weight, kind).eval().to(device), dequantized
 
 
 def _relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:

@@ -21,6 +21,7 @@ from qplayground.core.quality import LayerError
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.residency import let_go_of_source
+from qplayground.engine.ties import stored_name
 
 _CONVERTED = ("Linear4bit", "Linear8bitLt")
 
@@ -43,7 +44,7 @@ def measured(loaded: LoadedModel, errors: list[LayerError], on_layer: Callable[[
         found = [
             (name, module, tensor)
             for name, module in loaded.model.named_modules()
-            if type(module).__name__ in _CONVERTED and (tensor := _stored_name(name, sources)) is not None
+            if type(module).__name__ in _CONVERTED and (tensor := stored_name(f"{name}.weight", sources)) is not None
         ]
         for name, module, tensor in found:
             before = partial(_before, errors, len(found), on_layer)
@@ -51,13 +52,6 @@ def measured(loaded: LoadedModel, errors: list[LayerError], on_layer: Callable[[
             after = _hook(name, sources[tensor], tensor, errors, checkpoint.files)
             hooks.callback(module.register_forward_hook(after).remove)
         yield
-
-
-def _stored_name(module: str, stored: dict[str, Any]) -> str | None:
-    """A checkpoint may leave out the name of the base model, which all others stand under."""
-    tensor = f"{module}.weight"
-    shorter = tensor.partition(".")[2]
-    return tensor if tensor in stored else shorter if shorter in stored else None
 
 
 def _before(errors: list[LayerError], total: int, on_layer: Callable[[int, int], None], *_: Any) -> None:

@@ -9,6 +9,7 @@ from qplayground.core.messages.commands import CheckUp
 from qplayground.core.messages.events import CheckedUp, CheckStarted, CudaFound, MethodChecked
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precision
 from qplayground.engine import checkup
+from tests.engine.conftest import UseProcessor
 
 QUANTIZED = tuple(precision for precision in READY_PRECISIONS if precision.is_quantized)
 NF4 = next(precision for precision in QUANTIZED if precision.name == "nf4")
@@ -76,6 +77,22 @@ def test_an_exception_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None
     check = checkup.check_method(NF4, CPU)
     assert (check.outcome, check.relative_error) == (Outcome.FAILED, None)
     assert check.problem == "RuntimeError: CUDA VERSION MISMATCH"
+
+
+@pytest.mark.parametrize(
+    ("processor", "inputs", "outputs"),
+    [
+        ("avx512", (32, 48, 80, 96, 160, 720, 1056, 1120, 1376, 4304), ()),
+        ("avx512_bf16", checkup.ODD_INPUTS, checkup.ODD_OUTPUTS),
+    ],
+)
+def test_widths_that_go_wrong_are_named_and_the_method_works_otherwise(
+    processor: str, inputs: tuple[int, ...], outputs: tuple[int, ...], use_processor: UseProcessor
+) -> None:
+    use_processor(processor)
+    check = checkup.check_method(NF4, CPU)
+    assert (check.outcome, check.unfit_inputs, check.unfit_outputs) == (Outcome.WORKS, inputs, outputs)
+    assert checkup.check_method(INT8, CPU).unfit_inputs == ()
 
 
 def test_a_precision_that_is_not_quantized_fails() -> None:

@@ -109,6 +109,14 @@ CAUTIONS = [
     (replace(GOOD, undriven_gpus=("",)), "without NVIDIA's driver (no driver is loaded for it)"),
     (replace(GOOD, undriven_gpus=("nvidia",)), "the driver's library does not answer here"),
     (replace(GOOD, ram=Ram(4_000_000_000, 3_000_000_000, 16_000_000_000, True)), "4.00 GB of the machine's 16.0 GB"),
+    (
+        replace(GOOD, checks=(replace(GOOD_CHECK, unfit_inputs=(48, 80)), replace(GOOD_CHECK, unfit_inputs=(48, 80)))),
+        "computes wrongly with NF4, NF4 layers of some widths, or refuses them (of those tried: 48, 80 inputs)",
+    ),
+    (
+        replace(GOOD, checks=(replace(GOOD_CHECK, unfit_inputs=(48,), unfit_outputs=(4, 16)),)),
+        "of those tried: 48 inputs and 4, 16 outputs",
+    ),
     (replace(GOOD, qt=QtPlatform()), "There is no display"),
     (replace(GOOD, folders=(replace(FOLDER, free_bytes=500_000_000),)), "has only 500 MB left"),
 ]
