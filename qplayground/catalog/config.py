@@ -1,6 +1,7 @@
 """What a config.json says, and whether a model with that config can be compared here."""
 
 import json
+import re
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ from qplayground.catalog.quantized import method_of_config
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.frozen import remedy
 from qplayground.core.model import ModelTypes
+from qplayground.core.text import is_text
 
+MODEL_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,99}")
 MAX_JSON_BYTES = 64_000_000
 CONTEXT_KEYS = (
     "max_position_embeddings",
@@ -98,7 +101,8 @@ def read_config(path: Path) -> ModelConfig:
         raise _broken(f"config.json cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
         raise _broken("config.json cannot be read as JSON.", str(error)) from error
-    if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str) or not fields["model_type"]:
+    kind = fields.get("model_type") if isinstance(fields, dict) else None
+    if not isinstance(kind, str) or not MODEL_TYPE.fullmatch(kind):
         raise _broken("config.json names no model_type, so transformers cannot tell what kind of model this is.")
     if _most(fields, ("num_labels",)) > MOST_LABELS:
         raise _broken(f"config.json asks for more than {MOST_LABELS:,} labels, which no text generator has.")
@@ -108,8 +112,8 @@ def read_config(path: Path) -> ModelConfig:
     auto_map = fields.get("auto_map")
     encoder_decoder = fields.get("is_encoder_decoder")
     return ModelConfig(
-        model_type=fields["model_type"],
-        architecture=first if isinstance(first, str) else None,
+        model_type=kind,
+        architecture=first if isinstance(first, str) and is_text(first) else None,
         context_tokens=_context_tokens(fields) or _context_tokens(text),
         is_decoder=fields.get("is_decoder") is True,
         is_encoder_decoder=encoder_decoder if isinstance(encoder_decoder, bool) else None,

@@ -128,7 +128,7 @@ class Run(msgspec.Struct, kw_only=True):
     """One model in one precision continuing one prompt. Owned and changed by the session alone.
 
     `requested_map` is the placement that was shown before the comparison began, or else reckoned before the load;
-    `device_map` is what it came to; with a `caution`.
+    `device_map` is what it came to; with a `caution`. `skips` and `attention` are what else transformers was told.
     `beside` is how many others wrote at the same time. `quality` is there when a text was scored, and `scored` has what
     it was made of; `layer_errors` are those of a quantized model.
     """
@@ -140,6 +140,8 @@ class Run(msgspec.Struct, kw_only=True):
     requested_map: dict[str, str] = {}
     device_map: dict[str, str] = {}
     caution: str = ""
+    skips: tuple[str, ...] = ()
+    attention: str = ""
     text: str = ""
     prompt_tokens: int | None = None
     token_ids: list[int] = []

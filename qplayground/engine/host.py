@@ -141,6 +141,8 @@ class Engine:
                 others=loaded.others,
                 context=loaded.context,
                 unforeseen=loaded.unforeseen,
+                skips=loaded.skips,
+                attention=loaded.attention,
                 quantized_modules=loaded.quantized_modules,
                 runtime_memory=loaded.runtime_memory,
                 memory=read_process_memory(psutil.Process()),

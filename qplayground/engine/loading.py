@@ -67,6 +67,8 @@ class LoadedModel:
     others: tuple[Estimate, ...] = ()
     context: ContextSize | None = None
     unforeseen: tuple[str, ...] = ()
+    skips: tuple[str, ...] = ()
+    attention: str = ""
     vram: dict[str, VramFigures] = field(default_factory=dict)
 
     @property
@@ -180,6 +182,8 @@ def load(
         others=tuple(others),
         context=context,
         unforeseen=tuple(unforeseen),
+        skips=skips,
+        attention=str(model.config._attn_implementation or "") if shapes.asked_for_other_attention else "",
         vram=vram,
     )
 

@@ -38,10 +38,14 @@ class Shapes:
     """What transformers would build from a config. Takes no memory for weights, and milliseconds.
 
     `path` is the folder of the checkpoint, which can hold apart what the config says is tied.
+    `asked_for_other_attention`: the file did, and does not get it.
     """
 
-    def __init__(self, config: PretrainedConfig, path: Path | None = None) -> None:
+    def __init__(
+        self, config: PretrainedConfig, path: Path | None = None, *, asked_for_other_attention: bool = False
+    ) -> None:
         self.config = config
+        self.asked_for_other_attention = asked_for_other_attention
         self._path = path
         self._differing: frozenset[str] | None = None
         self._skeletons: dict[int, PreTrainedModel] = {}
@@ -53,7 +57,8 @@ class Shapes:
     @classmethod
     def read(cls, path: Path) -> "Shapes":
         """Raises PlaygroundError for a config that cannot be read, or is not a causal language model's."""
-        shapes = cls(_read_config(path), path)
+        config, asked = _read_config(path)
+        shapes = cls(config, path, asked_for_other_attention=asked)
         shapes.skeleton(Dtype.BFLOAT16)  # what cannot be built is found now
         return shapes
 
@@ -201,10 +206,12 @@ def remote_code(error: Exception) -> PlaygroundError:
     )
 
 
-def _read_config(path: Path) -> PretrainedConfig:
+def _read_config(path: Path) -> tuple[PretrainedConfig, bool]:
+    """The config, and whether it asked for attention that it does not get."""
     try:
         with time_limit(BUILD_LIMIT_S):
             config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        asked = _asks_for_other_attention(config)
         _drop_requests(config)
     except TookTooLongError as error:
         raise _endless() from error
@@ -216,7 +223,7 @@ def _read_config(path: Path) -> PretrainedConfig:
             f"A {config.model_type} model is not a causal language model, so it cannot continue a prompt.",
             "Pick a model made for text generation.",
         )
-    return config
+    return config, asked
 
 
 def _is_causal(config: PretrainedConfig) -> bool:
@@ -254,6 +261,12 @@ def _drop_requests(config: PretrainedConfig) -> None:
         part = getattr(config, name, None)
         if isinstance(part, PretrainedConfig):
             _drop_requests(part)
+
+
+def _asks_for_other_attention(config: PretrainedConfig) -> bool:
+    """Whether it asks for attention from a package, itself or in one of its parts."""
+    parts = [part for name in config.sub_configs if isinstance(part := getattr(config, name, None), PretrainedConfig)]
+    return config._attn_implementation not in _OWN_ATTENTION or any(map(_asks_for_other_attention, parts))
 
 
 def _endless() -> PlaygroundError:

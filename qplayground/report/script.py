@@ -17,7 +17,7 @@ path = {path}
 prompt = {prompt}
 {threads}
 tokenizer = AutoTokenizer.from_pretrained(path)
-{quantization}model = AutoModelForCausalLM.from_pretrained(
+{config}{quantization}model = AutoModelForCausalLM.from_pretrained(
     path,
 {arguments})
 own = model.generation_config  # of the model's own habits only the special tokens are kept
@@ -33,6 +33,10 @@ new_ids = output[0, inputs["input_ids"].shape[1] :].tolist()
 print(tokenizer.decode(new_ids, skip_special_tokens=True))
 '''
 
+_CONFIG = """config = AutoConfig.from_pretrained(path)
+config._attn_implementation = {attention}  # what config.json asks for needs a package of its own
+"""
+
 _SKIPS = """# A list of skipped modules replaces the library's own, so those come first.
 with torch.device("meta"):
     skeleton = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
@@ -43,21 +47,23 @@ skips = [*get_keys_to_not_convert(skeleton), {own}]
 def to_script(comparison: Comparison, run: Run) -> str:
     """Python source. Every text of the user's stands in it as a literal."""
     recipe, threads = run.recipe, comparison.placement.threads
-    skips = bool(recipe.skip_modules) and recipe.is_quantized
+    skips = bool(recipe.skip_modules) and recipe.is_quantized and not run.skips
     return _MAIN.format(
         title=_prose(f"{comparison.model.id} in {recipe.name}: {recipe.summary}."),
         promise=_promise(run),
         versions=_prose(_versions(comparison)),
-        imports=_imports(recipe, skips),
+        imports=_imports(recipe, skips, config=skips or bool(run.attention)),
         path=repr(comparison.model.path),
         prompt=repr(comparison.prompt),
         threads="" if threads is None else f"torch.set_num_threads({threads})\n",
-        quantization=_quantization(recipe, skips, split=len(set(_device_map(comparison, run).values())) > 1),
+        config=_CONFIG.format(attention=repr(run.attention)) if run.attention else "",
+        quantization=_quantization(recipe, run.skips, skips, split=len(set(_device_map(comparison, run).values())) > 1),
         arguments=_lines(
             f"dtype=torch.{recipe.dtype}",
             *(["quantization_config=quantization"] if recipe.is_quantized else []),
             f"device_map={_device_map(comparison, run)!r}",
             *(['offload_folder="offload"'] if DISK in _device_map(comparison, run).values() else []),
+            *(["config=config"] if run.attention else []),
             "use_safetensors=True",
         ),
         inputs=_inputs(comparison),
@@ -77,17 +83,18 @@ def _promise(run: Run) -> str:
     return "On the same machine and library versions it gives the same tokens as the run there:"
 
 
-def _imports(recipe: Precision, skips: bool) -> str:
+def _imports(recipe: Precision, skips: bool, *, config: bool) -> str:
     names = ["AutoModelForCausalLM", "AutoTokenizer", "GenerationConfig"]
     names += ["BitsAndBytesConfig"] if recipe.is_quantized else []
-    names += ["AutoConfig"] if skips else []
+    names += ["AutoConfig"] if config else []
     lines = ["import torch", f"from transformers import {', '.join(sorted(names))}"]
     if skips:
         lines.append("from transformers.quantizers.base import get_keys_to_not_convert")
     return "\n".join(lines)
 
 
-def _quantization(recipe: Precision, skips: bool, *, split: bool) -> str:
+def _quantization(recipe: Precision, known: tuple[str, ...], skips: bool, *, split: bool) -> str:
+    """`known` is the list of modules that the run left alone; `skips`: it has to be put together."""
     kind = recipe.quantization
     if kind is None:
         return ""
@@ -100,7 +107,9 @@ def _quantization(recipe: Precision, skips: bool, *, split: bool) -> str:
             f"bnb_4bit_use_double_quant={kind.double_quantization}",
         ]
     before = ""
-    if skips:
+    if known:
+        options.append(f"llm_int8_skip_modules={list(known)!r}")
+    elif skips:
         before = _SKIPS.format(own=", ".join(map(repr, recipe.skip_modules)))
         options.append("llm_int8_skip_modules=skips")
     if split:  # without it a part beside the GPU is refused

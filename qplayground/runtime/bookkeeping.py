@@ -63,6 +63,7 @@ def take_loaded(
     if not run.requested_map and event.estimate is not None:
         run.requested_map = event.estimate.device_map
     run.caution = "" if event.estimate is None else event.estimate.caution
+    run.skips, run.attention = event.skips, event.attention
     predicted = _predicted(shown, event.estimate, kept=kept)
     run.memory = msgspec.structs.replace(
         run.memory,

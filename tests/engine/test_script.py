@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from transformers import MambaConfig, MambaForCausalLM
 
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages.commands import Generate, Load
@@ -13,6 +14,7 @@ from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.results import ComparedModel, Comparison, Mode, Run
 from qplayground.report.script import to_script
+from qplayground.runtime.bookkeeping import take_loaded
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, carry_out, tokens_of
 
@@ -37,7 +39,8 @@ def both(
         Generate(id=2, request=request, benchmark=benchmark),
     )
     (loaded,) = (event for event in events if isinstance(event, Loaded))
-    run = Run(precision=recipe.name, recipe=recipe, device_map=loaded.device_map)
+    run = Run(precision=recipe.name, recipe=recipe)
+    take_loaded(run, loaded)
     comparison = Comparison(
         environment=None,
         model=ComparedModel("tiny", "folder", None, None, str(folder)),
@@ -80,6 +83,21 @@ def test_weights_on_disk(model_folder: ModelFolder) -> None:
 
 def test_a_benchmark(model_folder: ModelFolder) -> None:
     ours, script = both(model_folder("qwen2"), READY["bf16"], Mode.BENCHMARK)
+    assert ours == script
+
+
+def test_attention_that_config_json_asks_for_and_that_is_not_there(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path / "model")
+    tiny.edit_json(folder / "config.json", _attn_implementation="flash_attention_2")
+    ours, script = both(folder, READY["bf16"])
+    assert ours == script
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+def test_layers_that_stay_as_they_are(tmp_path: Path, precision: str) -> None:
+    config = MambaConfig(vocab_size=tiny.VOCABULARY, hidden_size=64, num_hidden_layers=2, eos_token_id=1)
+    folder = tiny.make(tmp_path / "model", lambda: MambaForCausalLM(config))
+    ours, script = both(folder, READY[precision])
     assert ours == script
 
 

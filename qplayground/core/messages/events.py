@@ -88,8 +88,10 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     `weight_bytes` counts the tensors held after that first forward, scales included, tied ones once.
     `by_kind` says what they are, `by_module` where. `estimate` is what they were reckoned to be before any weight was
     read, `others` the same of the other precisions that were asked for; `unforeseen` names the modules that hold
-    something else than was reckoned. `device_map` says where each module is, `by_device` what each device holds,
-    `vram` what torch has of each GPU, with the load's peak.
+    something else than was reckoned. `skips` is the list of modules that transformers was told to leave alone, empty
+    for its own; `attention` the implementation of attention that it was told to use instead of the one that the model
+    asks for. `device_map` says where each module is, `by_device` what each device holds, `vram` what torch has of each
+    GPU, with the load's peak.
     `runtime_memory` is what the process held, libraries warm, before the first weight. `other_cpus` is how many
     processors other programs kept busy meanwhile, on average. `disk_share` is how much of the checkpoint came from the
     disk and not from the system's page cache, None where the system does not tell.
@@ -108,6 +110,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     others: tuple[Estimate, ...] = ()
     context: ContextSize | None = None
     unforeseen: tuple[str, ...] = ()
+    skips: tuple[str, ...] = ()
+    attention: str = ""
     quantized_modules: int
     runtime_memory: ProcessMemory
     memory: ProcessMemory
