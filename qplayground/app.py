@@ -100,7 +100,7 @@ def run_estimate(arguments: argparse.Namespace) -> int:
         return code
     if arguments.json is not None:
         _write(Path(arguments.json), estimate_json(entry, placement, answer, fits))
-    print(estimate_table(placement, answer, fits))
+    print(estimate_table(entry, placement, answer, fits))
     return code
 
 

@@ -3,7 +3,6 @@
 from PySide6.QtCore import Slot
 
 from qplayground.console.task import ConsoleTask
-from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.messages.events import MemoryEstimated
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import Placement
@@ -50,10 +49,6 @@ class ConsoleEstimate(ConsoleTask):
         """Ask."""
         self.entry = entry
         path = entry.outline_path or entry.checked_path()
-        limit, wanted = entry.context_tokens, self._context_tokens
-        if wanted is not None and limit is not None and wanted > limit:
-            sentence = f"A context of {wanted:,} tokens is more than the model's, {limit:,}."
-            raise fail(ErrorCode.PROMPT_TOO_LONG, sentence, f"Ask for {limit:,} at most.")
         self._planner.ask(path, self._precisions, placement=self._placement, context_tokens=self._context_tokens)
 
     @Slot()

@@ -163,7 +163,7 @@ class Run(msgspec.Struct, kw_only=True):
 
 
 class ComparedModel(msgspec.Struct, frozen=True):
-    """The model of a comparison."""
+    """The model of a comparison. `context_tokens`: the length of the texts that it was made for, where it is known."""
 
     id: str
     source: str
@@ -171,6 +171,7 @@ class ComparedModel(msgspec.Struct, frozen=True):
     parameters: int | None
     path: str
     provenance: str = ""
+    context_tokens: int | None = None
 
     @property
     def title(self) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.cache_utils import CacheLayerMixin, DynamicLayer
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
 from qplayground.core.estimate import ContextSize, TensorSize
 from qplayground.core.precision import Dtype
@@ -30,6 +30,7 @@ class ContextSizes:
 
     def __init__(self, shapes: Shapes) -> None:
         self._shapes = shapes
+        self._short_runs: dict[int, _Run] = {}
 
     def of(self, prompt_tokens: int | None, tokens: int) -> ContextSize:
         """What is kept of a text once `tokens` tokens were read, and what reading a prompt takes besides, where one is
@@ -42,9 +43,11 @@ class ContextSizes:
 
     def _cache(self, tokens: int) -> TensorSize:
         few = self._few
-        if not few.keeps_all_tokens:
-            return self._at(tokens).cache
-        return TensorSize(few.cache.elements // FEW * tokens, few.cache.fixed_bytes // FEW * tokens)
+        if few.keeps_all_tokens:
+            return _scaled(few.size, tokens, FEW)
+        if few.is_attention:
+            return self._run(tokens).cache
+        return self._at(tokens).cache
 
     @cached_property
     def _scored(self) -> TensorSize:
@@ -55,43 +58,30 @@ class ContextSizes:
         """Some recurrent layers are run token by token, which would take minutes; a model that does so is run on a few
         tokens, and what grows is taken to grow on.
         """
-        if self._few.only_attention or tokens <= FEW:
+        if self._few.is_attention or tokens <= FEW:
             return self._run(tokens, logits)
-        one, two = self._run(FEW), self._run(2 * FEW)
+        one, two = self._short_run(FEW), self._short_run(2 * FEW)
         if one.operations == two.operations:
             return self._run(tokens, logits)
-        steps = (tokens - FEW) / FEW
-        return one._replace(
-            cache=_continued(one.cache, two.cache, steps),
-            activations=_continued(one.activations, two.activations, steps),
-        )
+        activations = _continued(one.activations, two.activations, tokens)
+        return one._replace(cache=one.kept.continued(two.kept, tokens), activations=activations)
+
+    def _short_run(self, tokens: int) -> "_Run":
+        if tokens not in self._short_runs:
+            self._short_runs[tokens] = self._run(tokens)
+        return self._short_runs[tokens]
 
     def _run(self, tokens: int, logits: int = 1) -> "_Run":
         skeleton = self._shapes.skeleton(Dtype.BFLOAT16)
         given = [*skeleton.parameters(), *skeleton.buffers()]
         output, live = run(skeleton, tokens, logits, meter=lambda: _LiveTensors(given))
         kept = _Kept.of(output)
-        return _Run(
-            kept.size, live.peak - kept.size, live.operations, kept.is_attention(DynamicLayer), kept.keeps_all_tokens
-        )
+        return _Run(kept, kept.size, live.peak - kept.size, live.operations)
 
     @cached_property
-    def _few(self) -> "_Run":
+    def _few(self) -> "_Kept":
         """For its cache alone, which is what is shown first: following what is allocated takes a third of the time."""
-        kept = _Kept.of(self._shapes.first_output)
-        return _Run(kept.size, TensorSize(0), 0, kept.is_attention(DynamicLayer), kept.keeps_all_tokens)
-
-
-class _Run(NamedTuple):
-    """One run of the shapes. `only_attention`: all that is kept are keys and values; `keeps_all_tokens`: of every
-    token, without a window.
-    """
-
-    cache: TensorSize
-    activations: TensorSize
-    operations: int
-    only_attention: bool
-    keeps_all_tokens: bool
+        return _Kept.of(self._shapes.first_output)
 
 
 class _Kept(NamedTuple):
@@ -108,16 +98,49 @@ class _Kept(NamedTuple):
 
     @property
     def size(self) -> TensorSize:
-        return sum((_size(tensor) for tensor in self.tensors.values()), TensorSize(0))
+        return _size(self.tensors.values())
+
+    @property
+    def is_attention(self) -> bool:
+        """Whether all of it are keys and values."""
+        held = {id(tensor) for layer in self.layers for tensor in (layer.keys, layer.values)}
+        return all(isinstance(layer, DynamicLayer) for layer in self.layers) and held >= set(self.tensors)
 
     @property
     def keeps_all_tokens(self) -> bool:
-        return all(type(layer) is DynamicLayer for layer in self.layers) and self.is_attention(DynamicLayer)
+        """Whether it is keys and values of every token, without a window, and of nothing else; of FEW tokens."""
+        whole = all(type(layer) is DynamicLayer and layer.get_seq_length() == FEW for layer in self.layers)
+        return whole and self.is_attention
 
-    def is_attention(self, kind: type[CacheLayerMixin]) -> bool:
-        """Whether all of it is in layers of that kind."""
-        held = {id(tensor) for layer in self.layers for tensor in (layer.keys, layer.values)}
-        return all(isinstance(layer, kind) for layer in self.layers) and held >= set(self.tensors)
+    def continued(self, twice: "_Kept", tokens: int) -> TensorSize:
+        """What `tokens` tokens keep, where this is of FEW and `twice` of twice as many."""
+        total = _continued(_size(self._outside), _size(twice._outside), tokens)
+        for layer, other in zip(self.layers, twice.layers, strict=True):
+            size = _size(_tensors_of(layer))
+            window = getattr(layer, "sliding_window", None)
+            if isinstance(window, int) and isinstance(layer, DynamicSlidingWindowLayer):
+                total += _scaled(size, max(1, min(tokens, window - 1)), max(1, min(FEW, window - 1)))
+            else:
+                total += _continued(size, _size(_tensors_of(other)), tokens)
+        return total
+
+    @property
+    def _outside(self) -> list[torch.Tensor]:
+        inside = {id(tensor) for layer in self.layers for tensor in _tensors_of(layer)}
+        return [tensor for key, tensor in self.tensors.items() if key not in inside]
+
+
+class _Run(NamedTuple):
+    """One run of the shapes: what it keeps, how much that is, what it needs besides, how many operations it took."""
+
+    kept: _Kept
+    cache: TensorSize
+    activations: TensorSize
+    operations: int
+
+
+def _tensors_of(layer: CacheLayerMixin) -> list[torch.Tensor]:
+    return [part for part in _parts(layer) if isinstance(part, torch.Tensor) and part.is_floating_point()]
 
 
 def _parts(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
@@ -139,17 +162,28 @@ def _parts(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
         yield from _parts(part, seen)
 
 
-def _continued(one: TensorSize, other: TensorSize, steps: float) -> TensorSize:
+def _continued(few: TensorSize, twice: TensorSize, tokens: int) -> TensorSize:
+    """What grows by the same amount with each token, from FEW and twice as many."""
+    steps = (tokens - FEW) / FEW
     return TensorSize(
-        one.elements + round(steps * (other.elements - one.elements)),
-        one.fixed_bytes + round(steps * (other.fixed_bytes - one.fixed_bytes)),
+        few.elements + round(steps * (twice.elements - few.elements)),
+        few.fixed_bytes + round(steps * (twice.fixed_bytes - few.fixed_bytes)),
     )
 
 
-def _size(tensor: torch.Tensor) -> TensorSize:
-    if tensor.dtype is torch.bfloat16:
-        return TensorSize(tensor.numel())
-    return TensorSize(0, tensor.numel() * tensor.element_size())  # float32 whatever the model is in
+def _scaled(size: TensorSize, tokens: int, known: int) -> TensorSize:
+    """What is the same for each token, from that of so many."""
+    return TensorSize(size.elements // known * tokens, size.fixed_bytes // known * tokens)
+
+
+def _size(tensors: Iterable[torch.Tensor]) -> TensorSize:
+    total = TensorSize(0)
+    for tensor in tensors:
+        if tensor.dtype is torch.bfloat16:
+            total += TensorSize(tensor.numel())
+        else:
+            total += TensorSize(0, tensor.numel() * tensor.element_size())  # float32 whatever the model is in
+    return total
 
 
 class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -11,8 +11,9 @@ import torch
 from bitsandbytes.functional import has_avx512bf16
 from transformers import PreTrainedTokenizerBase
 
+from qplayground.catalog.config import read_config
 from qplayground.catalog.outline import read_outline
-from qplayground.core.errors import PlaygroundError
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.memory import read_process_memory, shared_bytes
 from qplayground.core.messages.commands import EstimateMemory, PlanPlacement
@@ -243,6 +244,7 @@ class Estimator:
         self._read(path)
         tokens = command.context_tokens or command.request.settings.max_new_tokens
         prompt_tokens = command.context_tokens
+        self._check_context(path, prompt_tokens)
         with contextlib.suppress(PlaygroundError):  # what is wrong with the tokenizer is said when the prompt is run
             tokenizer = self._tokenizer
             if tokenizer is None:
@@ -252,6 +254,15 @@ class Estimator:
                 prompt_tokens = len(encode_prompt(tokenizer, command.request))
                 tokens += prompt_tokens - 1  # the last one is never read
         yield self._answer(command, prompt_tokens, max(tokens, 1), final=True)
+
+    def _check_context(self, path: Path, wanted: int | None) -> None:
+        limit = self._known_shapes.position_limit(read_config(path / "config.json").context_tokens) if wanted else None
+        if limit is not None and wanted is not None and wanted > limit:
+            raise fail(
+                ErrorCode.PROMPT_TOO_LONG,
+                f"A context of {wanted:,} tokens is more than the model has positions for, {limit:,}.",
+                f"Ask for {limit:,} at most.",
+            )
 
     def plan(self, command: PlanPlacement) -> PlacementPlanned:
         """Where the parts of the model would be. Raises as `estimate` does."""

@@ -154,7 +154,7 @@ class Engine:
         loaded = self._loaded
         if loaded is None:
             raise RuntimeError("generate came before load")
-        prompt_ids = read_prompt(loaded.tokenizer, command.request, loaded.context_tokens)
+        prompt_ids = read_prompt(loaded.tokenizer, command.request, loaded.position_limit)
         self._channel.send(PromptRead(command.id, tuple(prompt_ids)))
         detokenizer = Detokenizer(loaded.tokenizer, prompt_ids)
         stream = TokenStream(self._channel, command.id, silent=command.benchmark)

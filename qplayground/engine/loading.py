@@ -57,6 +57,7 @@ class LoadedModel:
     precision: Precision
     device: torch.device
     context_tokens: int | None
+    position_limit: int | None
     seconds: float
     other_cpus: float | None
     disk_share: float | None
@@ -162,8 +163,8 @@ def load(
     unforeseen = sorted(name for name in expected.keys() | held.keys() if expected.get(name) != held.get(name))
     on_phase(Phase.CHECK)
     reads_source = precision.is_quantized or DISK in placed.values()
-    verify_computed(model, sampled, precision)
     verify_finite(model, checkpoint if reads_source else None, on_progress)
+    verify_computed(model, sampled, precision)
     allocator.release()
     return LoadedModel(
         model=model,
@@ -172,6 +173,7 @@ def load(
         precision=precision,
         device=device,
         context_tokens=preflight.context_tokens,
+        position_limit=preflight.position_limit,
         seconds=seconds,
         other_cpus=other_cpus,
         disk_share=_share(read_before, read_after, checkpoint.total_bytes),

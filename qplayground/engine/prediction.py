@@ -25,6 +25,7 @@ from transformers.pytorch_utils import Conv1D
 from qplayground.core.estimate import WeightKinds
 from qplayground.core.precision import FourBit, Int8, Precision
 from qplayground.engine.shapes import Shapes
+from qplayground.engine.tracing import LayerUse
 
 BLOCK = 64
 _NESTED_BLOCK = 256
@@ -42,13 +43,14 @@ def predicted_weights(
 
     `converted` names the layers that get quantized; `repacks` says whether the first forward repacks 4-bit ones.
     """
+    use = shapes.layer_use  # first of all: running a model can change its buffers, as its first text will
     skeleton = shapes.skeleton(precision.dtype)
     seen: set[int] = set()
     found: dict[str, WeightKinds] = {}
     float32 = _kept_in_float32(skeleton, getattr(torch, precision.dtype))
     for name, module in skeleton.named_modules():
         sums = WeightKinds()
-        how = _conversion_of(shapes, name, precision, repacks=repacks) if name in converted else None
+        how = _conversion_of(use, name, precision, repacks=repacks) if name in converted else None
         for kinds, tensor in _of_module(name, module, how, float32):
             if id(tensor) not in seen:
                 seen.add(id(tensor))
@@ -83,9 +85,8 @@ class _Conversion(NamedTuple):
     runs: bool
 
 
-def _conversion_of(shapes: Shapes, name: str, precision: Precision, *, repacks: bool) -> _Conversion:
+def _conversion_of(use: LayerUse, name: str, precision: Precision, *, repacks: bool) -> _Conversion:
     """A layer whose weight the model's code scales is quantized again by transformers, with bitsandbytes' defaults."""
-    use = shapes.layer_use
     if name in use.rescaled and isinstance(precision.quantization, FourBit):
         precision = replace(precision, quantization=replace(precision.quantization, **_ANEW))
     runs = name in use.ran

@@ -17,12 +17,15 @@ from qplayground.engine.tokenizing import check_decoder
 
 @dataclass(frozen=True)
 class Preflight:
-    """What is known before the weights."""
+    """What is known before the weights. `context_tokens`: the length of the texts that the model was made for;
+    `position_limit`: the longest that it can take at all.
+    """
 
     shapes: Shapes
     tokenizer: PreTrainedTokenizerBase
     prompt_ids: list[int]
     context_tokens: int | None
+    position_limit: int | None
 
 
 def inspect_model(path: Path, request: GenerationRequest) -> Preflight:
@@ -34,9 +37,10 @@ def inspect_model(path: Path, request: GenerationRequest) -> Preflight:
     shapes = Shapes.read(path)
     _check_size(shapes, entry)
     tokenizer = read_tokenizer(path)
-    prompt_ids = read_prompt(tokenizer, request, entry.context_tokens)
+    limit = shapes.position_limit(entry.context_tokens)
+    prompt_ids = read_prompt(tokenizer, request, limit)
     _check_ids(shapes, prompt_ids)
-    return Preflight(shapes, tokenizer, prompt_ids, entry.context_tokens)
+    return Preflight(shapes, tokenizer, prompt_ids, entry.context_tokens, limit)
 
 
 def check_folder(path: Path) -> ModelEntry:

@@ -2,16 +2,20 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.errors import ANOTHER_TOKENIZER, ErrorCode, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.engine.chat_template import render
 from qplayground.engine.tokenizing import encode
 
+MOST_TOKENS_PER_BYTE = 2
+"""Tokenizers make one at the most, but for a few characters that they spell out."""
+MOST_SPECIAL_TOKENS = 1000
+
 
 def read_prompt(
-    tokenizer: PreTrainedTokenizerBase, request: GenerationRequest, context_tokens: int | None
+    tokenizer: PreTrainedTokenizerBase, request: GenerationRequest, position_limit: int | None
 ) -> list[int]:
-    """The ids that the model is given, checked against its context (None: no limit is known).
+    """The ids that the model is given, checked against the longest text that it can take (None: any).
 
     Raises PlaygroundError: EMPTY_PROMPT, BAD_SETTINGS, PROMPT_TOO_LONG, NO_CHAT_TEMPLATE, BROKEN_TOKENIZER.
     """
@@ -21,7 +25,7 @@ def read_prompt(
     prompt_ids = encode_prompt(tokenizer, request)
     if not prompt_ids:
         raise fail(ErrorCode.EMPTY_PROMPT, "The prompt has no tokens.", "Type a few words for the model to continue.")
-    _check_context(len(prompt_ids), request.settings.max_new_tokens, context_tokens)
+    _check_context(len(prompt_ids), request.settings.max_new_tokens, position_limit)
     return prompt_ids
 
 
@@ -34,14 +38,20 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest
     chat = request.settings.chat_template
     text = render(tokenizer, request.prompt) if chat else request.prompt
     encoded = encode(tokenizer, text, add_special_tokens=not chat)["input_ids"]  # a chat's stand in its template
+    if len(encoded) > MOST_TOKENS_PER_BYTE * len(text.encode()) + MOST_SPECIAL_TOKENS:
+        raise fail(
+            ErrorCode.BROKEN_TOKENIZER,
+            f"The model's tokenizer makes {len(encoded):,} tokens of {len(text):,} characters.",
+            ANOTHER_TOKENIZER,
+        )
     return [int(token) for token in encoded]
 
 
-def _check_context(prompt_tokens: int, new_tokens: int, context: int | None) -> None:
-    if context is None or prompt_tokens + new_tokens <= context:
+def _check_context(prompt_tokens: int, new_tokens: int, limit: int | None) -> None:
+    if limit is None or prompt_tokens + new_tokens <= limit:
         return
-    room = context - prompt_tokens
-    message = f"The prompt has {prompt_tokens:,} tokens and the model's context {context:,}"
+    room = limit - prompt_tokens
+    message = f"The prompt has {prompt_tokens:,} tokens and the model has positions for {limit:,}"
     if room < 1:
         raise fail(ErrorCode.PROMPT_TOO_LONG, f"{message}.", "Shorten the prompt.")
     raise fail(

@@ -1,5 +1,6 @@
 """A model without its weights: the modules and shapes that its config stands for, on the meta device."""
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,8 @@ from qplayground.engine.tracing import FEW, CannotRunError, LayerUse, run, watch
 
 BUILD_LIMIT_S = 30.0
 """Without weights the largest models are built in a second or two."""
+_RESERVED_POSITIONS = 8
+"""Some tables have a few entries that are no positions."""
 _OWN_ATTENTION = (None, "eager", "sdpa")
 
 
@@ -72,6 +75,7 @@ class Shapes:
             for name in self._untied(skeleton):
                 del skeleton.all_tied_weights_keys[name]
             skeleton.tie_weights(recompute_mapping=False)
+            _widen(skeleton, getattr(torch, dtype))
             self._skeletons[dtype.itemsize] = skeleton
         return self._skeletons[dtype.itemsize]
 
@@ -128,12 +132,25 @@ class Shapes:
         except CannotRunError:
             return LayerUse(frozenset(self.linear_layers))
 
+    def position_limit(self, made_for: int | None) -> int | None:
+        """The longest text that the model can take, which was made for texts of that length; None for any.
+
+        Positions that are looked up in a table end with it; those that are computed do not.
+        """
+        if made_for is None:
+            return None
+        try:
+            sizes = self._first_run[2]
+        except CannotRunError:
+            return made_for
+        return made_for if any(made_for <= size <= made_for + _RESERVED_POSITIONS for size in sizes) else None
+
     @cached_property
-    def _first_run(self) -> tuple[Mapping[str, Any], LayerUse]:
+    def _first_run(self) -> tuple[Mapping[str, Any], LayerUse, frozenset[int]]:
         skeleton = self.skeleton(Dtype.BFLOAT16)
         with watched(skeleton, self._linear_modules) as use:
             output, _ = run(skeleton, FEW)
-        return output, use()
+        return output, *use()
 
     def converted_layers(self, precision: Precision) -> tuple[str, ...]:
         """The linear layers that the recipe asks to be converted, at least one of a quantized precision.
@@ -261,6 +278,20 @@ def _drop_requests(config: PretrainedConfig) -> None:
         part = getattr(config, name, None)
         if isinstance(part, PretrainedConfig):
             _drop_requests(part)
+
+
+def _widen(skeleton: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Give the type to what a load holds in float32 in all narrower models; states that are computed with it have it.
+
+    What only float16 would harm is left to `prediction`: one skeleton serves both types of that width.
+    """
+    globs = skeleton._keep_in_fp32_modules_strict if dtype is not torch.float32 else None
+    if not globs:
+        return
+    named = re.compile("|".join(glob.replace("*", ".*") for glob in globs))
+    for name, tensor in [*skeleton.named_parameters(), *skeleton.named_buffers()]:
+        if tensor.is_floating_point() and named.search(name):
+            tensor.data = tensor.data.float()
 
 
 def _asks_for_other_attention(config: PretrainedConfig) -> bool:

@@ -21,6 +21,9 @@ _aten = torch.ops.aten
 _SCALARS = (_aten._local_scalar_dense.default, _aten.item.default, _aten.is_nonzero.default)
 _VIEWS = (torch.Tensor.T, torch.Tensor.mT, torch.Tensor.H, torch.Tensor.mH, torch.Tensor.data)
 """Attributes that hand the values on; others only describe them."""
+_LOOK_UPS = frozenset({"embedding", "gather", "index_select", "take", "__getitem__", "narrow"})
+_GROWS = "make_weights"
+"""A method of modules that compute a longer table when they need one."""
 _DESCRIPTIONS = frozenset(
     {"size", "dim", "numel", "nelement", "stride", "element_size", "is_floating_point", "__repr__"}
 )
@@ -67,9 +70,34 @@ def run(
     raise CannotRunError(f"{type(skeleton).__name__} cannot be run without its weights ({lines[0][:200]}).") from reason
 
 
+class Tables:
+    """Tensors of a model that its code looks positions up in, found while it is run; `sizes` are all their lengths."""
+
+    def __init__(self, skeleton: PreTrainedModel) -> None:
+        words = getattr(skeleton.get_input_embeddings(), "weight", None)
+        growing = {
+            id(tensor) for module in skeleton.modules() if hasattr(module, _GROWS) for tensor in module.buffers()
+        }
+        self._buffers = {id(buffer) for buffer in skeleton.buffers()} - growing
+        self._parameters = {id(each) for each in skeleton.parameters() if each is not words}
+        self.sizes: set[int] = set()
+
+    def see(self, func: Callable[..., Any], values: Sequence[Any]) -> None:
+        """What is a table is taken from, in whatever way a buffer is used, and by the functions that look up."""
+        for value in values:
+            known = self._parameters if getattr(func, "__name__", "") in _LOOK_UPS else ()
+            if id(value) in self._buffers or id(value) in known:
+                self.sizes.update(value.shape)
+
+
 @contextmanager
-def watched(skeleton: PreTrainedModel, layers: Mapping[str, nn.Module]) -> Iterator[Callable[[], LayerUse]]:
-    """Watch what is run inside for what it does with those layers; the yielded function says what that was."""
+def watched(
+    skeleton: PreTrainedModel, layers: Mapping[str, nn.Module]
+) -> Iterator[Callable[[], tuple[LayerUse, frozenset[int]]]]:
+    """Watch what is run inside for what it does with those layers and with tables; the yielded function says what that
+    was: how it uses the layers, and the sizes of its tables.
+    """
+    tables = Tables(skeleton)
     dimensions: dict[str, int] = {}
     inside: set[str] = set()
     past: set[str] = set()
@@ -77,6 +105,7 @@ def watched(skeleton: PreTrainedModel, layers: Mapping[str, nn.Module]) -> Itera
     names = {id(layer.weight): name for name, layer in layers.items()}
 
     def on_use(func: Callable[..., Any], values: Sequence[Any]) -> None:
+        tables.see(func, values)
         for value in values:
             name = names.get(id(value))
             if name is None or name in inside or not _uses_values(func):
@@ -98,7 +127,10 @@ def watched(skeleton: PreTrainedModel, layers: Mapping[str, nn.Module]) -> Itera
             stack.callback(layer.register_forward_pre_hook(enter(name)).remove)
             stack.callback(layer.register_forward_hook(leave(name), always_call=True).remove)
         stack.enter_context(_Watch(on_use))
-        yield lambda: LayerUse(frozenset(dimensions), frozenset(past), frozenset(rescaled), dimensions)
+        yield lambda: (
+            LayerUse(frozenset(dimensions), frozenset(past), frozenset(rescaled), dimensions),
+            frozenset(tables.sizes),
+        )
 
 
 def _uses_values(func: Callable[..., Any]) -> bool:

@@ -27,7 +27,7 @@ def estimate_json(entry: ModelEntry, placement: Placement, answer: MemoryEstimat
     return msgspec.json.format(msgspec.json.encode(shown), indent=2)
 
 
-def estimate_table(placement: Placement, answer: MemoryEstimated, fits: dict[str, Fit]) -> str:
+def estimate_table(entry: ModelEntry, placement: Placement, answer: MemoryEstimated, fits: dict[str, Fit]) -> str:
     """A line a precision, then what is wrong with those that cannot be loaded, and where weights are unless it is
     simply the device that was asked for, or RAM.
     """
@@ -44,6 +44,9 @@ def estimate_table(placement: Placement, answer: MemoryEstimated, fits: dict[str
         if estimate.by_device and set(estimate.by_device) != simply
     ]
     shown += [f"{estimate.precision}: {estimate.caution}" for estimate in answer.estimates if estimate.caution]
+    shown += dict.fromkeys(f"KV cache unknown: {each.unknown}" for each in answer.estimates if each.unknown)
+    if entry.context_tokens is not None and answer.context_tokens > entry.context_tokens:
+        shown.append(f"{answer.context_tokens:,} tokens are more than the {entry.context_tokens:,} it was made for.")
     shown.append(_LOAD_PEAK)
     shown.append(f"RAM is the whole engine's, libraries included, after a text of {answer.context_tokens:,} tokens.")
     return "\n".join(shown)
@@ -61,6 +64,7 @@ def _row(estimate: Estimate, fit: Fit) -> dict[str, object]:
         "weight_bytes": estimate.weight_bytes if known else None,
         "by_kind": estimate.by_kind if known else None,
         "kv_cache_bytes": estimate.kv_cache_bytes,
+        "kv_cache_unknown": estimate.unknown or None,
         "working_bytes": estimate.working_bytes if known else None,
         "load_extra_bytes": estimate.load_extra_bytes if known else None,
         "runtime_bytes": estimate.runtime_bytes,

@@ -109,7 +109,15 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
         return Comparison(
             id=uuid4().hex,
             environment=machine,
-            model=ComparedModel(model.id, model.source, model.architecture, model.parameters, path, model.provenance),
+            model=ComparedModel(
+                model.id,
+                model.source,
+                model.architecture,
+                model.parameters,
+                path,
+                model.provenance,
+                model.context_tokens,
+            ),
             prompt=self.request.prompt,
             settings=self.request.settings,
             device=self.placement.device,

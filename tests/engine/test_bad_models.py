@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, BertConfig, BertLMHeadModel, T5Config, T5ForConditionalGeneration
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertLMHeadModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
@@ -267,7 +275,7 @@ def test_gguf_only(folder: Path, refused: Any) -> None:
         (b"", ErrorCode.BROKEN_CONFIG),
         (b"[]", ErrorCode.BROKEN_CONFIG),
         (b"{}", ErrorCode.BROKEN_CONFIG),
-        (b'{"model_type": "never-heard-of"}', ErrorCode.BROKEN_CONFIG),
+        (b'{"model_type": "never-heard-of"}', ErrorCode.UNSUPPORTED),
         (b'{"model_type": "llama", "hidden_size": "wide"}', ErrorCode.BROKEN_CONFIG),
         (b'{"model_type": "llama", "hidden_act": "never-heard-of"}', ErrorCode.BROKEN_CONFIG),
         (b'{"model_type": "clip"}', ErrorCode.NOT_CAUSAL),
@@ -295,7 +303,8 @@ def test_no_folder(tmp_path: Path, refused: Any) -> None:
 def test_an_unknown_model_type_with_any_architecture(architectures: Any, folder: Path, refused: Any) -> None:
     tiny.edit_json(folder / "config.json", model_type="never-heard-of", architectures=architectures)
 
-    assert refused(folder, before_weights=True).code in (ErrorCode.BROKEN_CONFIG, ErrorCode.NOT_CAUSAL)
+    error = refused(folder, before_weights=True)
+    assert error.code is ErrorCode.UNSUPPORTED and "'never-heard-of'" in error.message
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -429,26 +438,36 @@ def test_settings_out_of_range(folder: Path, refused: Any) -> None:
     assert refused(folder, asked=asked, before_weights=True).code is ErrorCode.BAD_SETTINGS
 
 
+@pytest.fixture
+def short(tmp_path: Path) -> Path:
+    """A model with a table of 64 positions."""
+    config = GPT2Config(vocab_size=tiny.VOCABULARY, n_positions=64, n_embd=64, n_layer=2, n_head=4)
+    return tiny.make(tmp_path / "short", lambda: GPT2LMHeadModel(config))
+
+
 @pytest.mark.parametrize(
     ("prompt", "new_tokens", "told"),
     [("z" * 64, 1, "Shorten"), ("z", 64, "63 new tokens at most"), ("z" * 63, 2, "1 new tokens")],
     ids=["prompt-alone", "together", "by-one"],
 )
-def test_what_does_not_fit_the_context(prompt: str, new_tokens: int, told: str, folder: Path, refused: Any) -> None:
-    tiny.edit_json(folder / "config.json", max_position_embeddings=64)
-
-    error = refused(folder, asked=tiny.request(prompt, max_new_tokens=new_tokens), before_weights=True)
+def test_what_has_no_positions(prompt: str, new_tokens: int, told: str, short: Path, refused: Any) -> None:
+    error = refused(short, asked=tiny.request(prompt, max_new_tokens=new_tokens), before_weights=True)
 
     assert error.code is ErrorCode.PROMPT_TOO_LONG
     assert told in error.hint
 
 
-def test_the_context_may_be_filled_to_the_last_token(folder: Path) -> None:
-    tiny.edit_json(folder / "config.json", max_position_embeddings=64)
-    asked = tiny.request("z", max_new_tokens=63)
-    tiny.edit_json(folder / "generation_config.json", eos_token_id=None)
+@pytest.mark.parametrize(("family", "new_tokens"), [("short", 63), ("llama", 63), ("llama", 64), ("llama", 100)])
+def test_positions_may_be_used_to_the_last_and_beyond_where_they_are_computed(
+    family: str, new_tokens: int, folder: Path, short: Path
+) -> None:
+    chosen = {"short": short, "llama": folder}[family]
+    if family == "llama":
+        tiny.edit_json(folder / "config.json", max_position_embeddings=64)
+    asked = tiny.request("z", max_new_tokens=new_tokens)
+    tiny.edit_json(chosen / "generation_config.json", eos_token_id=None)
 
-    events = carry_out(tiny.load_command(folder, asked=asked), Generate(id=2, request=asked))
+    events = carry_out(tiny.load_command(chosen, asked=asked), Generate(id=2, request=asked))
 
     assert isinstance(events[-1], Generated) and events[-1].finish_reason == "length"
 

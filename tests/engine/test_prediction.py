@@ -10,10 +10,32 @@ import msgspec
 import psutil
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from huggingface_hub import get_local_safetensors_metadata
 from msgspec.structs import replace
+from safetensors.torch import load_file, save_file
 from torch.profiler import ProfilerActivity, profile
-from transformers import DynamicCache, GPT2Config, Lfm2Config, MambaConfig, OlmoeConfig
+from transformers import (
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    DynamicCache,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3nForCausalLM,
+    Gemma3nTextConfig,
+    GPT2Config,
+    Lfm2Config,
+    Lfm2MoeConfig,
+    Lfm2MoeForCausalLM,
+    LlamaConfig,
+    MambaConfig,
+    OlmoeConfig,
+    OpenAIGPTConfig,
+    Qwen3NextConfig,
+    RwkvConfig,
+    RwkvForCausalLM,
+)
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from qplayground.catalog.outline import OUTLINE, Outline
 from qplayground.core.errors import PlaygroundError
@@ -26,16 +48,26 @@ from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precisi
 from qplayground.core.windows import WINDOW
 from qplayground.engine import decoding, prediction
 from qplayground.engine.accounting import held_tensors, kinds_by_module
-from qplayground.engine.context import ContextSizes
+from qplayground.engine.context import ContextSizes, _Kept
 from qplayground.engine.estimating import known_context, weights_by_module
 from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.shapes import Shapes
-from qplayground.engine.tracing import CannotRunError
+from qplayground.engine.tracing import FEW, CannotRunError, run
 from tests.engine import tiny
-from tests.engine.conftest import ModelFolder, carry_out, load_quietly, tokens_of
+from tests.engine.conftest import ModelFolder, UseProcessor, carry_out, load_quietly, tokens_of
 
 CPU = {"": "cpu"}
 PROMPT_TOKENS, NEW_TOKENS = 20, 12
+SMALL: dict[str, Any] = {
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "eos_token_id": 1,
+    "pad_token_id": 1,
+}
 
 
 CASES = [
@@ -347,3 +379,134 @@ def test_an_outline_gives_what_the_whole_model_gives(model_folder: ModelFolder, 
     for one, other in zip(outlined.estimates, whole.estimates, strict=True):
         assert (one.by_kind, one.kv_cache_bytes) == (other.by_kind, other.kv_cache_bytes)
         assert one.load_extra_bytes == other.load_extra_bytes
+
+
+# ---- what a model's own code does -----------------------------------------------------------------------------------
+
+
+def test_gpt2_with_a_padding_token_and_dynamic_positions_have_a_known_cache() -> None:
+    """Both look at values: for padding among the ids, and at how long the text is."""
+    gpt2 = GPT2Config(vocab_size=320, n_embd=64, n_layer=2, n_head=4, pad_token_id=1)
+    rope = {"rope_type": "dynamic", "factor": 6.0, "rope_theta": 1e7}
+    llama = LlamaConfig(**SMALL, rope_parameters=rope)
+    for config, heads in ((gpt2, 4), (llama, 2)):
+        context = ContextSizes(Shapes(config)).of(20, 31)
+        assert context.cache == TensorSize(2 * 2 * heads * 16 * 31)  # keys and values of two layers
+
+
+def test_a_model_without_a_cache_keeps_nothing() -> None:
+    config = OpenAIGPTConfig(vocab_size=320, n_embd=64, n_layer=2, n_head=4)
+    assert ContextSizes(Shapes(config)).of(20, 31).cache == TensorSize(0)
+
+
+def test_a_recurrent_state_outside_of_a_cache_counts_and_takes_no_time() -> None:
+    shapes = Shapes(RwkvConfig(vocab_size=320, hidden_size=64, attention_hidden_size=64, num_hidden_layers=12))
+    context = ContextSizes(shapes).of(1_000_000, 1_000_031)
+    assert context.cache == TensorSize(2 * 12 * 64, 3 * 12 * 64 * 4)  # five states, of which three in float32
+
+
+def test_a_sliding_window_ends_in_a_recurrent_model_too() -> None:
+    """Recurrent layers are not run at length, and what slides beside them must not grow on for that."""
+    layers = ["linear_attention", "full_attention"] * 2
+    shapes = Shapes(Qwen3NextConfig(**{**SMALL, "num_hidden_layers": 4}, head_dim=16, layer_types=layers))
+    sizes = ContextSizes(shapes)
+    grows = sizes.of(None, 1000).cache - sizes.of(None, 100).cache
+    assert grows == TensorSize(900 * 2 * 2 * 2 * 16)  # keys and values of two layers
+    few, twice = (_Kept.of(run(shapes.skeleton(Dtype.BFLOAT16), tokens)[0]) for tokens in (FEW, 2 * FEW))
+    for kept in (few, twice):
+        for layer in [layer for layer in kept.layers if type(layer) is DynamicLayer]:
+            layer.__class__ = DynamicSlidingWindowLayer
+            layer.sliding_window = 8
+    assert few.continued(twice, 1000) - few.continued(twice, 7) == TensorSize(0)
+
+
+def test_modules_that_no_text_passes_are_not_repacked(tmp_path: Path, use_processor: UseProcessor) -> None:
+    use_processor("avx512_bf16")
+    vision = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Gemma3Config(
+        text_config={**SMALL, "head_dim": 32},
+        vision_config={**vision, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+    )
+    folder = tiny.make(tmp_path / "model", lambda: Gemma3ForConditionalGeneration(config))
+    loaded = load_quietly(folder, "nf4")
+    assert loaded.unforeseen == () and loaded.estimate.by_kind == loaded.by_kind
+    tower = {name: kinds for name, kinds in loaded.by_module.items() if "vision_tower" in name and kinds.quantized}
+    assert tower and all(kinds.scales == 4 * kinds.quantized * 2 // 64 + 64 for kinds in tower.values())
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8", "nf4"])
+def test_a_buffer_that_is_made_in_float32_stays_so(tmp_path: Path, precision: str) -> None:
+    config = Lfm2MoeConfig(
+        **{**SMALL, "num_hidden_layers": 3},
+        layer_types=["conv", "full_attention", "conv"],
+        num_dense_layers=1,
+        num_experts=32,
+        num_experts_per_tok=2,
+        moe_intermediate_size=64,
+    )
+    loaded = load_quietly(tiny.make(tmp_path / "model", lambda: Lfm2MoeForCausalLM(config)), precision)
+    assert loaded.unforeseen == ()
+    assert loaded.by_module["model.layers.1.feed_forward"].buffers == 32 * 4
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "nf4"])
+@pytest.mark.parametrize("differ", [True, False])
+def test_what_the_config_ties_and_the_file_has_twice_is_one_only_where_both_are_equal(
+    tmp_path: Path, differ: bool, precision: str
+) -> None:
+    folder = tiny.make(tmp_path / "model", tiny.llama)
+    tiny.edit_json(folder / "config.json", tie_word_embeddings=True)
+    if not differ:
+        tensors = load_file(folder / "model.safetensors")
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    loaded = load_quietly(folder, precision)
+    assert loaded.unforeseen == () and ("lm_head" in loaded.by_module) is differ
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+def test_skips_are_those_before_tying_and_what_is_kept_in_float32(tmp_path: Path, precision: str) -> None:
+    """Gemma 3n's last parameter is another one once its head is tied to its embedding."""
+    config = Gemma3nTextConfig(
+        **{**SMALL, "intermediate_size": [128] * 2},
+        hidden_size_per_layer_input=64,
+        vocab_size_per_layer_input=320,
+        layer_types=["sliding_attention", "full_attention"],
+        num_kv_shared_layers=0,
+        laurel_rank=64,
+        activation_sparsity_pattern=[0.0] * 2,
+        sliding_window=8,
+    )
+    loaded = load_quietly(tiny.make(tmp_path / "model", lambda: Gemma3nForCausalLM(config)), precision)
+    assert loaded.unforeseen == () and loaded.quantized_modules > 20
+
+
+def test_layers_that_the_models_code_rescales_are_quantized_as_it_does_and_that_is_said(tmp_path: Path) -> None:
+    config = RwkvConfig(vocab_size=320, hidden_size=64, attention_hidden_size=64, num_hidden_layers=12, eos_token_id=1)
+    loaded = load_quietly(tiny.make(tmp_path / "model", lambda: RwkvForCausalLM(config)), "nf4")
+    assert loaded.unforeseen == () and loaded.estimate.by_kind == loaded.by_kind
+    assert "24 of 84 layers are FP4 with double quantization" in loaded.estimate.caution
+    kinds = {module.weight.quant_state.quant_type for module in loaded.model.modules() if type(module) is Linear4bit}
+    assert kinds == {"nf4", "fp4"}
+
+
+@pytest.mark.parametrize(("precision", "left"), [("int8", 2), ("nf4", 0)])
+def test_layers_of_deepseek_that_int8_cannot_take_stay_as_they_are(tmp_path: Path, precision: str, left: int) -> None:
+    config = DeepseekV3Config(
+        **{**SMALL, "num_key_value_heads": 4},
+        moe_intermediate_size=64,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        n_group=1,
+        topk_group=1,
+        first_k_dense_replace=1,
+        kv_lora_rank=64,
+        q_lora_rank=64,
+        qk_rope_head_dim=32,
+        qk_nope_head_dim=32,
+        v_head_dim=32,
+    )
+    loaded = load_quietly(tiny.make(tmp_path / "model", lambda: DeepseekV3ForCausalLM(config)), precision)
+    assert loaded.unforeseen == ()
+    assert (f"{left} of " in loaded.estimate.caution and "kv_b_proj" in loaded.estimate.caution) is bool(left)

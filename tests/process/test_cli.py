@@ -298,7 +298,6 @@ def test_what_does_not_fit_is_said_before_it_is_loaded_all_the_same(tmp_path: Pa
         (("--precisions", "fp32,nf5"), "There is no precision named 'nf5'"),
         (("--precisions", "nf4,nf4"), "named twice"),
         (("--device", "cuda:97"), "There is no device cuda:97"),
-        (("--context", "100000"), "more than the model's, 8,192"),
         (("--model", "/no/such/folder"), "There is no folder /no/such/folder"),
         (("--json", "no/such/folder/x.json"), "cannot be written"),
     ],

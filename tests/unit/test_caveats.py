@@ -77,6 +77,18 @@ def test_a_part_that_went_elsewhere_than_was_shown_is_named() -> None:
     assert not moved.spoils
 
 
+@pytest.mark.parametrize(("made_for", "said"), [(None, False), (5, False), (4, True)])
+def test_a_text_that_is_longer_than_the_model_was_made_for_says_so(made_for: int | None, said: bool) -> None:
+    run = done("nf4")
+    run.prompt_tokens, run.token_ids = 3, [1, 2]
+    compared = comparison(run)
+    compared.model = replace(compared.model, context_tokens=made_for)
+    found = [caveat.sentence for caveat in caveats(compared, run)]
+    assert found == (
+        ["5 tokens: more than the 4 that the model was made for, so the text can go astray."] if said else []
+    )
+
+
 def test_a_load_from_the_disk_says_so() -> None:
     run = done()
     run.load.disk_share = 0.05

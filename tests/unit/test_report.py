@@ -12,7 +12,7 @@ from qplayground.core.estimate import Estimate, Verdict, WeightKinds
 from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.messages.events import MemoryEstimated
-from qplayground.core.model import ModelSource
+from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.placement import Placement
 from qplayground.core.precision import Dtype
 from qplayground.report.estimate import estimate_table
@@ -200,6 +200,20 @@ def test_what_spoilt_a_run_is_said_beside_it() -> None:
 # ---- the estimate -------------------------------------------------------------------------------------------------
 
 
+MODEL = ModelEntry(id="m", source=ModelSource.FOLDER, context_tokens=4096)
+
+
+def test_a_cache_that_is_unknown_and_a_context_that_is_too_long_are_said() -> None:
+    estimates = (
+        Estimate(precision="fp32", unknown="X cannot be run."),
+        Estimate(precision="bf16", unknown="X cannot be run."),
+    )
+    answer = MemoryEstimated(command_id=1, estimates=estimates, context_tokens=5000)
+    shown = estimate_table(MODEL, Placement(), answer, dict.fromkeys(("fp32", "bf16"), Fit(Verdict.UNKNOWN)))
+    assert shown.count("KV cache unknown: X cannot be run.") == 1
+    assert "5,000 tokens are more than the 4,096 it was made for." in shown
+
+
 @pytest.mark.parametrize(
     ("device", "held", "said"),
     [
@@ -214,5 +228,5 @@ def test_where_weights_are_is_said_unless_it_was_asked_for(device: str, held: di
     kinds = {place: WeightKinds(plain=num_bytes) for place, num_bytes in held.items()}
     estimate = Estimate(precision="fp32", by_device=kinds, device_map={"": next(iter(held))})
     answer = MemoryEstimated(command_id=1, estimates=(estimate,), context_tokens=9, final=True)
-    shown = estimate_table(Placement(device=device), answer, {"fp32": Fit(Verdict.UNKNOWN)})
+    shown = estimate_table(MODEL, Placement(device=device), answer, {"fp32": Fit(Verdict.UNKNOWN)})
     assert [line for line in shown.splitlines() if "weights: " in line] == ([f"fp32: weights: {said}"] if said else [])

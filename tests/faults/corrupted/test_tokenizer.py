@@ -59,7 +59,7 @@ def test_a_tokenizer_that_fills_up_and_one_that_multiplies(folder: Path, engine:
     assert isinstance(ask(engine, folder).load, Loaded)
     twice = {"type": "Replace", "pattern": {"String": "t"}, "content": "t" * 10_000}
     edit_tokenizer(folder, lambda fields: fields.update(padding=None, normalizer=twice))
-    assert ask(engine, folder).code is ErrorCode.PROMPT_TOO_LONG
+    assert ask(engine, folder).code is ErrorCode.BROKEN_TOKENIZER
 
 
 @pytest.mark.parametrize(
