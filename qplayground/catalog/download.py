@@ -1,7 +1,7 @@
 """Child process without torch: fetches one model from the hub into the Hugging Face cache.
 
-Config and file listing come first, so that a model which cannot be compared is refused before its weights are
-fetched. Only data is taken: safetensors, JSON, tokenizers and templates, from the top folder; no pickle, no code.
+Config, file listing and tokenizer come first, so that a model which cannot be compared is refused before its weights
+are fetched. Only data is taken: safetensors, JSON, tokenizers and templates, from the top folder; no pickle, no code.
 """
 
 import re
@@ -18,6 +18,7 @@ import msgspec
 from qplayground.catalog.config import config_problem, read_config, read_json
 from qplayground.catalog.hub_errors import explain, offline
 from qplayground.catalog.inspect import inspect_folder
+from qplayground.catalog.tokenizer_files import thorough_tokenizer_problem
 from qplayground.catalog.weights import FILE_NAME, INDEX, SINGLE, names_problem, shards_of
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
@@ -100,7 +101,7 @@ def download(repo_id: str, causal_architectures: frozenset[str], report: Report)
 def _weights_after_checks(
     repo_id: str, revision: str, sizes: dict[str, int], causal_architectures: frozenset[str]
 ) -> frozenset[str]:
-    """The weight files to fetch. Config and index are read outside the cache, so that a refusal leaves nothing."""
+    """The weight files to fetch. What tells a refusal is read outside the cache, so that one leaves nothing."""
     from huggingface_hub import hf_hub_download
 
     with tempfile.TemporaryDirectory(prefix=owned_prefix()) as scratch:
@@ -120,7 +121,8 @@ def checked_weights(
 ) -> list[str]:
     """The weight files of a repository that holds files of those names; `fetch` brings one of them into the folder.
 
-    Raises PlaygroundError when its config says that it cannot be compared, or when weight files are not there.
+    Raises PlaygroundError when its config says that it cannot be compared, when weight files are not there, and when
+    its tokenizer cannot be read.
     """
 
     def there(name: str) -> Path:
@@ -138,6 +140,9 @@ def checked_weights(
             "Choose another repository of this model.",
             ", ".join(missing),
         )
+    problem = thorough_tokenizer_problem(sizes, fetch, folder)
+    if problem:
+        raise PlaygroundError(problem)
     return weights
 
 

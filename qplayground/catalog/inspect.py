@@ -3,27 +3,14 @@
 from pathlib import Path
 
 from qplayground.catalog.config import ModelConfig, already_quantized, config_problem, read_config, read_json
+from qplayground.catalog.tokenizer_files import tokenizer_problem
 from qplayground.catalog.weights import GGUF_HINT, names_problem, survey
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.text import is_text
 
-TOKENIZER_FILES = frozenset(
-    {
-        "tokenizer.json",
-        "tokenizer.model",
-        "spiece.model",
-        "sentencepiece.model",
-        "sentencepiece.bpe.model",
-        "spm.model",
-        "tekken.json",
-        "vocab.txt",
-    }
-)
-TOKENIZER_PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 _ANY_LAYERS = 1000
 """So many are built in a second or two, whatever the weights are."""
-VOCABULARY_FREE = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 
 def inspect_folder(
@@ -79,7 +66,7 @@ def _inspect(path: Path, id: str, source: ModelSource, causal_architectures: fro
         context_tokens=config.context_tokens if config else None,
         has_chat_template=has_chat_template(path),
         stored_dtype=weights.stored_dtype,
-        problem=problem or weights.problem or _tokenizer_problem(path, names),
+        problem=problem or weights.problem or tokenizer_problem(path, names),
     )
 
 
@@ -136,32 +123,3 @@ def _layers_problem(layers: int, tensors: int) -> ErrorInfo | None:
         f"config.json asks for {min(layers, 10**15):,} layers or more, and the weight files hold {tensors:,} tensors.",
         "Download the model again; its config.json belongs to other weights.",
     )
-
-
-def _tokenizer_problem(path: Path, names: set[str]) -> ErrorInfo | None:
-    hint = "Copy the tokenizer's files (tokenizer.json, tokenizer_config.json) from the original model into the folder."
-    if "tokenizer.json" in names:
-        if not (path / "tokenizer.json").is_file():  # a pipe would be waited for
-            return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "tokenizer.json is no file.", hint)
-        with (path / "tokenizer.json").open("rb") as file:
-            start = file.read(64).lstrip()
-        if start.startswith(b"{"):
-            return None
-        return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "tokenizer.json is not JSON.", hint)
-    found = (
-        names & TOKENIZER_FILES
-        or any(names.issuperset(pair) for pair in TOKENIZER_PAIRS)
-        or any(name.endswith(".tiktoken") for name in names)
-        or _needs_no_vocabulary(path)
-    )
-    if found:
-        return None
-    return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "There is no tokenizer, so no prompt can be read.", hint)
-
-
-def _needs_no_vocabulary(path: Path) -> bool:
-    try:
-        fields = read_json(path / "tokenizer_config.json")
-    except (OSError, ValueError):
-        return False
-    return isinstance(fields, dict) and fields.get("tokenizer_class") in VOCABULARY_FREE

@@ -30,6 +30,7 @@ class ErrorCode(StrEnum):
     REMOTE_CODE = "remote_code"
     ALREADY_QUANTIZED = "already_quantized"
     BROKEN_TOKENIZER = "broken_tokenizer"
+    MISSING_PACKAGE = "missing_package"
     # getting a model
     NO_NETWORK = "no_network"
     GATED = "gated"

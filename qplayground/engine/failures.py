@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from qplayground.core.errors import TRY_SMALLER, ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.engine.memory_errors import lack_of_memory
 
+_SAID_CHARACTERS = 300
 _DOWNLOAD_AGAIN = "Download the model again."
 
 _BY_TEXT: tuple[tuple[str, ErrorCode, str, str], ...] = (
@@ -75,6 +76,15 @@ def explain(error: BaseException) -> ErrorInfo:
         "The detail says more; another precision may still work.",
         detail,
     )
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an exception and its first line that says something, as the end of a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    if len(said) > _SAID_CHARACTERS:
+        said = said[:_SAID_CHARACTERS] + "…"
+    return said if said.endswith((".", "!", "?")) else f"{said}."
 
 
 def _out_of_memory(error: BaseException) -> ErrorInfo:

@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, BertConfig, BertLMHeadModel, T5Config, T5ForConditionalGeneration
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertConfig,
+    BertLMHeadModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
@@ -20,6 +27,7 @@ from qplayground.core.messages.commands import Generate
 from qplayground.core.messages.events import Failed, Generated, Loaded, Phase, PhaseStarted, Progressed
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
+from qplayground.engine import preflight
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.verify import verify_finite
 from tests.engine import foreign, tiny
@@ -405,6 +413,70 @@ def test_a_tokenizer_that_is_no_use(damage: Damage, folder: Path, refused: Any) 
     damage(folder)
 
     assert refused(folder, before_weights=True).code is ErrorCode.BROKEN_TOKENIZER
+
+
+@pytest.mark.parametrize(("name", "data"), [("tokenizer.json", b"{"), ("tokenizer_config.json", b"[]")])
+def test_a_damaged_file_of_the_tokenizer_is_named(name: str, data: bytes, folder: Path, refused: Any) -> None:
+    (folder / name).write_bytes(data)
+
+    assert f"{name} is damaged" in refused(folder, before_weights=True).message
+
+
+def test_a_package_that_a_tokenizer_lacks_is_named(folder: Path, refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old classes of tokenizers import what hardly anybody has."""
+    real = AutoTokenizer.from_pretrained
+
+    def without(path: Path, **options: Any) -> Any:
+        if path != folder:
+            return real(path, **options)
+        raise ImportError("\nXLMTokenizer requires the sacremoses library but it was not found.\nSee its page.")
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", without)
+
+    error = refused(folder, before_weights=True)
+
+    assert error.code is ErrorCode.MISSING_PACKAGE
+    assert "sacremoses" in error.message and "damaged" not in str(error)
+
+
+def sentencepiece_model(folder: Path) -> bytes:
+    """A tokenizer of sentencepiece's own making."""
+    sentencepiece = pytest.importorskip("sentencepiece", reason="sentencepiece is not installed")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([tiny.PROMPT, "a brown fox jumps over the lazy dog"] * 20),
+        model_prefix=str(folder / "made"),
+        model_type="bpe",
+        vocab_size=300,
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    for path in folder.glob("made.*"):
+        path.rename(folder / path.name.replace("made.model", "tokenizer.model"))
+    return (folder / "tokenizer.model").read_bytes()
+
+
+def test_a_tokenizer_of_sentencepiece_reads_as_sentencepiece_does(folder: Path) -> None:
+    """As Llama 1 and 2 have it: no tokenizer.json."""
+    drop_tokenizer(folder)
+    model = sentencepiece_model(folder)
+    tiny.edit_json(folder / "tokenizer_config.json", tokenizer_class="LlamaTokenizer", legacy=False)
+    sentencepiece = pytest.importorskip("sentencepiece")
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=model).encode(tiny.PROMPT)
+
+    (loaded,) = (event for event in carry_out(tiny.load_command(folder)) if isinstance(event, Loaded | Failed))
+    assert isinstance(loaded, Loaded), loaded
+    prompt = preflight.read_tokenizer(folder)(tiny.PROMPT, add_special_tokens=False)["input_ids"]
+    assert prompt == theirs
+
+
+def test_a_damaged_file_of_sentencepiece_is_no_want_of_tiktoken(folder: Path, refused: Any) -> None:
+    drop_tokenizer(folder)
+    (folder / "tokenizer.model").write_bytes(sentencepiece_model(folder)[:200] + b"\xff" * 50)
+
+    error = refused(folder, before_weights=True)
+
+    assert error.code is ErrorCode.BROKEN_TOKENIZER
+    assert "tokenizer.model is damaged" in error.message and "required" not in str(error)
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "\n\t"])
