@@ -1,5 +1,6 @@
 """What a config.json says, and whether a model with that config can be compared here."""
 
+import codecs
 import json
 import stat
 from collections.abc import Collection, Iterator
@@ -50,6 +51,15 @@ DECODERS_ONLY_BY_CONFIG = frozenset(
 """Classes of transformers that load and run as an encoder, and write nonsense, unless `is_decoder` is set."""
 
 
+class ByteOrderMarkError(ValueError):
+    """A JSON file begins with a byte order mark, as editors on Windows can write one. transformers does not read it."""
+
+    hint = "Save that file again as UTF-8 without a byte order mark."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} begins with a byte order mark, which transformers does not read past.")
+
+
 class NotAFileError(ValueError):
     """A folder, a pipe or a device stands where a file is expected."""
 
@@ -69,16 +79,19 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
 def read_json(path: Path) -> Any:
     """A JSON file as transformers would read it.
 
-    Raises NotAFileError for a pipe or a device, which could be read for ever, ValueError for a broken or huge file;
-    OSError otherwise.
+    Raises NotAFileError for a pipe or a device, which could be read for ever, ByteOrderMarkError, ValueError for a
+    broken or huge file; OSError otherwise.
     """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise NotAFileError(f"{path.name} is a pipe, a device or a folder and not a file.")
     if found.st_size > MAX_JSON_BYTES:
         raise ValueError(f"{path.name} has {found.st_size:,} bytes")
+    data = path.read_bytes()
+    if data.startswith(codecs.BOM_UTF8):
+        raise ByteOrderMarkError(path.name)
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(data.decode("utf-8"))
     except RecursionError as error:
         raise ValueError(f"{path.name} is nested too deeply") from error
 
@@ -93,8 +106,10 @@ def read_config(path: Path) -> ModelConfig:
         raise _broken(str(error)) from error
     except OSError as error:
         raise _broken(f"config.json cannot be read: {error.strerror or error}.") from error
+    except ByteOrderMarkError as error:
+        raise fail(ErrorCode.BROKEN_CONFIG, str(error), error.hint) from error
     except ValueError as error:
-        raise _broken("config.json cannot be read as JSON.", str(error)) from error
+        raise _broken(f"config.json cannot be read as JSON: {str(error)[:200]}.", str(error)) from error
     if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str) or not fields["model_type"]:
         raise _broken("config.json names no model_type, so transformers cannot tell what kind of model this is.")
     if _most(fields, ("num_labels",)) > MOST_LABELS:

@@ -2,17 +2,19 @@
 
 import base64
 import binascii
+import codecs
 from collections.abc import Callable, Collection, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from qplayground.catalog.config import read_json
+from qplayground.catalog.config import ByteOrderMarkError, read_json
 from qplayground.catalog.headers import LFS_POINTER
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.frozen import remedy
 
 TOKENIZER = "tokenizer.json"
+_SETTINGS = "tokenizer_config.json"
 SENTENCEPIECE = ("sentencepiece", "protobuf")
 """transformers reads a sentencepiece file with both; one alone does not do."""
 _MODULES = {"protobuf": "google.protobuf"}
@@ -50,17 +52,21 @@ def tokenizer_problem(folder: Path, names: Collection[str]) -> ErrorInfo | None:
         return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "There is no tokenizer, so no prompt can be read.", _COPY_HINT)
     if name not in names:  # a pair of files, which transformers reads itself
         return None
-    path = folder / name
-    if not path.is_file():  # a pipe would be waited for
+    if not (folder / name).is_file():  # a pipe would be waited for
         return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, f"{name} is no file.", _COPY_HINT)
-    with path.open("rb") as file:
-        start = file.read(_START_BYTES)
+    start = _start(folder / name)
+    for file, begins in ((name, start), (_SETTINGS, _start(folder / _SETTINGS))):
+        if begins.startswith(codecs.BOM_UTF8):
+            return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, str(ByteOrderMarkError(file)), ByteOrderMarkError.hint)
     if start.startswith(LFS_POINTER):
         hint = "Run `git lfs pull` in that folder, or download the model again."
         return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, f"{name} is a Git LFS pointer, not the tokenizer itself.", hint)
     if name.endswith(".json"):
-        is_json = start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
-        return None if is_json else ErrorInfo(ErrorCode.BROKEN_TOKENIZER, f"{name} is not JSON.", _COPY_HINT)
+        return (
+            None
+            if start.lstrip().startswith(b"{")
+            else ErrorInfo(ErrorCode.BROKEN_TOKENIZER, f"{name} is not JSON.", _COPY_HINT)
+        )
     if name == "tiktoken.model" or _is_tiktoken(start):
         return _lacking(name, "tiktoken", ("tiktoken",))
     return _lacking(name, "sentencepiece", SENTENCEPIECE)
@@ -72,7 +78,7 @@ def thorough_tokenizer_problem(names: Collection[str], fetch: Callable[[str], Pa
     Only what the tokenizer's vocabulary stands in is fetched.
     """
     vocabulary = _vocabulary(names)
-    for name in {vocabulary, "tokenizer_config.json"} & set(names):
+    for name in {vocabulary, _SETTINGS} & set(names):
         fetch(str(name))
     return tokenizer_problem(folder, names) or newer_tokenizer(folder)
 
@@ -107,8 +113,14 @@ def sentencepiece_file(folder: Path) -> str:
     name = _vocabulary({path.name for path in folder.iterdir()}) or ""
     if not name.endswith(".model") or name == "tiktoken.model" or not (folder / name).is_file():
         return ""
-    with (folder / name).open("rb") as file:
-        return "" if _is_tiktoken(file.read(_START_BYTES)) else name
+    return "" if _is_tiktoken(_start(folder / name)) else name
+
+
+def _start(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(_START_BYTES)
 
 
 def _vocabulary(names: Collection[str]) -> str | None:
@@ -126,7 +138,7 @@ def _vocabulary(names: Collection[str]) -> str | None:
 
 def _needs_none(folder: Path) -> bool:
     try:
-        fields = read_json(folder / "tokenizer_config.json")
+        fields = read_json(folder / _SETTINGS)
     except (OSError, ValueError):
         return False
     return isinstance(fields, dict) and fields.get("tokenizer_class") in _VOCABULARY_FREE

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from qplayground.catalog.config import read_json
+from qplayground.catalog.config import ByteOrderMarkError, read_json
 from qplayground.catalog.headers import DOWNLOAD_AGAIN, Tensors, read_header, stored_dtype
 from qplayground.catalog.quantized import method_of_tensors
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
@@ -147,6 +147,8 @@ def _read_index(path: Path) -> Any:
         return read_json(path)
     except FileNotFoundError:
         raise PlaygroundError(_missing([INDEX], 1)) from None
+    except ByteOrderMarkError as error:
+        raise fail(ErrorCode.BROKEN_WEIGHTS, str(error), error.hint) from error
     except ValueError as error:
         raise _bad_index("is not valid JSON", str(error)) from error
 

@@ -15,6 +15,7 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 from qplayground.catalog.config import DECODERS_ONLY_BY_CONFIG
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.precision import Dtype, Precision
+from qplayground.engine.config_errors import config_sentence
 from qplayground.engine.limits import TookTooLongError, time_limit
 
 BUILD_LIMIT_S = 30.0
@@ -198,9 +199,5 @@ def _endless() -> PlaygroundError:
 
 
 def _broken_config(error: Exception) -> PlaygroundError:
-    return fail(
-        ErrorCode.BROKEN_CONFIG,
-        "The model's config.json is missing, damaged or of a kind that transformers does not know.",
-        "Download the model again, or update transformers.",
-        f"{type(error).__name__}: {error}",
-    )
+    message, hint = config_sentence(error)
+    return fail(ErrorCode.BROKEN_CONFIG, message, hint, f"{type(error).__name__}: {error}")

@@ -382,3 +382,19 @@ def test_the_catalogue_costs_the_window_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("config.json", ErrorCode.BROKEN_CONFIG), ("model.safetensors.index.json", ErrorCode.BROKEN_WEIGHTS)],
+)
+def test_a_byte_order_mark_is_seen_in_the_list(name: str, code: ErrorCode, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=2, total=2)
+    (folder / name).write_bytes(b"\xef\xbb\xbf" + (folder / name).read_bytes())
+    assert problem_of(folder, code).message.startswith(f"{name} begins with a byte order mark")
+
+
+def test_what_is_wrong_with_the_json_is_said(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny", config__json=b'{"model_type": "llama" "x": 1}')
+    assert "Expecting ',' delimiter: line 1 column 24" in problem_of(folder, ErrorCode.BROKEN_CONFIG).message
