@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from qplayground.catalog.config import config_problem, read_config, read_json
 from qplayground.catalog.hub_errors import explain, offline
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.catalog.tokenizer_files import thorough_tokenizer_problem
-from qplayground.catalog.weights import FILE_NAME, INDEX, SINGLE, names_problem, shards_of
+from qplayground.catalog.weights import FILE_NAME, INDEX, SINGLE, names_problem, shards_of, stray_single
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.messages.commands import Download
@@ -78,10 +78,7 @@ def download(repo_id: str, causal_architectures: frozenset[str], report: Report)
     if is_offline_mode():
         raise PlaygroundError(offline(repo_id))
     info = HfApi().model_info(repo_id, files_metadata=True, timeout=TIMEOUT_S)
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if FILE_NAME.fullmatch(file.rfilename)}
-    problem = names_problem(sizes)
-    if problem:
-        raise PlaygroundError(problem)
+    sizes = top_files(info.siblings or ())
     weights = _weights_after_checks(repo_id, str(info.sha), sizes, causal_architectures)
     wanted = {name: size for name, size in sizes.items() if name in weights or SIDE_FILE.fullmatch(name)}
     cached = sum(_cached_bytes(repo_id, str(info.sha), name) for name in wanted)
@@ -96,6 +93,19 @@ def download(repo_id: str, causal_architectures: frozenset[str], report: Report)
     if entry.problem:
         raise PlaygroundError(entry.problem)
     return msgspec.structs.replace(entry, provenance=PROVENANCE)
+
+
+def top_files(siblings: Iterable[Any]) -> dict[str, int]:
+    """The bytes of each file at the top of a repository. Raises PlaygroundError where none can be a model's weights."""
+    sizes = {
+        file.rfilename: file.size or 0
+        for file in siblings
+        if all(FILE_NAME.fullmatch(part) for part in file.rfilename.split("/"))
+    }
+    problem = names_problem(sizes)
+    if problem:
+        raise PlaygroundError(problem)
+    return {name: size for name, size in sizes.items() if "/" not in name}
 
 
 def _weights_after_checks(
@@ -114,12 +124,12 @@ def _weights_after_checks(
 
 def checked_weights(
     repo_id: str,
-    sizes: Collection[str],
+    sizes: Mapping[str, int],
     fetch: Callable[[str], Path],
     folder: Path,
     causal_architectures: frozenset[str],
 ) -> list[str]:
-    """The weight files of a repository that holds files of those names; `fetch` brings one of them into the folder.
+    """The weight files of a repository that holds files of those sizes; `fetch` brings one of them into the folder.
 
     Raises PlaygroundError when its config says that it cannot be compared, when weight files are not there, and when
     its tokenizer cannot be read.
@@ -132,6 +142,8 @@ def checked_weights(
     if problem:
         raise PlaygroundError(problem)
     weights = [SINGLE] if SINGLE in sizes else shards_of(read_json(there(INDEX)))
+    if SINGLE in sizes and INDEX in sizes:
+        _refuse_stray(sizes, fetch(INDEX))
     missing = [name for name in weights if name not in sizes]
     if missing:
         raise fail(
@@ -144,6 +156,18 @@ def checked_weights(
     if problem:
         raise PlaygroundError(problem)
     return weights
+
+
+def _refuse_stray(sizes: Mapping[str, int], index: Path) -> None:
+    """A single file far smaller than the shards beside it is no whole model, and transformers would read it."""
+    try:
+        shards = shards_of(read_json(index))
+    except (PlaygroundError, ValueError):
+        return  # it is not read either
+    total = sum(sizes.get(name, 0) for name in shards)
+    if sizes[SINGLE] < total / 2:
+        why = f"it has {bytes_text(sizes[SINGLE])} where they have {bytes_text(total)}"
+        raise PlaygroundError(stray_single(why, "Choose another repository of this model."))
 
 
 def _cached_bytes(repo_id: str, revision: str, name: str) -> int:

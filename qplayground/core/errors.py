@@ -21,6 +21,7 @@ class ErrorCode(StrEnum):
     INCOMPLETE_DOWNLOAD = "incomplete_download"
     NO_WEIGHTS = "no_weights"
     BROKEN_WEIGHTS = "broken_weights"
+    MISPLACED_WEIGHTS = "misplaced_weights"
     MISSING_TENSORS = "missing_tensors"
     NON_FINITE_WEIGHTS = "non_finite_weights"
     PICKLED_WEIGHTS = "pickled_weights"

@@ -398,3 +398,102 @@ def test_a_byte_order_mark_is_seen_in_the_list(name: str, code: ErrorCode, tmp_p
 def test_what_is_wrong_with_the_json_is_said(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "tiny", config__json=b'{"model_type": "llama" "x": 1}')
     assert "Expecting ',' delimiter: line 1 column 24" in problem_of(folder, ErrorCode.BROKEN_CONFIG).message
+
+
+# ---- weights that are there, and not where transformers looks --------------------------------------------------------
+
+
+def renamed(folder: Path, name: str) -> Path:
+    """A model whose only weight file has that name."""
+    write_model(folder)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / "model.safetensors").rename(folder / name)
+    return folder
+
+
+def test_one_numbered_file_without_an_index_is_the_whole_model(tmp_path: Path) -> None:
+    problem = problem_of(renamed(tmp_path / "tiny", "model-00001-of-00001.safetensors"), ErrorCode.MISPLACED_WEIGHTS)
+    assert "model-00001-of-00001.safetensors" in problem.message and "looks for model.safetensors" in problem.message
+    assert "rename it to model.safetensors" in problem.hint
+
+
+@pytest.mark.parametrize(("present", "told", "hint"), [(2, "all 2 weight", "Copy model"), (1, "1 of 2", "Download")])
+def test_shards_without_an_index(present: int, told: str, hint: str, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=present, total=2)
+    (folder / "model.safetensors.index.json").unlink()
+    problem = problem_of(folder, ErrorCode.INCOMPLETE_DOWNLOAD)
+    assert told in problem.message and "model.safetensors.index.json" in problem.message
+    assert problem.hint.startswith(hint)
+
+
+def test_weights_in_a_subfolder(tmp_path: Path) -> None:
+    problem = problem_of(renamed(tmp_path / "tiny", "checkpoint-500/model.safetensors"), ErrorCode.MISPLACED_WEIGHTS)
+    assert "in the subfolder checkpoint-500" in problem.message and "Open the folder checkpoint-500" in problem.hint
+
+
+def test_an_index_of_weights_in_a_subfolder(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=2, total=2)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace(': "model-', ': "weights/model-'))
+    problem = problem_of(folder, ErrorCode.BROKEN_WEIGHTS)
+    assert "in a subfolder (weights/model-00001-of-00002.safetensors)" in problem.message
+
+
+@pytest.mark.parametrize("name", ["consolidated.safetensors", "model.fp16.safetensors"])
+def test_weights_of_another_name(name: str, tmp_path: Path) -> None:
+    problem = problem_of(renamed(tmp_path / "tiny", name), ErrorCode.MISPLACED_WEIGHTS)
+    assert name in problem.message and "looks for model.safetensors" in problem.message
+
+
+@pytest.mark.parametrize("metadata", [None, [], "x"])
+def test_an_index_without_metadata(metadata: Any, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=2, total=2)
+    path = folder / "model.safetensors.index.json"
+    fields = json.loads(path.read_text()) | ({} if metadata is None else {"metadata": metadata})
+    if metadata is None:
+        del fields["metadata"]
+    path.write_text(json.dumps(fields))
+    problem = problem_of(folder, ErrorCode.BROKEN_WEIGHTS)
+    assert "model.safetensors.index.json has no object named metadata" in problem.message
+    assert '"metadata": {}' in problem.hint
+
+
+def named_tensors(*names: str) -> bytes:
+    """A weight file with a number under each name."""
+    header = {
+        name: {"dtype": "F32", "shape": [1], "data_offsets": [4 * place, 4 * place + 4]}
+        for place, name in enumerate(names)
+    }
+    return safetensors_bytes(header, bytes(4 * len(names)))
+
+
+@pytest.mark.parametrize(
+    ("held", "is_stray"),
+    [((), True), (("a",), True), (("a", "b"), False), (("a", "b", "c", "d"), False)],
+    ids=["another's", "a part", "all but tied ones", "all"],
+)
+def test_a_single_file_beside_shards(held: tuple[str, ...], is_stray: bool, tmp_path: Path) -> None:
+    """transformers reads the single one, which may well be the whole model."""
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=2, total=2)
+    path = folder / "model.safetensors.index.json"
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    path.write_text(json.dumps({"metadata": {}, "weight_map": {"a": first, "b": first, "c": second, "d": second}}))
+    (folder / "model.safetensors").write_bytes(named_tensors("other", *held))
+    if not is_stray:
+        assert look(folder).usable
+        return
+    problem = problem_of(folder, ErrorCode.MISPLACED_WEIGHTS)
+    assert "both model.safetensors and model.safetensors.index.json" in problem.message
+    assert f"lacks {4 - len(held)} of the 4 tensors" in problem.message
+    assert "Take model.safetensors away" in problem.hint
+
+
+def test_a_single_file_beside_an_index_whose_shards_are_gone(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=1, total=4)
+    (folder / "model.safetensors").write_bytes(tensor_file())
+    assert look(folder).usable
