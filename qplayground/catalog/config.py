@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from qplayground.catalog.quantized import method_of_config
+from qplayground.catalog.quantized import UNNAMED, field_of_config, method_of_config
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 
 MAX_JSON_BYTES = 64_000_000
@@ -51,6 +51,9 @@ DECODERS_ONLY_BY_CONFIG = frozenset(
 """Classes of transformers that load and run as an encoder, and write nonsense, unless `is_decoder` is set."""
 
 
+_ORIGINAL = "Choose the original model, with weights in float32, bfloat16 or float16."
+
+
 class ByteOrderMarkError(ValueError):
     """A JSON file begins with a byte order mark, as editors on Windows can write one. transformers does not read it."""
 
@@ -73,6 +76,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     is_decoder: bool = False
     auto_classes: tuple[str, ...] = ()
     quantized_by: str | None = None
+    quantized_field: str = ""
     layers: int = 0
 
 
@@ -125,6 +129,7 @@ def read_config(path: Path) -> ModelConfig:
         is_decoder=fields.get("is_decoder") is True,
         auto_classes=tuple(auto_map) if isinstance(auto_map, dict) else (),
         quantized_by=method_of_config(fields) or method_of_config(text),
+        quantized_field=field_of_config(fields) or field_of_config(text),
         layers=_most(fields, LAYER_KEYS),
     )
 
@@ -157,7 +162,42 @@ def already_quantized(method: str) -> ErrorInfo:
     return ErrorInfo(
         ErrorCode.ALREADY_QUANTIZED,
         f"These weights are already quantized ({method}), so no precision of them can be compared.",
-        "Choose the original model, with weights in float32, bfloat16 or float16.",
+        _ORIGINAL,
+    )
+
+
+def quantization_problem(config: ModelConfig, found: str | None, dtype: str | None) -> ErrorInfo | None:
+    """What is said of weights by both their config and their tensors' headers; None of original ones.
+
+    `found` is the method that the tensors are of, `dtype` the type that most of them are stored in.
+    """
+    said = config.quantized_by
+    if found is not None and said is None:
+        return ErrorInfo(
+            ErrorCode.ALREADY_QUANTIZED,
+            f"By their names and types these weights are already quantized ({found}), which config.json does not say. "
+            "No precision of them can be compared.",
+            _ORIGINAL,
+        )
+    if said is None or dtype is None:
+        return None if said is None else already_quantized(said)
+    if found is None:
+        return ErrorInfo(
+            ErrorCode.BROKEN_CONFIG,
+            f"config.json says in {config.quantized_field} that the weights are quantized ({said}), and the tensors "
+            f"are plain {dtype}: one of the two is wrong.",
+            f"If these are the original weights, take {config.quantized_field} out of config.json.",
+        )
+    return already_quantized(found if said == UNNAMED else said)
+
+
+def said_to_be_quantized(config: ModelConfig) -> ErrorInfo:
+    """The same where only the config is known."""
+    return ErrorInfo(
+        ErrorCode.ALREADY_QUANTIZED,
+        f"config.json says in {config.quantized_field} that the weights are already quantized ({config.quantized_by}), "
+        "so no precision of them can be compared.",
+        _ORIGINAL,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from qplayground.catalog.config import config_problem, read_config, read_json
+from qplayground.catalog.config import config_problem, read_config, read_json, said_to_be_quantized
 from qplayground.catalog.hub_errors import explain, offline
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.catalog.tokenizer_files import thorough_tokenizer_problem
@@ -138,9 +138,11 @@ def checked_weights(
     def there(name: str) -> Path:
         return fetch(name) if name in sizes else folder / name
 
-    problem = config_problem(read_config(there("config.json")), causal_architectures)
+    config = read_config(there("config.json"))
+    problem = config_problem(config, causal_architectures)
     if problem:
-        raise PlaygroundError(problem)
+        is_quantized = problem.code is ErrorCode.ALREADY_QUANTIZED
+        raise PlaygroundError(said_to_be_quantized(config) if is_quantized else problem)
     weights = [SINGLE] if SINGLE in sizes else shards_of(read_json(there(INDEX)))
     if SINGLE in sizes and INDEX in sizes:
         _refuse_stray(sizes, fetch(INDEX))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qplayground.catalog.config import ModelConfig, already_quantized, config_problem, read_config, read_json
+from qplayground.catalog.config import ModelConfig, config_problem, quantization_problem, read_config, read_json
 from qplayground.catalog.tokenizer_files import tokenizer_problem
 from qplayground.catalog.weights import GGUF_HINT, names_problem, survey
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
@@ -50,8 +50,8 @@ def _inspect(path: Path, id: str, source: ModelSource, causal_architectures: fro
         problem = config_problem(config, causal_architectures)
     except PlaygroundError as error:
         problem = _without_config(path, names) or error.info
-    if problem is None and weights.quantized_by:
-        problem = already_quantized(weights.quantized_by)
+    if config is not None and (problem is None or problem.code is ErrorCode.ALREADY_QUANTIZED):
+        problem = quantization_problem(config, weights.quantized_by, weights.stored_dtype)
     if config is not None and problem is None:
         problem = _layers_problem(config.layers, weights.tensors)
     is_quantized = problem is not None and problem.code is ErrorCode.ALREADY_QUANTIZED

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from qplayground.catalog.config import already_quantized, read_config
+from qplayground.catalog.config import quantization_problem, read_config
 from qplayground.catalog.download import SIDE_FILE, TIMEOUT_S, check_repo_id, checked_weights, top_files
 from qplayground.catalog.headers import Count, TensorInfo, Tensors
 from qplayground.catalog.hub_errors import explain, offline
@@ -82,9 +82,9 @@ def fetch_outline(repo_id: str, target: Path, causal_architectures: frozenset[st
             for tensor, found in header.tensors.items()
         }
         parameters += sum(header.parameter_count.values())
-    method = method_of_tensors(tensors)
-    if method is not None:
-        raise PlaygroundError(already_quantized(method))
+    problem = quantization_problem(config, method_of_tensors(tensors), None)
+    if problem is not None:
+        raise PlaygroundError(problem)
     (target / OUTLINE).write_bytes(msgspec.json.encode(Outline(files)))
     return ModelEntry(
         id=repo_id,

@@ -323,11 +323,14 @@ def test_a_model_that_cannot_continue_text(kind: str, named: bool, folder: Path,
     assert refused(folder, before_weights=True).code is ErrorCode.NOT_CAUSAL
 
 
-@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq"])
-def test_a_model_that_is_quantized_already(method: str, folder: Path, refused: Any) -> None:
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "fp8"])
+def test_a_model_that_only_says_that_it_is_quantized(method: str, folder: Path, refused: Any) -> None:
     tiny.edit_json(folder / "config.json", quantization_config={"quant_method": method, "bits": 4})
 
-    assert refused(folder, before_weights=True).code is ErrorCode.ALREADY_QUANTIZED
+    error = refused(folder, before_weights=True)
+
+    assert error.code is ErrorCode.BROKEN_CONFIG
+    assert f"quantized ({method}), and the tensors are plain float32" in error.message
 
 
 @pytest.mark.parametrize("recipe", ["bf16", "nf4"])

@@ -171,11 +171,6 @@ def test_code_that_a_model_brings_is_refused_unless_it_is_not_needed(tmp_path: P
     assert look(native).usable
 
 
-def test_weights_that_are_quantized_already(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "tiny", {**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4}})
-    assert "gptq" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
-
-
 def stored(*tensors: tuple[str, str, list[int]]) -> bytes:
     """A weight file with tensors of these names, types and shapes."""
     header, end = {}, 0
@@ -199,6 +194,20 @@ NORM = ("model.norm.weight", "BF16", [64])
         ("mlx", [("a.weight", "U32", [32, 8]), ("a.scales", "F16", [32, 2]), ("a.biases", "F16", [32, 2])]),
         ("int8 codes with scales", [("a.weight", "I8", [32, 64]), ("a.weight_scale", "BF16", [32, 1])]),
         (UNNAMED, [("a.weight", "U8", [32, 32]), ("a.weight_scale", "F8_E4M3", [32, 4])]),
+        (UNNAMED, [("a.a_scale", "F8_E4M3", [32, 4]), ("a.weight", "I32", [32, 32])]),
+        ("mxfp4", [("a.down_proj_blocks", "U8", [4, 32, 2, 16]), ("a.down_proj_scales", "U8", [4, 32, 2])]),
+        (
+            "nvfp4",
+            [("a.weight", "U8", [32, 32]), ("a.weight_scale", "F8_E4M3", [32, 4]), ("a.weight_scale_2", "F32", [])],
+        ),
+        ("nvfp4", [("a.weight_packed", "U8", [32, 32]), ("a.weight_global_scale", "F32", [1])]),
+        ("fp4", [("a.weight", "F4", [32, 64])]),
+        ("fp8", [("a.gate_up_proj", "F8_E5M2", [4, 32, 64]), ("a.gate_up_proj_scale", "BF16", [4, 1])]),
+        ("torchao", [("a._weight_qdata", "I8", [32, 64]), ("a._weight_scale", "BF16", [32, 1])]),
+        ("quanto", [("a.weight._data", "I8", [32, 64]), ("a.weight._scale", "BF16", [32, 1])]),
+        ("hqq", [("a.W_q", "U8", [32, 32]), ("a.scale", "F16", [32, 1])]),
+        ("aqlm", [("a.codebooks", "F16", [1, 256, 1, 8]), ("a.scales", "F16", [32, 1])]),
+        ("metal", [("a.weight", "U32", [32, 8]), ("a.scales", "F16", [32, 2]), ("a.qbiases", "F16", [32, 2])]),
         ("bitsandbytes", [("a.weight", "I8", [32, 64]), ("a.SCB", "F32", [32])]),
         ("bitsandbytes", [("a.weight", "U8", [1024, 1]), ("a.weight.quant_state.bitsandbytes__nf4", "U8", [9])]),
     ],
@@ -207,7 +216,8 @@ def test_tensors_tell_what_quantized_them_where_the_config_does_not(
     tmp_path: Path, method: str, tensors: list[tuple[str, str, list[int]]]
 ) -> None:
     folder = write_model(tmp_path / "tiny", model__safetensors=stored(NORM, *tensors))
-    assert f"({method})" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
+    message = problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
+    assert f"({method})" in message and "config.json does not say" in message
     assert look(folder).parameters is None  # several codes share an element
 
 
@@ -230,8 +240,34 @@ def test_integers_beside_weights_are_no_quantization(tmp_path: Path) -> None:
     ],
 )
 def test_configs_tell_what_quantized_the_weights(tmp_path: Path, method: str, fields: dict[str, Any]) -> None:
-    folder = write_model(tmp_path / "tiny", {**LLAMA, **fields})
-    assert f"({method})" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
+    codes = stored(NORM, ("a.weight", "I8", [32, 64]), ("a.weight_scale", "BF16", [32, 1]))
+    folder = write_model(tmp_path / "tiny", {**LLAMA, **fields}, model__safetensors=codes)
+    named = "int8 codes with scales" if method == UNNAMED else method
+    assert f"already quantized ({named})" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("quantization_config", {"quantization_config": {"quant_method": "fp8"}}),
+        ("compression_config", {"compression_config": {"quant_method": "compressed-tensors"}}),
+        ("quantization", {"quantization": {"group_size": 64, "bits": 4}}),
+        ("quantization_config", {"text_config": {"quantization_config": {"quant_method": "awq"}}}),
+    ],
+)
+def test_a_config_that_says_quantized_of_plain_tensors(tmp_path: Path, field: str, fields: dict[str, Any]) -> None:
+    """A copy that was brought back to 16 bits, with the old config: neither is taken at its word."""
+    plain = stored(NORM, ("a.weight", "BF16", [32, 64]))
+    folder = write_model(tmp_path / "tiny", {**LLAMA, **fields}, model__safetensors=plain)
+    problem = problem_of(folder, ErrorCode.BROKEN_CONFIG)
+    assert f"config.json says in {field}" in problem.message and "the tensors are plain bfloat16" in problem.message
+    assert f"take {field} out of config.json" in problem.hint
+
+
+def test_a_config_that_says_quantized_is_believed_while_the_weights_are_not_there(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny", {**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4}})
+    (folder / "model.safetensors").write_bytes(b"")
+    assert "(gptq)" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
 
 
 @pytest.mark.parametrize("with_config", [True, False])
