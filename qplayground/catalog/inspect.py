@@ -71,18 +71,24 @@ def _inspect(path: Path, id: str, source: ModelSource, causal_architectures: fro
 
 
 def has_chat_template(folder: Path) -> bool:
-    """Whether any of the places where transformers looks for a chat template has one."""
-    jinja = folder / "chat_template.jinja"
-    if jinja.is_file() and jinja.stat().st_size:
-        return True
-    for name in ("tokenizer_config.json", "chat_template.json"):
-        try:
-            fields = read_json(folder / name)
-        except (OSError, ValueError):
-            continue
-        if isinstance(fields, dict) and fields.get("chat_template"):
-            return True
-    return False
+    """Whether transformers' tokenizer gets a chat template that it uses unasked: a single one, or one named default.
+
+    Files of templates go before those in tokenizer_config.json. chat_template.json is a processor's.
+    """
+    files = [folder / "additional_chat_templates" / "default.jinja", folder / "chat_template.jinja"]
+    for path in files:
+        if path.is_file():
+            return path.stat().st_size > 0
+    if any(files[0].parent.glob("*.jinja")):
+        return False
+    try:
+        fields = read_json(folder / "tokenizer_config.json")
+    except (OSError, ValueError):
+        return False
+    found = fields.get("chat_template") if isinstance(fields, dict) else None
+    if isinstance(found, list):
+        found = {each["name"]: each.get("template") for each in found if isinstance(each, dict) and "name" in each}
+    return bool(found.get("default") if isinstance(found, dict) else found)
 
 
 def _folder_problem(path: Path) -> ErrorInfo | None:

@@ -90,7 +90,7 @@ def shortened(said: str) -> str:
     said = " ".join(said.split())
     if len(said) > _SAID_CHARACTERS:
         said = f"{said[: _SAID_CHARACTERS - _END_CHARACTERS]} … {said[-_END_CHARACTERS:]}"
-    return said if said.endswith((".", "!", "?")) else f"{said}."
+    return said if said.endswith(".") else f"{said}."
 
 
 def _out_of_memory(error: BaseException) -> ErrorInfo:

@@ -24,7 +24,7 @@ from transformers import (
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages.commands import Generate
-from qplayground.core.messages.events import Failed, Generated, Loaded, Phase, PhaseStarted, Progressed
+from qplayground.core.messages.events import Failed, Generated, Loaded, Phase, PhaseStarted, Progressed, PromptRead
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
 from qplayground.engine import preflight
@@ -553,10 +553,18 @@ def test_a_loaded_model_is_asked_for_what_it_cannot_do(
 
 @pytest.mark.parametrize(
     ("template", "told"),
-    [(None, "no chat template"), ("{% for %}", "damaged"), ("{{ raise_exception('no') }}", "damaged")],
-    ids=["missing", "syntax", "raises"],
+    [
+        (None, "no chat template"),
+        ("{% for %}", "is damaged: TemplateSyntaxError"),
+        ("{{ raise_exception('Give me tools.') }}", "refuses the prompt in its own words: Give me tools."),
+        ("{{ messages[0].tools.names }}", "fails: UndefinedError"),
+        ("{{ bos_token }}user\n", "leaves the prompt out"),
+        ("{{ messages[0].content[:4] }}", "leaves the prompt out, or changes it"),
+        ([{"name": "rag", "template": "x"}], "no chat template named default, only others: rag."),
+    ],
+    ids=["missing", "syntax", "raises", "fails", "drops", "cuts", "another name"],
 )
-def test_a_chat_template_that_is_no_use(template: str | None, told: str, folder: Path, refused: Any) -> None:
+def test_a_chat_template_that_is_no_use(template: Any, told: str, folder: Path, refused: Any) -> None:
     (folder / "chat_template.jinja").unlink(missing_ok=True)
     tiny.edit_json(folder / "tokenizer_config.json", chat_template=template)
 
@@ -564,6 +572,44 @@ def test_a_chat_template_that_is_no_use(template: str | None, told: str, folder:
 
     assert error.code is ErrorCode.NO_CHAT_TEMPLATE
     assert told in error.message
+
+
+PARTS = (
+    "{% for m in messages %}{% for part in m.content %}{% if part.type == 'text' %}<{{ m.role }}>{{ part.text }}"
+    "{% endif %}{% endfor %}{% endfor %}<assistant>"
+)
+REFUSING_TEXT = "{% if messages[0].content is string %}{{ raise_exception('a list, please') }}{% endif %}" + PARTS
+
+
+@pytest.mark.parametrize("template", [PARTS, REFUSING_TEXT], ids=["drops a text", "refuses a text"])
+def test_a_chat_template_that_takes_parts_is_given_parts(template: str, folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    asked = tiny.request(chat_template=True)
+
+    events = carry_out(tiny.load_command(folder, asked=asked), Generate(id=2, request=asked))
+
+    (prompt,) = (event for event in events if isinstance(event, PromptRead))
+    expected = preflight.read_tokenizer(folder)(f"<user>{tiny.PROMPT}<assistant>", add_special_tokens=False)
+    assert list(prompt.token_ids) == expected["input_ids"] and prompt.in_parts
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ messages[0].content | trim | replace(' ', '\n') }}",
+        "{{ messages[0] | tojson }}",
+        "{{ messages[0].content | e }}",
+        "{% for m in messages %}{{ m.content if m.content is string else m.content[0].text }}{% endfor %}",
+    ],
+)
+def test_a_chat_template_that_sets_a_text_otherwise_is_given_the_text(template: str, folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    asked = tiny.request('  the "cat" &\nthe mät ', chat_template=True)
+
+    events = carry_out(tiny.load_command(folder, asked=asked), Generate(id=2, request=asked))
+
+    (prompt,) = (event for event in events if isinstance(event, PromptRead))
+    assert not prompt.in_parts
 
 
 def test_a_chat_template_that_is_no_use_does_not_matter_until_asked_for(folder: Path) -> None:

@@ -94,7 +94,11 @@ def test_the_context_is_found_wherever_configs_keep_it(
     [
         ("tokenizer_config.json", {"chat_template": "{{ x }}"}, True),
         ("tokenizer_config.json", {"chat_template": [{"name": "default", "template": "x"}]}, True),
-        ("chat_template.json", {"chat_template": "{{ x }}"}, True),
+        ("chat_template.json", {"chat_template": "{{ x }}"}, False),
+        ("tokenizer_config.json", {"chat_template": [{"name": "rag", "template": "x"}]}, False),
+        ("tokenizer_config.json", {"chat_template": {"default": "x"}}, True),
+        ("tokenizer_config.json", {"chat_template": [{"name": "default", "template": ""}]}, False),
+        ("tokenizer_config.json", {"chat_template": ["default"]}, False),
         ("tokenizer_config.json", {"chat_template": None}, False),
         ("tokenizer_config.json", ["chat_template"], False),
     ],
