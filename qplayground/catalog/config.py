@@ -1,5 +1,6 @@
 """What a config.json says, and whether a model with that config can be compared here."""
 
+import codecs
 import json
 import re
 import stat
@@ -9,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from qplayground.catalog.quantized import method_of_config
+from qplayground.catalog.quantized import UNNAMED, field_of_config, method_of_config
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.frozen import remedy
 from qplayground.core.model import ModelTypes
@@ -55,6 +56,18 @@ ENCODERS_BY_DEFAULT = frozenset(
 """Types that transformers also loads as causal models: they write nonsense unless `is_decoder` is set."""
 
 
+_ORIGINAL = "Choose the original model, with weights in float32, bfloat16 or float16."
+
+
+class ByteOrderMarkError(ValueError):
+    """A JSON file begins with a byte order mark, as editors on Windows can write one. transformers does not read it."""
+
+    hint = "Save that file again as UTF-8 without a byte order mark."
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} begins with a byte order mark, which transformers does not read past.")
+
+
 class NotAFileError(ValueError):
     """A folder, a pipe or a device stands where a file is expected."""
 
@@ -69,22 +82,26 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     is_encoder_decoder: bool | None = None
     auto_classes: tuple[str, ...] = ()
     quantized_by: str | None = None
+    quantized_field: str = ""
     layers: int = 0
 
 
 def read_json(path: Path) -> Any:
     """A JSON file as transformers would read it.
 
-    Raises NotAFileError for a pipe or a device, which could be read for ever, ValueError for a broken or huge file;
-    OSError otherwise.
+    Raises NotAFileError for a pipe or a device, which could be read for ever, ByteOrderMarkError, ValueError for a
+    broken or huge file; OSError otherwise.
     """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise NotAFileError(f"{path.name} is a pipe, a device or a folder and not a file.")
     if found.st_size > MAX_JSON_BYTES:
         raise ValueError(f"{path.name} has {found.st_size:,} bytes")
+    data = path.read_bytes()
+    if data.startswith(codecs.BOM_UTF8):
+        raise ByteOrderMarkError(path.name)
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(data.decode("utf-8"))
     except RecursionError as error:
         raise ValueError(f"{path.name} is nested too deeply") from error
 
@@ -99,8 +116,10 @@ def read_config(path: Path) -> ModelConfig:
         raise _broken(str(error)) from error
     except OSError as error:
         raise _broken(f"config.json cannot be read: {error.strerror or error}.") from error
+    except ByteOrderMarkError as error:
+        raise fail(ErrorCode.BROKEN_CONFIG, str(error), error.hint) from error
     except ValueError as error:
-        raise _broken("config.json cannot be read as JSON.", str(error)) from error
+        raise _broken(f"config.json cannot be read as JSON: {str(error)[:200]}.", str(error)) from error
     kind = fields.get("model_type") if isinstance(fields, dict) else None
     if not isinstance(kind, str) or not MODEL_TYPE.fullmatch(kind):
         raise _broken("config.json names no model_type, so transformers cannot tell what kind of model this is.")
@@ -119,6 +138,7 @@ def read_config(path: Path) -> ModelConfig:
         is_encoder_decoder=encoder_decoder if isinstance(encoder_decoder, bool) else None,
         auto_classes=tuple(auto_map) if isinstance(auto_map, dict) else (),
         quantized_by=method_of_config(fields) or method_of_config(text),
+        quantized_field=field_of_config(fields) or field_of_config(text),
         layers=_most(fields, LAYER_KEYS),
     )
 
@@ -185,7 +205,42 @@ def already_quantized(method: str) -> ErrorInfo:
     return ErrorInfo(
         ErrorCode.ALREADY_QUANTIZED,
         f"These weights are already quantized ({method}), so no precision of them can be compared.",
-        "Choose the original model, with weights in float32, bfloat16 or float16.",
+        _ORIGINAL,
+    )
+
+
+def quantization_problem(config: ModelConfig, found: str | None, dtype: str | None) -> ErrorInfo | None:
+    """What is said of weights by both their config and their tensors' headers; None of original ones.
+
+    `found` is the method that the tensors are of, `dtype` the type that most of them are stored in.
+    """
+    said = config.quantized_by
+    if found is not None and said is None:
+        return ErrorInfo(
+            ErrorCode.ALREADY_QUANTIZED,
+            f"By their names and types these weights are already quantized ({found}), which config.json does not say. "
+            "No precision of them can be compared.",
+            _ORIGINAL,
+        )
+    if said is None or dtype is None:
+        return None if said is None else already_quantized(said)
+    if found is None:
+        return ErrorInfo(
+            ErrorCode.BROKEN_CONFIG,
+            f"config.json says in {config.quantized_field} that the weights are quantized ({said}), and the tensors "
+            f"are plain {dtype}: one of the two is wrong.",
+            f"If these are the original weights, take {config.quantized_field} out of config.json.",
+        )
+    return already_quantized(found if said == UNNAMED else said)
+
+
+def said_to_be_quantized(config: ModelConfig) -> ErrorInfo:
+    """The same where only the config is known."""
+    return ErrorInfo(
+        ErrorCode.ALREADY_QUANTIZED,
+        f"config.json says in {config.quantized_field} that the weights are already quantized ({config.quantized_by}), "
+        "so no precision of them can be compared.",
+        _ORIGINAL,
     )
 
 

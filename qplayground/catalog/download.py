@@ -1,7 +1,7 @@
 """Child process without torch: fetches one model from the hub into the Hugging Face cache.
 
-Config and file listing come first, so that a model which cannot be compared is refused before its weights are
-fetched. Only data is taken: safetensors, JSON, tokenizers and templates, from the top folder; no pickle, no code.
+Config, file listing and tokenizer come first, so that a model which cannot be compared is refused before its weights
+are fetched. Only data is taken: safetensors, JSON, tokenizers and templates, from the top folder; no pickle, no code.
 """
 
 import re
@@ -9,16 +9,17 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from qplayground.catalog.config import config_problem, read_config, read_json
+from qplayground.catalog.config import config_problem, read_config, read_json, said_to_be_quantized
 from qplayground.catalog.hub_errors import explain, offline
 from qplayground.catalog.inspect import inspect_folder
-from qplayground.catalog.weights import FILE_NAME, INDEX, SINGLE, names_problem, shards_of
+from qplayground.catalog.tokenizer_files import thorough_tokenizer_problem
+from qplayground.catalog.weights import FILE_NAME, INDEX, SINGLE, names_problem, shards_of, stray_single
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.messages.commands import Download
@@ -77,10 +78,7 @@ def download(repo_id: str, model_types: ModelTypes | None, report: Report) -> Mo
     if is_offline_mode():
         raise PlaygroundError(offline(repo_id))
     info = HfApi().model_info(repo_id, files_metadata=True, timeout=TIMEOUT_S)
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if FILE_NAME.fullmatch(file.rfilename)}
-    problem = names_problem(sizes)
-    if problem:
-        raise PlaygroundError(problem)
+    sizes = top_files(info.siblings or ())
     weights = _weights_after_checks(repo_id, str(info.sha), sizes, model_types)
     wanted = {name: size for name, size in sizes.items() if name in weights or SIDE_FILE.fullmatch(name)}
     cached = sum(_cached_bytes(repo_id, str(info.sha), name) for name in wanted)
@@ -95,10 +93,23 @@ def download(repo_id: str, model_types: ModelTypes | None, report: Report) -> Mo
     return msgspec.structs.replace(entry, provenance=PROVENANCE)
 
 
+def top_files(siblings: Iterable[Any]) -> dict[str, int]:
+    """The bytes of each file at the top of a repository. Raises PlaygroundError where none can be a model's weights."""
+    sizes = {
+        file.rfilename: file.size or 0
+        for file in siblings
+        if all(FILE_NAME.fullmatch(part) for part in file.rfilename.split("/"))
+    }
+    problem = names_problem(sizes)
+    if problem:
+        raise PlaygroundError(problem)
+    return {name: size for name, size in sizes.items() if "/" not in name}
+
+
 def _weights_after_checks(
     repo_id: str, revision: str, sizes: dict[str, int], model_types: ModelTypes | None
 ) -> frozenset[str]:
-    """The weight files to fetch. Config and index are read outside the cache, so that a refusal leaves nothing."""
+    """The weight files to fetch. What tells a refusal is read outside the cache, so that one leaves nothing."""
     from huggingface_hub import hf_hub_download
 
     with tempfile.TemporaryDirectory(prefix=owned_prefix()) as scratch:
@@ -111,23 +122,28 @@ def _weights_after_checks(
 
 def checked_weights(
     repo_id: str,
-    sizes: Collection[str],
+    sizes: Mapping[str, int],
     fetch: Callable[[str], Path],
     folder: Path,
     model_types: ModelTypes | None,
 ) -> list[str]:
-    """The weight files of a repository that holds files of those names; `fetch` brings one of them into the folder.
+    """The weight files of a repository that holds files of those sizes; `fetch` brings one of them into the folder.
 
-    Raises PlaygroundError when its config says that it cannot be compared, or when weight files are not there.
+    Raises PlaygroundError when its config says that it cannot be compared, when weight files are not there, and when
+    its tokenizer cannot be read.
     """
 
     def there(name: str) -> Path:
         return fetch(name) if name in sizes else folder / name
 
-    problem = config_problem(read_config(there("config.json")), model_types)
+    config = read_config(there("config.json"))
+    problem = config_problem(config, model_types)
     if problem:
-        raise PlaygroundError(problem)
+        is_quantized = problem.code is ErrorCode.ALREADY_QUANTIZED
+        raise PlaygroundError(said_to_be_quantized(config) if is_quantized else problem)
     weights = [SINGLE] if SINGLE in sizes else shards_of(read_json(there(INDEX)))
+    if SINGLE in sizes and INDEX in sizes:
+        _refuse_stray(sizes, fetch(INDEX))
     missing = [name for name in weights if name not in sizes]
     if missing:
         raise fail(
@@ -136,7 +152,22 @@ def checked_weights(
             "Choose another repository of this model.",
             ", ".join(missing),
         )
+    problem = thorough_tokenizer_problem(sizes, fetch, folder)
+    if problem:
+        raise PlaygroundError(problem)
     return weights
+
+
+def _refuse_stray(sizes: Mapping[str, int], index: Path) -> None:
+    """A single file far smaller than the shards beside it is no whole model, and transformers would read it."""
+    try:
+        shards = shards_of(read_json(index))
+    except (PlaygroundError, ValueError):
+        return  # it is not read either
+    total = sum(sizes.get(name, 0) for name in shards)
+    if sizes[SINGLE] < total / 2:
+        why = f"it has {bytes_text(sizes[SINGLE])} where they have {bytes_text(total)}"
+        raise PlaygroundError(stray_single(why, "Choose another repository of this model."))
 
 
 def _cached_bytes(repo_id: str, revision: str, name: str) -> int:

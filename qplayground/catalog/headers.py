@@ -124,7 +124,12 @@ def _check_places(path: Path, tensors: Tensors, data_bytes: int) -> None:
         if begin != position or end < begin:
             raise _broken(path, "has tensors that overlap or leave gaps", f"{name}: bytes {begin} to {end}")
         if tensor.dtype not in BITS:
-            raise _broken(path, f"stores a type that is not known, {tensor.dtype[:20]!r}", name)
+            raise fail(
+                ErrorCode.BROKEN_WEIGHTS,
+                f"{path.name} stores a type that is not known, {tensor.dtype[:20]!r}.",
+                "Choose a copy of the model in bfloat16, float16 or float32.",
+                name,
+            )
         if tensor.elements * BITS[tensor.dtype] != 8 * (end - begin):
             raise _broken(path, "has a tensor whose shape and size disagree", f"{name}: {tensor}")
         position = end

@@ -2,28 +2,15 @@
 
 from pathlib import Path
 
-from qplayground.catalog.config import ModelConfig, already_quantized, config_problem, read_config, read_json
+from qplayground.catalog.config import ModelConfig, config_problem, quantization_problem, read_config, read_json
+from qplayground.catalog.tokenizer_files import tokenizer_problem
 from qplayground.catalog.weights import GGUF_HINT, names_problem, survey
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 from qplayground.core.text import is_text
 
-TOKENIZER_FILES = frozenset(
-    {
-        "tokenizer.json",
-        "tokenizer.model",
-        "spiece.model",
-        "sentencepiece.model",
-        "sentencepiece.bpe.model",
-        "spm.model",
-        "tekken.json",
-        "vocab.txt",
-    }
-)
-TOKENIZER_PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 _ANY_LAYERS = 1000
 """So many are built in a second or two, whatever the weights are."""
-VOCABULARY_FREE = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 
 def inspect_folder(
@@ -63,8 +50,8 @@ def _inspect(path: Path, id: str, source: ModelSource, model_types: ModelTypes |
         problem = config_problem(config, model_types)
     except PlaygroundError as error:
         problem = _without_config(path, names) or error.info
-    if problem is None and weights.quantized_by:
-        problem = already_quantized(weights.quantized_by)
+    if config is not None and (problem is None or problem.code is ErrorCode.ALREADY_QUANTIZED):
+        problem = quantization_problem(config, weights.quantized_by, weights.stored_dtype)
     if config is not None and problem is None:
         problem = _layers_problem(config.layers, weights.tensors)
     is_quantized = problem is not None and problem.code is ErrorCode.ALREADY_QUANTIZED
@@ -79,23 +66,29 @@ def _inspect(path: Path, id: str, source: ModelSource, model_types: ModelTypes |
         context_tokens=config.context_tokens if config else None,
         has_chat_template=has_chat_template(path),
         stored_dtype=weights.stored_dtype,
-        problem=problem or weights.problem or _tokenizer_problem(path, names),
+        problem=problem or weights.problem or tokenizer_problem(path, names),
     )
 
 
 def has_chat_template(folder: Path) -> bool:
-    """Whether any of the places where transformers looks for a chat template has one."""
-    jinja = folder / "chat_template.jinja"
-    if jinja.is_file() and jinja.stat().st_size:
-        return True
-    for name in ("tokenizer_config.json", "chat_template.json"):
-        try:
-            fields = read_json(folder / name)
-        except (OSError, ValueError):
-            continue
-        if isinstance(fields, dict) and fields.get("chat_template"):
-            return True
-    return False
+    """Whether transformers' tokenizer gets a chat template that it uses unasked: a single one, or one named default.
+
+    Files of templates go before those in tokenizer_config.json. chat_template.json is a processor's.
+    """
+    files = [folder / "additional_chat_templates" / "default.jinja", folder / "chat_template.jinja"]
+    for path in files:
+        if path.is_file():
+            return path.stat().st_size > 0
+    if any(files[0].parent.glob("*.jinja")):
+        return False
+    try:
+        fields = read_json(folder / "tokenizer_config.json")
+    except (OSError, ValueError):
+        return False
+    found = fields.get("chat_template") if isinstance(fields, dict) else None
+    if isinstance(found, list):
+        found = {each["name"]: each.get("template") for each in found if isinstance(each, dict) and "name" in each}
+    return bool(found.get("default") if isinstance(found, dict) else found)
 
 
 def _folder_problem(path: Path) -> ErrorInfo | None:
@@ -136,32 +129,3 @@ def _layers_problem(layers: int, tensors: int) -> ErrorInfo | None:
         f"config.json asks for {min(layers, 10**15):,} layers or more, and the weight files hold {tensors:,} tensors.",
         "Download the model again; its config.json belongs to other weights.",
     )
-
-
-def _tokenizer_problem(path: Path, names: set[str]) -> ErrorInfo | None:
-    hint = "Copy the tokenizer's files (tokenizer.json, tokenizer_config.json) from the original model into the folder."
-    if "tokenizer.json" in names:
-        if not (path / "tokenizer.json").is_file():  # a pipe would be waited for
-            return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "tokenizer.json is no file.", hint)
-        with (path / "tokenizer.json").open("rb") as file:
-            start = file.read(64).lstrip()
-        if start.startswith(b"{"):
-            return None
-        return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "tokenizer.json is not JSON.", hint)
-    found = (
-        names & TOKENIZER_FILES
-        or any(names.issuperset(pair) for pair in TOKENIZER_PAIRS)
-        or any(name.endswith(".tiktoken") for name in names)
-        or _needs_no_vocabulary(path)
-    )
-    if found:
-        return None
-    return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "There is no tokenizer, so no prompt can be read.", hint)
-
-
-def _needs_no_vocabulary(path: Path) -> bool:
-    try:
-        fields = read_json(path / "tokenizer_config.json")
-    except (OSError, ValueError):
-        return False
-    return isinstance(fields, dict) and fields.get("tokenizer_class") in VOCABULARY_FREE

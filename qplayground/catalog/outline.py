@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from qplayground.catalog.config import already_quantized, read_config
-from qplayground.catalog.download import SIDE_FILE, TIMEOUT_S, check_repo_id, checked_weights
+from qplayground.catalog.config import quantization_problem, read_config
+from qplayground.catalog.download import SIDE_FILE, TIMEOUT_S, check_repo_id, checked_weights, top_files
 from qplayground.catalog.headers import Count, TensorInfo, Tensors
 from qplayground.catalog.hub_errors import explain, offline
 from qplayground.catalog.inspect import has_chat_template
 from qplayground.catalog.quantized import method_of_tensors
-from qplayground.catalog.weights import FILE_NAME, names_problem
+from qplayground.catalog.weights import FILE_NAME
 from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.messages.commands import FetchOutline
@@ -57,10 +57,7 @@ def fetch_outline(repo_id: str, target: Path, model_types: ModelTypes | None) ->
         raise PlaygroundError(offline(repo_id))
     api = HfApi()
     info = api.model_info(repo_id, files_metadata=True, timeout=TIMEOUT_S)
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if FILE_NAME.fullmatch(file.rfilename)}
-    problem = names_problem(sizes)
-    if problem:
-        raise PlaygroundError(problem)
+    sizes = top_files(info.siblings or ())
     revision = str(info.sha)
 
     def fetch(name: str) -> Path:
@@ -85,9 +82,9 @@ def fetch_outline(repo_id: str, target: Path, model_types: ModelTypes | None) ->
             for tensor, found in header.tensors.items()
         }
         parameters += sum(header.parameter_count.values())
-    method = method_of_tensors(tensors)
-    if method is not None:
-        raise PlaygroundError(already_quantized(method))
+    problem = quantization_problem(config, method_of_tensors(tensors), None)
+    if problem is not None:
+        raise PlaygroundError(problem)
     (target / OUTLINE).write_bytes(msgspec.json.encode(Outline(files)))
     return ModelEntry(
         id=repo_id,

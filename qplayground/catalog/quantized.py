@@ -1,8 +1,9 @@
 """Whether a checkpoint was quantized before it was saved, and by what: from its config, and from its tensors' headers.
 
 Not every config says so. GPTQ's and AWQ's first programs wrote a file of their own beside it (`quantize_config.json`,
-`quant_config.json`), others another field, and some nothing; transformers would then take codes for weights. Names and
-shapes are those of AutoGPTQ, AutoAWQ, compressed-tensors, MLX and bitsandbytes.
+`quant_config.json`), others another field, and some nothing; transformers would then take codes for weights. Some say
+so of weights that are plain again. Names and shapes are those of AutoGPTQ, AutoAWQ, compressed-tensors, MLX, Metal,
+bitsandbytes, torchao, quanto, HQQ, AQLM, ExLlama, QuIP#, of gpt-oss' MXFP4 and of NVIDIA's NVFP4.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,17 @@ _FIELDS = ("quantization_config", "compression_config")
 """The second is compressed-tensors' former name for it."""
 _SCALES = ("scales", "weight_scale", "weight_scale_inv", "weight_scales", "scale", "scale_weight")
 _FLOATING = ("F64", "F32", "BF16", "F16")
+_NARROW = {"F4": "fp4", "F6_E2M3": "fp6", "F6_E3M2": "fp6"}
+_BY_PART = {
+    "SCB": _BITSANDBYTES,
+    "_weight_qdata": "torchao",
+    "W_q": "hqq",
+    "codebooks": "aqlm",
+    "q_weight": "exl2",
+    "trellis": "exl3",
+    "Qidxs": "quip#",
+}
+"""What no original calls a tensor, and who does."""
 _BY_TYPE = {"U32": "mlx", "I8": "int8 codes with scales"}
 
 
@@ -35,6 +47,11 @@ def method_of_config(fields: Mapping[str, Any]) -> str | None:
     return UNNAMED if any(fields.get(name) for name in _FIELDS) else None
 
 
+def field_of_config(fields: Mapping[str, Any]) -> str:
+    """The field of a config.json that `method_of_config` goes by; empty without one."""
+    return next((name for name in (*_FIELDS, "quantization") if fields.get(name)), "")
+
+
 def method_of_tensors(tensors: Mapping[str, TensorInfo]) -> str | None:
     """The method that tensors of these names, types and shapes are of, None for an original."""
     for name, info in tensors.items():
@@ -42,15 +59,37 @@ def method_of_tensors(tensors: Mapping[str, TensorInfo]) -> str | None:
         if part == "qweight":
             return _method_of_packed(info, tensors.get(f"{module}.scales"))
         if part == "weight_packed":
-            return "compressed-tensors"
-        if part == "SCB" or part.startswith("bitsandbytes__"):
+            return "nvfp4" if f"{module}.weight_global_scale" in tensors else "compressed-tensors"
+        if part in _BY_PART:
+            return _BY_PART[part]
+        if part.startswith("bitsandbytes__"):
             return _BITSANDBYTES
-        if info.dtype.startswith("F8_"):
-            return "fp8"
-        has_scales = any(f"{module}.{scales}" in tensors for scales in _SCALES)
-        if part == "weight" and info.dtype not in _FLOATING and has_scales:
-            return _BY_TYPE.get(info.dtype, UNNAMED)
+        if part == "_data" and module.endswith(".weight"):
+            return "quanto"
+        if name.endswith("_blocks") and f"{name.removesuffix('_blocks')}_scales" in tensors:
+            return "mxfp4"
+        if part == "weight" and info.dtype not in _FLOATING and len(info.shape) > 1 and not _is_fp8(info):
+            return _method_of_codes(module, info, tensors)
+        if (_is_fp8(info) and "scale" not in part) or info.dtype in _NARROW:
+            return _NARROW.get(info.dtype, "fp8")
     return None
+
+
+def _is_fp8(info: TensorInfo) -> bool:
+    return info.dtype.startswith("F8_")
+
+
+def _method_of_codes(module: str, info: TensorInfo, tensors: Mapping[str, TensorInfo]) -> str:
+    """Of a matrix that is called a weight and holds no weights: by what stands beside it."""
+    if f"{module}.SCB" in tensors or any(name.startswith(f"{module}.weight.quant_state.") for name in tensors):
+        return _BITSANDBYTES
+    if f"{module}.weight_scale_2" in tensors:
+        return "nvfp4"
+    if f"{module}.qbiases" in tensors:
+        return "metal"
+    if any(f"{module}.{scales}" in tensors for scales in _SCALES):
+        return _BY_TYPE.get(info.dtype, UNNAMED)
+    return _NARROW.get(info.dtype, UNNAMED)
 
 
 def _method_of_packed(codes: TensorInfo, scales: TensorInfo | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from qplayground.catalog.config import read_json
+from qplayground.catalog.config import ByteOrderMarkError, read_json
 from qplayground.catalog.headers import DOWNLOAD_AGAIN, Tensors, read_header, stored_dtype
 from qplayground.catalog.quantized import method_of_tensors
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
@@ -17,9 +17,14 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,250}")
+_IN_SUBFOLDER = re.compile(rf"({FILE_NAME.pattern}/)+{FILE_NAME.pattern}\.safetensors")
 PICKLED_SUFFIXES = (".bin", ".pt", ".pth")
 NOT_WEIGHTS = frozenset({"training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "rng_state.pth"})
 
+MOST_TIED = 2
+"""So many tensors can be left out of a whole checkpoint, because the model has them under another name as well."""
+
+ORIGINAL_INDEX = f"Copy {INDEX} from the original model into the folder."
 SAFETENSORS_HINT = "Choose a repository that has .safetensors files."
 GGUF_HINT = (
     "Download the original model with .safetensors files, or convert it: load it in transformers with "
@@ -72,6 +77,8 @@ def survey(folder: Path) -> Weights:
                 elements[tensor.dtype] += tensor.elements
     except PlaygroundError as error:
         return Weights(size_bytes=size_bytes, problem=error.info)
+    if wanted == [SINGLE] and INDEX in names and (problem := _stray(folder, tensors)) is not None:
+        return Weights(size_bytes=size_bytes, problem=problem)
     if not elements.total():
         empty = ErrorInfo(ErrorCode.NO_WEIGHTS, "The weight files hold no weights at all.", DOWNLOAD_AGAIN)
         return Weights(size_bytes=size_bytes, problem=empty)
@@ -93,24 +100,24 @@ def wanted_files(folder: Path, names: Collection[str]) -> list[str]:
         return [SINGLE]
     if INDEX in names:
         return shards_of(_read_index(folder / INDEX))
-    shards = sorted(name for name in names if SHARD.fullmatch(name))
-    if shards:
-        raise fail(
-            ErrorCode.INCOMPLETE_DOWNLOAD,
-            f"There are {len(shards)} weight files but no {INDEX}, which says how they belong together.",
-            "Download the rest of the model.",
-        )
-    problem = names_problem(names)
+    problem = names_problem({*names, *(f"{path.parent.name}/{path.name}" for path in folder.glob("*/*.safetensors"))})
     assert problem is not None  # neither the single file nor an index is there
     raise PlaygroundError(problem)
 
 
 def names_problem(names: Collection[str]) -> ErrorInfo | None:
-    """Why files of these names cannot be the weights of a model, or None when safetensors weights are among them."""
+    """Why files of these names cannot be the weights of a model, or None when safetensors weights are among them.
+
+    Names with a slash are of files in a subfolder, where transformers does not look.
+    """
     if SINGLE in names or INDEX in names:
         return None
-    pickles = sorted(name for name in names if name.endswith(PICKLED_SUFFIXES) and name not in NOT_WEIGHTS)
-    ggufs = sorted(name for name in names if name.lower().endswith(".gguf"))
+    shards = sorted(name for name in names if SHARD.fullmatch(name))
+    if shards:
+        return _without_index(shards)
+    top = [name for name in names if "/" not in name]
+    pickles = sorted(name for name in top if name.endswith(PICKLED_SUFFIXES) and name not in NOT_WEIGHTS)
+    ggufs = sorted(name for name in top if name.lower().endswith(".gguf"))
     if pickles:
         return ErrorInfo(
             ErrorCode.PICKLED_WEIGHTS,
@@ -126,6 +133,9 @@ def names_problem(names: Collection[str]) -> ErrorInfo | None:
     if "adapter_model.safetensors" in names:
         message = "This is an adapter (LoRA): it changes a model's weights and has none of its own."
         return ErrorInfo(ErrorCode.NO_WEIGHTS, message, "Merge it into its base model and save that.")
+    others = sorted(name for name in names if name.endswith(".safetensors") and not name.startswith("."))
+    if others:
+        return _misplaced(min(others, key=lambda name: "/" in name))
     return ErrorInfo(ErrorCode.NO_WEIGHTS, f"There are no weights here: no {SINGLE} and no {INDEX}.", SAFETENSORS_HINT)
 
 
@@ -136,10 +146,79 @@ def shards_of(index: Any) -> list[str]:
         raise _bad_index("has no weight_map")
     shards = set()
     for name in weight_map.values():
+        if isinstance(name, str) and _IN_SUBFOLDER.fullmatch(name):
+            raise fail(
+                ErrorCode.BROKEN_WEIGHTS,
+                f"{INDEX} names weight files in a subfolder ({name[:100]}), which are not read here.",
+                "Put those files beside config.json, and take the subfolder's name out of the index.",
+            )
         if not isinstance(name, str) or not FILE_NAME.fullmatch(name) or PurePosixPath(name).suffix != ".safetensors":
-            raise _bad_index("names a file that cannot be a weight file", repr(name)[:200])
+            raise _bad_index("names a file that cannot be a weight file", repr(name)[:200], ORIGINAL_INDEX)
         shards.add(name)
+    if not isinstance(index.get("metadata"), dict):
+        raise fail(
+            ErrorCode.BROKEN_WEIGHTS,
+            f"{INDEX} has no object named metadata, without which transformers does not read it.",
+            'In a folder of your own add `"metadata": {}` to that file, beside "weight_map".',
+        )
     return sorted(shards)
+
+
+def _without_index(shards: list[str]) -> ErrorInfo:
+    """Of files that are numbered as parts of a model."""
+    total = max(int(name.rpartition("-of-")[2].partition(".")[0]) for name in shards)
+    if total == 1:
+        return ErrorInfo(
+            ErrorCode.MISPLACED_WEIGHTS,
+            f"The weights are in {shards[0]}, and there is no {INDEX}: transformers looks for {SINGLE}.",
+            f"In a folder of your own rename it to {SINGLE}; it is the whole model.",
+        )
+    there = f"all {total}" if len(shards) == total else f"{len(shards)} of {total}"
+    return ErrorInfo(
+        ErrorCode.INCOMPLETE_DOWNLOAD,
+        f"There are {there} weight files but no {INDEX}, which says how they belong together.",
+        ORIGINAL_INDEX if len(shards) == total else "Download the rest of the model.",
+    )
+
+
+def _misplaced(name: str) -> ErrorInfo:
+    """Of a weight file that transformers would not find."""
+    if "/" in name:
+        subfolder = name.rpartition("/")[0]
+        return ErrorInfo(
+            ErrorCode.MISPLACED_WEIGHTS,
+            f"The weights are in the subfolder {subfolder} ({name}), where transformers does not look.",
+            f"Open the folder {subfolder}, or copy its files beside config.json in a folder of your own.",
+        )
+    return ErrorInfo(
+        ErrorCode.MISPLACED_WEIGHTS,
+        f"The only .safetensors file is {name}; transformers looks for {SINGLE} or {INDEX}.",
+        f"If it is a whole model in transformers' format, rename it to {SINGLE} in a folder of your own. Otherwise "
+        "choose a repository that has that format.",
+    )
+
+
+def _stray(folder: Path, tensors: Tensors) -> ErrorInfo | None:
+    """A single file beside an index with its shards: transformers reads the single one, whatever is in it."""
+    try:
+        index = _read_index(folder / INDEX)
+        shards = shards_of(index)
+    except PlaygroundError:
+        return None
+    named = index["weight_map"].keys()
+    absent = len(named - tensors.keys())
+    if absent <= MOST_TIED or not all((folder / name).is_file() for name in shards):
+        return None
+    return stray_single(
+        f"it lacks {absent:,} of the {len(named):,} tensors that the index names",
+        f"Take {SINGLE} away, so that the files of the index are read.",
+    )
+
+
+def stray_single(why: str, hint: str) -> ErrorInfo:
+    """What is said where a single file would be read in the place of a whole set of shards."""
+    message = f"There are both {SINGLE} and {INDEX} with its weight files. transformers reads {SINGLE}, and {why}."
+    return ErrorInfo(ErrorCode.MISPLACED_WEIGHTS, message, hint)
 
 
 def _read_index(path: Path) -> Any:
@@ -147,6 +226,8 @@ def _read_index(path: Path) -> Any:
         return read_json(path)
     except FileNotFoundError:
         raise PlaygroundError(_missing([INDEX], 1)) from None
+    except ByteOrderMarkError as error:
+        raise fail(ErrorCode.BROKEN_WEIGHTS, str(error), error.hint) from error
     except ValueError as error:
         raise _bad_index("is not valid JSON", str(error)) from error
 
@@ -171,5 +252,5 @@ def _missing(missing: list[str], total: int) -> ErrorInfo:
     )
 
 
-def _bad_index(what: str, detail: str = "") -> PlaygroundError:
-    return fail(ErrorCode.BROKEN_WEIGHTS, f"{INDEX} {what}.", DOWNLOAD_AGAIN, detail)
+def _bad_index(what: str, detail: str = "", hint: str = DOWNLOAD_AGAIN) -> PlaygroundError:
+    return fail(ErrorCode.BROKEN_WEIGHTS, f"{INDEX} {what}.", hint, detail)

@@ -21,6 +21,7 @@ class ErrorCode(StrEnum):
     INCOMPLETE_DOWNLOAD = "incomplete_download"
     NO_WEIGHTS = "no_weights"
     BROKEN_WEIGHTS = "broken_weights"
+    MISPLACED_WEIGHTS = "misplaced_weights"
     MISSING_TENSORS = "missing_tensors"
     NON_FINITE_WEIGHTS = "non_finite_weights"
     PICKLED_WEIGHTS = "pickled_weights"
@@ -30,6 +31,7 @@ class ErrorCode(StrEnum):
     REMOTE_CODE = "remote_code"
     ALREADY_QUANTIZED = "already_quantized"
     BROKEN_TOKENIZER = "broken_tokenizer"
+    MISSING_PACKAGE = "missing_package"
     # getting a model
     NO_NETWORK = "no_network"
     GATED = "gated"

@@ -129,6 +129,7 @@ class Run(msgspec.Struct, kw_only=True):
 
     `requested_map` is the placement that was shown before the comparison began, or else reckoned before the load;
     `device_map` is what it came to; with a `caution`. `skips` and `attention` are what else transformers was told.
+    `prompt_in_parts`: its chat template takes a turn's content as a list of parts and no plain text.
     `beside` is how many others wrote at the same time. `quality` is there when a text was scored, and `scored` has what
     it was made of; `layer_errors` are those of a quantized model.
     """
@@ -144,6 +145,7 @@ class Run(msgspec.Struct, kw_only=True):
     attention: str = ""
     text: str = ""
     prompt_tokens: int | None = None
+    prompt_in_parts: bool = False
     token_ids: list[int] = []
     tokens: list[Token] = []
     finish_reason: str | None = None

@@ -1,12 +1,15 @@
 """A model's chat template: a program of its author's, given little to do harm with."""
 
-from typing import Any
+import json
+from typing import Any, NamedTuple
 
-from jinja2 import sandbox
+from jinja2 import TemplateError, TemplateSyntaxError, sandbox
+from markupsafe import escape
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import chat_template_utils
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.engine.failures import first_line, shortened
 from qplayground.engine.limits import TookTooLongError, memory_limit, time_limit
 
 LIMIT_S = 5.0
@@ -16,6 +19,7 @@ ADDED_CHARACTERS = 2_000_000
 _BITS = 4096
 _SLOW_FILTERS = ("urlize", "striptags", "wordwrap", "wordcount", "pprint")
 """Their time grows with the square of the text, inside of C; no chat needs them."""
+_WRITTEN_PARTS = ("'type': 'text'", '"type": "text"')
 _HINT = "Turn the chat template off."
 
 
@@ -41,30 +45,90 @@ class _Sandbox(sandbox.ImmutableSandboxedEnvironment):
 chat_template_utils.ImmutableSandboxedEnvironment = _Sandbox
 
 
-def render(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """The prompt as one user turn of a chat. Raises PlaygroundError(NO_CHAT_TEMPLATE), whatever the template does."""
-    if not tokenizer.chat_template:
+class Rendered(NamedTuple):
+    """A prompt as one user turn of a chat; `in_parts`: the template takes a turn's content as a list of parts."""
+
+    text: str
+    in_parts: bool
+
+
+def render(tokenizer: PreTrainedTokenizerBase, prompt: str) -> Rendered:
+    """The turn as text, with the prompt in it. Raises PlaygroundError(NO_CHAT_TEMPLATE), whatever the template does.
+
+    Templates of models that see pictures too may know a turn's content as a list of parts alone; a text that they are
+    given vanishes without a word.
+    """
+    _check_template(tokenizer)
+    refusal: PlaygroundError | None = None
+    for in_parts in (False, True):
+        try:
+            text = _render(tokenizer, prompt, [{"type": "text", "text": prompt}] if in_parts else prompt)
+        except _TemplateFailedError as error:
+            if not in_parts:  # which is how templates are given it everywhere else
+                refusal = error
+            continue
+        if _holds(text, prompt):
+            return Rendered(text, in_parts)
+    raise refusal or _refused("leaves the prompt out, or changes it, so the model would be asked something else")
+
+
+class _TemplateFailedError(PlaygroundError):
+    """The template raised an error, which it may not do for a content of another form."""
+
+
+def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    templates = tokenizer.chat_template
+    if isinstance(templates, dict):
+        if templates and "default" not in templates:
+            names = ", ".join(sorted(map(str, templates)))
+            sentence = f"This model has no chat template named default, only others: {shortened(names)}"
+            raise fail(ErrorCode.NO_CHAT_TEMPLATE, sentence, _HINT)
+        templates = templates.get("default")
+    if not templates:
         raise fail(ErrorCode.NO_CHAT_TEMPLATE, "This model has no chat template.", _HINT)
-    turn = [{"role": "user", "content": prompt}]
+    if len(templates) > TEMPLATE_CHARACTERS:
+        raise _refused(f"has {len(templates):,} characters, more than any model needs")
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, prompt: str, content: str | list[dict[str, str]]) -> str:
+    turn = [{"role": "user", "content": content}]
     try:
-        template = tokenizer.get_chat_template()
-        if len(template) > TEMPLATE_CHARACTERS:
-            raise _refused(f"has {len(template):,} characters, more than any model needs")
         with time_limit(LIMIT_S), memory_limit(MEMORY_BYTES):
             text = str(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
             text.encode()
-    except PlaygroundError:
-        raise
     except TookTooLongError:
         raise _refused(f"did not come to an end in {LIMIT_S:g} seconds") from None
     except MemoryError:  # from None: it is the template that wants memory, not the machine that lacks it
         raise _refused("asks for more memory than any chat needs") from None
-    except Exception as error:  # any other failure of it is one thing
-        raise _refused("is damaged", f"{type(error).__name__}: {error}") from None
+    except Exception as error:
+        raise _TemplateFailedError(_failure(error).info) from None
     if len(text) > len(prompt) + ADDED_CHARACTERS:
         raise _refused(f"makes {len(text):,} characters of a prompt of {len(prompt):,}")
     return text
 
 
-def _refused(what: str, detail: str = "") -> PlaygroundError:
-    return fail(ErrorCode.NO_CHAT_TEMPLATE, f"The model's chat template {what}.", _HINT, detail[:2000])
+def _failure(error: Exception) -> PlaygroundError:
+    """A template's own refusal, which it raises with words of its author's, or whatever else came of it."""
+    detail = f"{type(error).__name__}: {error}"
+    if type(error) is TemplateError:
+        return _refused(f"refuses the prompt in its own words: {shortened(str(error))}", detail, ends=True)
+    if isinstance(error, TemplateSyntaxError):
+        return _refused(f"is damaged: {first_line(error)}", detail, ends=True)
+    return _refused(f"fails: {first_line(error)}", detail, ends=True)
+
+
+def _holds(text: str, prompt: str) -> bool:
+    """Whether the prompt is in a text, as it is, or as JSON or HTML write it; spaces and lines may be set otherwise.
+
+    Not where a list of parts was written down as Python or JSON have it.
+    """
+    if any(part in text and part not in prompt for part in _WRITTEN_PARTS):
+        return False
+    spaceless = "".join(text.split())
+    forms = (prompt, json.dumps(prompt, ensure_ascii=False)[1:-1], json.dumps(prompt)[1:-1], str(escape(prompt)))
+    return any("".join(form.split()) in spaceless for form in forms)
+
+
+def _refused(what: str, detail: str = "", *, ends: bool = False) -> PlaygroundError:
+    message = f"The model's chat template {what}{'' if ends else '.'}"
+    return fail(ErrorCode.NO_CHAT_TEMPLATE, message, _HINT, detail[:2000])

@@ -8,6 +8,8 @@ from safetensors import SafetensorError
 from qplayground.core.errors import TRY_SMALLER, ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.engine.memory_errors import lack_of_memory
 
+_SAID_CHARACTERS = 300
+_END_CHARACTERS = 100
 _DOWNLOAD_AGAIN = "Download the model again."
 
 _BY_TEXT: tuple[tuple[str, ErrorCode, str, str], ...] = (
@@ -75,6 +77,20 @@ def explain(error: BaseException) -> ErrorInfo:
         "The detail says more; another precision may still work.",
         detail,
     )
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an exception and its first line that says something, as the end of a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return shortened(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
+
+
+def shortened(said: str) -> str:
+    """A library's words as the end of a sentence; of long ones the beginning and the end."""
+    said = " ".join(said.split())
+    if len(said) > _SAID_CHARACTERS:
+        said = f"{said[: _SAID_CHARACTERS - _END_CHARACTERS]} … {said[-_END_CHARACTERS:]}"
+    return said if said.endswith(".") else f"{said}."
 
 
 def _out_of_memory(error: BaseException) -> ErrorInfo:

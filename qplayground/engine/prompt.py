@@ -36,7 +36,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest
     BROKEN_TOKENIZER.
     """
     chat = request.settings.chat_template
-    text = render(tokenizer, request.prompt) if chat else request.prompt
+    text = render(tokenizer, request.prompt).text if chat else request.prompt
     encoded = encode(tokenizer, text, add_special_tokens=not chat)["input_ids"]  # a chat's stand in its template
     if len(encoded) > MOST_TOKENS_PER_BYTE * len(text.encode()) + MOST_SPECIAL_TOKENS:
         raise fail(
@@ -45,6 +45,11 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest
             ANOTHER_TOKENIZER,
         )
     return [int(token) for token in encoded]
+
+
+def is_in_parts(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest) -> bool:
+    """Whether the chat template takes a turn's content as a list of parts. Raises PlaygroundError(NO_CHAT_TEMPLATE)."""
+    return request.settings.chat_template and render(tokenizer, request.prompt).in_parts
 
 
 def _check_context(prompt_tokens: int, new_tokens: int, limit: int | None) -> None:

@@ -26,6 +26,7 @@ from qplayground.catalog.config import ENCODERS_BY_DEFAULT
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.model import ModelTypes
 from qplayground.core.precision import Dtype, Precision
+from qplayground.engine.config_errors import config_sentence
 from qplayground.engine.limits import TookTooLongError, time_limit
 from qplayground.engine.ties import differing_ties
 from qplayground.engine.tracing import FEW, CannotRunError, LayerUse, run, watched
@@ -309,9 +310,5 @@ def _endless() -> PlaygroundError:
 
 
 def _broken_config(error: Exception) -> PlaygroundError:
-    return fail(
-        ErrorCode.BROKEN_CONFIG,
-        "The model's config.json is missing, damaged or of a kind that transformers does not know.",
-        "Download the model again, or update transformers.",
-        f"{type(error).__name__}: {error}",
-    )
+    message, hint = config_sentence(error)
+    return fail(ErrorCode.BROKEN_CONFIG, message, hint, f"{type(error).__name__}: {error}")

@@ -66,7 +66,7 @@ def to_script(comparison: Comparison, run: Run) -> str:
             *(["config=config"] if run.attention else []),
             "use_safetensors=True",
         ),
-        inputs=_inputs(comparison),
+        inputs=_inputs(comparison, run),
         seed=comparison.settings.seed,
         settings=_lines(*_settings(comparison)),
     )
@@ -117,10 +117,11 @@ def _quantization(recipe: Precision, known: tuple[str, ...], skips: bool, *, spl
     return f"{before}quantization = BitsAndBytesConfig(\n{_lines(*options)})\n"
 
 
-def _inputs(comparison: Comparison) -> str:
+def _inputs(comparison: Comparison, run: Run) -> str:
     if comparison.settings.chat_template:
+        content = '[{"type": "text", "text": prompt}]' if run.prompt_in_parts else "prompt"
         return (
-            'messages = [{"role": "user", "content": prompt}]\n'
+            f'messages = [{{"role": "user", "content": {content}}}]\n'
             "inputs = tokenizer.apply_chat_template(\n"
             '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"\n'
             ").to(model.device)"

@@ -21,6 +21,7 @@ def clear(run: Run) -> None:
     run.requested_map = {}
     run.caution = ""
     run.prompt_tokens = None
+    run.prompt_in_parts = False
     run.load = LoadFigures()
     run.speed = SpeedFigures()
     run.memory = MemoryFigures()

@@ -290,6 +290,7 @@ class Session(QObject):
             self.phase_started.emit(name, event)
         elif isinstance(event, PromptRead):
             run.prompt_tokens = len(event.token_ids)
+            run.prompt_in_parts = event.in_parts
         elif isinstance(event, Loaded):
             bookkeeping.take_loaded(run, event, repeated=repeated, shown=self._shown.get(name))
             self.run_changed.emit(name)

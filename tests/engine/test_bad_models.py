@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
+    AutoTokenizer,
     BertConfig,
     BertLMHeadModel,
     GPT2Config,
@@ -25,9 +26,10 @@ from transformers import (
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages.commands import Generate
-from qplayground.core.messages.events import Failed, Generated, Loaded, Phase, PhaseStarted, Progressed
+from qplayground.core.messages.events import Failed, Generated, Loaded, Phase, PhaseStarted, Progressed, PromptRead
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
+from qplayground.engine import preflight
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.verify import verify_finite
 from tests.engine import foreign, tiny
@@ -324,11 +326,14 @@ def test_a_model_that_cannot_continue_text(kind: str, named: bool, folder: Path,
     assert refused(folder, before_weights=True).code is ErrorCode.NOT_CAUSAL
 
 
-@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq"])
-def test_a_model_that_is_quantized_already(method: str, folder: Path, refused: Any) -> None:
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "fp8"])
+def test_a_model_that_only_says_that_it_is_quantized(method: str, folder: Path, refused: Any) -> None:
     tiny.edit_json(folder / "config.json", quantization_config={"quant_method": method, "bits": 4})
 
-    assert refused(folder, before_weights=True).code is ErrorCode.ALREADY_QUANTIZED
+    error = refused(folder, before_weights=True)
+
+    assert error.code is ErrorCode.BROKEN_CONFIG
+    assert f"quantized ({method}), and the tensors are plain float32" in error.message
 
 
 @pytest.mark.parametrize("recipe", ["bf16", "nf4"])
@@ -416,6 +421,70 @@ def test_a_tokenizer_that_is_no_use(damage: Damage, folder: Path, refused: Any) 
     assert refused(folder, before_weights=True).code is ErrorCode.BROKEN_TOKENIZER
 
 
+@pytest.mark.parametrize(("name", "data"), [("tokenizer.json", b"{"), ("tokenizer_config.json", b"[]")])
+def test_a_damaged_file_of_the_tokenizer_is_named(name: str, data: bytes, folder: Path, refused: Any) -> None:
+    (folder / name).write_bytes(data)
+
+    assert f"{name} is damaged" in refused(folder, before_weights=True).message
+
+
+def test_a_package_that_a_tokenizer_lacks_is_named(folder: Path, refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old classes of tokenizers import what hardly anybody has."""
+    real = AutoTokenizer.from_pretrained
+
+    def without(path: Path, **options: Any) -> Any:
+        if path != folder:
+            return real(path, **options)
+        raise ImportError("\nXLMTokenizer requires the sacremoses library but it was not found.\nSee its page.")
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", without)
+
+    error = refused(folder, before_weights=True)
+
+    assert error.code is ErrorCode.MISSING_PACKAGE
+    assert "sacremoses" in error.message and "damaged" not in str(error)
+
+
+def sentencepiece_model(folder: Path) -> bytes:
+    """A tokenizer of sentencepiece's own making."""
+    sentencepiece = pytest.importorskip("sentencepiece", reason="sentencepiece is not installed")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([tiny.PROMPT, "a brown fox jumps over the lazy dog"] * 20),
+        model_prefix=str(folder / "made"),
+        model_type="bpe",
+        vocab_size=300,
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    for path in folder.glob("made.*"):
+        path.rename(folder / path.name.replace("made.model", "tokenizer.model"))
+    return (folder / "tokenizer.model").read_bytes()
+
+
+def test_a_tokenizer_of_sentencepiece_reads_as_sentencepiece_does(folder: Path) -> None:
+    """As Llama 1 and 2 have it: no tokenizer.json."""
+    drop_tokenizer(folder)
+    model = sentencepiece_model(folder)
+    tiny.edit_json(folder / "tokenizer_config.json", tokenizer_class="LlamaTokenizer", legacy=False)
+    sentencepiece = pytest.importorskip("sentencepiece")
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=model).encode(tiny.PROMPT)
+
+    (loaded,) = (event for event in carry_out(tiny.load_command(folder)) if isinstance(event, Loaded | Failed))
+    assert isinstance(loaded, Loaded), loaded
+    prompt = preflight.read_tokenizer(folder)(tiny.PROMPT, add_special_tokens=False)["input_ids"]
+    assert prompt == theirs
+
+
+def test_a_damaged_file_of_sentencepiece_is_no_want_of_tiktoken(folder: Path, refused: Any) -> None:
+    drop_tokenizer(folder)
+    (folder / "tokenizer.model").write_bytes(sentencepiece_model(folder)[:200] + b"\xff" * 50)
+
+    error = refused(folder, before_weights=True)
+
+    assert error.code is ErrorCode.BROKEN_TOKENIZER
+    assert "tokenizer.model is damaged" in error.message and "required" not in str(error)
+
+
 @pytest.mark.parametrize("prompt", ["", "   ", "\n\t"])
 def test_an_empty_prompt(prompt: str, folder: Path, refused: Any) -> None:
     assert refused(folder, asked=tiny.request(prompt), before_weights=True).code is ErrorCode.EMPTY_PROMPT
@@ -497,10 +566,18 @@ def test_a_loaded_model_is_asked_for_what_it_cannot_do(
 
 @pytest.mark.parametrize(
     ("template", "told"),
-    [(None, "no chat template"), ("{% for %}", "damaged"), ("{{ raise_exception('no') }}", "damaged")],
-    ids=["missing", "syntax", "raises"],
+    [
+        (None, "no chat template"),
+        ("{% for %}", "is damaged: TemplateSyntaxError"),
+        ("{{ raise_exception('Give me tools.') }}", "refuses the prompt in its own words: Give me tools."),
+        ("{{ messages[0].tools.names }}", "fails: UndefinedError"),
+        ("{{ bos_token }}user\n", "leaves the prompt out"),
+        ("{{ messages[0].content[:4] }}", "leaves the prompt out, or changes it"),
+        ([{"name": "rag", "template": "x"}], "no chat template named default, only others: rag."),
+    ],
+    ids=["missing", "syntax", "raises", "fails", "drops", "cuts", "another name"],
 )
-def test_a_chat_template_that_is_no_use(template: str | None, told: str, folder: Path, refused: Any) -> None:
+def test_a_chat_template_that_is_no_use(template: Any, told: str, folder: Path, refused: Any) -> None:
     (folder / "chat_template.jinja").unlink(missing_ok=True)
     tiny.edit_json(folder / "tokenizer_config.json", chat_template=template)
 
@@ -508,6 +585,44 @@ def test_a_chat_template_that_is_no_use(template: str | None, told: str, folder:
 
     assert error.code is ErrorCode.NO_CHAT_TEMPLATE
     assert told in error.message
+
+
+PARTS = (
+    "{% for m in messages %}{% for part in m.content %}{% if part.type == 'text' %}<{{ m.role }}>{{ part.text }}"
+    "{% endif %}{% endfor %}{% endfor %}<assistant>"
+)
+REFUSING_TEXT = "{% if messages[0].content is string %}{{ raise_exception('a list, please') }}{% endif %}" + PARTS
+
+
+@pytest.mark.parametrize("template", [PARTS, REFUSING_TEXT], ids=["drops a text", "refuses a text"])
+def test_a_chat_template_that_takes_parts_is_given_parts(template: str, folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    asked = tiny.request(chat_template=True)
+
+    events = carry_out(tiny.load_command(folder, asked=asked), Generate(id=2, request=asked))
+
+    (prompt,) = (event for event in events if isinstance(event, PromptRead))
+    expected = preflight.read_tokenizer(folder)(f"<user>{tiny.PROMPT}<assistant>", add_special_tokens=False)
+    assert list(prompt.token_ids) == expected["input_ids"] and prompt.in_parts
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ messages[0].content | trim | replace(' ', '\n') }}",
+        "{{ messages[0] | tojson }}",
+        "{{ messages[0].content | e }}",
+        "{% for m in messages %}{{ m.content if m.content is string else m.content[0].text }}{% endfor %}",
+    ],
+)
+def test_a_chat_template_that_sets_a_text_otherwise_is_given_the_text(template: str, folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    asked = tiny.request('  the "cat" &\nthe mät ', chat_template=True)
+
+    events = carry_out(tiny.load_command(folder, asked=asked), Generate(id=2, request=asked))
+
+    (prompt,) = (event for event in events if isinstance(event, PromptRead))
+    assert not prompt.in_parts
 
 
 def test_a_chat_template_that_is_no_use_does_not_matter_until_asked_for(folder: Path) -> None:

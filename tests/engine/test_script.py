@@ -1,5 +1,6 @@
 """A run's plain script, executed, writes the tokens that the run wrote."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from transformers import MambaConfig, MambaForCausalLM
 
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages.commands import Generate, Load
-from qplayground.core.messages.events import Loaded
+from qplayground.core.messages.events import Loaded, PromptRead
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.results import ComparedModel, Comparison, Mode, Run
@@ -39,7 +40,8 @@ def both(
         Generate(id=2, request=request, benchmark=benchmark),
     )
     (loaded,) = (event for event in events if isinstance(event, Loaded))
-    run = Run(precision=recipe.name, recipe=recipe)
+    (prompt,) = (event for event in events if isinstance(event, PromptRead))
+    run = Run(precision=recipe.name, recipe=recipe, prompt_in_parts=prompt.in_parts)
     take_loaded(run, loaded)
     comparison = Comparison(
         environment=None,
@@ -73,6 +75,14 @@ def test_every_precision(model_folder: ModelFolder, precision: str) -> None:
 )
 def test_every_setting(model_folder: ModelFolder, settings: dict[str, Any]) -> None:
     ours, script = both(model_folder("llama"), READY["fp32"], **settings)
+    assert ours == script
+
+
+def test_a_chat_template_that_takes_parts(model_folder: ModelFolder, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model_folder("llama"), tmp_path / "model"))
+    template = "{% for m in messages %}{{ m.role }}: {{ m['content'][0]['text'] }} {% endfor %}"
+    (folder / "chat_template.jinja").write_text(template)
+    ours, script = both(folder, READY["fp32"], chat_template=True)
     assert ours == script
 
 

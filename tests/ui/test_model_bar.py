@@ -20,7 +20,7 @@ from qplayground.runtime.library import Library
 from qplayground.ui.job_status import JobStatus
 from qplayground.ui.model_bar import ModelBar
 from tests.process import children
-from tests.unit.catalog_files import LLAMA, write_model
+from tests.unit.catalog_files import LLAMA, tensor_file, write_model
 
 LEFT = Qt.MouseButton.LeftButton
 DEMO = ModelEntry(
@@ -143,17 +143,18 @@ def test_a_folder_that_is_quantized_already_can_be_looked_into_and_not_compared(
     qtbot: QtBot, bar: ModelBar, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library._on_found([DEMO])
-    folder = write_model(tmp_path / "mine", {**LLAMA, "quantization_config": {"quant_method": "gptq"}})
+    folder = write_model(tmp_path / "mine", {**LLAMA, "quantization_config": {"quant_method": "fp8"}})
+    (folder / "model.safetensors").write_bytes(tensor_file(dtype="F8_E4M3", item_bytes=1))
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(folder))
     with qtbot.waitSignal(library.folder_opened):
         qtbot.mouseClick(bar.open_folder, LEFT)
     current = bar.current()
     assert current is not None and current.path == str(folder)
     assert "already quantized" in bar.models.currentText()
-    assert "(gptq)" in bar.details.text() and bar.details.text().endswith("looked into all the same (Inside…).")
+    assert "(fp8)" in bar.details.text() and bar.details.text().endswith("looked into all the same (Inside…).")
     assert not bar.error.isVisible()
     assert bar.inside.isEnabled() and not bar.compare.isEnabled()
-    assert "(gptq)" in bar.compare.toolTip()
+    assert "(fp8)" in bar.compare.toolTip()
 
 
 def test_a_folder_that_is_no_model_is_explained(

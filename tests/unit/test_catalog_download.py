@@ -118,8 +118,7 @@ def test_shards_are_taken_from_the_index(hub: StubHub) -> None:
     files = hub.repos[REPO] = tiny_repo()
     weights = files.pop("model.safetensors")
     files["model-00001-of-00002.safetensors"] = files["model-00002-of-00002.safetensors"] = weights
-    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
-    files["model.safetensors.index.json"] = json.dumps(index).encode()
+    files["model.safetensors.index.json"] = sharded()
     done = fetch(REPO)[-1]
     assert isinstance(done, JobDone)
     assert done.entry.parameters == 200_000
@@ -129,7 +128,7 @@ def test_shards_are_taken_from_the_index(hub: StubHub) -> None:
 def test_shards_missing_on_the_hub(hub: StubHub) -> None:
     files = hub.repos[REPO] = tiny_repo()
     del files["model.safetensors"]
-    files["model.safetensors.index.json"] = b'{"weight_map": {"a": "model-00001-of-00001.safetensors"}}'
+    files["model.safetensors.index.json"] = sharded(("model-00001-of-00001.safetensors",))
     assert refusal().code is ErrorCode.INCOMPLETE_DOWNLOAD
 
 
@@ -251,3 +250,30 @@ def refused_in_process(repo_id: str) -> ErrorInfo:
     except Exception as error:
         return explain(error, repo_id)
     raise AssertionError("it was accepted")
+
+
+def sharded(names: tuple[str, ...] = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")) -> bytes:
+    """An index of shards."""
+    return json.dumps({"metadata": {}, "weight_map": {f"layer.{name}": name for name in names}}).encode()
+
+
+def test_a_small_file_beside_an_index_is_refused_before_it_comes(hub: StubHub) -> None:
+    shards = {f"model-{part:05}-of-00002.safetensors": tensor_file(elements=90_000) for part in (1, 2)}
+    hub.repos[REPO] = {**tiny_repo(), **shards, "model.safetensors.index.json": sharded()}
+    hub.repos[REPO]["model.safetensors"] = tensor_file(elements=100)
+    error = refusal()
+    assert error.code is ErrorCode.MISPLACED_WEIGHTS
+    assert "720 kB" in error.message and not hub.served("model.safetensors")
+
+
+def test_a_whole_file_beside_an_index_is_taken(hub: StubHub) -> None:
+    shards = {f"model-{part:05}-of-00002.safetensors": tensor_file(elements=50_000) for part in (1, 2)}
+    hub.repos[REPO] = {**tiny_repo(), **shards, "model.safetensors.index.json": sharded()}
+    assert isinstance(fetch(REPO)[-1], JobDone)
+    assert not hub.served("model-00001-of-00002.safetensors")
+
+
+def test_weights_in_a_subfolder_of_the_repository(hub: StubHub) -> None:
+    hub.repos[REPO] = {"config.json": json.dumps(LLAMA).encode(), "fp32/model.safetensors": tensor_file()}
+    error = refusal()
+    assert error.code is ErrorCode.MISPLACED_WEIGHTS and "subfolder fp32" in error.message

@@ -94,7 +94,11 @@ def test_the_context_is_found_wherever_configs_keep_it(
     [
         ("tokenizer_config.json", {"chat_template": "{{ x }}"}, True),
         ("tokenizer_config.json", {"chat_template": [{"name": "default", "template": "x"}]}, True),
-        ("chat_template.json", {"chat_template": "{{ x }}"}, True),
+        ("chat_template.json", {"chat_template": "{{ x }}"}, False),
+        ("tokenizer_config.json", {"chat_template": [{"name": "rag", "template": "x"}]}, False),
+        ("tokenizer_config.json", {"chat_template": {"default": "x"}}, True),
+        ("tokenizer_config.json", {"chat_template": [{"name": "default", "template": ""}]}, False),
+        ("tokenizer_config.json", {"chat_template": ["default"]}, False),
         ("tokenizer_config.json", {"chat_template": None}, False),
         ("tokenizer_config.json", ["chat_template"], False),
     ],
@@ -238,11 +242,6 @@ def test_code_that_a_model_brings_is_refused_unless_it_is_not_needed(tmp_path: P
     assert look(native).usable
 
 
-def test_weights_that_are_quantized_already(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "tiny", {**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4}})
-    assert "gptq" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
-
-
 def stored(*tensors: tuple[str, str, list[int]]) -> bytes:
     """A weight file with tensors of these names, types and shapes."""
     header, end = {}, 0
@@ -266,6 +265,20 @@ NORM = ("model.norm.weight", "BF16", [64])
         ("mlx", [("a.weight", "U32", [32, 8]), ("a.scales", "F16", [32, 2]), ("a.biases", "F16", [32, 2])]),
         ("int8 codes with scales", [("a.weight", "I8", [32, 64]), ("a.weight_scale", "BF16", [32, 1])]),
         (UNNAMED, [("a.weight", "U8", [32, 32]), ("a.weight_scale", "F8_E4M3", [32, 4])]),
+        (UNNAMED, [("a.a_scale", "F8_E4M3", [32, 4]), ("a.weight", "I32", [32, 32])]),
+        ("mxfp4", [("a.down_proj_blocks", "U8", [4, 32, 2, 16]), ("a.down_proj_scales", "U8", [4, 32, 2])]),
+        (
+            "nvfp4",
+            [("a.weight", "U8", [32, 32]), ("a.weight_scale", "F8_E4M3", [32, 4]), ("a.weight_scale_2", "F32", [])],
+        ),
+        ("nvfp4", [("a.weight_packed", "U8", [32, 32]), ("a.weight_global_scale", "F32", [1])]),
+        ("fp4", [("a.weight", "F4", [32, 64])]),
+        ("fp8", [("a.gate_up_proj", "F8_E5M2", [4, 32, 64]), ("a.gate_up_proj_scale", "BF16", [4, 1])]),
+        ("torchao", [("a._weight_qdata", "I8", [32, 64]), ("a._weight_scale", "BF16", [32, 1])]),
+        ("quanto", [("a.weight._data", "I8", [32, 64]), ("a.weight._scale", "BF16", [32, 1])]),
+        ("hqq", [("a.W_q", "U8", [32, 32]), ("a.scale", "F16", [32, 1])]),
+        ("aqlm", [("a.codebooks", "F16", [1, 256, 1, 8]), ("a.scales", "F16", [32, 1])]),
+        ("metal", [("a.weight", "U32", [32, 8]), ("a.scales", "F16", [32, 2]), ("a.qbiases", "F16", [32, 2])]),
         ("bitsandbytes", [("a.weight", "I8", [32, 64]), ("a.SCB", "F32", [32])]),
         ("bitsandbytes", [("a.weight", "U8", [1024, 1]), ("a.weight.quant_state.bitsandbytes__nf4", "U8", [9])]),
     ],
@@ -274,7 +287,8 @@ def test_tensors_tell_what_quantized_them_where_the_config_does_not(
     tmp_path: Path, method: str, tensors: list[tuple[str, str, list[int]]]
 ) -> None:
     folder = write_model(tmp_path / "tiny", model__safetensors=stored(NORM, *tensors))
-    assert f"({method})" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
+    message = problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
+    assert f"({method})" in message and "config.json does not say" in message
     assert look(folder).parameters is None  # several codes share an element
 
 
@@ -297,8 +311,34 @@ def test_integers_beside_weights_are_no_quantization(tmp_path: Path) -> None:
     ],
 )
 def test_configs_tell_what_quantized_the_weights(tmp_path: Path, method: str, fields: dict[str, Any]) -> None:
-    folder = write_model(tmp_path / "tiny", {**LLAMA, **fields})
-    assert f"({method})" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
+    codes = stored(NORM, ("a.weight", "I8", [32, 64]), ("a.weight_scale", "BF16", [32, 1]))
+    folder = write_model(tmp_path / "tiny", {**LLAMA, **fields}, model__safetensors=codes)
+    named = "int8 codes with scales" if method == UNNAMED else method
+    assert f"already quantized ({named})" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("quantization_config", {"quantization_config": {"quant_method": "fp8"}}),
+        ("compression_config", {"compression_config": {"quant_method": "compressed-tensors"}}),
+        ("quantization", {"quantization": {"group_size": 64, "bits": 4}}),
+        ("quantization_config", {"text_config": {"quantization_config": {"quant_method": "awq"}}}),
+    ],
+)
+def test_a_config_that_says_quantized_of_plain_tensors(tmp_path: Path, field: str, fields: dict[str, Any]) -> None:
+    """A copy that was brought back to 16 bits, with the old config: neither is taken at its word."""
+    plain = stored(NORM, ("a.weight", "BF16", [32, 64]))
+    folder = write_model(tmp_path / "tiny", {**LLAMA, **fields}, model__safetensors=plain)
+    problem = problem_of(folder, ErrorCode.BROKEN_CONFIG)
+    assert f"config.json says in {field}" in problem.message and "the tensors are plain bfloat16" in problem.message
+    assert f"take {field} out of config.json" in problem.hint
+
+
+def test_a_config_that_says_quantized_is_believed_while_the_weights_are_not_there(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny", {**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4}})
+    (folder / "model.safetensors").write_bytes(b"")
+    assert "(gptq)" in problem_of(folder, ErrorCode.ALREADY_QUANTIZED).message
 
 
 @pytest.mark.parametrize("with_config", [True, False])
@@ -404,9 +444,7 @@ def test_a_tokenizer_that_is_a_pointer(tmp_path: Path) -> None:
     problem_of(write_model(tmp_path / "tiny", tokenizer__json=b"version https://git-lfs"), ErrorCode.BROKEN_TOKENIZER)
 
 
-@pytest.mark.parametrize(
-    "names", [["tokenizer.model"], ["spiece.model"], ["tekken.json"], ["vocab.json", "merges.txt"], ["qwen.tiktoken"]]
-)
+@pytest.mark.parametrize("names", [["tekken.json"], ["vocab.json", "merges.txt"], ["vocab.txt"], ["qwen.tiktoken"]])
 def test_other_tokenizers_are_known(tmp_path: Path, names: list[str]) -> None:
     folder = write_model(tmp_path / "tiny")
     (folder / "tokenizer.json").unlink()
@@ -451,3 +489,118 @@ def test_the_catalogue_costs_the_window_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("config.json", ErrorCode.BROKEN_CONFIG), ("model.safetensors.index.json", ErrorCode.BROKEN_WEIGHTS)],
+)
+def test_a_byte_order_mark_is_seen_in_the_list(name: str, code: ErrorCode, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=2, total=2)
+    (folder / name).write_bytes(b"\xef\xbb\xbf" + (folder / name).read_bytes())
+    assert problem_of(folder, code).message.startswith(f"{name} begins with a byte order mark")
+
+
+def test_what_is_wrong_with_the_json_is_said(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny", config__json=b'{"model_type": "llama" "x": 1}')
+    assert "Expecting ',' delimiter: line 1 column 24" in problem_of(folder, ErrorCode.BROKEN_CONFIG).message
+
+
+# ---- weights that are there, and not where transformers looks --------------------------------------------------------
+
+
+def renamed(folder: Path, name: str) -> Path:
+    """A model whose only weight file has that name."""
+    write_model(folder)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / "model.safetensors").rename(folder / name)
+    return folder
+
+
+def test_one_numbered_file_without_an_index_is_the_whole_model(tmp_path: Path) -> None:
+    problem = problem_of(renamed(tmp_path / "tiny", "model-00001-of-00001.safetensors"), ErrorCode.MISPLACED_WEIGHTS)
+    assert "model-00001-of-00001.safetensors" in problem.message and "looks for model.safetensors" in problem.message
+    assert "rename it to model.safetensors" in problem.hint
+
+
+@pytest.mark.parametrize(("present", "told", "hint"), [(2, "all 2 weight", "Copy model"), (1, "1 of 2", "Download")])
+def test_shards_without_an_index(present: int, told: str, hint: str, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=present, total=2)
+    (folder / "model.safetensors.index.json").unlink()
+    problem = problem_of(folder, ErrorCode.INCOMPLETE_DOWNLOAD)
+    assert told in problem.message and "model.safetensors.index.json" in problem.message
+    assert problem.hint.startswith(hint)
+
+
+def test_weights_in_a_subfolder(tmp_path: Path) -> None:
+    problem = problem_of(renamed(tmp_path / "tiny", "checkpoint-500/model.safetensors"), ErrorCode.MISPLACED_WEIGHTS)
+    assert "in the subfolder checkpoint-500" in problem.message and "Open the folder checkpoint-500" in problem.hint
+
+
+def test_an_index_of_weights_in_a_subfolder(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=2, total=2)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace(': "model-', ': "weights/model-'))
+    problem = problem_of(folder, ErrorCode.BROKEN_WEIGHTS)
+    assert "in a subfolder (weights/model-00001-of-00002.safetensors)" in problem.message
+
+
+@pytest.mark.parametrize("name", ["consolidated.safetensors", "model.fp16.safetensors"])
+def test_weights_of_another_name(name: str, tmp_path: Path) -> None:
+    problem = problem_of(renamed(tmp_path / "tiny", name), ErrorCode.MISPLACED_WEIGHTS)
+    assert name in problem.message and "looks for model.safetensors" in problem.message
+
+
+@pytest.mark.parametrize("metadata", [None, [], "x"])
+def test_an_index_without_metadata(metadata: Any, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=2, total=2)
+    path = folder / "model.safetensors.index.json"
+    fields = json.loads(path.read_text()) | ({} if metadata is None else {"metadata": metadata})
+    if metadata is None:
+        del fields["metadata"]
+    path.write_text(json.dumps(fields))
+    problem = problem_of(folder, ErrorCode.BROKEN_WEIGHTS)
+    assert "model.safetensors.index.json has no object named metadata" in problem.message
+    assert '"metadata": {}' in problem.hint
+
+
+def named_tensors(*names: str) -> bytes:
+    """A weight file with a number under each name."""
+    header = {
+        name: {"dtype": "F32", "shape": [1], "data_offsets": [4 * place, 4 * place + 4]}
+        for place, name in enumerate(names)
+    }
+    return safetensors_bytes(header, bytes(4 * len(names)))
+
+
+@pytest.mark.parametrize(
+    ("held", "is_stray"),
+    [((), True), (("a",), True), (("a", "b"), False), (("a", "b", "c", "d"), False)],
+    ids=["another's", "a part", "all but tied ones", "all"],
+)
+def test_a_single_file_beside_shards(held: tuple[str, ...], is_stray: bool, tmp_path: Path) -> None:
+    """transformers reads the single one, which may well be the whole model."""
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=2, total=2)
+    path = folder / "model.safetensors.index.json"
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    path.write_text(json.dumps({"metadata": {}, "weight_map": {"a": first, "b": first, "c": second, "d": second}}))
+    (folder / "model.safetensors").write_bytes(named_tensors("other", *held))
+    if not is_stray:
+        assert look(folder).usable
+        return
+    problem = problem_of(folder, ErrorCode.MISPLACED_WEIGHTS)
+    assert "both model.safetensors and model.safetensors.index.json" in problem.message
+    assert f"lacks {4 - len(held)} of the 4 tensors" in problem.message
+    assert "Take model.safetensors away" in problem.hint
+
+
+def test_a_single_file_beside_an_index_whose_shards_are_gone(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=1, total=4)
+    (folder / "model.safetensors").write_bytes(tensor_file())
+    assert look(folder).usable

@@ -13,7 +13,7 @@ from qplayground.core.messages.commands import FetchOutline
 from qplayground.core.messages.events import Event, Failed, JobDone
 from tests.unit.catalog_files import TYPES, tensor_file
 from tests.unit.stub_hub import StubHub
-from tests.unit.test_catalog_download import REPO, WAIT_S, hub, tiny_repo
+from tests.unit.test_catalog_download import REPO, WAIT_S, hub, sharded, tiny_repo
 
 __all__ = ["hub"]  # the fixture
 
@@ -56,8 +56,7 @@ def test_what_cannot_be_compared_is_refused(hub: StubHub, tmp_path: Path) -> Non
 
 
 def test_a_missing_shard_is_refused(hub: StubHub, tmp_path: Path) -> None:
-    index = b'{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}'
-    shards = {"model.safetensors.index.json": index, "model-00001-of-00002.safetensors": tensor_file()}
+    shards = {"model.safetensors.index.json": sharded(), "model-00001-of-00002.safetensors": tensor_file()}
     hub.repos[REPO] = {name: data for name, data in {**tiny_repo(), **shards}.items() if name != "model.safetensors"}
     refused = fetch(tmp_path / "outline")
     assert isinstance(refused, Failed) and refused.error.code is ErrorCode.INCOMPLETE_DOWNLOAD

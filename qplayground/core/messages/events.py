@@ -146,10 +146,14 @@ class PlacementPlanned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class PromptRead(msgspec.Struct, frozen=True, tag=True):
-    """The prompt as token ids, special tokens and chat template included."""
+    """The prompt as token ids, special tokens and chat template included.
+
+    `in_parts`: the chat template was given the prompt in a list of parts, since it takes no plain text.
+    """
 
     command_id: int
     token_ids: tuple[int, ...]
+    in_parts: bool = False
 
 
 class TokensGenerated(msgspec.Struct, frozen=True, tag=True):

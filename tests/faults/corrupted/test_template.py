@@ -21,28 +21,28 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes a
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}" + 3 * "{% endfor %}"
 DOUBLING = "{% set n = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}"
 TEMPLATES = {
-    "range": ("{% for i in range(10**12) %}x{% endfor %}", "damaged"),
+    "range": ("{% for i in range(10**12) %}x{% endfor %}", "fails: OverflowError"),
     "endless": (LOOP, "did not come to an end"),
     "endless text": (LOOP.replace("{% endfor %}", "x{% endfor %}"), "more memory|did not come to an end"),
     "doubling": (DOUBLING, "memory|did not come to an end"),
     "times": ("{{ 'a' * 10**11 }}", "memory"),
-    "squares": ("{% set n = namespace(x=9) %}{% for i in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}", "damaged"),
-    "power": ("{{ (10 ** (10 ** 9)) % 7 }}", "damaged"),
-    "width": ("{{ '%99999999999d' | format(1) }}", "damaged|memory"),
+    "squares": ("{% set n = namespace(x=9) %}{% for i in range(60) %}{% set n.x = n.x*n.x %}{% endfor %}", "fails"),
+    "power": ("{{ (10 ** (10 ** 9)) % 7 }}", "fails: OverflowError"),
+    "width": ("{{ '%99999999999d' | format(1) }}", "fails|memory"),
     "long": ("{{ 'a' | center(10**8) }}", "100,000,000 characters"),
-    "recursion": ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "damaged"),
-    "brackets": ("{{" + "(" * 5000 + "1" + ")" * 5000 + "}}", "damaged"),
+    "recursion": ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "fails: RecursionError"),
+    "brackets": ("{{" + "(" * 5000 + "1" + ")" * 5000 + "}}", "damaged|fails"),
     "50 MB": ("x" * 50_000_000, "50,000,000 characters"),
-    "raises": ("{{ raise_exception('out of memory') }}", "damaged"),
-    "surrogate": ("{{ '\\ud800' }}", "damaged"),
-    "no end": ("{% for m in messages %}", "damaged"),
-    "class": ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "damaged"),
-    "import": ("{% import 'os' as os %}", "damaged"),
-    "include": ("{% include '/etc/passwd' %}", "damaged"),
-    "globals": ("{{ cycler.__init__.__globals__.os.system('true') }}", "damaged"),
-    "self": ("{{ self.__init__.__globals__ }}", "damaged"),
-    "attr": ("{{ (messages | attr('__class__')).x }}", "damaged"),
-    "change": ("{{ messages.append(1) }}", "damaged"),
+    "raises": ("{{ raise_exception('out of memory') }}", "in its own words: out of memory."),
+    "surrogate": ("{{ '\\ud800' }}", "fails: UnicodeEncodeError"),
+    "no end": ("{% for m in messages %}", "damaged: TemplateSyntaxError"),
+    "class": ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "fails|leaves the prompt out"),
+    "import": ("{% import 'os' as os %}", "fails|leaves the prompt out"),
+    "include": ("{% include '/etc/passwd' %}", "fails|leaves the prompt out"),
+    "globals": ("{{ cycler.__init__.__globals__.os.system('true') }}", "fails|leaves the prompt out"),
+    "self": ("{{ self.__init__.__globals__ }}", "fails|leaves the prompt out"),
+    "attr": ("{{ (messages | attr('__class__')).x }}", "fails|leaves the prompt out"),
+    "change": ("{{ messages.append(1) }}", "fails|leaves the prompt out"),
 }  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def test_a_chat_template_that_does_harm(
 def test_a_chat_template_formats_nothing_of_python(good: Path) -> None:
     tokenizer = read_tokenizer(good)
     tokenizer.chat_template = "{{ '{0.__class__} {0.__init__.__globals__}'.format(messages) }}"
-    with pytest.raises(PlaygroundError, match="damaged"):
+    with pytest.raises(PlaygroundError, match="fails: SecurityError"):
         chat_template.render(tokenizer, "a")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qplayground.core.errors import ErrorCode
-from qplayground.core.messages.events import Loaded
+from qplayground.core.messages.events import Failed, Loaded
 from qplayground.engine import host
 from tests.engine import tiny
 from tests.faults.corrupted.folders import ask
@@ -37,7 +37,6 @@ def shift(fields: dict[str, Any]) -> None:
              "normalized": False, "special": False}
         ),
         lambda fields: fields["model"].update(vocab=5),
-        lambda fields: fields["model"].update(type="Never"),
         lambda fields: fields["model"].update(merges=[["never", "heard"]]),
         lambda fields: fields.update(
             truncation={"max_length": 0, "strategy": "LongestFirst", "stride": 5, "direction": "Right"}
@@ -46,11 +45,26 @@ def shift(fields: dict[str, Any]) -> None:
             pre_tokenizer={"type": "Split", "pattern": {"Regex": "("}, "behavior": "Removed", "invert": False}
         ),
     ],
-    ids=["other ids", "added beyond", "no vocabulary", "unknown kind", "unknown merge", "cut", "pattern"],
+    ids=["other ids", "added beyond", "no vocabulary", "unknown merge", "cut", "pattern"],
 )  # fmt: skip
 def test_a_tokenizer_that_does_not_fit(change: Any, folder: Path, engine: host.Engine) -> None:
     edit_tokenizer(folder, change)
     assert ask(engine, folder).code is ErrorCode.BROKEN_TOKENIZER
+
+
+def test_a_tokenizer_of_a_newer_kind(folder: Path, engine: host.Engine) -> None:
+    edit_tokenizer(folder, lambda fields: fields["model"].update(type="Never"))
+    answers = ask(engine, folder)
+    assert isinstance(answers.load, Failed) and answers.code is ErrorCode.MISSING_PACKAGE
+    assert "tokenizer.json" in answers.load.error.message and "'Never'" in answers.load.error.message
+
+
+def test_what_the_library_says_of_a_tokenizer_is_said(folder: Path, engine: host.Engine) -> None:
+    """Whole JSON that does not fit can be damaged or newer, so neither is claimed."""
+    edit_tokenizer(folder, lambda fields: fields["model"].update(merges=[["never", "heard"]]))
+    answers = ask(engine, folder)
+    assert isinstance(answers.load, Failed) and answers.code is ErrorCode.BROKEN_TOKENIZER
+    assert "Exception: " in answers.load.error.message and "damaged" not in answers.load.error.message
 
 
 def test_a_tokenizer_that_fills_up_and_one_that_multiplies(folder: Path, engine: host.Engine) -> None:
