@@ -24,6 +24,7 @@ from qplayground.core.results import RunState
 from qplayground.engine.baselines import BaselineKey, Baselines, KeptScores
 from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
 from qplayground.runtime.process import ProcessExit
+from tests.daily import daily
 from tests.engine import tiny
 from tests.process.test_session import FAKE, MODEL, Stage, wanted
 
@@ -319,7 +320,7 @@ def limit_address_space(pid: int, spare_mb: int) -> None:
     process.rlimit(resource.RLIMIT_AS, (most, most))
 
 
-@pytest.mark.parametrize("spare_mb", [0, 60])
+@pytest.mark.parametrize("spare_mb", daily([0, 60], 0))
 def test_memory_that_runs_out_is_said_and_the_smaller_one_runs(qtbot: QtBot, large_model: Path, spare_mb: int) -> None:
     """A real limit on a real engine, at several points of the load."""
     stage = Stage(qtbot, Launcher(ENGINE_TARGET))
@@ -371,6 +372,7 @@ def test_memory_that_runs_out_while_writing_is_said(qtbot: QtBot, real_stage: St
     assert stage.engines() == []
 
 
+@pytest.mark.exhaustive
 def test_memory_that_runs_out_while_scoring_leaves_the_text(qtbot: QtBot, real_stage: Stage, wide_model: Path) -> None:
     """Its column says why it has no figures; the next precision is scored."""
     stage = real_stage
@@ -387,6 +389,7 @@ def test_memory_that_runs_out_while_scoring_leaves_the_text(qtbot: QtBot, real_s
     assert stage.engines() == []
 
 
+@pytest.mark.exhaustive
 def test_memory_that_is_gone_when_a_kept_model_is_used_again_is_said(
     qtbot: QtBot, real_stage: Stage, wide_model: Path
 ) -> None:
