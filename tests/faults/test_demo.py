@@ -20,6 +20,7 @@ pytestmark = pytest.mark.demo
 WAIT_S = 240.0
 
 
+@pytest.mark.exhaustive
 def test_two_that_prepare_the_demo_model_at_once_leave_one_that_is_whole(tmp_path: Path) -> None:
     """Neither goes on before the other, too, has written all but the manifest."""
     gguf = demo.find_wheel_gguf()

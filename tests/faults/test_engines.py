@@ -11,17 +11,20 @@ from typing import Any
 
 import psutil
 import pytest
+from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode
 from qplayground.core.floats import Floats
 from qplayground.core.messages.events import Event, Generated, Hello, Loaded, Phase
 from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.precision import Dtype, FourBit, Precision
 from qplayground.core.quality import Quality, QualityRequest, ScoredTokens, TextSource
 from qplayground.core.results import RunState
 from qplayground.engine.baselines import BaselineKey, Baselines, KeptScores
 from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
 from qplayground.runtime.process import ProcessExit
+from tests.daily import daily
 from tests.engine import tiny
 from tests.process.test_session import FAKE, MODEL, Stage, wanted
 
@@ -29,6 +32,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals, limits
 
 SCORED = QualityRequest(source=TextSource.BUILTIN, name="builtin", text="a text", tokens=120)
 AROUND = ("fp32", "int8", "nf4")
+NF4 = tiny.precision("nf4")
 STOP_LIMIT_MS = 2000
 MANY = 250
 """Tokens for which the wide model's cache wants 130 MB. The allocator has address space put by, some 64 MB."""
@@ -275,14 +279,27 @@ def large_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Whose KV cache takes 512 kB a token, whose weights take little, and which never ends a text of itself."""
+    """Whose KV cache takes 512 kB a token, whose weights take 67 MB, and which never ends a text of itself.
+
+    It is no narrower than 64: bitsandbytes' kernel for AVX512-BF16 takes no less.
+    """
     sizes: dict[str, Any] = {"num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 8}
-    sizes |= {"hidden_size": 16, "head_dim": 2048, "eos_token_id": None}
+    sizes |= {"hidden_size": 64, "head_dim": 2048, "eos_token_id": None}
     return tiny.make(tmp_path_factory.mktemp("wide"), lambda: tiny.llama(**sizes))
 
 
-def compare_two(stage: Stage, qtbot: QtBot, folder: Path, tokens: int = 2, **how: Any) -> None:
-    """fp32 and nf4 of a real model in a folder."""
+FOUR_BIT_MLP = Precision(
+    name="nf4",
+    label="NF4 but its attention",
+    dtype=Dtype.FLOAT32,
+    quantization=FourBit("nf4", Dtype.FLOAT32),
+    skip_modules=("self_attn",),
+)
+"""For the wide model: its attention takes a tenth of a second a token and more in 4 bits, little in float32."""
+
+
+def compare_two(stage: Stage, qtbot: QtBot, folder: Path, tokens: int = 2, small: Precision = NF4, **how: Any) -> None:
+    """fp32 and a 4-bit precision of a real model in a folder."""
     entry = ModelEntry(
         id=str(folder),
         source=ModelSource.FOLDER,
@@ -292,7 +309,8 @@ def compare_two(stage: Stage, qtbot: QtBot, folder: Path, tokens: int = 2, **how
         complete=True,
     )
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=120_000):
-        stage.session.compare(entry, wanted(("fp32", "nf4"), tiny.PROMPT, tokens, **how))
+        both = replace(wanted((), tiny.PROMPT, tokens, **how), precisions=(tiny.precision("fp32"), small))
+        stage.session.compare(entry, both)
 
 
 def limit_address_space(pid: int, spare_mb: int) -> None:
@@ -302,7 +320,7 @@ def limit_address_space(pid: int, spare_mb: int) -> None:
     process.rlimit(resource.RLIMIT_AS, (most, most))
 
 
-@pytest.mark.parametrize("spare_mb", [0, 60])
+@pytest.mark.parametrize("spare_mb", daily([0, 60], 0))
 def test_memory_that_runs_out_is_said_and_the_smaller_one_runs(qtbot: QtBot, large_model: Path, spare_mb: int) -> None:
     """A real limit on a real engine, at several points of the load."""
     stage = Stage(qtbot, Launcher(ENGINE_TARGET))
@@ -346,7 +364,7 @@ def test_memory_that_runs_out_while_writing_is_said(qtbot: QtBot, real_stage: St
     """What was written until then stays, and the next precision runs."""
     stage = real_stage
     limit_fp32_after(stage, Loaded)
-    compare_two(stage, qtbot, wide_model, MANY)
+    compare_two(stage, qtbot, wide_model, MANY, FOUR_BIT_MLP)
     assert stage.outcomes() == {"fp32": RunState.FAILED, "nf4": RunState.DONE}
     error = stage.error("fp32")
     assert error.code is ErrorCode.OUT_OF_MEMORY and "smaller precision" in error.hint, (error, error.detail)
@@ -354,12 +372,13 @@ def test_memory_that_runs_out_while_writing_is_said(qtbot: QtBot, real_stage: St
     assert stage.engines() == []
 
 
+@pytest.mark.exhaustive
 def test_memory_that_runs_out_while_scoring_leaves_the_text(qtbot: QtBot, real_stage: Stage, wide_model: Path) -> None:
     """Its column says why it has no figures; the next precision is scored."""
     stage = real_stage
     limit_fp32_after(stage, Generated)
     text = QualityRequest(source=TextSource.BUILTIN, name="builtin", text=tiny.PROMPT * 400, tokens=400)
-    compare_two(stage, qtbot, wide_model, quality=text, baseline="nf4")
+    compare_two(stage, qtbot, wide_model, 2, FOUR_BIT_MLP, quality=text, baseline="nf4")
     assert stage.outcomes() == {"fp32": RunState.DONE, "nf4": RunState.DONE}
     quality = stage.run("fp32").quality
     assert quality is not None and quality.perplexity is None and quality.note is not None
@@ -370,6 +389,7 @@ def test_memory_that_runs_out_while_scoring_leaves_the_text(qtbot: QtBot, real_s
     assert stage.engines() == []
 
 
+@pytest.mark.exhaustive
 def test_memory_that_is_gone_when_a_kept_model_is_used_again_is_said(
     qtbot: QtBot, real_stage: Stage, wide_model: Path
 ) -> None:
@@ -378,14 +398,14 @@ def test_memory_that_is_gone_when_a_kept_model_is_used_again_is_said(
     greeted: dict[str, int] = {}
     stage.session._conductor.greeted.connect(lambda name, hello: greeted.update({name: hello.pid}))
     stage.session.set_keep_loaded(True)
-    compare_two(stage, qtbot, wide_model)
+    compare_two(stage, qtbot, wide_model, 2, FOUR_BIT_MLP)
     assert set(stage.session.loaded) == {"fp32", "nf4"}
     limit_address_space(greeted["fp32"], 20)
-    compare_two(stage, qtbot, wide_model, MANY)
+    compare_two(stage, qtbot, wide_model, MANY, FOUR_BIT_MLP)
     assert stage.outcomes() == {"fp32": RunState.FAILED, "nf4": RunState.DONE}
     assert stage.error("fp32").code is ErrorCode.OUT_OF_MEMORY, stage.error("fp32")
     assert set(stage.session.loaded) == {"nf4"}
-    compare_two(stage, qtbot, wide_model, 3)
+    compare_two(stage, qtbot, wide_model, 3, FOUR_BIT_MLP)
     assert stage.outcomes() == {"fp32": RunState.DONE, "nf4": RunState.DONE}
 
 

@@ -538,6 +538,7 @@ def test_a_model_that_is_here_calls_nobody(command: str, hostile: tuple[Path, Pa
         assert [each["state"] for each in found["runs"]] == ["done", "done"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "command",
     [
@@ -559,6 +560,7 @@ def test_looking_at_models_and_at_this_machine_calls_nobody(
     assert not marker.exists()
 
 
+@pytest.mark.exhaustive
 def test_the_window_calls_nobody(hostile: tuple[Path, Path], tmp_path: Path) -> None:
     """From its start over a comparison with scoring to its end."""
     folder, marker = hostile

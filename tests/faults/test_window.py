@@ -18,6 +18,7 @@ import pytest
 from qplayground.core.results import RunState
 from qplayground.runtime.history import History, history_path
 from qplayground.runtime.preferences import Preferences, preferences_path
+from tests.daily import daily
 from tests.process.test_process import wait_until
 from tests.unit.catalog_files import write_model
 
@@ -72,7 +73,7 @@ def is_gone(process: psutil.Process) -> bool:
         return True
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGINT])
+@pytest.mark.parametrize("how", daily([signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGINT], signal.SIGKILL))
 @pytest.mark.parametrize(
     ("int8", "when"),
     [

@@ -17,7 +17,10 @@ from tests.engine import tiny
 from tests.engine.conftest import carry_out
 from tests.faults.corrupted.folders import ask
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes and links as POSIX has them")
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes and links as POSIX has them"),
+]
 
 
 # ---- config ---------------------------------------------------------------------------------------------------------

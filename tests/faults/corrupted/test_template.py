@@ -15,7 +15,10 @@ from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
 from tests.engine import tiny
 from tests.faults.corrupted.folders import PATIENCE_S, ask
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes and links as POSIX has them")
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes and links as POSIX has them"),
+]
 
 
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}" + 3 * "{% endfor %}"

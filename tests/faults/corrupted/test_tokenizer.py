@@ -14,7 +14,10 @@ from qplayground.engine import host
 from tests.engine import tiny
 from tests.faults.corrupted.folders import ask
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes and links as POSIX has them")
+pytestmark = [
+    pytest.mark.exhaustive,
+    pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes and links as POSIX has them"),
+]
 
 
 def edit_tokenizer(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:

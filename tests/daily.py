@@ -1,0 +1,14 @@
+"""Which cases of a test `make test` runs. `make test-all`, and so CI, runs the others too."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def daily(cases: Iterable[Any], *kept: Any) -> list[Any]:
+    """Those cases for `parametrize`; all but the ones that are kept are marked as exhaustive."""
+    cases = list(cases)
+    if missing := [case for case in kept if case not in cases]:
+        raise ValueError(f"no cases of this test: {missing}")
+    return [case if case in kept else pytest.param(case, marks=pytest.mark.exhaustive) for case in cases]
