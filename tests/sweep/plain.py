@@ -1,0 +1,73 @@
+"""What a person would write with transformers alone."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from tests.engine.tiny import PROMPT
+from tests.sweep.outcome import Plain
+
+NEW_TOKENS = 12
+PRECISIONS = ("fp32", "bf16", "int8", "nf4")
+
+
+def load(folder: Path, precision: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The class and the layers that transformers picks for it."""
+    quantization = {
+        "int8": lambda: BitsAndBytesConfig(load_in_8bit=True),
+        "nf4": lambda: BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        ),
+    }
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
+        quantization_config=quantization[precision]() if precision in quantization else None,
+        device_map={"": "cpu"},
+    )
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def run(folder: Path, precision: str) -> Plain:
+    """Load and write a greedy text; an error of transformers' is the answer, in its first line."""
+    try:
+        return _run(*load(folder, precision))
+    except Exception as error:
+        return Plain(error=first_line(error))
+
+
+def first_line(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}"[:300]
+
+
+def _run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Plain:
+    own = model.generation_config  # of a type's own habits only the special tokens are kept, as in the program
+    model.generation_config = GenerationConfig(
+        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+    )
+    inputs = tokenizer(PROMPT, return_tensors="pt")
+    answer = model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False, return_dict_in_generate=True)
+    ids = answer.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    cache = getattr(answer, "past_key_values", None)
+    return Plain(ids=ids, cache_bytes=_bytes(cache) if len(ids) == NEW_TOKENS else None)
+
+
+def _bytes(cache: Any) -> int | None:
+    """What keys, values and states take; None for a cache of a kind of its own, or a text without one."""
+    layers = getattr(cache, "layers", None)
+    if not layers:
+        return None
+    leaves = [leaf for layer in layers for leaf in tree_leaves(list(vars(layer).values()))]
+    tensors = {id(leaf): leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
