@@ -23,6 +23,9 @@ from tests.sweep.overrides import OVERRIDES, PUBLISHED
 from tests.sweep.sizes import AT_MOST, KEY_VALUE_HEADS, NO_TOKEN, NUMBER_OF_LAYERS, QUERY_HEADS, SIZES
 
 MOST_LAYERS = 6
+MOST_SEEDS = 8
+NEW_TOKENS = 12
+LEAST_TOKENS = 6
 _TOKENS = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
 _FIRST_FREE_TOKEN = 300
 """Merged letters that the prompt has not, for what stands for an image or a sound."""
@@ -36,9 +39,16 @@ def causal_types() -> tuple[str, ...]:
 
 
 def make(model_type: str, folder: Path) -> PreTrainedModel:
-    """Write a tiny model of that type and a tokenizer, the same ones every time; what was written is returned."""
+    """Write a tiny model of that type and a tokenizer, the same ones every time; what was written is returned.
+
+    Of a few fillings with random weights it is the first whose text is one that a wrong layer would change.
+    """
     torch.manual_seed(0)
-    model = randomise(build(model_type))
+    model = build(model_type)
+    for seed in range(MOST_SEEDS):
+        randomise(model, seed)
+        if _writes_much(model):
+            break
     tiny.save_model(model, folder)
     return model
 
@@ -58,16 +68,25 @@ def tiny_config(model_type: str) -> PretrainedConfig:
     return _shrunk(CONFIG_MAPPING[model_type], OVERRIDES.get(model_type, {}))
 
 
-def randomise(model: PreTrainedModel) -> PreTrainedModel:
+def randomise(model: PreTrainedModel, seed: int) -> None:
     """Fill the matrices so that each layer changes the text: fresh models repeat the last token or tie."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim < 2 or name.endswith("A_log") or not parameter.is_floating_point():
                 continue  # norms, biases and decay rates stay as the architecture starts them
             scale = 0.05 if "embed" in name or "wte" in name else 2.0 / parameter.shape[-1] ** 0.5
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
-    return model.eval()
+
+
+def _writes_much(model: PreTrainedModel) -> bool:
+    """Whether its text has the full length and several tokens. True for what cannot write: that is told later."""
+    prompt = tiny.byte_level_tokenizer()(tiny.PROMPT, return_tensors="pt")["input_ids"]
+    try:
+        written = model.eval().generate(prompt, max_new_tokens=NEW_TOKENS, do_sample=False)[0, prompt.shape[1] :]
+    except Exception:
+        return True
+    return len(written) == NEW_TOKENS and len(set(written.tolist())) >= LEAST_TOKENS
 
 
 def _shrunk(kind: type[PretrainedConfig], overrides: Mapping[str, Any]) -> PretrainedConfig:

@@ -41,12 +41,12 @@ def _ask(connection: Connection, child: SpawnProcess, model_type: str, limit_s: 
     if not connection.poll(limit_s):
         child.kill()
         child.join()
-        return Outcome(model_type=model_type, error=f"It was not done after {limit_s:g} seconds.")
+        return Outcome(model_type=model_type, ended=f"It was not done after {limit_s:g} seconds.")
     try:
         return msgspec.json.decode(connection.recv_bytes(), type=Outcome)
     except EOFError:
         child.join()
-        return Outcome(model_type=model_type, error=f"The process that tried it ended with {child.exitcode}.")
+        return Outcome(model_type=model_type, ended=f"The process that tried it ended with {child.exitcode}.")
 
 
 def _serve(connection: Connection) -> None:

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
+from qplayground.core.errors import ErrorCode
+
 
 class Verdict(StrEnum):
     """What is said of a type in one precision."""
@@ -16,17 +18,21 @@ class Verdict(StrEnum):
     CACHE_UNKNOWN = "cache unknown"
     """All of that is right, and the estimate does not know the KV cache."""
     SCRIPT_DIFFERS = "script differs"
+    NOTHING_TO_QUANTIZE = "nothing to quantize"
+    """Refused, rightly: plain transformers loads it, and quantizes no layer of it without a word."""
     REFUSED = "refused"
     FAILED = "failed"
-    """The program ends in an error it does not know, or never ends."""
+    """The program ends in an error that it has no words for."""
     PLAIN_DOES_NOT_RUN = "plain does not run"
     NOT_BUILT = "not built"
 
 
 class Plain(msgspec.Struct, kw_only=True):
-    """Plain transformers: the tokens and the bytes of the cache after them, or what was raised."""
+    """Plain transformers: the tokens, what is held after them, how many layers were quantized; or what was raised."""
 
     ids: list[int] = []
+    weight_bytes: int = 0
+    quantized: int = 0
     cache_bytes: int | None = None
     error: str = ""
 
@@ -50,30 +56,36 @@ class Case(msgspec.Struct, kw_only=True):
     """A type in one precision."""
 
     plain: Plain
-    ours: Ours | None = None
+    ours: Ours
 
     @property
     def verdict(self) -> Verdict:
         ours, plain = self.ours, self.plain
         if plain.error:
             return Verdict.PLAIN_DOES_NOT_RUN
-        if ours is None or ours.code in ("internal", ""):
-            if ours is None or ours.error:
-                return Verdict.FAILED
-        elif ours.error:
-            return Verdict.REFUSED
+        if ours.error:
+            nothing = ours.code == ErrorCode.NOT_QUANTIZED and not plain.quantized
+            known = Verdict.NOTHING_TO_QUANTIZE if nothing else Verdict.REFUSED
+            return Verdict.FAILED if ours.code == ErrorCode.INTERNAL else known
         if ours.ids != plain.ids:
             return Verdict.DIFFERS
-        if ours.unforeseen or ours.predicted_bytes != ours.held_bytes or self._cache_is_off(ours):
+        if self._weights_are_off or self._cache_is_off:
             return Verdict.BYTES_OFF
         if ours.script_error or ours.script_ids not in (None, ours.ids):
             return Verdict.SCRIPT_DIFFERS
         return Verdict.CACHE_UNKNOWN if ours.cache_bytes is None else Verdict.OK
 
-    def _cache_is_off(self, ours: Ours) -> bool:
+    @property
+    def _weights_are_off(self) -> bool:
+        """What was predicted is what the program says is held, and that is what is held in plain transformers."""
+        predicted, held = self.ours.predicted_bytes, self.ours.held_bytes
+        return bool(self.ours.unforeseen) or not predicted == held == self.plain.weight_bytes
+
+    @property
+    def _cache_is_off(self) -> bool:
         """Where both are known; a text that stopped early has less in its cache than was asked for."""
-        known = self.plain.cache_bytes is not None and ours.cache_bytes is not None
-        return known and self.plain.cache_bytes != ours.cache_bytes
+        plain, ours = self.plain.cache_bytes, self.ours.cache_bytes
+        return plain is not None and ours is not None and plain != ours
 
     @property
     def reason(self) -> str:
@@ -81,16 +93,16 @@ class Case(msgspec.Struct, kw_only=True):
         ours, plain = self.ours, self.plain
         if plain.error:
             return plain.error
-        if ours is None:
-            return "The process ended."
         if ours.error:
-            return ours.error
+            return f"{ours.error} {ours.detail}" if self.verdict is Verdict.FAILED else ours.error
         match self.verdict:
             case Verdict.DIFFERS:
                 return f"{ours.ids} instead of {plain.ids}"
-            case Verdict.BYTES_OFF if ours.unforeseen or ours.predicted_bytes != ours.held_bytes:
-                names = ", ".join(ours.unforeseen[:3])
-                return f"{ours.predicted_bytes:,} predicted, {ours.held_bytes:,} held: {names}"
+            case Verdict.BYTES_OFF if self._weights_are_off:
+                figures = (
+                    f"{ours.predicted_bytes:,} predicted, {ours.held_bytes:,} held, {plain.weight_bytes:,} in plain"
+                )
+                return f"{figures}; {', '.join(ours.unforeseen[:3]) or 'no module differs'}"
             case Verdict.BYTES_OFF:
                 return f"KV cache: {ours.cache_bytes:,} predicted, {plain.cache_bytes:,} held"
             case Verdict.SCRIPT_DIFFERS:
@@ -100,13 +112,13 @@ class Case(msgspec.Struct, kw_only=True):
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """A type of model: the class that was written, and a case by precision. `error`: it could not be built, or ended
-    the process that tried it.
+    """A type of model: the class that was written, and a case by precision. `error` says why it could not be built,
+    `ended` how it ended the process that tried it.
     """
 
     model_type: str
     written: str = ""
-    loaded: str = ""
     error: str = ""
+    ended: str = ""
     cases: dict[str, Case] = {}
     seconds: float = 0.0

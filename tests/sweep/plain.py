@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch.utils._pytree import tree_leaves
 from transformers import (
     AutoModelForCausalLM,
@@ -15,9 +16,9 @@ from transformers import (
 )
 
 from tests.engine.tiny import PROMPT
+from tests.sweep.building import NEW_TOKENS
 from tests.sweep.outcome import Plain
 
-NEW_TOKENS = 12
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 
 
@@ -60,10 +61,30 @@ def _run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Plain:
     answer = model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False, return_dict_in_generate=True)
     ids = answer.sequences[0, inputs["input_ids"].shape[1] :].tolist()
     cache = getattr(answer, "past_key_values", None)
-    return Plain(ids=ids, cache_bytes=_bytes(cache) if len(ids) == NEW_TOKENS else None)
+    return Plain(
+        ids=ids,
+        weight_bytes=_weight_bytes(model),
+        quantized=sum(isinstance(module, (Linear4bit, Linear8bitLt)) for module in model.modules()),
+        cache_bytes=_cache_bytes(cache) if len(ids) == NEW_TOKENS else None,
+    )
 
 
-def _bytes(cache: Any) -> int | None:
+def _weight_bytes(model: PreTrainedModel) -> int:
+    """transformers' own sum of parameters and buffers, and what bitsandbytes keeps beside them."""
+    scales: list[torch.Tensor | None] = []
+    for module in model.modules():
+        if isinstance(module, Linear8bitLt):
+            scales.append(module.state.SCB if module.state.SCB is not None else module.weight.SCB)
+        elif isinstance(module, Linear4bit):
+            state = module.weight.quant_state
+            nested = getattr(state, "state2", None)
+            scales += [state.absmax, state.code, state.offset]
+            scales += [nested.absmax, nested.code] if nested is not None else []
+    beside = sum(tensor.numel() * tensor.element_size() for tensor in scales if tensor is not None)
+    return int(model.get_memory_footprint()) + beside
+
+
+def _cache_bytes(cache: Any) -> int | None:
     """What keys, values and states take; None for a cache of a kind of its own, or a text without one."""
     layers = getattr(cache, "layers", None)
     if not layers:

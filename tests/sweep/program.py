@@ -12,8 +12,9 @@ from qplayground.core.results import ComparedModel, Comparison, Mode, Run
 from qplayground.report.script import to_script
 from tests.engine import tiny
 from tests.engine.conftest import carry_out, tokens_of
+from tests.sweep.building import NEW_TOKENS
 from tests.sweep.outcome import Ours
-from tests.sweep.plain import NEW_TOKENS, first_line
+from tests.sweep.plain import first_line
 
 WITH_SCRIPT = ("fp32", "nf4")
 

@@ -9,6 +9,8 @@ from tests.sweep.plain import PRECISIONS
 
 def verdicts(outcome: Outcome) -> list[Verdict]:
     """One for each precision."""
+    if outcome.ended:
+        return [Verdict.FAILED] * len(PRECISIONS)
     if outcome.error:
         return [Verdict.NOT_BUILT] * len(PRECISIONS)
     return [case.verdict for case in outcome.cases.values()]
@@ -16,8 +18,8 @@ def verdicts(outcome: Outcome) -> list[Verdict]:
 
 def line(outcome: Outcome) -> str:
     """A type's verdicts, and the reasons of those that are not ok."""
-    if outcome.error:
-        return f"{outcome.model_type}: {outcome.error}"
+    if outcome.error or outcome.ended:
+        return f"{outcome.model_type}: {outcome.error or outcome.ended}"
     said = ", ".join(f"{name} {case.verdict}" for name, case in outcome.cases.items())
     reasons = "".join(f"\n    {reason}" for reason in _reasons(outcome))
     return f"{outcome.model_type} ({outcome.written}, {outcome.seconds:g} s): {said}{reasons}"
@@ -37,7 +39,7 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
     """Totals, then a row for each type."""
     rows = [("type", *PRECISIONS, "why"), ("---",) * (len(PRECISIONS) + 2)]
     rows += [
-        (outcome.model_type, *verdicts(outcome), outcome.error or "<br>".join(_reasons(outcome)))
+        (outcome.model_type, *verdicts(outcome), outcome.error or outcome.ended or "<br>".join(_reasons(outcome)))
         for outcome in outcomes
     ]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
