@@ -23,19 +23,26 @@ PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 
 
 def load(folder: Path, precision: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The class and the layers that transformers picks for it."""
+    """The class and the layers that transformers picks for it.
+
+    Raises ValueError where the checkpoint lacks tensors of that class: transformers makes them up, and says so in a
+    warning only.
+    """
     quantization = {
         "int8": lambda: BitsAndBytesConfig(load_in_8bit=True),
         "nf4": lambda: BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         ),
     }
-    model = AutoModelForCausalLM.from_pretrained(
+    model, info = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
         quantization_config=quantization[precision]() if precision in quantization else None,
         device_map={"": "cpu"},
+        output_loading_info=True,
     )
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(f"the checkpoint lacks {len(missing)} tensors of {type(model).__name__}, such as {missing[0]}")
     return model, AutoTokenizer.from_pretrained(folder)
 
 
