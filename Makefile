@@ -10,7 +10,8 @@ HARNESS := .venv-bench
 PACKAGE := .venv-package
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check bench soak package package-tools package-test readme-commands release format clean
+.PHONY: help run test test-all check bench soak sweep package package-tools package-test readme-commands release format
+.PHONY: clean
 
 help:
 	@echo "make run     open the window (without a display: compare in the terminal)"
@@ -18,6 +19,7 @@ help:
 	@echo "make test-all   run the exhaustive ones too, as CI does (about 25 minutes)"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make soak    hundreds of random comparisons with faults: what is left of them"
+	@echo "make sweep   every causal model type of transformers, tiny, here and in plain transformers; writes sweep.json"
 	@echo "make readme-commands   run the commands in the README's code blocks in a fresh Debian (needs root and debootstrap)"
 	@echo "make release   check, test, bench, then wheel, source, the frozen program, checksums and notes"
 	@echo "               (ARGUMENTS=--dry-run: show the steps; ARGUMENTS='--without test,bench': leave these out)"
@@ -67,6 +69,9 @@ bench: $(HARNESS)/.ready
 
 soak: $(READY)
 	$(BIN)/python -m tests.soak
+
+sweep: $(READY)
+	$(BIN)/python -m tests.sweep $(ARGUMENTS)
 
 $(PACKAGE)/.ready: pyproject.toml packaging/constraints.txt
 	$(PYTHON) -m venv $(PACKAGE)

@@ -1,7 +1,8 @@
 """The bytes of the tensors that a model really holds, by module and kind.
 
 `get_memory_footprint()` counts parameters and buffers only; bitsandbytes keeps row scales, block scales and code
-tables elsewhere, and those are counted here too. Tied weights share a storage and are counted once.
+tables elsewhere, and those are counted here too. Tied weights are in one place and count once. Parts of a storage count
+each: transformers splits some fused weights on loading without copying them.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ _SCALES = frozenset({"absmax", "code", "offset", "nested_absmax", "nested_code",
 
 @dataclass(frozen=True)
 class HeldTensor:
-    """One storage of a model. `kind` is `weight`, `bias`, `absmax`, `SCB`, …; `num_bytes` what its elements take.
+    """One tensor of a model. `kind` is `weight`, `bias`, `absmax`, `SCB`, …; `num_bytes` what its elements take.
 
     `device` is `disk` for what is read again in each forward; its tensor is on the meta device then.
     """
@@ -40,7 +41,7 @@ def held_tensors(model: nn.Module) -> Iterator[HeldTensor]:
 
     bitsandbytes repacks 4-bit weights on the first forward on some CPUs, so account after it, not before.
     """
-    seen: set[tuple[str, object]] = set()
+    seen: set[tuple[object, ...]] = set()
     for name, module in model.named_modules():
         for kind, tensor in _tensors_of(module):
             if not isinstance(tensor, torch.Tensor):
@@ -54,10 +55,13 @@ def held_tensors(model: nn.Module) -> Iterator[HeldTensor]:
                 elif (DISK, found) not in seen:
                     seen.add((DISK, found))
                     yield HeldTensor(name, kind, tensor, DISK)
-            key = (str(tensor.device), tensor.untyped_storage().data_ptr())
-            if not tensor.is_meta and tensor.untyped_storage().nbytes() and key not in seen:
-                seen.add(key)
-                yield HeldTensor(name, kind, tensor, key[0])
+            if tensor.is_meta or not tensor.untyped_storage().nbytes():
+                continue
+            held = HeldTensor(name, kind, tensor, str(tensor.device))
+            place = (held.device, tensor.data_ptr(), held.num_bytes)
+            if place not in seen:
+                seen.add(place)
+                yield held
 
 
 def weight_bytes(model: nn.Module) -> int:

@@ -75,6 +75,15 @@ def test_a_shared_storage_counts_once_and_buffers_count() -> None:
     assert weight_bytes(module) == 4 * 4 * 4 + 3 * 8
 
 
+def test_parts_of_one_storage_all_count() -> None:
+    """As transformers loads what a checkpoint holds fused: views of one tensor, without a copy."""
+    model = nn.ModuleList(nn.Linear(COLUMNS, ROWS, bias=False) for _ in range(3))
+    for layer, part in zip(model, torch.zeros(3 * ROWS, COLUMNS).chunk(3), strict=True):
+        layer.weight = nn.Parameter(part)
+    assert weight_bytes(model) == 3 * 4 * ELEMENTS
+    assert [held.module for held in held_tensors(model)] == ["0", "1", "2"]
+
+
 def test_tensors_without_memory_count_nothing() -> None:
     with torch.device("meta"):
         model = nn.Linear(1000, 1000)

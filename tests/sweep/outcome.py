@@ -1,0 +1,124 @@
+"""What came of one type of model: in plain transformers, and in the program."""
+
+from enum import StrEnum
+
+import msgspec
+
+from qplayground.core.errors import ErrorCode
+
+
+class Verdict(StrEnum):
+    """What is said of a type in one precision."""
+
+    OK = "ok"
+    DIFFERS = "differs"
+    """Other tokens than plain transformers writes."""
+    BYTES_OFF = "bytes off"
+    """The same tokens, and other bytes held than were predicted, for the weights or for the KV cache."""
+    CACHE_UNKNOWN = "cache unknown"
+    """All of that is right, and the estimate does not know the KV cache."""
+    SCRIPT_DIFFERS = "script differs"
+    NOTHING_TO_QUANTIZE = "nothing to quantize"
+    """Refused, rightly: plain transformers loads it, and quantizes no layer of it without a word."""
+    REFUSED = "refused"
+    FAILED = "failed"
+    """The program ends in an error that it has no words for."""
+    PLAIN_DOES_NOT_RUN = "plain does not run"
+    NOT_BUILT = "not built"
+
+
+class Plain(msgspec.Struct, kw_only=True):
+    """Plain transformers: the tokens, what is held after them, how many layers were quantized; or what was raised."""
+
+    ids: list[int] = []
+    weight_bytes: int = 0
+    quantized: int = 0
+    cache_bytes: int | None = None
+    error: str = ""
+
+
+class Ours(msgspec.Struct, kw_only=True):
+    """The program. `unforeseen` names the modules that hold other bytes than were predicted."""
+
+    ids: list[int] = []
+    predicted_bytes: int = 0
+    held_bytes: int = 0
+    unforeseen: list[str] = []
+    cache_bytes: int | None = None
+    error: str = ""
+    code: str = ""
+    detail: str = ""
+    script_ids: list[int] | None = None
+    script_error: str = ""
+
+
+class Case(msgspec.Struct, kw_only=True):
+    """A type in one precision."""
+
+    plain: Plain
+    ours: Ours
+
+    @property
+    def verdict(self) -> Verdict:
+        ours, plain = self.ours, self.plain
+        if plain.error:
+            return Verdict.PLAIN_DOES_NOT_RUN
+        if ours.error:
+            nothing = ours.code == ErrorCode.NOT_QUANTIZED and not plain.quantized
+            known = Verdict.NOTHING_TO_QUANTIZE if nothing else Verdict.REFUSED
+            return Verdict.FAILED if ours.code == ErrorCode.INTERNAL else known
+        if ours.ids != plain.ids:
+            return Verdict.DIFFERS
+        if self._weights_are_off or self._cache_is_off:
+            return Verdict.BYTES_OFF
+        if ours.script_error or ours.script_ids not in (None, ours.ids):
+            return Verdict.SCRIPT_DIFFERS
+        return Verdict.CACHE_UNKNOWN if ours.cache_bytes is None else Verdict.OK
+
+    @property
+    def _weights_are_off(self) -> bool:
+        """What was predicted is what the program says is held, and that is what is held in plain transformers."""
+        predicted, held = self.ours.predicted_bytes, self.ours.held_bytes
+        return bool(self.ours.unforeseen) or not predicted == held == self.plain.weight_bytes
+
+    @property
+    def _cache_is_off(self) -> bool:
+        """Where both are known; a text that stopped early has less in its cache than was asked for."""
+        plain, ours = self.plain.cache_bytes, self.ours.cache_bytes
+        return plain is not None and ours is not None and plain != ours
+
+    @property
+    def reason(self) -> str:
+        """What is behind the verdict, in a line."""
+        ours, plain = self.ours, self.plain
+        if plain.error:
+            return plain.error
+        if ours.error:
+            return f"{ours.error} {ours.detail}" if self.verdict is Verdict.FAILED else ours.error
+        match self.verdict:
+            case Verdict.DIFFERS:
+                return f"{ours.ids} instead of {plain.ids}"
+            case Verdict.BYTES_OFF if self._weights_are_off:
+                figures = (
+                    f"{ours.predicted_bytes:,} predicted, {ours.held_bytes:,} held, {plain.weight_bytes:,} in plain"
+                )
+                return f"{figures}; {', '.join(ours.unforeseen[:3]) or 'no module differs'}"
+            case Verdict.BYTES_OFF:
+                return f"KV cache: {ours.cache_bytes:,} predicted, {plain.cache_bytes:,} held"
+            case Verdict.SCRIPT_DIFFERS:
+                return ours.script_error or f"{ours.script_ids} instead of {ours.ids}"
+            case _:
+                return ""
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """A type of model: the class that was written, and a case by precision. `error` says why it could not be built,
+    `ended` how it ended the process that tried it.
+    """
+
+    model_type: str
+    written: str = ""
+    error: str = ""
+    ended: str = ""
+    cases: dict[str, Case] = {}
+    seconds: float = 0.0

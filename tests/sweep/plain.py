@@ -1,0 +1,101 @@
+"""What a person would write with transformers alone."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from bitsandbytes.nn import Linear4bit, Linear8bitLt
+from torch.utils._pytree import tree_leaves
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from tests.engine.tiny import PROMPT
+from tests.sweep.building import NEW_TOKENS
+from tests.sweep.outcome import Plain
+
+PRECISIONS = ("fp32", "bf16", "int8", "nf4")
+
+
+def load(folder: Path, precision: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The class and the layers that transformers picks for it.
+
+    Raises ValueError where the checkpoint lacks tensors of that class: transformers makes them up, and says so in a
+    warning only.
+    """
+    quantization = {
+        "int8": lambda: BitsAndBytesConfig(load_in_8bit=True),
+        "nf4": lambda: BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        ),
+    }
+    model, info = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
+        quantization_config=quantization[precision]() if precision in quantization else None,
+        device_map={"": "cpu"},
+        output_loading_info=True,
+    )
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(f"the checkpoint lacks {len(missing)} tensors of {type(model).__name__}, such as {missing[0]}")
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def run(folder: Path, precision: str) -> Plain:
+    """Load and write a greedy text; an error of transformers' is the answer, in its first line."""
+    try:
+        return _run(*load(folder, precision))
+    except Exception as error:
+        return Plain(error=first_line(error))
+
+
+def first_line(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}"[:300]
+
+
+def _run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Plain:
+    own = model.generation_config  # of a type's own habits only the special tokens are kept, as in the program
+    model.generation_config = GenerationConfig(
+        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+    )
+    inputs = tokenizer(PROMPT, return_tensors="pt")
+    answer = model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False, return_dict_in_generate=True)
+    ids = answer.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    cache = getattr(answer, "past_key_values", None)
+    return Plain(
+        ids=ids,
+        weight_bytes=_weight_bytes(model),
+        quantized=sum(isinstance(module, (Linear4bit, Linear8bitLt)) for module in model.modules()),
+        cache_bytes=_cache_bytes(cache) if len(ids) == NEW_TOKENS else None,
+    )
+
+
+def _weight_bytes(model: PreTrainedModel) -> int:
+    """transformers' own sum of parameters and buffers, and what bitsandbytes keeps beside them."""
+    scales: list[torch.Tensor | None] = []
+    for module in model.modules():
+        if isinstance(module, Linear8bitLt):
+            scales.append(module.state.SCB if module.state.SCB is not None else module.weight.SCB)
+        elif isinstance(module, Linear4bit):
+            state = module.weight.quant_state
+            nested = getattr(state, "state2", None)
+            scales += [state.absmax, state.code, state.offset]
+            scales += [nested.absmax, nested.code] if nested is not None else []
+    beside = sum(tensor.numel() * tensor.element_size() for tensor in scales if tensor is not None)
+    return int(model.get_memory_footprint()) + beside
+
+
+def _cache_bytes(cache: Any) -> int | None:
+    """What keys, values and states take; None for a cache of a kind of its own, or a text without one."""
+    layers = getattr(cache, "layers", None)
+    if not layers:
+        return None
+    leaves = [leaf for layer in layers for leaf in tree_leaves(list(vars(layer).values()))]
+    tensors = {id(leaf): leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
