@@ -17,8 +17,8 @@ from qplayground.core.windows import WINDOW
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.tracing import FEW, run
 
-_NOT_KEPT = ("logits", "loss", "hidden_state", "hidden_states", "attentions")
-"""How the names of outputs end that the next token does not need."""
+_NOT_KEPT = ("logits", "loss", "hidden_state", "attentions")
+"""What is in the names of outputs that the next token does not need."""
 _NO_CACHES = (PreTrainedConfig, PreTrainedModel)
 _NO_CACHES = (PreTrainedConfig, PreTrainedModel)
 
@@ -58,13 +58,17 @@ class ContextSizes:
         """Some recurrent layers are run token by token, which would take minutes; a model that does so is run on a few
         tokens, and what grows is taken to grow on.
         """
-        if self._few.is_attention or tokens <= FEW:
+        if self._few.is_attention or tokens <= FEW or not self._is_recurrent:
             return self._run(tokens, logits)
         one, two = self._short_run(FEW), self._short_run(2 * FEW)
-        if one.operations == two.operations:
-            return self._run(tokens, logits)
         activations = _continued(one.activations, two.activations, tokens)
         return one._replace(cache=one.kept.continued(two.kept, tokens), activations=activations)
+
+    @cached_property
+    def _is_recurrent(self) -> bool:
+        """Whether its operations grow with the tokens, and not only from one block of them to the next."""
+        one, two, four = (self._short_run(times * FEW).operations for times in (1, 2, 4))
+        return two > one and four - two > two - one
 
     def _short_run(self, tokens: int) -> "_Run":
         if tokens not in self._short_runs:
@@ -92,7 +96,7 @@ class _Kept(NamedTuple):
 
     @classmethod
     def of(cls, output: Mapping[str, Any]) -> "_Kept":
-        parts = list(_parts([value for name, value in output.items() if not name.endswith(_NOT_KEPT)]))
+        parts = list(_parts([value for name, value in output.items() if not any(word in name for word in _NOT_KEPT)]))
         tensors = {id(part): part for part in parts if isinstance(part, torch.Tensor) and part.is_floating_point()}
         return cls(tensors, [part for part in parts if isinstance(part, CacheLayerMixin)])
 

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 FEW = 4
 """So many tokens show what a model does with its layers."""
 _aten = torch.ops.aten
+_PLACES = (_aten.nonzero_numpy.default, _aten.where.default)
 _SCALARS = (_aten._local_scalar_dense.default, _aten.item.default, _aten.is_nonzero.default)
 _VIEWS = (torch.Tensor.T, torch.Tensor.mT, torch.Tensor.H, torch.Tensor.mH, torch.Tensor.data)
 """Attributes that hand the values on; others only describe them."""
@@ -182,7 +183,7 @@ class _Guesses(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._yes
         if func is _aten.nonzero.default:
             return args[0].new_empty((args[0].numel(), args[0].dim()), dtype=torch.long)
-        if func is _aten.nonzero_numpy.default:
+        if func in _PLACES:
             return [args[0].new_empty(args[0].numel(), dtype=torch.long) for _ in range(args[0].dim())]
         return func(*args, **(kwargs or {}))
 
