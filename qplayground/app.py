@@ -10,10 +10,11 @@ import msgspec
 from PySide6.QtCore import QCoreApplication
 
 from qplayground.console.comparison import ConsoleComparison
+from qplayground.console.details import say_details
 from qplayground.console.doctor import ConsoleDoctor
 from qplayground.console.estimate import ConsoleEstimate
 from qplayground.console.inspect import ConsoleInspect, parse_knobs
-from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages.events import Hello
 from qplayground.core.model import ModelEntry
@@ -92,9 +93,11 @@ def run_estimate(arguments: argparse.Namespace) -> int:
         session.close()
         interrupts.close()
     if answer is None or entry is None:
-        print(f"qplayground: {console.error}", file=sys.stderr)
+        _complain(console.error, verbose=arguments.verbose)
         return 1
-    code = 1 if any(each.problem is not None for each in answer.estimates) else 0
+    problems = [(each.precision, each.problem) for each in answer.estimates if each.problem is not None]
+    say_details(problems, verbose=arguments.verbose)
+    code = 1 if problems else 0
     if arguments.json == "-":
         _print_json(estimate_json(entry, placement, answer, fits))
         return code
@@ -124,7 +127,7 @@ def run_inspect(arguments: argparse.Namespace) -> int:
     for each in console.left_out:
         print(left_out_text(each), file=sys.stderr)
     if console.error is not None or console.entry is None:
-        print(f"qplayground: {console.error}", file=sys.stderr)
+        _complain(console.error, verbose=arguments.verbose)
         return 1
     code = 1 if console.left_out or not console.rows else 0
     if arguments.json == "-":
@@ -253,8 +256,17 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
         session.close()
         interrupts.close()
     if console.error is not None:
-        print(f"qplayground: {console.error}", file=sys.stderr)
+        _complain(console.error, verbose=arguments.verbose)
+    runs = () if console.comparison is None else console.comparison.runs
+    say_details(((run.precision, run.error) for run in runs if run.error is not None), verbose=arguments.verbose)
     return console.comparison
+
+
+def _complain(error: ErrorInfo | None, *, verbose: bool) -> None:
+    """Why nothing came of a command."""
+    print(f"qplayground: {error}", file=sys.stderr)
+    if error is not None:
+        say_details((("this error", error),), verbose=verbose)
 
 
 def placement_of(arguments: argparse.Namespace) -> Placement:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from qplayground import __version__
+from qplayground.console.details import say_details
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import DEFAULT_PROMPT, MAX_CONTEXT_TOKENS, GenerationRequest, GenerationSettings
 from qplayground.core.inside import BLOCK_SIZES, Method
@@ -59,6 +60,7 @@ def _add_general(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--verbose", action="store_true", help="show the technical detail of what failed")
     parser.add_argument("--model", default="demo", help="'demo', a folder, or a hub id (default: demo)")
 
 
@@ -359,7 +361,7 @@ def _run(argv: Sequence[str] | None) -> int:
         _check_sampling(parser, arguments)
         return run_without_display(arguments, request_of(arguments))
     except PlaygroundError as error:
-        _refuse(error)
+        _refuse(error, verbose=getattr(arguments, "verbose", None))
 
 
 def _check_qt(*, windowed: bool = False) -> None:
@@ -372,6 +374,9 @@ def _check_qt(*, windowed: bool = False) -> None:
         raise explain_import(error, windowed=windowed) from error
 
 
-def _refuse(error: PlaygroundError) -> NoReturn:
+def _refuse(error: PlaygroundError, *, verbose: bool | None = None) -> NoReturn:
+    """`verbose` is None where a command has no such option."""
     print(f"qplayground: {error.info}", file=sys.stderr)
+    if verbose is not None:
+        say_details((("this error", error.info),), verbose=verbose)
     raise SystemExit(EXIT_USAGE)

@@ -88,24 +88,48 @@ def _entry(repo: Path, snapshot: Path | None, model_types: ModelTypes | None) ->
         except PlaygroundError:
             if (snapshot / "config.json").is_file():
                 return None  # some other kind of model: transformers' configs name a model_type
+    dangling = [] if snapshot is None else _dangling(snapshot)
     if snapshot is None or config is None:
-        return _incomplete(repo, repo_id) if interrupted else None
+        if interrupted:
+            return _incomplete(repo, _interrupted(repo_id, ""))
+        return _incomplete(repo, _lost(repo_id, dangling, "")) if "config.json" in dangling else None
     if not is_language_model(config, model_types):
         return None
     entry = inspect_folder(snapshot, source=ModelSource.CACHE, model_types=model_types, id=repo_id)
     code = entry.problem.code if entry.problem else None
-    if code in LOSSES and (code is not ErrorCode.BROKEN_TOKENIZER or interrupted):
+    if code in LOSSES and (code is not ErrorCode.BROKEN_TOKENIZER or interrupted or dangling):
         detail = str(entry.problem)
-        return msgspec.structs.replace(entry, complete=False, problem=_interrupted(repo_id, detail))
+        problem = _lost(repo_id, dangling, detail) if dangling and not interrupted else _interrupted(repo_id, detail)
+        return msgspec.structs.replace(entry, complete=False, problem=problem)
     return entry
 
 
-def _incomplete(repo: Path, repo_id: str) -> ModelEntry:
+def _dangling(snapshot: Path) -> list[str]:
+    """The files of a snapshot whose links lead to no blob, as a cache that was copied or cleaned by hand has them."""
+    try:
+        return sorted(path.name for path in snapshot.iterdir() if path.is_symlink() and not path.exists())
+    except OSError:
+        return []
+
+
+def _incomplete(repo: Path, problem: ErrorInfo) -> ModelEntry:
+    repo_id = repo.name.removeprefix(PREFIX).replace("--", "/")
     try:
         size = sum(path.stat().st_size for path in (repo / "blobs").iterdir())
     except OSError:
         size = 0
-    return ModelEntry(id=repo_id, source=ModelSource.CACHE, size_bytes=size, problem=_interrupted(repo_id, ""))
+    return ModelEntry(id=repo_id, source=ModelSource.CACHE, size_bytes=size, problem=problem)
+
+
+def _lost(repo_id: str, dangling: list[str], detail: str) -> ErrorInfo:
+    """What is said where links lead nowhere and no download left a trace of its own."""
+    files = f"file ({dangling[0]}) is" if len(dangling) == 1 else f"files ({dangling[0]} and others) are"
+    return ErrorInfo(
+        ErrorCode.INCOMPLETE_DOWNLOAD,
+        f"{len(dangling)} {files} missing in the Hugging Face cache, where {repo_id} has links that lead nowhere.",
+        "Download it again: whole files that are already there are kept.",
+        detail or ", ".join(dangling),
+    )
 
 
 def _interrupted(repo_id: str, detail: str) -> ErrorInfo:

@@ -124,7 +124,8 @@ def read_config(path: Path) -> ModelConfig:
     if not isinstance(kind, str) or not MODEL_TYPE.fullmatch(kind):
         raise _broken("config.json names no model_type, so transformers cannot tell what kind of model this is.")
     if _most(fields, ("num_labels",)) > MOST_LABELS:
-        raise _broken(f"config.json asks for more than {MOST_LABELS:,} labels, which no text generator has.")
+        message = f"config.json asks for more than {MOST_LABELS:,} labels, which no text generator has."
+        raise fail(ErrorCode.BROKEN_CONFIG, message, "Compare it with the original model's.")
     text = fields["text_config"] if isinstance(fields.get("text_config"), dict) else {}
     architectures = fields.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else None

@@ -127,5 +127,5 @@ def _layers_problem(layers: int, tensors: int) -> ErrorInfo | None:
     return ErrorInfo(
         ErrorCode.BROKEN_CONFIG,
         f"config.json asks for {min(layers, 10**15):,} layers or more, and the weight files hold {tensors:,} tensors.",
-        "Download the model again; its config.json belongs to other weights.",
+        "Compare config.json with the original model's: it belongs to other weights.",
     )

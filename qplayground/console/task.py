@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from msgspec.structs import replace
 from PySide6.QtCore import QCoreApplication, QObject, Slot
 
 from qplayground.catalog.cache import scan_cache
@@ -31,6 +32,7 @@ class ConsoleTask(QObject):
         self._began = False
         self._refusal: PlaygroundError | None = None  # what a slot met that `run_task` is to raise
         self._hub_id: str | None = None
+        self._left: ErrorInfo | None = None  # what is wrong with what the cache has of it
         session.machine_known.connect(self._on_machine_known)
         session.machine_unknown.connect(self.give_up)
         library.model_added.connect(self.on_ready)
@@ -96,6 +98,7 @@ class ConsoleTask(QObject):
         else:
             check_repo_id(self._model)
             self._hub_id = self._model
+            self._left = _left_in_cache(self._model)
             if self.session.machine is None:
                 self.session.probe()  # what transformers can load, an engine knows
             else:
@@ -129,6 +132,8 @@ class ConsoleTask(QObject):
 
     @Slot(object, object)
     def _on_job_failed(self, _job: Job, error: ErrorInfo) -> None:
+        if self._left is not None and error.code is ErrorCode.NO_NETWORK:
+            error = replace(error, message=f"{self._left.message} {error.message}")
         self.give_up(error)
 
     @Slot(object)
@@ -163,9 +168,19 @@ def find_model(wanted: str) -> ModelEntry | None:
         return inspect_folder(path, source=ModelSource.FOLDER, model_types=None)
     if path.is_absolute() or wanted.startswith((".", "~")) or wanted.count("/") > 1 or path.exists():
         raise fail(ErrorCode.MODEL_NOT_FOUND, f"There is no folder {wanted}.", "Give a folder that holds a model.")
-    cached = next((entry for entry in scan_cache(None) if entry.id == wanted), None)
+    cached = _in_cache(wanted)
     interrupted = cached is not None and cached.problem is not None and not cached.complete
     return None if interrupted else cached
+
+
+def _in_cache(repo_id: str) -> ModelEntry | None:
+    return next((entry for entry in scan_cache(None) if entry.id == repo_id), None)
+
+
+def _left_in_cache(repo_id: str) -> ErrorInfo | None:
+    """Why what the cache has of a model is of no use; None where it has nothing."""
+    entry = _in_cache(repo_id)
+    return None if entry is None else entry.problem
 
 
 def amount_text(progress: Progressed) -> str:

@@ -51,7 +51,7 @@ TRY_SMALLER = "Try a smaller precision, fewer tokens or another device, or close
 """What to do where memory ran out."""
 TRY_ANOTHER_PRECISION = "Run it again; if it happens again, try another precision."
 """What to do where an engine ended for no reason that is known."""
-ANOTHER_TOKENIZER = "Download the model again, or choose another one."
+ANOTHER_TOKENIZER = "Compare the tokenizer's files with the original model's, or choose another model."
 """What to do where a model's tokenizer is of no use."""
 
 

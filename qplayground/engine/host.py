@@ -35,6 +35,7 @@ from qplayground.core.messages.events import (
     Scored,
 )
 from qplayground.core.messages.inside import InsideCommand
+from qplayground.core.precision import Precision
 from qplayground.core.quality import SCORING_STOPPED, Quality
 from qplayground.core.tokens import Token
 from qplayground.engine import allocator, decoding, loading, scoring
@@ -111,7 +112,13 @@ class Engine:
                     raise RuntimeError(f"an engine carries out no {type(command).__name__}")
         except Exception as error:  # whatever the libraries raise, the run fails and the process goes on
             _log_failure()
-            self._channel.send(Failed(self._command_id, explain(error)))
+            self._channel.send(Failed(self._command_id, explain(error, self._precision_of(command))))
+
+    def _precision_of(self, command: Command) -> Precision | None:
+        """In which a model computed for that command; None where none did."""
+        if isinstance(command, Load):
+            return command.precision
+        return self._loaded.precision if self._loaded is not None else None
 
     def _send_all(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -222,7 +229,9 @@ class Engine:
             scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=SCORING_STOPPED))
         except Exception as error:
             _log_failure()
-            scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=explain(error)))
+            scored = Scored(
+                command_id=command.id, quality=Quality(text=command.name, note=explain(error, loaded.precision))
+            )
         allocator.release()
         self._channel.send(msgspec.structs.replace(scored, phases=self._meter.peaks()))
 

@@ -15,6 +15,7 @@ from qplayground.core.generation import GenerationRequest
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.precision import Dtype
 from qplayground.engine.failures import first_line
+from qplayground.engine.missing import COMPARE_HINT
 from qplayground.engine.prompt import read_prompt
 from qplayground.engine.shapes import Shapes, model_types, remote_code, wants_code
 from qplayground.engine.tokenizing import check_decoder
@@ -65,7 +66,7 @@ def _check_size(shapes: Shapes, entry: ModelEntry) -> None:
         raise fail(
             ErrorCode.BROKEN_WEIGHTS,
             f"config.json describes a model of {shapes.parameters:,} parameters, and the weight files hold {held:,}.",
-            "Download the model again; its config.json belongs to other weights.",
+            COMPARE_HINT,
         )
 
 
@@ -78,7 +79,7 @@ def _check_ids(shapes: Shapes, prompt_ids: list[int]) -> None:
             ErrorCode.BROKEN_TOKENIZER,
             f"The tokenizer gives token {max(prompt_ids):,}, and the model knows {known:,} tokens: "
             "they do not belong together.",
-            "Download the model again.",
+            "Take both from the same model: compare the tokenizer's files with the original model's.",
         )
 
 

@@ -305,7 +305,7 @@ def _endless() -> PlaygroundError:
     return fail(
         ErrorCode.BROKEN_CONFIG,
         f"The model that config.json describes cannot be built in {BUILD_LIMIT_S:g} seconds.",
-        "Download the model again, or choose another one.",
+        "Compare config.json with the original model's, or choose another one.",
     )
 
 

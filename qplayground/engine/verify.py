@@ -13,6 +13,7 @@ from qplayground.core.placement import device_of, main_device, stays_plain
 from qplayground.core.precision import Precision
 from qplayground.engine.accounting import HeldTensor, held_tensors
 from qplayground.engine.checkpoint import Checkpoint
+from qplayground.engine.missing import COMPARE_HINT, missing_tensors
 from qplayground.engine.progress import OnProgress
 
 _LABEL = "Checking every weight"
@@ -31,13 +32,7 @@ def verify_loaded(
     missing = sorted(info.get("missing_keys") or [])
     mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info.get("mismatched_keys") or [])
     if missing or mismatched:
-        names = [*missing, *mismatched]
-        raise fail(
-            ErrorCode.MISSING_TENSORS,
-            f"The checkpoint lacks {len(names)} of the model's tensors; they would be random numbers.",
-            "Download the model again.",
-            ", ".join(names[:50]),
-        )
+        raise missing_tensors(model, [*missing, *mismatched], sorted(info.get("unexpected_keys") or []))
     quantized = _check_quantized_shapes(model)
     if quantized != expected_quantized:
         raise fail(
@@ -81,9 +76,9 @@ def _check_quantized_shapes(model: nn.Module) -> int:
         if shape != (module.out_features, module.in_features):
             raise fail(
                 ErrorCode.BROKEN_WEIGHTS,
-                "Tensors in the weights file have other shapes than the config says.",
-                "Download the model again.",
-                f"{name}: {shape} instead of {(module.out_features, module.in_features)}",
+                f"The weights file has {name} as {shape} where config.json says "
+                f"{(module.out_features, module.in_features)}.",
+                COMPARE_HINT,
             )
     return count
 

@@ -138,8 +138,8 @@ class MemoryPlan(QObject):
                 self._precisions.set_size_text(precision.name, "won't load", str(estimate.problem), warns=True)
             else:
                 fit = self._fit(precision)
-                word = _WORDS.get(fit.verdict)
-                text = bytes_text(estimate.weight_bytes) + (f" · {word}" if word else "")
+                words = [word for word in (_WORDS.get(fit.verdict), "note" if estimate.caution else None) if word]
+                text = " · ".join([bytes_text(estimate.weight_bytes), *words])
                 self._precisions.set_size_text(
                     precision.name, text, self._details(estimate, fit), warns=fit.verdict is Verdict.WONT_FIT
                 )
@@ -161,13 +161,15 @@ class MemoryPlan(QObject):
         resident, peak = bytes_text(estimate.resident_bytes), bytes_text(estimate.load_peak_bytes)
         lines = [
             f"{bytes_text(estimate.weight_bytes)} of weights" + (f": {parts}" if kinds.quantized else ""),
-            f"{bytes_text(estimate.kv_cache_bytes)} KV cache for {answer.context_tokens:,} tokens",
+            f"KV cache unknown: {estimate.unknown}"
+            if estimate.unknown
+            else f"{bytes_text(estimate.kv_cache_bytes)} KV cache for {answer.context_tokens:,} tokens",
             f"{resident} RAM of its engine after the text, {peak} at most while it loads, libraries included",
             "",
             f"{_WORDS.get(fit.verdict, str(fit.verdict))}:",
             str(fit),
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(["", estimate.caution] if estimate.caution else [])])
 
     @Slot(object)
     def _on_failed(self, error: ErrorInfo) -> None:

@@ -22,6 +22,7 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
 )
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
@@ -155,7 +156,33 @@ def test_a_tensor_missing_from_the_file(name: str, precision: str, folder: Path,
 def test_a_tensor_missing_from_every_layer(folder: Path, refused: Any) -> None:
     change(folder, **{f"model.layers.{layer}.mlp.up_proj.weight": None for layer in (0, 1)})
 
-    assert "2 of the model's tensors" in refused(folder, "nf4").message
+    error = refused(folder, "nf4")
+
+    assert "2 of the model's tensors, model.layers.0.mlp.up_proj.weight, model.layers.1.mlp.up_proj" in error.message
+    assert "ownload" not in error.hint and "config.json" in error.hint
+
+
+def test_a_missing_head_may_be_the_embedding(folder: Path, refused: Any) -> None:
+    """A tied model whose config lost the field, or a fine-tune saved without its head."""
+    change(folder, **{"lm_head.weight": None})
+
+    error = refused(folder)
+
+    assert "lacks 1 of the model's tensors, lm_head.weight; it would" in error.message
+    assert '"tie_word_embeddings": true' in error.hint and "ownload" not in error.hint
+    tiny.edit_json(folder / "config.json", tie_word_embeddings=True)
+    assert isinstance(carry_out(tiny.load_command(folder))[-1], Loaded)
+
+
+def test_tensors_of_other_names_are_named(folder: Path, refused: Any) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    renamed = {name.replace("q_proj", "query"): tensor for name, tensor in tensors.items()}
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+
+    error = refused(folder)
+
+    assert PROJECTION in error.message
+    assert "2 tensors of other names, model.layers.0.self_attn.query.weight first" in error.hint
 
 
 def test_a_conv1d_missing_from_the_file(model_folder: ModelFolder, tmp_path: Path, refused: Any) -> None:
@@ -665,6 +692,33 @@ def test_a_skipped_module_that_the_model_does_not_have(folder: Path, refused: An
 
     assert error.code is ErrorCode.BAD_PRECISION
     assert "up_prj" in error.message
+
+
+def multiplies_by_its_own_weight(layer: Any, hidden: torch.Tensor, **_: Any) -> Any:
+    """As Mamba's mixer does, past the layer that a quantized one replaced."""
+    return hidden @ layer.mlp.up_proj.weight.T
+
+
+@pytest.mark.parametrize("name", ["int8", "nf4"])
+def test_a_model_whose_code_does_not_take_quantized_layers(
+    name: str, folder: Path, refused: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", multiplies_by_its_own_weight)
+    events = carry_out(tiny.load_command(folder, name))
+
+    assert isinstance(events[-1], Failed)
+    error = events[-1].error
+    assert error.code is ErrorCode.UNSUPPORTED and "RuntimeError: " in error.message
+    assert f"LlamaModel, a part of this model, failed with the layers of {tiny.precision(name).label}:" in error.message
+    assert error.hint == "Use bf16, fp16 or fp32 for this model."
+
+
+def test_a_failure_without_quantization_is_no_want_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", lambda *_, **__: 1 / 0)
+
+    events = carry_out(tiny.load_command(folder, "bf16"))
+
+    assert isinstance(events[-1], Failed) and events[-1].error.code is ErrorCode.INTERNAL
 
 
 @pytest.mark.parametrize("device", ["cuda:7", "gpu", "mps", ""])

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable
 
+import bitsandbytes
 import pytest
 import torch
 from safetensors import SafetensorError, safe_open
@@ -104,6 +105,19 @@ def test_what_torch_really_raises_is_known(act: Callable[[], None], code: ErrorC
         act()
 
     assert explain(caught.value).code is code
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(16, 64), (64, 32), (64, 96), (64, 63)])
+def test_what_bitsandbytes_packing_really_raises_is_known(outputs: int, inputs: int) -> None:
+    """Only processors with AVX512-BF16 pack, and every one can."""
+    codes, state = bitsandbytes.functional.quantize_4bit(torch.ones(outputs, inputs), quant_type="nf4", blocksize=64)
+    with pytest.raises((AssertionError, RuntimeError)) as caught:
+        bitsandbytes.functional._convert_weight_packed_for_cpu(codes, state)
+
+    info = explain(caught.value)
+
+    assert info.code is ErrorCode.UNSUPPORTED
+    assert "multiple of 32" in info.message and "64" in info.message and "int8" not in info.hint
 
 
 @pytest.mark.parametrize("data", [b"", b"1234", b"\xff" * 100], ids=["empty", "short", "garbage"])

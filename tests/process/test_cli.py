@@ -579,3 +579,37 @@ def test_a_reader_who_has_heard_enough_is_left_in_peace() -> None:
     with os.fdopen(write, "w") as closed:
         done = subprocess.run([*PROGRAM, "models"], stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_the_detail_of_a_refusal_is_shown_when_it_is_asked_for(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text("[")
+    (folder / "model.safetensors").unlink()
+    without = run("estimate", "--model", str(folder))
+    assert without.returncode == 2 and "is not valid JSON" in without.stderr
+    assert "Expecting value" not in without.stderr and "add --verbose" in without.stderr
+    shown = run("estimate", "--model", str(folder), "--verbose")
+    assert shown.returncode == 2 and "Expecting value: line 1" in shown.stderr and "add --verbose" not in shown.stderr
+    (folder / "model.safetensors.index.json").unlink()  # what has no detail does not offer one
+    assert "verbose" not in run("estimate", "--model", str(folder)).stderr
+
+
+def test_the_detail_of_a_run_that_failed_is_shown_when_it_is_asked_for(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path / "tiny")
+    tiny.edit_json(folder / "config.json", rms_norm_eps="1e-5")
+    asked = ("compare", "--model", str(folder), "--precisions", "fp32", "--device", "cpu")
+    without = run(*asked)
+    assert without.returncode == 1 and "rms_norm_eps" in without.stdout
+    assert "StrictDataclass" not in without.stderr and "add --verbose" in without.stderr
+    shown = run(*asked, "--verbose")
+    assert "Detail of fp32:" in shown.stderr and "StrictDataclassFieldValidationError" in shown.stderr
+
+
+def test_a_model_whose_cached_files_are_gone_is_told_so_without_a_network(tmp_path: Path) -> None:
+    snapshot = write_model(cache_repo(tmp_path / "hub", "owner/lost"))
+    for path in list(snapshot.iterdir()):
+        path.unlink()
+        path.symlink_to(f"../../blobs/{path.name}")
+    done = run("estimate", "--model", "owner/lost", HF_HUB_CACHE=str(tmp_path / "hub"), HF_HUB_OFFLINE="1")
+    assert done.returncode == 1
+    assert "3 files (config.json and others) are missing in the Hugging Face cache" in done.stderr
+    assert "owner/lost" in done.stderr and "HF_HUB_OFFLINE" in done.stderr

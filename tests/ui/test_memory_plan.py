@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.caveats import caveats
-from qplayground.core.estimate import Verdict
+from qplayground.core.estimate import Estimate, Verdict
 from qplayground.core.fit import Fit, Term
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import RunState
@@ -70,6 +70,27 @@ def test_every_precision_has_its_size_once_a_model_is_picked(qtbot: QtBot, ready
     assert row is not None
     assert "116 MB of weights" in row.size_text.toolTip() and "55 tokens" in row.size_text.toolTip()
     assert "needed" in row.size_text.toolTip()
+
+
+def test_layers_that_stay_as_they_are_and_an_unknown_cache_are_said(
+    qtbot: QtBot, ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for_sizes(qtbot, ready_window)
+    known = ready_window.planner.estimate
+
+    def estimate(name: str) -> Estimate | None:
+        found = known(name)
+        if found is None or name != "nf4":
+            return found
+        return replace(found, caution="6 of 31 layers stay in bfloat16.", kv_cache_bytes=None, unknown="X cannot run.")
+
+    monkeypatch.setattr(ready_window.planner, "estimate", estimate)
+    ready_window.plan._show()
+    row = ready_window.precisions.row("nf4")
+    assert row is not None and size(ready_window, "nf4").endswith("· note")
+    assert "6 of 31 layers stay in bfloat16." in row.size_text.toolTip()
+    assert "KV cache unknown: X cannot run." in row.size_text.toolTip()
+    assert not size(ready_window, "int8").endswith("note")
 
 
 def test_a_changed_option_is_reckoned_again(qtbot: QtBot, ready_window: MainWindow) -> None:

@@ -186,3 +186,40 @@ def test_the_snapshot_of_one_repository_is_found_without_a_scan(tmp_path: Path) 
     snapshot = write_model(cache_repo(tmp_path, "owner/tiny"))
     assert cached_snapshot("owner/tiny", tmp_path) == snapshot
     assert cached_snapshot("owner/other", tmp_path) is None
+
+
+def break_links(snapshot: Path, *names: str) -> None:
+    """As a cache has it that was copied without its blobs."""
+    for name in names:
+        (snapshot / name).unlink()
+        (snapshot / name).symlink_to(f"../../blobs/{name}-gone")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("config.json", "model.safetensors", "tokenizer.json"), "3 files (config.json and others) are missing"),
+        (("model.safetensors",), "1 file (model.safetensors) is missing"),
+        (("tokenizer.json",), "1 file (tokenizer.json) is missing"),
+        (("config.json",), "1 file (config.json) is missing"),
+    ],
+)
+def test_links_that_lead_nowhere_are_told_as_that(names: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    break_links(write_model(cache_repo(tmp_path, "owner/tiny")), *names)
+    entry = only(tmp_path)
+    assert entry.problem is not None and is_interrupted(entry)
+    assert told in entry.problem.message and "Hugging Face cache" in entry.problem.message
+    assert "owner/tiny" in entry.problem.message and "did not finish" not in entry.problem.message
+
+
+def test_a_download_in_the_making_is_told_as_that(tmp_path: Path) -> None:
+    break_links(write_model(cache_repo(tmp_path, "owner/tiny")), "model.safetensors")
+    interrupt(tmp_path, "owner/tiny")
+    problem = only(tmp_path).problem
+    assert problem is not None and "did not finish" in problem.message
+
+
+def test_broken_links_of_what_is_no_model_of_transformers_are_no_model(tmp_path: Path) -> None:
+    snapshot = cache_repo(tmp_path, "owner/pictures")
+    (snapshot / "model_index.json").symlink_to("../../blobs/gone")
+    assert scan_cache(TYPES, tmp_path) == []

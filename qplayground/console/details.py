@@ -1,0 +1,20 @@
+"""The detail behind errors, which a terminal shows when it is asked for."""
+
+import sys
+from collections.abc import Iterable
+
+from qplayground.core.errors import ErrorInfo
+
+_HINT = "There is more detail: add --verbose to see it."
+
+
+def say_details(errors: Iterable[tuple[str, ErrorInfo]], *, verbose: bool) -> None:
+    """Print the detail of each error that has one under its name, or without `verbose` once that there is one.
+
+    The errors themselves are shown elsewhere.
+    """
+    detailed = [(name, error.detail) for name, error in errors if error.detail]
+    if not verbose and detailed:
+        print(_HINT, file=sys.stderr)
+    for name, detail in detailed if verbose else ():
+        print(f"\nDetail of {name}:\n{detail}", file=sys.stderr)
