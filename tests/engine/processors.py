@@ -24,6 +24,7 @@ _TILE = 32
 def use_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dequantize as with AVX-512 and no more."""
     kernels._tried.cache_clear()  # what this processor answered
+    _set_bf16(monkeypatch, False)
     monkeypatch.setattr(bitsandbytes.functional, "dequantize_4bit", _dequantize_with_avx512)
     monkeypatch.setattr(bitsandbytes.autograd._functions, "matmul_4bit", _matmul)
     monkeypatch.setattr(bitsandbytes, "matmul_4bit", _matmul)
@@ -32,8 +33,12 @@ def use_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
 def use_avx512_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repack and compute as with AVX512-BF16."""
     use_avx512(monkeypatch)
+    _set_bf16(monkeypatch, True)
+
+
+def _set_bf16(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
     for module in (bitsandbytes.functional, bitsandbytes.nn.modules, estimating):
-        monkeypatch.setattr(module, "has_avx512bf16", lambda: True)
+        monkeypatch.setattr(module, "has_avx512bf16", lambda: there)
 
 
 def _dequantize_with_avx512(packed: torch.Tensor, quant_state: Any, *_: Any, **__: Any) -> torch.Tensor:
