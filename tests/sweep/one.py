@@ -31,7 +31,15 @@ def try_type(model_type: str, precisions: Sequence[str] = plain.PRECISIONS) -> O
             outcome.error = plain.first_line(error)
         else:
             for precision in precisions:
-                outcome.cases[precision] = Case(plain=plain.run(path, precision), ours=program.run(path, precision))
+                outcome.cases[precision] = _try_precision(path, precision)
                 gc.collect()
     outcome.seconds = round(time.monotonic() - started, 1)
     return outcome
+
+
+def _try_precision(folder: Path, precision: str) -> Case:
+    """Where the program leaves layers alone, transformers is told to leave the same ones."""
+    case = Case(plain=plain.run(folder, precision), ours=program.run(folder, precision))
+    if case.ours.skips:
+        case.alike = plain.run(folder, precision, case.ours.skips)
+    return case

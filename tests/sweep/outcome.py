@@ -11,6 +11,10 @@ class Verdict(StrEnum):
     """What is said of a type in one precision."""
 
     OK = "ok"
+    KEPT = "ok, layers kept"
+    """The same as plain transformers that is told to leave alone the layers that the program leaves alone, and says so:
+    bitsandbytes cannot compute them here.
+    """
     DIFFERS = "differs"
     """Other tokens than plain transformers writes."""
     BYTES_OFF = "bytes off"
@@ -38,12 +42,15 @@ class Plain(msgspec.Struct, kw_only=True):
 
 
 class Ours(msgspec.Struct, kw_only=True):
-    """The program. `unforeseen` names the modules that hold other bytes than were predicted."""
+    """The program. `unforeseen` names the modules that hold other bytes than were predicted; `skips` those that were
+    left alone, where it is not transformers' own list.
+    """
 
     ids: list[int] = []
     predicted_bytes: int = 0
     held_bytes: int = 0
     unforeseen: list[str] = []
+    skips: list[str] = []
     cache_bytes: int | None = None
     error: str = ""
     code: str = ""
@@ -53,14 +60,15 @@ class Ours(msgspec.Struct, kw_only=True):
 
 
 class Case(msgspec.Struct, kw_only=True):
-    """A type in one precision."""
+    """A type in one precision. `alike` is plain transformers with the program's list of layers to leave alone."""
 
     plain: Plain
     ours: Ours
+    alike: Plain | None = None
 
     @property
     def verdict(self) -> Verdict:
-        ours, plain = self.ours, self.plain
+        ours, plain = self.ours, self._compared
         if plain.error:
             return Verdict.PLAIN_DOES_NOT_RUN
         if ours.error:
@@ -73,24 +81,30 @@ class Case(msgspec.Struct, kw_only=True):
             return Verdict.BYTES_OFF
         if ours.script_error or ours.script_ids not in (None, ours.ids):
             return Verdict.SCRIPT_DIFFERS
-        return Verdict.CACHE_UNKNOWN if ours.cache_bytes is None else Verdict.OK
+        if ours.cache_bytes is None:
+            return Verdict.CACHE_UNKNOWN
+        return Verdict.OK if self.alike is None else Verdict.KEPT
+
+    @property
+    def _compared(self) -> Plain:
+        return self.plain if self.alike is None else self.alike
 
     @property
     def _weights_are_off(self) -> bool:
         """What was predicted is what the program says is held, and that is what is held in plain transformers."""
         predicted, held = self.ours.predicted_bytes, self.ours.held_bytes
-        return bool(self.ours.unforeseen) or not predicted == held == self.plain.weight_bytes
+        return bool(self.ours.unforeseen) or not predicted == held == self._compared.weight_bytes
 
     @property
     def _cache_is_off(self) -> bool:
         """Where both are known; a text that stopped early has less in its cache than was asked for."""
-        plain, ours = self.plain.cache_bytes, self.ours.cache_bytes
+        plain, ours = self._compared.cache_bytes, self.ours.cache_bytes
         return plain is not None and ours is not None and plain != ours
 
     @property
     def reason(self) -> str:
         """What is behind the verdict, in a line."""
-        ours, plain = self.ours, self.plain
+        ours, plain = self.ours, self._compared
         if plain.error:
             return plain.error
         if ours.error:
@@ -107,6 +121,8 @@ class Case(msgspec.Struct, kw_only=True):
                 return f"KV cache: {ours.cache_bytes:,} predicted, {plain.cache_bytes:,} held"
             case Verdict.SCRIPT_DIFFERS:
                 return ours.script_error or f"{ours.script_ids} instead of {ours.ids}"
+            case Verdict.KEPT:
+                return f"plain: {self.plain.error or 'runs'}"
             case _:
                 return ""
 

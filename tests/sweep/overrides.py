@@ -96,6 +96,10 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "xlnet": {"d_head": 16},
     "xlstm": {"hidden_size": 128, "embedding_dim": 128},
     "xmod": {"is_decoder": True, "default_language": "en_XX"},
-    "zamba": {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"]},
+    "zamba": {
+        "attention_hidden_size": 128,
+        "num_hidden_layers": 4,
+        "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"],
+    },
 }
 """By model_type; a mapping goes to the part of that name."""

@@ -1,5 +1,6 @@
 """What a person would write with transformers alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,20 @@ from tests.sweep.outcome import Plain
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 
 
-def load(folder: Path, precision: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The class and the layers that transformers picks for it.
+def load(folder: Path, precision: str, skips: Sequence[str] = ()) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The class and the layers that transformers picks for it; or all layers without those that are to be skipped.
 
     Raises ValueError where the checkpoint lacks tensors of that class: transformers makes them up, and says so in a
     warning only.
     """
+    modules = list(skips) or None
     quantization = {
-        "int8": lambda: BitsAndBytesConfig(load_in_8bit=True),
+        "int8": lambda: BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=modules),
         "nf4": lambda: BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=torch.bfloat16,
+            llm_int8_skip_modules=modules,
         ),
     }
     model, info = AutoModelForCausalLM.from_pretrained(
@@ -46,10 +51,10 @@ def load(folder: Path, precision: str) -> tuple[PreTrainedModel, PreTrainedToken
     return model, AutoTokenizer.from_pretrained(folder)
 
 
-def run(folder: Path, precision: str) -> Plain:
+def run(folder: Path, precision: str, skips: Sequence[str] = ()) -> Plain:
     """Load and write a greedy text; an error of transformers' is the answer, in its first line."""
     try:
-        return _run(*load(folder, precision))
+        return _run(*load(folder, precision, skips))
     except Exception as error:
         return Plain(error=first_line(error))
 

@@ -28,12 +28,12 @@ def run(folder: Path, precision: str) -> Ours:
     ours = Ours(ids=[token.id for token in tokens_of(events)])
     if loaded is not None and loaded.estimate is not None:
         ours.predicted_bytes, ours.held_bytes = loaded.estimate.by_kind.total, loaded.by_kind.total
-        ours.unforeseen = list(loaded.unforeseen)
+        ours.unforeseen, ours.skips = list(loaded.unforeseen), list(loaded.skips)
         ours.cache_bytes = loaded.estimate.kv_cache_bytes
     if failed is not None:
         _say(ours, failed)
     elif loaded is not None and precision in WITH_SCRIPT:
-        _run_script(ours, folder, precision, loaded.device_map)
+        _run_script(ours, folder, precision, loaded)
     return ours
 
 
@@ -41,9 +41,15 @@ def _say(ours: Ours, error: ErrorInfo) -> None:
     ours.error, ours.code, ours.detail = str(error), error.code, error.detail[:500]
 
 
-def _run_script(ours: Ours, folder: Path, precision: str, device_map: dict[str, str]) -> None:
+def _run_script(ours: Ours, folder: Path, precision: str, loaded: Loaded) -> None:
     recipe, request = tiny.precision(precision), tiny.request(max_new_tokens=NEW_TOKENS)
-    run = Run(precision=recipe.name, recipe=recipe, device_map=device_map)
+    run = Run(
+        precision=recipe.name,
+        recipe=recipe,
+        device_map=loaded.device_map,
+        skips=loaded.skips,
+        attention=loaded.attention,
+    )
     comparison = Comparison(
         environment=None,
         model=ComparedModel("tiny", "folder", None, None, str(folder)),

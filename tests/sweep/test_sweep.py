@@ -59,6 +59,12 @@ def test_a_verdict(plain: Plain, ours: Ours, verdict: Verdict) -> None:
     assert Case(plain=plain, ours=ours).verdict is verdict
 
 
+def test_layers_that_are_kept_are_kept_on_both_sides() -> None:
+    case = Case(plain=Plain(error="RuntimeError: no"), ours=replace(RIGHT, skips=["dt_proj"]), alike=RAN)
+    assert case.verdict is Verdict.KEPT and "RuntimeError" in case.reason
+    assert Case(plain=RAN, ours=case.ours, alike=Plain(ids=[5, 7])).verdict is Verdict.DIFFERS
+
+
 def test_the_table_has_a_row_for_each_type_and_its_reasons() -> None:
     wrong = Case(plain=RAN, ours=replace(RIGHT, cache_bytes=5))
     cases = {"fp32": Case(plain=RAN, ours=RIGHT), "bf16": wrong, "int8": wrong, "nf4": wrong}
