@@ -43,7 +43,7 @@ class Plain(msgspec.Struct, kw_only=True):
 
 class Ours(msgspec.Struct, kw_only=True):
     """The program. `unforeseen` names the modules that hold other bytes than were predicted; `skips` those that were
-    left alone, where it is not transformers' own list.
+    left alone, where it is not transformers' own list; `unknown` says why the cache is not known.
     """
 
     ids: list[int] = []
@@ -52,6 +52,7 @@ class Ours(msgspec.Struct, kw_only=True):
     unforeseen: list[str] = []
     skips: list[str] = []
     cache_bytes: int | None = None
+    unknown: str = ""
     error: str = ""
     code: str = ""
     detail: str = ""
@@ -121,6 +122,8 @@ class Case(msgspec.Struct, kw_only=True):
                 return f"KV cache: {ours.cache_bytes:,} predicted, {plain.cache_bytes:,} held"
             case Verdict.SCRIPT_DIFFERS:
                 return ours.script_error or f"{ours.script_ids} instead of {ours.ids}"
+            case Verdict.CACHE_UNKNOWN:
+                return ours.unknown
             case Verdict.KEPT:
                 return f"plain: {self.plain.error or 'runs'}"
             case _:

@@ -1,17 +1,17 @@
 """What a person would write with transformers alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
-from torch.utils._pytree import tree_leaves
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
     GenerationConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -97,10 +97,20 @@ def _weight_bytes(model: PreTrainedModel) -> int:
 
 
 def _cache_bytes(cache: Any) -> int | None:
-    """What keys, values and states take; None for a cache of a kind of its own, or a text without one."""
-    layers = getattr(cache, "layers", None)
-    if not layers:
-        return None
-    leaves = [leaf for layer in layers for leaf in tree_leaves(list(vars(layer).values()))]
-    tensors = {id(leaf): leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()}
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    """What keys, values and states take, wherever the cache has them; None for a text without a cache."""
+    found = {id(tensor): tensor for tensor in _tensors(cache, set())}
+    return sum(tensor.numel() * tensor.element_size() for tensor in found.values()) if found else None
+
+
+def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
+    """The floating-point tensors inside, of containers and of the library's objects."""
+    if id(value) in seen or isinstance(value, (PretrainedConfig, torch.nn.Module)):
+        return
+    seen.add(id(value))
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point():
+            yield value
+        return
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    for part in [*inner, *getattr(value, "__dict__", {}).values()]:
+        yield from _tensors(part, seen)

@@ -29,7 +29,7 @@ def run(folder: Path, precision: str) -> Ours:
     if loaded is not None and loaded.estimate is not None:
         ours.predicted_bytes, ours.held_bytes = loaded.estimate.by_kind.total, loaded.by_kind.total
         ours.unforeseen, ours.skips = list(loaded.unforeseen), list(loaded.skips)
-        ours.cache_bytes = loaded.estimate.kv_cache_bytes
+        ours.cache_bytes, ours.unknown = loaded.estimate.kv_cache_bytes, loaded.estimate.unknown
     if failed is not None:
         _say(ours, failed)
     elif loaded is not None and precision in WITH_SCRIPT:
