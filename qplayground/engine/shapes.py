@@ -199,7 +199,8 @@ class Shapes:
 def model_types() -> ModelTypes:
     """What the installed transformers can load, by its own tables; no class is imported for it."""
     causal = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-    answering = {*MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES}
+    classes = {**MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, **MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES}
+    answering = {name for name, kind in classes.items() if MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(name) != kind}
     multimodal = {*MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES}
     return ModelTypes(
         causal=causal,
