@@ -15,6 +15,9 @@ ENGINE_TARGET = "qplayground.engine.host"
 SPAWN_VARIABLE = "QPLAYGROUND_SPAWN"
 """The environment's variable that, set to anything, has engines spawned where they could be forked."""
 
+_SAFE_PATH = "PYTHONSAFEPATH"
+"""Python's variable that keeps children from importing what happens to lie in the working folder, a clone above all."""
+
 
 def fork_is_safe() -> bool:
     """Whether engines may be forked: on Linux without an NVIDIA GPU.
@@ -32,6 +35,7 @@ class Launcher:
     """
 
     def __init__(self, target: str = ENGINE_TARGET, *, fork: bool | None = None) -> None:
+        os.environ[_SAFE_PATH] = "1"
         self._target = target
         self._fork = fork_is_safe() and not os.environ.get(SPAWN_VARIABLE) if fork is None else fork
         self._context: BaseContext = multiprocessing.get_context("forkserver" if self._fork else "spawn")

@@ -1,6 +1,7 @@
 """Systems on which the program cannot start as it should, each really made: it says what is wrong and what to do."""
 
 import functools
+import json
 import os
 import re
 import shlex
@@ -165,6 +166,20 @@ def test_a_library_of_the_programs_that_is_missing_is_named() -> None:
     code = "import sys; sys.modules['psutil'] = None; from qplayground.__main__ import main; main()"
     done = run([sys.executable, "-c", code, "models"])
     check_refused(done, "The library psutil is not installed. Install the program with its libraries:")
+
+
+def test_what_lies_in_the_working_folder_is_not_imported(tmp_path: Path) -> None:
+    """A clone is a folder of the program's own name, and anybody's script can be called as a library is."""
+    program = Path(sys.executable).with_name("qplayground")
+    if not program.exists():
+        pytest.skip("the program is not installed here")
+    (tmp_path / "qplayground").mkdir()
+    (tmp_path / "torch.py").write_text("raise SystemExit('not this one')")
+    variables = {**os.environ, **DISPLAYS, "QPLAYGROUND_CACHE": str(tmp_path / "cache")}
+    command = [program, "doctor", "--json", "-"]
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, encoding="utf-8", timeout=300)
+    facts = json.loads(done.stdout)["facts"]
+    assert facts["engine_error"] is None and facts["checks"], done.stderr
 
 
 def test_no_folder_for_temporary_files_is_said() -> None:
