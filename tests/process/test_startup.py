@@ -176,7 +176,7 @@ def test_what_lies_in_the_working_folder_is_not_imported(tmp_path: Path) -> None
     (tmp_path / "qplayground").mkdir()
     (tmp_path / "torch.py").write_text("raise SystemExit('not this one')")
     variables = {**os.environ, **DISPLAYS, "QPLAYGROUND_CACHE": str(tmp_path / "cache")}
-    command = [program, "doctor", "--json", "-"]
+    command = [str(program), "doctor", "--json", "-"]
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, encoding="utf-8", timeout=300)
     facts = json.loads(done.stdout)["facts"]
     assert facts["engine_error"] is None and facts["checks"], done.stderr
