@@ -67,7 +67,7 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: str) -> Rendered:
             if not in_parts:  # which is how templates are given it everywhere else
                 refusal = error
             continue
-        if _holds(text, prompt):
+        if _holds(text, prompt) and not (in_parts and _is_written_list(text, prompt)):
             return Rendered(text, in_parts)
     raise refusal or _refused("leaves the prompt out, or changes it, so the model would be asked something else")
 
@@ -117,13 +117,13 @@ def _failure(error: Exception) -> PlaygroundError:
     return _refused(f"fails: {first_line(error)}", detail, ends=True)
 
 
-def _holds(text: str, prompt: str) -> bool:
-    """Whether the prompt is in a text, as it is, or as JSON or HTML write it; spaces and lines may be set otherwise.
+def _is_written_list(text: str, prompt: str) -> bool:
+    """Whether a list of parts was written down as Python or JSON have it."""
+    return any(part in text and part not in prompt for part in _WRITTEN_PARTS)
 
-    Not where a list of parts was written down as Python or JSON have it.
-    """
-    if any(part in text and part not in prompt for part in _WRITTEN_PARTS):
-        return False
+
+def _holds(text: str, prompt: str) -> bool:
+    """Whether the prompt is in a text, as it is, or as JSON or HTML write it; spaces and lines may be set otherwise."""
     spaceless = "".join(text.split())
     forms = (prompt, json.dumps(prompt, ensure_ascii=False)[1:-1], json.dumps(prompt)[1:-1], str(escape(prompt)))
     return any("".join(form.split()) in spaceless for form in forms)

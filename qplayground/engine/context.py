@@ -20,7 +20,6 @@ from qplayground.engine.tracing import FEW, run
 _NOT_KEPT = ("logits", "loss", "hidden_state", "attentions")
 """What is in the names of outputs that the next token does not need."""
 _NO_CACHES = (PreTrainedConfig, PreTrainedModel)
-_NO_CACHES = (PreTrainedConfig, PreTrainedModel)
 
 
 class ContextSizes:

@@ -49,7 +49,7 @@ def _conversion(shapes: Shapes, precision: Precision, *, on_cpu: bool) -> Conver
         raise fail(
             ErrorCode.NOT_QUANTIZED,
             f"{precision.label} would convert nothing: {reason}. {name} has {_layer(shapes, name).text}.",
-            "Compare it in fp32, bf16 and fp16, or pick another model.",
+            "Compare it in bf16 and fp16" + (", or in int8." if isinstance(precision.quantization, FourBit) else "."),
         )
     own = [*shapes.default_skips, *precision.skip_modules]
     skips = (*own, *_patterns(left, shapes.linear_layers, own)) if left or precision.skip_modules else ()

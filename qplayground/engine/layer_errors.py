@@ -5,6 +5,7 @@ error is seen and not what the layers before it did. The checkpoint is read tens
 """
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -21,7 +22,7 @@ from qplayground.core.quality import LayerError
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.residency import let_go_of_source
-from qplayground.engine.ties import stored_name
+from qplayground.engine.ties import loaded_as
 
 _CONVERTED = ("Linear4bit", "Linear8bitLt")
 
@@ -41,10 +42,13 @@ def measured(loaded: LoadedModel, errors: list[LayerError], on_layer: Callable[[
             for file, names in checkpoint.files.items()
             for name in names
         }
+        parameters = loaded_as(loaded.model, sources)
+        count = Counter(parameters.values())
+        alone = {parameter: tensor for tensor, parameter in parameters.items() if count[parameter] == 1}
         found = [
             (name, module, tensor)
             for name, module in loaded.model.named_modules()
-            if type(module).__name__ in _CONVERTED and (tensor := stored_name(f"{name}.weight", sources)) is not None
+            if type(module).__name__ in _CONVERTED and (tensor := alone.get(f"{name}.weight")) is not None
         ]
         for name, module, tensor in found:
             before = partial(_before, errors, len(found), on_layer)

@@ -185,7 +185,7 @@ def load(
         context=context,
         unforeseen=tuple(unforeseen),
         skips=skips,
-        attention=str(model.config._attn_implementation or "") if shapes.asked_for_other_attention else "",
+        attention=str(model.config._attn_implementation or "") if shapes.asked_for_more else "",
         vram=vram,
     )
 

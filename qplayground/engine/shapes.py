@@ -42,14 +42,12 @@ class Shapes:
     """What transformers would build from a config. Takes no memory for weights, and milliseconds.
 
     `path` is the folder of the checkpoint, which can hold apart what the config says is tied.
-    `asked_for_other_attention`: the file did, and does not get it.
+    `asked_for_more`: config.json did, of attention or outputs, and does not get it.
     """
 
-    def __init__(
-        self, config: PretrainedConfig, path: Path | None = None, *, asked_for_other_attention: bool = False
-    ) -> None:
+    def __init__(self, config: PretrainedConfig, path: Path | None = None, *, asked_for_more: bool = False) -> None:
         self.config = config
-        self.asked_for_other_attention = asked_for_other_attention
+        self.asked_for_more = asked_for_more
         self._path = path
         self._differing: frozenset[str] | None = None
         self._skeletons: dict[int, PreTrainedModel] = {}
@@ -62,7 +60,7 @@ class Shapes:
     def read(cls, path: Path) -> "Shapes":
         """Raises PlaygroundError for a config that cannot be read, or is not a causal language model's."""
         config, asked = _read_config(path)
-        shapes = cls(config, path, asked_for_other_attention=asked)
+        shapes = cls(config, path, asked_for_more=asked)
         shapes.skeleton(Dtype.BFLOAT16)  # what cannot be built is found now
         return shapes
 
@@ -84,7 +82,7 @@ class Shapes:
         if self._path is None:
             return frozenset()
         if self._differing is None:
-            self._differing = differing_ties(self._path, skeleton.all_tied_weights_keys)
+            self._differing = differing_ties(self._path, skeleton)
         return self._differing
 
     @cached_property
@@ -138,7 +136,8 @@ class Shapes:
 
         Positions that are looked up in a table end with it; those that are computed do not.
         """
-        if made_for is None:
+        made_for = made_for or getattr(self.config.get_text_config(), "max_position_embeddings", None)
+        if not isinstance(made_for, int):
             return None
         try:
             sizes = self._first_run[2]
@@ -226,11 +225,11 @@ def remote_code(error: Exception) -> PlaygroundError:
 
 
 def _read_config(path: Path) -> tuple[PretrainedConfig, bool]:
-    """The config, and whether it asked for attention that it does not get."""
+    """The config, and whether it asked for something that it does not get."""
     try:
         with time_limit(BUILD_LIMIT_S):
             config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        asked = _asks_for_other_attention(config)
+        asked = _asks_for_more(config)
         _drop_requests(config)
     except TookTooLongError as error:
         raise _endless() from error
@@ -296,10 +295,15 @@ def _widen(skeleton: PreTrainedModel, dtype: torch.dtype) -> None:
             tensor.data = tensor.data.float()
 
 
-def _asks_for_other_attention(config: PretrainedConfig) -> bool:
-    """Whether it asks for attention from a package, itself or in one of its parts."""
+def _asks_for_more(config: PretrainedConfig) -> bool:
+    """Whether it asks for something that `_drop_requests` takes out and a plain script would do, or fail at."""
     parts = [part for name in config.sub_configs if isinstance(part := getattr(config, name, None), PretrainedConfig)]
-    return config._attn_implementation not in _OWN_ATTENTION or any(map(_asks_for_other_attention, parts))
+    own = (
+        config._attn_implementation in _OWN_ATTENTION
+        and config.return_dict
+        and "transformers_weights" not in vars(config)
+    )
+    return not own or any(map(_asks_for_more, parts))
 
 
 def _endless() -> PlaygroundError:

@@ -3,56 +3,67 @@
 transformers ties them only where both are equal, so what is loaded depends on the values.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
+from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from qplayground.catalog.weights import wanted_files
 
-_ROWS = 1024
-"""So many rows are compared at a time."""
+_ROWS = 64
+_PLACES = 16
+"""So many pieces of so many rows are compared, spread over both: a head that was trained differs everywhere."""
 
 
-def differing_ties(folder: Path, ties: Mapping[str, str]) -> frozenset[str]:
-    """Those of `ties` (name → the name that it is tied to) whose tensors are both in the checkpoint and not equal.
+def differing_ties(folder: Path, skeleton: PreTrainedModel) -> frozenset[str]:
+    """The parameters that the model ties to another one although the checkpoint has both, and they are not equal.
 
     Of an outline, which has no values, none. Raises what a damaged file raises.
     """
+    ties = skeleton.all_tied_weights_keys
     names = [entry.name for entry in folder.iterdir()] if ties else []
     if not any(name.endswith(".safetensors") for name in names):
         return frozenset()
     with ExitStack() as stack:
         files = [stack.enter_context(safe_open(folder / file, framework="pt")) for file in wanted_files(folder, names)]
         where = {name: file for file in files for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        pairs = {target: (stored_name(target, where), stored_name(source, where)) for target, source in ties.items()}
+        stored = {parameter: name for name, parameter in loaded_as(skeleton, where).items()}
+        both = {target: source for target, source in ties.items() if target in stored and source in stored}
         return frozenset(
             target
-            for target, (one, other) in pairs.items()
-            if one is not None
-            and other is not None
-            and one != other
-            and not _equal(where[one], one, where[other], other)
+            for target, source in both.items()
+            if not _equal(*((where[name], name) for name in (stored[target], stored[source])))
         )
 
 
-def stored_name(name: str, stored: Iterable[str]) -> str | None:
-    """What a checkpoint calls that parameter: it may leave out the base model's name, or have one more before it."""
-    names = set(stored)
-    shorter = name.partition(".")[2]
-    if name in names:
-        return name
-    if shorter in names:
-        return shorter
-    return next((longer for longer in sorted(names) if longer.endswith(f".{name}")), None)
+def loaded_as(model: PreTrainedModel, stored: Iterable[str]) -> dict[str, str]:
+    """The model's parameter that each tensor of a checkpoint is loaded as, by transformers' own rules.
+
+    Older checkpoints have other names, a checkpoint may leave out the base model's name or have one more before it, and
+    the tensors of a mixture's experts become one parameter.
+    """
+    rules = get_model_conversion_mapping(model)
+    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
+    converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
+    known = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
+    found = {}
+    for name in stored:
+        renamed = str(rename_source_key(name, renamings, converters, model.base_model_prefix, known)[0])
+        if renamed not in known and name in known:
+            renamed = str(rename_source_key(name, [], [], model.base_model_prefix, known)[0])
+        found[name] = renamed
+    return found
 
 
-def _equal(file: Any, name: str, other_file: Any, other: str) -> bool:
-    one, two = file.get_slice(name), other_file.get_slice(other)
-    if one.get_shape() != two.get_shape():
+def _equal(one: tuple[Any, str], other: tuple[Any, str]) -> bool:
+    first, second = (file.get_slice(name) for file, name in (one, other))
+    if first.get_shape() != second.get_shape():
         return False
-    rows = one.get_shape()[0]
-    return all(torch.equal(one[at : at + _ROWS], two[at : at + _ROWS]) for at in range(0, rows, _ROWS))
+    starts = torch.linspace(0, max(0, first.get_shape()[0] - _ROWS), _PLACES).long().tolist()
+    return all(torch.equal(first[at : at + _ROWS], second[at : at + _ROWS]) for at in set(starts))

@@ -79,7 +79,8 @@ class Tables:
         growing = {
             id(tensor) for module in skeleton.modules() if hasattr(module, _GROWS) for tensor in module.buffers()
         }
-        self._buffers = {id(buffer) for buffer in skeleton.buffers()} - growing
+        # Frequencies have one dimension, tables and masks more.
+        self._buffers = {id(buffer) for buffer in skeleton.buffers() if buffer.dim() > 1} - growing
         self._parameters = {id(each) for each in skeleton.parameters() if each is not words}
         self.sizes: set[int] = set()
 

@@ -34,7 +34,10 @@ print(tokenizer.decode(new_ids, skip_special_tokens=True))
 '''
 
 _CONFIG = """config = AutoConfig.from_pretrained(path)
-config._attn_implementation = {attention}  # what config.json asks for needs a package of its own
+# What config.json asks for besides the model's shape is left out.
+config._attn_implementation = {attention}
+config.return_dict = True
+vars(config).pop("transformers_weights", None)
 """
 
 _SKIPS = """# A list of skipped modules replaces the library's own, so those come first.

@@ -20,6 +20,7 @@ def clear(run: Run) -> None:
     run.device_map = {}
     run.requested_map = {}
     run.caution = ""
+    run.skips, run.attention = (), ""
     run.prompt_tokens = None
     run.prompt_in_parts = False
     run.load = LoadFigures()

@@ -157,6 +157,19 @@ def test_no_alarm_on_other_processors_where_nothing_is_wrong(
         assert predicted == kinds_by_module(loaded.model)
 
 
+@pytest.mark.parametrize("precision", QUANTIZED, ids=str)
+def test_weights_as_small_as_float16_has_them_are_no_alarm(precision: Precision) -> None:
+    assert precision.quantization is not None
+    narrow = precision.without_bfloat16()
+    assert narrow.quantization is not None
+    for scale in (1e-6, 1e-5, 1e-2):
+        weight = torch.randn(64, 128, generator=torch.Generator().manual_seed(3)) * 0.02
+        weight[:4] *= scale / 0.02  # rows that are dead, in a layer that is not
+        layer = quantized_layer(weight.half(), narrow.quantization).eval().to("cpu")
+        with torch.inference_mode():
+            assert kernels._computes(layer, leading_rows(layer, 4), torch.float16), scale
+
+
 def test_a_layer_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Layer] = []
     real = kernels._made

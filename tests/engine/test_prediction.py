@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
 from torch.profiler import ProfilerActivity, profile
 from transformers import (
+    BloomConfig,
     DeepseekV3Config,
     DeepseekV3ForCausalLM,
     DynamicCache,
@@ -24,6 +25,7 @@ from transformers import (
     Gemma3nForCausalLM,
     Gemma3nTextConfig,
     GPT2Config,
+    GPTJConfig,
     Lfm2Config,
     Lfm2MoeConfig,
     Lfm2MoeForCausalLM,
@@ -31,9 +33,12 @@ from transformers import (
     MambaConfig,
     OlmoeConfig,
     OpenAIGPTConfig,
+    OPTConfig,
+    PretrainedConfig,
     Qwen3NextConfig,
     RwkvConfig,
     RwkvForCausalLM,
+    XGLMConfig,
 )
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
@@ -510,3 +515,23 @@ def test_layers_of_deepseek_that_int8_cannot_take_stay_as_they_are(tmp_path: Pat
     loaded = load_quietly(tiny.make(tmp_path / "model", lambda: DeepseekV3ForCausalLM(config)), precision)
     assert loaded.unforeseen == ()
     assert (f"{left} of " in loaded.estimate.caution and "kv_b_proj" in loaded.estimate.caution) is bool(left)
+
+
+@pytest.mark.parametrize(
+    ("config", "limit"),
+    [
+        (GPT2Config(n_layer=1), 1024),
+        (
+            OPTConfig(num_hidden_layers=1, hidden_size=64, word_embed_proj_dim=64, ffn_dim=64, num_attention_heads=4),
+            2048,
+        ),
+        (GPTJConfig(n_layer=1), 2048),
+        (XGLMConfig(num_layers=1), None),  # computes a longer table when it needs one
+        (LlamaConfig(**{**SMALL, "max_position_embeddings": 8}), None),
+        (BloomConfig(n_layer=1), None),
+        (MambaConfig(num_hidden_layers=1), None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_only_a_table_of_positions_limits_a_text(config: PretrainedConfig, limit: int | None) -> None:
+    assert Shapes(config).position_limit(None) == limit

@@ -50,7 +50,12 @@ def qwen35() -> PreTrainedModel:
         "initializer_range": 0.4,
     }
     vision = {"depth": 1, "hidden_size": 64, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64}
-    config = Qwen3_5Config(text_config=text, vision_config={**vision, "num_position_embeddings": 16}, image_token_id=5)
+    config = Qwen3_5Config(
+        text_config={**text, "tie_word_embeddings": True},
+        vision_config={**vision, "num_position_embeddings": 16},
+        image_token_id=5,
+        tie_word_embeddings=True,
+    )
     return Qwen3_5ForConditionalGeneration(config)
 
 
@@ -72,6 +77,14 @@ def without_prefix(folder: Path) -> None:
     tiny.edit_json(folder / "config.json", seq_length=64)
 
 
+def other_head(folder: Path) -> None:
+    """A head of its own, where the config says that there is none; all names have a prefix, as published."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    embedding = next(tensor for name, tensor in tensors.items() if name.endswith("embed_tokens.weight"))
+    save_file({**tensors, "lm_head.weight": embedding.flip(0).clone()}, path, metadata={"format": "pt"})
+
+
 STRETCHED = config(
     max_position_embeddings=64,
     max_sequence_length=256,
@@ -80,11 +93,13 @@ STRETCHED = config(
 )
 CASES: dict[str, tuple[str | Callable[[], PreTrainedModel], Spoil, str]] = {
     "qwen3.5": (qwen35, lambda folder: None, tiny.PROMPT),
+    "qwen3.5-untied": (qwen35, other_head, tiny.PROMPT),
     "peft": ("llama", config(architectures=["PeftModelForCausalLM"]), tiny.PROMPT),
     "no-architectures": ("qwen2", config(architectures=None), tiny.PROMPT),
     "tied-but-different": ("llama", config(tie_word_embeddings=True), tiny.PROMPT),
     "stretched": ("llama", STRETCHED, LONG),
     "longer-than-trained": ("llama", config(max_position_embeddings=64), LONG),
+    "shorter-than-a-head": ("llama", config(max_position_embeddings=8), LONG),
     "bloom": (bloom, without_prefix, LONG),
     "padding": ("gpt2", config(pad_token_id=1), tiny.PROMPT),
 }

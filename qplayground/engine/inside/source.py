@@ -10,8 +10,6 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.pytorch_utils import Conv1D
 
 from qplayground.catalog.config import read_config
@@ -22,6 +20,7 @@ from qplayground.catalog.weights import wanted_files
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.precision import Dtype
 from qplayground.engine.shapes import Shapes
+from qplayground.engine.ties import loaded_as
 
 FLOATING = ("float64", "float32", "bfloat16", "float16")
 _ANOTHER = "Choose another layer."
@@ -96,15 +95,8 @@ class Source:
 
     @cached_property
     def loaded_as(self) -> dict[str, str]:
-        """The parameter of the model that each tensor is loaded as, by transformers' own rules.
-
-        Older checkpoints have other names, and the tensors of a mixture's experts become one parameter.
-        """
-        skeleton = self.skeleton
-        rules = get_model_conversion_mapping(skeleton)
-        renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
-        converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
-        return {name: str(rename_source_key(name, renamings, converters)[0]) for name in self.tensors}
+        """The parameter of the model that each tensor is loaded as."""
+        return loaded_as(self.shapes.skeleton(Dtype.BFLOAT16), self.tensors)
 
     @cached_property
     def _alone(self) -> dict[str, str]:
