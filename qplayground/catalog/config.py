@@ -29,6 +29,7 @@ CONTEXT_KEYS = (
 LAYER_KEYS = frozenset(
     {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers", "decoder_layers", "encoder_layers"}
 )
+_COPY_CONFIG = "Mend that file, or copy config.json from the original model."
 MOST_STRETCH = 10_000
 MOST_LABELS = 10_000
 """transformers makes a name for each."""
@@ -119,10 +120,12 @@ def read_config(path: Path) -> ModelConfig:
     except ByteOrderMarkError as error:
         raise fail(ErrorCode.BROKEN_CONFIG, str(error), error.hint) from error
     except ValueError as error:
-        raise _broken(f"config.json cannot be read as JSON: {str(error)[:200]}.", str(error)) from error
+        message = f"config.json cannot be read as JSON: {str(error)[:200]}."
+        raise fail(ErrorCode.BROKEN_CONFIG, message, _COPY_CONFIG, str(error)) from error
     kind = fields.get("model_type") if isinstance(fields, dict) else None
     if not isinstance(kind, str) or not MODEL_TYPE.fullmatch(kind):
-        raise _broken("config.json names no model_type, so transformers cannot tell what kind of model this is.")
+        message = "config.json names no model_type, so transformers cannot tell what kind of model this is."
+        raise fail(ErrorCode.BROKEN_CONFIG, message, _COPY_CONFIG)
     if _most(fields, ("num_labels",)) > MOST_LABELS:
         message = f"config.json asks for more than {MOST_LABELS:,} labels, which no text generator has."
         raise fail(ErrorCode.BROKEN_CONFIG, message, "Compare it with the original model's.")

@@ -117,7 +117,8 @@ def _without_config(path: Path, names: set[str]) -> ErrorInfo | None:
             "Choose the model from the list, or open the folder inside its `snapshots`.",
         )
     problem = names_problem(names)
-    return problem if problem and problem.code is ErrorCode.GGUF_ONLY else None
+    is_adapter = "adapter_config.json" in names
+    return problem if problem and (problem.code is ErrorCode.GGUF_ONLY or is_adapter) else None
 
 
 def _layers_problem(layers: int, tensors: int) -> ErrorInfo | None:

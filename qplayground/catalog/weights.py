@@ -64,7 +64,9 @@ def survey(folder: Path) -> Weights:
             message = f"{name} is a pipe, a device or a folder and not a file."
             return Weights(size_bytes=size_bytes, problem=ErrorInfo(ErrorCode.BROKEN_WEIGHTS, message, DOWNLOAD_AGAIN))
     if missing:
-        return Weights(size_bytes=size_bytes, problem=_missing(missing, len(wanted)))
+        below = next(iter(sorted(folder.glob(f"*/{missing[0]}"))), None)
+        where = _missing(missing, len(wanted)) if below is None else _in_subfolder(below.parent.name, missing[0])
+        return Weights(size_bytes=size_bytes, problem=where)
     tensors: Tensors = {}
     count = 0
     elements: Counter[str] = Counter()
@@ -238,6 +240,14 @@ def _holds_weights(name: str) -> bool:
 
 def _size(folder: Path, names: Any) -> int:
     return sum((folder / name).stat().st_size for name in names if (folder / name).is_file())
+
+
+def _in_subfolder(subfolder: str, name: str) -> ErrorInfo:
+    return ErrorInfo(
+        ErrorCode.MISPLACED_WEIGHTS,
+        f"{INDEX} names {name}, which is in the subfolder {subfolder[:100]}, where transformers does not look.",
+        "Put the weight files beside config.json.",
+    )
 
 
 def _missing(missing: list[str], total: int) -> ErrorInfo:

@@ -44,6 +44,8 @@ def config_sentence(error: Exception) -> tuple[str, str]:
                 "Update this program, if the model is a new one, or choose another.",
             ),
         )
+    if isinstance(error, KeyError) and isinstance(error.args[0], str):
+        return f"A part of config.json lacks the field {shortened(error.args[0])}, which transformers needs.", _CHANGE
     return (
         f"transformers cannot build the model that config.json describes: {first_line(error)}",
         "Compare config.json with the original model's. A newer transformers may know a newer model.",

@@ -4,6 +4,7 @@ A skeleton on the meta device goes through its forward; what asks for a value, w
 with a guess, and with another one where the first leads nowhere.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
+from transformers.cache_utils import DynamicCache
 
 FEW = 4
 """So many tokens show what a model does with its layers."""
@@ -25,6 +27,8 @@ _VIEWS = (torch.Tensor.T, torch.Tensor.mT, torch.Tensor.H, torch.Tensor.mH, torc
 _LOOK_UPS = frozenset({"embedding", "gather", "index_select", "take", "__getitem__", "narrow"})
 _GROWS = "make_weights"
 """A method of modules that compute a longer table when they need one."""
+_KEPT = ("past_key_values", "cache_params", "state", "mems", "past_buckets_states")
+"""Outputs that the next token needs."""
 _DESCRIPTIONS = frozenset(
     {"size", "dim", "numel", "nelement", "stride", "element_size", "is_floating_point", "__repr__"}
 )
@@ -64,7 +68,7 @@ def run(
     for yes, number in ((False, 0), (True, tokens)):
         try:
             with _FusedAttention(), _Guesses(yes, number), meter() as metered, torch.inference_mode():
-                return skeleton(input_ids=ids, use_cache=True, **last_only), metered
+                return _output(skeleton, input_ids=ids, use_cache=True, **last_only), metered
         except Exception as error:  # an operation that needs values, or a context that the model does not have
             reason = reason or error
     lines = str(reason).strip().splitlines() or [""]
@@ -90,6 +94,16 @@ class Tables:
             known = self._parameters if getattr(func, "__name__", "") in _LOOK_UPS else ()
             if id(value) in self._buffers or id(value) in known:
                 self.sizes.update(value.shape)
+
+
+def _output(skeleton: PreTrainedModel, **given: Any) -> Any:
+    """The output of a forward. One that returns nothing to keep is given a cache, as `generate` does."""
+    output = skeleton(**given)
+    takes_one = "past_key_values" in inspect.signature(skeleton.forward).parameters
+    if not takes_one or any(output.get(name) is not None for name in _KEPT):
+        return output
+    cache = DynamicCache(config=skeleton.config.get_text_config())
+    return {**skeleton(past_key_values=cache, **given), "past_key_values": cache}
 
 
 @contextmanager

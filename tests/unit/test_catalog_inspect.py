@@ -604,3 +604,25 @@ def test_a_single_file_beside_an_index_whose_shards_are_gone(tmp_path: Path) -> 
     write_shards(folder, present=1, total=4)
     (folder / "model.safetensors").write_bytes(tensor_file())
     assert look(folder).usable
+
+
+@pytest.mark.parametrize("content", ['{"model_type": "llama",}', '{"architectures": ["LlamaForCausalLM"]}'])
+def test_a_config_that_is_there_and_of_no_use_has_a_hint_about_itself(tmp_path: Path, content: str) -> None:
+    folder = write_model(tmp_path / "tiny")
+    (folder / "config.json").write_text(content)
+    assert problem_of(folder, ErrorCode.BROKEN_CONFIG).hint.startswith("Mend that file")
+
+
+def test_an_adapter_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").write_bytes(tensor_file())
+    assert "adapter (LoRA)" in problem_of(tmp_path, ErrorCode.NO_WEIGHTS).message
+
+
+def test_shards_in_a_subfolder_of_their_index_are_not_missing(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "tiny")
+    write_shards(folder, present=2, total=2)
+    (folder / "weights").mkdir()
+    for shard in folder.glob("model-*.safetensors"):
+        shard.rename(folder / "weights" / shard.name)
+    assert "in the subfolder weights" in problem_of(folder, ErrorCode.MISPLACED_WEIGHTS).message
