@@ -182,8 +182,11 @@ def config_problem(config: ModelConfig, types: ModelTypes | None) -> ErrorInfo |
         return _not_causal(f"A {kind} model does not continue text.")
     return ErrorInfo(
         ErrorCode.UNSUPPORTED,
-        f"This version of transformers does not know the model type {kind!r}.",
-        remedy("Update transformers if a newer version knows it, or choose another model.", "Choose another model."),
+        f"The installed transformers {types.version} does not know models of the type {kind!r}.",
+        remedy(
+            "Update it, if the model is a new one: `python -m pip install --upgrade transformers`.",
+            "Update this program, if the model is a new one, or choose another.",
+        ),
     )
 
 

@@ -24,11 +24,12 @@ class ModelSource(StrEnum):
 class ModelTypes(msgspec.Struct, frozen=True, kw_only=True):
     """What the installed transformers makes of each `model_type` of a config.json, as an engine reported it.
 
-    `causal`: AutoModelForCausalLM loads it. `encoder_decoders`: made to answer what an encoder has read; those of
-    `causal` are loaded without the encoder. `multimodal`: a language model that is only loaded together with its parts
-    for images or sound. `known`: every type that there is a class for.
+    `version` is that of the library. `causal`: AutoModelForCausalLM loads it. `encoder_decoders`: made to answer what
+    an encoder has read; those of `causal` are loaded without the encoder. `multimodal`: a language model that is only
+    loaded together with its parts for images or sound. `known`: every type that there is a class for.
     """
 
+    version: str = ""
     causal: frozenset[str] = frozenset()
     encoder_decoders: frozenset[str] = frozenset()
     multimodal: frozenset[str] = frozenset()

@@ -4,9 +4,7 @@ import re
 from collections.abc import Iterable
 
 from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDataclassFieldValidationError
-from transformers import __version__
 
-from qplayground.core.frozen import remedy
 from qplayground.engine.failures import first_line, shortened
 
 _FIELD = re.compile(
@@ -35,17 +33,8 @@ def config_sentence(error: Exception) -> tuple[str, str]:
     if isinstance(error, StrictDataclassClassValidationError):
         reason = shortened(text.partition("Error: ")[2].strip() or text)
         return f"The fields of config.json do not fit together: {reason}", "Compare them with the original model's."
-    if "Transformers does not recognize this architecture" in text:
-        kind = re.search(r"model type `(.{1,100}?)`", text)
-        return (
-            f"The installed transformers {__version__} does not know models of the type {kind[1] if kind else '…'}.",
-            remedy(
-                "Update it, if the model is a new one: `python -m pip install --upgrade transformers`.",
-                "Update this program, if the model is a new one, or choose another.",
-            ),
-        )
-    if isinstance(error, KeyError) and isinstance(error.args[0], str):
-        return f"A part of config.json lacks the field {shortened(error.args[0])}, which transformers needs.", _CHANGE
+    if isinstance(error, KeyError) and re.fullmatch(r"\w+", str(error.args[0])):
+        return f"A part of config.json lacks the field {error.args[0]}, which transformers needs.", _CHANGE
     return (
         f"transformers cannot build the model that config.json describes: {first_line(error)}",
         "Compare config.json with the original model's. A newer transformers may know a newer model.",

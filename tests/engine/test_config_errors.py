@@ -83,7 +83,7 @@ def test_a_type_of_model_that_is_not_known(folder: Path) -> None:
     event = carry_out(tiny.load_command(folder))[-1]
 
     assert isinstance(event, Failed)
-    assert f"transformers {transformers.__version__} does not know models of the type tomorrow" in event.error.message
+    assert f"transformers {transformers.__version__} does not know models of the type 'tomorrow'" in event.error.message
     assert "pip install --upgrade transformers" in event.error.hint
 
 

@@ -364,12 +364,12 @@ def test_the_first_weight_that_is_no_number_is_named(
 
 
 @pytest.mark.parametrize("dtype", ["int32", "uint8"])
-def test_a_type_that_is_not_quantized_is_named(asked: Asked, copy: Callable[[str], Path], dtype: str) -> None:
+def test_integers_in_a_weights_place_are_codes(asked: Asked, copy: Callable[[str], Path], dtype: str) -> None:
     path = copy("llama")
     change(path, LAYER, lambda tensor: tensor.to(getattr(torch, dtype)))
     error = asked.refusal(opening(path, LAYER))
-    assert error.code is ErrorCode.UNSUPPORTED
-    assert dtype in error.message
+    assert error.code is ErrorCode.ALREADY_QUANTIZED  # no original holds a matrix of integers
+    assert LAYER in error.message and "method not named" in error.message
 
 
 def test_what_is_no_matrix_says_so(asked: Asked, model_folder: ModelFolder) -> None:
