@@ -15,8 +15,12 @@ ENGINE_TARGET = "qplayground.engine.host"
 SPAWN_VARIABLE = "QPLAYGROUND_SPAWN"
 """The environment's variable that, set to anything, has engines spawned where they could be forked."""
 
-_SAFE_PATH = "PYTHONSAFEPATH"
-"""Python's variable that keeps children from importing what happens to lie in the working folder, a clone above all."""
+
+def _python_path() -> dict[str, str]:
+    """Variables by which children import from where this process does, and nothing that lies in the working folder: a
+    clone there has the program's own name. A fork server of Python 3.11 goes by them alone when it imports ahead.
+    """
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def fork_is_safe() -> bool:
@@ -35,7 +39,7 @@ class Launcher:
     """
 
     def __init__(self, target: str = ENGINE_TARGET, *, fork: bool | None = None) -> None:
-        os.environ[_SAFE_PATH] = "1"
+        os.environ.update(_python_path())
         self._target = target
         self._fork = fork_is_safe() and not os.environ.get(SPAWN_VARIABLE) if fork is None else fork
         self._context: BaseContext = multiprocessing.get_context("forkserver" if self._fork else "spawn")
