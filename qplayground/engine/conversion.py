@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from transformers.quantizers.quantizers_utils import should_convert_module
 
@@ -26,6 +27,10 @@ class Conversion(NamedTuple):
     cautions: tuple[str, ...] = ()
 
 
+_KNOWN: WeakKeyDictionary[Shapes, dict[object, Conversion]] = WeakKeyDictionary()
+"""What was found out already; each estimate asks several times."""
+
+
 def conversion(shapes: Shapes, precision: Precision, *, on_cpu: bool) -> Conversion:
     """What becomes of the layers that the recipe asks for. The kernels of a GPU are not tried here.
 
@@ -34,11 +39,10 @@ def conversion(shapes: Shapes, precision: Precision, *, on_cpu: bool) -> Convers
     if precision.quantization is None:
         return Conversion()
     key = (precision.quantization, precision.dtype, precision.skip_modules, on_cpu)
-    if key not in shapes.conversions:
-        shapes.conversions[key] = _conversion(shapes, precision, on_cpu=on_cpu)
-    found = shapes.conversions[key]
-    assert isinstance(found, Conversion)
-    return found
+    known = _KNOWN.setdefault(shapes, {})
+    if key not in known:
+        known[key] = _conversion(shapes, precision, on_cpu=on_cpu)
+    return known[key]
 
 
 def _conversion(shapes: Shapes, precision: Precision, *, on_cpu: bool) -> Conversion:

@@ -251,7 +251,7 @@ class Estimator:
                 yield self._answer(command, prompt_tokens, tokens, final=False)
                 tokenizer = self._read_tokenizer(command)
             if command.context_tokens is None:
-                prompt_tokens = len(encode_prompt(tokenizer, command.request))
+                prompt_tokens = len(encode_prompt(tokenizer, command.request).ids)
                 tokens += prompt_tokens - 1  # the last one is never read
         yield self._answer(command, prompt_tokens, max(tokens, 1), final=True)
 

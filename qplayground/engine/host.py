@@ -46,7 +46,7 @@ from qplayground.engine.failures import explain
 from qplayground.engine.inside.viewer import Viewer
 from qplayground.engine.machine import describe_machine
 from qplayground.engine.phase_meter import PhaseMeter
-from qplayground.engine.prompt import is_in_parts, read_prompt
+from qplayground.engine.prompt import read_prompt
 from qplayground.engine.shapes import model_types
 from qplayground.engine.token_insight import Insight
 from qplayground.engine.token_stream import TokenStream
@@ -161,8 +161,8 @@ class Engine:
         loaded = self._loaded
         if loaded is None:
             raise RuntimeError("generate came before load")
-        prompt_ids = read_prompt(loaded.tokenizer, command.request, loaded.position_limit)
-        self._channel.send(PromptRead(command.id, tuple(prompt_ids), is_in_parts(loaded.tokenizer, command.request)))
+        prompt_ids, in_parts = read_prompt(loaded.tokenizer, command.request, loaded.position_limit)
+        self._channel.send(PromptRead(command.id, tuple(prompt_ids), in_parts))
         detokenizer = Detokenizer(loaded.tokenizer, prompt_ids)
         stream = TokenStream(self._channel, command.id, silent=command.benchmark)
         pieces: list[str] = []

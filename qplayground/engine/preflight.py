@@ -46,7 +46,7 @@ def inspect_model(path: Path, request: GenerationRequest) -> Preflight:
     _check_size(shapes, entry)
     tokenizer = read_tokenizer(path)
     limit = shapes.position_limit(entry.context_tokens)
-    prompt_ids = read_prompt(tokenizer, request, limit)
+    prompt_ids = read_prompt(tokenizer, request, limit).ids
     _check_ids(shapes, prompt_ids)
     return Preflight(shapes, tokenizer, prompt_ids, entry.context_tokens, limit)
 

@@ -1,5 +1,7 @@
 """From a prompt to token ids."""
 
+from typing import NamedTuple
+
 from transformers import PreTrainedTokenizerBase
 
 from qplayground.core.errors import ANOTHER_TOKENIZER, ErrorCode, fail
@@ -12,31 +14,36 @@ MOST_TOKENS_PER_BYTE = 2
 MOST_SPECIAL_TOKENS = 1000
 
 
-def read_prompt(
-    tokenizer: PreTrainedTokenizerBase, request: GenerationRequest, position_limit: int | None
-) -> list[int]:
-    """The ids that the model is given, checked against the longest text that it can take (None: any).
+class Prompt(NamedTuple):
+    """What the model is given. `in_parts`: the chat template takes a turn's content as a list of parts."""
+
+    ids: list[int]
+    in_parts: bool = False
+
+
+def read_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest, position_limit: int | None) -> Prompt:
+    """The prompt that the model is given, checked against the longest text that it can take (None: any).
 
     Raises PlaygroundError: EMPTY_PROMPT, BAD_SETTINGS, PROMPT_TOO_LONG, NO_CHAT_TEMPLATE, BROKEN_TOKENIZER.
     """
     error = request.error()
     if error:
         raise error
-    prompt_ids = encode_prompt(tokenizer, request)
-    if not prompt_ids:
+    prompt = encode_prompt(tokenizer, request)
+    if not prompt.ids:
         raise fail(ErrorCode.EMPTY_PROMPT, "The prompt has no tokens.", "Type a few words for the model to continue.")
-    _check_context(len(prompt_ids), request.settings.max_new_tokens, position_limit)
-    return prompt_ids
+    _check_context(len(prompt.ids), request.settings.max_new_tokens, position_limit)
+    return prompt
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest) -> list[int]:
-    """The ids that the model is given: the prompt with the tokenizer's special tokens, or as one user turn of a chat.
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest) -> Prompt:
+    """What the model is given: the prompt with the tokenizer's special tokens, or as one user turn of a chat.
 
     Raises PlaygroundError: NO_CHAT_TEMPLATE when a template is asked for and there is none, or it fails;
     BROKEN_TOKENIZER.
     """
     chat = request.settings.chat_template
-    text = render(tokenizer, request.prompt).text if chat else request.prompt
+    text, in_parts = render(tokenizer, request.prompt) if chat else (request.prompt, False)
     encoded = encode(tokenizer, text, add_special_tokens=not chat)["input_ids"]  # a chat's stand in its template
     if len(encoded) > MOST_TOKENS_PER_BYTE * len(text.encode()) + MOST_SPECIAL_TOKENS:
         raise fail(
@@ -44,12 +51,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest
             f"The model's tokenizer makes {len(encoded):,} tokens of {len(text):,} characters.",
             ANOTHER_TOKENIZER,
         )
-    return [int(token) for token in encoded]
-
-
-def is_in_parts(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest) -> bool:
-    """Whether the chat template takes a turn's content as a list of parts. Raises PlaygroundError(NO_CHAT_TEMPLATE)."""
-    return request.settings.chat_template and render(tokenizer, request.prompt).in_parts
+    return Prompt([int(token) for token in encoded], in_parts)
 
 
 def _check_context(prompt_tokens: int, new_tokens: int, limit: int | None) -> None:

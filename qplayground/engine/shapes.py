@@ -30,7 +30,7 @@ from qplayground.core.precision import Dtype, Precision
 from qplayground.engine.config_errors import config_sentence
 from qplayground.engine.limits import TookTooLongError, time_limit
 from qplayground.engine.ties import differing_ties
-from qplayground.engine.tracing import FEW, CannotRunError, LayerUse, run, watched
+from qplayground.engine.tracing import FEW, CannotRunError, LayerUse, Watch, run
 
 BUILD_LIMIT_S = 30.0
 """Without weights the largest models are built in a second or two."""
@@ -54,8 +54,6 @@ class Shapes:
         self._skeletons: dict[int, PreTrainedModel] = {}
         self._default_skips: list[str] = []
         self._converted: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self.conversions: dict[object, object] = {}
-        """What `conversion` has found out already."""
 
     @classmethod
     def read(cls, path: Path) -> "Shapes":
@@ -149,9 +147,9 @@ class Shapes:
     @cached_property
     def _first_run(self) -> tuple[Mapping[str, Any], LayerUse, frozenset[int]]:
         skeleton = self.skeleton(Dtype.BFLOAT16)
-        with watched(skeleton, self._linear_modules) as use:
+        with Watch(skeleton, self._linear_modules) as watch:
             output, _ = run(skeleton, FEW)
-        return output, *use()
+        return output, watch.use, frozenset(watch.table_sizes)
 
     def converted_layers(self, precision: Precision) -> tuple[str, ...]:
         """The linear layers that the recipe asks to be converted, at least one of a quantized precision.

@@ -5,8 +5,9 @@ with a guess, and with another one where the first leads nowhere.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -58,7 +59,7 @@ def run(
     *,
     meter: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> tuple[Any, Any]:
-    """The output of a prompt of so many tokens, of which the last `logits` get any, and the meter that it ran inside.
+    """Run a prompt of `tokens` tokens, asking for the logits of the last `logits`; gives the output and the meter.
 
     Raises CannotRunError.
     """
@@ -75,27 +76,6 @@ def run(
     raise CannotRunError(f"{type(skeleton).__name__} cannot be run without its weights ({lines[0][:200]}).") from reason
 
 
-class Tables:
-    """Tensors of a model that its code looks positions up in, found while it is run; `sizes` are all their lengths."""
-
-    def __init__(self, skeleton: PreTrainedModel) -> None:
-        words = getattr(skeleton.get_input_embeddings(), "weight", None)
-        growing = {
-            id(tensor) for module in skeleton.modules() if hasattr(module, _GROWS) for tensor in module.buffers()
-        }
-        # Frequencies have one dimension, tables and masks more.
-        self._buffers = {id(buffer) for buffer in skeleton.buffers() if buffer.dim() > 1} - growing
-        self._parameters = {id(each) for each in skeleton.parameters() if each is not words}
-        self.sizes: set[int] = set()
-
-    def see(self, func: Callable[..., Any], values: Sequence[Any]) -> None:
-        """What is a table is taken from, in whatever way a buffer is used, and by the functions that look up."""
-        for value in values:
-            known = self._parameters if getattr(func, "__name__", "") in _LOOK_UPS else ()
-            if id(value) in self._buffers or id(value) in known:
-                self.sizes.update(value.shape)
-
-
 def _output(skeleton: PreTrainedModel, **given: Any) -> Any:
     """The output of a forward. One that returns nothing to keep is given a cache, as `generate` does."""
     output = skeleton(**given)
@@ -106,47 +86,77 @@ def _output(skeleton: PreTrainedModel, **given: Any) -> Any:
     return {**skeleton(past_key_values=cache, **given), "past_key_values": cache}
 
 
-@contextmanager
-def watched(
-    skeleton: PreTrainedModel, layers: Mapping[str, nn.Module]
-) -> Iterator[Callable[[], tuple[LayerUse, frozenset[int]]]]:
-    """Watch what is run inside for what it does with those layers and with tables; the yielded function says what that
-    was: how it uses the layers, and the sizes of its tables.
+class Watch(TorchFunctionMode):
+    """While inside, notes what is done with some layers, and the sizes of the tables that positions are looked up in.
+
+    A use of a buffer of two dimensions or more counts as a look-up (frequencies have one dimension), and so does one of
+    the look-up functions on a parameter other than the words' embedding. A table that its module lengthens when needed
+    does not count.
     """
-    tables = Tables(skeleton)
-    dimensions: dict[str, int] = {}
-    inside: set[str] = set()
-    past: set[str] = set()
-    rescaled: set[str] = set()
-    names = {id(layer.weight): name for name, layer in layers.items()}
 
-    def on_use(func: Callable[..., Any], values: Sequence[Any]) -> None:
-        tables.see(func, values)
-        for value in values:
-            name = names.get(id(value))
-            if name is None or name in inside or not _uses_values(func):
-                continue
-            (rescaled if _is_in_place(func) else past).add(name)
+    def __init__(self, skeleton: PreTrainedModel, layers: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.table_sizes: set[int] = set()
+        self._layers = layers
+        self._names = {id(layer.weight): name for name, layer in layers.items()}
+        growing = {
+            id(buffer) for module in skeleton.modules() if hasattr(module, _GROWS) for buffer in module.buffers()
+        }
+        words = getattr(skeleton.get_input_embeddings(), "weight", None)
+        self._buffers = {id(buffer) for buffer in skeleton.buffers() if buffer.dim() > 1} - growing
+        self._parameters = {id(each) for each in skeleton.parameters() if each is not words}
+        self._known = self._names.keys() | self._buffers | self._parameters
+        self._dimensions: dict[str, int] = {}
+        self._inside: set[str] = set()
+        self._past: set[str] = set()
+        self._rescaled: set[str] = set()
+        self._hooks = ExitStack()
 
-    def enter(name: str) -> Callable[..., None]:
-        def on_enter(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-            dimensions[name] = max(dimensions.get(name, 0), inputs[0].dim() if inputs else 0)
-            inside.add(name)
+    @property
+    def use(self) -> LayerUse:
+        """What was done with the layers."""
+        ran = dict(self._dimensions)
+        return LayerUse(frozenset(ran), frozenset(self._past), frozenset(self._rescaled), ran)
 
-        return on_enter
+    def __enter__(self) -> "Watch":
+        for name, layer in self._layers.items():
+            self._hooks.callback(layer.register_forward_pre_hook(partial(self._on_enter, name)).remove)
+            leave = layer.register_forward_hook(partial(self._on_leave, name), always_call=True)
+            self._hooks.callback(leave.remove)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
 
-    def leave(name: str) -> Callable[..., None]:
-        return lambda *_: inside.discard(name)
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        self._hooks.close()
 
-    with ExitStack() as stack:
-        for name, layer in layers.items():
-            stack.callback(layer.register_forward_pre_hook(enter(name)).remove)
-            stack.callback(layer.register_forward_hook(leave(name), always_call=True).remove)
-        stack.enter_context(_Watch(on_use))
-        yield lambda: (
-            LayerUse(frozenset(dimensions), frozenset(past), frozenset(rescaled), dimensions),
-            frozenset(tables.sizes),
-        )
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        for value in (*args, *(kwargs or {}).values()):
+            if id(value) in self._known:
+                self._see(func, value)
+        return func(*args, **(kwargs or {}))
+
+    def _see(self, func: Callable[..., Any], value: torch.Tensor) -> None:
+        key = id(value)
+        looks_up = getattr(func, "__name__", "") in _LOOK_UPS and key in self._parameters
+        if looks_up or key in self._buffers:
+            self.table_sizes.update(value.shape)
+        name = self._names.get(key)
+        if name is not None and name not in self._inside and _uses_values(func):
+            (self._rescaled if _is_in_place(func) else self._past).add(name)
+
+    def _on_enter(self, name: str, _: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._dimensions[name] = max(self._dimensions.get(name, 0), inputs[0].dim() if inputs else 0)
+        self._inside.add(name)
+
+    def _on_leave(self, name: str, *_: Any) -> None:
+        self._inside.discard(name)
 
 
 def _uses_values(func: Callable[..., Any]) -> bool:
@@ -159,22 +169,6 @@ def _uses_values(func: Callable[..., Any]) -> bool:
 def _is_in_place(func: Callable[..., Any]) -> bool:
     name = str(getattr(func, "__name__", ""))
     return name.endswith("_") and not name.endswith("__")
-
-
-class _Watch(TorchFunctionMode):
-    def __init__(self, on_use: Callable[[Callable[..., Any], Sequence[Any]], None]) -> None:
-        super().__init__()
-        self._on_use = on_use
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        self._on_use(func, [*args, *(kwargs or {}).values()])
-        return func(*args, **(kwargs or {}))
 
 
 class _Guesses(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -51,7 +51,7 @@ def inputs_of(path: Any, module: str, dtype: torch.dtype, prompt: str = tiny.PRO
     model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype).eval()
     kept: list[torch.Tensor] = []
     model.get_submodule(module).register_forward_pre_hook(lambda _module, given: kept.append(given[0].clone()))
-    ids = encode_prompt(read_tokenizer(path), tiny.request(prompt))
+    ids = encode_prompt(read_tokenizer(path), tiny.request(prompt)).ids
     with torch.inference_mode():
         model(input_ids=torch.tensor([ids[:256]]))
     return kept[0][0]
@@ -72,7 +72,7 @@ def test_magnitudes_are_those_of_the_model(model_folder: ModelFolder, family: st
     path = model_folder(family)
     study = Study(path, dtype)
     layers = {layer.module: torch.tensor(layer.magnitudes.values) for layer in study.captured.layers}
-    assert study.captured.tokens == len(encode_prompt(read_tokenizer(path), tiny.request()))
+    assert study.captured.tokens == len(encode_prompt(read_tokenizer(path), tiny.request()).ids)
     assert any(isinstance(event, PhaseStarted) for event in study.channel.sent)
     names = [LAYER, "model.layers.0.self_attn.q_proj"] if family == "llama" else ["transformer.h.1.mlp.c_proj"]
     for name in names:

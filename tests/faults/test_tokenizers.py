@@ -154,6 +154,6 @@ def test_a_token_of_a_megabyte_is_refused(tmp_path: Path) -> None:
 def test_limits_are_gone_afterwards(tmp_path: Path) -> None:
     tokenizer = read_tokenizer(tiny.make(tmp_path))
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    assert Detokenizer(tokenizer, []).push(encode_prompt(tokenizer, tiny.request())[-1])
+    assert Detokenizer(tokenizer, []).push(encode_prompt(tokenizer, tiny.request()).ids[-1])
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
     assert signal.getitimer(signal.ITIMER_PROF) == (0, 0)

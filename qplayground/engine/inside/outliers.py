@@ -61,7 +61,7 @@ def capture(command: CaptureInputs, source: Source, on_phase: OnPhase, on_progre
     )
     wanted = frozenset(quantized_modules(source.shapes))
     loaded = loading.load(load, on_phase, on_progress)
-    ids = read_prompt(loaded.tokenizer, command.request, loaded.position_limit)[:MOST_TOKENS]
+    ids = read_prompt(loaded.tokenizer, command.request, loaded.position_limit).ids[:MOST_TOKENS]
     keeper = _Keeper(lambda reached: on_progress(READING, reached, len(wanted)))
     on_progress(READING, 0, len(wanted))
     hooks = [

@@ -73,7 +73,7 @@ def test_a_chat_template_gives_what_the_library_gives(good: Path) -> None:
     tokenizer = read_tokenizer(good)
     turn = [{"role": "user", "content": "the <s> cat ☃"}]
     theirs = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=True)["input_ids"]
-    assert encode_prompt(tokenizer, tiny.request("the <s> cat ☃", chat_template=True)) == theirs
+    assert encode_prompt(tokenizer, tiny.request("the <s> cat ☃", chat_template=True)).ids == theirs
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
