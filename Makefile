@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --log .venv/pip.log
+# Two test processes beside each other, each with whole files, so that a model which a file shares is made once.
+BESIDE := --numprocesses 2 --dist loadfile
 # Beside the program's environment and not in it: with it come libraries that transformers would import into every engine.
 HARNESS := .venv-bench
 # The frozen program is made of an environment without what develops and tests it.
@@ -45,11 +47,11 @@ run: $(READY)
 
 test: $(READY)
 	@echo "Running the tests: about 10 minutes on two cores. make test-all runs the exhaustive ones too."
-	@$(BIN)/python -m pytest --durations=15
+	@$(BIN)/python -m pytest $(BESIDE) --durations=15
 
 test-all: $(READY)
 	@echo "Running all tests: about 25 minutes on two cores."
-	@$(BIN)/python -m pytest --durations=15 -m "exhaustive or not exhaustive"
+	@$(BIN)/python -m pytest $(BESIDE) --durations=15 -m "exhaustive or not exhaustive"
 
 check: $(READY)
 	$(BIN)/ruff format --check .

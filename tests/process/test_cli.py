@@ -306,6 +306,7 @@ def test_wrong_questions_about_memory(demo_cache: Path, arguments: tuple[str, ..
     check_refused(run("estimate", *arguments), part)
 
 
+@pytest.mark.exhaustive
 def test_an_estimate_is_what_the_comparison_then_holds(demo_cache: Path) -> None:
     names = "bf16,int8,nf4-dq"
     asked = run("estimate", "--precisions", names, "--json", "-")
@@ -395,7 +396,7 @@ def _check_done(run: dict[str, Any], tokens: int) -> None:
     assert {"vram_allocated_bytes", "vram_peak_bytes"} <= set(memory)
 
 
-@pytest.mark.demo
+@pytest.mark.exhaustive
 @pytest.mark.demo
 def test_a_placement_and_what_came_of_it_are_in_the_json(demo_cache: Path, tmp_path: Path) -> None:
     """The demo model in fp32 takes 538 MB, so a part goes to disk; in nf4 it fits."""
@@ -433,6 +434,7 @@ def test_without_a_display_it_compares_and_leaves_a_report(demo_cache: Path, tmp
     assert all(run_["text"] in report for run_ in result["runs"])
 
 
+@pytest.mark.exhaustive
 def test_a_benchmark_with_every_report(demo_cache: Path, tmp_path: Path) -> None:
     done = run(
         *("compare", "--precisions", "bf16,nf4", "--max-new-tokens", "6", "--runs", "2", "--baseline", "nf4"),
