@@ -9,9 +9,9 @@ from qplayground.core.fit import Fit
 from qplayground.core.messages.events import Phase, PhaseStarted, Progressed
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import CPU
-from qplayground.core.results import Comparison, RunState
+from qplayground.core.results import Comparison, Run, RunState
 from qplayground.core.units import bytes_text
-from qplayground.report.describe import state_text
+from qplayground.report.describe import PHASE_TEXT, state_text
 from qplayground.runtime.library import Library
 from qplayground.runtime.request import ComparisonRequest, as_run_on, check_devices, needs_machine
 from qplayground.runtime.session import Session
@@ -24,6 +24,7 @@ class ConsoleComparison(ConsoleTask):
         super().__init__(session, library)
         self._wanted: ComparisonRequest | None = None
         self.comparison: Comparison | None = None
+        self._reasons: set[str] = set()
         session.run_changed.connect(self._on_run_changed)
         session.fit_known.connect(self._on_fit_known)
         session.phase_started.connect(self._on_phase_started)
@@ -61,7 +62,15 @@ class ConsoleComparison(ConsoleTask):
         if comparison is not None:
             run = comparison.run(name)
             if run.state.is_final or run.state is RunState.STARTING:
-                self.say(f"{name}: {state_text(run)}{f': {run.error}' if run.error else ''}")
+                self.say(f"{name}: {state_text(run)}{self._reason(run)}")
+
+    def _reason(self, run: Run) -> str:
+        """Why it failed. What is wrong with a model meets each of its precisions, and is said once."""
+        if run.error is None:
+            return ""
+        first = str(run.error) not in self._reasons
+        self._reasons.add(str(run.error))
+        return f": {run.error}" if first else " for the same reason"
 
     @Slot(str, object)
     def _on_fit_known(self, name: str, fit: Fit) -> None:
@@ -75,8 +84,8 @@ class ConsoleComparison(ConsoleTask):
 
     @Slot(str, object)
     def _on_phase_started(self, name: str, event: PhaseStarted) -> None:
-        if event.phase in (Phase.LOAD, Phase.QUANTIZE, Phase.PREFILL):
-            self.say(f"{name}: {event.phase}{self._round(name) if event.phase is Phase.PREFILL else ''}")
+        if event.phase in (Phase.LOAD, Phase.QUANTIZE, Phase.PREFILL, Phase.DECODE):
+            self.say(f"{name}: {PHASE_TEXT[event.phase]}{self._round(name) if event.phase is Phase.PREFILL else ''}")
 
     def _round(self, name: str) -> str:
         comparison = self.session.comparison

@@ -75,7 +75,7 @@ class ContextSizes:
         return self._short_runs[tokens]
 
     def _run(self, tokens: int, logits: int = 1) -> "_Run":
-        skeleton = self._shapes.skeleton(Dtype.BFLOAT16)
+        skeleton = self._shapes.running_skeleton
         given = [*skeleton.parameters(), *skeleton.buffers()]
         output, live = run(skeleton, tokens, logits, meter=lambda: _LiveTensors(given))
         kept = _Kept.of(output)

@@ -3,14 +3,13 @@
 import errno
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 
 import torch
 from safetensors import SafetensorError
 
 from qplayground.core.errors import TRY_SMALLER, ErrorCode, ErrorInfo, PlaygroundError
-from qplayground.core.precision import Precision
+from qplayground.core.precision import Dtype, Precision
 from qplayground.engine.memory_errors import lack_of_memory
 from qplayground.engine.missing import COMPARE_HINT
 
@@ -19,13 +18,14 @@ _END_CHARACTERS = 100
 _DOWNLOAD_AGAIN = "Download the model again."
 
 _PLAIN = "Use bf16, fp16 or fp32 for this model."
+_OTHER_MODEL = "A newer version of transformers may run it. Until then choose another model."
 _PACKED = (
     "bitsandbytes' 4-bit kernel for this processor needs layers whose outputs are a multiple of 32 and whose inputs "
     "are a multiple of the block size, 64."
 )
 _PACKING = "_convert_weight_packed_for_cpu"
 """bitsandbytes' function that prepares a layer for that kernel. What it raises is about shapes alone."""
-_MODELS = str(Path("transformers", "models"))
+_MODELS = "transformers.models."
 
 _BY_TEXT: tuple[tuple[str, ErrorCode, str, str], ...] = (
     (
@@ -94,13 +94,8 @@ def explain(error: BaseException, precision: Precision | None = None) -> ErrorIn
         return ErrorInfo(ErrorCode.BROKEN_WEIGHTS, "A weights file is damaged.", _DOWNLOAD_AGAIN, detail)
     if isinstance(error, FileNotFoundError):
         return ErrorInfo(ErrorCode.INCOMPLETE_DOWNLOAD, "A file of the model is missing.", _DOWNLOAD_AGAIN, detail)
-    if precision is not None and precision.is_quantized and (part := _part_of_model(frames)):
-        return ErrorInfo(
-            ErrorCode.UNSUPPORTED,
-            f"{part}, a part of this model, failed with the layers of {precision.label}: {first_line(error)}",
-            _PLAIN,
-            detail,
-        )
+    if precision is not None and (part := _part_of_model(frames)):
+        return _unsupported(error, precision, part, detail)
     return ErrorInfo(
         ErrorCode.INTERNAL,
         f"The engine met an error it does not know ({type(error).__name__}).",
@@ -109,12 +104,20 @@ def explain(error: BaseException, precision: Precision | None = None) -> ErrorIn
     )
 
 
+def _unsupported(error: BaseException, precision: Precision, part: str, detail: str) -> ErrorInfo:
+    """For what a model's own code raised, or transformers while it ran that code."""
+    if precision.is_quantized:
+        message = f"{part}, a part of this model, failed with the layers of {precision.label}: {first_line(error)}"
+        return ErrorInfo(ErrorCode.UNSUPPORTED, message, _PLAIN, detail)
+    message = f"{part}, a part of this model, failed in {precision.label}: {first_line(error)}"
+    hint = _OTHER_MODEL if precision.dtype is Dtype.FLOAT32 else "Use fp32 for this model."
+    return ErrorInfo(ErrorCode.UNSUPPORTED, message, hint, detail)
+
+
 def _part_of_model(frames: Sequence[tuple[FrameType, int]]) -> str:
-    """The class of the model's innermost code that was running; empty where none of it was."""
-    for frame, _ in reversed(frames):
-        if _MODELS in frame.f_code.co_filename and "self" in frame.f_locals:
-            return type(frame.f_locals["self"]).__name__
-    return ""
+    """The class of the innermost part of the model that was running; empty where none was."""
+    parts = (type(frame.f_locals.get("self")) for frame, _ in reversed(frames))
+    return next((part.__name__ for part in parts if part.__module__.startswith(_MODELS)), "")
 
 
 def first_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -114,19 +114,25 @@ class Shapes:
 
     @cached_property
     def _linear_modules(self) -> dict[str, Any]:
-        modules = self.skeleton(Dtype.BFLOAT16).named_modules()
-        return {name: module for name, module in modules if type(module) is nn.Linear or isinstance(module, Conv1D)}
+        return _linear_modules(self.skeleton(Dtype.BFLOAT16))
 
     @property
     def first_output(self) -> Mapping[str, Any]:
         """The output of FEW tokens. Raises CannotRunError."""
-        return self._first_run[0]
+        return self._first_run.output
+
+    @property
+    def running_skeleton(self) -> PreTrainedModel:
+        """The one whose code runs: built in bfloat16, or in float32 where the code mixes the two types and only runs
+        in that. Raises CannotRunError.
+        """
+        return self._first_run.skeleton
 
     @cached_property
     def layer_use(self) -> LayerUse:
         """What the model's code does with its linear layers; where it cannot be run, calling all of them is assumed."""
         try:
-            return self._first_run[1]
+            return self._first_run.use
         except CannotRunError:
             return LayerUse(frozenset(self.linear_layers))
 
@@ -139,17 +145,20 @@ class Shapes:
         if not isinstance(made_for, int):
             return None
         try:
-            sizes = self._first_run[2]
+            sizes = self._first_run.table_sizes
         except CannotRunError:
             return made_for
         return made_for if any(made_for <= size <= made_for + _RESERVED_POSITIONS for size in sizes) else None
 
     @cached_property
-    def _first_run(self) -> tuple[Mapping[str, Any], LayerUse, frozenset[int]]:
-        skeleton = self.skeleton(Dtype.BFLOAT16)
-        with Watch(skeleton, self._linear_modules) as watch:
-            output, _ = run(skeleton, FEW)
-        return output, watch.use, frozenset(watch.table_sizes)
+    def _first_run(self) -> "_FirstRun":
+        try:
+            return _first_run(self.skeleton(Dtype.BFLOAT16))
+        except CannotRunError as error:
+            try:
+                return _first_run(self.skeleton(Dtype.FLOAT32))
+            except CannotRunError:
+                raise error from None
 
     def converted_layers(self, precision: Precision) -> tuple[str, ...]:
         """The linear layers that the recipe asks to be converted, at least one of a quantized precision.
@@ -192,6 +201,26 @@ class Shapes:
     def _example(self) -> str:
         """A layer that is not skipped anyway."""
         return next((name for name in self.linear_layers if should_convert_module(name, self.default_skips)), "…")
+
+
+class _FirstRun(NamedTuple):
+    """What came of running a skeleton on FEW tokens."""
+
+    skeleton: PreTrainedModel
+    output: Mapping[str, Any]
+    use: LayerUse
+    table_sizes: frozenset[int]
+
+
+def _first_run(skeleton: PreTrainedModel) -> _FirstRun:
+    with Watch(skeleton, _linear_modules(skeleton)) as watch:
+        output, _ = run(skeleton, FEW)
+    return _FirstRun(skeleton, output, watch.use, frozenset(watch.table_sizes))
+
+
+def _linear_modules(skeleton: PreTrainedModel) -> dict[str, Any]:
+    modules = skeleton.named_modules()
+    return {name: module for name, module in modules if type(module) is nn.Linear or isinstance(module, Conv1D)}
 
 
 def model_types() -> ModelTypes:

@@ -72,8 +72,7 @@ def run(
                 return _output(skeleton, input_ids=ids, use_cache=True, **last_only), metered
         except Exception as error:  # an operation that needs values, or a context that the model does not have
             reason = reason or error
-    lines = str(reason).strip().splitlines() or [""]
-    raise CannotRunError(f"{type(skeleton).__name__} cannot be run without its weights ({lines[0][:200]}).") from reason
+    raise CannotRunError(f"{type(skeleton).__name__} cannot be run without its weights.") from reason
 
 
 def _output(skeleton: PreTrainedModel, **given: Any) -> Any:

@@ -1,6 +1,21 @@
 """A comparison's circumstances in a few words, for every report alike."""
 
+from qplayground.core.messages.events import Phase
 from qplayground.core.results import Comparison, Mode, Run, RunState
+
+PHASE_TEXT = {
+    Phase.START: "preparing",
+    Phase.LOAD: "loading",
+    Phase.QUANTIZE: "loading and quantizing",
+    Phase.COPY: "copying into memory",
+    Phase.WARM_UP: "warming up",
+    Phase.CHECK: "checking every weight",
+    Phase.PREFILL: "reading the prompt",
+    Phase.DECODE: "generating",
+    Phase.SCORE: "scoring the text",
+    Phase.UNLOAD: "unloading",
+}
+"""What an engine is busy with, in words."""
 
 
 def name_text(run: Run) -> str:

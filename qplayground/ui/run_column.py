@@ -21,6 +21,7 @@ from qplayground.core.messages.events import Phase, Progressed
 from qplayground.core.results import Comparison, Run, RunState
 from qplayground.core.tokens import Token
 from qplayground.core.units import bytes_text
+from qplayground.report.describe import PHASE_TEXT
 from qplayground.ui import theme
 from qplayground.ui.run_figures import RunFigures
 from qplayground.ui.token_text import TokenText
@@ -37,18 +38,6 @@ _STATE_TEXT = {
     RunState.DONE: "done",
     RunState.FAILED: "failed",
     RunState.CANCELLED: "stopped",
-}
-_PHASE_TEXT = {
-    Phase.START: "preparing",
-    Phase.LOAD: "loading",
-    Phase.QUANTIZE: "loading and quantizing",
-    Phase.COPY: "copying into memory",
-    Phase.WARM_UP: "warming up",
-    Phase.CHECK: "checking every weight",
-    Phase.PREFILL: "reading the prompt",
-    Phase.DECODE: "generating",
-    Phase.SCORE: "scoring the text",
-    Phase.UNLOAD: "unloading",
 }
 _IN_WORK = (RunState.STARTING, RunState.LOADING, RunState.GENERATING, RunState.SCORING)
 
@@ -263,7 +252,7 @@ class RunColumn(QFrame):
             rounds = "" if samples is None else f" · {samples.n} of {self.comparison.rounds} rounds"
             self.state.setText(f"not over when this was opened{rounds}")
         elif self._phase is not None and run.state in (RunState.LOADING, RunState.GENERATING, RunState.SCORING):
-            self.state.setText(f"{_PHASE_TEXT[self._phase]}{self._round()}")
+            self.state.setText(f"{PHASE_TEXT[self._phase]}{self._round()}")
         else:
             self.state.setText(f"{_STATE_TEXT[run.state]}{self._round()}")
 

@@ -255,6 +255,8 @@ def test_a_precision_that_fails_is_exit_1_and_in_the_json(folder: Path, tmp_path
         assert run_["error"]["code"] != "internal"
         assert run_["error"]["message"] in done.stdout
         assert f"{run_['precision']}: failed" in done.stderr
+    assert done.stderr.count(result["runs"][0]["error"]["message"]) == 1
+    assert "nf4: failed for the same reason" in done.stderr
 
 
 COMPARING = """
@@ -519,7 +521,7 @@ def long_comparison(demo_cache: Path) -> Iterator[Running]:
 
 
 @pytest.mark.demo
-@pytest.mark.parametrize("moment", ["fp32: starting", "fp32: load", "fp32: prefill"])
+@pytest.mark.parametrize("moment", ["fp32: starting", "fp32: load", "fp32: reading the prompt", "fp32: generating"])
 def test_ctrl_c_stops_a_comparison_and_keeps_what_there_is(long_comparison: Running, moment: str) -> None:
     long_comparison.wait_for(moment)
     code, output, took = long_comparison.interrupt()
