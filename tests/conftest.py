@@ -17,7 +17,7 @@ from hypothesis import settings
 from qplayground.catalog.demo import demo_folder, demo_sources, is_prepared
 from qplayground.core.messages.commands import PrepareDemo
 from qplayground.core.messages.events import Failed, JobDone
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
 from qplayground.runtime.library import PREPARE_TARGET
 
 settings.register_profile("any machine", deadline=None)  # a busy one is no fault of the code
@@ -29,10 +29,20 @@ _DEMO_FOLDER = demo_folder()  # the user's own cache, where `make run` puts it t
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the user's settings or caches, or leaves anything in them."""
-    monkeypatch.setenv("QPLAYGROUND_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setenv("QPLAYGROUND_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+    _isolate(tmp_path, monkeypatch)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_fork_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A process has one fork server, with what its first launcher asks for: the real engine's libraries, here.
+
+    With the scripted engine's only, every real engine would import torch anew, which takes seconds.
+    """
+    launcher = Launcher(ENGINE_TARGET)
+    if launcher.forks and any("unit" not in item.path.parts for item in request.session.items):
+        with pytest.MonkeyPatch.context() as monkeypatch:  # what it forks has its environment
+            _isolate(tmp_path_factory.mktemp("fork-server"), monkeypatch)
+            launcher.warm()
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +60,13 @@ def demo_model() -> Path:
     if not is_prepared(_DEMO_FOLDER):
         _prepare(_DEMO_FOLDER)
     return _DEMO_FOLDER
+
+
+def _isolate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QPLAYGROUND_CONFIG", str(folder / "config"))
+    monkeypatch.setenv("QPLAYGROUND_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("HF_HOME", str(folder / "hf"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder / "hf" / "hub"))
 
 
 def _prepare(folder: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -32,10 +33,18 @@ ROOT = Path(__file__).parents[2]
 def busy_window(tmp_path: Path, int8: str, **screen: str) -> Iterator["subprocess.Popen[str]"]:
     """A window in a process of its own that compares, and says what it does. `screen`: variables that name another."""
     folder = write_model(tmp_path / "a model")
-    (tmp_path / "tmp").mkdir(exist_ok=True)
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), **screen}
     command = [sys.executable, "-m", "tests.faults.busy_window", str(folder), int8]
-    with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+    with (
+        # Its own, since what is killed leaves files; and not in tmp_path, where a socket's path can be too long.
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary,
+        subprocess.Popen(
+            command,
+            env={**os.environ, "TMPDIR": temporary, **screen},
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as running,
+    ):
         try:
             yield running
         finally:

@@ -13,6 +13,7 @@ from qplayground.ui import theme
 from qplayground.ui.application import make_window, start_background
 
 
+@pytest.mark.exhaustive
 @pytest.mark.demo
 def test_four_precisions_of_the_demo_model_side_by_side(
     qtbot: QtBot, qapp: QApplication, demo_model: Path, monkeypatch: pytest.MonkeyPatch
