@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --log .venv/pip.log
-# Two test processes beside each other, each with whole files, so that a model which a file shares is made once.
-BESIDE := --numprocesses 2 --dist loadfile
+# Two test processes beside each other, each with whole files, so that a model which a file shares is made once. In their
+# order: the short ones come last.
+BESIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # Beside the program's environment and not in it: with it come libraries that transformers would import into every engine.
 HARNESS := .venv-bench
 # The frozen program is made of an environment without what develops and tests it.

@@ -1,12 +1,15 @@
 """Isolation for every test, and the demo model for those that need real weights."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 # Read when Qt and the hub's library are imported, so set before any test module is.
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A test process beside another one ignores Ctrl-C, and what it starts would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # The models are tiny. Threads that wait for each other spin, and take the cores from the engine beside them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -5,6 +5,7 @@ seconds, so that first question is asked on a thread of its own and everybody el
 can be given up.
 """
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -73,17 +74,19 @@ class ForkServer:
 
 def _own_socket_folder() -> None:
     """Have the folder of the server's socket say whose it is. Python's own name does not, and nobody removes it after a
-    kill. Where a socket's path would be too long so, it keeps Python's.
+    kill. Where the user's folder for temporary files makes a socket's path too long, it is in the system's.
     """
     config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     if config.get("tempdir") is not None:
         return
-    folder = tempfile.mkdtemp(prefix=owned_prefix())
-    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
-        Path(folder).rmdir()
-        return
-    util.Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-100)
-    config["tempdir"] = folder
+    for place in (None, "/tmp"):
+        with contextlib.suppress(OSError):
+            folder = tempfile.mkdtemp(prefix=owned_prefix(), dir=place)
+            if len(os.fsencode(folder)) <= _LONGEST_FOLDER:
+                util.Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-100)
+                config["tempdir"] = folder
+                return
+            Path(folder).rmdir()
 
 
 def _nothing() -> None:

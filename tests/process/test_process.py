@@ -481,6 +481,16 @@ def test_engines_die_with_the_window_however_it_dies(
     assert sys.platform == "win32" or list(files[0].parent.glob("*.log")) == []
 
 
+def test_engines_start_where_the_name_of_the_temporary_folder_is_too_long_for_a_socket(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    command = [sys.executable, "-c", PARENT, "fork", str(tmp_path / "pid")]
+    there = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=there) as running:
+        wait_until((tmp_path / "pid").exists, 20)
+        running.kill()
+
+
 # ---- what nobody owns any more --------------------------------------------------------------------------------------
 
 KILLED = """
