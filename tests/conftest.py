@@ -8,8 +8,6 @@ from pathlib import Path
 # Read when Qt and the hub's library are imported, so set before any test module is.
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 os.environ["HF_HUB_OFFLINE"] = "1"
-# A test process beside another one ignores Ctrl-C, and what it starts would too.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 # The models are tiny. Threads that wait for each other spin, and take the cores from the engine beside them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -27,6 +25,11 @@ settings.register_profile("any machine", deadline=None)  # a busy one is no faul
 settings.load_profile("any machine")
 
 _DEMO_FOLDER = demo_folder()  # the user's own cache, where `make run` puts it too
+
+
+def pytest_configure() -> None:
+    """A test process beside another one ignores Ctrl-C, and what it starts would too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
