@@ -12,3 +12,8 @@ os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # NVML's order, so that cuda:1 i
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not survive a fork
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # int8 logs a cast for every layer and token
+
+from qplayground.engine.compiling import compiled_at_first_use  # noqa: E402  # after the variables that torch reads
+
+with compiled_at_first_use():
+    import bitsandbytes  # noqa: F401  # here, before anything else of the engine imports it

@@ -289,7 +289,7 @@ def test_what_does_not_fit_is_said_before_it_is_loaded_all_the_same(tmp_path: Pa
     too_large = "fp32 needs 538 TB where 280 TB are available; it is loaded anyway"
     tight = "bf16 needs 269 TB where 280 TB are available; that is tight"
     assert [line for line in said if " needs " in line] == [too_large, tight]
-    assert said.index(too_large) < said.index("fp32: load") < said.index(tight) < said.index("bf16: load")
+    assert said.index(too_large) < said.index("fp32: loading") < said.index(tight) < said.index("bf16: loading")
 
 
 @pytest.mark.demo
