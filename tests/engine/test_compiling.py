@@ -22,7 +22,8 @@ def test_a_function_is_compiled_once_when_it_is_first_called(
 
     monkeypatch.setattr(torch, "compile", compile_now)
     with compiled_at_first_use():
-        double = torch.compile(**options)(lambda number: 2 * number)
+        decorate: Any = torch.compile(**options)
+        double = decorate(lambda number: 2 * number)
         also = torch.compile(lambda number: 3 * number, **options)
     assert asked == [] and vars(torch)["compile"] is compile_now
     assert [double(1), double(2), also(1)] == [20, 40, 30]
