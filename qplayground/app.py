@@ -14,12 +14,13 @@ from qplayground.console.details import say_details
 from qplayground.console.doctor import ConsoleDoctor
 from qplayground.console.estimate import ConsoleEstimate
 from qplayground.console.inspect import ConsoleInspect, parse_knobs
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages.events import Hello
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import AUTO, BALANCED, CUSTOM, Placement, named_device, parse_max_memory, read_map
-from qplayground.core.precision import Dtype, Precision
+from qplayground.core.precision import Precision
 from qplayground.core.results import Comparison, Mode, RunState, from_json, to_json
 from qplayground.core.saving import save_file
 from qplayground.core.units import bytes_text, count_text
@@ -258,7 +259,7 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
     if console.error is not None:
         _complain(console.error, verbose=arguments.verbose)
     runs = () if console.comparison is None else console.comparison.runs
-    say_details(((run.precision, run.error) for run in runs if run.error is not None), verbose=arguments.verbose)
+    say_details(((run.id, run.error) for run in runs if run.error is not None), verbose=arguments.verbose)
     return console.comparison
 
 

@@ -12,10 +12,12 @@ from typing import NoReturn
 
 from qplayground import __version__
 from qplayground.console.details import say_details
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import DEFAULT_PROMPT, MAX_CONTEXT_TOKENS, GenerationRequest, GenerationSettings
 from qplayground.core.inside import BLOCK_SIZES, Method
-from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype
+from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS
+from qplayground.core.quantizers.installed import missing
 from qplayground.core.windows import ALL_TOKENS, MIN_SCORED, QUICK_TOKENS
 
 _OUTPUT_FAILS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
@@ -64,13 +66,17 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="demo", help="'demo', a folder, or a hub id (default: demo)")
 
 
+def _names() -> str:
+    return ", ".join(ready.name for ready in READY_PRECISIONS)
+
+
 def _add_precisions(parser: argparse.ArgumentParser, precisions: Sequence[str]) -> None:
     _add_model(parser)
     parser.add_argument(
         "--precisions",
         default=",".join(precisions),
         metavar="LIST",
-        help="comma-separated: fp32, bf16, fp16, int8, nf4, nf4-dq, fp4, fp4-dq, or your own (default: %(default)s)",
+        help=f"comma-separated: {_names()}, or your own (default: %(default)s)",
     )
     parser.add_argument(
         "--device-map",
@@ -91,7 +97,7 @@ def _add_precisions(parser: argparse.ArgumentParser, precisions: Sequence[str]) 
 
 
 def _add_estimate(parser: argparse.ArgumentParser) -> None:
-    _add_precisions(parser, [ready.name for ready in READY_PRECISIONS])
+    _add_precisions(parser, [ready.name for ready in READY_PRECISIONS if missing(ready.quantization) is None])
     parser.add_argument(
         "--context",
         type=_tokens,

@@ -1,8 +1,12 @@
 """Comparisons for tests of what is made of them."""
 
+from typing import Any
+
+import msgspec
+
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.generation import GenerationSettings
-from qplayground.core.messages.events import Machine
+from qplayground.core.machine import Machine
 from qplayground.core.model import ModelSource
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.results import (
@@ -27,6 +31,7 @@ MACHINE = Machine(
     versions={"torch": "2.9.1", "transformers": "5.20"},
     gpus=("A | GPU",),
 )
+MODEL = ComparedModel("demo", ModelSource.DEMO, "LlamaForCausalLM", 134_515_008, "/models/demo", "from a package")
 OUT_OF_MEMORY = ErrorInfo(ErrorCode.OUT_OF_MEMORY, "Memory ran out.", "Close other programs.", "Killed: 9")
 
 
@@ -36,8 +41,9 @@ def _words(text: str) -> list[tuple[int, str]]:
 
 def done(name: str = "fp32", text: str = " to help.") -> Run:
     return Run(
-        precision=name,
-        recipe=READY[name],
+        id=name,
+        model=MODEL,
+        precision=READY[name],
         state=RunState.DONE,
         text=text,
         prompt_tokens=5,
@@ -52,8 +58,9 @@ def done(name: str = "fp32", text: str = " to help.") -> Run:
 
 def failed(name: str = "nf4") -> Run:
     return Run(
-        precision=name,
-        recipe=READY[name],
+        id=name,
+        model=MODEL,
+        precision=READY[name],
         state=RunState.FAILED,
         error=OUT_OF_MEMORY,
         text=" half a",
@@ -63,8 +70,9 @@ def failed(name: str = "nf4") -> Run:
 
 def cancelled(name: str = "int8", text: str = " to be") -> Run:
     return Run(
-        precision=name,
-        recipe=READY[name],
+        id=name,
+        model=MODEL,
+        precision=READY[name],
         state=RunState.CANCELLED,
         text=text,
         token_ids=[1, 2] if text else [],
@@ -73,11 +81,18 @@ def cancelled(name: str = "int8", text: str = " to be") -> Run:
 
 
 def comparison(*runs: Run, model: str = "demo", machine: Machine | None = MACHINE, prompt: str = "AI is") -> Comparison:
+    for run in runs:
+        run.model = msgspec.structs.replace(MODEL, id=model)
     return Comparison(
         environment=machine,
-        model=ComparedModel(model, ModelSource.DEMO, "LlamaForCausalLM", 134_515_008, "/models/demo", "from a package"),
         prompt=prompt,
         settings=GenerationSettings(),
         baseline="fp32",
         runs=list(runs),
     )
+
+
+def change_model(made: Comparison, **changes: Any) -> None:
+    """Let every run be of a model that differs so."""
+    for run in made.runs:
+        run.model = msgspec.structs.replace(run.model, **changes)

@@ -3,11 +3,11 @@
 from PySide6.QtCore import Slot
 
 from qplayground.console.task import ConsoleTask
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.inside import BLOCK_SIZES, Knobs, LayerRow, LeftOut, Method
 from qplayground.core.messages.events import Progressed
 from qplayground.core.model import ModelEntry
-from qplayground.core.precision import Dtype
 from qplayground.runtime.inside.survey import LayerSurvey
 from qplayground.runtime.library import Library
 from qplayground.runtime.session import Session
@@ -101,11 +101,11 @@ def _words(text: str, what: str, example: str) -> list[str]:
 
 def _method(word: str) -> Method:
     try:
-        return Method(word)
+        method = Method(word)
     except ValueError as error:
-        raise fail(
-            ErrorCode.BAD_SETTINGS, f"There is no method named {word!r}.", f"Known ones: {', '.join(Method)}."
-        ) from error
+        known = ", ".join(Method)
+        raise fail(ErrorCode.BAD_SETTINGS, f"There is no method named {word!r}.", f"Known ones: {known}.") from error
+    return method
 
 
 def _block_size(word: str) -> int | None:

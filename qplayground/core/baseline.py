@@ -1,15 +1,16 @@
 """Which run the others are compared with, and where their texts leave its."""
 
 from qplayground.core.divergence import Change, diverge, word_changes
-from qplayground.core.precision import baseline_of
+from qplayground.core.precision import widest
 from qplayground.core.results import Comparison, Run, RunState
 
 
 def default_baseline(comparison: Comparison) -> str | None:
     """The widest precision that ran or may still run, of all when none did."""
-    recipes = tuple(run.recipe for run in comparison.runs)
-    hopeful = [run.precision for run in comparison.runs if run.state not in (RunState.FAILED, RunState.CANCELLED)]
-    return baseline_of(hopeful or [run.precision for run in comparison.runs], recipes)
+    hopeful = [run for run in comparison.runs if run.state not in (RunState.FAILED, RunState.CANCELLED)]
+    runs = hopeful or comparison.runs
+    place = widest([run.precision for run in runs])
+    return None if place is None else runs[place].id
 
 
 def refresh_divergence(comparison: Comparison) -> None:

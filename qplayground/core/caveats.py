@@ -41,7 +41,7 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
     found = []
     if run.caution:
         found.append(Caveat(run.caution, "", frozenset()))
-    made_for, tokens = comparison.model.context_tokens, (run.prompt_tokens or 0) + len(run.token_ids)
+    made_for, tokens = run.model.context_tokens, (run.prompt_tokens or 0) + len(run.token_ids)
     if made_for is not None and tokens > made_for:
         text = f"more than the {made_for:,} that the model was made for, so the text can go astray."
         found.append(Caveat(text, f"{tokens:,} tokens", frozenset()))

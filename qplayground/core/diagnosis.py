@@ -16,7 +16,7 @@ class Outcome(StrEnum):
 
 
 class MethodCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a precision of bitsandbytes does on a device what it should.
+    """Whether a quantized precision does on a device what it should.
 
     `relative_error` is ‖found − exact‖ / ‖exact‖, the largest of the matrix that is quantized and back again and of
     products with it. `problem` is a sentence for what is not WORKS, `detail` the output of an engine that ended.
@@ -25,6 +25,7 @@ class MethodCheck(msgspec.Struct, frozen=True, kw_only=True):
 
     precision: str
     label: str
+    library: str = "bitsandbytes"
     device: str
     outcome: Outcome
     relative_error: float | None = None

@@ -5,9 +5,9 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.placement import CPU, is_gpu
-from qplayground.core.precision import Dtype
 
 
 class WeightKinds(msgspec.Struct, frozen=True):

@@ -1,5 +1,7 @@
 """One hue and one line style a precision, the same in the window and in every report."""
 
+from qplayground.core.quantizers.registry import READY
+
 HUES: dict[str, tuple[str, str]] = {
     # Okabe & Ito's set: on light, on dark. Shifted in lightness alone, and only as far as a contrast of 3:1 asks.
     "black": ("#000000", "#E6E6E6"),
@@ -12,17 +14,8 @@ HUES: dict[str, tuple[str, str]] = {
     "reddish purple": ("#C76C9F", "#CC79A7"),
 }
 LINES = ("solid", "dash", "dot", "dash dot", "dash dot dot")
-_READY: dict[str, tuple[str, int]] = {
-    "fp32": ("black", 0),
-    "bf16": ("sky blue", 1),
-    "fp16": ("blue", 4),
-    "int8": ("orange", 3),
-    "nf4": ("bluish green", 2),
-    "nf4-dq": ("yellow", 0),
-    "fp4": ("vermillion", 1),
-    "fp4-dq": ("reddish purple", 3),
-}
-# Eight ready precisions use up the eight hues, so a custom one shares a hue and never both hue and line. The hues
+_READY = {ready.name: (ready.hue, ready.line) for ready in READY}
+# Ready precisions use up the eight hues, so a custom one shares a hue and never both hue and line. The hues
 # of the precisions that are seldom ticked come first.
 _CUSTOM_ORDER = ("fp4-dq", "nf4-dq", "fp16", "fp4", "int8", "nf4", "bf16", "fp32")
 _custom_places: dict[str, int] = {}
@@ -39,8 +32,9 @@ def line(name: str) -> str:
 
 
 def is_shared(name: str) -> bool:
-    """Whether that precision has the hue of a ready one, so that the hue alone does not tell it."""
-    return name not in _READY
+    """Whether that precision has the hue of one before it, so that the hue alone does not tell it."""
+    own = _hue_and_line(name)[0]
+    return name != next(ready for ready, (hue, _) in _READY.items() if hue == own)
 
 
 def rename(old: str, new: str) -> None:
@@ -54,5 +48,7 @@ def _hue_and_line(name: str) -> tuple[str, int]:
         return _READY[name]
     place = _custom_places.setdefault(name, len(_custom_places))
     turn, index = divmod(place, len(_CUSTOM_ORDER))
-    shared, style = _READY[_CUSTOM_ORDER[index]]
-    return shared, (style + 1 + turn % (len(LINES) - 1)) % len(LINES)
+    shared, _ = _READY[_CUSTOM_ORDER[index]]
+    taken = {line for hue, line in _READY.values() if hue == shared}
+    free = [line for line in range(len(LINES)) if line not in taken]
+    return shared, free[turn % len(free)]

@@ -5,9 +5,9 @@ from enum import StrEnum
 
 import msgspec
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.floats import Counts, Floats
-from qplayground.core.precision import Dtype
 
 BLOCK_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 """Weights that share one scale, as bitsandbytes offers them; None beside these: the whole tensor shares one."""
@@ -53,7 +53,7 @@ _LABELS = {
 
 
 class Knobs(msgspec.Struct, frozen=True, kw_only=True):
-    """How a matrix is quantized. `block_size` is None for one scale over the whole tensor; INT8 has one a row anyway.
+    """How a matrix is quantized. `block_size` is None for one scale over the whole tensor, and for one a row.
 
     `dtype` is the type that the weights are in when they are quantized and come back in, the recipe's own.
     """
@@ -93,7 +93,7 @@ class Kept(StrEnum):
     OUTPUT_HEAD = "the output head is left alone"
     SKIPPED = "the precision skips it"
     NOT_LINEAR = "it is not a linear layer"
-    UNKNOWN_CLASS = "it is a linear layer of a class that transformers does not replace"
+    UNKNOWN_CLASS = "it is a linear layer of a class that this quantizer does not take"
     UNFIT = "this processor's kernel, or the model's code, cannot take it quantized"
 
 

@@ -269,7 +269,7 @@ def range_text(metric: Metric, run: Run) -> str:
 
 def ratio(metric: Metric, run: Run, comparison: Comparison) -> float | None:
     """A candidate's figure over the baseline's. None for the baseline, and where either has none or a spoilt one."""
-    if metric.more_is_better is None or comparison.baseline is None or run.precision == comparison.baseline:
+    if metric.more_is_better is None or comparison.baseline is None or run.id == comparison.baseline:
         return None
     baseline = comparison.baseline_run
     if baseline is None or any(metric.key in spoilt(comparison, one) for one in (run, baseline)):

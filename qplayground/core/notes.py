@@ -33,9 +33,9 @@ def notes(comparison: Comparison) -> tuple[Note, ...]:
         for caveat in caveats(comparison, run):
             measure = f" ({caveat.measure})" if caveat.measure else ""
             note = Note(caveat.text, True, caveat.is_grave)
-            about.setdefault(note, []).append(f"{run.precision}{measure}")
+            about.setdefault(note, []).append(f"{run.id}{measure}")
         for remark in _remarks(comparison, run):
-            about.setdefault(remark, []).append(run.precision)
+            about.setdefault(remark, []).append(run.id)
     return _sorted([note._replace(sentence=f"{', '.join(names)}: {note.sentence}") for note, names in about.items()])
 
 
@@ -57,7 +57,7 @@ def _remarks(comparison: Comparison, run: Run) -> list[Note]:
 
 def _withheld_ratios(comparison: Comparison, run: Run) -> str:
     doubtful = spoilt(comparison, run)
-    if run.precision != comparison.baseline or not doubtful:
+    if run.id != comparison.baseline or not doubtful:
         return ""
     others = [other for other in comparison.runs if other is not run]
     titles = [

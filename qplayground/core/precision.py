@@ -1,45 +1,17 @@
 """A precision: the named recipe by which a model's weights are held in memory."""
 
 import re
-from enum import StrEnum
-from typing import Literal
+from collections.abc import Sequence
 
 import msgspec
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
+from qplayground.core.quantizers import registry
+from qplayground.core.quantizers.registry import Quantization
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._+-]{0,39}")
 MODULE_PATTERN = re.compile(r"[A-Za-z0-9_.*-]+")
-
-
-class Dtype(StrEnum):
-    """A floating point format that weights can be held in, by torch's name for it."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes an element."""
-        return 4 if self is Dtype.FLOAT32 else 2
-
-
-class Int8(msgspec.Struct, frozen=True, tag="int8"):
-    """LLM.int8(): linear weights as int8 with one scale a row.
-
-    Input columns with a magnitude above `threshold` are computed in 16 bits; 0 turns that path off.
-    """
-
-    threshold: float = 6.0
-
-
-class FourBit(msgspec.Struct, frozen=True, tag="4bit"):
-    """bitsandbytes 4-bit: linear weights in blocks of 64 elements, each block with one absmax."""
-
-    quant_type: Literal["nf4", "fp4"] = "nf4"
-    compute_dtype: Dtype = Dtype.BFLOAT16
-    double_quantization: bool = False
 
 
 class Precision(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,12 +23,12 @@ class Precision(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     label: str
     dtype: Dtype
-    quantization: Int8 | FourBit | None = None
+    quantization: Quantization | None = None
     skip_modules: tuple[str, ...] = ()
 
     @property
     def is_quantized(self) -> bool:
-        """Whether bitsandbytes converts the linear layers."""
+        """Whether a quantizer converts the linear layers."""
         return self.quantization is not None
 
     @property
@@ -65,12 +37,14 @@ class Precision(msgspec.Struct, frozen=True, kw_only=True):
         if self.quantization is None:
             return f"every weight in {self.dtype}"
         skipped = f", {len(self.skip_modules)} more skipped" if self.skip_modules else ""
-        if isinstance(self.quantization, Int8):
-            return f"int8 · outliers > {self.quantization.threshold:g} · rest {self.dtype}{skipped}"
-        kind = f"{self.quantization.quant_type}{' + DQ' if self.quantization.double_quantization else ''}"
-        compute = self.quantization.compute_dtype
-        rest = f"rest and compute {compute}" if compute is self.dtype else f"rest {self.dtype}, compute {compute}"
-        return f"{kind} · {rest}{skipped}"
+        return f"{self.quantization.summary(self.dtype)}{skipped}"
+
+    def is_kind_of(self, ready: "Precision") -> bool:
+        """Whether it is still what that ready precision is named after, so that NF4 on a chart is always NF4."""
+        ours, theirs = self.quantization, ready.quantization
+        if ours is None or theirs is None:
+            return ours is theirs and self.label == ready.label and self.dtype is ready.dtype
+        return self.label == ready.label and type(ours) is type(theirs) and ours.identity == theirs.identity
 
     @property
     def is_edited(self) -> bool:
@@ -79,14 +53,12 @@ class Precision(msgspec.Struct, frozen=True, kw_only=True):
 
     def checked(self) -> "Precision":
         """Return this precision, or raise PlaygroundError(BAD_PRECISION) with what is wrong in it."""
-        problem = None
+        problem = "" if self.quantization is None else self.quantization.problem()
         if not NAME_PATTERN.fullmatch(self.name):
             problem = (
                 f"{self.name!r} is not a usable name: lower-case letters, digits, '.', '_', '+' and '-', at most 40."
             )
-        elif isinstance(self.quantization, Int8) and not 0 <= self.quantization.threshold < 1e6:
-            problem = f"The int8 outlier threshold must be 0 or more, not {self.quantization.threshold:g}."
-        else:
+        elif not problem:
             bad = [module for module in self.skip_modules if not _is_module_pattern(module)]
             if bad:
                 problem = f"{bad[0]!r} is not a module name."
@@ -96,22 +68,10 @@ class Precision(msgspec.Struct, frozen=True, kw_only=True):
 
     def without_bfloat16(self) -> "Precision":
         """The same recipe with float16 wherever a quantized precision asks for bfloat16."""
-        quantization = self.quantization
-        if quantization is None:
+        if self.quantization is None:
             return self
-        if isinstance(quantization, FourBit) and quantization.compute_dtype is Dtype.BFLOAT16:
-            quantization = msgspec.structs.replace(quantization, compute_dtype=Dtype.FLOAT16)
         dtype = Dtype.FLOAT16 if self.dtype is Dtype.BFLOAT16 else self.dtype
-        return msgspec.structs.replace(self, dtype=dtype, quantization=quantization)
-
-
-def _four_bit(quant_type: Literal["nf4", "fp4"], *, double: bool) -> Precision:
-    return Precision(
-        name=f"{quant_type}-dq" if double else quant_type,
-        label=f"{quant_type.upper()} + DQ" if double else quant_type.upper(),
-        dtype=Dtype.BFLOAT16,
-        quantization=FourBit(quant_type=quant_type, double_quantization=double),
-    )
+        return msgspec.structs.replace(self, dtype=dtype, quantization=self.quantization.without_bfloat16())
 
 
 def _is_module_pattern(text: str) -> bool:
@@ -123,29 +83,19 @@ def _is_module_pattern(text: str) -> bool:
     return MODULE_PATTERN.fullmatch(text) is not None
 
 
-READY_PRECISIONS: tuple[Precision, ...] = (
-    Precision(name="fp32", label="FP32", dtype=Dtype.FLOAT32),
-    Precision(name="bf16", label="BF16", dtype=Dtype.BFLOAT16),
-    Precision(name="fp16", label="FP16", dtype=Dtype.FLOAT16),
-    Precision(name="int8", label="INT8", dtype=Dtype.BFLOAT16, quantization=Int8()),
-    _four_bit("nf4", double=False),
-    _four_bit("nf4", double=True),
-    _four_bit("fp4", double=False),
-    _four_bit("fp4", double=True),
+READY_PRECISIONS: tuple[Precision, ...] = tuple(
+    Precision(name=ready.name, label=ready.label, dtype=ready.dtype, quantization=ready.options)
+    for ready in registry.READY
 )
 """The precisions that are always offered, from the widest to the narrowest."""
 
 DEFAULT_TICKED: tuple[str, ...] = ("fp32", "bf16", "int8", "nf4")
 
 
-def baseline_of(names: list[str], known: tuple[Precision, ...]) -> str | None:
-    """The precision that the others are compared with: the widest unquantized one, else the first named.
-
-    Returns None for an empty list.
-    """
-    by_name = {precision.name: precision for precision in known}
-    plain = [by_name[name] for name in names if name in by_name and not by_name[name].is_quantized]
+def widest(precisions: Sequence[Precision]) -> int | None:
+    """The place of the one that others are compared with: the widest unquantized one, else the first; None of none."""
     order = [Dtype.FLOAT32, Dtype.BFLOAT16, Dtype.FLOAT16]
+    plain = [place for place, precision in enumerate(precisions) if not precision.is_quantized]
     if plain:
-        return min(plain, key=lambda precision: order.index(precision.dtype)).name
-    return names[0] if names else None
+        return min(plain, key=lambda place: order.index(precisions[place].dtype))
+    return 0 if precisions else None

@@ -26,15 +26,15 @@ def recommendation(comparison: Comparison) -> str | None:
     smaller = [run for run in candidates if _weight_bytes(run) < _weight_bytes(chosen)]
     hidden = [run for run in smaller if run in unknown]
     if hidden and hidden[0].quality is not None:
-        names = ", ".join(run.precision for run in hidden)
+        names = ", ".join(run.id for run in hidden)
         more = more_to_score(comparison, hidden[0].quality)
         return f"Which precision to pick cannot be told: too few tokens were scored to see a loss of {names}. {more}"
-    pick = f"By these figures {chosen.precision} is the one to pick"
+    pick = f"By these figures {chosen.id} is the one to pick"
     if chosen is not reference:
         size = f"{bytes_text(_weight_bytes(chosen))}, {share_text(_weight_bytes(chosen) / _weight_bytes(reference))}"
         return (
             f"{pick}: of those without a clear loss in perplexity on this text, none has smaller weights ({size} of "
-            f"{reference.precision}'s); {_speed_words(comparison, chosen, reference)}."
+            f"{reference.id}'s); {_speed_words(comparison, chosen, reference)}."
         )
     if smaller:
         return f"{pick}: each smaller one that was scored has a clearly higher perplexity on this text."
@@ -44,7 +44,7 @@ def recommendation(comparison: Comparison) -> str | None:
 def _reference(comparison: Comparison) -> Run | None:
     """The run that all others were scored against, as long as that is one and its own figures are there."""
     names = {run.quality.reference for run in comparison.runs if run.quality is not None and run.quality.reference}
-    found = [run for run in comparison.runs if run.precision in names and run.state is RunState.DONE]
+    found = [run for run in comparison.runs if run.id in names and run.state is RunState.DONE]
     has_figures = len(names) == 1 and bool(found) and found[0].quality is not None and _weight_bytes(found[0]) > 0
     return found[0] if has_figures else None
 
@@ -65,4 +65,4 @@ def _speed_words(comparison: Comparison, chosen: Run, reference: Run) -> str:
     ours, theirs = chosen.speed.decode_tokens_per_s, reference.speed.decode_tokens_per_s
     if not ours or not theirs:
         return "what that does to the speed was not measured"
-    return f"it decodes at {significant(ours / theirs, 2)} times the speed of {reference.precision}"
+    return f"it decodes at {significant(ours / theirs, 2)} times the speed of {reference.id}"

@@ -1,23 +1,26 @@
-"""A comparison and its runs, in the shape of `compare --json` (schema 1)."""
+"""A comparison and its runs, in the shape of `compare --json` (schema 2)."""
 
 from enum import StrEnum
 
 import msgspec
 
+from qplayground.core import schema_1
 from qplayground.core.divergence import Divergence
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.generation import GenerationSettings
+from qplayground.core.machine import Machine
 from qplayground.core.memory import PhasePeak, VramFigures
-from qplayground.core.messages.events import Machine
 from qplayground.core.model import DEMO_NAME, ModelSource
 from qplayground.core.placement import CPU, Placement
-from qplayground.core.precision import Precision
+from qplayground.core.precision import NAME_PATTERN, Precision
 from qplayground.core.quality import Evaluation, LayerError, Quality, ScoredTokens
 from qplayground.core.samples import Samples
 from qplayground.core.tokens import Token
 
-SCHEMA = 1
+SCHEMA = 2
+TRANSFORMERS = "transformers"
+"""The engine that runs a model with transformers, in a process on this machine."""
 
 
 class RunState(StrEnum):
@@ -124,18 +127,39 @@ class MemoryFigures(msgspec.Struct):
         return self.by_kind or WeightKinds(plain=self.weight_bytes or 0)
 
 
-class Run(msgspec.Struct, kw_only=True):
-    """One model in one precision continuing one prompt. Owned and changed by the session alone.
+class ComparedModel(msgspec.Struct, frozen=True):
+    """A model that is compared. `context_tokens`: the length of the texts that it was made for, where it is known."""
 
-    `requested_map` is the placement that was shown before the comparison began, or else reckoned before the load;
-    `device_map` is what it came to; with a `caution`. `skips` and `attention` are what else transformers was told.
+    id: str
+    source: str
+    architecture: str | None
+    parameters: int | None
+    path: str
+    provenance: str = ""
+    context_tokens: int | None = None
+
+    @property
+    def title(self) -> str:
+        """The model as people call it."""
+        return f"{DEMO_NAME} (demo)" if self.source == ModelSource.DEMO else self.id
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """One model in one precision, held by one engine, continuing the prompt. Owned and changed by the session alone.
+
+    `id` tells it from the other runs of its comparison, and is what it is called: the precision's name, with a number
+    where that is taken. `requested_map` is the placement that was shown before the comparison began, or else reckoned
+    before the load; `device_map` is what it came to; with a `caution`. `skips` and `attention` are what else
+    transformers was told.
     `prompt_in_parts`: its chat template takes a turn's content as a list of parts and no plain text.
     `beside` is how many others wrote at the same time. `quality` is there when a text was scored, and `scored` has what
     it was made of; `layer_errors` are those of a quantized model.
     """
 
-    precision: str
-    recipe: Precision
+    id: str
+    model: ComparedModel
+    precision: Precision
+    engine: str = TRANSFORMERS
     state: RunState = RunState.QUEUED
     error: ErrorInfo | None = None
     requested_map: dict[str, str] = {}
@@ -164,33 +188,17 @@ class Run(msgspec.Struct, kw_only=True):
         return self.state.is_final or (self.state is RunState.QUEUED and self.speed.ttft_samples is not None)
 
 
-class ComparedModel(msgspec.Struct, frozen=True):
-    """The model of a comparison. `context_tokens`: the length of the texts that it was made for, where it is known."""
-
-    id: str
-    source: str
-    architecture: str | None
-    parameters: int | None
-    path: str
-    provenance: str = ""
-    context_tokens: int | None = None
-
-    @property
-    def title(self) -> str:
-        """The model as people call it."""
-        return f"{DEMO_NAME} (demo)" if self.source == ModelSource.DEMO else self.id
-
-
 class Comparison(msgspec.Struct, kw_only=True):
-    """Runs that share everything but the precision. `started_at` is in ISO 8601, UTC; `id` tells
-    it from every other one. `evaluation` is the text that was scored, if one was. `placement` is what was asked for,
-    `placement_name` what it was saved under, if it was, `device` the same in a word.
+    """Runs that continue the same prompt, each with a model, a precision and an engine of its own.
+
+    `started_at` is in ISO 8601, UTC; `id` tells it from every other one. `baseline` is a run's id. `evaluation` is the
+    text that was scored, if one was. `placement` is what was asked for, `placement_name` what it was saved under, if it
+    was, `device` the same in a word.
     """
 
     schema: int = SCHEMA
     id: str = ""
     environment: Machine | None
-    model: ComparedModel
     prompt: str
     settings: GenerationSettings
     device: str = "auto"
@@ -203,17 +211,27 @@ class Comparison(msgspec.Struct, kw_only=True):
     started_at: str = ""
     runs: list[Run]
 
-    def run(self, precision: str) -> Run:
-        """The run of that precision. Raises KeyError when there is none."""
+    def run(self, run_id: str) -> Run:
+        """The run with that id. Raises KeyError when there is none."""
         for run in self.runs:
-            if run.precision == precision:
+            if run.id == run_id:
                 return run
-        raise KeyError(precision)
+        raise KeyError(run_id)
+
+    @property
+    def models(self) -> list[ComparedModel]:
+        """Its models, each once, in the order of the runs."""
+        return list(dict.fromkeys(run.model for run in self.runs))
+
+    @property
+    def title(self) -> str:
+        """Its models as people call them."""
+        return ", ".join(model.title for model in self.models)
 
     @property
     def baseline_run(self) -> Run | None:
         """The run that the others are compared with."""
-        return next((run for run in self.runs if run.precision == self.baseline), None)
+        return next((run for run in self.runs if run.id == self.baseline), None)
 
     @property
     def placed(self) -> str:
@@ -247,6 +265,7 @@ def to_json(comparison: Comparison) -> bytes:
 def from_json(data: bytes) -> Comparison:
     """Read what `to_json` wrote. Raises PlaygroundError(BAD_FILE), naming the field, for anything else."""
     hint = "The file is as it was; open another one."
+    version = SCHEMA
     try:
         version = _version(data)
         if version > SCHEMA:
@@ -256,11 +275,13 @@ def from_json(data: bytes) -> Comparison:
                 f"this version knows {SCHEMA}).",
                 "Update qplayground to open it. The file is as it was.",
             )
-        comparison = msgspec.json.decode(data, type=Comparison)
+        comparison = msgspec.json.decode(schema_1.upgraded(data) if version == 1 else data, type=Comparison)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise fail(ErrorCode.BAD_FILE, f"This is not a whole comparison: {_where(error)}.", hint, str(error)) from error
+        where = _where(error) if version != 1 else schema_1.as_written(_where(error))
+        raise fail(ErrorCode.BAD_FILE, f"This is not a whole comparison: {where}.", hint, str(error)) from error
     problem = _contradiction(comparison)
     if problem:
+        problem = problem if version != 1 else schema_1.as_written(problem)
         raise fail(ErrorCode.BAD_FILE, f"This is not a whole comparison: {problem}", hint)
     return comparison
 
@@ -278,7 +299,7 @@ def _version(data: bytes) -> int:
 
 
 def _contradiction(comparison: Comparison) -> str:
-    names = [run.precision for run in comparison.runs]
+    names = [run.id for run in comparison.runs]
     if not names or len(set(names)) != len(names):
         return "its field runs names none, or one twice."
     if comparison.baseline is not None and comparison.baseline not in names:
@@ -296,12 +317,12 @@ def _contradiction(comparison: Comparison) -> str:
             return f"its field runs[{index}].scored has values that do not go together."
         if not all(token.is_sound for token in run.tokens):
             return f"its field runs[{index}].tokens has a probability or a time that cannot be."
-        if run.recipe.name != run.precision:
-            return f"its field runs[{index}].recipe.name is not that of its run."
+        if not NAME_PATTERN.fullmatch(run.id):  # becomes a file's name
+            return f"its field runs[{index}].id cannot be a name."
         try:
-            run.recipe.checked()  # names become file names
+            run.precision.checked()
         except PlaygroundError as error:
-            return f"in its field runs[{index}].recipe: {error.info.message}"
+            return f"in its field runs[{index}].precision: {error.info.message}"
     return ""
 
 

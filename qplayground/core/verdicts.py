@@ -16,25 +16,25 @@ def quality_sentence(comparison: Comparison, run: Run) -> str | None:
         return None
     if quality.perplexity is None:
         if quality.note is not None:
-            return f"{run.precision}: {quality.note}"
+            return f"{run.id}: {quality.note}"
         count = quality.scored_tokens
         return (
-            f"{run.precision}: {count} tokens were scored; there are figures from {MIN_SCORED} on. "
+            f"{run.id}: {count} tokens were scored; there are figures from {MIN_SCORED} on. "
             "Score a longer text, or let the answer be longer."
         )
     if quality.reference is None:
-        sentence = f"{run.precision} has a perplexity of {number_text(quality.perplexity)} on this text"
+        sentence = f"{run.id} has a perplexity of {number_text(quality.perplexity)} on this text"
         if quality.note is not None:
             reason = str(quality.note).rstrip(".")
         elif _is_reference(comparison, run):
-            is_baseline = run.precision == comparison.baseline
+            is_baseline = run.id == comparison.baseline
             reason = "the others are compared with it" if is_baseline else "the others were scored against it"
         else:
             reason = "there is nothing to compare it with"
         return f"{sentence}; {reason}."
     same = share_text(quality.same_top1)
     parts = [
-        f"{run.precision} puts the same next token first as {quality.reference} {same} of the time",
+        f"{run.id} puts the same next token first as {quality.reference} {same} of the time",
         _perplexity_words(quality),
         *_memory_words(comparison, run, quality.reference),
     ]
@@ -53,7 +53,7 @@ def coarse_sentence(comparison: Comparison, run: Run) -> str | None:
     if hidden < COARSE or quality.ppl_ratio - 1 > hidden:
         return None
     return (
-        f"{run.precision}: only {quality.scored_tokens:,} tokens were scored, so that a loss in perplexity of less "
+        f"{run.id}: only {quality.scored_tokens:,} tokens were scored, so that a loss in perplexity of less "
         f"than about {significant(100 * hidden, 2)} % cannot be told from chance. {more_to_score(comparison, quality)}"
     )
 
@@ -125,21 +125,21 @@ def _is_reference(comparison: Comparison, run: Run) -> bool:
     """Of what was compared already, or of what is to come."""
     references = _references(comparison)
     if references:
-        return run.precision in references
-    return run.precision == comparison.baseline and len(comparison.runs) > 1
+        return run.id in references
+    return run.id == comparison.baseline and len(comparison.runs) > 1
 
 
 def floor_sentence(comparison: Comparison, run: Run) -> str | None:
     """How much of a quantized run's divergence its number type alone makes; None where that does not apply."""
     quality = run.quality
-    if quality is None or quality.mean_kld is None or not run.recipe.is_quantized:
+    if quality is None or quality.mean_kld is None or not run.precision.is_quantized:
         return None
     alone = next(
         (
             other
             for other in comparison.runs
-            if not other.recipe.is_quantized
-            and other.recipe.dtype is run.recipe.dtype
+            if not other.precision.is_quantized
+            and other.precision.dtype is run.precision.dtype
             and other.quality is not None
             and other.quality.mean_kld is not None
             and other.quality.reference == quality.reference
@@ -147,16 +147,16 @@ def floor_sentence(comparison: Comparison, run: Run) -> str | None:
         None,
     )
     begin = (
-        f"{run.precision}'s next-token probabilities are {significant(quality.mean_kld)} nats from "
+        f"{run.id}'s next-token probabilities are {significant(quality.mean_kld)} nats from "
         f"{quality.reference}'s on average (0 would be the same)"
     )
     if alone is not None and alone.quality is not None:
         share = number_text(alone.quality.mean_kld)
-        return f"{begin}; {alone.precision}, the same number type without quantization, is {share} from them."
+        return f"{begin}; {alone.id}, the same number type without quantization, is {share} from them."
     if not quality.rounding_kld:
         return None
     part = significant(quality.rounding_kld)
-    return f"{begin}; rounding to {run.recipe.dtype} by itself, without quantization, makes at least {part}."
+    return f"{begin}; rounding to {run.precision.dtype} by itself, without quantization, makes at least {part}."
 
 
 def _perplexity_words(quality: Quality) -> str:
@@ -185,6 +185,6 @@ def _is_clear(difference: float, error: float) -> bool:
 
 
 def _memory_words(comparison: Comparison, run: Run, reference: str) -> list[str]:
-    base = next((other for other in comparison.runs if other.precision == reference), None)
+    base = next((other for other in comparison.runs if other.id == reference), None)
     ours, theirs = run.memory.weight_bytes, None if base is None else base.memory.weight_bytes
     return [] if not ours or not theirs else [f"its weights take {share_text(ours / theirs)} of the bytes"]

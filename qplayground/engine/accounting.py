@@ -1,6 +1,6 @@
 """The bytes of the tensors that a model really holds, by module and kind.
 
-`get_memory_footprint()` counts parameters and buffers only; bitsandbytes keeps row scales, block scales and code
+`get_memory_footprint()` counts parameters and buffers only; quantizers keep row scales, block scales and code
 tables elsewhere, and those are counted here too. Tied weights are in one place and count once. Parts of a storage count
 each: transformers splits some fused weights on loading without copying them.
 """
@@ -9,27 +9,29 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from torch import nn
 
 from qplayground.core.estimate import WeightKinds
 from qplayground.core.placement import DISK
 from qplayground.engine.offload import offloaded
-
-_SCALES = frozenset({"absmax", "code", "offset", "nested_absmax", "nested_code", "SCB"})
+from qplayground.engine.quantizers.base import HeldPart
+from qplayground.engine.quantizers.registry import family_of
 
 
 @dataclass(frozen=True)
 class HeldTensor:
     """One tensor of a model. `kind` is `weight`, `bias`, `absmax`, `SCB`, …; `num_bytes` what its elements take.
 
-    `device` is `disk` for what is read again in each forward; its tensor is on the meta device then.
+    `device` is `disk` for what is read again in each forward; its tensor is on the meta device then. `is_code` and
+    `is_scale` say what of a quantized weight it is.
     """
 
     module: str
     kind: str
     tensor: torch.Tensor
     device: str
+    is_code: bool = False
+    is_scale: bool = False
 
     @property
     def num_bytes(self) -> int:
@@ -37,15 +39,13 @@ class HeldTensor:
 
 
 def held_tensors(model: nn.Module) -> Iterator[HeldTensor]:
-    """Every distinct tensor that the model holds, bitsandbytes' own and what accelerate holds for it included.
+    """Every distinct tensor that the model holds, what quantizers keep and what accelerate holds for it included.
 
     bitsandbytes repacks 4-bit weights on the first forward on some CPUs, so account after it, not before.
     """
     seen: set[tuple[object, ...]] = set()
     for name, module in model.named_modules():
-        for kind, tensor in _tensors_of(module):
-            if not isinstance(tensor, torch.Tensor):
-                continue
+        for kind, tensor, is_code, is_scale in _parts_of(module):
             if tensor.is_meta:
                 found = offloaded(module, kind)
                 if found is None:
@@ -54,10 +54,10 @@ def held_tensors(model: nn.Module) -> Iterator[HeldTensor]:
                     tensor = found
                 elif (DISK, found) not in seen:
                     seen.add((DISK, found))
-                    yield HeldTensor(name, kind, tensor, DISK)
+                    yield HeldTensor(name, kind, tensor, DISK, is_code, is_scale)
             if tensor.is_meta or not tensor.untyped_storage().nbytes():
                 continue
-            held = HeldTensor(name, kind, tensor, str(tensor.device))
+            held = HeldTensor(name, kind, tensor, str(tensor.device), is_code, is_scale)
             place = (held.device, tensor.data_ptr(), held.num_bytes)
             if place not in seen:
                 seen.add(place)
@@ -97,32 +97,22 @@ def _summed(model: nn.Module, key: Callable[[HeldTensor], str]) -> dict[str, Wei
 
 
 def _kinds(module: nn.Module, held: HeldTensor) -> WeightKinds:
-    if held.kind in _SCALES:
+    if held.is_scale:
         return WeightKinds(scales=held.num_bytes)
     if held.kind in module._buffers:
         return WeightKinds(buffers=held.num_bytes)
-    if isinstance(module, (Linear4bit, Linear8bitLt)) and held.kind in ("weight", "CB"):
+    if held.is_code:
         return WeightKinds(quantized=held.num_bytes)
     return WeightKinds(plain=held.num_bytes)
 
 
-def _tensors_of(module: nn.Module) -> Iterator[tuple[str, object]]:
+def _parts_of(module: nn.Module) -> Iterator[HeldPart]:
+    family = family_of(module)
     for kind, parameter in module._parameters.items():
-        if parameter is None:
-            continue
-        yield kind, parameter
-        state = getattr(parameter, "quant_state", None)
-        if state is not None:
-            yield "absmax", state.absmax
-            yield "code", state.code
-            yield "offset", state.offset
-            nested = getattr(state, "state2", None)  # gone once repacked for the CPU
-            if nested is not None:
-                yield "nested_absmax", nested.absmax
-                yield "nested_code", nested.code
-        yield "CB", parameter.__dict__.get("CB")
-        yield "SCB", parameter.__dict__.get("SCB")
-    yield from module._buffers.items()
-    matmul_state = getattr(module, "state", None)  # Linear8bitLt moves its scales here on the first forward
-    yield "CB", getattr(matmul_state, "CB", None)
-    yield "SCB", getattr(matmul_state, "SCB", None)
+        if family is not None and kind == "weight":
+            yield from family.parts(module)
+        elif parameter is not None:
+            yield HeldPart(kind, parameter)
+    for kind, buffer in module._buffers.items():
+        if buffer is not None:
+            yield HeldPart(kind, buffer)

@@ -1,9 +1,9 @@
-"""Whether bitsandbytes really works here: a small matrix quantized, turned back and multiplied, on every device."""
+"""Whether quantizers really work here: a small matrix quantized, turned back and multiplied, on every device."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import bitsandbytes as bnb
 import torch
 from bitsandbytes.cextension import ErrorHandlerMockBNBNativeLibrary, get_available_cuda_binary_versions, lib
 from torch.nn import functional
@@ -12,9 +12,11 @@ from qplayground.core.diagnosis import CudaBuild, MethodCheck, Outcome
 from qplayground.core.messages.commands import CheckUp
 from qplayground.core.messages.events import CheckedUp, CheckStarted, CudaFound, MethodChecked
 from qplayground.core.placement import CPU, MPS
-from qplayground.core.precision import FourBit, Int8, Precision
+from qplayground.core.precision import Precision
 from qplayground.core.units import share_text
-from qplayground.engine.kernels import Layer, obstacle, quantized_layer
+from qplayground.engine.kernels import obstacle
+from qplayground.engine.quantizers.base import Backend, Layer
+from qplayground.engine.quantizers.registry import backend
 
 _ROWS, _COLUMNS = 128, 256
 _SCALE = 0.02
@@ -24,9 +26,8 @@ ODD_OUTPUTS = (4, 16, 48, 80)
 _BATCHES = (1, 4)  # a single row goes through other kernels than several
 _PROBLEM_CHARACTERS = 300
 
-_EXPECTED_ERROR = {"int8": 0.0070, "nf4": 0.092, "fp4": 0.122}
-"""Relative error of normally distributed weights after quantization. Rounding adds little; products of int8 a half."""
 _FACTOR = 2.0
+"""Rounding adds little to the error that is expected of the weights; products of int8 a half."""
 
 
 def check_up(command: CheckUp) -> Iterator[CudaFound | CheckStarted | MethodChecked | CheckedUp]:
@@ -76,6 +77,7 @@ def check_method(precision: Precision, device: torch.device) -> MethodCheck:
     return MethodCheck(
         precision=precision.name,
         label=precision.label,
+        library="" if precision.quantization is None else precision.quantization.library,
         device=str(device),
         outcome=outcome,
         relative_error=error,
@@ -107,8 +109,9 @@ def _errors(precision: Precision, device: torch.device) -> list[float]:
     dtype = getattr(torch, precision.dtype)
     random = torch.Generator().manual_seed(0)
     weight = (_SCALE * torch.randn(_ROWS, _COLUMNS, generator=random)).to(dtype)
-    layer, dequantized = _quantized(precision, weight, device)
-    errors = [_relative_error(dequantized, weight)]
+    quantizer = _backend(precision)
+    layer = quantizer.layer(weight).eval().to(device)
+    errors = [_relative_error(quantizer.round_trip(weight, device), weight)]
     for rows in _BATCHES:
         hidden = torch.randn(rows, _COLUMNS, generator=random).to(dtype)
         exact = functional.linear(hidden.float(), weight.float())
@@ -116,22 +119,10 @@ def _errors(precision: Precision, device: torch.device) -> list[float]:
     return errors
 
 
-def _quantized(
-    precision: Precision, weight: torch.Tensor, device: torch.device
-) -> tuple[torch.nn.Module, torch.Tensor]:
-    """A layer with that weight, and the weight after it was quantized. Raises ValueError for a plain precision."""
-    kind = precision.quantization
-    if isinstance(kind, FourBit):
-        packed, state = bnb.functional.quantize_4bit(
-            weight.to(device), quant_type=kind.quant_type, compress_statistics=kind.double_quantization, blocksize=64
-        )
-        dequantized = bnb.functional.dequantize_4bit(packed, state)
-    elif isinstance(kind, Int8):
-        rows, scales, _ = bnb.functional.int8_vectorwise_quant(weight.to(device, torch.float16))
-        dequantized = bnb.functional.int8_vectorwise_dequant(rows, scales)
-    else:
+def _backend(precision: Precision) -> Backend[Any]:
+    if precision.quantization is None:
         raise ValueError(f"{precision.name} is not quantized")
-    return quantized_layer(weight, kind).eval().to(device), dequantized
+    return backend(precision.quantization)
 
 
 def _relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
@@ -141,8 +132,7 @@ def _relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
 
 def _doubt(precision: Precision, matrix_error: float, error: float) -> str:
     """What is wrong with the figures, if anything. A NaN is no error that is small enough."""
-    kind = precision.quantization
-    expected = _EXPECTED_ERROR[kind.quant_type if isinstance(kind, FourBit) else "int8"]
+    expected = _backend(precision).expected_error
     if not error <= _FACTOR * expected:
         return f"the result is wrong (relative error {share_text(error)}, at most {share_text(_FACTOR * expected)})."
     if matrix_error < expected / _FACTOR:

@@ -11,8 +11,8 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.estimate import ContextSize, TensorSize
-from qplayground.core.precision import Dtype
 from qplayground.core.windows import WINDOW
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.tracing import FEW, run

@@ -8,8 +8,10 @@ from weakref import WeakKeyDictionary
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.precision import FourBit, Precision
-from qplayground.engine.kernels import Layer, obstacle
+from qplayground.core.precision import Precision
+from qplayground.engine.kernels import obstacle
+from qplayground.engine.quantizers.base import Layer
+from qplayground.engine.quantizers.registry import backend
 from qplayground.engine.shapes import Shapes
 
 _USED_PAST = "the model's code uses their weights without calling them"
@@ -53,11 +55,19 @@ def _conversion(shapes: Shapes, precision: Precision, *, on_cpu: bool) -> Conver
         raise fail(
             ErrorCode.NOT_QUANTIZED,
             f"{precision.label} would convert nothing: {reason}. {name} has {_layer(shapes, name).text}.",
-            "Compare it in bf16 and fp16" + (", or in int8." if isinstance(precision.quantization, FourBit) else "."),
+            "Compare it in bf16 and fp16."
+            if reason == _USED_PAST
+            else "Compare it in bf16 and fp16, or try another quantizer.",
         )
-    own = [*shapes.default_skips, *precision.skip_modules]
-    skips = (*own, *_patterns(left, shapes.linear_layers, own)) if left or precision.skip_modules else ()
+    assert precision.quantization is not None
     converted = tuple(name for name in asked if name not in left)
+    own = [*shapes.default_skips, *precision.skip_modules]
+    quantizer = backend(precision.quantization)
+    skips: tuple[str, ...] = ()
+    if quantizer.lists_skips:
+        skips = (*own, *(name for name in shapes.linear_names if name not in converted))
+    elif left or precision.skip_modules:
+        skips = (*own, *_patterns(left, shapes.linear_layers, own))
     cautions = tuple(_cautions(shapes, precision, len(asked), left))
     return Conversion(converted, left, skips, cautions)
 
@@ -83,11 +93,12 @@ def _cautions(shapes: Shapes, precision: Precision, asked: int, left: dict[str, 
             f"{_layer(shapes, names[0]).text}, for one)."
         )
     rescaled = shapes.layer_use.rescaled
-    kind = precision.quantization
-    if rescaled and isinstance(kind, FourBit) and not (kind.quant_type == "fp4" and kind.double_quantization):
+    assert precision.quantization is not None
+    again = backend(precision.quantization).rescaled().options
+    if rescaled and again != precision.quantization:
         yield (
-            f"{len(rescaled)} of {asked} layers are FP4 with double quantization: the model's code scales their "
-            "weights, and transformers quantizes them again in that way."
+            f"{len(rescaled)} of {asked} layers are {again.name}: the model's code scales their weights, and "
+            "transformers quantizes them again in that way."
         )
 
 

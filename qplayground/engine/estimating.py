@@ -8,18 +8,18 @@ from pathlib import Path
 
 import psutil
 import torch
-from bitsandbytes.functional import has_avx512bf16
 from transformers import PreTrainedTokenizerBase
 
 from qplayground.catalog.config import read_config
 from qplayground.catalog.outline import read_outline
-from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.memory import read_process_memory, shared_bytes
 from qplayground.core.messages.commands import EstimateMemory, PlanPlacement
 from qplayground.core.messages.events import MemoryEstimated, PlacementPlanned
 from qplayground.core.placement import CPU, DISK, Placement, device_of, main_device
-from qplayground.core.precision import READY_PRECISIONS, FourBit, Int8, Precision
+from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.core.quantizers.installed import missing
 from qplayground.core.windows import WINDOW
 from qplayground.engine import allocator
 from qplayground.engine.checkpoint import HELD_SOURCE_BYTES, Checkpoint
@@ -28,6 +28,7 @@ from qplayground.engine.placement import by_device, caution, converted_layers, d
 from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.preflight import check_folder, read_tokenizer
 from qplayground.engine.prompt import encode_prompt
+from qplayground.engine.quantizers.registry import backend
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.token_scores import ROUNDED_ROWS, ROWS
 from qplayground.engine.tracing import CannotRunError
@@ -37,31 +38,24 @@ WORKING_BYTES = 14_000_000
 """What stays beside weights and cache: pages of kernels that the first text touches. Measured on the demo model in all
 ready precisions, at 12 to 16 MB, once freed blocks are given back.
 """
-_HEAP_FACTORS = {"": 2.0, "int8": 2.0, "nf4": 2.5, "fp4": 2.5}
-"""What glibc's heap (2.36) takes for each byte of tensors that reading a prompt needs at once, until it is trimmed.
-Measured with 300 to 3,000 tokens on models of 0.1 and 1.1 billion parameters; without quantization at 1.1 to 2.7 times.
-"""
-_INT8_GAPS = 8.0
-"""The same of int8, as long as its temporary tensors are smaller than what the heap gives back at once: measured at 6
-to 9, because they leave gaps that do not fit the next ones.
+_HEAP_FACTOR = 2.0
+"""What glibc's heap (2.36) takes for each byte of tensors that reading a prompt needs at once, until it is trimmed; a
+quantizer has its own. Measured with 300 to 3,000 tokens on models of 0.1 and 1.1 billion parameters, at 1.1 to 2.7.
 """
 _UNFUSED_BYTES, _UNFUSED_COPIES = 50_000_000, 4
 """What the heap takes besides, until it is trimmed, where each token dequantizes one layer after another: so much, and
 so many copies of the largest. Measured at 50 to 90 MB on the demo model, 90 to 210 MB on one of 1.1 billion.
 """
-_INT8_BYTES = 12
-"""Beside the activations: an int8 product takes 32 bits, and its scaling two copies as float32."""
 _MEASURING_BYTES = 20
 """What holding a layer's weight against the checkpoint's needs for a moment, an element: both as float32, their
 difference, and what they are made from.
 """
-_QUANTIZING_BYTES = {"int8": 12, "nf4": 16, "fp4": 20}
-"""The most that quantizing needs for a moment, an element of the layer in work, its 16-bit copy included; measured."""
 
 
 def weights_by_module(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> dict[str, WeightKinds]:
     """The bytes that each module will hold once the model has run, placed so. Raises what `converted_layers` raises."""
-    repacks = set(placed.values()) == {CPU} and has_avx512bf16()
+    on_cpu = set(placed.values()) == {CPU}
+    repacks = on_cpu and precision.quantization is not None and backend(precision.quantization).repacks()
     converted = frozenset(converted_layers(shapes, precision, placed))
     return predicted_weights(shapes, converted, precision, repacks=repacks)
 
@@ -90,10 +84,10 @@ def load_extra_bytes(shapes: Shapes, precision: Precision, checkpoint: Checkpoin
 
 def quantizing_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> int:
     """What quantizing the largest layer needs for a moment, on the device where that is done."""
-    if not precision.is_quantized:
+    if precision.quantization is None:
         return 0
     layers = [shapes.linear_layers[name] for name in converted_layers(shapes, precision, placed)]
-    return max(rows * columns for rows, columns in layers) * _QUANTIZING_BYTES[_kind(precision)]
+    return max(rows * columns for rows, columns in layers) * backend(precision.quantization).quantizing_bytes
 
 
 def read_again_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> int:
@@ -108,16 +102,15 @@ def read_again_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, 
 
 def unfused_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> int:
     """What a token takes for a moment on a processor without a kernel that computes with quantized weights as they are:
-    bitsandbytes dequantizes a layer at a time, for int8 into float32.
+    a layer is dequantized at a time.
     """
-    if not precision.is_quantized or set(placed.values()) != {CPU}:
+    if precision.quantization is None or set(placed.values()) != {CPU}:
         return 0
-    is_int8 = isinstance(precision.quantization, Int8)
-    if has_avx512bf16() or (is_int8 and torch.backends.cpu.get_cpu_capability() == "AVX512"):
+    itemsize = backend(precision.quantization).unfused_itemsize(precision.dtype)
+    if not itemsize:
         return 0
     layers = [shapes.linear_layers[name] for name in converted_layers(shapes, precision, placed)]
-    largest = max(rows * columns for rows, columns in layers) * (4 if is_int8 else precision.dtype.itemsize)
-    return _UNFUSED_BYTES + _UNFUSED_COPIES * largest
+    return _UNFUSED_BYTES + _UNFUSED_COPIES * itemsize * max(rows * columns for rows, columns in layers)
 
 
 def working_bytes(
@@ -140,7 +133,7 @@ def scoring_bytes(shapes: Shapes, precision: Precision, context: ContextSize | N
     # Four tables of the sums, as many of the rounding floor's, and the rows that are kept or compared with.
     sums = (5 * ROWS + 4 * ROUNDED_ROWS) * shapes.vocabulary * torch.float32.itemsize
     if main_device(placed.values()) == CPU:
-        sums = round(_HEAP_FACTORS[""] * sums)
+        sums = round(_HEAP_FACTOR * sums)
     window = context.scored.num_bytes(precision.dtype)
     moment = read_again_bytes(shapes, precision, placed) + unfused_bytes(shapes, precision, placed)
     needed = _heap_bytes(shapes, precision, window, WINDOW, placed) + sums + moment
@@ -150,12 +143,12 @@ def scoring_bytes(shapes: Shapes, precision: Precision, context: ContextSize | N
 
 def _heap_bytes(shapes: Shapes, precision: Precision, activations: int, tokens: int, placed: Mapping[str, str]) -> int:
     """What tensors of so many bytes take, until the heap is trimmed, while so many tokens are read at once."""
-    factor = _HEAP_FACTORS[_kind(precision)]
-    if precision.is_quantized and _kind(precision) == "int8":
+    factor = _HEAP_FACTOR
+    if precision.quantization is not None:
+        quantizer = backend(precision.quantization)
         widest = max(shapes.linear_layers[name][0] for name in converted_layers(shapes, precision, placed))
-        activations += tokens * widest * _INT8_BYTES
-        if tokens * widest * 4 < allocator.KEPT_BYTES:
-            factor = _INT8_GAPS
+        activations += quantizer.scratch_bytes(tokens, widest)
+        factor = quantizer.gaps_factor(tokens, widest)
     if main_device(placed.values()) != CPU:
         factor = 1.0
     return round(factor * activations)
@@ -214,7 +207,8 @@ class Estimator:
     """Answers for one model at a time, whose shapes and tokenizer it keeps."""
 
     def __init__(self) -> None:
-        self._runtime_bytes: dict[bool, int] = {}  # with the libraries warm, by whether bitsandbytes is one of them
+        self._runtime_bytes: dict[str, int] = {}  # with the libraries warm, by the quantizer's
+        self._unusable: dict[str, ErrorInfo] = {}  # libraries that are installed and do not work
         self._shared_bytes = 0
         self._key: object = None  # the folder, and its files as they were
         self._shapes: Shapes | None = None
@@ -229,9 +223,15 @@ class Estimator:
         """Measure what the libraries take by themselves; every engine warms them before it loads."""
         if not self._runtime_bytes:
             cpu = torch.device("cpu")
-            for precision in (READY_PRECISIONS[0], next(ready for ready in READY_PRECISIONS if ready.is_quantized)):
-                warm_libraries(precision, cpu)
-                self._runtime_bytes[precision.is_quantized] = _resident_bytes()
+            for precision in READY_PRECISIONS:
+                library = _library(precision)
+                if library in {*self._runtime_bytes, *self._unusable} or missing(precision.quantization) is not None:
+                    continue
+                try:
+                    warm_libraries(precision, cpu)
+                    self._runtime_bytes[library] = _resident_bytes()
+                except PlaygroundError as error:
+                    self._unusable[library] = error.info
             self._shared_bytes = shared_bytes()
 
     def estimate(self, command: EstimateMemory) -> Iterator[MemoryEstimated]:
@@ -316,6 +316,9 @@ class Estimator:
 
     def _estimate(self, command: EstimateMemory, precision: Precision) -> Estimate:
         assert self._checkpoint is not None
+        problem = self._unusable.get(_library(precision))
+        if problem is not None:
+            return Estimate(precision=precision.name, problem=problem)
         return estimated(
             self._known_shapes,
             precision,
@@ -324,7 +327,7 @@ class Estimator:
             checkpoint=self._checkpoint,
             context=self._context[1],
             unknown=self._context[2],
-            runtime_bytes=self._runtime_bytes[precision.is_quantized] + self._model_bytes,
+            runtime_bytes=self._runtime_bytes.get(_library(precision), 0) + self._model_bytes,
             shared_bytes=self._shared_bytes,
         )
 
@@ -334,13 +337,8 @@ class Estimator:
         return self._shapes
 
 
-def _kind(precision: Precision) -> str:
-    if precision.quantization is None:
-        return ""
-    if isinstance(precision.quantization, Int8):
-        return "int8"
-    assert isinstance(precision.quantization, FourBit)
-    return precision.quantization.quant_type
+def _library(precision: Precision) -> str:
+    return "" if precision.quantization is None else precision.quantization.library
 
 
 def _resident_bytes() -> int:

@@ -8,8 +8,9 @@ from types import FrameType
 import torch
 from safetensors import SafetensorError
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import TRY_SMALLER, ErrorCode, ErrorInfo, PlaygroundError
-from qplayground.core.precision import Dtype, Precision
+from qplayground.core.precision import Precision
 from qplayground.engine.memory_errors import lack_of_memory
 from qplayground.engine.missing import COMPARE_HINT
 

@@ -4,7 +4,6 @@ Both are relative errors in the Frobenius norm. Each layer is fed what the quant
 error is seen and not what the layers before it did. The checkpoint is read tensor by tensor as its layer's turn comes.
 """
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,19 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import bitsandbytes
 import torch
 from safetensors import safe_open
 from torch.nn import functional
-from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
 from qplayground.core.quality import LayerError
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.loading import LoadedModel
+from qplayground.engine.quantizers.registry import family_of
 from qplayground.engine.residency import let_go_of_source
 from qplayground.engine.ties import loaded_as
-
-_CONVERTED = ("Linear4bit", "Linear8bitLt")
 
 
 @contextmanager
@@ -48,7 +44,7 @@ def measured(loaded: LoadedModel, errors: list[LayerError], on_layer: Callable[[
         found = [
             (name, module, tensor)
             for name, module in loaded.model.named_modules()
-            if type(module).__name__ in _CONVERTED and (tensor := alone.get(f"{name}.weight")) is not None
+            if family_of(module) is not None and (tensor := alone.get(f"{name}.weight")) is not None
         ]
         for name, module, tensor in found:
             before = partial(_before, errors, len(found), on_layer)
@@ -67,8 +63,10 @@ def _hook(
 ) -> Callable[[Any, tuple[torch.Tensor, ...], torch.Tensor], None]:
     def measure(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         shape = (module.out_features, module.in_features)
+        family = family_of(module)
+        assert family is not None
         exact = source.get_tensor(tensor).to(output.device).float()
-        held = _held_weight(module).float().reshape(shape)
+        held = family.dequantized(module).float().reshape(shape)
         if exact.shape != shape or _is_transposed(exact, held):
             exact = exact.T  # a Conv1D's
         if exact.shape != shape:
@@ -79,21 +77,6 @@ def _hook(
         let_go_of_source(files)
 
     return measure
-
-
-def _held_weight(module: Any) -> torch.Tensor:
-    """What the layer computes with, as numbers. On some CPUs it was repacked for a kernel of its own.
-
-    bitsandbytes can undo that, but changes the state that the layer computes with, and leaves the scales as they are.
-    """
-    held = getattr(module.weight, "quant_state", None)
-    if held is None or not getattr(held, "packing_format_for_cpu", False):
-        return torch.as_tensor(dequantize_bnb_weight(module.weight, getattr(module, "state", None)))
-    state = copy.copy(held)
-    state.original_nested = False  # its scales are no integers any more
-    codes, state = bitsandbytes.functional._convert_weight_packed_for_cpu_inverse(module.weight.data, state)
-    state.absmax = held.absmax.T.reshape(-1).float().contiguous()
-    return torch.as_tensor(bitsandbytes.functional.dequantize_4bit(codes, state))
 
 
 def _is_transposed(exact: torch.Tensor, held: torch.Tensor) -> bool:

@@ -35,7 +35,7 @@ from qplayground.engine.machine import pick_device, synchronize_all
 from qplayground.engine.placement import accelerates_name, conversion_at, converted_layers, device_map
 from qplayground.engine.preflight import Preflight, inspect_model
 from qplayground.engine.progress import OnEstimate, OnPhase, OnProgress
-from qplayground.engine.quantization import quantization_config
+from qplayground.engine.quantizers.registry import configuration
 from qplayground.engine.residency import make_resident
 from qplayground.engine.verify import verify_finite, verify_loaded
 from qplayground.engine.vram import VramMeter
@@ -146,7 +146,7 @@ def load(
     )  # the first forward would crash, or read astray
     on_phase(Phase.COPY)
     make_resident(model, on_progress)
-    sampled = samples(model, shapes.layer_use) if quantized else []
+    sampled = samples(model, precision.quantization, shapes.layer_use) if precision.quantization else []
     allocator.enter_warm_up()
     on_phase(Phase.WARM_UP)
     _first_forward(model, preflight.prompt_ids, device)  # which repacks weights on some CPUs: still a part of loading
@@ -205,7 +205,7 @@ def _from_pretrained(
             path,
             config=preflight.shapes.config,
             dtype=getattr(torch, precision.dtype),
-            quantization_config=quantization_config(precision, skips, offloads=len(set(placed.values())) > 1),
+            quantization_config=configuration(precision, skips, offloads=len(set(placed.values())) > 1),
             device_map={name: accelerates_name(place) for name, place in placed.items()},
             offload_folder=offload_folder or None,
             use_safetensors=True,

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import accelerate
-import bitsandbytes
 import psutil
 import safetensors
 import tokenizers
@@ -17,10 +16,12 @@ from bitsandbytes.functional import has_avx512bf16
 
 from qplayground import __version__
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.messages.events import Machine
+from qplayground.core.machine import Machine
 from qplayground.core.placement import CPU, DISK, MPS, is_gpu
+from qplayground.core.quantizers.installed import installed_version
+from qplayground.core.quantizers.registry import libraries
 
-_LIBRARIES = (torch, transformers, bitsandbytes, accelerate, tokenizers, safetensors)
+_LIBRARIES = (torch, transformers, accelerate, tokenizers, safetensors)
 
 
 def describe_machine() -> Machine:
@@ -42,6 +43,7 @@ def describe_machine() -> Machine:
         versions={
             "qplayground": __version__,
             **{library.__name__: str(library.__version__) for library in _LIBRARIES},
+            **{name: found for name in sorted(libraries()) if (found := installed_version(name))},
         },
         gpus=gpus,
         mps=torch.backends.mps.is_available(),

@@ -10,6 +10,7 @@ from transformers.initialization import no_init_weights
 from transformers.integrations.accelerate import _get_device_map
 from transformers.quantizers import AutoHfQuantizer
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.estimate import WeightKinds
 from qplayground.core.placement import (
@@ -31,12 +32,12 @@ from qplayground.core.placement import (
     stays_plain,
 )
 from qplayground.core.placement import named_device as device_name
-from qplayground.core.precision import Dtype, Precision
+from qplayground.core.precision import Precision
 from qplayground.engine.conversion import Conversion, conversion
 from qplayground.engine.machine import named_device
 from qplayground.engine.offload import rewritten_bytes
 from qplayground.engine.prediction import predicted_weights
-from qplayground.engine.quantization import quantization_config
+from qplayground.engine.quantizers.registry import backend, configuration
 from qplayground.engine.shapes import Shapes
 
 _WORDS = {CPU: "RAM"}
@@ -47,7 +48,7 @@ _QUANTIZERS_SHARE = 0.9
 def device_map(shapes: Shapes, precision: Precision, placement: Placement, limits: Mapping[str, int]) -> dict[str, str]:
     """A device for each module, `""` for all of them. `limits`: bytes of weights that each device can take.
 
-    Raises PlaygroundError(BAD_DEVICE) for what bitsandbytes or accelerate would refuse, or do wrong without a word.
+    Raises PlaygroundError(BAD_DEVICE) for what the quantizer or accelerate would refuse, or do wrong without a word.
     """
     if placement.is_single:
         return {"": placement.device}
@@ -62,6 +63,8 @@ def device_map(shapes: Shapes, precision: Precision, placement: Placement, limit
         found = _inferred(shapes, precision, placement.device, limits)
     if len(set(found.values())) == 1 and DISK not in found.values():
         found = {"": next(iter(found.values()))}
+    if precision.quantization is not None and not backend(precision.quantization).splits and len(found) > 1:
+        raise _cannot_split(precision, found)
     if precision.is_quantized and any(stays_plain(device, found.values()) for device in found.values()):
         _check_quantizable(shapes, precision, found)
     return found
@@ -73,7 +76,7 @@ def conversion_at(shapes: Shapes, precision: Precision, placed: Mapping[str, str
 
 
 def converted_layers(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> tuple[str, ...]:
-    """The layers that the recipe converts and that are where bitsandbytes quantizes."""
+    """The layers that the recipe converts and that are where it is quantized."""
     devices = set(placed.values())
     plain = {device for device in devices if stays_plain(device, devices)}
     converted = conversion_at(shapes, precision, placed).converted
@@ -108,7 +111,7 @@ def _caution(precision: Precision, placed: Mapping[str, str], limits: Mapping[st
         )
     if precision.is_quantized and any(stays_plain(device, devices) for device in devices):
         away = " and ".join(device for device in devices_in_order(devices) if stays_plain(device, devices))
-        return f"Its modules on {away} stay unquantized, in {precision.dtype}: bitsandbytes quantizes on the GPU alone."
+        return f"Its modules on {away} stay unquantized, in {precision.dtype}: only those on a GPU are quantized."
     return ""
 
 
@@ -207,7 +210,7 @@ def _inferred(shapes: Shapes, precision: Precision, device: str, limits: Mapping
     with torch.device("meta"), no_init_weights():
         model = AutoModelForCausalLM.from_config(shapes.config, dtype=dtype).eval()
     quantizer = None
-    config = quantization_config(precision, conversion(shapes, precision, on_cpu=False).skips, offloads=True)
+    config = configuration(precision, conversion(shapes, precision, on_cpu=False).skips, offloads=True)
     if config is not None:
         quantizer = AutoHfQuantizer.from_config(config, pre_quantized=False)
         quantizer.preprocess_model(model=model, dtype=dtype, device_map=None)
@@ -276,15 +279,27 @@ def _check_names(shapes: Shapes, placed: Mapping[str, str]) -> None:
             )
 
 
+def _cannot_split(precision: Precision, placed: Mapping[str, str]) -> PlaygroundError:
+    assert precision.quantization is not None
+    places = " and ".join(_WORDS.get(device, device) for device in devices_in_order(placed.values()))
+    return fail(
+        ErrorCode.BAD_DEVICE,
+        f"{precision.label} cannot be split between {places}: {precision.quantization.library} quantizes a model that "
+        "is in one place.",
+        "Put all of it on one device, or choose another precision.",
+    )
+
+
 def _check_quantizable(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> None:
     devices = devices_in_order(placed.values())
+    assert precision.quantization is not None
     if all(device in (CPU, DISK) for device in devices):
         places = " and ".join(_WORDS.get(device, device) for device in devices)
         where = f"split between {places}" if len(devices) > 1 else f"put on {places}"
         raise fail(
             ErrorCode.BAD_DEVICE,
-            f"{precision.label} cannot be {where}: bitsandbytes leaves a module unquantized on disk, and in RAM beside "
-            "other places, so nothing would be quantized.",
+            f"{precision.label} cannot be {where}: {precision.quantization.library} leaves a module unquantized on "
+            "disk, and in RAM beside other places, so nothing would be quantized.",
             "Put all of it in RAM (raise or remove the limit, or move it back), or compare fp32, bf16 and fp16.",
         )
     if not converted_layers(shapes, precision, placed):

@@ -1,13 +1,4 @@
-"""The bytes that a precision's tensors will take, from the model's shapes alone.
-
-bitsandbytes' layouts (block size B = 64, a layer of `out` x `in` = n elements, nb = ceil(n / B) blocks):
-
-- int8: n + 4 · out, one float32 scale a row.
-- 4-bit: ceil(n / 2) + 4 · nb + 64, a float32 absmax a block and a table of sixteen float32.
-- double quantization: ceil(n / 2) + nb + 4 · ceil(nb / 256) + 1024 + 64 + 4, the absmax as uint8 with a second level of
-  its own, its table of 256 float32, and a float32 offset.
-- where the processor has AVX512-BF16, the first forward repacks 4-bit layers: the absmax becomes bfloat16 and the
-  second level goes, the offset stays: ceil(n / 2) + 2 · nb + 64 (+ 4).
+"""The bytes that a precision's tensors will take, from the model's shapes alone; the layouts are the quantizers' own.
 
 `tests/engine/test_prediction.py` holds them against loaded models, byte for byte.
 """
@@ -17,23 +8,16 @@ from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from msgspec.structs import replace
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from qplayground.core.estimate import WeightKinds
-from qplayground.core.precision import FourBit, Int8, Precision
+from qplayground.core.precision import Precision
+from qplayground.engine.quantizers.base import Backend
+from qplayground.engine.quantizers.registry import backend
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.tracing import LayerUse
-
-BLOCK = 64
-_NESTED_BLOCK = 256
-_CODE_BYTES = 16 * 4
-_NESTED_CODE_BYTES = 256 * 4
-_OFFSET_BYTES = 4
-_ANEW: dict[str, Any] = {"quant_type": "fp4", "double_quantization": True}
-"""How bitsandbytes quantizes where nothing else is said."""
 
 
 def predicted_weights(
@@ -41,7 +25,7 @@ def predicted_weights(
 ) -> dict[str, WeightKinds]:
     """Bytes by module once the model has run.
 
-    `converted` names the layers that get quantized; `repacks` says whether the first forward repacks 4-bit ones.
+    `converted` names the layers that get quantized; `repacks` says whether the first forward may repack them.
     """
     use = shapes.layer_use  # first of all: running a model can change its buffers, as its first text will
     skeleton = shapes.skeleton(precision.dtype)
@@ -60,37 +44,19 @@ def predicted_weights(
     return found
 
 
-def quantized_kinds(rows: int, elements: int, precision: Precision, *, repacks: bool) -> WeightKinds:
-    """Bytes of one converted weight and of what belongs to it."""
-    recipe = precision.quantization
-    if isinstance(recipe, Int8):
-        return WeightKinds(quantized=elements, scales=4 * rows)
-    assert isinstance(recipe, FourBit)
-    blocks = -(-elements // BLOCK)
-    nested = recipe.double_quantization
-    if repacks:
-        scales = 2 * blocks + _OFFSET_BYTES * nested
-    elif nested:
-        scales = blocks + 4 * -(-blocks // _NESTED_BLOCK) + _NESTED_CODE_BYTES + _OFFSET_BYTES
-    else:
-        scales = 4 * blocks
-    return WeightKinds(quantized=-(-elements // 2), scales=scales + _CODE_BYTES)
-
-
 class _Conversion(NamedTuple):
     """How a layer is held that was converted. `repacks`: its first forward repacks it; `runs`: it has a forward."""
 
-    precision: Precision
+    quantizer: Backend[Any]
     repacks: bool
     runs: bool
 
 
 def _conversion_of(use: LayerUse, name: str, precision: Precision, *, repacks: bool) -> _Conversion:
-    """A layer whose weight the model's code scales is quantized again by transformers, with bitsandbytes' defaults."""
-    if name in use.rescaled and isinstance(precision.quantization, FourBit):
-        precision = replace(precision, quantization=replace(precision.quantization, **_ANEW))
+    assert precision.quantization is not None
+    quantizer = backend(precision.quantization)
     runs = name in use.ran
-    return _Conversion(precision, repacks and runs, runs)
+    return _Conversion(quantizer.rescaled() if name in use.rescaled else quantizer, repacks and runs, runs)
 
 
 def _of_module(
@@ -106,11 +72,9 @@ def _of_module(
             continue
         if converted is not None and kind == "weight":
             rows = parameter.shape[1] if isinstance(module, Conv1D) else parameter.shape[0]
-            kinds = quantized_kinds(rows, parameter.numel(), converted.precision, repacks=converted.repacks)
-            yield kinds, parameter
-        elif converted is not None and converted.runs and isinstance(converted.precision.quantization, FourBit):
-            itemsize = converted.precision.quantization.compute_dtype.itemsize  # the first forward casts a bias to that
-            yield WeightKinds(plain=parameter.numel() * itemsize), parameter
+            yield converted.quantizer.predicted(rows, parameter.numel(), repacks=converted.repacks), parameter
+        elif converted is not None and converted.runs and (cast := converted.quantizer.bias_dtype()) is not None:
+            yield WeightKinds(plain=parameter.numel() * cast.itemsize), parameter
         else:
             yield WeightKinds(plain=held(kind, parameter)), parameter
     for kind, buffer in module._buffers.items():

@@ -9,11 +9,11 @@ from transformers.convert_slow_tokenizer import import_protobuf
 from qplayground.catalog.config import read_json
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.catalog.tokenizer_files import newer_tokenizer, sentencepiece_file
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ANOTHER_TOKENIZER, ErrorCode, PlaygroundError, fail
 from qplayground.core.frozen import remedy
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.model import ModelEntry, ModelSource
-from qplayground.core.precision import Dtype
 from qplayground.engine.failures import first_line
 from qplayground.engine.missing import COMPARE_HINT
 from qplayground.engine.prompt import read_prompt

@@ -13,16 +13,14 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-import bitsandbytes
 import torch
-import transformers
 from msgspec.structs import replace
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
 from qplayground.core.floats import Floats
 from qplayground.core.messages.commands import Score
 from qplayground.core.messages.events import Scored
-from qplayground.core.precision import Dtype
 from qplayground.core.quality import (
     LayerError,
     Quality,
@@ -31,6 +29,7 @@ from qplayground.core.quality import (
     comparison_figures,
     perplexity_figures,
 )
+from qplayground.core.quantizers.installed import installed_version
 from qplayground.core.windows import WINDOW, Windows
 from qplayground.engine.baselines import BaselineKey, Baselines, KeptBaseline, KeptCandidate, KeptScores, Writing
 from qplayground.engine.fingerprint import weights_sha256
@@ -169,13 +168,14 @@ class _Scoring:
     def key(self) -> BaselineKey:
         """What the baseline's log-probabilities for this are kept under. Raises OSError."""
         command, loaded = self._command, self._loaded
-        libraries = (torch, transformers, bitsandbytes)
+        used = command.baseline.quantization
+        libraries = ("torch", "transformers", *([] if used is None else [used.library]))
         return BaselineKey(
             weights_sha256=weights_sha256(loaded.files, Path(command.folder), self._say),
             precision=command.baseline,
             config_sha256=hashlib.sha256((loaded.files[0].parent / "config.json").read_bytes()).hexdigest(),
             place=place_of(loaded) if command.baseline == loaded.precision or not command.place else command.place,
-            versions=tuple(str(library.__version__) for library in libraries),
+            versions=tuple(map(installed_version, libraries)),
             ids_sha256=self.text.ids_sha256,
             starts=self.windows.starts,
             window=self.windows.window,
@@ -252,7 +252,7 @@ class _Scoring:
         return replace(
             quality,
             **comparison_figures(tokens, kept.scores.tokens),
-            reference=self._command.baseline.name,
+            reference=self._command.reference,
             reference_dtype=kept.scores.dtype,
             storage_kld=kept.scores.storage_kld,
             rounding_kld=kept.scores.rounding_klds.get(own),

@@ -1,7 +1,7 @@
 """A model without its weights: the modules and shapes that its config stands for, on the meta device."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,11 +24,13 @@ from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from qplayground.catalog.config import ENCODERS_BY_DEFAULT
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.model import ModelTypes
-from qplayground.core.precision import Dtype, Precision
+from qplayground.core.precision import Precision
 from qplayground.engine.config_errors import config_sentence
 from qplayground.engine.limits import TookTooLongError, time_limit
+from qplayground.engine.quantizers.registry import backend
 from qplayground.engine.ties import differing_ties
 from qplayground.engine.tracing import FEW, CannotRunError, LayerUse, Watch, run
 
@@ -53,7 +55,7 @@ class Shapes:
         self._differing: frozenset[str] | None = None
         self._skeletons: dict[int, PreTrainedModel] = {}
         self._default_skips: list[str] = []
-        self._converted: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._converted: dict[tuple[object, ...], tuple[str, ...]] = {}
 
     @classmethod
     def read(cls, path: Path) -> "Shapes":
@@ -106,11 +108,17 @@ class Shapes:
 
     @cached_property
     def linear_layers(self) -> dict[str, tuple[int, int]]:
-        """The layers that bitsandbytes can convert, with the shape of their weight as (out, in) features."""
+        """The layers that a quantizer may convert, with the shape of their weight as (out, in) features."""
         return {
             name: (module.nf, module.nx) if isinstance(module, Conv1D) else (module.out_features, module.in_features)
             for name, module in self._linear_modules.items()
         }
+
+    @cached_property
+    def linear_names(self) -> tuple[str, ...]:
+        """All linear layers, those too that no quantizer converts."""
+        modules = self.skeleton(Dtype.BFLOAT16).named_modules()
+        return tuple(name for name, module in modules if isinstance(module, (nn.Linear, Conv1D)))
 
     @cached_property
     def _linear_modules(self) -> dict[str, Any]:
@@ -168,9 +176,10 @@ class Shapes:
         """
         if not precision.is_quantized:
             return ()
-        if precision.skip_modules not in self._converted:
-            self._converted[precision.skip_modules] = self._find_converted(precision)
-        return self._converted[precision.skip_modules]
+        key = (type(precision.quantization), precision.skip_modules)
+        if key not in self._converted:
+            self._converted[key] = self._find_converted(precision)
+        return self._converted[key]
 
     def _find_converted(self, precision: Precision) -> tuple[str, ...]:
         modules = [name for name, _ in self.skeleton(Dtype.BFLOAT16).named_modules() if name]
@@ -182,19 +191,24 @@ class Shapes:
                     f"Give the name of a layer or its ending; a layer of this model is {self._example()}.",
                 )
         skips = [*self.default_skips, *precision.skip_modules]
-        converted = tuple(name for name in self.linear_layers if should_convert_module(name, skips))
+        assert precision.quantization is not None
+        quantizer = backend(precision.quantization)
+        known = [name for name, module in self._linear_modules.items() if quantizer.converts(module)]
+        converted = tuple(name for name in known if should_convert_module(name, skips))
         if not converted:
-            raise self._nothing_to_convert(precision)
+            raise self._nothing_to_convert(precision, known)
         return converted
 
-    def _nothing_to_convert(self, precision: Precision) -> PlaygroundError:
-        if any(should_convert_module(name, self.default_skips) for name in self.linear_layers):
+    def _nothing_to_convert(self, precision: Precision, known: Sequence[str]) -> PlaygroundError:
+        assert precision.quantization is not None
+        if any(should_convert_module(name, self.default_skips) for name in known):
             hint = "Skip fewer modules."
             return fail(ErrorCode.NOT_QUANTIZED, f"{precision.label} would skip every linear layer.", hint)
         architecture = type(self.skeleton(Dtype.BFLOAT16)).__name__
         return fail(
             ErrorCode.NOT_QUANTIZED,
-            f"{precision.label} would convert nothing: {architecture} has no layers that bitsandbytes knows.",
+            f"{precision.label} would convert nothing: {architecture} has no layers that "
+            f"{precision.quantization.library} knows.",
             "Compare it in fp32, bf16 and fp16, or pick another model.",
         )
 

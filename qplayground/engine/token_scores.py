@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.floats import Floats
-from qplayground.core.precision import Dtype
 from qplayground.core.quality import ScoredTokens
 from qplayground.engine.tokenizing import decode
 

@@ -15,6 +15,7 @@ from qplayground.engine.accounting import HeldTensor, held_tensors
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.missing import COMPARE_HINT, missing_tensors
 from qplayground.engine.progress import OnProgress
+from qplayground.engine.quantizers.registry import family_of
 
 _LABEL = "Checking every weight"
 _PIECE = 1 << 22
@@ -68,11 +69,11 @@ def _check_quantized_shapes(model: nn.Module) -> int:
     """Count the quantized layers; transformers compares shapes for all the others only."""
     count = 0
     for name, module in model.named_modules():
-        if type(module).__name__ not in ("Linear4bit", "Linear8bitLt"):
+        family = family_of(module)
+        if family is None:
             continue
         count += 1
-        state = getattr(module.weight, "quant_state", None)
-        shape = tuple(module.weight.shape if state is None else state.shape)
+        shape = family.shape(module)
         if shape != (module.out_features, module.in_features):
             raise fail(
                 ErrorCode.BROKEN_WEIGHTS,

@@ -34,10 +34,10 @@ def to_csv(comparison: Comparison) -> str:
         samples = [metric.spread(run) for metric in _sampled(comparison)]
         writer.writerow(
             [
-                _harmless(run.precision),
-                _harmless(run.recipe.summary),
+                _harmless(run.id),
+                _harmless(run.precision.summary),
                 run.state,
-                run.precision == comparison.baseline,
+                run.id == comparison.baseline,
                 *(metric.read(run) for metric in METRICS),
                 *(ratio(metric, run, comparison) for metric in METRICS if metric.more_is_better is not None),
                 *(figure for found in samples for figure in _summary(found)),

@@ -20,7 +20,7 @@ PHASE_TEXT = {
 
 def name_text(run: Run) -> str:
     """The precision's name, and whether it is what a precision of that name is elsewhere."""
-    return f"{run.precision} (edited)" if run.recipe.is_edited else run.precision
+    return f"{run.id} (edited)" if run.precision.is_edited else run.id
 
 
 def state_text(run: Run) -> str:
@@ -34,7 +34,7 @@ def state_text(run: Run) -> str:
 def title_text(comparison: Comparison) -> str:
     """A heading."""
     count = len(comparison.runs)
-    return f"{comparison.model.title}: {count} precision{'s' * (count != 1)} compared"
+    return f"{comparison.title}: {count} precision{'s' * (count != 1)} compared"
 
 
 def machine_text(comparison: Comparison) -> str:

@@ -35,6 +35,6 @@ def write_all(comparison: Comparison, folder: Path) -> list[Path]:
         written.append(folder / f"{STEM}.{suffix}")
         write_report(comparison, written[-1])
     for run in comparison.runs:
-        written.append(folder / f"{run.precision}.py")
+        written.append(folder / f"{run.id}.py")
         save_file(written[-1], to_script(comparison, run).encode())
     return written

@@ -74,7 +74,7 @@ _MEMORY_KEY = (
 
 def to_html(comparison: Comparison) -> str:
     """The page. Nothing in it is fetched from anywhere, and no script runs in it."""
-    names = [run.precision for run in comparison.runs]
+    names = [run.id for run in comparison.runs]
     advice = recommendation(comparison)
     return _PAGE.format(
         title=escape(title_text(comparison)),
@@ -86,7 +86,7 @@ def to_html(comparison: Comparison) -> str:
                 machine_text(comparison),
                 settings_text(comparison),
                 when_text(comparison),
-                comparison.model.provenance,
+                *(model.provenance for model in comparison.models),
                 _scored_text(comparison),
             )
             if line
@@ -109,7 +109,7 @@ def _table(comparison: Comparison) -> str:
     heads = "".join(f'<th title="{escape(metric.description)}">{escape(metric.title)}</th>' for metric in metrics)
     rows = []
     for run in comparison.runs:
-        name = escape(name_text(run)) + (" <small>baseline</small>" if run.precision == comparison.baseline else "")
+        name = escape(name_text(run)) + (" <small>baseline</small>" if run.id == comparison.baseline else "")
         cells = "".join(f"<td>{_cell(metric, run, comparison)}</td>" for metric in metrics)
         rows.append(f"<tr><td>{name}</td><td>{state_text(run)}</td>{cells}</tr>")
     return f"<table><tr><th>Precision</th><th>State</th>{heads}</tr>{''.join(rows)}</table>"
@@ -137,7 +137,7 @@ def _charts(comparison: Comparison) -> list[str]:
                 any_doubtful |= is_doubtful
                 fill = f"color-mix(in srgb, var(--hue-{index}) {_PALE}%, transparent)"
                 fill = fill if is_doubtful else f"var(--hue-{index})"
-                bars.append(Bar(run.precision, [(value, fill, text)], text, whisker))
+                bars.append(Bar(run.id, [(value, fill, text)], text, whisker))
         legend = "; line: lowest to highest sample" if any(bar.whisker for bar in bars) else ""
         legend += "; pale and *: disturbed, and no ranking, see the notes beside the texts" if any_doubtful else ""
         charts.append(f"<figcaption>{escape(metric.title)}{legend}</figcaption>{bar_chart(metric.title, bars)}")
@@ -162,7 +162,7 @@ def _memory(comparison: Comparison, place: Place) -> str:
             is_second = what == "measured" and bool(predicted)
             mark = place.peak(run.memory) if what == "measured" else None
             if segments:
-                bars.append(Bar("" if is_second else run.precision, parts, text, mark=mark, is_joined=is_second))
+                bars.append(Bar("" if is_second else run.id, parts, text, mark=mark, is_joined=is_second))
     return bar_chart(place.label.partition(",")[0], bars) if bars else ""
 
 
@@ -181,8 +181,8 @@ def _run(comparison: Comparison, run: Run, index: int) -> str:
         for note in notes_on(comparison, run)
     ) + "".join(f'<p class="quiet">{escape(sentence)}</p>' for sentence in sentences)
     return (
-        f'<section><h3><span style="background:var(--hue-{index})"></span>{escape(run.recipe.label)}</h3>'
-        f'<p class="quiet">{escape(run.recipe.summary)}{_same(run)}</p>{notes}'
+        f'<section><h3><span style="background:var(--hue-{index})"></span>{escape(run.precision.label)}</h3>'
+        f'<p class="quiet">{escape(run.precision.summary)}{_same(run)}</p>{notes}'
         f'<p class="text">{_marked(comparison, run)}</p></section>'
     )
 
@@ -195,7 +195,7 @@ def _same(run: Run) -> str:
 
 
 def _marked(comparison: Comparison, run: Run) -> str:
-    if run.error is not None or run.divergence is None or run.precision == comparison.baseline:
+    if run.error is not None or run.divergence is None or run.id == comparison.baseline:
         return escape(outcome(run))
     baseline = comparison.run(comparison.baseline or "")
     return "".join(

@@ -5,9 +5,9 @@ from statistics import median
 
 import msgspec
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.inside import Knobs, LayerRow, LeftOut
 from qplayground.core.model import ModelEntry
-from qplayground.core.precision import Dtype
 from qplayground.core.units import share_text, significant
 
 _HEADINGS = ("Module", "Method", "Block", "Double quant.", "Bits a weight", "Relative error", "SNR", "Largest error")

@@ -16,14 +16,16 @@ _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<
 
 def to_markdown(comparison: Comparison) -> str:
     """Heading, circumstances, table of figures, and every text. Model output is escaped or fenced, never markup."""
-    model = comparison.model
     headings, *figures = table_rows(comparison)
     scored = source_text(comparison)
     advice = recommendation(comparison)
     lines = [
         f"# {_inline(title_text(comparison))}",
         "",
-        f"- Model: {_inline(', '.join((model.title, model.architecture or 'unknown', model.provenance)))}",
+        *(
+            f"- Model: {_inline(', '.join((model.title, model.architecture or 'unknown', model.provenance)))}"
+            for model in comparison.models
+        ),
         f"- Machine: {_inline(machine_text(comparison))}",
         f"- Settings: {_inline(settings_text(comparison))}",
         *([f"- Started: {_inline(when_text(comparison))}"] if comparison.started_at else []),
@@ -42,7 +44,7 @@ def to_markdown(comparison: Comparison) -> str:
         *_fenced(comparison.prompt),
     ]
     for run in comparison.runs:
-        lines += ["", f"## {_inline(name_text(run))}", "", f"{_inline(run.recipe.summary)}.", ""]
+        lines += ["", f"## {_inline(name_text(run))}", "", f"{_inline(run.precision.summary)}.", ""]
         for note in notes_on(comparison, run):
             lines += [f"**{_inline(note.sentence)}**", ""]
         for sentence in (*memory_sentences(run.memory), *quality_lines(comparison, run)):

@@ -1,7 +1,7 @@
 """The plain transformers script that does what a run did."""
 
 from qplayground.core.placement import AUTO, BALANCED, CUSTOM, DISK
-from qplayground.core.precision import FourBit, Int8, Precision
+from qplayground.core.precision import Precision
 from qplayground.core.results import Comparison, Mode, Run, RunState
 from qplayground.report.describe import state_text
 
@@ -49,14 +49,14 @@ skips = [*get_keys_to_not_convert(skeleton), {own}]
 
 def to_script(comparison: Comparison, run: Run) -> str:
     """Python source. Every text of the user's stands in it as a literal."""
-    recipe, threads = run.recipe, comparison.placement.threads
+    recipe, threads = run.precision, comparison.placement.threads
     skips = bool(recipe.skip_modules) and recipe.is_quantized and not run.skips
     return _MAIN.format(
-        title=_prose(f"{comparison.model.id} in {recipe.name}: {recipe.summary}."),
+        title=_prose(f"{run.model.id} in {recipe.name}: {recipe.summary}."),
         promise=_promise(run),
         versions=_prose(_versions(comparison)),
         imports=_imports(recipe, skips, config=skips or bool(run.attention)),
-        path=repr(comparison.model.path),
+        path=repr(run.model.path),
         prompt=repr(comparison.prompt),
         threads="" if threads is None else f"torch.set_num_threads({threads})\n",
         config=_CONFIG.format(attention=repr(run.attention)) if run.attention else "",
@@ -87,10 +87,15 @@ def _promise(run: Run) -> str:
 
 
 def _imports(recipe: Precision, skips: bool, *, config: bool) -> str:
+    call = None if recipe.quantization is None else recipe.quantization.call()
     names = ["AutoModelForCausalLM", "AutoTokenizer", "GenerationConfig"]
-    names += ["BitsAndBytesConfig"] if recipe.is_quantized else []
+    names += [] if call is None else [call.config_class]
     names += ["AutoConfig"] if config else []
-    lines = ["import torch", f"from transformers import {', '.join(sorted(names))}"]
+    lines = [
+        "import torch",
+        *([] if call is None else call.imports),
+        f"from transformers import {', '.join(sorted(names))}",
+    ]
     if skips:
         lines.append("from transformers.quantizers.base import get_keys_to_not_convert")
     return "\n".join(lines)
@@ -98,26 +103,17 @@ def _imports(recipe: Precision, skips: bool, *, config: bool) -> str:
 
 def _quantization(recipe: Precision, known: tuple[str, ...], skips: bool, *, split: bool) -> str:
     """`known` is the list of modules that the run left alone; `skips`: it has to be put together."""
-    kind = recipe.quantization
-    if kind is None:
+    if recipe.quantization is None:
         return ""
-    options = [f"llm_int8_threshold={kind.threshold!r}", "load_in_8bit=True"] if isinstance(kind, Int8) else []
-    if isinstance(kind, FourBit):
-        options = [
-            "load_in_4bit=True",
-            f"bnb_4bit_quant_type={kind.quant_type!r}",
-            f"bnb_4bit_compute_dtype=torch.{kind.compute_dtype}",
-            f"bnb_4bit_use_double_quant={kind.double_quantization}",
-        ]
-    before = ""
+    call = recipe.quantization.call()
+    arguments, before = list(call.arguments), ""
     if known:
-        options.append(f"llm_int8_skip_modules={list(known)!r}")
+        arguments.append(f"{call.skips_argument}={recipe.quantization.skip_patterns(known)!r}")
     elif skips:
-        before = _SKIPS.format(own=", ".join(map(repr, recipe.skip_modules)))
-        options.append("llm_int8_skip_modules=skips")
-    if split:  # without it a part beside the GPU is refused
-        options.append("llm_int8_enable_fp32_cpu_offload=True")
-    return f"{before}quantization = BitsAndBytesConfig(\n{_lines(*options)})\n"
+        before = _SKIPS.format(own=", ".join(map(repr, recipe.quantization.skip_patterns(recipe.skip_modules))))
+        arguments.append(f"{call.skips_argument}=skips")
+    arguments += call.split_arguments if split else ()
+    return f"{before}quantization = {call.config_class}(\n{_lines(*arguments)})\n"
 
 
 def _inputs(comparison: Comparison, run: Run) -> str:

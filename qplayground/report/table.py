@@ -38,7 +38,7 @@ def plain_table(comparison: Comparison) -> str:
     for run in comparison.runs:
         lines.append("")
         text = f"{comparison.lead if run.error is None else ''}{outcome(run)}"
-        lines.append(f"[{run.precision}] {text}")
+        lines.append(f"[{run.id}] {text}")
         lines += [f"    * {note.sentence}" for note in notes_on(comparison, run)]
         lines += [f"    {sentence}" for sentence in quality_lines(comparison, run)]
     scored = source_text(comparison)
@@ -54,7 +54,7 @@ def quality_lines(comparison: Comparison, run: Run) -> list[str]:
         limit_sentence(run),
         floor_sentence(comparison, run),
     ]
-    if run.precision == comparison.baseline:
+    if run.id == comparison.baseline:
         said.append(reference_sentence(comparison))
     return [sentence for sentence in said if sentence]
 
@@ -79,7 +79,7 @@ def cell_text(metric: Metric, run: Run, comparison: Comparison) -> str:
 def _row(comparison: Comparison, run: Run, metrics: Sequence[Metric]) -> tuple[str, ...]:
     name = name_text(run)
     return (
-        f"{name} (baseline)" if run.precision == comparison.baseline else name,
+        f"{name} (baseline)" if run.id == comparison.baseline else name,
         state_text(run),
         *(_cell(comparison, run, metric) for metric in metrics),
     )

@@ -1,7 +1,7 @@
 """Carries out what the scheduler decides: starts engines, gives them commands, ends them."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -27,7 +27,7 @@ from qplayground.core.messages.events import (
 from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
 from qplayground.core.quality import QualityRequest
-from qplayground.core.results import Mode, RunState
+from qplayground.core.results import Mode, Run, RunState
 from qplayground.core.windows import Windows
 from qplayground.runtime.devices import free_memory, weight_limits
 from qplayground.runtime.engines import Engines
@@ -48,27 +48,56 @@ _REFUSALS = (
 """Said before the model is touched, so that a kept one stays as good as it was."""
 
 
-class Work(msgspec.Struct, kw_only=True):
-    """What the engines are to do. `recipes` grows when a precision is added; `context` comes with the first load.
+class RunPlan(msgspec.Struct, frozen=True):
+    """What one engine is to run. `path` is the model's folder."""
 
-    `estimates` are those that are known of the recipes; the first load brings the others. With `quality` a text is
-    scored, by the `reference` first, whose engine says which `windows` of it, and which tokens the prompt's are.
-    What the reference gave is kept, so that the others can be compared with it when it was removed.
+    id: str
+    path: str
+    precision: Precision
+    engine: str
+
+    @classmethod
+    def of(cls, run: Run) -> "RunPlan":
+        return cls(run.id, run.model.path, run.precision, run.engine)
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engines are to do. With `quality` a text is scored, by the `reference` first; it stays known when its
+    run was removed, so that others can still be compared with it.
     """
 
-    path: str
+    runs: tuple[RunPlan, ...]
     placement: Placement
     request: GenerationRequest
     mode: Mode
     rounds: int
-    recipes: dict[str, Precision]
-    context: ContextSize | None = None
-    estimates: dict[str, Estimate] = {}
     quality: QualityRequest | None = None
-    reference: str | None = None
-    reference_recipe: Precision | None = None
-    windows: Windows | None = None
+    reference: RunPlan | None = None
+
+    def run(self, run_id: str) -> RunPlan | None:
+        """The run with that id, if there is one."""
+        return next((run for run in self.runs if run.id == run_id), None)
+
+    def with_run(self, run: RunPlan) -> "Plan":
+        """The same with that run, in the place of one with its id."""
+        reference = run if self.reference is not None and self.reference.id == run.id else self.reference
+        return msgspec.structs.replace(self, runs=(*self.without(run.id).runs, run), reference=reference)
+
+    def without(self, run_id: str) -> "Plan":
+        """The same without that run."""
+        return msgspec.structs.replace(self, runs=tuple(run for run in self.runs if run.id != run_id))
+
+
+class _Learned(msgspec.Struct):
+    """What came out while a plan was carried out. `contexts` are by the model's folder, `estimates` by run; the limits
+    are read before the first load. The reference's engine says which `windows` of the text it scored, which tokens, and
+    the place where they are kept.
+    """
+
+    estimates: dict[str, Estimate]
+    contexts: dict[str, ContextSize | None] = {}
     limits: dict[str, int] | None = None
+    windows: Windows | None = None
     scored_ids: tuple[int, ...] = ()
     reference_place: str = ""
 
@@ -76,16 +105,15 @@ class Work(msgspec.Struct, kw_only=True):
 class _Kept(msgspec.Struct, frozen=True):
     """What an engine holds, and how it came there."""
 
-    path: str
+    run: RunPlan
     placement: Placement
-    recipe: Precision
     event: Loaded
 
 
 class Conductor(QObject):
     """Owner of the scheduler and of what is kept in memory. It knows no results.
 
-    Signals with the precision's name first: `greeted(name, Hello)`; `said(name, Event)` from an engine whose run is not
+    Signals with the run's id first: `greeted(name, Hello)`; `said(name, Event)` from an engine whose run is not
     over; `fit_known(name, Fit)`, whether what is being loaded fits, before its first weight; `failed(name, ErrorInfo)`;
     `turn_began(name, others, Loaded)` before it writes, beside how many others, with what its engine said when it
     loaded; `lost(name, ErrorInfo)` for an engine that died while it was idle;
@@ -120,7 +148,8 @@ class Conductor(QObject):
         self._engines.gone.connect(self._on_gone)
         self._engines.memory_sampled.connect(self._on_memory_sampled)
         self._scheduler: Scheduler | None = None
-        self._work: Work | None = None
+        self._plan: Plan | None = None
+        self._learned = _Learned({})
         self._kept: dict[str, _Kept] = {}
         self._offload_folders = OffloadFolders()
         self._loaded: dict[str, int] = {}
@@ -159,23 +188,26 @@ class Conductor(QObject):
 
     def state(self, name: str) -> RunState | None:
         """Where that run stands, None when there is none."""
-        there = self._scheduler is not None and self._work is not None and name in self._work.recipes
-        return self._scheduler.state(name) if there and self._scheduler is not None else None
+        if self._scheduler is None or self._plan is None or self._plan.run(name) is None:
+            return None
+        return self._scheduler.state(name)
 
     # ---- verbs -----------------------------------------------------------------------------------------------
 
-    def prepare(self, work: Work) -> None:
-        """Take on new work; `begin` follows. Not while busy."""
+    def prepare(self, plan: Plan, estimates: Mapping[str, Estimate]) -> None:
+        """Take on a new plan; `begin` follows. Not while busy. `estimates`: what is known of its runs already."""
         before = self._scheduler
-        work.estimates = {name: each for name, each in work.estimates.items() if self._is_of_use(work, each)}
-        self._work = work
+        self._plan = plan
+        self._learned = _Learned({name: each for name, each in estimates.items() if self._is_of_use(plan, each)})
         self.started_s = time.monotonic()
+        reference = None if plan.reference is None else plan.reference.id
+        ids = [run.id for run in plan.runs]
         self._scheduler = Scheduler(
-            sorted(work.recipes, key=lambda name: work.quality is not None and name != work.reference),
-            scores=work.quality is not None,
-            reference=work.reference,
-            rounds=work.rounds,
-            race=work.mode is Mode.RACE,
+            sorted(ids, key=lambda name: plan.quality is not None and name != reference),
+            scores=plan.quality is not None,
+            reference=reference,
+            rounds=plan.rounds,
+            race=plan.mode is Mode.RACE,
             keep_loaded=self._keep_loaded,
             loaded=() if before is None else before.loaded,
             ending=() if before is None else before.ending,
@@ -184,16 +216,14 @@ class Conductor(QObject):
         self._busy = True
         self._launcher.warm()
 
-    def queue(self, recipe: Precision, estimate: Estimate | None = None) -> None:
+    def queue(self, run: RunPlan, estimate: Estimate | None = None) -> None:
         """Take on one more run, or one that is over again; `begin` follows."""
-        if self._scheduler is not None and self._work is not None:
-            self._work.recipes[recipe.name] = recipe
-            if recipe.name == self._work.reference:
-                self._work.reference_recipe = recipe
-            if estimate is not None and self._is_of_use(self._work, estimate):
-                self._work.estimates[recipe.name] = estimate
-            self._asked_to_stop.discard(recipe.name)
-            self._scheduler.queue(recipe.name)
+        if self._scheduler is not None and self._plan is not None:
+            self._plan = self._plan.with_run(run)
+            if estimate is not None and self._is_of_use(self._plan, estimate):
+                self._learned.estimates[run.id] = estimate
+            self._asked_to_stop.discard(run.id)
+            self._scheduler.queue(run.id)
             self._busy = True
 
     def begin(self) -> None:
@@ -205,10 +235,10 @@ class Conductor(QObject):
 
     def remove(self, name: str) -> None:
         """Forget a run that is over, and end its engine."""
-        if self._scheduler is not None and self._work is not None:
+        if self._scheduler is not None and self._plan is not None:
             actions = self._scheduler.remove(name)
-            del self._work.recipes[name]
-            self._work.estimates.pop(name, None)
+            self._plan = self._plan.without(name)
+            self._learned.estimates.pop(name, None)
             self._do(actions)
 
     def let_go(self, name: str) -> None:
@@ -239,33 +269,35 @@ class Conductor(QObject):
     # ---- carrying out ----------------------------------------------------------------------------------------
 
     def _misfits_leave(self) -> list[Action]:
-        """Let go of the engines whose model, device or recipe is another than this work's."""
-        work, scheduler = self._work, self._scheduler
-        assert work is not None and scheduler is not None
+        """Let go of the engines whose model, device or recipe is another than this plan's."""
+        plan, scheduler = self._plan, self._scheduler
+        assert plan is not None and scheduler is not None
+        paths = {run.path for run in plan.runs}
         misfits = [
             name
             for name, kept in self._kept.items()
-            if (kept.path, kept.placement) != (work.path, work.placement.same_weights)
-            or work.recipes.get(name, kept.recipe) != kept.recipe
+            if kept.run.path not in paths
+            or kept.placement != plan.placement.same_weights
+            or (plan.run(name) or kept.run) != kept.run
         ]
         return [action for name in misfits for action in scheduler.let_go(name)]
 
-    def _is_of_use(self, work: Work, estimate: Estimate) -> bool:
+    def _is_of_use(self, plan: Plan, estimate: Estimate) -> bool:
         """Whether it is of this text, and would be the same if the models that are kept were gone.
 
         Where the memory that is free on a GPU decides where parts go, it would not.
         """
-        by_what_is_free = self._gpu_count > 0 and not (work.placement.is_single or work.placement.modules)
+        by_what_is_free = self._gpu_count > 0 and not (plan.placement.is_single or plan.placement.modules)
         return estimate.kv_cache_bytes is not None and not by_what_is_free
 
     def _has_room(self, name: str, kept: Sequence[str]) -> bool:
         """Whether it can be loaded beside engines that keep their models. Of what is unknown one load too many is
         taken over a run that is lost.
         """
-        assert self._work is not None
+        assert self._plan is not None
         if not kept:
             return True
-        found = fit_now([self._work.estimates.get(name)], scores=self._work.quality is not None)
+        found = fit_now([self._learned.estimates.get(name)], scores=self._plan.quality is not None)
         return found.verdict in (Verdict.FITS, Verdict.TIGHT)
 
     def _do(self, wanted: Iterable[Action]) -> None:
@@ -275,7 +307,7 @@ class Conductor(QObject):
             if self._scheduler is not scheduler:
                 return  # closed by whoever heard of it
             if verb is Verb.START:
-                self._engines.start(name)
+                self._engines.start(name, self._run(name).engine)
             elif verb is Verb.LOAD:
                 self._engines.submit(name, partial(self._load, name))
             elif verb is Verb.GENERATE:
@@ -300,57 +332,68 @@ class Conductor(QObject):
             self._engines.submit(name, partial(self._generate, together))
 
     def _load(self, name: str, command_id: int) -> Load:
-        work = self._work
-        assert work is not None
-        folder = self._offload_folders.folder(work.placement, name)
+        plan, run = self._plan, self._run(name)
+        assert plan is not None
+        folder = self._offload_folders.folder(plan.placement, name)
         self._free[name] = free_memory()
         return Load(
             id=command_id,
-            path=work.path,
-            precision=work.recipes[name],
-            placement=msgspec.structs.replace(work.placement, offload_folder=folder),
-            limits=self._limits(work),
-            request=work.request,
-            context=work.context,
-            others=self._unknown_beside(name) if self._keep_loaded else (),
+            path=run.path,
+            precision=run.precision,
+            placement=msgspec.structs.replace(plan.placement, offload_folder=folder),
+            limits=self._limits(plan),
+            request=plan.request,
+            context=self._learned.contexts.get(run.path),
+            others=self._unknown_beside(run) if self._keep_loaded else (),
         )
 
-    def _limits(self, work: Work) -> dict[str, int]:
-        """Read once, before the first load: every precision and every round is placed by the same ones."""
-        if work.limits is None:
-            work.limits = weight_limits(work.placement, self._gpu_count)
-        return work.limits
+    def _limits(self, plan: Plan) -> dict[str, int]:
+        """Read once, before the first load: every run and every round is placed by the same ones."""
+        if self._learned.limits is None:
+            self._learned.limits = weight_limits(plan.placement, self._gpu_count)
+        return self._learned.limits
 
-    def _unknown_beside(self, name: str) -> tuple[Precision, ...]:
-        work = self._work
-        assert work is not None
-        return tuple(recipe for other, recipe in work.recipes.items() if other not in {name, *work.estimates})
+    def _unknown_beside(self, run: RunPlan) -> tuple[Precision, ...]:
+        """The precisions of the same model of which nothing is known yet."""
+        known = {run.id, *self._learned.estimates}
+        return tuple(other.precision for other in self._same_model(run) if other.id not in known)
+
+    def _same_model(self, run: RunPlan) -> list[RunPlan]:
+        assert self._plan is not None
+        return [other for other in self._plan.runs if (other.path, other.engine) == (run.path, run.engine)]
+
+    def _run(self, name: str) -> RunPlan:
+        run = None if self._plan is None else self._plan.run(name)
+        assert run is not None
+        return run
 
     def _generate(self, together: int, command_id: int) -> Generate:
-        work = self._work
-        assert work is not None
-        threads = work.placement.threads or self._cpu_threads
+        plan = self._plan
+        assert plan is not None
+        threads = plan.placement.threads or self._cpu_threads
         return Generate(
             id=command_id,
-            request=work.request,
-            benchmark=work.mode is Mode.BENCHMARK,
-            threads=max(1, threads // together) if work.mode is Mode.RACE else threads,
+            request=plan.request,
+            benchmark=plan.mode is Mode.BENCHMARK,
+            threads=max(1, threads // together) if plan.mode is Mode.RACE else threads,
         )
 
     def _score(self, name: str, command_id: int) -> Score:
-        work = self._work
-        assert work is not None and work.quality is not None and work.reference_recipe is not None
+        plan, learned = self._plan, self._learned
+        assert plan is not None and plan.quality is not None and plan.reference is not None
+        is_reference = name == plan.reference.id
         return Score(
             id=command_id,
-            source=work.quality.source,
-            name=work.quality.name,
-            text=work.quality.text,
-            token_ids=() if name == work.reference else work.scored_ids,
-            tokens=work.quality.tokens,
-            windows=None if name == work.reference else work.windows,
-            baseline=work.reference_recipe,
-            place="" if name == work.reference else work.reference_place,
-            threads=work.placement.threads,
+            source=plan.quality.source,
+            name=plan.quality.name,
+            text=plan.quality.text,
+            token_ids=() if is_reference else learned.scored_ids,
+            tokens=plan.quality.tokens,
+            windows=None if is_reference else learned.windows,
+            baseline=plan.reference.precision,
+            reference=plan.reference.id,
+            place="" if is_reference else learned.reference_place,
+            threads=plan.placement.threads,
             folder=str(baselines_folder()),
             limit_bytes=BASELINES_LIMIT_BYTES,
         )
@@ -404,24 +447,21 @@ class Conductor(QObject):
     def _on_said(self, name: str, event: Event) -> None:
         if not self._is_open(name):
             return  # the run was given up meanwhile; what it says now would contradict what is shown
-        work = self._work
-        assert work is not None
+        plan, learned = self._plan, self._learned
+        assert plan is not None
         if isinstance(event, Loaded):
-            work.context = event.context
-            known = [*event.others, *([] if event.estimate is None else [event.estimate])]
-            work.estimates |= {estimate.precision: estimate for estimate in known}
-            placement = work.placement.same_weights
-            self._kept[name] = _Kept(path=work.path, placement=placement, recipe=work.recipes[name], event=event)
+            self._learn(self._run(name), event)
+            self._kept[name] = _Kept(self._run(name), plan.placement.same_weights, event)
         if isinstance(event, LoadEstimated):
-            self.fit_known.emit(name, fit([event.estimate], self._free[name], scores=work.quality is not None))
+            self.fit_known.emit(name, fit([event.estimate], self._free[name], scores=plan.quality is not None))
             return
         if isinstance(event, Failed):
             refused = event.error.code in _REFUSALS
             self.failed.emit(name, event.error if refused else self._with_output(name, event.error))
             self._happened(name, Happened.REFUSED if refused else Happened.FAILED)
             return
-        if isinstance(event, Scored) and name == work.reference:
-            work.windows, work.scored_ids, work.reference_place = event.windows, event.token_ids, event.place
+        if isinstance(event, Scored) and plan.reference is not None and name == plan.reference.id:
+            learned.windows, learned.scored_ids, learned.reference_place = event.windows, event.token_ids, event.place
         self.said.emit(name, event)
         if isinstance(event, Loaded):
             self._happened(name, Happened.LOADED)
@@ -430,6 +470,15 @@ class Conductor(QObject):
         elif isinstance(event, Generated):
             interrupted = event.finish_reason == "cancelled"
             self._happened(name, Happened.INTERRUPTED if interrupted else Happened.GENERATED)
+
+    def _learn(self, run: RunPlan, event: Loaded) -> None:
+        """Note what a load says of its model's other runs too."""
+        self._learned.contexts[run.path] = event.context
+        known = [*event.others, *([] if event.estimate is None else [event.estimate])]
+        estimates = {estimate.precision: estimate for estimate in known}
+        for other in self._same_model(run):
+            if other.precision.name in estimates:
+                self._learned.estimates[other.id] = estimates[other.precision.name]
 
     def _with_output(self, name: str, error: ErrorInfo) -> ErrorInfo:
         return msgspec.structs.replace(error, detail=f"{error.detail}\n\n{self._engines.output_tail(name)}".strip())

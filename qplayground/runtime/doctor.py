@@ -8,14 +8,16 @@ from PySide6.QtCore import QObject, QThread, Signal, SignalInstance, Slot
 from qplayground.core.diagnosis import CudaBuild, Diagnosis, Facts, MethodCheck, Outcome
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.known_problems import find_problems
+from qplayground.core.machine import Machine
 from qplayground.core.messages.commands import CheckUp
-from qplayground.core.messages.events import CheckedUp, CheckStarted, CudaFound, Event, Hello, Machine, MethodChecked
+from qplayground.core.messages.events import CheckedUp, CheckStarted, CudaFound, Event, Hello, MethodChecked
 from qplayground.core.precision import READY_PRECISIONS, Precision
-from qplayground.runtime.asker import Asker
+from qplayground.core.quantizers.installed import missing
+from qplayground.runtime.engine_client import EngineClient
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.this_machine import gather_facts, who_is_here
 
-QUANTIZED = tuple(precision for precision in READY_PRECISIONS if precision.is_quantized)
+QUANTIZED = tuple(each for each in READY_PRECISIONS if each.is_quantized and missing(each.quantization) is None)
 _CLOSE_WAIT_MS = 10_000
 
 
@@ -52,11 +54,11 @@ class Doctor(QObject):
     ) -> None:
         super().__init__(parent)
         self._precisions = precisions
-        self._asker = Asker("doctor", launcher, "Try again when nothing else keeps the machine busy.", self)
-        self._asker.greeted.connect(self._on_greeted)
-        self._asker.said.connect(self._on_said)
-        self._asker.failed.connect(self._on_failed)
-        self._asker.lost.connect(self._on_lost)
+        self._client = EngineClient("doctor", launcher, "Try again when nothing else keeps the machine busy.", self)
+        self._client.greeted.connect(self._on_greeted)
+        self._client.said.connect(self._on_said)
+        self._client.failed.connect(self._on_failed)
+        self._client.lost.connect(self._on_lost)
         self._gathering: _Gathering | None = None
         self._running = self._closed = False
         self._asked = 0
@@ -87,13 +89,13 @@ class Doctor(QObject):
     def cancel(self) -> None:
         """End what is under way and say so: `cancelled`. It can be started again at once."""
         if self._running:
-            self._asker.end()
+            self._client.end()
             self._end(self.cancelled)
 
     def close(self) -> None:
         """End everything, now, and say nothing more."""
         self._closed, self._running = True, False
-        self._asker.close()
+        self._client.close()
         for gathering in self.findChildren(_Gathering):
             gathering.wait(_CLOSE_WAIT_MS)
 
@@ -111,7 +113,7 @@ class Doctor(QObject):
     def _ask(self) -> None:
         self._in_work = None
         known = tuple((check.device, check.precision) for check in self._checks)
-        self._asked = self._asker.ask(CheckUp(id=0, precisions=self._precisions, skip=known))
+        self._asked = self._client.ask(CheckUp(id=0, precisions=self._precisions, skip=known))
 
     @Slot(object)
     def _on_greeted(self, hello: Hello) -> None:
@@ -144,7 +146,7 @@ class Doctor(QObject):
             self._stop_trying(error)
 
     def _stop_trying(self, error: ErrorInfo | None) -> None:
-        self._asker.end()
+        self._client.end()
         self._tried, self._engine_error = True, error
         self._complete()
 
@@ -169,7 +171,7 @@ class Doctor(QObject):
         if not self._running:
             return
         if isinstance(facts, Exception):
-            self._asker.end()
+            self._client.end()
             sentence = "This machine cannot be looked at."
             self._end(
                 self.failed,

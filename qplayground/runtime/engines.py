@@ -1,6 +1,7 @@
-"""The engine processes of a session: one a precision, each with a worker of its own, all watched by one sampler."""
+"""The engine processes of a session: one a run, each with a worker of its own, all watched by one sampler."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 from PySide6.QtCore import QObject, Signal, Slot
@@ -37,12 +38,15 @@ class Engines(QObject):
         self._commands: dict[str, int] = {}
         self._command_ids = count(1)
 
-    def start(self, name: str) -> None:
-        """Start an engine for that precision; `greeted` or `gone` follows. Raises RuntimeError while one is there."""
+    def start(self, name: str, kind: str) -> None:
+        """Start an engine of that kind for a run; `greeted` or `gone` follows. Raises RuntimeError while one is there,
+        KeyError for a kind that there is not.
+        """
         if name in self._workers:
             raise RuntimeError(f"the engine of {name} has not left yet")
+        self._launcher.check_kind(kind)
         self._sampler.start()
-        worker = ChildWorker(name, self._launcher.engine, self)
+        worker = ChildWorker(name, partial(self._launcher.engine, kind), self)
         worker.event_received.connect(self._on_event)
         worker.exited.connect(self._on_exited)
         worker.finished.connect(worker.deleteLater)

@@ -293,14 +293,14 @@ def statements_to_save(comparison: Comparison, changed: Sequence[str] | None = N
     """What `History.save` writes: the entry of the list, the head, and the runs that are named."""
     entry = _entry(comparison)
     head = msgspec.json.encode(_Head(msgspec.structs.replace(comparison, runs=[]), _names(comparison)))
-    runs = [run for run in comparison.runs if changed is None or run.precision in changed]
+    runs = [run for run in comparison.runs if changed is None or run.id in changed]
     values = (entry.id, entry.started_at, entry.model, entry.precisions, entry.prompt, entry.state)
     return [
         (_SAVE, (*values, _search_text(comparison))),
         *([(_PLACE, (entry.id, entry.placed))] if entry.placed else []),
         (_PUT, (entry.id, _HEAD, head)),
         (_TIDY, (entry.id, _HEAD, msgspec.json.encode(_names(comparison)).decode())),
-        *((_PUT, (entry.id, run.precision, msgspec.json.encode(run))) for run in runs),
+        *((_PUT, (entry.id, run.id, msgspec.json.encode(run))) for run in runs),
     ]
 
 
@@ -332,7 +332,7 @@ def _joined(parts: dict[str, bytes]) -> bytes:
 
 
 def _names(comparison: Comparison) -> list[str]:
-    return [run.precision for run in comparison.runs]
+    return [run.id for run in comparison.runs]
 
 
 @contextlib.contextmanager
@@ -353,7 +353,7 @@ def _entry(comparison: Comparison) -> HistoryEntry:
     return HistoryEntry(
         id=comparison.id,
         started_at=comparison.started_at,
-        model=comparison.model.title,
+        model=comparison.title,
         precisions=", ".join(_names(comparison)),
         prompt=" ".join(comparison.prompt[:_SHOWN_PROMPT].split()),
         state=state if comparison.mode is Mode.ONCE else f"{state}, {comparison.mode}",
@@ -363,5 +363,5 @@ def _entry(comparison: Comparison) -> HistoryEntry:
 
 
 def _search_text(comparison: Comparison) -> str:
-    parts = (comparison.started_at, comparison.model.title, comparison.prompt, comparison.placed, *_names(comparison))
+    parts = (comparison.started_at, comparison.title, comparison.prompt, comparison.placed, *_names(comparison))
     return " ".join((*parts, "")).casefold()

@@ -5,13 +5,17 @@ import multiprocessing
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from multiprocessing.context import BaseContext
 
+from qplayground.core.results import TRANSFORMERS
 from qplayground.runtime.fork_server import ForkServer
 from qplayground.runtime.gpus import has_nvidia_gpu
 from qplayground.runtime.process import ChildProcess
 
 ENGINE_TARGET = "qplayground.engine.host"
+ENGINES: Mapping[str, str] = {}
+"""The modules of the engines besides that for transformers, by the engine's name."""
 SPAWN_VARIABLE = "QPLAYGROUND_SPAWN"
 """The environment's variable that, set to anything, has engines spawned where they could be forked."""
 
@@ -32,15 +36,19 @@ def fork_is_safe() -> bool:
 
 
 class Launcher:
-    """Makes engines and jobs. `target` is the module whose `main(channel)` an engine runs.
+    """Makes engines and jobs. `target` is the module whose `main(channel)` the engine for transformers runs, `engines`
+    those of others by their names; these are spawned.
 
     With the fork server an engine is there in tens of milliseconds. Without it `warm` makes one spare that imports
     ahead; it is not replaced by itself, since imports would disturb whatever is being timed.
     """
 
-    def __init__(self, target: str = ENGINE_TARGET, *, fork: bool | None = None) -> None:
+    def __init__(
+        self, target: str = ENGINE_TARGET, *, engines: Mapping[str, str] = ENGINES, fork: bool | None = None
+    ) -> None:
         os.environ.update(_python_path())
         self._target = target
+        self._engines = engines
         self._fork = fork_is_safe() and not os.environ.get(SPAWN_VARIABLE) if fork is None else fork
         self._context: BaseContext = multiprocessing.get_context("forkserver" if self._fork else "spawn")
         self._server = ForkServer(self._context, target) if self._fork else None
@@ -64,8 +72,17 @@ class Launcher:
                     spare.start()
                     self._spare = spare
 
-    def engine(self) -> ChildProcess:
-        """An engine to enter as a context. It may have been started already."""
+    def check_kind(self, kind: str) -> None:
+        """Raise KeyError for a kind of engine that there is not."""
+        if kind != TRANSFORMERS:
+            self._engines[kind]
+
+    def engine(self, kind: str = TRANSFORMERS) -> ChildProcess:
+        """An engine of that kind, to enter as a context. It may have been started already. Raises KeyError for a kind
+        that there is not.
+        """
+        if kind != TRANSFORMERS:
+            return self.job(self._engines[kind])
         if self._server is not None:
             return self._forked(self._server, self._target)
         with self._spares:

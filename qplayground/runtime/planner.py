@@ -13,8 +13,8 @@ from qplayground.core.messages.commands import EstimateMemory, PlanPlacement
 from qplayground.core.messages.events import Event, Hello, MemoryEstimated, PlacementPlanned
 from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
-from qplayground.runtime.asker import Asker
 from qplayground.runtime.devices import weight_limits
+from qplayground.runtime.engine_client import EngineClient
 from qplayground.runtime.fitting import fit_now
 from qplayground.runtime.launcher import Launcher
 
@@ -33,11 +33,11 @@ class Planner(QObject):
 
     def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._asker = Asker("planner", launcher, "Pick the model again.", self)
-        self._asker.greeted.connect(self._on_greeted)
-        self._asker.said.connect(self._on_said)
-        self._asker.failed.connect(self._on_failed)
-        self._asker.lost.connect(self._on_lost)
+        self._client = EngineClient("planner", launcher, "Pick the model again.", self)
+        self._client.greeted.connect(self._on_greeted)
+        self._client.said.connect(self._on_said)
+        self._client.failed.connect(self._on_failed)
+        self._client.lost.connect(self._on_lost)
         self._gpu_count = 0
         self._question: EstimateMemory | None = None
         self._plan_question: PlanPlacement | None = None
@@ -134,7 +134,7 @@ class Planner(QObject):
         self._closed = True
         self._question = self._plan_question = None
         self._soon.stop()
-        self._asker.close()
+        self._client.close()
 
     # ---- the engine ------------------------------------------------------------------------------------------
 
@@ -143,12 +143,12 @@ class Planner(QObject):
         question = self._plan_question or (self._question if self._is_open else None)
         if question is None or self._held_back or self._closed:
             return
-        if self._asker.hello is None:
-            self._asker.begin()
-        elif not self._asker.is_busy:
+        if self._client.hello is None:
+            self._client.begin()
+        elif not self._client.is_busy:
             self._in_flight = question
             limits = weight_limits(question.placement, self._gpu_count)  # as they are now
-            self._asker.ask(replace(question, limits=limits))
+            self._client.ask(replace(question, limits=limits))
 
     @Slot(object)
     def _on_greeted(self, hello: Hello) -> None:
@@ -158,7 +158,7 @@ class Planner(QObject):
     @Slot(int, object)
     def _on_said(self, _command_id: int, event: Event) -> None:
         question = self._in_flight
-        if not self._asker.is_busy:
+        if not self._client.is_busy:
             self._in_flight = None
         if isinstance(event, PlacementPlanned) and question is self._plan_question:
             self._plan_question = None

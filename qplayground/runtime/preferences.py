@@ -14,7 +14,7 @@ from qplayground.core.generation import GenerationRequest
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.text import is_text
-from qplayground.runtime.preferences_file import READY, Kept, PreferencesFile, says_what_it_is
+from qplayground.runtime.preferences_file import READY, Kept, PreferencesFile
 
 CONFIG_VARIABLE = "QPLAYGROUND_CONFIG"
 RECENT_LIMIT = 20
@@ -128,7 +128,7 @@ class Preferences:
 
     def _save_edited(self, precision: Precision) -> None:
         ready = READY[precision.name]
-        if not says_what_it_is(precision, ready):
+        if not precision.is_kind_of(ready):
             raise fail(
                 ErrorCode.BAD_PRECISION,
                 f"{ready.label} would no longer be what its name says.",

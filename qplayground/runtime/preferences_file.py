@@ -6,25 +6,22 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from PySide6.QtCore import QLockFile
+from filelock import FileLock, Timeout
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.placement import Placement
-from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, FourBit, Precision
+from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Precision
 from qplayground.core.saving import save_file
 
 READY = {precision.name: precision for precision in READY_PRECISIONS}
 
 LOCK_WAIT_S = 10.0
 """How long a write waits for another window's, which puts a file of a few kB on what may be a busy disk."""
-_LEFT_LOCK_S = 5.0
-"""From this age on a lock is looked at whose process id says that its owner lives. One that is held stays all the same,
-since the system knows that; one that a killed container's process 1 left goes."""
-
 _Stamp = tuple[int, int, int]
 _UNREADABLE = (OSError, UnicodeError, RecursionError, msgspec.MsgspecError, PlaygroundError)
 
@@ -203,18 +200,6 @@ class PreferencesFile:
             self._damage = f"The preferences in {self._path} could not be read ({error}). Nothing is kept this time."
 
 
-def says_what_it_is(edited: Precision, ready: Precision) -> bool:
-    """A ready precision keeps what it is named after, so that NF4 on a chart is always NF4."""
-    if edited.label != ready.label or type(edited.quantization) is not type(ready.quantization):
-        return False
-    if isinstance(edited.quantization, FourBit) and isinstance(ready.quantization, FourBit):
-        return (edited.quantization.quant_type, edited.quantization.double_quantization) == (
-            ready.quantization.quant_type,
-            ready.quantization.double_quantization,
-        )
-    return ready.is_quantized or edited.dtype is ready.dtype
-
-
 def _changed(kept: Kept, changes: list[Change]) -> Kept:
     for change in changes:
         kept = change(kept)
@@ -222,16 +207,29 @@ def _changed(kept: Kept, changes: list[Change]) -> Kept:
 
 
 def _read(path: Path) -> Kept:
-    kept = msgspec.json.decode(path.read_bytes(), type=Kept)
+    kept = _renamed(msgspec.json.decode(path.read_bytes(), type=Kept))
     names = [precision.checked().name for precision in kept.custom]
     if len({*names, *READY}) != len(names) + len(READY):
         raise fail(ErrorCode.BAD_PRECISION, "Two precisions have the same name.", "")
     for name, precision in kept.edited.items():
-        if name not in READY or precision.name != name or not says_what_it_is(precision.checked(), READY[name]):
+        if name not in READY or precision.name != name or not precision.checked().is_kind_of(READY[name]):
             raise fail(ErrorCode.BAD_PRECISION, f"{name!r} is not a ready precision.", "")
     for placement in (*kept.placements.values(), kept.last_placement):
         placement.checked()
     return kept
+
+
+def _renamed(kept: Kept) -> Kept:
+    """With other names for those of the user's own that a newer version has as ready ones."""
+    taken = {*READY, *(precision.name for precision in kept.custom)}
+    custom = []
+    for precision in kept.custom:
+        if precision.name in READY:
+            name = next(name for number in count(2) if (name := f"{precision.name}-{number}") not in taken)
+            taken.add(name)
+            precision = msgspec.structs.replace(precision, name=name, label=name)
+        custom.append(precision)
+    return msgspec.structs.replace(kept, custom=tuple(custom))
 
 
 @contextlib.contextmanager
@@ -243,14 +241,17 @@ def _alone(path: Path) -> Iterator[None]:
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
     place = Path(os.path.realpath(path))
-    lock = QLockFile(str(place.with_name(f".{place.name}.lock")))
-    lock.setStaleLockTime(int(_LEFT_LOCK_S * 1000))
-    if not lock.tryLock(int(LOCK_WAIT_S * 1000)) and lock.error() is QLockFile.LockError.LockFailedError:
-        raise TimeoutError(None, "another window is still writing it")
+    lock = FileLock(place.with_name(f".{place.name}.lock"))
+    try:
+        lock.acquire(timeout=LOCK_WAIT_S)
+    except Timeout:
+        raise TimeoutError(None, "another window is still writing it") from None
+    except (OSError, NotImplementedError):
+        pass
     try:
         yield
     finally:
-        lock.unlock()
+        lock.release()
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -44,7 +44,7 @@ class Recorder(QObject):
     @Slot(object)
     def _on_started(self, comparison: Comparison) -> None:
         self._comparison_id = comparison.id
-        self._unsaved = {run.precision for run in comparison.runs}
+        self._unsaved = {run.id for run in comparison.runs}
 
     @Slot(str)
     def _on_run_cleared(self, name: str) -> None:
@@ -66,8 +66,8 @@ class Recorder(QObject):
 
     @Slot(object)
     def _on_comparison_changed(self, comparison: Comparison) -> None:
-        names = {run.precision for run in comparison.runs}
-        self._unsaved |= {run.precision for run in comparison.runs if not run.state.is_final}
+        names = {run.id for run in comparison.runs}
+        self._unsaved |= {run.id for run in comparison.runs if not run.state.is_final}
         self._unsaved &= names
         self._save(comparison)
 
@@ -92,7 +92,7 @@ class Recorder(QObject):
             return
         comparison = self._session.comparison
         if isinstance(error, HistoryGoneError) and comparison is not None and comparison.id == comparison_id:
-            self._unsaved = {run.precision for run in comparison.runs}
+            self._unsaved = {run.id for run in comparison.runs}
             self._save(comparison)
             return
         if comparison_id == self._comparison_id:

@@ -5,14 +5,15 @@ from uuid import uuid4
 
 import msgspec
 
-from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.known_problems import undriven_gpu
-from qplayground.core.messages.events import Machine
+from qplayground.core.machine import Machine
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import CPU, DISK, MPS, Placement, computes_on_gpu, devices_in_order
-from qplayground.core.precision import READY_PRECISIONS, Precision, baseline_of
+from qplayground.core.precision import READY_PRECISIONS, Precision, widest
 from qplayground.core.quality import QualityRequest
+from qplayground.core.quantizers.installed import missing
 from qplayground.core.results import ComparedModel, Comparison, Mode, Run
 from qplayground.core.text import is_text
 from qplayground.runtime.gpus import list_gpus, undriven_gpus
@@ -94,6 +95,10 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
         if not is_text(self.request.prompt):
             raise fail(ErrorCode.BAD_SETTINGS, "The prompt holds bytes that are no text.", "Type it again.")
         names = check_names(self.precisions)
+        for precision in self.precisions:
+            lacking = missing(precision.quantization)
+            if lacking is not None:
+                raise PlaygroundError(lacking)
         if self.baseline is not None and self.baseline not in names:
             raise fail(
                 ErrorCode.BAD_PRECISION,
@@ -105,19 +110,18 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def comparison(self, model: ModelEntry, machine: Machine | None, now: datetime) -> Comparison:
         """The comparison as it begins. Raises PlaygroundError for a model that cannot be used."""
-        path = model.checked_path()
+        compared = ComparedModel(
+            model.id,
+            model.source,
+            model.architecture,
+            model.parameters,
+            model.checked_path(),
+            model.provenance,
+            model.context_tokens,
+        )
         return Comparison(
             id=uuid4().hex,
             environment=machine,
-            model=ComparedModel(
-                model.id,
-                model.source,
-                model.architecture,
-                model.parameters,
-                path,
-                model.provenance,
-                model.context_tokens,
-            ),
             prompt=self.request.prompt,
             settings=self.request.settings,
             device=self.placement.device,
@@ -125,10 +129,15 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
             placement_name=self.placement_name,
             mode=self.mode,
             rounds=self.rounds if self.mode is Mode.BENCHMARK else 1,
-            baseline=self.baseline or baseline_of([precision.name for precision in self.precisions], self.precisions),
+            baseline=self.baseline or self._widest,
             started_at=now.isoformat(timespec="seconds"),
-            runs=[Run(precision=precision.name, recipe=precision) for precision in self.precisions],
+            runs=[Run(id=each.name, model=compared, precision=each) for each in self.precisions],
         )
+
+    @property
+    def _widest(self) -> str | None:
+        place = widest(self.precisions)
+        return None if place is None else self.precisions[place].name
 
     def _check_benchmark(self) -> None:
         if self.request.settings.do_sample:

@@ -9,13 +9,13 @@ from PySide6.QtCore import QObject, Signal, Slot
 from qplayground.core.baseline import default_baseline, refresh_divergence
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
 from qplayground.core.estimate import Estimate
+from qplayground.core.machine import Machine
 from qplayground.core.memory import MemorySample
 from qplayground.core.messages.events import (
     Event,
     Generated,
     Hello,
     Loaded,
-    Machine,
     PhaseStarted,
     Progressed,
     PromptRead,
@@ -26,7 +26,7 @@ from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
 from qplayground.core.results import Comparison, Mode, Run, RunState
 from qplayground.runtime import bookkeeping
-from qplayground.runtime.conductor import Conductor, Work
+from qplayground.runtime.conductor import Conductor, Plan, RunPlan
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.probe import Probe
 from qplayground.runtime.request import ComparisonRequest, check_devices
@@ -36,7 +36,7 @@ from qplayground.runtime.this_machine import who_is_here
 class Session(QObject):
     """Keeps the results of what the conductor's engines say. Belongs to the thread that made it.
 
-    Signals, the first ones with the precision's name first: `run_changed(name)` (its state or figures),
+    Signals, the first ones with the run's id first: `run_changed(name)` (its state or figures),
     `run_cleared(name)` (what it wrote is no more; it writes again), `tokens_added(name, tuple[Token])`,
     `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`, `memory_sampled(name, list[MemorySample])`,
     `fit_known(name, Fit)` before the first weight of a load, `unloading(name, PhaseStarted)`.
@@ -154,24 +154,21 @@ class Session(QObject):
             check_devices(wanted.placement, self.machine)
         comparison = wanted.comparison(model, self.machine, datetime.now(UTC))
         for run in comparison.runs:
-            self._expect(run, shown.get(run.precision) if shown else None)
+            self._expect(run, shown.get(run.id) if shown else None)
         self._comparison = comparison
         self._scored_text = None if wanted.quality is None else wanted.quality.name
         self._baseline_chosen = wanted.baseline is not None
-        self._conductor.prepare(
-            Work(
-                path=comparison.model.path,
-                placement=comparison.placement,
-                request=wanted.request,
-                mode=comparison.mode,
-                rounds=comparison.rounds,
-                recipes={run.precision: run.recipe for run in comparison.runs},
-                estimates=dict(shown or {}),
-                quality=wanted.quality,
-                reference=comparison.baseline,
-                reference_recipe=None if comparison.baseline_run is None else comparison.baseline_run.recipe,
-            )
+        baseline = comparison.baseline_run
+        plan = Plan(
+            runs=tuple(map(RunPlan.of, comparison.runs)),
+            placement=comparison.placement,
+            request=wanted.request,
+            mode=comparison.mode,
+            rounds=comparison.rounds,
+            quality=wanted.quality,
+            reference=None if baseline is None else RunPlan.of(baseline),
         )
+        self._conductor.prepare(plan, shown or {})
         self.comparison_started.emit(comparison)
         self._conductor.begin()
 
@@ -187,7 +184,7 @@ class Session(QObject):
         bookkeeping.clear(run)
         self._expect(run, shown)
         refresh_divergence(comparison)
-        self._conductor.queue(run.recipe, shown)
+        self._conductor.queue(RunPlan.of(run), shown)
         self.run_cleared.emit(name)
         self._conductor.begin()
 
@@ -203,11 +200,12 @@ class Session(QObject):
         precision.checked()
         if self._run(precision.name) is not None:
             raise fail(ErrorCode.BAD_PRECISION, f"{precision.label} is in this comparison.", "Run it again there.")
-        run = Run(precision=precision.name, recipe=precision)
+        model = comparison.runs[0].model
+        run = Run(id=precision.name, model=model, precision=precision)
         self._expect(run, estimate)
         comparison.runs.append(run)
         self._choose_baseline()
-        self._conductor.queue(precision, estimate)
+        self._conductor.queue(RunPlan.of(run), estimate)
         self.comparison_changed.emit(comparison)
         self._conductor.begin()
 
@@ -311,7 +309,7 @@ class Session(QObject):
     def _on_failed(self, name: str, error: ErrorInfo) -> None:
         run, comparison = self._run(name), self._comparison
         assert run is not None and comparison is not None
-        detail = f"Model: {comparison.model.id}\n\n{error.detail}".rstrip()
+        detail = f"Model: {run.model.id}\n\n{error.detail}".rstrip()
         error = replace(error, detail=who_is_here().apply(detail))  # it is kept, and exported
         run.error = error
         self.log_added.emit(f"{name}: {error} {error.detail}".rstrip())
@@ -324,7 +322,7 @@ class Session(QObject):
     def _on_states_changed(self) -> None:
         comparison = self._comparison
         for run in [] if comparison is None else list(comparison.runs):
-            state = self._conductor.state(run.precision)
+            state = self._conductor.state(run.id)
             if state is None or run.state is state or comparison is None:
                 continue
             before, run.state = run.state, state
@@ -335,7 +333,7 @@ class Session(QObject):
                 bookkeeping.note_unscored(run, self._scored_text)
             if state.is_final:
                 refresh_divergence(comparison)
-            self.run_changed.emit(run.precision)
+            self.run_changed.emit(run.id)
 
     @Slot(str, object)
     def _on_memory_sampled(self, name: str, samples: list[MemorySample]) -> None:
@@ -364,13 +362,13 @@ class Session(QObject):
 
     def _expect(self, run: Run, shown: Estimate | None) -> None:
         run.requested_map = {} if shown is None else shown.device_map
-        self._shown.pop(run.precision, None)
+        self._shown.pop(run.id, None)
         if shown is not None:
-            self._shown[run.precision] = shown
+            self._shown[run.id] = shown
 
     def _run(self, name: str) -> Run | None:
         runs = [] if self._comparison is None else self._comparison.runs
-        return next((run for run in runs if run.precision == name), None)
+        return next((run for run in runs if run.id == name), None)
 
     # ---- the machine -----------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from qplayground import __version__
 from qplayground.catalog.demo import demo_entry, demo_folder
 from qplayground.core.cpu_flags import cpu_flags, cpu_name
 from qplayground.core.diagnosis import Cpu, Facts, Folder, NvidiaGpu, Ram
+from qplayground.core.quantizers.registry import libraries
 from qplayground.core.redaction import Redaction
 from qplayground.runtime.available import available_memory
 from qplayground.runtime.devices import existing_above
@@ -37,7 +38,7 @@ _LIBRARIES = {
     "huggingface_hub": "huggingface_hub",
     "pyqtgraph": "pyqtgraph",
 }
-_OPTIONAL = ("kernels",)
+_OPTIONAL = ("kernels", *sorted(libraries() - _LIBRARIES.keys()))
 _VARIABLES = (
     "BNB_CUDA_VERSION",
     "CUDA_VISIBLE_DEVICES",

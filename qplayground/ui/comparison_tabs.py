@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QFileDialog, QLabel, QMessageBox, QStackedLayout, QTabWidget, QToolButton, QWidget
 
-from qplayground.core.results import Comparison
+from qplayground.core.results import ComparedModel, Comparison
 from qplayground.ui import theme
 from qplayground.ui.exporting import may_replace
 from qplayground.ui.figures_table import FiguresTable
@@ -52,11 +52,11 @@ class _Later(QWidget):
 class ComparisonTabs(QTabWidget):
     """Speed, Quality, Trade-off and Table of a comparison. A tab is drawn when it is seen.
 
-    Signals: `chart_saved(Path)`; `inside_requested(str)` with the name of a layer, while `offers_inside`.
+    Signals: `chart_saved(Path)`; `inside_requested(ComparedModel, str)` with a layer, while `offers_inside`.
     """
 
     chart_saved = Signal(object)
-    inside_requested = Signal(str)
+    inside_requested = Signal(object, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -65,7 +65,9 @@ class ComparisonTabs(QTabWidget):
         self._both: tuple[Comparison, ...] = ()
         self._stale: set[QWidget] = set()
         self.offers_inside = False
-        self.inside_obstacle: Callable[[], str] = str  # why not after all: a saved comparison's model may be gone
+        self.inside_obstacle: Callable[[ComparedModel], str] = lambda _model: (
+            ""
+        )  # why not after all: a saved comparison's model may be gone
         self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)
         self._soon.timeout.connect(self.refresh)
         self.speed: SpeedCharts | None = None

@@ -37,16 +37,15 @@ class ComparisonWindow(QMainWindow):
 
     def __init__(self, comparisons: Sequence[Comparison], parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setWindowTitle(" | ".join(f"{shown.model.title}, {when_text(shown)}" for shown in comparisons))
+        self.setWindowTitle(" | ".join(f"{shown.title}, {when_text(shown)}" for shown in comparisons))
         size_for_screen(self)
         self.comparisons = tuple(comparisons)
         self._titles = [QLabel() for _ in comparisons]
         self.views = [self._view(comparison) for comparison in comparisons]
         self.tabs = ComparisonTabs()
-        model = comparisons[0].model
         self.tabs.offers_inside = True
-        self.tabs.inside_obstacle = lambda: saved_model_obstacle(model)
-        self.tabs.inside_requested.connect(lambda module: self.inside_requested.emit(model, module))
+        self.tabs.inside_obstacle = saved_model_obstacle
+        self.tabs.inside_requested.connect(self.inside_requested)
         self.tabs.load_charts()
         self.tabs.show_comparison(comparisons[0])
         self.memory: MemoryBarsView | None = None
@@ -96,7 +95,7 @@ class ComparisonWindow(QMainWindow):
 
     def _show_titles(self) -> None:
         for number, (title, comparison) in enumerate(zip(self._titles, self.comparisons, strict=True), start=1):
-            about = [comparison.model.title, when_text(comparison), settings_text(comparison)]
+            about = [comparison.title, when_text(comparison), settings_text(comparison)]
             if not comparison.is_finished:
                 about.append("not over when this was opened: open it again for what came since")
             title.setText((f"{number} · " if len(self.comparisons) > 1 else "") + " · ".join(about))

@@ -63,12 +63,12 @@ class _FiguresModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole and column >= 2:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ToolTipRole and column < 2:
-            return theme.tip(run.recipe.summary if run.error is None else str(run.error))
+            return theme.tip(run.precision.summary if run.error is None else str(run.error))
         return None
 
     def _text(self, comparison: Comparison, run: Run, column: int) -> str:
         if column == 0:
-            return f"{name_text(run)} (baseline)" if run.precision == comparison.baseline else name_text(run)
+            return f"{name_text(run)} (baseline)" if run.id == comparison.baseline else name_text(run)
         if column == 1:
             return state_text(run)
         metric = self._metrics[column - 2]

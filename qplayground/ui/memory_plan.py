@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from PySide6.QtCore import QObject, Qt, QTimer, Slot
 from PySide6.QtWidgets import QMessageBox, QWidget
 
-from qplayground.core.errors import ErrorInfo
+from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.estimate import Estimate, Verdict
 from qplayground.core.fit import Fit
 from qplayground.core.precision import Precision
+from qplayground.core.quantizers.installed import missing
 from qplayground.core.units import bytes_text
 from qplayground.runtime.planner import Planner
 from qplayground.runtime.session import Session
@@ -135,7 +136,9 @@ class MemoryPlan(QObject):
             if estimate is None:
                 self._precisions.set_size_text(precision.name, "")
             elif estimate.problem is not None:
-                self._precisions.set_size_text(precision.name, "won't load", str(estimate.problem), warns=True)
+                is_missing = estimate.problem.code is ErrorCode.MISSING_PACKAGE and missing(precision.quantization)
+                text = "not installed" if is_missing else "won't load"
+                self._precisions.set_size_text(precision.name, text, str(estimate.problem), warns=not is_missing)
             else:
                 fit = self._fit(precision)
                 words = [word for word in (_WORDS.get(fit.verdict), "note" if estimate.caution else None) if word]

@@ -112,13 +112,13 @@ class MemoryView(QWidget):
     def _on_memory_sampled(self, name: str, samples: list[MemorySample]) -> None:
         """Of the comparison's own engines: others may be kept for another time."""
         comparison = self._session.comparison
-        if comparison is not None and any(run.precision == name for run in comparison.runs):
+        if comparison is not None and any(run.id == name for run in comparison.runs):
             self.timeline.add_samples(name, samples)
 
     @Slot(str, object)
     def _on_unloading(self, name: str, event: PhaseStarted) -> None:
         comparison = self._session.comparison
-        if comparison is not None and any(run.precision == name for run in comparison.runs):
+        if comparison is not None and any(run.id == name for run in comparison.runs):
             self.timeline.begin_phase(name, event)
 
     @Slot(str)
@@ -131,7 +131,7 @@ class MemoryView(QWidget):
     @Slot(object)
     def _on_changed(self, comparison: Comparison) -> None:
         if self._timeline is not None:
-            self._timeline.keep_only({run.precision for run in comparison.runs})
+            self._timeline.keep_only({run.id for run in comparison.runs})
             self._show_bars()
 
     @Slot(object)

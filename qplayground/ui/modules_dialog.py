@@ -120,7 +120,7 @@ class ModulesDialog(QDialog):
 def show_modules(run: Run, parent: QWidget) -> None:
     """Open it on what a run's model held."""
     memory = run.memory
-    ModulesDialog(run.precision, memory.by_module, memory.unforeseen, run.device_map, parent).show()
+    ModulesDialog(run.id, memory.by_module, memory.unforeseen, run.device_map, parent).show()
 
 
 def _branches(module: str) -> list[str]:

@@ -50,7 +50,7 @@ class Placing(QObject):
             self._planner,
             self._preferences,
             None if entry is None else entry.outline_path,
-            self._precisions.selected() or self._precisions.precisions(),
+            self._precisions.selected() or self._precisions.usable(),
             self._models.device.placement,
             self._models.device.gpus,
             (machine.cpus if machine is not None else None) or os.cpu_count() or 1,

@@ -1,34 +1,25 @@
 """The options of one precision, opened in place under its row."""
 
+from typing import assert_never
+
 import msgspec
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QPalette, QStandardItemModel, QWheelEvent
 from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QLabel, QLineEdit, QPushButton, QWidget
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.core.precision import Dtype, FourBit, Int8, Precision
+from qplayground.core.precision import Precision
+from qplayground.core.quantizers.base import Choice, Number, Option, Quantizer, Switch
+from qplayground.core.quantizers.registry import FAMILIES, Quantization
 from qplayground.ui import theme
 
 NO_BFLOAT16 = "This machine cannot compute in bfloat16, so float16 is used instead."
-_KINDS: tuple[tuple[str, type[Int8] | type[FourBit] | None], ...] = (
-    ("Not quantized", None),
-    ("8-bit, LLM.int8()", Int8),
-    ("4-bit", FourBit),
-)
+_KINDS = (("Not quantized", None), *((family.title, family) for family in FAMILIES))
 _FORMAT_PLAIN = "Holds every weight, and the KV cache."
 _FORMAT_QUANTIZED = (
     "Holds what is not quantized: embeddings, norms, the output head. The KV cache as well, "
     "which is why quantizing does not shrink it."
-)
-_THRESHOLD = (
-    "Input columns with a larger value are computed in 16 bits; 0 turns that off. "
-    "There is no 8-bit compute format to choose: bitsandbytes ignores one."
-)
-_QUANT_TYPE = "Each weight is one of 16 values: nf4 spaces them for normally distributed weights, fp4 is a tiny float."
-_COMPUTE = "What the weights are turned into for every multiplication. It does not change what is stored."
-_DOUBLE = (
-    "Holds the scales in 8 bits too, which saves about 0.37 bits a weight in large layers. "
-    "CPUs with AVX512_BF16 undo it when the model first runs."
 )
 _SKIP = "Module names, separated by commas, that stay unquantized; added to the ones transformers always skips."
 _READY_NOTE = "What {label} is named after is fixed. “New precision…” makes a copy in which everything can be set."
@@ -93,24 +84,21 @@ class PrecisionEditor(QWidget):
         self.name = QLineEdit()
         self.kind = _Choice(_KINDS)
         self.dtype = _Choice(dtypes)
-        self.threshold = QLineEdit()
-        self.quant_type = _Choice((("nf4", "nf4"), ("fp4", "fp4")))
-        self.compute_dtype = _Choice(dtypes)
-        self.double_quantization = QCheckBox("Dou&ble quantization")
+        self._options = {
+            family: {option.name: _control(option, family()) for option in family.options} for family in FAMILIES
+        }
         self.skip_modules = QLineEdit()
         self.skip_modules.setPlaceholderText("none")
-        self.threshold.setText(f"{Int8().threshold:g}")
-        self.compute_dtype.choose(FourBit().compute_dtype)
         self.fixed = _note("")
         self._form.addWidget(self.fixed, 0, 0, 1, 2)
         self.fixed.setVisible(self._ready)
         self._add("N&ame", self.name, "Also its name on the command line.")
-        self._add("&Kind", self.kind, "Whether bitsandbytes converts the linear layers, and to what.")
+        self._add("&Kind", self.kind, "Whether the linear layers are quantized, and to what.")
         self._add("Fo&rmat", self.dtype, _FORMAT_PLAIN)
-        self._add("Outlier t&hreshold", self.threshold, _THRESHOLD)
-        self._add("&Quant type", self.quant_type, _QUANT_TYPE)
-        self._add("Computes &in", self.compute_dtype, _COMPUTE)
-        self._add("", self.double_quantization, _DOUBLE)
+        for family in FAMILIES:
+            for option in family.options:
+                label = "" if isinstance(option, Switch) else option.label
+                self._add(label, self.option(family, option.name), option.explanation)
         self._add("Skip mod&ules", self.skip_modules, _SKIP)
         self.error = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.error.setWordWrap(True)
@@ -144,6 +132,15 @@ class PrecisionEditor(QWidget):
         control.setAccessibleDescription(explanation)
         self._rows[control] = (text, note)
 
+    def controls(self) -> list[QWidget]:
+        """Every control that changes the precision, from top to bottom."""
+        options = [control for controls in self._options.values() for control in controls.values()]
+        return [self.name, self.kind, self.dtype, *options, self.skip_modules]
+
+    def option(self, family: type[Quantization], name: str) -> QWidget:
+        """The control of one of a family's options."""
+        return self._options[family][name]
+
     # ---- model → widget -------------------------------------------------------------------------------------------
 
     def set_precision(self, precision: Precision, *, edited: bool) -> None:
@@ -155,13 +152,9 @@ class PrecisionEditor(QWidget):
         self.name.setText(precision.name)
         self.kind.choose(type(precision.quantization) if precision.quantization else None)
         self.dtype.choose(precision.dtype)
-        if isinstance(precision.quantization, Int8):
-            self.threshold.setText(f"{precision.quantization.threshold:g}")
-        elif isinstance(precision.quantization, FourBit):
-            self.quant_type.choose(precision.quantization.quant_type)
-            self.compute_dtype.choose(precision.quantization.compute_dtype)
-            self.double_quantization.setChecked(precision.quantization.double_quantization)
-        if precision.is_quantized:
+        if precision.quantization is not None:
+            for name, control in self._options[type(precision.quantization)].items():
+                _show(control, getattr(precision.quantization, name))
             self.skip_modules.setText(", ".join(precision.skip_modules))
         self.reset.setVisible(self._ready and edited)
         self._show_rows()
@@ -173,10 +166,11 @@ class PrecisionEditor(QWidget):
     def set_bfloat16_available(self, available: bool) -> None:
         """Offer bfloat16, or show it as what this machine replaces in its ready quantized precisions."""
         replaced = self._ready and self._precision.is_quantized and not available
-        for choice in (self.dtype, self.compute_dtype):
-            model = choice.model()
-            if isinstance(model, QStandardItemModel):
-                item = model.item(choice.findData(Dtype.BFLOAT16))
+        for choice in self.controls():
+            model = choice.model() if isinstance(choice, _Choice) else None
+            place = choice.findData(Dtype.BFLOAT16) if isinstance(choice, _Choice) else -1
+            if isinstance(model, QStandardItemModel) and place >= 0:
+                item = model.item(place)
                 item.setEnabled(not replaced)
                 item.setToolTip(NO_BFLOAT16 if replaced else "")
 
@@ -189,16 +183,15 @@ class PrecisionEditor(QWidget):
 
     def _show_rows(self) -> None:
         kind = self.kind.value()
-        visible = {
+        visible: dict[QWidget, bool] = {
             self.name: not self._ready,
             self.kind: not self._ready,
             self.dtype: kind is not None or not self._ready,
-            self.threshold: kind is Int8,
-            self.quant_type: kind is FourBit and not self._ready,
-            self.compute_dtype: kind is FourBit,
-            self.double_quantization: kind is FourBit and not self._ready,
             self.skip_modules: kind is not None,
         }
+        for family in FAMILIES:
+            for option in family.options:
+                visible[self.option(family, option.name)] = kind is family and not (option.is_fixed and self._ready)
         for control, (text, note) in self._rows.items():
             for widget in (text, control, note):
                 widget.setVisible(visible[control])
@@ -211,11 +204,13 @@ class PrecisionEditor(QWidget):
     # ---- widget → model -------------------------------------------------------------------------------------------
 
     def _bind(self) -> None:
-        for choice in (self.kind, self.dtype, self.quant_type, self.compute_dtype):
-            choice.activated.connect(self._on_edited)
-        self.double_quantization.clicked.connect(self._on_edited)
-        for field in (self.name, self.threshold, self.skip_modules):
-            field.editingFinished.connect(self._on_edited)
+        for control in self.controls():
+            if isinstance(control, _Choice):
+                control.activated.connect(self._on_edited)
+            elif isinstance(control, QCheckBox):
+                control.clicked.connect(self._on_edited)
+            elif isinstance(control, QLineEdit):
+                control.editingFinished.connect(self._on_edited)
         self.reset.clicked.connect(self.reset_requested)
         self.remove.clicked.connect(self.remove_requested)
 
@@ -231,17 +226,12 @@ class PrecisionEditor(QWidget):
             skip_modules=self._modules() if quantization else (),
         ).checked()
 
-    def _quantization(self) -> Int8 | FourBit | None:
-        if self.kind.value() is Int8:
-            return Int8(_number(self.threshold.text()))
-        if self.kind.value() is FourBit:
-            values = {
-                "quant_type": self.quant_type.value(),
-                "compute_dtype": self.compute_dtype.value(),
-                "double_quantization": self.double_quantization.isChecked(),
-            }
-            return msgspec.convert(values, FourBit)
-        return None
+    def _quantization(self) -> Quantization | None:
+        family = next((family for family in FAMILIES if family is self.kind.value()), None)
+        if family is None:
+            return None
+        values = {option.name: _value(option, self.option(family, option.name)) for option in family.options}
+        return msgspec.convert(values, family)
 
     def _modules(self) -> tuple[str, ...]:
         names = (name.strip() for name in self.skip_modules.text().split(","))
@@ -267,10 +257,41 @@ def _note(text: str) -> QLabel:
     return note
 
 
-def _number(text: str) -> float:
+def _control(option: Option, defaults: Quantizer) -> QWidget:
+    """The control of an option, at its default."""
+    control: QWidget
+    match option:
+        case Number():
+            control = QLineEdit()
+        case Choice():
+            control = _Choice(tuple((value, value) for value in option.values))
+        case Switch():
+            control = QCheckBox(option.label)
+        case _:
+            assert_never(option)
+    _show(control, getattr(defaults, option.name))
+    return control
+
+
+def _show(control: QWidget, value: object) -> None:
+    if isinstance(control, _Choice):
+        control.choose(value)
+    elif isinstance(control, QCheckBox):
+        control.setChecked(bool(value))
+    elif isinstance(control, QLineEdit):
+        control.setText(f"{value:g}")
+
+
+def _value(option: Option, control: QWidget) -> object:
+    """What is put in. Raises PlaygroundError(BAD_PRECISION) where a number is asked for and something else stands."""
+    if isinstance(control, _Choice):
+        return control.value()
+    if isinstance(control, QCheckBox):
+        return control.isChecked()
+    assert isinstance(option, Number) and isinstance(control, QLineEdit)
+    text = control.text()
     try:
         return float(text.strip().replace(",", "."))
     except ValueError:
-        raise fail(
-            ErrorCode.BAD_PRECISION, f"The outlier threshold must be a number, not {text!r}.", "0 turns it off."
-        ) from None
+        what = option.label.replace("&", "").lower()
+        raise fail(ErrorCode.BAD_PRECISION, f"The {what} must be a number, not {text!r}.", option.wrong) from None

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QApplication, QFrame, QHBoxLayout, QLabel, QPushBu
 from qplayground.core import hues
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.precision import Precision
+from qplayground.core.quantizers.installed import missing
 from qplayground.runtime.preferences import Preferences
 from qplayground.ui import theme
 from qplayground.ui.precision_row import PrecisionRow
@@ -38,12 +39,16 @@ class PrecisionPanel(QWidget):
 
     def selected(self) -> tuple[Precision, ...]:
         """The ticked precisions in list order, as they will be run on this machine."""
-        ticked = self._preferences.ticked
-        return tuple(row.precision for row in self._rows if row.precision.name in ticked)
+        ticked, usable = self._preferences.ticked, self.usable()
+        return tuple(row.precision for row in self._rows if row.precision.name in ticked and row.precision in usable)
 
     def precisions(self) -> tuple[Precision, ...]:
         """Every precision in list order, as it would be run on this machine."""
         return tuple(row.precision for row in self._rows)
+
+    def usable(self) -> tuple[Precision, ...]:
+        """Those whose libraries are installed."""
+        return tuple(precision for precision in self.precisions() if missing(precision.quantization) is None)
 
     def set_bfloat16_available(self, available: bool) -> None:
         """Where a machine has no bfloat16, show and run the ready quantized precisions with float16."""
@@ -142,7 +147,7 @@ class PrecisionPanel(QWidget):
             edited = self._preferences.is_edited(kept.name)
             row.set_precision(precision, edited=edited, replaced=precision != kept)
             row.editor.set_bfloat16_available(self._bfloat16)
-            row.tick.setChecked(kept.name in self._preferences.ticked)
+            row.tick.setChecked(kept.name in self._preferences.ticked and missing(kept.quantization) is None)
         self._chain_tabs()
         if self._current is None and self._rows:
             self._make_current(self._rows[0])

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 )
 
 from qplayground.core.precision import Precision
+from qplayground.core.quantizers.installed import missing
 from qplayground.ui import theme
 from qplayground.ui.precision_editor import NO_BFLOAT16, PrecisionEditor
 
@@ -112,6 +113,10 @@ class PrecisionRow(QFrame):
             tooltip.append("Its options were edited; Reset gives it its own back.")
         if replaced:
             tooltip.append(NO_BFLOAT16)
+        error = missing(precision.quantization)
+        self.tick.setEnabled(error is None)
+        if error is not None:
+            tooltip.append(str(error))
         for widget in (self.tick, self.summary):
             widget.setToolTip(theme.literal("\n".join(tooltip)))
         self._paint_swatch()
@@ -124,21 +129,7 @@ class PrecisionRow(QFrame):
 
     def tab_chain(self) -> list[QWidget]:
         """What the Tab key visits, in order."""
-        editor = self.editor
-        return [
-            self.tick,
-            self.options,
-            editor.name,
-            editor.kind,
-            editor.dtype,
-            editor.threshold,
-            editor.quant_type,
-            editor.compute_dtype,
-            editor.double_quantization,
-            editor.skip_modules,
-            editor.reset,
-            editor.remove,
-        ]
+        return [self.tick, self.options, *self.editor.controls(), self.editor.reset, self.editor.remove]
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)

@@ -230,7 +230,7 @@ class QualityView(QWidget):
     def _show_along(self, comparison: Comparison) -> None:
         self.along.show_comparison(comparison)
         self._picked = None
-        self.candidate.offer([run.precision for run in compared(comparison)])
+        self.candidate.offer([run.id for run in compared(comparison)])
         self._show_text()
 
     def _figures_page(self) -> QWidget:
@@ -288,7 +288,7 @@ class QualityView(QWidget):
         self.table.setRowCount(len(runs))
         for row, run in enumerate(runs):
             assert run.quality is not None
-            texts = [run.precision, *(figure.text(run.quality) for figure in _FIGURES)]
+            texts = [run.id, *(figure.text(run.quality) for figure in _FIGURES)]
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
                 if column:
@@ -311,9 +311,9 @@ class QualityView(QWidget):
         comparison, name = self._comparison, self.candidate.currentText()
         if comparison is None:
             return
-        run = next((run for run in compared(comparison) if run.precision == name), None)
+        run = next((run for run in compared(comparison) if run.id == name), None)
         reference = "" if run is None or run.quality is None else run.quality.reference or ""
-        base = next((other for other in comparison.runs if other.precision == reference), None)
+        base = next((other for other in comparison.runs if other.id == reference), None)
         self.text.show_run(
             comparison.evaluation,
             (reference, name),

@@ -126,7 +126,7 @@ class ResultsView(QWidget):
         if comparison is not self._comparison:
             self._read_at = None
         shown = {id(column.run): column for column in self.columns.values()} if comparison is self._comparison else {}
-        came = [run.precision for run in comparison.runs if run.precision not in self.columns] if shown else []
+        came = [run.id for run in comparison.runs if run.id not in self.columns] if shown else []
         before = list(self.columns.values())
         kept = [shown.get(id(run)) for run in comparison.runs]
         spare = [column for column in before if column not in kept]
@@ -140,7 +140,7 @@ class ResultsView(QWidget):
                 column.show_run(comparison, run)
             else:
                 column = self._make_column(comparison, run)
-            self.columns[run.precision] = column
+            self.columns[run.id] = column
         if list(self.columns.values()) != before:
             self._lay_out()
         self._stack.setCurrentIndex(1)
@@ -288,11 +288,11 @@ class ResultsView(QWidget):
         return self.tint.isChecked() and not self.changes.isChecked()
 
     def _show_menu(self, column: RunColumn, button: QToolButton) -> None:
-        menu = self.make_menu(column.run.precision)
+        menu = self.make_menu(column.run.id)
         menu.popup(button.mapToGlobal(QPoint(0, button.height())))
 
     def _show_failure(self, column: RunColumn) -> None:
-        name, error = column.run.precision, column.run.error
+        name, error = column.run.id, column.run.error
         if error is not None:
             dialog = FailureDialog(name, error, can_run_again=not self._read_only, parent=self)
             dialog.run_again_requested.connect(partial(self.run_again_requested.emit, name))

@@ -140,10 +140,10 @@ class RunColumn(QFrame):
         self._phase: Phase | None = None
         self._common_tokens = 0
         self._flush_timer.stop()
-        label = run.recipe.label
-        self.setAccessibleName(f"{label}, {run.recipe.summary}")
+        label = run.precision.label
+        self.setAccessibleName(f"{label}, {run.precision.summary}")
         self._title.setText(label)
-        self._title.setToolTip(theme.tip(run.recipe.summary))
+        self._title.setToolTip(theme.tip(run.precision.summary))
         self.menu.setToolTip(theme.tip(f"What can be done with {label}"))
         self.menu.setAccessibleName(f"Actions of {label}")
         self.text.setAccessibleName(f"Text written in {label}")
@@ -216,12 +216,12 @@ class RunColumn(QFrame):
             if self._shows_changes or self.text.toPlainText() != self.comparison.lead + run.text:
                 self.show_text()
         self._mark_difference()
-        is_baseline = run.precision == self.comparison.baseline
+        is_baseline = run.id == self.comparison.baseline
         self.setFrameShape(QFrame.Shape.Box if is_baseline else QFrame.Shape.NoFrame)
-        tags = ["edited"] * run.recipe.is_edited + ["baseline"] * is_baseline
+        tags = ["edited"] * run.precision.is_edited + ["baseline"] * is_baseline
         self._tag.setText(" · ".join(tags))
         self._tag.setToolTip(
-            "The precision that the others are compared with" if is_baseline else theme.tip(run.recipe.summary)
+            "The precision that the others are compared with" if is_baseline else theme.tip(run.precision.summary)
         )
         self.progress.setVisible(run.state in _IN_WORK)
         self._show_state()
@@ -268,7 +268,7 @@ class RunColumn(QFrame):
 
     def _same(self) -> str:
         divergence = self.run.divergence
-        if divergence is None or self.run.precision == self.comparison.baseline:
+        if divergence is None or self.run.id == self.comparison.baseline:
             return ""
         baseline = self._baseline()
         if divergence.first_token is None and baseline is not None:
@@ -300,7 +300,7 @@ class RunColumn(QFrame):
         return self.comparison.baseline_run
 
     def _paint_swatch(self) -> None:
-        self._swatch.setPixmap(theme.swatch(self.run.precision, self).pixmap(theme.SWATCH, theme.SWATCH))
+        self._swatch.setPixmap(theme.swatch(self.run.id, self).pixmap(theme.SWATCH, theme.SWATCH))
 
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_flush_timer"):

@@ -305,7 +305,7 @@ class MainWindow(QMainWindow):
         """Show comparisons of earlier in a window of their own."""
         reader = ComparisonWindow(comparisons)
         reader.closed.connect(self._on_reader_closed)
-        reader.inside_requested.connect(self.inside.open_saved)
+        reader.inside_requested.connect(self.inside.open_layer)
         self._readers.append(reader)
         reader.show()
 
@@ -317,9 +317,9 @@ class MainWindow(QMainWindow):
     @Slot(str)
     def _run_again(self, name: str) -> None:
         comparison = self.session.comparison
-        if comparison is None or not self._confirmed_beside(comparison, comparison.run(name).recipe):
+        if comparison is None or not self._confirmed_beside(comparison, comparison.run(name).precision):
             return
-        self.session.run_again(name, self._shown(comparison, comparison.run(name).recipe))
+        self.session.run_again(name, self._shown(comparison, comparison.run(name).precision))
 
     @Slot(object)
     def _add(self, precision: Precision) -> None:
@@ -333,19 +333,20 @@ class MainWindow(QMainWindow):
 
     def _shown(self, comparison: Comparison, precision: Precision) -> Estimate | None:
         """What the list says of it, if that is about this comparison's model and devices."""
-        model, request = comparison.model, GenerationRequest(prompt=comparison.prompt, settings=comparison.settings)
-        return self.planner.estimates_of(model.path, [precision], comparison.placement, request).get(precision.name)
+        path = comparison.runs[0].model.path
+        request = GenerationRequest(prompt=comparison.prompt, settings=comparison.settings)
+        return self.planner.estimates_of(path, [precision], comparison.placement, request).get(precision.name)
 
     def _confirmed_beside(self, comparison: Comparison, precision: Precision) -> bool:
         """The comparison's model may be another one than is picked, of which nothing is known then."""
-        if not self.planner.is_about(comparison.model.path, comparison.placement):
+        if not self.planner.is_about(comparison.runs[0].model.path, comparison.placement):
             return True
         loadable = self.plan.loadable([precision], self)
         return bool(loadable and self.plan.confirm(loadable, self))
 
     @Slot()
     def _show_addable(self) -> None:
-        self.results.set_addable(self.precisions.precisions())
+        self.results.set_addable(self.precisions.usable())
 
     def _show_error(self, error: ErrorInfo) -> None:
         if error.code in _AT_THE_PROMPT:

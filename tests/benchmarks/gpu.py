@@ -82,7 +82,7 @@ class _Plain:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from qplayground.engine.quantization import quantization_config
+        from qplayground.engine.quantizers.registry import configuration
         from qplayground.engine.shapes import Shapes
 
         self._torch = torch
@@ -91,7 +91,7 @@ class _Plain:
         self._model = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=getattr(torch, precision.dtype),
-            quantization_config=quantization_config(precision, Shapes.read(path).default_skips),
+            quantization_config=configuration(precision, Shapes.read(path).default_skips),
             device_map={"": 0},
         )
 

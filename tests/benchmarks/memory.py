@@ -64,7 +64,7 @@ def _predictions(name: str, model: str) -> list[Figure]:
     names = ",".join(precision.name for precision in READY_PRECISIONS)
     asked = _json("estimate", "--model", model, "--precisions", names, "--json", "-")
     ran = _json("compare", "--model", model, "--precisions", names, "--max-new-tokens", str(_NEW_TOKENS), "--json", "-")
-    measured = {run["precision"]: run["memory"] for run in ran["runs"]}
+    measured = {run["id"]: run["memory"] for run in ran["runs"]}
     figures = []
     for row in asked["precisions"]:
         memory = measured[row["precision"]]

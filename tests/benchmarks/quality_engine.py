@@ -45,6 +45,7 @@ def main(path: str, name: str, folder: str) -> None:
         text=builtin_text(),
         tokens=_SCORED * _windows(loaded, ids),
         baseline=_READY["fp32"],
+        reference="fp32",
         folder=f"{folder}/truth",
         limit_bytes=4 << 30,
     )

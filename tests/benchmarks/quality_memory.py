@@ -28,6 +28,7 @@ def main(tokens: int) -> None:
             text=" cat dog" * (tokens // word),
             tokens=ALL_TOKENS,
             baseline=READY_PRECISIONS[0],
+            reference="fp32",
             folder=f"{folder}/baselines",
             limit_bytes=4 << 30,
         )

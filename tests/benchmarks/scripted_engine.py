@@ -7,9 +7,10 @@ import time
 import psutil
 
 from qplayground.core.channel import Channel
+from qplayground.core.machine import Machine
 from qplayground.core.memory import read_process_memory
 from qplayground.core.messages.commands import Generate, Load
-from qplayground.core.messages.events import Generated, Hello, Loaded, Machine, Phase, PhaseStarted, PromptRead
+from qplayground.core.messages.events import Generated, Hello, Loaded, Phase, PhaseStarted, PromptRead
 from qplayground.core.tokens import Alternative, Token
 from qplayground.engine.token_stream import TokenStream
 

@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from qplayground.engine import estimating, kernels
+from qplayground.engine import kernels
+from qplayground.engine.quantizers import bitsandbytes_4bit, bitsandbytes_int8
 
 _LANES = 16
 _TILE = 32
@@ -37,7 +38,7 @@ def use_avx512_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _set_bf16(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
-    for module in (bitsandbytes.functional, bitsandbytes.nn.modules, estimating):
+    for module in (bitsandbytes.functional, bitsandbytes.nn.modules, bitsandbytes_4bit, bitsandbytes_int8):
         monkeypatch.setattr(module, "has_avx512bf16", lambda: there)
 
 

@@ -24,12 +24,15 @@ from transformers import (
 )
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages.commands import Generate
 from qplayground.core.messages.events import Failed, Generated, Loaded, Phase, PhaseStarted, Progressed, PromptRead
 from qplayground.core.placement import Placement
-from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
+from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
+from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.engine import preflight
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.verify import verify_finite

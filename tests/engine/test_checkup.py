@@ -5,16 +5,21 @@ import pytest
 import torch
 
 from qplayground.core.diagnosis import Outcome
+from qplayground.core.dtype import Dtype
 from qplayground.core.messages.commands import CheckUp
 from qplayground.core.messages.events import CheckedUp, CheckStarted, CudaFound, MethodChecked
-from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precision
+from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.engine import checkup
+from qplayground.engine.quantizers.bitsandbytes_4bit import FourBitBackend
 from tests.engine.conftest import UseProcessor
 
 QUANTIZED = tuple(precision for precision in READY_PRECISIONS if precision.is_quantized)
 NF4 = next(precision for precision in QUANTIZED if precision.name == "nf4")
 INT8 = next(precision for precision in QUANTIZED if precision.name == "int8")
 CPU = torch.device("cpu")
+EXPECTED_ERROR = {"int8": 0.0070, "nf4": 0.092, "fp4": 0.122}
+"""Relative error of normally distributed weights after quantization."""
 
 
 @pytest.mark.parametrize("precision", [*QUANTIZED, *(each.without_bfloat16() for each in QUANTIZED)], ids=str)
@@ -23,7 +28,7 @@ def test_every_method_works_and_is_as_far_off_as_its_bits_say(precision: Precisi
     assert (check.outcome, check.problem, check.device) == (Outcome.WORKS, "", "cpu")
     assert check.relative_error is not None
     bits = precision.quantization.quant_type if isinstance(precision.quantization, FourBit) else "int8"
-    assert 0.9 < check.relative_error / checkup._EXPECTED_ERROR[bits] < 1.5
+    assert 0.9 < check.relative_error / EXPECTED_ERROR[bits] < 1.5
 
 
 def test_a_device_is_asked_about_each_method_but_those_that_are_known() -> None:
@@ -63,8 +68,7 @@ def test_values_that_are_not_finite_are_wrong(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_matrix_that_was_not_quantized_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = checkup._quantized
-    monkeypatch.setattr(checkup, "_quantized", lambda kind, weight, device: (real(kind, weight, device)[0], weight))
+    monkeypatch.setattr(FourBitBackend, "round_trip", lambda _backend, weight, _device: weight)
     check = checkup.check_method(NF4, CPU)
     assert check.outcome is Outcome.WRONG and check.problem.startswith("nothing was quantized")
 

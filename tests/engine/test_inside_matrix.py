@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode
 from qplayground.core.inside import Knobs, Matrix, Method, Picture, ProbedWeight, QuantizedMatrix, Tile
 from qplayground.core.messages.events import Failed
@@ -28,7 +29,7 @@ from qplayground.core.messages.inside import (
     TileRead,
     WeightProbed,
 )
-from qplayground.core.precision import READY_PRECISIONS, Dtype
+from qplayground.core.precision import READY_PRECISIONS
 from qplayground.engine import host
 from qplayground.engine.inside import tiles as tiles_module
 from qplayground.engine.inside.quantized import quantize

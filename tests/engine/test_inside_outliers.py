@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from qplayground.core.channel import Channel
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode
 from qplayground.core.inside import ThresholdTrial
 from qplayground.core.messages.events import Failed, PhaseStarted
 from qplayground.core.messages.inside import CaptureInputs, InputsCaptured, ThresholdTried, TryThreshold
-from qplayground.core.precision import Dtype
 from qplayground.engine import host
 from qplayground.engine.inside import bands
 from qplayground.engine.preflight import read_tokenizer

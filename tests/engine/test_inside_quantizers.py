@@ -7,9 +7,9 @@ import bitsandbytes.functional as bnb
 import pytest
 import torch
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.inside import BLOCK_SIZES, Knobs, Method
-from qplayground.core.precision import Dtype
 from qplayground.engine.inside import bands as bands_module
 from qplayground.engine.inside.quantized import QuantizedValues, described, figures, quantize
 from qplayground.engine.inside.source import SourceWeight
@@ -186,8 +186,8 @@ def test_a_code_times_its_scale_is_the_weight_that_comes_back(shape: tuple[int, 
         codes = found.displayed(slice(0, shape[0]), slice(0, shape[1])).reshape(-1).int()
         absmax = found.scales.used.repeat_interleave(found.block_size)[: tensor.numel()]
         levels = found.quantizer.levels[codes - found.quantizer.first_code]
-        if knobs.method is Method.INT8:
-            assert torch.allclose(found.flat(0, tensor.numel()).float(), levels * absmax, rtol=2**-7)
+        if not knobs.method.has_blocks:
+            assert torch.allclose(found.flat(0, tensor.numel()).float(), (levels * absmax).float(), rtol=2**-7)
         else:
             assert same(found.flat(0, tensor.numel()), (levels * absmax).to(found.dtype)), knobs
         usage = described(found, None).usage.values

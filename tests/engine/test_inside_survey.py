@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode
 from qplayground.core.inside import Knobs, LayerRow, Method
 from qplayground.core.messages.events import Event, Failed, Progressed
@@ -18,7 +19,6 @@ from qplayground.core.messages.inside import (
     OpenMatrix,
     QuantizeMatrix,
 )
-from qplayground.core.precision import Dtype
 from qplayground.engine.shapes import Shapes
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, carry_out

@@ -17,10 +17,13 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.messages.commands import Generate
 from qplayground.core.messages.events import Generated, Phase
-from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
+from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
+from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.engine import decoding, loading
 from qplayground.engine.accounting import held_tensors
 from qplayground.engine.checkpoint import Checkpoint
@@ -34,6 +37,9 @@ PLAIN = [precision.name for precision in READY_PRECISIONS if not precision.is_qu
 QUANTIZED = [precision.name for precision in READY_PRECISIONS if precision.is_quantized]
 QUANTIZED_LAYERS = {"llama": 14, "llama-tied": 14, "gpt2": 8, "mistral": 14, "qwen2": 14, "mixtral": 8}
 TIED = ["llama-tied", "gpt2", "qwen2"]
+DAILY = ("fp32", "bf16", "int8", "nf4")
+CASES = [(family, each.name) for family in tiny.FAMILIES for each in READY_PRECISIONS if tiny.takes(family, each)]
+EVERY = [case if case[1] in DAILY else pytest.param(*case, marks=pytest.mark.exhaustive) for case in CASES]
 BLOCK = 64
 
 
@@ -108,13 +114,11 @@ def four_bit_bytes(elements: int, quantization: object) -> int:
     return packed + 4 * blocks + code
 
 
-@pytest.mark.parametrize("precision", daily(NAMES, "fp32", "bf16", "int8", "nf4"))
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize(("family", "precision"), EVERY)
 class TestEveryFamilyInEveryPrecision:
     def test_converts_its_linear_layers(self, family: str, precision: str, load_shared: LoadShared) -> None:
         loaded = load_shared(family, precision)
-        kinds = {"Linear4bit", "Linear8bitLt"}
-        converted = sum(type(module).__name__ in kinds for module in loaded.model.modules())
+        converted = sum(map(tiny.is_quantized, loaded.model.modules()))
 
         assert loaded.quantized_modules == converted
         assert converted == (QUANTIZED_LAYERS[family] if precision in QUANTIZED else 0)
@@ -135,8 +139,7 @@ def test_precisions_do_not_all_say_the_same(load_shared: LoadShared) -> None:
     assert len({tuple(continuation(load_shared("llama", name), max_new_tokens=24)) for name in NAMES}) > 3
 
 
-@pytest.mark.parametrize("precision", NAMES)
-@pytest.mark.parametrize("family", TIED)
+@pytest.mark.parametrize(("family", "precision"), [case for case in CASES if case[0] in TIED])
 def test_tied_weights_stay_tied_and_count_once(family: str, precision: str, load_shared: LoadShared) -> None:
     loaded = load_shared(family, precision)
     embedding = loaded.model.get_input_embeddings().weight
@@ -175,7 +178,7 @@ def test_a_sliding_window_slides(load_shared: LoadShared) -> None:
 def test_skipped_modules_are_added_to_the_defaults(family: str, precision: str, model_folder: ModelFolder) -> None:
     recipe = skipping(precision, "model.layers.1", "up_proj")
     loaded = load_quietly(model_folder(family), recipe)
-    converted = {name for name, module in loaded.model.named_modules() if "bit" in type(module).__name__}
+    converted = {name for name, module in loaded.model.named_modules() if tiny.is_quantized(module)}
 
     assert loaded.quantized_modules == len(converted) == 6
     assert all(".layers.0." in name and "up_proj" not in name for name in converted)

@@ -22,7 +22,7 @@ from qplayground.engine.accounting import kinds_by_device, weight_bytes
 from qplayground.engine.estimating import weights_by_module
 from qplayground.engine.loading import load
 from qplayground.engine.placement import block_names, by_device, caution, converted_layers, device_map
-from qplayground.engine.quantization import quantization_config
+from qplayground.engine.quantizers.registry import configuration
 from qplayground.engine.residency import make_resident
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.verify import verify_loaded
@@ -57,7 +57,7 @@ def accelerates_answer(monkeypatch: pytest.MonkeyPatch) -> Any:
             AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=getattr(torch, recipe.dtype),
-                quantization_config=quantization_config(recipe, skips, offloads=True),
+                quantization_config=configuration(recipe, skips, offloads=True),
                 device_map=device,
                 max_memory={int(name[5:]) if name.startswith("cuda") else name: size for name, size in limits.items()},
             )

@@ -44,19 +44,22 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from qplayground.catalog.outline import OUTLINE, Outline
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.estimate import ContextSize, TensorSize, WeightKinds
 from qplayground.core.memory import ProcessMemory
 from qplayground.core.messages.commands import EstimateMemory, Generate
 from qplayground.core.messages.events import Failed, Generated, Loaded, MemoryEstimated, PromptRead
 from qplayground.core.placement import Placement
-from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Precision
+from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.windows import WINDOW
-from qplayground.engine import decoding, prediction
+from qplayground.engine import decoding
 from qplayground.engine.accounting import held_tensors, kinds_by_module
 from qplayground.engine.context import ContextSizes, _Kept
 from qplayground.engine.estimating import known_context, weights_by_module
 from qplayground.engine.prediction import predicted_weights
+from qplayground.engine.quantizers import bitsandbytes_4bit
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.tracing import FEW, CannotRunError, run
 from tests.engine import tiny
@@ -80,7 +83,7 @@ CASES = [
     (family, precision.name)
     for family in tiny.ARCHITECTURES
     for precision in READY_PRECISIONS
-    if not (precision.is_quantized and family in tiny.UNQUANTIZABLE)
+    if tiny.takes(family, precision)
 ]
 
 
@@ -292,7 +295,7 @@ def test_a_known_context_is_not_reckoned_again(model_folder: ModelFolder) -> Non
 def test_what_is_held_against_the_prediction_is_named(
     model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction, "_CODE_BYTES", 0)  # a layout that bitsandbytes does not have
+    monkeypatch.setattr(bitsandbytes_4bit, "_CODE_BYTES", 0)  # a layout that bitsandbytes does not have
     loaded = load_quietly(model_folder("llama"), "nf4")
     assert len(loaded.unforeseen) == 2 * 7
     assert loaded.estimate.by_kind.total == loaded.weight_bytes - 64 * 14

@@ -20,7 +20,7 @@ from transformers import (
 
 from qplayground.core.messages.commands import Generate
 from qplayground.core.messages.events import Loaded
-from qplayground.engine.quantization import quantization_config
+from qplayground.engine.quantizers.registry import configuration
 from tests.engine import tiny
 from tests.engine.conftest import carry_out, tokens_of
 
@@ -127,7 +127,7 @@ def plainly(folder: Path, name: str, prompt: str) -> list[int]:
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=getattr(torch, recipe.dtype),
-        quantization_config=quantization_config(recipe),
+        quantization_config=configuration(recipe),
         device_map={"": "cpu"},
     )
     inputs = tokenizer(prompt, return_tensors="pt")

@@ -50,6 +50,7 @@ def asked(folder: Path, **changes: object) -> Score:
         name="builtin",
         text=TEXT,
         baseline=READY["fp32"],
+        reference="fp32",
         folder=str(folder),
         limit_bytes=GIGABYTE,
     )

@@ -41,11 +41,11 @@ def both(
     )
     (loaded,) = (event for event in events if isinstance(event, Loaded))
     (prompt,) = (event for event in events if isinstance(event, PromptRead))
-    run = Run(precision=recipe.name, recipe=recipe, prompt_in_parts=prompt.in_parts)
+    model = ComparedModel("tiny", "folder", None, None, str(folder))
+    run = Run(id=recipe.name, model=model, precision=recipe, prompt_in_parts=prompt.in_parts)
     take_loaded(run, loaded)
     comparison = Comparison(
         environment=None,
-        model=ComparedModel("tiny", "folder", None, None, str(folder)),
         prompt=request.prompt,
         settings=request.settings,
         mode=mode,

@@ -168,6 +168,19 @@ ARCHITECTURES: dict[str, Callable[[], PreTrainedModel]] = {
 """More of them, for what must hold whatever the architecture."""
 
 UNQUANTIZABLE = ("falcon", "falcon-grouped")
+
+
+def is_quantized(module: torch.nn.Module) -> bool:
+    """Whether a library quantized its weight, told by the names of its classes."""
+    names = {type(module).__name__, type(module._parameters.get("weight")).__name__}
+    return bool(names & {"Linear4bit", "Linear8bitLt"})
+
+
+def takes(family: str, precision: Precision) -> bool:
+    """Whether a quantizer converts layers of that family: none knows Falcon's."""
+    return not precision.is_quantized or family not in UNQUANTIZABLE
+
+
 """Their linear layers are of a class of their own, which transformers does not replace by bitsandbytes'."""
 
 

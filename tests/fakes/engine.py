@@ -34,6 +34,7 @@ from qplayground.core.diagnosis import CudaBuild, MethodCheck, Outcome
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.floats import Floats
+from qplayground.core.machine import Machine
 from qplayground.core.memory import ProcessMemory, peak_resident_bytes, read_process_memory
 from qplayground.core.messages.commands import CheckUp, Command, EstimateMemory, Generate, Load, PlanPlacement, Score
 from qplayground.core.messages.events import (
@@ -45,7 +46,6 @@ from qplayground.core.messages.events import (
     Hello,
     Loaded,
     LoadEstimated,
-    Machine,
     MemoryEstimated,
     MethodChecked,
     Phase,
@@ -59,7 +59,7 @@ from qplayground.core.messages.events import (
 from qplayground.core.messages.inside import InsideCommand
 from qplayground.core.model import ModelTypes
 from qplayground.core.placement import CPU, Block, PlacementPlan, device_of
-from qplayground.core.precision import Int8, Precision
+from qplayground.core.precision import Precision
 from qplayground.core.quality import (
     SCORING_STOPPED,
     Evaluation,
@@ -69,6 +69,7 @@ from qplayground.core.quality import (
     comparison_figures,
     perplexity_figures,
 )
+from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.core.tokens import Alternative, Token
 from qplayground.core.windows import Windows
 from tests.fakes.inside import FakeInside
@@ -240,7 +241,7 @@ class FakeEngine:
             window=windows.window,
             stride=windows.stride,
             scored_tokens=count,
-            reference=None if is_baseline else command.baseline.name,
+            reference=None if is_baseline else command.reference,
             reference_dtype="float32",
         )
         figures = perplexity_figures(tokens.nll.values) | ({} if is_baseline else comparison_figures(tokens, base))

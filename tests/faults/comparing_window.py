@@ -28,7 +28,7 @@ def main(folder: str) -> int:
 
     def on_finished(comparison: Comparison) -> None:
         for run in comparison.runs:
-            print(run.precision, run.state, "scored" if run.quality and run.quality.perplexity else "", flush=True)
+            print(run.id, run.state, "scored" if run.quality and run.quality.perplexity else "", flush=True)
         QTimer.singleShot(0, window.close)
 
     window.session.comparison_finished.connect(on_finished)

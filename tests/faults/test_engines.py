@@ -14,12 +14,14 @@ import pytest
 from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode
 from qplayground.core.floats import Floats
 from qplayground.core.messages.events import Event, Generated, Hello, Loaded, Phase
 from qplayground.core.model import ModelEntry, ModelSource
-from qplayground.core.precision import Dtype, FourBit, Precision
+from qplayground.core.precision import Precision
 from qplayground.core.quality import Quality, QualityRequest, ScoredTokens, TextSource
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.results import RunState
 from qplayground.engine.baselines import BaselineKey, Baselines, KeptScores
 from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
@@ -54,7 +56,7 @@ def compare(stage: Stage, qtbot: QtBot, prompt: str, *names: str, **how: Any) ->
 def check_only_int8_failed(stage: Stage, qtbot: QtBot) -> None:
     """The others are whole, nothing is left behind, and the next comparison and the same run again are fine."""
     for run in stage.comparison.runs:
-        if run.precision == "int8":
+        if run.id == "int8":
             assert run.state is RunState.FAILED and run.error is not None
             assert run.error.message.endswith(".") and run.error.hint.endswith(".")
         else:
@@ -107,9 +109,9 @@ def test_an_engine_that_hangs_is_stopped_and_what_was_there_stays(stage: Stage, 
 @pytest.mark.parametrize("behaviour", ["flood", "late", "twice"])
 def test_an_engine_that_babbles_gives_what_it_would_have_given(stage: Stage, qtbot: QtBot, behaviour: str) -> None:
     compare(stage, qtbot, "once")
-    expected = [(run.precision, run.text, run.state, run.quality) for run in stage.comparison.runs]
+    expected = [(run.id, run.text, run.state, run.quality) for run in stage.comparison.runs]
     compare(stage, qtbot, f"once {behaviour}")
-    found = [(run.precision, run.text, run.state, run.quality) for run in stage.comparison.runs]
+    found = [(run.id, run.text, run.state, run.quality) for run in stage.comparison.runs]
     assert found == expected and stage.engines() == []
 
 
@@ -130,7 +132,7 @@ def test_an_idle_engine_that_crashes_costs_nothing(stage: Stage, qtbot: QtBot) -
     """The window says so, the results stay, and the next prompt loads it again; the other kept one is used as it is."""
     stage.session.set_keep_loaded(True)
     compare(stage, qtbot, "once", "fp32", "int8")
-    texts = {run.precision: run.text for run in stage.comparison.runs}
+    texts = {run.id: run.text for run in stage.comparison.runs}
     assert set(stage.session.loaded) == {"fp32", "int8"}
     child = stage.session._conductor._engines._workers["int8"]._child
     assert child is not None and child.pid is not None
@@ -138,7 +140,7 @@ def test_an_idle_engine_that_crashes_costs_nothing(stage: Stage, qtbot: QtBot) -
     stage.wait_for(lambda: set(stage.session.loaded) == {"fp32"})
     assert any(line.startswith("int8, loaded and idle: ") and "SIGSEGV" in line for line in stage.log), stage.log
     assert stage.outcomes() == {"fp32": RunState.DONE, "int8": RunState.DONE}
-    assert {run.precision: run.text for run in stage.comparison.runs} == texts
+    assert {run.id: run.text for run in stage.comparison.runs} == texts
     compare(stage, qtbot, "once", "fp32", "int8")
     assert stage.outcomes() == {"fp32": RunState.DONE, "int8": RunState.DONE}
     assert (stage.run("fp32").load.kept, stage.run("int8").load.kept) == (True, False)

@@ -39,7 +39,7 @@ from qplayground.report.html import to_html
 from qplayground.report.markdown import to_markdown
 from qplayground.report.script import to_script
 from qplayground.report.table import plain_table
-from tests.comparisons import comparison, done, failed
+from tests.comparisons import change_model, comparison, done, failed
 from tests.engine import tiny
 from tests.engine.conftest import carry_out
 from tests.unit.catalog_files import cache_repo, write_model
@@ -135,6 +135,7 @@ def use(folder: Path) -> list[Any]:
         name="text",
         text="the cat sat on the mat " * 60,
         baseline=READY_PRECISIONS[0],
+        reference="fp32",
         folder=str(folder.parent / "baselines"),
         limit_bytes=0,
     )
@@ -370,11 +371,11 @@ def evil(text: str) -> Comparison:
     broken = failed("int8")
     broken.error = ErrorInfo(ErrorCode.BAD_FILE, text, text, text)
     own = done("nf4", text)
-    own.recipe = replace(own.recipe, label=text)
+    own.precision = replace(own.precision, label=text)
     own.caution = text
     made = comparison(done(text=text), own, broken, model=text, prompt=text)
     assert made.environment is not None
-    made.model = replace(made.model, source=ModelSource.FOLDER, architecture=text, path=text, provenance=text)
+    change_model(made, source=ModelSource.FOLDER, architecture=text, path=text, provenance=text)
     made.environment = replace(made.environment, cpu=text, gpus=(text,), versions={text: text}, platform=text)
     made.started_at = text
     return made

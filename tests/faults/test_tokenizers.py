@@ -111,7 +111,7 @@ def test_the_window_goes_on_after_a_tokenizer_that_means_harm(
         comparison = window.session.comparison
         assert comparison is not None and len(comparison.runs) == 2
         for run in comparison.runs:
-            shown = window.results.columns[run.precision]
+            shown = window.results.columns[run.id]
             if folder == evil:
                 assert run.state is RunState.FAILED and TOLD[harm][1] in shown.state.text()
                 assert run.error is not None and run.error.hint in shown.state.text()

@@ -153,7 +153,7 @@ def check_what_is_kept(windows: int = 1) -> None:
     cut = [history.load(entry.id) for entry in entries if entry.prompt.endswith("number-1")]
     assert len(cut) == windows
     for comparison in cut:
-        states = {run.precision: run.state for run in comparison.runs}
+        states = {run.id: run.state for run in comparison.runs}
         assert states["fp32"] is RunState.DONE and set(states.values()) <= {RunState.DONE, RunState.CANCELLED}
     history.close()
     kept = msgspec.json.decode(preferences_path().read_bytes())

@@ -16,7 +16,7 @@ from qplayground.core.messages.events import Event, Failed, Generated, Hello, Lo
 from qplayground.core.placement import CPU, DISK, Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.engine.placement import block_names
-from qplayground.engine.quantization import quantization_config
+from qplayground.engine.quantizers.registry import configuration
 from qplayground.engine.shapes import Shapes
 from qplayground.runtime.devices import weight_limits
 from qplayground.runtime.gpus import list_gpus
@@ -96,7 +96,7 @@ def plain_tokens(folder: Path, precision: Precision) -> list[int]:
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=getattr(torch, precision.dtype),
-        quantization_config=quantization_config(precision, Shapes.read(folder).default_skips),
+        quantization_config=configuration(precision, Shapes.read(folder).default_skips),
         device_map={"": 0},
     )
     inputs = tokenizer(REQUEST.prompt, return_tensors="pt").to(DEVICE)

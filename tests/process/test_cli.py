@@ -109,7 +109,7 @@ def make_window(launcher, made=application.make_window):
 
 def look_and_close(window):
     for reader in window._readers:
-        print(*(run.precision for run in reader.comparisons[0].runs))
+        print(*(run.id for run in reader.comparisons[0].runs))
     window.close()
 
 if __name__ == "__main__":
@@ -254,7 +254,7 @@ def test_a_precision_that_fails_is_exit_1_and_in_the_json(folder: Path, tmp_path
         assert run_["state"] == "failed"
         assert run_["error"]["code"] != "internal"
         assert run_["error"]["message"] in done.stdout
-        assert f"{run_['precision']}: failed" in done.stderr
+        assert f"{run_['id']}: failed" in done.stderr
     assert done.stderr.count(result["runs"][0]["error"]["message"]) == 1
     assert "nf4: failed for the same reason" in done.stderr
 
@@ -315,7 +315,7 @@ def test_an_estimate_is_what_the_comparison_then_holds(demo_cache: Path) -> None
     assert asked.returncode == 0, asked.stderr
     estimate = json.loads(asked.stdout)
     ran = run("compare", "--precisions", names, "--max-new-tokens", "5", "--json", "-")
-    runs = {each["precision"]: each["memory"] for each in json.loads(ran.stdout)["runs"]}
+    runs = {each["id"]: each["memory"] for each in json.loads(ran.stdout)["runs"]}
     assert estimate["model"] == "demo"
     table = run("estimate", "--precisions", "nf4,fp4").stdout
     assert "Load peak is without the KV cache" in table and "FP4 takes more than NF4" in table
@@ -372,11 +372,11 @@ def test_a_comparison_as_json(demo_cache: Path) -> None:
     result = json.loads(done.stdout)  # and nothing but that
     assert set(result) >= {"schema", "environment", "model", "prompt", "settings", "baseline", "runs"}
     assert (result["schema"], result["prompt"], result["baseline"]) == (1, "The future of AI is", "fp32")
-    assert (result["model"]["id"], result["model"]["source"]) == ("demo", "demo")
-    assert result["model"]["parameters"] == 134_515_008
+    assert (result["runs"][0]["model"]["id"], result["runs"][0]["model"]["source"]) == ("demo", "demo")
+    assert result["runs"][0]["model"]["parameters"] == 134_515_008
     assert result["environment"]["versions"]["torch"]
     assert result["settings"]["max_new_tokens"] == 8
-    assert [run["precision"] for run in result["runs"]] == ["fp32", "nf4"]
+    assert [run["id"] for run in result["runs"]] == ["fp32", "nf4"]
     for run_ in result["runs"]:
         _check_done(run_, tokens=8)
     weights = [run_["memory"]["weight_bytes"] for run_ in result["runs"]]
@@ -428,7 +428,7 @@ def test_without_a_display_it_compares_and_leaves_a_report(demo_cache: Path, tmp
     assert done.stdout.startswith("Precision")
     assert "The report is in qplayground-report.md and qplayground-report.json." in done.stdout
     result = json.loads((tmp_path / "qplayground-report.json").read_bytes())
-    assert [(run_["precision"], run_["state"]) for run_ in result["runs"]] == [
+    assert [(run_["id"], run_["state"]) for run_ in result["runs"]] == [
         *(("fp32", "done"), ("bf16", "done"), ("int8", "done"), ("nf4", "done"))
     ]
     report = (tmp_path / "qplayground-report.md").read_text("utf-8")

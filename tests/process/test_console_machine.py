@@ -6,7 +6,8 @@ import pytest
 from PySide6.QtCore import QCoreApplication
 
 from qplayground import app, cli
-from qplayground.core.precision import Dtype, FourBit
+from qplayground.core.dtype import Dtype
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.results import from_json
 from qplayground.runtime import request
 from qplayground.runtime.gpus import Gpu
@@ -23,5 +24,7 @@ def test_a_gpu_of_the_drivers_that_torch_cannot_use_changes_no_recipe(
     asked = ["compare", "--model", str(folder), "--precisions", "nf4", "--prompt", "Once fast=3", "--json", str(saved)]
     assert cli.main(asked) == 0
     [run] = from_json(saved.read_bytes()).runs
-    assert run.recipe.dtype is Dtype.BFLOAT16
-    assert isinstance(run.recipe.quantization, FourBit) and run.recipe.quantization.compute_dtype is Dtype.BFLOAT16
+    assert run.precision.dtype is Dtype.BFLOAT16
+    assert (
+        isinstance(run.precision.quantization, FourBit) and run.precision.quantization.compute_dtype is Dtype.BFLOAT16
+    )

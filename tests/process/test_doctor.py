@@ -187,7 +187,7 @@ def test_what_an_engine_refuses_altogether_is_a_finding(consultation: Consultati
 
 def test_an_engine_that_hangs_is_ended(consultation: Consultation) -> None:
     doctor = consultation.about("hang-checking", "")
-    doctor.progressed.connect(lambda label, *_: "INT8" in label and doctor._asker._silence.start(100))
+    doctor.progressed.connect(lambda label, *_: "INT8" in label and doctor._client._silence.start(100))
     with consultation._qtbot.waitSignal(doctor.finished, timeout=20_000):
         doctor.start()
     int8, nf4 = consultation.found[0].facts.checks

@@ -78,7 +78,7 @@ def opened(inspector: Inspector, heard: Heard, qtbot: QtBot) -> Inspector:
 
 
 def pid_of(inspector: Inspector) -> int:
-    worker = inspector._asker._worker
+    worker = inspector._client._worker
     assert worker is not None and worker.pid is not None
     return worker.pid
 
@@ -222,7 +222,7 @@ def test_an_engine_that_is_killed_while_nothing_is_asked_is_told_of_and_knobs_re
 
 
 def test_an_engine_that_says_nothing_is_ended(opened: Inspector, heard: Heard, qtbot: QtBot) -> None:
-    opened._asker._silence.setInterval(100)
+    opened._client._silence.setInterval(100)
     opened.open(HANGS)
     qtbot.waitUntil(lambda: bool(heard.failed), timeout=WAIT_MS)
     assert "said nothing for" in heard.failed[0].message and not opened.is_busy
@@ -233,7 +233,7 @@ def test_nothing_is_read_while_something_is_timed(inspector: Inspector, heard: H
     inspector.look_at(PATH, READY_PRECISIONS)
     inspector.open(Q_PROJ)
     inspector.set_knobs(Knobs(block_size=256))
-    assert inspector._asker._worker is None and not inspector.is_busy
+    assert inspector._client._worker is None and not inspector.is_busy
     inspector.hold_back(False)
     qtbot.waitUntil(lambda: bool(heard.quantized), timeout=WAIT_MS)
     assert [each.knobs.block_size for each in heard.quantized] == [256] and inspector.outline is not None
@@ -272,7 +272,7 @@ def test_closing_ends_the_engine(opened: Inspector, heard: Heard) -> None:
     assert not psutil.pid_exists(pid)
     heard.failed.clear()
     opened.open(O_PROJ)
-    assert opened._asker._worker is None and not heard.failed
+    assert opened._client._worker is None and not heard.failed
 
 
 # ---- surveys ------------------------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ def test_a_survey_gives_a_row_for_each_layer_and_knobs_and_lets_its_engine_go(
         (module, each.method) for module in (Q_PROJ, O_PROJ) for each in knobs[:2]
     ]
     assert rows[0].figures == figures(weights(Q_PROJ), Knobs())
-    assert survey._asker._worker is None
+    assert survey._client._worker is None
 
 
 def test_a_cancelled_survey_says_so_once_and_no_more(survey: LayerSurvey, qtbot: QtBot) -> None:
@@ -311,7 +311,7 @@ def test_a_cancelled_survey_says_so_once_and_no_more(survey: LayerSurvey, qtbot:
     with qtbot.waitSignals([survey.cancelled, survey.finished], order="strict"):
         survey.cancel()
     survey.measured.connect(rows.append)
-    assert survey._asker._worker is None and not survey.is_running
+    assert survey._client._worker is None and not survey.is_running
     with qtbot.waitSignal(survey.succeeded, timeout=WAIT_MS):
         survey.start(PATH, (Knobs(),), (O_PROJ,))
     assert [row.module for row in rows] == [O_PROJ]

@@ -7,11 +7,12 @@ import pytest
 from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import Verdict
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.placement import Placement
-from qplayground.core.precision import READY_PRECISIONS, Dtype
+from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.launcher import Launcher
 from qplayground.runtime.planner import Planner
 from tests.fakes.engine import weight_bytes
@@ -76,7 +77,7 @@ def test_nothing_is_reckoned_while_something_is_timed(planner: Planner, qtbot: Q
     planner.hold_back(True)
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: not planner._soon.isActive(), timeout=5000)
-    assert planner._asker._worker is None
+    assert planner._client._worker is None
     planner.hold_back(False)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
 
@@ -94,9 +95,9 @@ def test_a_model_that_cannot_be_read_says_so_and_the_next_one_is_answered(planne
 def test_an_engine_that_died_is_replaced(planner: Planner, qtbot: QtBot) -> None:
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
-    assert planner._asker._worker is not None and planner._asker._worker.pid is not None
-    psutil.Process(planner._asker._worker.pid).kill()
-    qtbot.waitUntil(lambda: planner._asker._worker is None, timeout=10_000)
+    assert planner._client._worker is not None and planner._client._worker.pid is not None
+    psutil.Process(planner._client._worker.pid).kill()
+    qtbot.waitUntil(lambda: planner._client._worker is None, timeout=10_000)
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
 
@@ -106,8 +107,8 @@ def test_an_engine_that_dies_over_a_question_says_so(planner: Planner, qtbot: Qt
     planner.failed.connect(said.append)
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
-    assert planner._asker._worker is not None and planner._asker._worker.pid is not None
-    psutil.Process(planner._asker._worker.pid).suspend()
+    assert planner._client._worker is not None and planner._client._worker.pid is not None
+    psutil.Process(planner._client._worker.pid).suspend()
     planner.ask("/models/one", READY_PRECISIONS, context_tokens=9)
     assert planner.fit("fp32").verdict is not Verdict.UNKNOWN  # of another length, but of the same weights
     edited = replace(READY_PRECISIONS[0], dtype=Dtype.BFLOAT16)
@@ -115,7 +116,7 @@ def test_an_engine_that_dies_over_a_question_says_so(planner: Planner, qtbot: Qt
     assert planner.fit("fp32").verdict is Verdict.UNKNOWN
     assert planner.fit("bf16").verdict is not Verdict.UNKNOWN
     qtbot.waitUntil(lambda: planner._in_flight is not None, timeout=5000)
-    psutil.Process(planner._asker._worker.pid).kill()
+    psutil.Process(planner._client._worker.pid).kill()
     qtbot.waitUntil(lambda: len(said) == 1, timeout=10_000)
     assert planner.answer is None
 
@@ -125,10 +126,10 @@ def test_an_engine_that_owes_an_answer_and_says_nothing_is_ended(planner: Planne
     planner.failed.connect(said.append)
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
-    assert not planner._asker._silence.isActive()  # nobody waits
-    assert planner._asker._worker is not None and planner._asker._worker.pid is not None
-    psutil.Process(planner._asker._worker.pid).suspend()
-    planner._asker._silence.setInterval(100)
+    assert not planner._client._silence.isActive()  # nobody waits
+    assert planner._client._worker is not None and planner._client._worker.pid is not None
+    psutil.Process(planner._client._worker.pid).suspend()
+    planner._client._silence.setInterval(100)
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: bool(said), timeout=10_000)
     assert "said nothing for" in said[0].message
@@ -139,11 +140,11 @@ def test_an_engine_that_owes_an_answer_and_says_nothing_is_ended(planner: Planne
 def test_closing_ends_the_engine(planner: Planner, qtbot: QtBot) -> None:
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
-    assert planner._asker._worker is not None and planner._asker._worker.pid is not None
-    pid = planner._asker._worker.pid
+    assert planner._client._worker is not None and planner._client._worker.pid is not None
+    pid = planner._client._worker.pid
     planner.close()
     assert not psutil.pid_exists(pid)
     planner.ask("/models/two", READY_PRECISIONS)
     planner.hold_back(False)
     qtbot.waitUntil(lambda: not planner._soon.isActive(), timeout=5000)
-    assert planner._asker._worker is None
+    assert planner._client._worker is None

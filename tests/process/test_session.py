@@ -108,7 +108,7 @@ class Stage:
         return self.comparison.run(name)
 
     def outcomes(self) -> dict[str, RunState]:
-        return {run.precision: run.state for run in self.comparison.runs}
+        return {run.id: run.state for run in self.comparison.runs}
 
     def texts(self, name: str) -> str:
         return "".join(said[2] for said in self.said if said[:2] == ("text", name))
@@ -178,7 +178,7 @@ def test_four_precisions_one_after_another(stage: Stage) -> None:
     assert stage.states == [(name, state) for name in FOUR for state in way]  # loading twice: its figures came
     assert stage.most_engines == 1
     assert (comparison.prompt, comparison.baseline, comparison.device) == ("The future of AI is", "fp32", "auto")
-    assert [run.precision for run in comparison.runs] == list(FOUR)
+    assert [run.id for run in comparison.runs] == list(FOUR)
     assert stage.said[0] == ("started",)
     assert stage.said[-1] == ("finished",)
 
@@ -214,8 +214,9 @@ def test_the_environment_and_the_model_are_filled_in(stage: Stage) -> None:
     assert comparison.environment.cpu == "a fake processor"
     assert comparison.environment == stage.session.machine
     assert len(known) == 1
-    assert comparison.model.id == "demo"
-    assert (comparison.model.parameters, comparison.model.provenance) == (fake.PARAMETERS, "made up")
+    (model,) = comparison.models
+    assert model.id == "demo"
+    assert (model.parameters, model.provenance) == (fake.PARAMETERS, "made up")
     assert stage.compare("again", ["nf4"]).environment == comparison.environment
 
 
@@ -277,7 +278,7 @@ def test_what_breaks_in_one_leaves_the_others(stage: Stage, behaviour: str, code
     assert error.code is code
     assert part in error.message
     assert error.hint
-    assert [run.error for run in stage.comparison.runs if run.precision != "int8"] == [None] * (len(names) - 1)
+    assert [run.error for run in stage.comparison.runs if run.id != "int8"] == [None] * (len(names) - 1)
     if "exit" in behaviour:
         assert error.detail == f"Model: {MODEL.id}\n\nabout to exit"
     said_before = 3 if "generating" in behaviour or behaviour == "nonsense" else 0
@@ -333,7 +334,7 @@ def test_stop_while_starting(stage: Stage) -> None:
     assert stage.stop() < STOP_LIMIT_S
     assert set(stage.outcomes().values()) == {RunState.CANCELLED}
     assert stage.run("fp32").finish_reason == "cancelled"
-    assert {run.finish_reason for run in stage.comparison.runs if run.precision != "fp32"} <= {None}  # they never ran
+    assert {run.finish_reason for run in stage.comparison.runs if run.id != "fp32"} <= {None}  # they never ran
     assert all(run.error is None for run in stage.comparison.runs)
 
 

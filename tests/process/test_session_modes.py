@@ -13,7 +13,7 @@ from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages.events import Failed, Generated, PhaseStarted
 from qplayground.core.placement import Placement
-from qplayground.core.precision import Int8
+from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.core.results import Comparison, Mode, RunState
 from qplayground.runtime import conductor as conductor_module
 from qplayground.runtime.launcher import Launcher
@@ -132,7 +132,7 @@ def test_kept_engines_stay_when_what_is_known_of_the_next_one_says_that_it_fits(
     stage.session.set_keep_loaded(True)
     run(stage, qtbot, "once", "fp32", "int8", *(["nf4"] if how == "run again" else []))
     if how == "run again":
-        stage.session._conductor._work.estimates.clear()  # type: ignore[union-attr]
+        stage.session._conductor._learned.estimates.clear()
         stage.session._conductor.let_go("nf4")
         qtbot.waitUntil(lambda: len(stage.engines()) == 2, timeout=5000)
     before = stage.engines()
@@ -257,7 +257,7 @@ def test_a_benchmark_keeps_every_sample(stage: Stage, qtbot: QtBot) -> None:
         assert speed.decode_tokens_per_s == speed.samples.median
         assert speed.ttft_s == speed.ttft_samples.median
         assert done.load.samples is not None and done.load.samples.n == 3
-        assert loads(stage, done.precision) == 3
+        assert loads(stage, done.id) == 3
         assert done.tokens[0].probability is None
     assert stage.most_engines <= 1
 
@@ -292,7 +292,7 @@ def test_a_race_writes_at_once(stage: Stage, qtbot: QtBot) -> None:
     writing: list[set[str]] = []
 
     def note(name: str, event: PhaseStarted) -> None:
-        states = {done.precision for done in stage.comparison.runs if done.state is RunState.GENERATING}
+        states = {done.id for done in stage.comparison.runs if done.state is RunState.GENERATING}
         if event.phase == "prefill":
             writing.append(states)
 

@@ -7,7 +7,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.messages.events import Machine
+from qplayground.core.machine import Machine
 from qplayground.core.notes import notes
 from qplayground.core.placement import Placement
 from qplayground.core.results import Comparison, Mode, RunState

@@ -133,8 +133,8 @@ class Soak:
         comparison = self.session.comparison
         if comparison is None:
             return
-        name = self.chance.choice(comparison.runs).precision
-        there = {run.precision for run in comparison.runs}
+        name = self.chance.choice(comparison.runs).id
+        there = {run.id for run in comparison.runs}
         others = [precision for precision in self.window.precisions.precisions() if precision.name not in there]
         others = [precision for precision in others if precision.name != "fp16"]
         acts: list[Callable[[], object]] = [

@@ -44,15 +44,15 @@ def _say(ours: Ours, error: ErrorInfo) -> None:
 def _run_script(ours: Ours, folder: Path, precision: str, loaded: Loaded) -> None:
     recipe, request = tiny.precision(precision), tiny.request(max_new_tokens=NEW_TOKENS)
     run = Run(
-        precision=recipe.name,
-        recipe=recipe,
+        id=recipe.name,
+        model=ComparedModel("tiny", "folder", None, None, str(folder)),
+        precision=recipe,
         device_map=loaded.device_map,
         skips=loaded.skips,
         attention=loaded.attention,
     )
     comparison = Comparison(
         environment=None,
-        model=ComparedModel("tiny", "folder", None, None, str(folder)),
         prompt=request.prompt,
         settings=request.settings,
         mode=Mode.ONCE,

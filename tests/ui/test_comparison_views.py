@@ -26,7 +26,7 @@ from qplayground.ui.plots.speed import SpeedCharts, latencies_ms
 from qplayground.ui.plots.trade_off import TradeOffChart
 from qplayground.ui.results_view import ResultsView
 from qplayground.ui.token_text import TokenText, describe
-from tests.comparisons import READY, comparison, done, failed
+from tests.comparisons import MODEL, READY, comparison, done, failed
 
 
 def token(index: int, text: str, probability: float | None = 0.5) -> Token:
@@ -167,10 +167,10 @@ def test_what_is_to_be_said_of_the_figures_stands_below_the_columns(results: Res
     assert not results.notes.caveats.isVisible()  # every load after a start is one: no alarm
     comparison.runs[1].beside = 1
     comparison.runs[1].state = RunState.GENERATING
-    results.refresh_run(comparison.runs[1].precision)
+    results.refresh_run(comparison.runs[1].id)
     assert "a race" not in results.notes.caveats.text()  # the columns keep their place while something is written
     comparison.runs[1].state = RunState.DONE
-    results.refresh_run(comparison.runs[1].precision)
+    results.refresh_run(comparison.runs[1].id)
     assert "a race" in results.notes.caveats.text()
 
 
@@ -194,7 +194,7 @@ def test_a_candidate_stands_beside_the_baseline(results: ResultsView) -> None:
 
 def test_texts_of_strangers_are_no_markup(qtbot: QtBot) -> None:
     made = three()
-    made.runs[1].recipe = replace(made.runs[1].recipe, label="<img src='/x.png'>")
+    made.runs[1].precision = replace(made.runs[1].precision, label="<img src='/x.png'>")
     made.runs[2].error = replace(made.runs[2].error, message="<b>x</b>", detail="<img src='/y.png'>")  # type: ignore[type-var]
     view = ResultsView(read_only=True)
     qtbot.addWidget(view)
@@ -246,7 +246,7 @@ def test_columns_that_show_another_comparison_look_as_new_ones_do(
     results.columns["fp32"].add_tokens([token(9, " stays away")])
     results.columns["fp32"].add_tokens([token(9, " stays away too")])
     other = done("bf16", " a longer text than the one before, of another precision.")
-    queued = Run(precision="fp32", recipe=READY["fp32"], state=RunState.STARTING)
+    queued = Run(id="fp32", model=MODEL, precision=READY["fp32"], state=RunState.STARTING)
     another = comparison(failed("fp4"), queued, other, done("int8"), prompt="What")
     another.baseline = "bf16"
     before = list(results.columns.values())
@@ -403,7 +403,7 @@ def test_many_notes_leave_the_texts_their_room_until_they_are_asked_for(qtbot: Q
     results.show_comparison(made)
     assert not results.notes.more.isVisible()
     for run in made.runs[:2]:
-        run.load.disk_share, run.caution = 0.9, f"Something about {run.precision} that is long. " * 6
+        run.load.disk_share, run.caution = 0.9, f"Something about {run.id} that is long. " * 6
     results.show_comparison(made)
     notes = results.notes
     line = notes.advice.fontMetrics().lineSpacing()

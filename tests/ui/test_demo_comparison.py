@@ -35,7 +35,7 @@ def test_four_precisions_of_the_demo_model_side_by_side(
         qtbot.mouseClick(window.models.compare, Qt.MouseButton.LeftButton)
     comparison = window.session.comparison
     assert comparison is not None
-    assert [run.precision for run in comparison.runs] == ["fp32", "bf16", "int8", "nf4"]
+    assert [run.id for run in comparison.runs] == ["fp32", "bf16", "int8", "nf4"]
     assert [run.state for run in comparison.runs] == [RunState.DONE] * 4
     text = window.results.columns["fp32"].text.toPlainText()
     assert text.startswith("The future of AI is to augment human capabilities, not replace them.")

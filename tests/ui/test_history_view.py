@@ -319,7 +319,7 @@ def test_a_finished_comparison_survives_what_is_added_to_it(qtbot: QtBot, ready_
     ready_window.close()
     history = History()
     (entry,) = history.entries()
-    states = {run.precision: run.state for run in history.load(entry.id).runs}
+    states = {run.id: run.state for run in history.load(entry.id).runs}
     assert states["bf16"] is states["nf4"] is RunState.DONE
     history.close()
 

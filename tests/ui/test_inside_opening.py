@@ -66,7 +66,7 @@ def test_outliers_follow_the_prompt_that_is_typed_meanwhile(qtbot: QtBot, ready_
 
 def test_it_ends_with_the_program(qtbot: QtBot, ready_window: MainWindow) -> None:
     ready_window.models.inside.click()
-    worker = opened(qtbot, ready_window).inspector._asker._worker
+    worker = opened(qtbot, ready_window).inspector._client._worker
     assert worker is not None and worker.pid is not None
     pid = worker.pid
     ready_window.close()
@@ -135,7 +135,7 @@ def test_a_saved_comparison_leads_inside_as_long_as_its_model_is_there(
     action.trigger()
     layers._offer.close()
     assert opened(qtbot, compared).inspector.module == LINEAR[1]
-    Path(comparison.model.path).rename(tmp_path / "elsewhere")
+    Path(comparison.models[0].path).rename(tmp_path / "elsewhere")
     layers._on_clicked(click)
     (action,) = layers._offer.actions()
     assert not action.isEnabled() and "no longer here" in action.text()
@@ -163,7 +163,7 @@ def test_while_a_comparison_runs_it_holds_back(qtbot: QtBot, ready_window: MainW
     assert entry is not None and entry.path is not None
     ready_window.inside.open(entry.title, entry.path)
     inside = ready_window.inside.window
-    assert inside is not None and inside.inspector._asker._worker is None
+    assert inside is not None and inside.inspector._client._worker is None
     assert inside.matrix.message.isVisible() and not inside.layers.start.isEnabled()
     with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=WAIT_MS):
         ready_window.models.stop.click()

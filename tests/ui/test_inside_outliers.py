@@ -11,9 +11,10 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside import ModelOutline
-from qplayground.core.precision import READY_PRECISIONS, Dtype
+from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.inside.outliers import OutlierStudy
 from qplayground.runtime.launcher import Launcher
 from qplayground.ui import theme
@@ -273,8 +274,8 @@ def test_a_threshold_in_work_ends_when_a_comparison_begins_and_is_tried_again_af
             "A comparison began while the threshold was being tried. It is tried again"
             in shown.view.prompt.state.text()
         )
-        shown.qtbot.waitUntil(lambda: not shown.study._asker.is_busy, timeout=20_000)  # its engine gave it up
-        with shown.qtbot.waitSignal(shown.study._asker.said, timeout=20_000):
+        shown.qtbot.waitUntil(lambda: not shown.study._client.is_busy, timeout=20_000)  # its engine gave it up
+        with shown.qtbot.waitSignal(shown.study._client.said, timeout=20_000):
             shown.view.hold_back(False)
             assert is_trying() and "A comparison" not in shown.view.prompt.state.text()
             shown.view.hold_back(True)

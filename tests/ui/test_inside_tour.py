@@ -302,7 +302,7 @@ def test_an_engine_that_was_lost_is_begun_again(tour: Tour) -> None:
     tour.show_model()
     tour.go_to("weight-matrix")
     with tour.qtbot.waitSignal(tour.inspector.failed, timeout=WAIT_MS):
-        worker = tour.inspector._asker._worker
+        worker = tour.inspector._client._worker
         assert worker is not None
         worker.end()
     tour.go_to("rounding")

@@ -10,9 +10,10 @@ from PySide6.QtCore import QSettings, Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside import BLOCK_SIZES, Kept, Knobs, LayerRow, Method
-from qplayground.core.precision import READY_PRECISIONS, Dtype
+from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.units import bytes_text, share_text
 from qplayground.runtime.launcher import Launcher
 from qplayground.ui import theme
@@ -356,9 +357,9 @@ def test_a_model_that_cannot_be_listed_says_so(qtbot: QtBot, inside: InsideWindo
 def test_a_model_that_could_not_be_listed_is_asked_for_again(qtbot: QtBot, inside: InsideWindow) -> None:
     broken = Subject("broken", "/models/broken", READY_PRECISIONS, GenerationRequest())
     inside.show_model(broken)
-    worker = inside.inspector._asker._worker
+    worker = inside.inspector._client._worker
     inside.show_model(broken)
-    assert inside.inspector._asker._worker is worker  # it is still being listed
+    assert inside.inspector._client._worker is worker  # it is still being listed
     for _ in range(2):
         with qtbot.waitSignal(inside.inspector.failed, timeout=WAIT_MS):
             inside.show_model(broken)
@@ -570,7 +571,7 @@ def test_the_modules_of_a_model_that_is_looked_at_while_a_comparison_runs_are_li
 
 
 def test_closing_ends_every_engine(qtbot: QtBot, inside: InsideWindow) -> None:
-    worker = inside.inspector._asker._worker
+    worker = inside.inspector._client._worker
     assert worker is not None and worker.pid is not None
     pid = worker.pid
     with qtbot.waitSignal(inside.closed):

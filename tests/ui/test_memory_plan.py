@@ -179,7 +179,7 @@ def test_what_fits_can_run_without_the_rest(
     type_prompt(qtbot, ready_window, "Once fast=3")
     compare(qtbot, ready_window)
     assert len(asked) == 1 and ready_window.session.comparison is not None
-    assert [run.precision for run in ready_window.session.comparison.runs] == ["bf16", "int8", "nf4"]
+    assert [run.id for run in ready_window.session.comparison.runs] == ["bf16", "int8", "nf4"]
 
 
 @pytest.mark.parametrize(("button", "runs"), [("Cancel", False), ("Leave out", True)])
@@ -200,7 +200,7 @@ def test_what_cannot_be_loaded_is_said_before_it_is_tried(
     found = ready_window.session.comparison
     assert (found is not None) is runs
     if found is not None:
-        assert [run.precision for run in found.runs] == ["fp32", "bf16", "int8"]
+        assert [run.id for run in found.runs] == ["fp32", "bf16", "int8"]
 
 
 def test_what_was_shown_before_is_what_the_load_is_checked_against(qtbot: QtBot, ready_window: MainWindow) -> None:

@@ -15,11 +15,12 @@ from qplayground.core.memory import MemorySample, ProcessMemory
 from qplayground.core.memory_segments import RAM, VRAM, memory_sentences
 from qplayground.core.messages.events import Phase, PhaseStarted
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.results import ComparedModel, Comparison, MemoryFigures, Run
+from qplayground.core.results import Comparison, MemoryFigures, Run
 from qplayground.ui import theme
 from qplayground.ui.memory_bars_view import MemoryBarsView
 from qplayground.ui.plots.memory_bars import MemoryBars, part_brush
 from qplayground.ui.plots.timeline import MemoryTimeline
+from tests.comparisons import MODEL
 
 MB = 1_000_000
 
@@ -170,13 +171,10 @@ def test_a_new_comparison_starts_empty(qtbot: QtBot, timeline: MemoryTimeline) -
 
 def comparison(*memory: MemoryFigures) -> Comparison:
     runs = [
-        Run(precision=recipe.name, recipe=recipe, memory=figures)
+        Run(id=recipe.name, model=MODEL, precision=recipe, memory=figures)
         for recipe, figures in zip(READY_PRECISIONS, memory, strict=False)
     ]
-    model = ComparedModel("m", "folder", None, None, "/m")
-    return Comparison(
-        environment=None, model=model, prompt="p", settings=GenerationSettings(), baseline="fp32", runs=runs
-    )
+    return Comparison(environment=None, prompt="p", settings=GenerationSettings(), baseline="fp32", runs=runs)
 
 
 def figures(**changes: Any) -> MemoryFigures:
@@ -304,7 +302,7 @@ def test_bars_are_drawn_again_when_their_figures_change_and_only_then(qtbot: QtB
     before = {name: list(items) for name, items in bars._items.shown.items()}
     shown.runs[1].memory.peak_resident_bytes = 700 * MB
     bars.show_comparison(shown)
-    first, second = (run.precision for run in shown.runs)
+    first, second = (run.id for run in shown.runs)
     assert bars._items.shown[first] == before[first] and bars._items.shown[second] != before[second]
     assert set(bars._plot.items) == {item for items in bars._items.shown.values() for item in items}
     shown.runs.pop()

@@ -9,7 +9,10 @@ from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLabel, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.precision import READY_PRECISIONS, Dtype, FourBit, Int8, Precision
+from qplayground.core.dtype import Dtype
+from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
+from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.ui.precision_editor import PrecisionEditor
 
 MakeEditor = Callable[[Precision, bool], PrecisionEditor]
@@ -36,8 +39,9 @@ def make(qtbot: QtBot) -> MakeEditor:
     return make
 
 
-def choose(qtbot: QtBot, box: QComboBox, text: str) -> None:
+def choose(qtbot: QtBot, box: QWidget, text: str) -> None:
     """Pick an entry with the arrow keys."""
+    assert isinstance(box, QComboBox)
     box.setFocus()
     for _ in range(box.count()):
         if box.currentText() != text:
@@ -46,12 +50,19 @@ def choose(qtbot: QtBot, box: QComboBox, text: str) -> None:
     assert box.currentText() == text, f"{text} cannot be chosen"
 
 
-def type_over(qtbot: QtBot, field: QLineEdit, text: str) -> None:
+def type_over(qtbot: QtBot, field: QWidget, text: str) -> None:
+    assert isinstance(field, QLineEdit)
     field.setFocus()
     field.selectAll()
     qtbot.keyClick(field, Qt.Key.Key_Delete)
     qtbot.keyClicks(field, text)
     qtbot.keyClick(field, Qt.Key.Key_Return)
+
+
+def threshold_text(editor: PrecisionEditor) -> str:
+    field = editor.option(Int8, "threshold")
+    assert isinstance(field, QLineEdit)
+    return field.text()
 
 
 def shown(editor: PrecisionEditor) -> set[str]:
@@ -100,9 +111,9 @@ def test_every_option_explains_itself_to_eyes_and_ears(make: MakeEditor) -> None
     editor = make(own("nf4"), False)
     texts = {label.text() for label in editor.findChildren(QLabel) if label.isVisible()}
     for control in (
-        editor.name, editor.kind, editor.dtype, editor.quant_type, editor.compute_dtype,
-        editor.double_quantization, editor.skip_modules,
-    ):  # fmt: skip
+        *(editor.name, editor.kind, editor.dtype, editor.skip_modules),
+        *(editor.option(FourBit, option.name) for option in FourBit.options),
+    ):
         assert control.accessibleName()
         assert control.accessibleDescription() in texts
         assert control.focusPolicy() & Qt.FocusPolicy.TabFocus
@@ -112,7 +123,7 @@ def test_every_option_explains_itself_to_eyes_and_ears(make: MakeEditor) -> None
 def test_labels_lead_to_their_fields(make: MakeEditor) -> None:
     editor = make(own("int8"), False)
     buddies = {label.buddy() for label in editor.findChildren(QLabel) if label.buddy() and "&" in label.text()}
-    assert {editor.name, editor.kind, editor.dtype, editor.threshold, editor.skip_modules} <= buddies
+    assert {editor.name, editor.kind, editor.dtype, editor.option(Int8, "threshold"), editor.skip_modules} <= buddies
 
 
 def test_each_option_of_four_bit_is_proposed_as_it_is_changed(qtbot: QtBot, make: MakeEditor) -> None:
@@ -123,11 +134,11 @@ def test_each_option_of_four_bit_is_proposed_as_it_is_changed(qtbot: QtBot, make
     choose(qtbot, editor.dtype, "float32")
     assert edits.pop() == msgspec.structs.replace(own("nf4"), dtype=Dtype.FLOAT32)
     choose(qtbot, editor.dtype, "bfloat16")
-    choose(qtbot, editor.quant_type, "fp4")
+    choose(qtbot, editor.option(FourBit, "quant_type"), "fp4")
     assert edits.pop().quantization == FourBit(quant_type="fp4")
-    choose(qtbot, editor.compute_dtype, "float16")
+    choose(qtbot, editor.option(FourBit, "compute_dtype"), "float16")
     assert edits.pop().quantization == FourBit(quant_type="fp4", compute_dtype=Dtype.FLOAT16)
-    qtbot.keyClick(editor.double_quantization, Qt.Key.Key_Space)
+    qtbot.keyClick(editor.option(FourBit, "double_quantization"), Qt.Key.Key_Space)
     type_over(qtbot, editor.skip_modules, " layers.1, q_proj,,layers.1 ,")
     assert edits.pop().skip_modules == ("layers.1", "q_proj")
 
@@ -135,7 +146,7 @@ def test_each_option_of_four_bit_is_proposed_as_it_is_changed(qtbot: QtBot, make
 def test_double_quantization_is_ticked_by_mouse_and_key(qtbot: QtBot, make: MakeEditor) -> None:
     editor = make(own("nf4"), False)
     with qtbot.waitSignal(editor.edited) as edit:
-        qtbot.keyClick(editor.double_quantization, Qt.Key.Key_Space)
+        qtbot.keyClick(editor.option(FourBit, "double_quantization"), Qt.Key.Key_Space)
     assert edit.args[0].quantization == FourBit(double_quantization=True)
 
 
@@ -143,7 +154,7 @@ def test_double_quantization_is_ticked_by_mouse_and_key(qtbot: QtBot, make: Make
 def test_the_outlier_threshold_is_a_number(qtbot: QtBot, make: MakeEditor, text: str, threshold: float) -> None:
     editor = make(ready("int8"), True)
     with qtbot.waitSignal(editor.edited) as edit:
-        type_over(qtbot, editor.threshold, text)
+        type_over(qtbot, editor.option(Int8, "threshold"), text)
     assert edit.args[0] == msgspec.structs.replace(ready("int8"), quantization=Int8(threshold=threshold))
 
 
@@ -151,12 +162,12 @@ def test_the_outlier_threshold_is_a_number(qtbot: QtBot, make: MakeEditor, text:
 def test_what_is_no_threshold_is_said_in_place_and_not_lost(qtbot: QtBot, make: MakeEditor, text: str) -> None:
     editor = make(ready("int8"), True)
     with qtbot.assertNotEmitted(editor.edited), qtbot.waitSignal(editor.error_shown):
-        type_over(qtbot, editor.threshold, text)
+        type_over(qtbot, editor.option(Int8, "threshold"), text)
     assert "threshold" in editor.error.text()
     assert editor.error.isVisible()
-    assert editor.threshold.text() == text
+    assert threshold_text(editor) == text
     with qtbot.waitSignal(editor.edited):
-        type_over(qtbot, editor.threshold, "5")
+        type_over(qtbot, editor.option(Int8, "threshold"), "5")
     assert not editor.error.isVisible()
 
 
@@ -194,7 +205,7 @@ def test_going_to_another_kind_and_back_loses_nothing(qtbot: QtBot, make: MakeEd
 def test_leaving_a_field_unchanged_proposes_nothing(qtbot: QtBot, make: MakeEditor) -> None:
     editor = make(own("int8"), False)
     with qtbot.assertNotEmitted(editor.edited):
-        for field in (editor.name, editor.threshold, editor.skip_modules):
+        for field in (editor.name, editor.option(Int8, "threshold"), editor.skip_modules):
             field.setFocus()
             qtbot.keyClick(field, Qt.Key.Key_Return)
 
@@ -227,9 +238,9 @@ def test_without_bfloat16_a_ready_quantized_precision_cannot_ask_for_it(qtbot: Q
     editor = make(ready("nf4").without_bfloat16(), True)
     editor.set_bfloat16_available(False)
     with pytest.raises(AssertionError, match="cannot be chosen"):
-        choose(qtbot, editor.compute_dtype, "bfloat16")
+        choose(qtbot, editor.option(FourBit, "compute_dtype"), "bfloat16")
     editor.set_bfloat16_available(True)
-    choose(qtbot, editor.compute_dtype, "bfloat16")
+    choose(qtbot, editor.option(FourBit, "compute_dtype"), "bfloat16")
     mine = make(own("nf4"), False)
     mine.set_bfloat16_available(False)
     choose(qtbot, mine.dtype, "float32")

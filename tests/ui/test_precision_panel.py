@@ -9,7 +9,9 @@ from PySide6.QtGui import QColor, QFocusEvent
 from PySide6.QtWidgets import QApplication, QLineEdit, QScrollArea, QWidget
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype, Int8, Precision
+from qplayground.core.dtype import Dtype
+from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Precision
+from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.runtime.preferences import Preferences
 from qplayground.ui import theme
 from qplayground.ui.precision_panel import PrecisionPanel
@@ -56,8 +58,15 @@ def open_options(qtbot: QtBot, panel: PrecisionPanel, name: str) -> None:
     qtbot.mouseClick(row(panel, name).options, LEFT)
 
 
+def field_of(panel: PrecisionPanel, name: str, field: str) -> QLineEdit:
+    editor = row(panel, name).editor
+    edit = editor.name if field == "name" else editor.option(Int8, field)
+    assert isinstance(edit, QLineEdit)
+    return edit
+
+
 def type_over(qtbot: QtBot, panel: PrecisionPanel, name: str, field: str, text: str) -> None:
-    edit = getattr(row(panel, name).editor, field)
+    edit = field_of(panel, name, field)
     edit.setFocus()
     edit.selectAll()
     qtbot.keyClicks(edit, text)
@@ -113,7 +122,7 @@ def test_an_edit_is_shown_kept_and_can_be_reset(qtbot: QtBot, panel: PrecisionPa
     with qtbot.waitSignal(panel.precisions_changed):
         qtbot.mouseClick(row(panel, "int8").editor.reset, LEFT)
     assert panel.precisions() == preferences.all_precisions() == READY_PRECISIONS
-    assert row(panel, "int8").editor.threshold.text() == "6"
+    assert field_of(panel, "int8", "threshold").text() == "6"
     assert not row(panel, "int8").editor.reset.isVisible()
 
 
@@ -168,7 +177,7 @@ def test_a_half_made_edit_survives_edits_elsewhere(qtbot: QtBot, panel: Precisio
     type_over(qtbot, panel, "int8", "threshold", "six")
     qtbot.mouseClick(panel.new, LEFT)
     open_options(qtbot, panel, "int8")
-    assert row(panel, "int8").editor.threshold.text() == "six"
+    assert field_of(panel, "int8", "threshold").text() == "six"
     assert row(panel, "int8").editor.error.isVisible()
 
 

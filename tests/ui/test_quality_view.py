@@ -106,7 +106,7 @@ def cells(view: QualityView) -> dict[str, dict[str, str]]:
 
 def test_the_baseline_is_a_dot_that_the_others_are_seen_against(view: QualityView) -> None:
     open_page(view, "Against memory")
-    places = {run.precision: up for run, (_, up) in view.trade_off._points()}
+    places = {run.id: up for run, (_, up) in view.trade_off._points()}
     assert places["fp32"] == 0 and all(places[name] > 0 for name in ("bf16", "int8", "nf4"))
 
 
@@ -143,7 +143,7 @@ def test_a_page_shows_what_came_while_another_was_seen(view: QualityView, compar
     for title in ("Distribution", "Along the text", "Layers", "Against memory", "Figures"):
         open_page(view, title)
     comparison = comparison_of(compared)
-    comparison.runs = [run for run in comparison.runs if run.precision != "int8"]
+    comparison.runs = [run for run in comparison.runs if run.id != "int8"]
     open_page(view, "Distribution")
     view.show_comparison(comparison)
     assert set(view.histogram._shares) == {"bf16", "nf4"} and "int8" in view.along._curves

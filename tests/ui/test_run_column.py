@@ -15,13 +15,13 @@ from qplayground.core.tokens import Token
 from qplayground.ui.failure_dialog import FailureDialog
 from qplayground.ui.run_column import RunColumn
 from qplayground.ui.window import MainWindow
-from tests.comparisons import comparison
+from tests.comparisons import MODEL, comparison
 from tests.ui.test_window import compare, type_prompt
 
 
 @pytest.fixture
 def run() -> Run:
-    return Run(precision="nf4", recipe=READY_PRECISIONS[4])
+    return Run(id="nf4", model=MODEL, precision=READY_PRECISIONS[4])
 
 
 @pytest.fixture

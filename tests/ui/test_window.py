@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdi
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.placement import Placement
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.results import RunState, to_json
 from qplayground.core.saving import save_file
 from qplayground.runtime import preferences_file
@@ -58,7 +59,7 @@ def test_a_comparison_writes_a_column_a_precision_with_its_figures(qtbot: QtBot,
     comparison = ready_window.session.comparison
     assert comparison is not None
     for run in comparison.runs:
-        column = ready_window.results.columns[run.precision]
+        column = ready_window.results.columns[run.id]
         assert column.text.toPlainText() == "Once fast=6" + run.text
         assert "6 tokens" in column.state.text()
         assert all(label.text() != "–" for label in column.figures.labels.values() if label.isVisible())
@@ -146,7 +147,7 @@ def test_the_options_of_a_new_precision_are_reached_in_the_lowest_window(
     assert made is not None
     editor = made.editor
     qtbot.waitUntil(lambda: not editor.name.visibleRegion().isEmpty())  # once the options have their places
-    for field in (editor.kind, editor.double_quantization, editor.skip_modules, editor.remove):
+    for field in (editor.kind, editor.option(FourBit, "double_quantization"), editor.skip_modules, editor.remove):
         while not field.hasFocus():
             focused = QApplication.focusWidget()
             assert focused is not None and made.isAncestorOf(focused)
@@ -325,7 +326,7 @@ def test_files_that_are_named_are_opened_once_the_charts_are_there(
         window.show()
         window.memory.load()
     readers = [shown for shown in qapp.topLevelWidgets() if isinstance(shown, ComparisonWindow) and shown.isVisible()]
-    assert [[run.precision for run in each.comparisons[0].runs] for each in readers] == [["fp32", "nf4"]]
+    assert [[run.id for run in each.comparisons[0].runs] for each in readers] == [["fp32", "nf4"]]
     assert "other.json: This is not a comparison" in window.models.error.text()
     readers[0].close()
     window.close()

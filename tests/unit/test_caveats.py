@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from qplayground.core import processor
 from qplayground.core.caveats import caveats
 from qplayground.core.processor import ProcessorTimes, read_processor, used_by_others
-from tests.comparisons import MACHINE, comparison, done
+from tests.comparisons import MACHINE, change_model, comparison, done
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_text_that_is_longer_than_the_model_was_made_for_says_so(made_for: int
     run = done("nf4")
     run.prompt_tokens, run.token_ids = 3, [1, 2]
     compared = comparison(run)
-    compared.model = replace(compared.model, context_tokens=made_for)
+    change_model(compared, context_tokens=made_for)
     found = [caveat.sentence for caveat in caveats(compared, run)]
     assert found == (
         ["5 tokens: more than the 4 that the model was made for, so the text can go astray."] if said else []

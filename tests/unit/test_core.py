@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
+from qplayground.core.machine import Machine
 from qplayground.core.memory import ProcessMemory, VramFigures
 from qplayground.core.messages.codec import COMMANDS, EVENTS
 from qplayground.core.messages.commands import Cancel, Command, Download, Generate, Load, PrepareDemo
@@ -21,7 +23,6 @@ from qplayground.core.messages.events import (
     Hello,
     JobDone,
     Loaded,
-    Machine,
     Phase,
     PhaseStarted,
     Progressed,
@@ -30,10 +31,13 @@ from qplayground.core.messages.events import (
 )
 from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 from qplayground.core.placement import Placement
-from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype, FourBit, Int8, Precision, baseline_of
-from qplayground.core.results import ComparedModel, Comparison, Run, RunState, to_json
+from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Precision, widest
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
+from qplayground.core.quantizers.bitsandbytes_int8 import Int8
+from qplayground.core.results import Comparison, Run, RunState, to_json
 from qplayground.core.tokens import Token
 from qplayground.core.units import bytes_text, count_text, rate_text, seconds_text, significant
+from tests.comparisons import MODEL
 
 READY = {precision.name: precision for precision in READY_PRECISIONS}
 
@@ -115,11 +119,11 @@ def test_without_bfloat16_int8_keeps_its_threshold_and_plain_precisions_stay() -
         (["nf4", "bf16", "fp32"], "fp32"),
         (["int8", "fp16", "bf16"], "bf16"),
         (["nf4", "fp16"], "fp16"),
-        (["unheard-of", "int8"], "unheard-of"),
     ],
 )
 def test_the_baseline_is_the_widest_unquantized(names: list[str], baseline: str | None) -> None:
-    assert baseline_of(names, READY_PRECISIONS) == baseline
+    place = widest([READY[name] for name in names])
+    assert (None if place is None else names[place]) == baseline
 
 
 def test_summaries_say_what_the_recipe_does() -> None:
@@ -382,7 +386,6 @@ def test_an_event_is_no_command() -> None:
 def comparison(*runs: Run) -> Comparison:
     return Comparison(
         environment=None,
-        model=ComparedModel("demo", ModelSource.DEMO, "LlamaForCausalLM", 134_515_008, "/models/demo"),
         prompt="The future of AI is",
         settings=GenerationSettings(),
         baseline="fp32",
@@ -395,24 +398,36 @@ def keys(value: object) -> set[str]:
     return set(value)
 
 
-def test_the_json_has_every_key_of_schema_1() -> None:
+def test_the_json_has_every_key_of_schema_2() -> None:
     failed = Run(
-        precision="nf4",
-        recipe=READY["nf4"],
+        id="nf4",
+        model=MODEL,
+        precision=READY["nf4"],
         state=RunState.FAILED,
         error=ErrorInfo(ErrorCode.OUT_OF_MEMORY, "It ran out.", "Close something."),
     )
-    data = json.loads(to_json(comparison(Run(precision="fp32", recipe=READY["fp32"]), failed)))
-    assert data["schema"] == 1
-    assert keys(data) >= {"schema", "environment", "model", "prompt", "settings", "baseline", "runs"}
-    assert keys(data["model"]) >= {"id", "source", "architecture", "parameters"}
+    data = json.loads(to_json(comparison(Run(id="fp32", model=MODEL, precision=READY["fp32"]), failed)))
+    assert data["schema"] == 2
+    assert keys(data) >= {"schema", "environment", "prompt", "settings", "baseline", "runs"}
     assert keys(data["settings"]) == set(GenerationSettings.__struct_fields__)
     first, second = data["runs"]
     for run in (first, second):
         assert keys(run) >= {
-            *("precision", "state", "error", "device_map", "text", "prompt_tokens", "token_ids"),
+            *(
+                "id",
+                "model",
+                "precision",
+                "engine",
+                "state",
+                "error",
+                "device_map",
+                "text",
+                "prompt_tokens",
+                "token_ids",
+            ),
             *("finish_reason", "load", "speed", "memory"),
         }
+        assert keys(run["model"]) >= {"id", "source", "architecture", "parameters"}
         assert keys(run["load"]) >= {"seconds"}
         assert keys(run["speed"]) >= {"ttft_s", "decode_tokens_per_s"}
         assert keys(run["memory"]) >= {
@@ -426,18 +441,18 @@ def test_the_json_has_every_key_of_schema_1() -> None:
         "hint": "Close something.",
         "detail": "",
     }
-    assert (second["precision"], second["state"]) == ("nf4", "failed")
+    assert (second["id"], second["state"]) == ("nf4", "failed")
 
 
 def test_the_json_is_utf_8_and_reads_back() -> None:
-    run = Run(precision="fp32", recipe=READY["fp32"], text="naïve 🙂\u2028\x00")
+    run = Run(id="fp32", model=MODEL, precision=READY["fp32"], text="naïve 🙂\u2028\x00")
     data = to_json(comparison(run))
     assert "naïve 🙂".encode() in data
     assert msgspec.json.decode(data, type=Comparison) == comparison(run)
 
 
 def test_a_run_is_found_by_its_precision() -> None:
-    run = Run(precision="nf4", recipe=READY["nf4"])
+    run = Run(id="nf4", model=MODEL, precision=READY["nf4"])
     assert comparison(run).run("nf4") is run
     with pytest.raises(KeyError):
         comparison(run).run("fp4")
@@ -445,14 +460,14 @@ def test_a_run_is_found_by_its_precision() -> None:
 
 @pytest.mark.parametrize("state", list(RunState))
 def test_a_comparison_is_finished_when_every_run_is(state: RunState) -> None:
-    runs = [Run(precision=name, recipe=READY[name], state=RunState.DONE) for name in ("fp32", "nf4")]
+    runs = [Run(id=name, model=MODEL, precision=READY[name], state=RunState.DONE) for name in ("fp32", "nf4")]
     runs[1].state = state
     final = state in (RunState.DONE, RunState.FAILED, RunState.CANCELLED)
     assert comparison(*runs).is_finished is final
 
 
 def test_runs_share_no_figures() -> None:
-    one, other = (Run(precision="fp32", recipe=READY["fp32"]) for _ in range(2))
+    one, other = (Run(id="fp32", model=MODEL, precision=READY["fp32"]) for _ in range(2))
     one.token_ids.append(1)
     one.memory.weight_bytes = 1
     one.speed.ttft_s = 1.0

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from qplayground.core.baseline import refresh_divergence
 from qplayground.core.errors import ErrorCode, PlaygroundError
@@ -21,7 +20,7 @@ from qplayground.core.placement import Placement
 from qplayground.core.quality import SCORING_STOPPED, Quality
 from qplayground.core.results import Comparison, Mode, RunState
 from qplayground.runtime.history import History, HistoryGoneError, history_path
-from tests.comparisons import cancelled, comparison, done, failed
+from tests.comparisons import cancelled, change_model, comparison, done, failed
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def made(
     one = comparison(*(done(name) for name in names or ("fp32", "nf4")), prompt=prompt)
     one.id = f"{number:04}"
     one.started_at = started_at or f"2026-11-{number:02}T10:00:00+00:00"
-    one.model = replace(one.model, id=model, source=ModelSource.FOLDER)
+    change_model(one, id=model, source=ModelSource.FOLDER)
     refresh_divergence(one)
     return one
 
@@ -207,10 +206,10 @@ def test_only_the_runs_that_changed_are_written_again(history: History) -> None:
     assert [run.text for run in history.load("0001").runs] == ["new", " to help."]
     one.runs.reverse()
     history.save(one, []).result()
-    assert [run.precision for run in history.load("0001").runs] == ["nf4", "fp32"]
+    assert [run.id for run in history.load("0001").runs] == ["nf4", "fp32"]
     del one.runs[0]
     history.save(one, []).result()
-    assert [run.precision for run in history.load("0001").runs] == ["fp32"]
+    assert [run.id for run in history.load("0001").runs] == ["fp32"]
 
 
 def test_an_entry_that_misses_its_baseline_is_still_opened(history: History) -> None:
@@ -219,7 +218,7 @@ def test_an_entry_that_misses_its_baseline_is_still_opened(history: History) -> 
     with closing(sqlite3.connect(history.path)) as file, file:
         file.execute("DELETE FROM contents WHERE part = 'fp32'")  # as earlier versions left it, when they were killed
     loaded = history.load("0001")
-    assert [run.precision for run in loaded.runs] == ["bf16", "nf4"]
+    assert [run.id for run in loaded.runs] == ["bf16", "nf4"]
     assert loaded.baseline == "bf16"
 
 
@@ -231,7 +230,7 @@ def test_what_was_removed_does_not_come_back(history: History) -> None:
     one.runs.append(removed)
     with pytest.raises(HistoryGoneError):
         history.save(one, []).result()
-    assert [run.precision for run in history.load("0001").runs] == ["fp32"]
+    assert [run.id for run in history.load("0001").runs] == ["fp32"]
 
 
 def test_a_page_pasted_into_the_search_is_no_trouble(history: History) -> None:

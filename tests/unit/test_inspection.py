@@ -5,10 +5,10 @@ import json
 import pytest
 
 from qplayground.console.inspect import parse_knobs
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.inside import ErrorFigures, Knobs, LayerRow, LeftOut, Method
 from qplayground.core.model import ModelEntry, ModelSource
-from qplayground.core.precision import Dtype
 from qplayground.report.inspection import inspection_json, inspection_table, left_out_text
 
 ENTRY = ModelEntry(id="owner/name", source=ModelSource.CACHE)
@@ -87,7 +87,11 @@ def test_double_quantization_is_measured_beside_single() -> None:
 @pytest.mark.parametrize(
     ("methods", "sizes", "sentence"),
     [
-        ("nf5", "64", "There is no method named 'nf5'. Known ones: int8, int8-block, nf4, fp4, uniform4, uniform3."),
+        (
+            "nf5",
+            "64",
+            "There is no method named 'nf5'. Known ones: int8, int8-block, nf4, fp4, uniform4, uniform3.",
+        ),
         (" , ", "64", "No method is named. Give one or more, such as nf4,fp4,int8."),
         ("nf4", "", "No block size is named. Give one or more, such as 64,256,4096."),
         ("nf4", "63", "'63' is no block size. Choose of 64, 128, 256, 512, 1024, 2048, 4096 and tensor."),

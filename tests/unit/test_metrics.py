@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.explanations import why_slower
 from qplayground.core.metrics import (
     BY_KEY,
@@ -16,8 +17,8 @@ from qplayground.core.metrics import (
     ratio,
     shown_metrics,
 )
-from qplayground.core.precision import Dtype, FourBit
 from qplayground.core.quality import Quality
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.results import Run, RunState
 from qplayground.core.samples import Samples
 from qplayground.core.units import ratio_text
@@ -108,7 +109,7 @@ def test_a_reason_fits_the_device_and_the_precision() -> None:
     assert "no fused kernel" in told(slower("nf4"))
     assert "fused 4-bit kernel of this processor" in told(slower("nf4"), avx512_bf16=True)
     other = slower("nf4")
-    other.recipe = replace(other.recipe, quantization=FourBit(compute_dtype=Dtype.FLOAT16))
+    other.precision = replace(other.precision, quantization=FourBit(compute_dtype=Dtype.FLOAT16))
     assert "float16" in told(other, avx512_bf16=True)
     assert "bfloat16 arithmetic" in told(slower("bf16"))
     on_gpu = slower("nf4")

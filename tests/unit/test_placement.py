@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from qplayground import app
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.messages.events import Machine
+from qplayground.core.machine import Machine
 from qplayground.core.placement import (
     Block,
     Placement,

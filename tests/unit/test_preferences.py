@@ -1,5 +1,6 @@
 """What is kept between two starts, and what happens to a file that cannot be read."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import wait
@@ -7,11 +8,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from PySide6.QtCore import QLockFile
+from filelock import FileLock
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Dtype, FourBit, Int8, Precision
+from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Precision
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
+from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.core.saving import save_file
 from qplayground.runtime import preferences_file
 from qplayground.runtime.preferences import CONFIG_VARIABLE, Preferences, preferences_path
@@ -147,7 +151,7 @@ def test_a_window_that_hangs_in_a_write_loses_nothing_of_anothers(path: Path, di
     other.close()
     last = Preferences.load(path)
     assert (last.recent_prompts, last.last_model, one.notice, other.notice) == (("one",), "other", "", "")
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert {file.name for file in path.parent.iterdir()} <= {path.name, f".{path.name}.lock"}
 
 
 def test_a_write_that_waits_too_long_for_another_window_says_so_and_comes_later(
@@ -156,12 +160,12 @@ def test_a_write_that_waits_too_long_for_another_window_says_so_and_comes_later(
     monkeypatch.setattr(preferences_file, "LOCK_WAIT_S", 0.05)
     preferences = Preferences.load(path)
     path.parent.mkdir()
-    lock = QLockFile(str(path.with_name(f".{path.name}.lock")))
-    assert lock.tryLock(0)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    lock.acquire(timeout=0)
     preferences.set_last_model("gpt2")
     preferences.flush()
     assert "another window is still writing" in preferences.notice and not path.exists()
-    lock.unlock()
+    lock.release()
     preferences.close()
     assert preferences.notice == "" and Preferences.load(path).last_model == "gpt2"
 
@@ -234,11 +238,19 @@ def test_a_file_that_is_damaged_or_goes_while_it_is_used_is_written_anew(path: P
     aside = path.with_name(f"{path.name}.damaged-1")
     assert aside.exists() and aside.name in preferences.notice
     aside.unlink()
-    path.unlink()
-    path.parent.rmdir()
+    shutil.rmtree(path.parent)
     preferences.remember_prompt("one")
     again = at_the_next_start(preferences)
     assert (again.precision("mine"), again.last_model, again.recent_prompts) == (MINE, "gpt2", ("one",))
+
+
+def test_a_precision_of_ones_own_that_a_newer_version_has_as_well_gets_another_name(path: Path) -> None:
+    path.parent.mkdir()
+    own = b'{"name": "nf4", "label": "mine", "dtype": "float16"}, {"name": "nf4-2", "label": "", "dtype": "float16"}'
+    path.write_bytes(b'{"custom": [%s], "last_model": "gpt2"}' % own)
+    preferences = Preferences.load(path)
+    assert [each.name for each in preferences.all_precisions()[len(READY_PRECISIONS) :]] == ["nf4-3", "nf4-2"]
+    assert (preferences.last_model, preferences.notice) == ("gpt2", "")
 
 
 def test_a_missing_file_means_defaults_and_is_not_written_by_reading(path: Path) -> None:
@@ -269,7 +281,7 @@ def test_everything_is_there_at_the_next_start(path: Path, tmp_path: Path) -> No
     assert again.recent_prompts == ("Zażółć\ngęślą 🙂",)
     assert again.recent_folders == (tmp_path,)
     assert again.last_model == "owner/name"
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert {file.name for file in path.parent.iterdir()} <= {path.name, f".{path.name}.lock"}
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(path: Path) -> None:
@@ -373,7 +385,6 @@ def test_recent_prompts_are_newest_first_without_doubles_and_at_most_twenty(path
         b"[]",
         b'{"ticked": 3}',
         b'{"custom": [{"name": "Not A Name", "label": "", "dtype": "float16"}]}',
-        b'{"custom": [{"name": "nf4", "label": "", "dtype": "float16"}]}',
         b'{"edited": {"fp32": {"name": "fp32", "label": "FP32", "dtype": "float16"}}}',
         b'{"edited": {"mine": {"name": "mine", "label": "mine", "dtype": "float16"}}}',
     ],
@@ -450,7 +461,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(
     preferences.set_last_model("other")
     preferences.flush()
     assert "No space left on device" in preferences.notice
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert {file.name for file in path.parent.iterdir()} <= {path.name, f".{path.name}.lock"}
     assert Preferences.load(path).last_model == "gpt2"
 
 

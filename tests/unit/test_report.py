@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from qplayground.core.caveats import caveats
+from qplayground.core.dtype import Dtype
 from qplayground.core.estimate import Estimate, Verdict, WeightKinds
 from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.messages.events import MemoryEstimated
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.placement import Placement
-from qplayground.core.precision import Dtype
 from qplayground.report.estimate import estimate_table
 from qplayground.report.html import to_html
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import outcome, plain_table, table_rows
-from tests.comparisons import OUT_OF_MEMORY, cancelled, comparison, done, failed
+from tests.comparisons import OUT_OF_MEMORY, cancelled, change_model, comparison, done, failed
 
 
 def fenced_blocks(markdown: str) -> list[str]:
@@ -78,7 +78,7 @@ def test_what_is_not_known_is_a_dash() -> None:
 
 def test_an_edited_precision_says_so() -> None:
     edited = done("nf4")
-    edited.recipe = replace(edited.recipe, dtype=Dtype.FLOAT16)
+    edited.precision = replace(edited.precision, dtype=Dtype.FLOAT16)
     assert table_rows(comparison(done(), edited))[2][0] == "nf4 (edited)"
     assert "## nf4 (edited)" in to_markdown(comparison(edited))
     assert "nf4 (edited)" in to_html(comparison(edited))
@@ -161,7 +161,7 @@ def test_markdown_shows_every_text_error_and_stop_in_a_fence() -> None:
 
 def test_names_are_no_markup() -> None:
     other = comparison(done(), model="/tmp/*a*_b_[c](d)<e>&lt;`f`|g\n# h")
-    other.model = replace(other.model, source=ModelSource.FOLDER)
+    change_model(other, source=ModelSource.FOLDER)
     text = to_markdown(other)
     assert text.startswith(r"# /tmp/\*a\*\_b\_\[c\](d)\<e\>\&lt;\`f\`\|g # h: 1 precision compared")
 

@@ -24,7 +24,7 @@ from qplayground.report.csv import to_csv
 from qplayground.report.files import FORMATS, write_all, write_report
 from qplayground.report.html import to_html
 from qplayground.report.script import to_script
-from tests.comparisons import MACHINE, cancelled, comparison, done, failed
+from tests.comparisons import MACHINE, cancelled, change_model, comparison, done, failed
 
 HOSTILE = "</p><script>alert(1)</script>&lt;\"' onload=x\n```\n=1+1"
 
@@ -57,11 +57,11 @@ def test_damaged_json_is_refused_or_read(at: int, put: bytes) -> None:
     [
         (b'"state": "done"', b'"state": "odd"', "runs[0].state"),
         (b'"seconds": 1.5', b'"seconds": "x"', "runs[0].load.seconds"),
-        (b'"schema": 1', b'"schema": 2', "newer version"),
+        (b'"schema": 2', b'"schema": 3', "newer version"),
         (b'"baseline": "fp32"', b'"baseline": "q9"', "baseline"),
-        (b'"precision": "int8"', b'"precision": "fp32"', "runs"),
-        (b'"precision": "int8"', b'"precision": "../x"', "runs[2].recipe.name"),
-        (b'"name": "int8"', b'"name": "../x"', "runs[2].recipe.name"),
+        (b'"id": "int8"', b'"id": "fp32"', "runs"),
+        (b'"id": "int8"', b'"id": "../x"', "runs[2].id"),
+        (b'"name": "int8"', b'"name": "../x"', "runs[2].precision: '../x'"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_named(find: bytes, put: bytes, part: str) -> None:
@@ -92,10 +92,9 @@ def test_figures_that_cannot_be_are_refused() -> None:
 
 def test_a_name_that_leaves_the_folder_is_refused() -> None:
     made = comparison(done())
-    made.runs[0].precision = "../x"
-    made.runs[0].recipe = replace(made.runs[0].recipe, name="../x")
+    made.runs[0].id = "../x"
     made.baseline = None
-    with pytest.raises(PlaygroundError, match="usable name"):
+    with pytest.raises(PlaygroundError, match="cannot be a name"):
         from_json(to_json(made))
 
 
@@ -210,7 +209,7 @@ def test_every_script_is_python(precision: str, mode: Mode) -> None:
     made = comparison(done(precision), prompt=HOSTILE)
     made.mode = mode
     made.settings = GenerationSettings(do_sample=True, chat_template=mode is Mode.RACE)
-    made.runs[0].recipe = replace(made.runs[0].recipe, skip_modules=("q_proj",))
+    made.runs[0].precision = replace(made.runs[0].precision, skip_modules=("q_proj",))
     tree = ast.parse(to_script(made, made.runs[0]))
     strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     assert HOSTILE in strings and "/models/demo" in strings
@@ -240,7 +239,7 @@ def test_a_script_of_a_run_that_was_never_placed_goes_where_it_was_to_go() -> No
 @given(st.text(max_size=40))
 def test_no_name_leaves_its_place_in_a_script(text: str) -> None:
     made = comparison(done(), model=f'a"""{text}\\')
-    made.model = replace(made.model, path=f"x'{text}")
+    change_model(made, path=f"x'{text}")
     usual = ast.dump(ast.parse(to_script(comparison(done()), done())))
     found = ast.parse(to_script(made, made.runs[0]))
     assert len(list(ast.walk(found))) == len(list(ast.walk(ast.parse(to_script(comparison(done()), done())))))

@@ -44,7 +44,8 @@ class Generate(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Score a text with the loaded model, as the `baseline` or against what is kept of it in `folder`.
+    """Score a text with the loaded model, as the `baseline` or against what is kept of it in `folder`. The baseline's
+    run has the id `reference`.
 
     `text` is what `source` stands for, but the prompt's, whose `token_ids` come from the baseline's engine. About
     `tokens` of it are scored; `windows` says which, where the baseline's engine has chosen them. `place` is where
@@ -61,6 +62,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     place: str = ""
     threads: int | None = None
     baseline: Precision
+    reference: str
     folder: str
     limit_bytes: int
 

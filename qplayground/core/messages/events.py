@@ -7,6 +7,7 @@ import msgspec
 from qplayground.core.diagnosis import CudaBuild, MethodCheck
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
+from qplayground.core.machine import Machine
 from qplayground.core.memory import PhasePeak, ProcessMemory, VramFigures
 from qplayground.core.messages.inside import InsideEvent
 from qplayground.core.model import ModelEntry, ModelTypes
@@ -30,27 +31,6 @@ class Phase(StrEnum):
     SCORE = "score"
     UNLOAD = "unload"
     """From the order to end until the process is gone; the window's side says so, not the engine."""
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine can say of this machine: versions, processor, accelerators.
-
-    `cpu_threads` is how many threads torch computes with, `cpus` how many logical processors an engine may use.
-    `avx512_bf16`: whether bitsandbytes has its fused 4-bit kernel here. `mps`: whether torch has Apple's GPU.
-    """
-
-    python: str
-    platform: str
-    cpu: str
-    cpu_capability: str
-    cpu_threads: int
-    cpus: int | None = None
-    avx512_bf16: bool = False
-    ram_total_bytes: int
-    versions: dict[str, str]
-    gpus: tuple[str, ...] = ()
-    mps: bool = False
-    bfloat16: bool = True
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside import (
     Knobs,
@@ -16,7 +17,7 @@ from qplayground.core.inside import (
     ThresholdTrial,
     Tile,
 )
-from qplayground.core.precision import Dtype, Precision
+from qplayground.core.precision import Precision
 
 # ---- commands, window → engine ------------------------------------------------------------------------------------
 

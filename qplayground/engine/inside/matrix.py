@@ -1,7 +1,7 @@
 """The matrix that is open: read once, quantized as often as a knob is turned."""
 
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.inside import Knobs, Matrix, Method, ProbedWeight, QuantizedMatrix, Tile
+from qplayground.core.inside import Knobs, Matrix, ProbedWeight, QuantizedMatrix, Tile
 from qplayground.core.messages.inside import ReadTile
 from qplayground.engine.inside.quantized import QuantizedValues, described, figures, quantize
 from qplayground.engine.inside.source import Source, is_transposed, read_weight
@@ -98,7 +98,7 @@ class OpenedMatrix:
         name = source.below(module)["weight"].name
         self._values = self._quantized = made
         self._summary = summary = summarize(made, name)
-        kind = "by row" if made.quantizer.knobs.method is Method.INT8 else f"in blocks of {made.block_size}"
+        kind = f"in blocks of {made.block_size}" if made.quantizer.knobs.method.has_blocks else "by row"
         return Matrix(
             module=module,
             tensor=name,

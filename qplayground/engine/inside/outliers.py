@@ -11,12 +11,13 @@ from bitsandbytes import MatmulLtState
 from torch import nn
 from torch.nn import functional
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.inside import Knobs, LayerInputs, Method, ThresholdTrial
 from qplayground.core.messages.commands import Load
 from qplayground.core.messages.inside import CaptureInputs
 from qplayground.core.placement import CPU, Placement
-from qplayground.core.precision import Dtype, Precision
+from qplayground.core.precision import Precision
 from qplayground.engine import loading
 from qplayground.engine.inside.bands import bands
 from qplayground.engine.inside.outline import quantized_modules

@@ -11,10 +11,12 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 from qplayground.core.errors import PlaygroundError
 from qplayground.core.inside import Kept, ModelOutline, ModuleOutline
 from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.core.quantizers.installed import missing
 from qplayground.engine.conversion import conversion
 from qplayground.engine.inside.source import Source, StoredTensor
 from qplayground.engine.inside.stored import is_stored_quantized, method_name
 from qplayground.engine.prediction import predicted_weights
+from qplayground.engine.quantizers.registry import backend
 from qplayground.engine.shapes import Shapes
 
 
@@ -26,7 +28,8 @@ def outline(source: Source, precisions: Iterable[Precision]) -> ModelOutline:
     config that cannot be read.
     """
     shapes = source.shapes
-    compared = () if source.quantized_by else tuple(precisions)
+    usable = tuple(precision for precision in precisions if missing(precision.quantization) is None)
+    compared = () if source.quantized_by else usable
     kept = {precision.name: kept_modules(shapes, precision) for precision in compared if precision.is_quantized}
     held = {precision.name: _held(shapes, precision, kept.get(precision.name, {})) for precision in compared}
     stored = _by_module(source)
@@ -63,12 +66,15 @@ def kept_modules(shapes: Shapes, precision: Precision) -> dict[str, Kept]:
     """The modules that a quantized precision leaves as they are on the processor, and why; as `conversion`, but it
     never fails.
     """
+    assert precision.quantization is not None
+    quantizer = backend(precision.quantization)
     modules = dict(shapes.skeleton(precision.dtype).named_modules())
     shared = Counter(id(each._parameters.get("weight")) for each in modules.values())
     found = {}
     for name, module in modules.items():
-        if not (type(module) is nn.Linear or isinstance(module, Conv1D)):
-            found[name] = Kept.UNKNOWN_CLASS if isinstance(module, nn.Linear) else Kept.NOT_LINEAR
+        if not quantizer.converts(module):
+            is_linear = isinstance(module, (nn.Linear, Conv1D))
+            found[name] = Kept.UNKNOWN_CLASS if is_linear else Kept.NOT_LINEAR
         elif not should_convert_module(name, shapes.default_skips):
             tied = shared[id(module._parameters.get("weight"))] > 1
             found[name] = Kept.TIED if tied else Kept.OUTPUT_HEAD

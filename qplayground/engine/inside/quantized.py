@@ -29,12 +29,13 @@ class BlockScales:
     exact: torch.Tensor
     codes: torch.Tensor | None = None
     nested: QuantState | None = None
+    each_bytes: int = _SCALE_BYTES
 
     @property
     def num_bytes(self) -> int:
-        """What bitsandbytes stores: float32 each; or codes of a byte, their own scales and table, and an offset."""
+        """What is stored: so many bytes each; or codes of a byte, their own scales and table, and an offset."""
         if self.nested is None:
-            return self.used.numel() * _SCALE_BYTES
+            return self.used.numel() * self.each_bytes
         tables = self.nested.absmax.numel() + self.nested.code.numel() + 1
         return self.used.numel() + int(tables) * _SCALE_BYTES
 
@@ -44,7 +45,7 @@ class BlockScales:
         less their mean, in blocks of a dynamic 8-bit type.
         """
         if not quantizer.knobs.double_quant:
-            return cls(absmax, absmax)
+            return cls(absmax, absmax, each_bytes=quantizer.scale_bytes)
         offset = absmax.mean()
         codes, nested = bnb.quantize_blockwise(absmax - offset, blocksize=quantizer.nested_block)
         used = bnb.dequantize_blockwise(codes, nested)
@@ -64,7 +65,7 @@ class QuantizedValues:
         self.columns = columns
         self.codes = codes
         self.scales = scales
-        self._by_row = quantizer.knobs.method is Method.INT8
+        self._by_row = not quantizer.knobs.method.has_blocks
 
     @property
     def dtype(self) -> torch.dtype:
@@ -153,7 +154,7 @@ def quantize(values: Values, knobs: Knobs, name: str) -> QuantizedValues:
     method = quantizer(knobs.checked(), values.columns)
     count = values.rows * values.columns
     largest = None
-    if method.knobs.block_size is None and method.knobs.method is not Method.INT8:
+    if method.knobs.block_size is None and method.knobs.method.has_blocks:
         largest = torch.stack(in_parallel(lambda band: _largest(values, band, method.dtype), bands(count))).max()
     codes = torch.empty(method.code_span(0, count).stop, dtype=method.code_dtype)
 

@@ -1,4 +1,4 @@
-"""The methods, each a few calls of bitsandbytes on a run of whole blocks. All of it is on the processor.
+"""The methods, each a few calls of its library on a run of whole blocks. All of it is on the processor.
 
 What bitsandbytes does not offer, the contrasts, are its own functions given something else:
 
@@ -37,6 +37,7 @@ class Quantizer(ABC):
     code_dtype = torch.uint8
     unit: int
     table_bytes: int
+    scale_bytes = 4
     nested_block = 256
     """Scales that share a scale of their own in double quantization."""
 

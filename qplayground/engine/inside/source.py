@@ -17,8 +17,8 @@ from qplayground.catalog.headers import TORCH_NAMES, TensorInfo, read_header
 from qplayground.catalog.outline import read_outline
 from qplayground.catalog.quantized import method_of_tensors
 from qplayground.catalog.weights import wanted_files
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.core.precision import Dtype
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.ties import loaded_as
 

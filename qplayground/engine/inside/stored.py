@@ -8,9 +8,9 @@ from bitsandbytes.functional import QuantState
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.inside import Knobs, Method
-from qplayground.core.precision import Dtype
 from qplayground.engine.inside.quantized import BlockScales, QuantizedValues
 from qplayground.engine.inside.quantizers import FourBit, RowInt8
 from qplayground.engine.inside.source import FLOATING, Source, StoredTensor

@@ -18,7 +18,7 @@ from qplayground.core.messages.inside import (
     WeightProbed,
 )
 from qplayground.core.precision import Precision
-from qplayground.runtime.asker import Asker
+from qplayground.runtime.engine_client import EngineClient
 from qplayground.runtime.launcher import Launcher
 
 
@@ -41,10 +41,10 @@ class Inspector(QObject):
 
     def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._asker = Asker("inside", launcher, "Choose the model or the layer again.", self)
-        self._asker.said.connect(self._on_said)
-        self._asker.failed.connect(self._on_failed)
-        self._asker.lost.connect(self._on_lost)
+        self._client = EngineClient("inside", launcher, "Choose the model or the layer again.", self)
+        self._client.said.connect(self._on_said)
+        self._client.failed.connect(self._on_failed)
+        self._client.lost.connect(self._on_lost)
         self._path = ""
         self._outline: ModelOutline | None = None
         self._matrix: Matrix | None = None
@@ -173,7 +173,7 @@ class Inspector(QObject):
 
     def let_go(self) -> None:
         """Forget the model and give its memory back."""
-        self._asker.end()
+        self._client.end()
         self._path = self._module = ""
         self._outline = None
         self._outlining = self._next_outline = None
@@ -181,12 +181,12 @@ class Inspector(QObject):
 
     def close(self) -> None:
         """End the engine, now."""
-        self._asker.close()
+        self._client.close()
 
     # ---- one thing after another -----------------------------------------------------------------------------
 
     def _work(self, command: OpenMatrix | QuantizeMatrix) -> None:
-        self._working = self._asker.ask(command)
+        self._working = self._client.ask(command)
         self._tell_busy()
 
     def _tell_busy(self) -> None:
@@ -204,16 +204,16 @@ class Inspector(QObject):
     def _begin_looks(self) -> None:
         if self._next_tile is not None and self._tiling is None:
             tile, self._next_tile = self._next_tile, None
-            self._tiling = self._asker.ask(tile)
+            self._tiling = self._client.ask(tile)
         if self._next_probe is not None and self._probing is None:
             probe, self._next_probe = self._next_probe, None
-            self._probing = self._asker.ask(probe)
+            self._probing = self._client.ask(probe)
 
     def _begin_work(self) -> None:
         """Ask for what takes long, in the order in which it is needed."""
         if self._next_outline is not None:
             outline, self._next_outline = self._next_outline, None
-            self._outlining = self._asker.ask(outline)
+            self._outlining = self._client.ask(outline)
         if self._next_module and not self.is_busy:
             module, self._next_module = self._next_module, ""
             self._next_knobs = None  # they come after it

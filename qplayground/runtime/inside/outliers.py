@@ -2,12 +2,12 @@
 
 from PySide6.QtCore import QObject, Signal, Slot
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages.events import Event, Progressed
 from qplayground.core.messages.inside import CaptureInputs, InputsCaptured, ThresholdTried, TryThreshold
-from qplayground.core.precision import Dtype
-from qplayground.runtime.asker import Asker
+from qplayground.runtime.engine_client import EngineClient
 from qplayground.runtime.launcher import Launcher
 
 
@@ -27,10 +27,10 @@ class OutlierStudy(QObject):
 
     def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._asker = Asker("outliers", launcher, "Run the prompt again.", self)
-        self._asker.said.connect(self._on_said)
-        self._asker.failed.connect(self._on_failed)
-        self._asker.lost.connect(self._on_lost)
+        self._client = EngineClient("outliers", launcher, "Run the prompt again.", self)
+        self._client.said.connect(self._on_said)
+        self._client.failed.connect(self._on_failed)
+        self._client.lost.connect(self._on_lost)
         self._capturing: int | None = None
         self._trying: int | None = None
         self._next: TryThreshold | None = None
@@ -49,7 +49,7 @@ class OutlierStudy(QObject):
     def capture(self, path: str, dtype: Dtype, request: GenerationRequest) -> None:
         """Load the model in `dtype` and have it read the prompt."""
         self.let_go()
-        self._capturing = self._asker.ask(CaptureInputs(id=0, path=path, dtype=dtype, request=request))
+        self._capturing = self._client.ask(CaptureInputs(id=0, path=path, dtype=dtype, request=request))
         self.busy_changed.emit(True)
 
     def try_threshold(self, module: str, threshold: float) -> None:
@@ -66,7 +66,7 @@ class OutlierStudy(QObject):
         """Give up the threshold that is being tried, and those that wait. What was captured stays."""
         self._next = None
         if self._trying is not None:
-            self._asker.stop(self._trying)
+            self._client.stop(self._trying)
             self._trying = None
 
     @Slot()
@@ -79,7 +79,7 @@ class OutlierStudy(QObject):
     def let_go(self) -> None:
         """Forget all, and give its memory back."""
         was_capturing = self.is_capturing
-        self._asker.end()
+        self._client.end()
         self._capturing = self._trying = None
         self._next = self._inputs = None
         if was_capturing:
@@ -87,12 +87,12 @@ class OutlierStudy(QObject):
 
     def close(self) -> None:
         """End the engine, now, and say nothing more."""
-        self._asker.close()
+        self._client.close()
 
     def _go_on(self) -> None:
         if self._next is not None and self._trying is None and self._inputs is not None:
             question, self._next = self._next, None
-            self._trying = self._asker.ask(question)
+            self._trying = self._client.ask(question)
 
     @Slot(int, object)
     def _on_said(self, command_id: int, event: Event) -> None:
@@ -113,7 +113,7 @@ class OutlierStudy(QObject):
     def _on_failed(self, command_id: int, error: ErrorInfo) -> None:
         if command_id == self._capturing:
             self._capturing = None
-            self._asker.end()  # what a load that failed left behind
+            self._client.end()  # what a load that failed left behind
             self.busy_changed.emit(False)
         elif command_id == self._trying:
             self._trying = None

@@ -6,7 +6,7 @@ from qplayground.core.errors import ErrorInfo
 from qplayground.core.inside import Knobs
 from qplayground.core.messages.events import Event, Progressed
 from qplayground.core.messages.inside import LayerMeasured, LayersMeasured, MeasureLayers
-from qplayground.runtime.asker import Asker
+from qplayground.runtime.engine_client import EngineClient
 from qplayground.runtime.launcher import Launcher
 
 
@@ -27,9 +27,9 @@ class LayerSurvey(QObject):
 
     def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._asker = Asker("survey", launcher, "Measure again.", self)
-        self._asker.said.connect(self._on_said)
-        self._asker.failed.connect(self._on_failed)
+        self._client = EngineClient("survey", launcher, "Measure again.", self)
+        self._client.said.connect(self._on_said)
+        self._client.failed.connect(self._on_failed)
         self._asked: int | None = None
 
     @property
@@ -40,7 +40,7 @@ class LayerSurvey(QObject):
     def start(self, path: str, knobs: tuple[Knobs, ...], modules: tuple[str, ...] = ()) -> None:
         """Measure those modules, or all that get quantized."""
         self.cancel()
-        self._asked = self._asker.ask(MeasureLayers(id=0, path=path, modules=modules, knobs=knobs))
+        self._asked = self._client.ask(MeasureLayers(id=0, path=path, modules=modules, knobs=knobs))
         self.started.emit()
 
     @Slot()
@@ -48,14 +48,14 @@ class LayerSurvey(QObject):
         """End it, with the engine: a matrix in work would be waited for."""
         if self._asked is not None:
             self._asked = None
-            self._asker.end()
+            self._client.end()
             self.cancelled.emit()
             self.finished.emit()
 
     def close(self) -> None:
         """End the engine, now, and say nothing more."""
         self._asked = None
-        self._asker.close()
+        self._client.close()
 
     @Slot(int, object)
     def _on_said(self, command_id: int, event: Event) -> None:
@@ -67,7 +67,7 @@ class LayerSurvey(QObject):
             self.progressed.emit(event)
         elif isinstance(event, LayersMeasured):
             self._asked = None
-            self._asker.end()  # it holds the libraries' memory, and nothing that is needed again
+            self._client.end()  # it holds the libraries' memory, and nothing that is needed again
             self.succeeded.emit(event.left_out)
             self.finished.emit()
 
@@ -75,6 +75,6 @@ class LayerSurvey(QObject):
     def _on_failed(self, command_id: int, error: ErrorInfo) -> None:
         if command_id == self._asked:
             self._asked = None
-            self._asker.end()
+            self._client.end()
             self.failed.emit(error)
             self.finished.emit()

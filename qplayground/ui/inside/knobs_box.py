@@ -4,8 +4,8 @@ from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QProgressBar, QToolButton, QVBoxLayout, QWidget
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.inside import BLOCK_SIZES, Knobs, Method, QuantizedMatrix
-from qplayground.core.precision import Dtype
 from qplayground.core.units import share_text, significant
 from qplayground.ui import theme
 
@@ -175,7 +175,7 @@ class KnobsBox(QWidget):
         has_blocks = Method(self.method.currentData()).has_blocks
         self.block_size.setEnabled(has_blocks)
         self.double_quant.setEnabled(has_blocks)
-        self.block_size.setToolTip("" if has_blocks else "LLM.int8() keeps one scale a row.")
+        self.block_size.setToolTip("" if has_blocks else "This method keeps one scale a row.")
 
     @Slot()
     def _on_changed(self) -> None:

@@ -43,21 +43,14 @@ class Opening(QObject):
             self.window = InsideWindow(self._launcher, self._settings)
             self.window.closed.connect(self._on_closed)
             self.window.hold_back(session.is_busy)
-        self.window.show_model(Subject(title, path, precisions.precisions(), prompt.request()), module)
+        self.window.show_model(Subject(title, path, precisions.usable(), prompt.request()), module)
         self.window.show()
         self.window.raise_()
         self.window.activateWindow()
 
-    @Slot(str)
-    def open_layer(self, module: str) -> None:
-        """Look at that module of the model that was compared."""
-        comparison = None if self._parts is None else self._parts[0].comparison
-        if comparison is not None:
-            self.open(comparison.model.title, comparison.model.path, module)
-
     @Slot(object, str)
-    def open_saved(self, model: ComparedModel, module: str) -> None:
-        """Look at that module of the model of a saved comparison, whose folder is still there."""
+    def open_layer(self, model: ComparedModel, module: str) -> None:
+        """Look at that module of a model that was compared, whose folder is still there."""
         self.open(model.title, model.path, module)
 
     def _open_current(self, models: ModelBar) -> None:

@@ -15,11 +15,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside import ModelOutline, ThresholdTrial
 from qplayground.core.messages.inside import InputsCaptured
-from qplayground.core.precision import Dtype
 from qplayground.runtime.inside.outliers import OutlierStudy
 from qplayground.ui import theme
 from qplayground.ui.inside.outliers_table import Magnitudes, OutliersTable

@@ -3,10 +3,10 @@
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages.events import Progressed
 from qplayground.core.messages.inside import InputsCaptured
-from qplayground.core.precision import Dtype
 from qplayground.core.units import bytes_text
 from qplayground.runtime.inside.outliers import OutlierStudy
 from qplayground.ui import theme

@@ -8,10 +8,11 @@ from PySide6.QtCore import QByteArray, QSettings, Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QMainWindow, QSplitter, QTabWidget, QWidget
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside import Knobs, Matrix, ModelOutline
-from qplayground.core.precision import Dtype, Int8, Precision
+from qplayground.core.precision import Precision
 from qplayground.runtime.inside.inspector import Inspector
 from qplayground.runtime.inside.outliers import OutlierStudy
 from qplayground.runtime.inside.survey import LayerSurvey
@@ -251,7 +252,9 @@ class InsideWindow(QMainWindow):
 
 def int8_dtype(precisions: Sequence[Precision]) -> Dtype:
     """The type that inputs of LLM.int8() are in: that of the first such precision."""
-    found = (precision.dtype for precision in precisions if isinstance(precision.quantization, Int8))
+    found = (
+        precision.dtype for precision in precisions if precision.quantization and precision.quantization.splits_outliers
+    )
     return next(found, Dtype.BFLOAT16)
 
 

@@ -69,7 +69,7 @@ class DivergenceHistogram(Chart):
         self._crosshair.restore()
         self._shares.clear()
         runs = compared(self._comparison)
-        values = {run.precision: np.maximum(_klds(run), _LOWEST) for run in runs}
+        values = {run.id: np.maximum(_klds(run), _LOWEST) for run in runs}
         if not values:
             return
         lowest = math.floor(math.log10(min(found.min() for found in values.values())))
@@ -147,9 +147,9 @@ class DivergenceAlongText(Chart):
         self._crosshair.restore()
         self._curves.clear()
         for run in compared(self._comparison):
-            values = self._curves[run.precision] = smoothed(_klds(run), _SMOOTHED)
+            values = self._curves[run.id] = smoothed(_klds(run), _SMOOTHED)
             places = np.arange(len(values)) + 0.5
-            self.plot.plot(places, values, pen=style.curve_pen(run.precision, self, 1.5), name=run.precision)
+            self.plot.plot(places, values, pen=style.curve_pen(run.id, self, 1.5), name=run.id)
 
     def _reading(self, x: float, _y: float) -> str:
         """What the curves are where the mouse is."""

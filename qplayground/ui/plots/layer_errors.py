@@ -9,7 +9,7 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QMenu, QVBoxLayout, QWidget
 
 from qplayground.core.quality import LayerError
-from qplayground.core.results import Comparison, Run
+from qplayground.core.results import ComparedModel, Comparison, Run
 from qplayground.core.units import share_text
 from qplayground.ui import theme
 from qplayground.ui.name_box import NameBox
@@ -26,17 +26,17 @@ _WHAT = (("outputs on the text", "outputs"), ("weights", "weights"))
 class LayerErrors(Chart):
     """One precision's relative error, layer by layer. The worst ones are those to skip first.
 
-    Signal: `inside_requested(str)`, the module that is to be looked into; offered at its bar while `offers_inside`,
-    unless `inside_obstacle` has a sentence on why not, which then stands there.
+    Signal: `inside_requested(ComparedModel, str)`, the module that is to be looked into; offered at its bar while
+    `offers_inside`, unless `inside_obstacle` has a sentence on why not, which then stands there.
     """
 
-    inside_requested = Signal(str)
+    inside_requested = Signal(object, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._comparison: Comparison | None = None
         self.offers_inside = False
-        self.inside_obstacle: Callable[[], str] = str
+        self.inside_obstacle: Callable[[ComparedModel], str] = lambda _model: ""
         self.candidate = NameBox()
         self.candidate.setAccessibleName("Precision")
         self.candidate.currentIndexChanged.connect(self._draw)
@@ -75,16 +75,20 @@ class LayerErrors(Chart):
     def show_comparison(self, comparison: Comparison | None) -> None:
         """Offer every run whose layers were measured."""
         self._comparison = comparison
-        self.candidate.offer([run.precision for run in self._measured()])
+        self.candidate.offer([run.id for run in self._measured()])
         self._draw()
 
     def _measured(self) -> list[Run]:
         runs = [] if self._comparison is None else self._comparison.runs
         return [run for run in runs if run.layer_errors]
 
-    def _layers(self) -> list[LayerError]:
+    def _run(self) -> Run | None:
         name = self.candidate.currentText()
-        return next((run.layer_errors for run in self._measured() if run.precision == name), [])
+        return next((run for run in self._measured() if run.id == name), None)
+
+    def _layers(self) -> list[LayerError]:
+        run = self._run()
+        return [] if run is None else run.layer_errors
 
     def _error(self, layer: LayerError) -> float:
         return float(getattr(layer, self.what.currentData()))
@@ -125,15 +129,15 @@ class LayerErrors(Chart):
         is_left = event.button() == Qt.MouseButton.LeftButton  # type: ignore[attr-defined]
         if not self.offers_inside or not is_left or not self.plot.vb.sceneBoundingRect().contains(position):
             return
-        layers, place = self._layers(), round(self.plot.vb.mapSceneToView(position).x())
-        if 0 <= place < len(layers):
-            name = layers[place].name
+        run, place = self._run(), round(self.plot.vb.mapSceneToView(position).x())
+        if run is not None and 0 <= place < len(run.layer_errors):
+            model, name = run.model, run.layer_errors[place].name
             self._offer.clear()
-            obstacle = self.inside_obstacle()
+            obstacle = self.inside_obstacle(model)
             if obstacle:
                 self._offer.addAction(obstacle).setEnabled(False)
             else:
-                self._offer.addAction(f"Look inside {name}", lambda: self.inside_requested.emit(name))
+                self._offer.addAction(f"Look inside {name}", lambda: self.inside_requested.emit(model, name))
             self._offer.popup(event.screenPos().toPoint())  # type: ignore[attr-defined]
 
     def _paint(self) -> None:

@@ -71,7 +71,7 @@ class MemoryBars(Chart):
 
     def _draw(self) -> None:
         runs = [] if self._comparison is None else self._comparison.runs
-        rows = {run.precision: _Row(len(runs) - 1 - row, copy(run.memory)) for row, run in enumerate(runs)}
+        rows = {run.id: _Row(len(runs) - 1 - row, copy(run.memory)) for row, run in enumerate(runs)}
         self._items.show(rows)
         ticks = [(row.y, name) for name, row in rows.items()]
         highest = max((self._highest(run.memory) for run in runs), default=0)

@@ -98,9 +98,7 @@ class SpeedCharts(Chart):
         repeated = self._comparison is not None and self._comparison.rounds > 1
         self.latency.setLabel("bottom", "token, of the last round" if repeated else "token")
         times = {
-            run.precision: _Times(
-                tuple(token.time_s for token in run.tokens), self._is_doubtful(run, "decode_tokens_per_s")
-            )
+            run.id: _Times(tuple(token.time_s for token in run.tokens), self._is_doubtful(run, "decode_tokens_per_s"))
             for run in runs
             if run.tokens
         }
@@ -129,12 +127,12 @@ class SpeedCharts(Chart):
             if value is not None:
                 doubtful = self._is_doubtful(run, metric.key)
                 text = metric.text(value) + "*" * doubtful
-                bars[run.precision] = _Bar(
+                bars[run.id] = _Bar(
                     len(runs) - 1 - row, value, () if samples is None else tuple(samples.values), text, doubtful
                 )
         self._items[metric.key].show(bars)
         highest = max((bar.right for bar in bars.values()), default=0.0)
-        plot.getAxis("left").setTicks([[(len(runs) - 1 - row, run.precision) for row, run in enumerate(runs)]])
+        plot.getAxis("left").setTicks([[(len(runs) - 1 - row, run.id) for row, run in enumerate(runs)]])
         plot.getAxis("bottom").setStyle(showValues=highest > 0)  # a scale without data would be made up
         plot.setLimits(xMin=0)
         plot.setXRange(0, (highest or 1) * _ROOM, padding=0)
@@ -165,7 +163,7 @@ class SpeedCharts(Chart):
         index = round(x) - 1
         runs = [] if self._comparison is None else self._comparison.runs
         found = [
-            f"{run.precision} {significant(float(times[index]))} ms"
+            f"{run.id} {significant(float(times[index]))} ms"
             for run in runs
             if 0 <= index < len(times := latencies_ms(run))
         ]

@@ -90,7 +90,7 @@ class TradeOffChart(Chart):
         if x.more_is_better is None or y.more_is_better is None:
             return []
         order = efficient([place for _, place in points], x.more_is_better, y.more_is_better)
-        return [points[index][0].precision for index in order]
+        return [points[index][0].id for index in order]
 
     def _is_doubtful(self, run: Run) -> bool:
         """Whether something spoilt one of the two figures; such a point is drawn and never leads."""
@@ -113,7 +113,7 @@ class TradeOffChart(Chart):
     def _read(self, metric: Metric, run: Run) -> float | None:
         """A reference's distance from itself too: it is what the others are seen against."""
         is_reference = self._comparison is not None and any(
-            other.quality is not None and other.quality.reference == run.precision for other in self._comparison.runs
+            other.quality is not None and other.quality.reference == run.id for other in self._comparison.runs
         )
         return metric.itself if is_reference and metric.itself is not None else metric.read(run)
 
@@ -125,7 +125,7 @@ class TradeOffChart(Chart):
         points = self._points()
         for axis in ("left", "bottom"):
             self.plot.getAxis(axis).setStyle(showValues=bool(points))
-        places = {run.precision: place for run, place in points}
+        places = {run.id: place for run, place in points}
         front = self.front
         self._show_key(front if len(points) > 1 else [])
         line = np.array([places[name] for name in front]).reshape(-1, 2)
@@ -133,7 +133,7 @@ class TradeOffChart(Chart):
         dots = {}
         for run, place in points:
             doubtful = self._is_doubtful(run)
-            dots[run.precision] = _Dot(*place, run.precision + "*" * doubtful, doubtful)
+            dots[run.id] = _Dot(*place, run.id + "*" * doubtful, doubtful)
         self._dots.show(dots)
         if points:
             self.plot.setXRange(0, 1.15 * max(across for _, (across, _) in points), padding=_MARGIN)

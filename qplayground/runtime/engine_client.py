@@ -43,18 +43,19 @@ _LAST_ANSWERS = (
 Question = InsideCommand | EstimateMemory | PlanPlacement | CheckUp
 
 
-class Asker(QObject):
+class EngineClient(QObject):
     """Owner of one engine, begun with the first question. Questions are answered in their order.
 
     Signals: `greeted(Hello)` when an engine is there. `said(command_id, Event)` for everything that belongs to an open
     question; `failed(command_id, ErrorInfo)` when it is not answered, with what to do then (`hint`). `lost(ErrorInfo)`
-    when the engine is gone, and with it all that it held.
+    when the engine is gone of itself, and with it all that it held. `gone()` after each engine, however it ended.
     """
 
     greeted = Signal(object)
     said = Signal(int, object)
     failed = Signal(int, object)
     lost = Signal(object)
+    gone = Signal()
 
     def __init__(self, name: str, launcher: Launcher, hint: str, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -162,7 +163,10 @@ class Asker(QObject):
 
     @Slot(str, object)
     def _on_exited(self, _name: str, error: ErrorInfo | None) -> None:
+        if self._closed:
+            return
         if self._worker is None or self.sender() is not self._worker:
+            self.gone.emit()
             return
         self._worker = self._hello = None
         self._silence.stop()
@@ -176,6 +180,7 @@ class Asker(QObject):
         self.lost.emit(error)
         for command_id in unanswered:
             self.failed.emit(command_id, error)
+        self.gone.emit()
 
 
 def _is_last(event: Event) -> bool:

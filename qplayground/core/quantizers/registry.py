@@ -1,0 +1,23 @@
+"""All families of quantizers: a new one is named here, and in `qplayground.engine.quantizers.registry`."""
+
+from qplayground.core.quantizers import bitsandbytes, bitsandbytes_4bit, bitsandbytes_int8, unquantized
+from qplayground.core.quantizers.base import ReadyPrecision
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
+from qplayground.core.quantizers.bitsandbytes_int8 import Int8
+
+Quantization = Int8 | FourBit
+"""The options of any family, told apart by their tags."""
+FAMILIES: tuple[type[Quantization], ...] = (Int8, FourBit)
+READY: tuple[ReadyPrecision[Quantization], ...] = (
+    *unquantized.READY,
+    *bitsandbytes_int8.READY,
+    *bitsandbytes_4bit.READY,
+)
+"""The precisions that are always offered, a quantizer after the other."""
+RULES = bitsandbytes.RULES
+"""What is known to go wrong with their libraries."""
+
+
+def libraries() -> frozenset[str]:
+    """The packages that carry them out."""
+    return frozenset(family.library for family in FAMILIES)
