@@ -119,14 +119,14 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
         "--methods",
         default="nf4,fp4,int8",
         metavar="LIST",
-        help=f"comma-separated: {', '.join(Method)} (default: %(default)s)",
+        help=f"comma-separated: {', '.join(method for method in Method if method.is_available)} (default: %(default)s)",
     )
     parser.add_argument(
         "--block-sizes",
         default="64,256,4096",
         metavar="LIST",
         help=f"comma-separated: {', '.join(map(str, BLOCK_SIZES))}, or tensor for one scale over all of it; "
-        "int8 has one a row (default: %(default)s)",
+        "int8 and int8-ao have one a row (default: %(default)s)",
     )
     parser.add_argument("--double-quant", action="store_true", help="measure each choice of blocks with it as well")
     parser.add_argument(

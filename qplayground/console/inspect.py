@@ -5,6 +5,7 @@ from PySide6.QtCore import Slot
 from qplayground.console.task import ConsoleTask
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
+from qplayground.core.frozen import remedy
 from qplayground.core.inside import BLOCK_SIZES, Knobs, LayerRow, LeftOut, Method
 from qplayground.core.messages.events import Progressed
 from qplayground.core.model import ModelEntry
@@ -103,8 +104,11 @@ def _method(word: str) -> Method:
     try:
         method = Method(word)
     except ValueError as error:
-        known = ", ".join(Method)
+        known = ", ".join(method for method in Method if method.is_available)
         raise fail(ErrorCode.BAD_SETTINGS, f"There is no method named {word!r}.", f"Known ones: {known}.") from error
+    if not method.is_available:
+        hint = remedy(f"Install it: pip install {method.library}", "Choose another one.")
+        raise fail(ErrorCode.MISSING_PACKAGE, f"{method.library} is not installed, which {word} needs.", hint)
     return method
 
 

@@ -8,6 +8,7 @@ import msgspec
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.floats import Counts, Floats
+from qplayground.core.quantizers.installed import installed_version
 
 BLOCK_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 """Weights that share one scale, as bitsandbytes offers them; None beside these: the whole tensor shares one."""
@@ -18,6 +19,8 @@ class Method(StrEnum):
 
     INT8 = "int8"
     """By row, as LLM.int8() stores it."""
+    INT8_TORCHAO = "int8-ao"
+    """By row, as torchao stores it."""
     INT8_BLOCK = "int8-block"
     """A linear grid of 8 bits by block."""
     NF4 = "nf4"
@@ -29,7 +32,7 @@ class Method(StrEnum):
     @property
     def bits(self) -> int:
         """Bits of a code."""
-        return {Method.INT8: 8, Method.INT8_BLOCK: 8, Method.UNIFORM3: 3}.get(self, 4)
+        return {Method.INT8: 8, Method.INT8_TORCHAO: 8, Method.INT8_BLOCK: 8, Method.UNIFORM3: 3}.get(self, 4)
 
     @property
     def label(self) -> str:
@@ -39,11 +42,22 @@ class Method(StrEnum):
     @property
     def has_blocks(self) -> bool:
         """Whether a block size means anything to it."""
-        return self is not Method.INT8
+        return self not in (Method.INT8, Method.INT8_TORCHAO)
+
+    @property
+    def library(self) -> str:
+        """The package that carries it out."""
+        return "torchao" if self is Method.INT8_TORCHAO else "bitsandbytes"
+
+    @property
+    def is_available(self) -> bool:
+        """Whether that is installed."""
+        return bool(installed_version(self.library))
 
 
 _LABELS = {
     Method.INT8: "INT8 by row",
+    Method.INT8_TORCHAO: "INT8 by row, torchao",
     Method.INT8_BLOCK: "INT8 by block",
     Method.NF4: "NF4",
     Method.FP4: "FP4",

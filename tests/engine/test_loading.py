@@ -14,7 +14,8 @@ from bitsandbytes.functional import has_avx512bf16
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from torchao.quantization import Int8WeightOnlyConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, TorchAoConfig
 from transformers.pytorch_utils import Conv1D
 
 from qplayground.core.dtype import Dtype
@@ -24,6 +25,7 @@ from qplayground.core.messages.events import Generated, Phase
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
+from qplayground.core.quantizers.torchao_int8 import TorchaoInt8
 from qplayground.engine import decoding, loading
 from qplayground.engine.accounting import held_tensors
 from qplayground.engine.checkpoint import Checkpoint
@@ -67,6 +69,8 @@ def plain_script(folder: Path, precision: Precision, prompt: str = tiny.PROMPT, 
             bnb_4bit_use_double_quant=precision.quantization.double_quantization,
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
+    elif isinstance(precision.quantization, TorchaoInt8):
+        config = TorchAoConfig(Int8WeightOnlyConfig(set_inductor_config=False))
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=getattr(torch, precision.dtype), quantization_config=config, device_map="cpu"
     )
@@ -94,8 +98,8 @@ def expected_bytes(family: str, precision: Precision) -> int:
         if isinstance(module, (nn.Linear, Conv1D))
     }
     quantized = sum(
-        weight.numel() + 4 * rows[key]
-        if isinstance(precision.quantization, Int8)
+        weight.numel() + (4 if isinstance(precision.quantization, Int8) else 5) * rows[key]
+        if isinstance(precision.quantization, (Int8, TorchaoInt8))
         else four_bit_bytes(weight.numel(), precision.quantization)
         for key, weight in converted.items()
     )

@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PhimoeConfig, PhimoeForCausalLM
 
+from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.commands import EstimateMemory
+from qplayground.core.messages.events import Failed, MemoryEstimated
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.core.quantizers import installed
 from qplayground.core.quantizers.registry import FAMILIES
 from qplayground.engine.quantizers.registry import BACKENDS, backend, configuration, family_of
+from qplayground.engine.quantizers.torchao_int8 import TorchaoInt8Backend
 from tests.engine import tiny
-from tests.engine.conftest import ModelFolder, load_quietly
+from tests.engine.conftest import ModelFolder, carry_out, load_quietly
 
 QUANTIZED = [precision for precision in READY_PRECISIONS if precision.is_quantized]
 EVERY = pytest.mark.parametrize("precision", QUANTIZED, ids=[precision.name for precision in QUANTIZED])
@@ -74,3 +78,62 @@ def test_saved_and_loaded_again_it_writes_the_same(
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", device_map="cpu")
     assert sum(map(tiny.is_quantized, again.modules())) == 14
     assert ids_of(again, folder) == ids_of(model, folder)
+
+
+def test_one_whose_library_is_missing_is_refused_and_estimated_as_that(
+    model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "installed_version", lambda name: "")
+    recipe = tiny.precision("int8-ao")
+    (failed,) = (
+        event for event in carry_out(tiny.load_command(model_folder("llama"), recipe)) if isinstance(event, Failed)
+    )
+    assert failed.error.code is ErrorCode.MISSING_PACKAGE and "pip install torchao" in failed.error.hint
+    answers = [e for e in carry_out(asking(model_folder("llama"), recipe)) if isinstance(e, MemoryEstimated)]
+    (estimate,) = answers[-1].estimates
+    assert estimate.problem is not None and estimate.problem.code is ErrorCode.MISSING_PACKAGE
+
+
+def test_a_library_that_does_not_work_costs_its_own_precisions(
+    model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is installed, and was built for another torch."""
+
+    def refuse(_backend: object, _weight: torch.Tensor) -> None:
+        raise ImportError("undefined symbol")
+
+    monkeypatch.setattr(TorchaoInt8Backend, "layer", refuse)
+    folder, both = model_folder("llama"), (tiny.precision("bf16"), tiny.precision("int8-ao"))
+    answers = [event for event in carry_out(asking(folder, *both)) if isinstance(event, MemoryEstimated)]
+    fine, broken = answers[-1].estimates
+    assert fine.problem is None and fine.weight_bytes
+    assert broken.problem is not None and broken.problem.code is ErrorCode.UNSUPPORTED
+    assert "torchao" in broken.problem.message and "undefined symbol" in broken.problem.detail
+
+
+def test_torchao_leaves_alone_what_it_would_convert_of_itself(tmp_path: Path) -> None:
+    """PhiMoE's router is a subclass of nn.Linear, which is counted as left alone."""
+    config = PhimoeConfig(
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        vocab_size=320,
+    )
+    folder = tiny.make(tmp_path / "model", lambda: PhimoeForCausalLM(config))
+    loaded = load_quietly(folder, "int8-ao")
+    assert loaded.unforeseen == () and loaded.estimate.by_kind == loaded.by_kind
+    assert {name for name, module in loaded.model.named_modules() if tiny.is_quantized(module)} == {
+        f"model.layers.{layer}.self_attn.{part}_proj" for layer in (0, 1) for part in "qkvo"
+    }
+
+
+def test_a_model_that_torchao_has_nothing_in_is_told_so(model_folder: ModelFolder) -> None:
+    (failed,) = (
+        event for event in carry_out(tiny.load_command(model_folder("gpt2"), "int8-ao")) if isinstance(event, Failed)
+    )
+    assert (
+        failed.error.message == "INT8 torchao would convert nothing: GPT2LMHeadModel has no layers that torchao knows."
+    )

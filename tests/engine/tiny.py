@@ -173,12 +173,14 @@ UNQUANTIZABLE = ("falcon", "falcon-grouped")
 def is_quantized(module: torch.nn.Module) -> bool:
     """Whether a library quantized its weight, told by the names of its classes."""
     names = {type(module).__name__, type(module._parameters.get("weight")).__name__}
-    return bool(names & {"Linear4bit", "Linear8bitLt"})
+    return bool(names & {"Linear4bit", "Linear8bitLt", "Int8Tensor"})
 
 
 def takes(family: str, precision: Precision) -> bool:
-    """Whether a quantizer converts layers of that family: none knows Falcon's."""
-    return not precision.is_quantized or family not in UNQUANTIZABLE
+    """Whether a quantizer converts layers of that family: none knows Falcon's, and torchao not GPT-2's Conv1D."""
+    if not precision.is_quantized:
+        return True
+    return family not in (UNQUANTIZABLE if precision.name != "int8-ao" else (*UNQUANTIZABLE, "gpt2"))
 
 
 """Their linear layers are of a class of their own, which transformers does not replace by bitsandbytes'."""

@@ -90,7 +90,7 @@ def test_double_quantization_is_measured_beside_single() -> None:
         (
             "nf5",
             "64",
-            "There is no method named 'nf5'. Known ones: int8, int8-block, nf4, fp4, uniform4, uniform3.",
+            "There is no method named 'nf5'. Known ones: int8, int8-ao, int8-block, nf4, fp4, uniform4, uniform3.",
         ),
         (" , ", "64", "No method is named. Give one or more, such as nf4,fp4,int8."),
         ("nf4", "", "No block size is named. Give one or more, such as 64,256,4096."),

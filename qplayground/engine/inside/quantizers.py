@@ -22,6 +22,7 @@ _KERNEL_BLOCK = 1024
 which costs seconds for each new shape. A block with the same scale as its neighbour gives the same weights.
 """
 _TABLE = 256
+_TORCHAO_RANGE, _TORCHAO_STEPS = 128, 127.5
 _TABLE_BYTES = 4
 
 
@@ -190,10 +191,43 @@ class RowInt8(Quantizer):
         return torch.bincount(codes.view(torch.uint8), minlength=_TABLE).roll(127)[: self.levels.numel()]
 
 
+class RowTorchao(RowInt8):
+    """torchao's int8: each row scaled by its largest weight, which is 127.5 steps. Beside a float32 scale it stores
+    a zero point of one byte, always zero. The absmax is in float64, so that the scale comes back exactly.
+    """
+
+    scale_bytes = 5
+
+    def __init__(self, knobs: Knobs, columns: int) -> None:
+        super().__init__(knobs, columns)
+        self.first_code = -_TORCHAO_RANGE
+        self.levels = torch.arange(-_TORCHAO_RANGE, _TORCHAO_RANGE) / _TORCHAO_STEPS
+
+    def quantize(self, weights: torch.Tensor, largest: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        from torchao.quantization import Int8Tensor, PerRow
+
+        made = Int8Tensor.from_hp(weights.view(-1, self.unit), granularity=PerRow())
+        return made.qdata.reshape(-1), made.scale.double().view(-1) * _TORCHAO_STEPS
+
+    def dequantize(self, codes: torch.Tensor, absmax: torch.Tensor, count: int) -> torch.Tensor:
+        from torchao.quantization import Int8Tensor
+
+        rows = codes[:count].view(absmax.numel(), -1)
+        scale = (absmax / _TORCHAO_STEPS).float().view(-1, 1)
+        zero = torch.zeros_like(scale, dtype=torch.int8)
+        made = Int8Tensor(rows, scale, [1, rows.shape[1]], self.dtype, zero_point=zero)
+        return torch.as_tensor(made.dequantize()).view(-1).to(self.dtype)
+
+    def usage(self, codes: torch.Tensor, count: int) -> torch.Tensor:
+        return torch.bincount(codes.view(torch.uint8), minlength=_TABLE).roll(_TORCHAO_RANGE)
+
+
 def quantizer(knobs: Knobs, columns: int) -> Quantizer:
     """The one for those knobs, of a matrix of so many columns."""
     if knobs.method is Method.INT8:
         return RowInt8(knobs, columns)
+    if knobs.method is Method.INT8_TORCHAO:
+        return RowTorchao(knobs, columns)
     return FourBit(knobs) if knobs.method in (Method.NF4, Method.FP4) else Bytewise(knobs)
 
 

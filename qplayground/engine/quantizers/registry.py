@@ -12,13 +12,16 @@ from qplayground.core.quantizers.base import Quantizer
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.core.quantizers.installed import missing
+from qplayground.core.quantizers.torchao_int8 import TorchaoInt8
 from qplayground.engine.quantizers.base import Backend
 from qplayground.engine.quantizers.bitsandbytes_4bit import FourBitBackend
 from qplayground.engine.quantizers.bitsandbytes_int8 import Int8Backend
+from qplayground.engine.quantizers.torchao_int8 import TorchaoInt8Backend
 
 BACKENDS: dict[type[Quantizer], type[Backend[Any]]] = {
     Int8: Int8Backend,
     FourBit: FourBitBackend,
+    TorchaoInt8: TorchaoInt8Backend,
 }
 
 

@@ -148,8 +148,9 @@ class CurveBox(QWidget):
 def every_choice(knobs: Knobs) -> tuple[Knobs, ...]:
     """All methods and block sizes, in the type of these knobs; they themselves are among them."""
     sizes = (*BLOCK_SIZES, None)
-    found = [replace(knobs, method=method, double_quant=False) for method in Method if not method.has_blocks]
-    for method in Method:
+    methods = [method for method in Method if method.is_available]
+    found = [replace(knobs, method=method, double_quant=False) for method in methods if not method.has_blocks]
+    for method in methods:
         if method.has_blocks:
             doubles = (False, True) if method in _DOUBLE else (False,)
             found += [

@@ -29,7 +29,7 @@ class KnobsBox(QWidget):
         self._quantized: QuantizedMatrix | None = None
         self.method = QComboBox()
         self.method.setAccessibleName("Method")
-        for method in Method:
+        for method in (method for method in Method if method.is_available):
             self.method.addItem(method.label, method)
         self.block_size = QComboBox()
         self.block_size.setAccessibleName("Weights that share a scale")

@@ -225,6 +225,7 @@ class LayersView(QWidget):
 
 def every_method(knobs: Knobs) -> tuple[Knobs, ...]:
     """Each method with this block size, and these knobs as they are first."""
+    available = (method for method in Method if method.is_available)
     return tuple(
-        dict.fromkeys(choice.checked() for choice in (knobs, *(replace(knobs, method=each) for each in Method)))
+        dict.fromkeys(choice.checked() for choice in (knobs, *(replace(knobs, method=each) for each in available)))
     )

@@ -17,6 +17,7 @@ from qplayground.ui.plots.chart import Chart
 
 _HUES = {
     Method.INT8: "int8",
+    Method.INT8_TORCHAO: "int8-ao",
     Method.INT8_BLOCK: "bf16",
     Method.NF4: "nf4",
     Method.FP4: "fp4",
@@ -25,6 +26,7 @@ _HUES = {
 }
 _SYMBOLS = {
     Method.INT8: "star",
+    Method.INT8_TORCHAO: "x",
     Method.INT8_BLOCK: "s",
     Method.NF4: "o",
     Method.FP4: "t",
