@@ -11,4 +11,9 @@ def daily(cases: Iterable[Any], *kept: Any) -> list[Any]:
     cases = list(cases)
     if missing := [case for case in kept if case not in cases]:
         raise ValueError(f"no cases of this test: {missing}")
-    return [case if case in kept else pytest.param(case, marks=pytest.mark.exhaustive) for case in cases]
+    return [
+        case
+        if case in kept
+        else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.exhaustive)
+        for case in cases
+    ]

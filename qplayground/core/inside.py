@@ -57,7 +57,7 @@ class Method(StrEnum):
 
 _LABELS = {
     Method.INT8: "INT8 by row",
-    Method.INT8_TORCHAO: "INT8 by row, torchao",
+    Method.INT8_TORCHAO: "INT8 torchao",
     Method.INT8_BLOCK: "INT8 by block",
     Method.NF4: "NF4",
     Method.FP4: "FP4",

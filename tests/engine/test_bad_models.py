@@ -367,7 +367,7 @@ def test_a_model_that_only_says_that_it_is_quantized(method: str, folder: Path, 
     assert f"quantized ({method}), and the tensors are plain float32" in error.message
 
 
-@pytest.mark.parametrize("recipe", ["bf16", "nf4"])
+@pytest.mark.parametrize("recipe", daily(["bf16", "nf4"], "nf4"))
 @pytest.mark.parametrize("kind", foreign.KINDS)
 def test_a_model_that_others_quantized(kind: str, recipe: str, tmp_path: Path, refused: Any) -> None:
     """Also where config.json does not say so: loaded all the same, its codes would pass for weights."""

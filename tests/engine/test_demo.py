@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from qplayground.core.generation import DEFAULT_PROMPT
 from qplayground.core.messages.commands import Generate
 from qplayground.core.messages.events import Generated, Loaded, PromptRead
+from tests.daily import daily
 from tests.engine import tiny
 from tests.engine.conftest import carry_out, tokens_of
 
@@ -24,7 +25,7 @@ BY_HAND: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "nf4"])
+@pytest.mark.parametrize("precision", daily(["fp32", "bf16", "int8", "nf4"], "nf4"))
 def test_the_demo_model(precision: str, demo_model: Path) -> None:
     """One load a precision: it takes seconds."""
     asked = tiny.request(DEFAULT_PROMPT, max_new_tokens=NEW_TOKENS)

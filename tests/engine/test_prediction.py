@@ -62,6 +62,7 @@ from qplayground.engine.prediction import predicted_weights
 from qplayground.engine.quantizers import bitsandbytes_4bit
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.tracing import FEW, CannotRunError, run
+from tests.daily import daily
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, UseProcessor, carry_out, load_quietly, tokens_of
 
@@ -87,7 +88,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("family", "precision"), CASES)
+SAMPLE = [(family, name) for family in ("llama-tied", "gpt2", "mixtral") for name in ("fp32", "int8", "nf4-dq")]
+
+
+@pytest.mark.parametrize(("family", "precision"), daily(CASES, *SAMPLE))
 def test_predicted_weights_are_those_that_are_held(model_folder: ModelFolder, family: str, precision: str) -> None:
     folder = model_folder(family)
     predicted = weights_by_module(Shapes.read(folder), tiny.precision(precision), CPU)
@@ -109,7 +113,10 @@ def test_a_recipe_of_ones_own_too(model_folder: ModelFolder, family: str) -> Non
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(("family", "precision"), [case for case in CASES if case[1] in ("fp32", "bf16", "nf4")])
+@pytest.mark.parametrize(
+    ("family", "precision"),
+    daily([case for case in CASES if case[1] in ("fp32", "bf16", "nf4")], ("llama", "bf16"), ("mistral", "nf4")),
+)
 def test_the_predicted_cache_is_the_one_that_a_text_leaves(
     model_folder: ModelFolder, family: str, precision: str
 ) -> None:

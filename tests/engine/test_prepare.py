@@ -76,6 +76,7 @@ def prepared(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return target, run(gguf, target)
 
 
+@pytest.mark.exhaustive
 def test_the_events_lead_to_a_usable_entry(prepared: tuple[Path, list[Event]]) -> None:
     target, (*progress, done) = prepared
     assert isinstance(done, JobDone)
@@ -101,6 +102,7 @@ def test_the_events_lead_to_a_usable_entry(prepared: tuple[Path, list[Event]]) -
     assert "Writing model shards" in labels
 
 
+@pytest.mark.exhaustive
 def test_what_was_known_before_is_what_was_made(prepared: tuple[Path, list[Event]], tmp_path: Path) -> None:
     target, _ = prepared
     made = demo.demo_entry(target.parents[1], hub_cache=tmp_path)
@@ -111,6 +113,7 @@ def test_what_was_known_before_is_what_was_made(prepared: tuple[Path, list[Event
     assert 0 <= demo.PREPARED_BYTES - folder_bytes < 1_000_000
 
 
+@pytest.mark.exhaustive
 def test_the_folder_loads_and_continues_the_prompt(prepared: tuple[Path, list[Event]]) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -133,6 +136,7 @@ def test_the_folder_loads_and_continues_the_prompt(prepared: tuple[Path, list[Ev
     assert text.startswith(" to augment human capabilities, not replace them")
 
 
+@pytest.mark.exhaustive
 def test_a_prepared_folder_is_not_made_again(prepared: tuple[Path, list[Event]]) -> None:
     target, _ = prepared
     (done,) = run(Path("gone.gguf"), target)

@@ -21,6 +21,7 @@ from transformers import (
 from qplayground.core.messages.commands import Generate
 from qplayground.core.messages.events import Loaded
 from qplayground.engine.quantizers.registry import configuration
+from tests.daily import daily
 from tests.engine import tiny
 from tests.engine.conftest import carry_out, tokens_of
 
@@ -105,7 +106,7 @@ CASES: dict[str, tuple[str | Callable[[], PreTrainedModel], Spoil, str]] = {
 }
 
 
-@pytest.mark.parametrize("precision", ["fp32", "nf4"])
+@pytest.mark.parametrize("precision", daily(["fp32", "nf4"], "nf4"))
 @pytest.mark.parametrize("case", CASES)
 def test_it_runs_as_in_plain_transformers(tmp_path: Path, case: str, precision: str) -> None:
     family, spoil, prompt = CASES[case]

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from qplayground.engine.fingerprint import HASHING
 from qplayground.engine.loading import LoadedModel
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.token_scores import ROWS, Rows, VocabularySums
+from tests.daily import daily
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly
 
@@ -82,8 +84,10 @@ def close(value: float | None, expected: float) -> bool:
     return value == pytest.approx(expected, rel=1e-4, abs=1e-9)
 
 
-@pytest.mark.parametrize("candidate", ["bf16", "int8", "nf4"])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+@pytest.mark.parametrize(
+    ("family", "candidate"),
+    daily(list(product(["llama", "gpt2", "gemma2"], ["bf16", "int8", "nf4"])), ("llama", "bf16"), ("gpt2", "nf4")),
+)
 def test_every_figure_is_that_of_an_independent_computation(
     load_shared: LoadShared, folder: Path, family: str, candidate: str
 ) -> None:

@@ -362,6 +362,7 @@ def limit_fp32_after(stage: Stage, said: type[Event]) -> None:
     stage.session._conductor.said.connect(on_said)
 
 
+@pytest.mark.exhaustive
 def test_memory_that_runs_out_while_writing_is_said(qtbot: QtBot, real_stage: Stage, wide_model: Path) -> None:
     """What was written until then stays, and the next precision runs."""
     stage = real_stage
@@ -455,6 +456,7 @@ def _gone(file: Path) -> None:
     file.unlink()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

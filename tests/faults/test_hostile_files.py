@@ -40,6 +40,7 @@ from qplayground.report.markdown import to_markdown
 from qplayground.report.script import to_script
 from qplayground.report.table import plain_table
 from tests.comparisons import change_model, comparison, done, failed
+from tests.daily import daily
 from tests.engine import tiny
 from tests.engine.conftest import carry_out
 from tests.unit.catalog_files import cache_repo, write_model
@@ -178,7 +179,9 @@ KEYS: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "fields"), KEYS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("name", "fields"), daily(KEYS, KEYS[0], KEYS[-2], KEYS[-1]), ids=lambda value: str(value)[:40]
+)
 def test_no_setting_of_a_folder_runs_anything(
     name: str, fields: dict[str, Any], hostile: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -524,7 +527,7 @@ def test_the_guard_notices(tmp_path: Path) -> None:
     assert ran.returncode != 0 and "a.example" in attempts
 
 
-@pytest.mark.parametrize("command", ["compare", "estimate"])
+@pytest.mark.parametrize("command", daily(["compare", "estimate"], "compare"))
 def test_a_model_that_is_here_calls_nobody(command: str, hostile: tuple[Path, Path], tmp_path: Path) -> None:
     """Not even one with an adapter of a model on the hub, and without the hub's own switch for being offline."""
     folder, marker = hostile

@@ -21,6 +21,7 @@ from qplayground.core.results import to_json
 from qplayground.runtime.preferences import Preferences
 from tests.comparisons import comparison
 from tests.comparisons import done as done_run
+from tests.daily import daily
 from tests.engine import tiny
 from tests.unit.catalog_files import cache_repo, write_model
 from tests.unit.stub_hub import running_hub
@@ -264,6 +265,7 @@ import functools
 import sys
 from qplayground import app, cli
 from qplayground.runtime import conductor
+from tests.daily import daily
 
 if __name__ == "__main__":
     app.Launcher = functools.partial(app.Launcher, "tests.fakes.engine")
@@ -330,6 +332,7 @@ def test_an_estimate_is_what_the_comparison_then_holds(demo_cache: Path) -> None
         assert {phase["name"] for phase in memory["phases"]} >= {"start", "copy", "warm-up", "prefill", "decode"}
 
 
+@pytest.mark.exhaustive
 def test_a_model_on_the_hub_is_estimated_without_its_weights(tmp_path: Path) -> None:
     folder = tiny.make(tmp_path / "tiny", "llama-tied")
     here = json.loads(run("estimate", "--model", str(folder), "--context", "50", "--json", "-").stdout)
@@ -351,6 +354,7 @@ def test_a_model_on_the_hub_is_estimated_without_its_weights(tmp_path: Path) -> 
     assert not list((tmp_path / "hf" / "hub").glob("**/*.safetensors"))
 
 
+@pytest.mark.exhaustive
 def test_an_estimate_as_a_table(folder: Path) -> None:
     asked = run("estimate", "--model", str(folder), "--precisions", "fp32,nf4", "--context", "100")
     assert asked.returncode == 0, asked.stderr
@@ -370,8 +374,8 @@ def test_a_comparison_as_json(demo_cache: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)  # and nothing but that
-    assert set(result) >= {"schema", "environment", "model", "prompt", "settings", "baseline", "runs"}
-    assert (result["schema"], result["prompt"], result["baseline"]) == (1, "The future of AI is", "fp32")
+    assert set(result) >= {"schema", "environment", "prompt", "settings", "baseline", "runs"}
+    assert (result["schema"], result["prompt"], result["baseline"]) == (2, "The future of AI is", "fp32")
     assert (result["runs"][0]["model"]["id"], result["runs"][0]["model"]["source"]) == ("demo", "demo")
     assert result["runs"][0]["model"]["parameters"] == 134_515_008
     assert result["environment"]["versions"]["torch"]
@@ -420,6 +424,7 @@ def test_a_placement_and_what_came_of_it_are_in_the_json(demo_cache: Path, tmp_p
     assert re.search(r"fp32: weights: 283 MB in RAM, 255 MB on disk", estimate.stdout), estimate.stdout
 
 
+@pytest.mark.exhaustive
 def test_without_a_display_it_compares_and_leaves_a_report(demo_cache: Path, tmp_path: Path) -> None:
     display = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     done = run(cwd=tmp_path, **dict.fromkeys(display, ""))
@@ -521,7 +526,10 @@ def long_comparison(demo_cache: Path) -> Iterator[Running]:
 
 
 @pytest.mark.demo
-@pytest.mark.parametrize("moment", ["fp32: starting", "fp32: load", "fp32: reading the prompt", "fp32: generating"])
+@pytest.mark.parametrize(
+    "moment",
+    daily(["fp32: starting", "fp32: load", "fp32: reading the prompt", "fp32: generating"], "fp32: generating"),
+)
 def test_ctrl_c_stops_a_comparison_and_keeps_what_there_is(long_comparison: Running, moment: str) -> None:
     long_comparison.wait_for(moment)
     code, output, took = long_comparison.interrupt()
@@ -569,6 +577,7 @@ def test_ctrl_c_while_the_program_is_imported_ends_it_quietly(module: str) -> No
     assert (done.stdout, done.stderr.replace("Interrupt", "").strip()) == ("code 130\n", "")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 def test_a_full_disk_behind_standard_output_is_said() -> None:
     with Path("/dev/full").open("w") as full:
@@ -577,6 +586,7 @@ def test_a_full_disk_behind_standard_output_is_said() -> None:
     assert done.stderr == "qplayground: the result cannot be written: No space left on device. Send it elsewhere.\n"
 
 
+@pytest.mark.exhaustive
 def test_a_reader_who_has_heard_enough_is_left_in_peace() -> None:
     read, write = os.pipe()
     os.close(read)
@@ -608,6 +618,7 @@ def test_the_detail_of_a_run_that_failed_is_shown_when_it_is_asked_for(tmp_path:
     assert "Detail of fp32:" in shown.stderr and "StrictDataclassFieldValidationError" in shown.stderr
 
 
+@pytest.mark.exhaustive
 def test_a_model_whose_cached_files_are_gone_is_told_so_without_a_network(tmp_path: Path) -> None:
     snapshot = write_model(cache_repo(tmp_path / "hub", "owner/lost"))
     for path in list(snapshot.iterdir()):

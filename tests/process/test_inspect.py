@@ -71,6 +71,7 @@ def test_one_layer_costs_what_its_codes_and_scales_say(folder: Path) -> None:
         assert (row["module"], row["double_quant"]) == (LAYER, False)
 
 
+@pytest.mark.exhaustive
 def test_every_quantized_layer_is_measured(folder: Path) -> None:
     found = inspect(folder, "--methods", "nf4,int8,uniform3", "--block-sizes", "64,tensor", "--double-quant")
     modules = {row["module"] for row in found["rows"]}
@@ -89,6 +90,7 @@ def test_every_quantized_layer_is_measured(folder: Path) -> None:
     assert (found["model"], found["dtype"], found["left_out"]) == (str(folder), "bfloat16", [])
 
 
+@pytest.mark.exhaustive
 def test_the_table_and_the_file(folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "rows.json"
     done = run("inspect", "--model", str(folder), "--methods", "nf4", "--block-sizes", "64", "--json", str(target))
@@ -100,6 +102,7 @@ def test_the_table_and_the_file(folder: Path, tmp_path: Path) -> None:
     assert "Measuring tiny …" in done.stderr and "layers" in done.stderr
 
 
+@pytest.mark.exhaustive
 def test_a_layer_that_cannot_be_measured_is_said(folder: Path) -> None:
     """A norm has one dimension."""
     done = run("inspect", "--model", str(folder), "--module", LAYER, "--module", "model.norm", "--json", "-")
@@ -111,6 +114,7 @@ def test_a_layer_that_cannot_be_measured_is_said(folder: Path) -> None:
     assert f"model.norm was left out: {left_out['reason']}" in done.stderr
 
 
+@pytest.mark.exhaustive
 def test_a_model_that_is_quantized_already_says_why_nothing_can_be_measured(folder: Path) -> None:
     """Saved by transformers, as people share them."""
     import torch

@@ -91,6 +91,7 @@ def test_libraries_of_several_of_qts_parts_are_named_together(tmp_path: Path) ->
     check_named(done, *names)
 
 
+@pytest.mark.exhaustive
 def test_what_the_window_lacks_the_command_line_needs_not(tmp_path: Path) -> None:
     done = changed(without(tmp_path, "libEGL.so.1", "libxcb-cursor.so.0"), [*PROGRAM, "models"])
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("demo ")
@@ -191,6 +192,7 @@ def test_no_folder_for_temporary_files_is_said() -> None:
     assert "TMPDIR" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("trouble", "part"),
     [("ro", "The demo model could not be written."), ("size=2m", "The demo model takes 542 MB and only")],

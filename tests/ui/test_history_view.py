@@ -240,7 +240,7 @@ def test_saved_files_are_opened_and_damaged_ones_explained(
 ) -> None:
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
     good.write_bytes(to_json(made(1)))
-    bad.write_bytes(to_json(made(1)).replace(b'"schema": 1', b'"schema": 7'))
+    bad.write_bytes(to_json(made(1)).replace(b'"schema": 2', b'"schema": 7'))
     ready_window.open_files([good])
     assert len(ready_window._readers) == 1
     for path in (bad, tmp_path / "missing.json"):
@@ -249,7 +249,7 @@ def test_saved_files_are_opened_and_damaged_ones_explained(
     assert len(ready_window._readers) == 1
     ready_window.open_files([bad, good])
     assert len(ready_window._readers) == 2 and bad.name in ready_window.models.error.text()
-    assert bad.read_bytes() == to_json(made(1)).replace(b'"schema": 1', b'"schema": 7')
+    assert bad.read_bytes() == to_json(made(1)).replace(b'"schema": 2', b'"schema": 7')
 
 
 # ---- exporting ------------------------------------------------------------------------------------------------------

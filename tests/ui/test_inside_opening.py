@@ -109,7 +109,7 @@ def test_a_layers_bar_leads_inside(qtbot: QtBot, compared: MainWindow) -> None:
     action.trigger()
     layers._offer.close()
     assert opened(qtbot, compared).inspector.module == LINEAR[1]
-    layers.inside_requested.emit(LINEAR[2])
+    layers.inside_requested.emit(comparison.run("nf4").model, LINEAR[2])
     inside = compared.inside.window
     assert inside is not None
     qtbot.waitUntil(lambda: inside.inspector.module == LINEAR[2], timeout=WAIT_MS)

@@ -189,7 +189,7 @@ def test_an_own_precision_can_be_removed(qtbot: QtBot, panel: PrecisionPanel, pr
     assert preferences.all_precisions() == READY_PRECISIONS
     assert tuple(precision.name for precision in panel.selected()) == DEFAULT_TICKED
     qtbot.mouseClick(panel.new, LEFT)  # copies what is current now
-    assert len(panel.precisions()) == 9
+    assert len(panel.precisions()) == len(READY_PRECISIONS) + 1
 
 
 def test_own_precisions_are_there_at_the_next_start(

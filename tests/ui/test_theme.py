@@ -48,8 +48,9 @@ def test_text_can_be_read(dark: bool) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_every_ready_precision_has_a_hue_of_its_own(dark: bool) -> None:
-    assert len({theme.color(name, dark).name() for name in READY}) == len(READY)
+def test_ready_precisions_have_hues_of_their_own_as_far_as_there_are_eight(dark: bool) -> None:
+    """torchao's int8 has that of int8, and another line."""
+    assert len({theme.color(name, dark).name() for name in READY}) == min(len(READY), len(hues.HUES)) == 8
 
 
 def test_precisions_are_told_apart_without_colour_where_they_usually_stand_together() -> None:

@@ -19,7 +19,7 @@ class TorchaoInt8(Quantizer, frozen=True, tag="torchao-int8"):
         return "torchao INT8"
 
     def summary(self, rest: Dtype) -> str:
-        return f"int8 weights by torchao · rest and compute {rest}"
+        return f"int8 · rest and compute {rest}"
 
     def call(self) -> ConfigCall:
         return ConfigCall(

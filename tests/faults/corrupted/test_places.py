@@ -16,6 +16,7 @@ from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.events import Failed, Loaded, MemoryEstimated
 from qplayground.core.model import ModelSource
 from qplayground.engine import host
+from tests.daily import daily
 from tests.faults.corrupted.folders import FIRST, TYPES, ask, check_sentence
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes and links as POSIX has them")
@@ -44,7 +45,7 @@ PLACES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", daily(PLACES, "nowhere", "outside"))
 def test_no_file_where_one_is_expected(place: str, good: Path, tmp_path: Path, engine: host.Engine) -> None:
     for number, name in enumerate(FILES if place in ("pipe", "zeros", "itself") else FILES[:4]):
         folder = Path(shutil.copytree(good, tmp_path / str(number)))
