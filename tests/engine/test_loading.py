@@ -30,7 +30,6 @@ from qplayground.engine import decoding, loading
 from qplayground.engine.accounting import held_tensors
 from qplayground.engine.checkpoint import Checkpoint
 from qplayground.engine.residency import let_go_of_source, make_resident
-from tests.daily import daily
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly, tokens_of
 
@@ -295,8 +294,10 @@ def test_two_parameters_over_one_mapped_tensor_become_one_copy(tmp_path: Path) -
     assert torch.equal(module.square.data, torch.arange(4096.0).view(64, 64))
 
 
-@pytest.mark.parametrize("precision", daily(NAMES, "fp32", "int8", "nf4"))
-@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
+@pytest.mark.parametrize(
+    ("family", "precision"),
+    [case for case in CASES if case[0] in ("llama", "gpt2", "mixtral") and case[1] in (*DAILY, "int8-ao")],
+)
 def test_progress_counts_bytes_up_to_the_total(family: str, precision: str, model_folder: ModelFolder) -> None:
     steps: list[tuple[str, int, int]] = []
     loading.load(

@@ -16,7 +16,7 @@ from qplayground.catalog.headers import read_header
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.messages.commands import EstimateMemory, Generate, PlanPlacement
 from qplayground.core.messages.events import Failed, Loaded, MemoryEstimated, PlacementPlanned
-from qplayground.core.placement import CPU, DISK, Placement, held_bytes, named_device
+from qplayground.core.placement import CPU, CUSTOM, DISK, Placement, held_bytes, named_device
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.engine.accounting import kinds_by_device, weight_bytes
 from qplayground.engine.estimating import weights_by_module
@@ -32,6 +32,7 @@ from tests.engine.conftest import ModelFolder, carry_out, load_quietly, tokens_o
 
 FAMILIES = ("llama", "gpt2", "gemma2", "qwen2-untied", "mixtral", "opt")
 READY = {precision.name: precision for precision in READY_PRECISIONS}
+SPLITS = [name for name in READY if name != "int8-ao"]
 
 
 class _AnsweredError(Exception):
@@ -74,7 +75,7 @@ def whole(found: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("device", ["auto", "balanced"])
-@pytest.mark.parametrize("precision", list(READY))
+@pytest.mark.parametrize("precision", SPLITS)
 @pytest.mark.parametrize("family", daily(FAMILIES, "llama", "gpt2"))
 def test_the_preview_is_accelerates_own_answer(
     model_folder: ModelFolder, accelerates_answer: Any, family: str, precision: str, device: str
@@ -171,7 +172,16 @@ def test_what_a_load_writes_into_the_offload_folder_is_known_before(
     assert bool(written) is writes and DISK in planned.plans[0].devices
 
 
-@pytest.mark.parametrize("precision", [name for name, ready in READY.items() if ready.is_quantized])
+@pytest.mark.parametrize("places", [("cuda:0", CPU), ("cuda:0", "cuda:1"), (CPU, DISK), ("cuda:0", DISK)])
+def test_torchao_takes_a_model_in_one_place_alone(model_folder: ModelFolder, places: tuple[str, str]) -> None:
+    shapes = Shapes.read(model_folder("llama"))
+    modules = dict.fromkeys(block_names(shapes), places[0]) | {"model.layers.1": places[1]}
+    with pytest.raises(PlaygroundError, match="quantizes a model that is in one place") as refused:
+        device_map(shapes, READY["int8-ao"], Placement(device=CUSTOM, modules=modules), {})
+    assert refused.value.info.code is ErrorCode.BAD_DEVICE
+
+
+@pytest.mark.parametrize("precision", [name for name in SPLITS if READY[name].is_quantized])
 def test_a_quantized_model_is_not_split_between_ram_and_disk(model_folder: ModelFolder, precision: str) -> None:
     limits = {"cpu": 100_000}
     events = carry_out(
@@ -192,7 +202,7 @@ def estimated(folder: Path, precision: str, placement: Placement, limits: dict[s
     return answers[-1].estimates[0]
 
 
-@pytest.mark.parametrize("precision", list(READY))
+@pytest.mark.parametrize("precision", SPLITS)
 def test_what_is_placed_beside_a_gpu_counts_as_it_stays(model_folder: ModelFolder, precision: str) -> None:
     folder = model_folder("llama")
     shapes, recipe = Shapes.read(folder), READY[precision]
@@ -282,12 +292,13 @@ def test_weights_in_ram_for_a_model_that_computes_elsewhere_are_counted(model_fo
 def test_a_plan_has_every_byte_in_some_block(model_folder: ModelFolder, family: str) -> None:
     shapes = Shapes.read(model_folder(family))
     limits = {"cuda:0": 200_000, "cpu": 1 << 30}
+    asked = tuple(precision for precision in READY_PRECISIONS if tiny.takes(family, precision))
     command = PlanPlacement(
-        id=1, path=str(model_folder(family)), precisions=READY_PRECISIONS, placement=Placement(), limits=limits
+        id=1, path=str(model_folder(family)), precisions=asked, placement=Placement(), limits=limits
     )
     (planned,) = carry_out(command)
     assert isinstance(planned, PlacementPlanned)
-    for plan, precision in zip(planned.plans, READY_PRECISIONS, strict=True):
+    for plan, precision in zip(planned.plans, asked, strict=True):
         assert [block.name for block in plan.blocks] == list(block_names(shapes))
         placed = dict(zip((block.name for block in plan.blocks), ["cuda:0"] * len(plan.blocks), strict=True))
         expected = by_device(weights_by_module(shapes, precision, placed), placed)

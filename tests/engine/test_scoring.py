@@ -25,9 +25,10 @@ from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.quality import TextSource
 from qplayground.core.temporary import owned_prefix
 from qplayground.engine import baselines as baselines_module
-from qplayground.engine import layer_errors, scored_text, scoring
+from qplayground.engine import scored_text, scoring
 from qplayground.engine.fingerprint import HASHING
 from qplayground.engine.loading import LoadedModel
+from qplayground.engine.quantizers.bitsandbytes_4bit import FourBitBackend
 from qplayground.engine.shapes import Shapes
 from qplayground.engine.token_scores import ROWS, Rows, VocabularySums
 from tests.daily import daily
@@ -444,7 +445,7 @@ def test_layers_that_cannot_be_measured_cost_no_figures(
     def out_of_memory(module: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(layer_errors, "_held_weight", out_of_memory)
+    monkeypatch.setattr(FourBitBackend, "dequantized", staticmethod(out_of_memory))
     found = score(loaded, asked(folder, windows=base.windows))
     assert found.layers == () and found.quality.mean_kld
     monkeypatch.undo()
