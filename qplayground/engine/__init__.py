@@ -12,6 +12,8 @@ os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # NVML's order, so that cuda:1 i
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not survive a fork
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # int8 logs a cast for every layer and token
+for _importing in ("torchao", "torch.utils._pytree"):  # of parts for GPUs that it lacks
+    logging.getLogger(_importing).setLevel(logging.ERROR)
 
 from qplayground.engine.compiling import compiled_at_first_use  # noqa: E402  # after the variables that torch reads
 
