@@ -147,8 +147,8 @@ class ComparedModel(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, kw_only=True):
     """One model in one precision, held by one engine, continuing the prompt. Owned and changed by the session alone.
 
-    `id` tells it from the other runs of its comparison, and is what it is called: the precision's name, with a number
-    where that is taken. `requested_map` is the placement that was shown before the comparison began, or else reckoned
+    `id` tells it from the other runs of its comparison, and is what it is called; with one model, the precision's name.
+    `requested_map` is the placement that was shown before the comparison began, or else estimated
     before the load; `device_map` is what it came to; with a `caution`. `skips` and `attention` are what else
     transformers was told.
     `prompt_in_parts`: its chat template takes a turn's content as a list of parts and no plain text.

@@ -31,10 +31,11 @@ def predicted_weights(
     skeleton = shapes.skeleton(precision.dtype)
     seen: set[int] = set()
     found: dict[str, WeightKinds] = {}
+    quantizer = None if precision.quantization is None else backend(precision.quantization)
     float32 = _kept_in_float32(skeleton, getattr(torch, precision.dtype))
     for name, module in skeleton.named_modules():
         sums = WeightKinds()
-        how = _conversion_of(use, name, precision, repacks=repacks) if name in converted else None
+        how = _conversion_of(use, name, quantizer, repacks=repacks) if quantizer and name in converted else None
         for kinds, tensor in _of_module(name, module, how, float32):
             if id(tensor) not in seen:
                 seen.add(id(tensor))
@@ -52,9 +53,7 @@ class _Conversion(NamedTuple):
     runs: bool
 
 
-def _conversion_of(use: LayerUse, name: str, precision: Precision, *, repacks: bool) -> _Conversion:
-    assert precision.quantization is not None
-    quantizer = backend(precision.quantization)
+def _conversion_of(use: LayerUse, name: str, quantizer: Backend[Any], *, repacks: bool) -> _Conversion:
     runs = name in use.ran
     return _Conversion(quantizer.rescaled() if name in use.rescaled else quantizer, repacks and runs, runs)
 

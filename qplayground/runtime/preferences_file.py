@@ -247,7 +247,7 @@ def _alone(path: Path) -> Iterator[None]:
     except Timeout:
         raise TimeoutError(None, "another window is still writing it") from None
     except (OSError, NotImplementedError):
-        pass
+        pass  # as above: without a lock
     try:
         yield
     finally:

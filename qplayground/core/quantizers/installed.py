@@ -1,5 +1,6 @@
 """Whether the library of a family is there: some are optional."""
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
@@ -8,8 +9,9 @@ from qplayground.core.frozen import remedy
 from qplayground.core.quantizers.base import Quantizer
 
 
+@cache  # a millisecond of looking through files, and asked for every layer
 def installed_version(library: str) -> str:
-    """The version of an installed package; empty where it is not installed."""
+    """The version of an installed package when it was first asked for; empty where it is not installed."""
     try:
         return version(library)
     except PackageNotFoundError:
