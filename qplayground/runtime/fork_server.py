@@ -64,7 +64,8 @@ class ForkServer:
     def _ask(self, ready: Future[None]) -> None:
         try:
             first = self._context.Process(target=_nothing)  # type: ignore[attr-defined]
-            first.start()
+            with without_interrupts():  # where the server is gone, Python starts another one here
+                first.start()
             first.join()
         except (OSError, EOFError) as error:
             ready.set_exception(OSError(f"the fork server did not start: {error!r}"))

@@ -298,6 +298,34 @@ def test_neither_a_child_nor_its_fork_server_hears_ctrl_c(make_child: MakeChild)
         child.kill()
 
 
+def test_a_fork_server_that_python_starts_anew_does_not_hear_ctrl_c_either() -> None:
+    """It was killed before it was asked for anything. In an interpreter of its own: a process has one fork server."""
+    code = """
+import multiprocessing, os, re, signal
+from pathlib import Path
+from types import SimpleNamespace
+import psutil
+from qplayground.runtime.fork_server import ForkServer
+
+def server():
+    return next(child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline()))
+
+def killed_first(**arguments):
+    process = server()
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # Python waits for it too
+    return context.Process(**arguments)
+
+context = multiprocessing.get_context("forkserver")
+seam = SimpleNamespace(set_forkserver_preload=context.set_forkserver_preload, Process=killed_first)
+ForkServer(seam, "tests.process.children").ensure_running().result(30)
+print(re.search(r"SigBlk:\\s*(\\w+)", Path(f"/proc/{server().pid}/status").read_text())[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout, 16) & 1 << (signal.SIGINT - 1)
+
+
 def test_killing_twice_and_after_the_end_does_nothing(make_child: MakeChild) -> None:
     child, _ = live(make_child, "complete")
     outcome = child.outcome
