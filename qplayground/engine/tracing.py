@@ -23,6 +23,15 @@ FEW = 4
 _aten = torch.ops.aten
 _PLACES = (_aten.nonzero_numpy.default, _aten.where.default)
 _SCALARS = (_aten._local_scalar_dense.default, _aten.item.default, _aten.is_nonzero.default)
+_ELEMENTWISE = (
+    _aten.mul.Tensor,
+    _aten.add.Tensor,
+    _aten.sub.Tensor,
+    _aten.div.Tensor,
+    _aten.pow.Tensor_Scalar,
+    _aten.neg.default,
+)
+"""Most of a model's operations, and the slow ones without a device: torch reckons their outputs' shapes in Python."""
 _VIEWS = (torch.Tensor.T, torch.Tensor.mT, torch.Tensor.H, torch.Tensor.mH, torch.Tensor.data)
 """Attributes that hand the values on; others only describe them."""
 _LOOK_UPS = frozenset({"embedding", "gather", "index_select", "take", "__getitem__", "narrow"})
@@ -193,7 +202,21 @@ class _Guesses(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return args[0].new_empty((args[0].numel(), args[0].dim()), dtype=torch.long)
         if func in _PLACES:
             return [args[0].new_empty(args[0].numel(), dtype=torch.long) for _ in range(args[0].dim())]
+        like = _elementwise_like(args) if func in _ELEMENTWISE else None
+        if like is not None:
+            return like.new_empty_strided(like.shape, like.stride())
         return func(*args, **(kwargs or {}))
+
+
+def _elementwise_like(values: Sequence[Any]) -> torch.Tensor | None:
+    """The operand that an elementwise result is like; None where torch should say itself what comes of it."""
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    first = tensors[0]
+    if not first.is_floating_point() or any(each.dtype is not first.dtype or not each.dim() for each in tensors):
+        return None
+    shape = torch.broadcast_shapes(*(each.shape for each in tensors))  # type: ignore[no-untyped-call]
+    like = next((each for each in tensors if each.shape == shape), None)
+    return like if like is not None and _aten.is_non_overlapping_and_dense(like) else None
 
 
 class _FusedAttention(TorchFunctionMode):

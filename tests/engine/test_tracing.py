@@ -1,0 +1,48 @@
+"""What a run without weights says of single operations, against torch on real tensors."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from qplayground.engine.tracing import run
+
+Operation = Callable[[torch.Tensor], torch.Tensor]
+OPERATIONS: dict[str, Operation] = {
+    "same": lambda x: x * x,
+    "turned": lambda x: x.transpose(1, 2) + x.transpose(1, 2),
+    "turned_and_back": lambda x: (x.transpose(1, 2) * 2.0).transpose(1, 2),
+    "a_row": lambda x: x[0, 0] * x,
+    "a_row_of_the_turned": lambda x: x.transpose(1, 2) * x[0, :, 0],
+    "both_grow": lambda x: x[:, :1] - x[:, :, :1],
+    "every_second": lambda x: -x[..., ::2],
+    "expanded": lambda x: x[:, :1].expand_as(x) / 2,
+    "wider": lambda x: x * x.float(),
+    "wider_number": lambda x: x * torch.ones((), dtype=torch.float32, device=x.device),
+    "integers": lambda x: x.long() / x.long(),
+    "squared": lambda x: x.float() ** 2,
+    "out_of": lambda x: 1 / x,
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_gives_what_it_would_with_values(name: str) -> None:
+    """Shape, type and order in memory, which later views go by."""
+    real = OPERATIONS[name](torch.ones(2, 3, 8, dtype=torch.bfloat16))
+
+    class Model(nn.Module):
+        config = SimpleNamespace()
+
+        def _supports_logits_to_keep(self) -> bool:
+            return False
+
+        def forward(self, input_ids: torch.Tensor, use_cache: bool) -> dict[str, Any]:
+            return {"y": OPERATIONS[name](torch.ones(2, 3, 8, dtype=torch.bfloat16, device=input_ids.device))}
+
+    output, _ = run(cast(PreTrainedModel, Model()), 4)
+    found = output["y"]
+    assert (found.shape, found.dtype, found.stride()) == (real.shape, real.dtype, real.stride())
