@@ -11,7 +11,7 @@ from PySide6.QtCore import QBuffer, QByteArray, QIODevice, Qt
 from PySide6.QtGui import QGuiApplication, QImage, QImageWriter, QPainter
 from PySide6.QtSvg import QSvgRenderer
 
-from qplayground.ui.theme import ICON_SIZES
+from qplayground.ui.widgets.theme import ICON_SIZES
 
 FOLDER = Path(__file__).parents[1] / "qplayground" / "resources" / "icons"
 SVG = FOLDER / "qplayground.svg"

@@ -14,6 +14,7 @@ from qplayground.console.details import say_details
 from qplayground.console.doctor import ConsoleDoctor
 from qplayground.console.estimate import ConsoleEstimate
 from qplayground.console.inspect import ConsoleInspect, parse_knobs
+from qplayground.core.comparison.results import Comparison, Mode, RunState, from_json, to_json
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
@@ -21,8 +22,7 @@ from qplayground.core.messages.events import Hello
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import AUTO, BALANCED, CUSTOM, Placement, named_device, parse_max_memory, read_map
 from qplayground.core.precision import Precision
-from qplayground.core.results import Comparison, Mode, RunState, from_json, to_json
-from qplayground.core.saving import save_file
+from qplayground.core.system.saving import save_file
 from qplayground.core.units import bytes_text, count_text
 from qplayground.report.diagnosis import diagnosis_json, diagnosis_text
 from qplayground.report.estimate import estimate_json, estimate_table
@@ -30,18 +30,18 @@ from qplayground.report.files import STEM, write_all
 from qplayground.report.inspection import inspection_json, inspection_table, left_out_text
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import plain_table
-from qplayground.runtime.display import check_display
-from qplayground.runtime.doctor import Doctor
-from qplayground.runtime.evaluation_text import quality_request
+from qplayground.runtime.clients.doctor import Doctor
+from qplayground.runtime.clients.planner import Planner
+from qplayground.runtime.comparison.request import ComparisonRequest, check_names
+from qplayground.runtime.comparison.session import Session
 from qplayground.runtime.inside.survey import LayerSurvey
-from qplayground.runtime.interrupts import Interrupts
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.library import Library, list_models
-from qplayground.runtime.planner import Planner
-from qplayground.runtime.preferences import Preferences
-from qplayground.runtime.request import ComparisonRequest, check_names
-from qplayground.runtime.session import Session
-from qplayground.runtime.system_libraries import explain_import
+from qplayground.runtime.machine.display import check_display
+from qplayground.runtime.machine.system_libraries import explain_import
+from qplayground.runtime.models.library import Library, list_models
+from qplayground.runtime.processes.interrupts import Interrupts
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.storage.evaluation_text import quality_request
+from qplayground.runtime.storage.preferences import Preferences
 
 
 def run_compare(arguments: argparse.Namespace, request: GenerationRequest) -> int:

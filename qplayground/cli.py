@@ -16,9 +16,9 @@ from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import DEFAULT_PROMPT, MAX_CONTEXT_TOKENS, GenerationRequest, GenerationSettings
 from qplayground.core.inside import BLOCK_SIZES, Method
+from qplayground.core.measures.windows import ALL_TOKENS, MIN_SCORED, QUICK_TOKENS
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS
 from qplayground.core.quantizers.installed import missing
-from qplayground.core.windows import ALL_TOKENS, MIN_SCORED, QUICK_TOKENS
 
 _OUTPUT_FAILS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
 EXIT_USAGE = 2
@@ -375,7 +375,7 @@ def _check_qt(*, windowed: bool = False) -> None:
     try:
         import qplayground.app  # noqa: F401
     except ImportError as error:
-        from qplayground.runtime.system_libraries import explain_import
+        from qplayground.runtime.machine.system_libraries import explain_import
 
         raise explain_import(error, windowed=windowed) from error
 

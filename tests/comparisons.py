@@ -4,12 +4,7 @@ from typing import Any
 
 import msgspec
 
-from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.generation import GenerationSettings
-from qplayground.core.machine import Machine
-from qplayground.core.model import ModelSource
-from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.results import (
+from qplayground.core.comparison.results import (
     ComparedModel,
     Comparison,
     LoadFigures,
@@ -18,6 +13,11 @@ from qplayground.core.results import (
     RunState,
     SpeedFigures,
 )
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.generation import GenerationSettings
+from qplayground.core.model import ModelSource
+from qplayground.core.precision import READY_PRECISIONS
+from qplayground.core.system.machine import Machine
 from qplayground.core.tokens import Alternative, Token
 
 READY = {precision.name: precision for precision in READY_PRECISIONS}

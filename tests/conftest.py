@@ -18,8 +18,8 @@ from hypothesis import settings
 from qplayground.catalog.demo import demo_folder, demo_sources, is_prepared
 from qplayground.core.messages.commands import PrepareDemo
 from qplayground.core.messages.events import Failed, JobDone
-from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
-from qplayground.runtime.library import PREPARE_TARGET
+from qplayground.runtime.models.library import PREPARE_TARGET
+from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
 
 settings.register_profile("any machine", deadline=None)  # a busy one is no fault of the code
 settings.load_profile("any machine")

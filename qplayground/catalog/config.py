@@ -12,8 +12,8 @@ import msgspec
 
 from qplayground.catalog.quantized import UNNAMED, field_of_config, method_of_config
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
-from qplayground.core.frozen import remedy
 from qplayground.core.model import ModelTypes
+from qplayground.core.system.frozen import remedy
 from qplayground.core.text import is_text
 
 MODEL_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,99}")

@@ -14,8 +14,8 @@ import platformdirs
 from qplayground.catalog.cache import cached_snapshot
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.frozen import remedy
 from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
+from qplayground.core.system.frozen import remedy
 
 DEMO_ID = "demo"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"

@@ -20,12 +20,12 @@ from qplayground.catalog.hub_errors import explain, offline
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.catalog.tokenizer_files import thorough_tokenizer_problem
 from qplayground.catalog.weights import FILE_NAME, INDEX, SINGLE, names_problem, shards_of, stray_single
-from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.messages.channel import Channel
 from qplayground.core.messages.commands import Download
 from qplayground.core.messages.events import Failed, JobDone, Progressed
 from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
-from qplayground.core.temporary import owned_prefix
+from qplayground.core.system.temporary import owned_prefix
 from qplayground.core.units import bytes_text
 
 INTERVAL_S = 0.1

@@ -15,8 +15,8 @@ from qplayground.catalog.hub_errors import explain, offline
 from qplayground.catalog.inspect import has_chat_template
 from qplayground.catalog.quantized import method_of_tensors
 from qplayground.catalog.weights import FILE_NAME
-from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.messages.channel import Channel
 from qplayground.core.messages.commands import FetchOutline
 from qplayground.core.messages.events import Failed, JobDone
 from qplayground.core.model import ModelEntry, ModelSource, ModelTypes

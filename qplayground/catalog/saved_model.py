@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from qplayground.catalog.inspect import inspect_folder
+from qplayground.core.comparison.results import ComparedModel
 from qplayground.core.model import ModelSource
-from qplayground.core.results import ComparedModel
 
 
 def saved_model_obstacle(model: ComparedModel) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from qplayground.catalog.config import ByteOrderMarkError, read_json
 from qplayground.catalog.headers import LFS_POINTER
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.frozen import remedy
+from qplayground.core.system.frozen import remedy
 
 TOKENIZER = "tokenizer.json"
 _SETTINGS = "tokenizer_config.json"

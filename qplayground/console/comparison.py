@@ -4,17 +4,17 @@ from msgspec.structs import replace
 from PySide6.QtCore import Slot
 
 from qplayground.console.task import ConsoleTask, amount_text
-from qplayground.core.estimate import Verdict
-from qplayground.core.fit import Fit
+from qplayground.core.comparison.results import Comparison, Run, RunState
+from qplayground.core.memory.estimate import Verdict
+from qplayground.core.memory.fit import Fit
 from qplayground.core.messages.events import Phase, PhaseStarted, Progressed
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import CPU
-from qplayground.core.results import Comparison, Run, RunState
 from qplayground.core.units import bytes_text
 from qplayground.report.describe import PHASE_TEXT, state_text
-from qplayground.runtime.library import Library
-from qplayground.runtime.request import ComparisonRequest, as_run_on, check_devices, needs_machine
-from qplayground.runtime.session import Session
+from qplayground.runtime.comparison.request import ComparisonRequest, as_run_on, check_devices, needs_machine
+from qplayground.runtime.comparison.session import Session
+from qplayground.runtime.models.library import Library
 
 
 class ConsoleComparison(ConsoleTask):

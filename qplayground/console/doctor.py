@@ -4,9 +4,9 @@ import sys
 
 from PySide6.QtCore import QCoreApplication, QObject, Slot
 
-from qplayground.core.diagnosis import Diagnosis
+from qplayground.core.diagnosis.diagnosis import Diagnosis
 from qplayground.core.errors import ErrorInfo
-from qplayground.runtime.doctor import Doctor
+from qplayground.runtime.clients.doctor import Doctor
 
 
 class ConsoleDoctor(QObject):

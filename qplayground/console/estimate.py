@@ -7,10 +7,10 @@ from qplayground.core.messages.events import MemoryEstimated
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
-from qplayground.runtime.library import Library
-from qplayground.runtime.planner import Planner
-from qplayground.runtime.request import as_run_on, check_devices, needs_machine
-from qplayground.runtime.session import Session
+from qplayground.runtime.clients.planner import Planner
+from qplayground.runtime.comparison.request import as_run_on, check_devices, needs_machine
+from qplayground.runtime.comparison.session import Session
+from qplayground.runtime.models.library import Library
 
 
 class ConsoleEstimate(ConsoleTask):

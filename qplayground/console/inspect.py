@@ -5,13 +5,13 @@ from PySide6.QtCore import Slot
 from qplayground.console.task import ConsoleTask
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
-from qplayground.core.frozen import remedy
 from qplayground.core.inside import BLOCK_SIZES, Knobs, LayerRow, LeftOut, Method
 from qplayground.core.messages.events import Progressed
 from qplayground.core.model import ModelEntry
+from qplayground.core.system.frozen import remedy
+from qplayground.runtime.comparison.session import Session
 from qplayground.runtime.inside.survey import LayerSurvey
-from qplayground.runtime.library import Library
-from qplayground.runtime.session import Session
+from qplayground.runtime.models.library import Library
 
 WHOLE_TENSOR = "tensor"
 """The block size that is none."""

@@ -15,9 +15,9 @@ from qplayground.core.messages.events import Hello, Progressed
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.text import is_text
 from qplayground.core.units import bytes_text
-from qplayground.runtime.jobs import Job
-from qplayground.runtime.library import Library
-from qplayground.runtime.session import Session
+from qplayground.runtime.comparison.session import Session
+from qplayground.runtime.models.jobs import Job
+from qplayground.runtime.models.library import Library
 
 
 class ConsoleTask(QObject):

@@ -7,7 +7,7 @@ import msgspec
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.floats import Counts, Floats
+from qplayground.core.measures.floats import Counts, Floats
 from qplayground.core.quantizers.installed import installed_version
 
 BLOCK_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)

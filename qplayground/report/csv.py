@@ -3,10 +3,10 @@
 import csv
 import io
 
-from qplayground.core.caveats import caveats
-from qplayground.core.metrics import METRICS, Metric, ratio
-from qplayground.core.results import Comparison
-from qplayground.core.samples import Samples
+from qplayground.core.comparison.caveats import caveats
+from qplayground.core.comparison.metrics import METRICS, Metric, ratio
+from qplayground.core.comparison.results import Comparison
+from qplayground.core.measures.samples import Samples
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

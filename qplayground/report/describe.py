@@ -1,7 +1,7 @@
 """A comparison's circumstances in a few words, for every report alike."""
 
+from qplayground.core.comparison.results import Comparison, Mode, Run, RunState
 from qplayground.core.messages.events import Phase
-from qplayground.core.results import Comparison, Mode, Run, RunState
 
 PHASE_TEXT = {
     Phase.START: "preparing",

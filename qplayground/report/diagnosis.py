@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from qplayground.core.diagnosis import Cpu, Diagnosis, Facts, Finding, Folder, MethodCheck, Outcome, Severity
+from qplayground.core.diagnosis.diagnosis import Cpu, Diagnosis, Facts, Finding, Folder, MethodCheck, Outcome, Severity
 from qplayground.core.units import bytes_text, share_text
 
 NOTHING_WRONG = "Nothing is known to be wrong here."

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from qplayground.core.estimate import Estimate
-from qplayground.core.fit import Fit
+from qplayground.core.memory.estimate import Estimate
+from qplayground.core.memory.fit import Fit
 from qplayground.core.messages.events import MemoryEstimated
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import CPU, Placement

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from qplayground.core.results import Comparison, to_json
-from qplayground.core.saving import save_file
+from qplayground.core.comparison.results import Comparison, to_json
+from qplayground.core.system.saving import save_file
 from qplayground.report.csv import to_csv
 from qplayground.report.html import to_html
 from qplayground.report.markdown import to_markdown

@@ -6,16 +6,16 @@ from functools import cache
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from qplayground.core.baseline import text_changes
-from qplayground.core.caveats import spoilt
+from qplayground.core.commentary.notes import notes_on
+from qplayground.core.commentary.recommendation import recommendation
+from qplayground.core.commentary.verdicts import source_text
+from qplayground.core.comparison.baseline import text_changes
+from qplayground.core.comparison.caveats import spoilt
+from qplayground.core.comparison.memory_segments import KINDS, RAM, VRAM, Place, memory_sentences
+from qplayground.core.comparison.metrics import BY_KEY, Metric, beside_text, figure_text, range_text, shown_metrics
+from qplayground.core.comparison.results import Comparison, Run
 from qplayground.core.hues import hue
-from qplayground.core.memory_segments import KINDS, RAM, VRAM, Place, memory_sentences
-from qplayground.core.metrics import BY_KEY, Metric, beside_text, figure_text, range_text, shown_metrics
-from qplayground.core.notes import notes_on
-from qplayground.core.recommendation import recommendation
-from qplayground.core.results import Comparison, Run
 from qplayground.core.units import bytes_text
-from qplayground.core.verdicts import source_text
 from qplayground.report.describe import machine_text, name_text, settings_text, state_text, title_text, when_text
 from qplayground.report.svg import Bar, bar_chart
 from qplayground.report.table import outcome, quality_lines

@@ -2,11 +2,11 @@
 
 import re
 
-from qplayground.core.memory_segments import memory_sentences
-from qplayground.core.notes import notes_on
-from qplayground.core.recommendation import recommendation
-from qplayground.core.results import Comparison
-from qplayground.core.verdicts import source_text
+from qplayground.core.commentary.notes import notes_on
+from qplayground.core.commentary.recommendation import recommendation
+from qplayground.core.commentary.verdicts import source_text
+from qplayground.core.comparison.memory_segments import memory_sentences
+from qplayground.core.comparison.results import Comparison
 from qplayground.report.describe import machine_text, name_text, settings_text, title_text, when_text
 from qplayground.report.table import outcome, quality_lines, table_rows
 

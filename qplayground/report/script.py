@@ -1,8 +1,8 @@
 """The plain transformers script that does what a run did."""
 
+from qplayground.core.comparison.results import Comparison, Mode, Run, RunState
 from qplayground.core.placement import AUTO, BALANCED, CUSTOM, DISK
 from qplayground.core.precision import Precision
-from qplayground.core.results import Comparison, Mode, Run, RunState
 from qplayground.report.describe import state_text
 
 _MAIN = '''"""{title}

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from qplayground.core.metrics import Metric, beside_text, figure_text, range_text, shown_metrics
-from qplayground.core.notes import notes_on
-from qplayground.core.recommendation import recommendation
-from qplayground.core.results import Comparison, Run, RunState
-from qplayground.core.verdicts import (
+from qplayground.core.commentary.notes import notes_on
+from qplayground.core.commentary.recommendation import recommendation
+from qplayground.core.commentary.verdicts import (
     coarse_sentence,
     floor_sentence,
     limit_sentence,
@@ -14,6 +12,8 @@ from qplayground.core.verdicts import (
     reference_sentence,
     source_text,
 )
+from qplayground.core.comparison.metrics import Metric, beside_text, figure_text, range_text, shown_metrics
+from qplayground.core.comparison.results import Comparison, Run, RunState
 from qplayground.report.describe import name_text, state_text
 
 # What a model writes can hold terminal commands; they are shown, not obeyed.

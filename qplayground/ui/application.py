@@ -11,20 +11,20 @@ from PySide6.QtWidgets import QApplication
 
 from qplayground import APPLICATION_ID
 from qplayground.catalog.demo import DEMO_ID
-from qplayground.core.known_problems import undriven_gpu
-from qplayground.runtime.doctor import Doctor
-from qplayground.runtime.gpus import undriven_gpus
-from qplayground.runtime.history import History
-from qplayground.runtime.interrupts import Interrupts
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.library import Library
-from qplayground.runtime.planner import Planner
-from qplayground.runtime.preferences import Preferences, preferences_path
-from qplayground.runtime.session import Session
-from qplayground.ui import theme
+from qplayground.core.commentary.known_problems import undriven_gpu
+from qplayground.runtime.clients.doctor import Doctor
+from qplayground.runtime.clients.planner import Planner
+from qplayground.runtime.comparison.session import Session
+from qplayground.runtime.machine.gpus import undriven_gpus
+from qplayground.runtime.models.library import Library
+from qplayground.runtime.processes.interrupts import Interrupts
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.storage.history import History
+from qplayground.runtime.storage.preferences import Preferences, preferences_path
 from qplayground.ui.first_picture import FirstPicture
 from qplayground.ui.inside.opening import Opening
 from qplayground.ui.watchdog import Watchdog
+from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
 
 _COLLECT_MS = 5000

@@ -8,45 +8,45 @@ from PySide6.QtCore import QByteArray, QSettings, Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QPalette, QShortcut
 from PySide6.QtWidgets import QFileDialog, QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
+from qplayground.core.comparison.results import Comparison, Mode, from_json
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
-from qplayground.core.estimate import Estimate
 from qplayground.core.generation import GenerationRequest
+from qplayground.core.memory.estimate import Estimate
 from qplayground.core.messages.events import Hello
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
-from qplayground.core.results import Comparison, Mode, from_json
-from qplayground.runtime.doctor import Doctor
-from qplayground.runtime.gpus import list_gpus
-from qplayground.runtime.history import History, as_stopped
-from qplayground.runtime.jobs import Job
-from qplayground.runtime.library import Library
-from qplayground.runtime.planner import Planner
-from qplayground.runtime.preferences import Preferences
-from qplayground.runtime.recorder import Recorder
-from qplayground.runtime.request import ComparisonRequest
-from qplayground.runtime.session import Session
-from qplayground.ui import theme
-from qplayground.ui.comparison_tabs import ComparisonTabs
-from qplayground.ui.comparison_window import ComparisonWindow
-from qplayground.ui.exporting import export
-from qplayground.ui.history_view import HistoryView
+from qplayground.runtime.clients.doctor import Doctor
+from qplayground.runtime.clients.planner import Planner
+from qplayground.runtime.comparison.recorder import Recorder
+from qplayground.runtime.comparison.request import ComparisonRequest
+from qplayground.runtime.comparison.session import Session
+from qplayground.runtime.machine.gpus import list_gpus
+from qplayground.runtime.models.jobs import Job
+from qplayground.runtime.models.library import Library
+from qplayground.runtime.storage.history import History, as_stopped
+from qplayground.runtime.storage.preferences import Preferences
+from qplayground.ui.comparison.comparison_tabs import ComparisonTabs
+from qplayground.ui.comparison.memory_view import MemoryView
+from qplayground.ui.comparison.results_view import ResultsView
+from qplayground.ui.dialogs.exporting import export
+from qplayground.ui.dialogs.modules_dialog import show_modules
+from qplayground.ui.history.comparison_window import ComparisonWindow
+from qplayground.ui.history.history_view import HistoryView
 from qplayground.ui.inside.opening import Opening
-from qplayground.ui.job_status import JobStatus
-from qplayground.ui.kept_models import KeptModels
-from qplayground.ui.log_view import LogView
-from qplayground.ui.machine_status import MachineStatus
-from qplayground.ui.memory_plan import MemoryPlan
-from qplayground.ui.memory_view import MemoryView
-from qplayground.ui.model_bar import ModelBar
-from qplayground.ui.modules_dialog import show_modules
-from qplayground.ui.page import scrolling_page
-from qplayground.ui.placing import Placing
-from qplayground.ui.precision_panel import PrecisionPanel
-from qplayground.ui.prompt_box import PromptBox
-from qplayground.ui.results_view import ResultsView
-from qplayground.ui.run_options import RunOptions
-from qplayground.ui.text_size import TextSize
-from qplayground.ui.window_size import size_for_screen
+from qplayground.ui.setup.memory_plan import MemoryPlan
+from qplayground.ui.setup.model_bar import ModelBar
+from qplayground.ui.setup.placing import Placing
+from qplayground.ui.setup.precision_panel import PrecisionPanel
+from qplayground.ui.setup.prompt_box import PromptBox
+from qplayground.ui.setup.run_options import RunOptions
+from qplayground.ui.status.job_status import JobStatus
+from qplayground.ui.status.kept_models import KeptModels
+from qplayground.ui.status.log_view import LogView
+from qplayground.ui.status.machine_status import MachineStatus
+from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.page import scrolling_page
+from qplayground.ui.widgets.text_size import TextSize
+from qplayground.ui.widgets.window_size import size_for_screen
 
 _AT_THE_PROMPT = {
     ErrorCode.EMPTY_PROMPT,

@@ -15,8 +15,8 @@ from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages.commands import Generate, Load
 from qplayground.core.messages.events import Event, Failed, Generated, Hello, Loaded, TokensGenerated
 from qplayground.core.precision import READY_PRECISIONS, Precision
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.process import ChildProcess
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.processes.process import ChildProcess
 from tests.benchmarks.figures import Figure, median_of
 
 ROUNDS = 15

@@ -5,7 +5,7 @@ import time
 import psutil
 
 from qplayground.core.messages.events import Hello
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.processes.launcher import Launcher
 from tests.benchmarks.figures import Figure, median_of
 
 ROUNDS = 10

@@ -13,8 +13,8 @@ from qplayground.core.messages.commands import Generate, Load
 from qplayground.core.messages.events import Generated, Hello, Loaded
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
-from qplayground.runtime.gpus import has_nvidia_gpu
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.machine.gpus import has_nvidia_gpu
+from qplayground.runtime.processes.launcher import Launcher
 from tests.benchmarks.figures import Figure, median_of
 
 _ROUNDS = 5
@@ -82,8 +82,8 @@ class _Plain:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from qplayground.engine.quantizers.registry import configuration
-        from qplayground.engine.shapes import Shapes
+        from qplayground.engines.transformers.prediction.shapes import Shapes
+        from qplayground.engines.transformers.quantizers.registry import configuration
 
         self._torch = torch
         tokenizer = AutoTokenizer.from_pretrained(path)

@@ -24,8 +24,8 @@ from qplayground.core.messages.inside import (
     TileRead,
 )
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.process import ChildProcess
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.processes.process import ChildProcess
 from tests.benchmarks.display import display
 from tests.benchmarks.figures import Figure, median_of
 

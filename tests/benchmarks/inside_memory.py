@@ -11,12 +11,13 @@ import bitsandbytes.functional
 import psutil
 import torch
 
-from qplayground.core.channel import Channel
 from qplayground.core.inside import Picture
-from qplayground.core.memory import forget_peak, read_process_memory
+from qplayground.core.memory.process_memory import forget_peak, read_process_memory
+from qplayground.core.messages.channel import Channel
 from qplayground.core.messages.events import Event, Failed
 from qplayground.core.messages.inside import MatrixOpened, OpenMatrix, QuantizeMatrix, ReadTile
-from qplayground.engine import allocator, host
+from qplayground.engines.transformers import host
+from qplayground.engines.transformers.machine import allocator
 from tests.benchmarks.inside import knobs_to_try
 
 _KINDS = ("nf4", "fp4")

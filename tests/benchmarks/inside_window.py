@@ -14,9 +14,9 @@ from PySide6.QtWidgets import QApplication
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside import Knobs, Method, Picture
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.runtime.launcher import Launcher
-from qplayground.ui import theme
+from qplayground.runtime.processes.launcher import Launcher
 from qplayground.ui.inside.window import InsideWindow, Subject
+from qplayground.ui.widgets import theme
 from tests.benchmarks.inside import knobs_to_try
 
 OPENED = (Knobs(), Knobs(method=Method.FP4, double_quant=True), Knobs(method=Method.INT8))

@@ -11,10 +11,10 @@ import psutil
 from PySide6.QtCore import QEventLoop
 from PySide6.QtWidgets import QApplication
 
-from qplayground.core.memory import read_process_memory
-from qplayground.runtime.launcher import Launcher
-from qplayground.ui import theme
+from qplayground.core.memory.process_memory import read_process_memory
+from qplayground.runtime.processes.launcher import Launcher
 from qplayground.ui.application import make_window, start_background
+from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
 
 BEFORE, CYCLES, TOKENS = 5, 50, 1

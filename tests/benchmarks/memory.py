@@ -12,12 +12,12 @@ import psutil
 
 from qplayground.catalog.demo import demo_folder
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.memory import read_process_memory
+from qplayground.core.memory.process_memory import read_process_memory
 from qplayground.core.messages.commands import Load
 from qplayground.core.messages.events import Hello, Loaded
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.processes.launcher import Launcher
 from tests.benchmarks.figures import Figure
 
 _MB = 1_000_000

@@ -15,15 +15,16 @@ import torch
 from msgspec.structs import replace
 
 from qplayground.core.generation import GenerationRequest
+from qplayground.core.measures.quality import Quality, TextSource
 from qplayground.core.messages.commands import Load, Score
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.quality import Quality, TextSource
-from qplayground.engine import loading, scoring
-from qplayground.engine.loading import LoadedModel
-from qplayground.engine.scored_text import read_text
-from qplayground.engine.token_scores import ROWS
-from qplayground.runtime.evaluation_text import builtin_text
+from qplayground.engines.transformers.loading import loading
+from qplayground.engines.transformers.loading.loading import LoadedModel
+from qplayground.engines.transformers.scoring import scoring
+from qplayground.engines.transformers.scoring.scored_text import read_text
+from qplayground.engines.transformers.scoring.token_scores import ROWS
+from qplayground.runtime.storage.evaluation_text import builtin_text
 
 _MOST_TURNS = 9
 _WINDOWS = (2, 8)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import psutil
 
-from qplayground.core.memory import forget_peak, peak_resident_bytes, read_process_memory
+from qplayground.core.measures.quality import TextSource
+from qplayground.core.measures.windows import ALL_TOKENS
+from qplayground.core.memory.process_memory import forget_peak, peak_resident_bytes, read_process_memory
 from qplayground.core.messages.commands import Score
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.quality import TextSource
-from qplayground.core.windows import ALL_TOKENS
-from qplayground.engine import loading, scoring
+from qplayground.engines.transformers.loading import loading
+from qplayground.engines.transformers.scoring import scoring
 from tests.engine import tiny
 
 

@@ -6,13 +6,13 @@ import time
 
 import psutil
 
-from qplayground.core.channel import Channel
-from qplayground.core.machine import Machine
-from qplayground.core.memory import read_process_memory
+from qplayground.core.memory.process_memory import read_process_memory
+from qplayground.core.messages.channel import Channel
 from qplayground.core.messages.commands import Generate, Load
 from qplayground.core.messages.events import Generated, Hello, Loaded, Phase, PhaseStarted, PromptRead
+from qplayground.core.system.machine import Machine
 from qplayground.core.tokens import Alternative, Token
-from qplayground.engine.token_stream import TokenStream
+from qplayground.engines.transformers.generation.token_stream import TokenStream
 
 TOKENS_PER_S = 200
 _TEXT = "to augment human hands , not replace them . By sharing what each of us knows"

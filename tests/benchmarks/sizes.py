@@ -34,9 +34,9 @@ def measure() -> list[Figure]:
 def _main(folder: str) -> None:
     from PySide6.QtWidgets import QApplication
 
-    from qplayground.runtime.launcher import Launcher
-    from qplayground.ui import theme
+    from qplayground.runtime.processes.launcher import Launcher
     from qplayground.ui.application import make_window, start_background
+    from qplayground.ui.widgets import theme
 
     app = QApplication([])
     theme.apply_look(app)

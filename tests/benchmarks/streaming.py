@@ -36,16 +36,16 @@ def _main(folder: Path) -> None:
     from PySide6.QtCore import Qt, QTimer
     from PySide6.QtWidgets import QApplication
 
+    from qplayground.core.comparison.results import Mode
     from qplayground.core.generation import GenerationRequest, GenerationSettings
     from qplayground.core.messages.events import PhaseStarted
     from qplayground.core.model import ModelEntry, ModelSource
     from qplayground.core.precision import READY_PRECISIONS
-    from qplayground.core.results import Mode
     from qplayground.core.tokens import Token
-    from qplayground.runtime.launcher import Launcher
-    from qplayground.runtime.request import ComparisonRequest
-    from qplayground.ui import theme
+    from qplayground.runtime.comparison.request import ComparisonRequest
+    from qplayground.runtime.processes.launcher import Launcher
     from qplayground.ui.application import make_window
+    from qplayground.ui.widgets import theme
 
     app = QApplication([])
     theme.apply_look(app)

@@ -45,7 +45,7 @@ def measure() -> list[Figure]:
 def _main(folder: Path) -> None:
     from PySide6.QtWidgets import QApplication
 
-    from qplayground.ui import theme
+    from qplayground.ui.widgets import theme
 
     app = QApplication([])
     theme.apply_look(app)
@@ -60,10 +60,10 @@ def _main(folder: Path) -> None:
 def _timeline(app: object) -> list[float]:
     import numpy as np
 
-    from qplayground.core.memory import MemorySample, ProcessMemory
+    from qplayground.core.memory.process_memory import MemorySample, ProcessMemory
     from qplayground.core.precision import READY_PRECISIONS
-    from qplayground.runtime.sampler import SAMPLES_PER_S
-    from qplayground.ui.plots.timeline import MemoryTimeline
+    from qplayground.runtime.comparison.sampler import SAMPLES_PER_S
+    from qplayground.ui.charts.comparison.timeline import MemoryTimeline
 
     timeline = MemoryTimeline()
     timeline.resize(1200, 400)
@@ -93,9 +93,9 @@ def _heat_map(app: object) -> list[float]:
     """With an overview, a detail image that is replaced ten times, and the borders of blocks where they are drawn."""
     import numpy as np
 
-    from qplayground.core.floats import Floats
     from qplayground.core.inside import Picture, Tile
-    from qplayground.ui.plots.heat_map import TILE_HEIGHT, TILE_WIDTH, HeatMap
+    from qplayground.core.measures.floats import Floats
+    from qplayground.ui.charts.inside.heat_map import TILE_HEIGHT, TILE_WIDTH, HeatMap
 
     random = np.random.default_rng(0)
 
@@ -134,8 +134,8 @@ def _heat_map(app: object) -> list[float]:
 
 
 def _history(app: object, path: Path) -> tuple[list[float], list[float]]:
-    from qplayground.runtime import history as kept
-    from qplayground.ui.history_view import HistoryView
+    from qplayground.runtime.storage import history as kept
+    from qplayground.ui.history.history_view import HistoryView
     from tests.unit.test_history import made
 
     kept.History(path).close()

@@ -102,9 +102,9 @@ def _main() -> None:
 
     from qplayground.core.messages.events import Phase, PhaseStarted
     from qplayground.core.tokens import Token
-    from qplayground.runtime.launcher import Launcher
-    from qplayground.ui import theme
+    from qplayground.runtime.processes.launcher import Launcher
     from qplayground.ui.application import make_window, start_background
+    from qplayground.ui.widgets import theme
 
     app = QApplication([])
     theme.apply_look(app)

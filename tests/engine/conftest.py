@@ -6,17 +6,15 @@ from pathlib import Path
 import pytest
 import transformers
 
-from qplayground.core.channel import Channel
 from qplayground.core.generation import GenerationRequest
+from qplayground.core.messages.channel import Channel
 from qplayground.core.messages.commands import Command
 from qplayground.core.messages.events import Event, TokensGenerated
 from qplayground.core.precision import Precision
 from qplayground.core.tokens import Token
-from qplayground.engine import (  # importing the host freezes the heap, without which a load takes longer
-    host,
-    kernels,
-    loading,
-)
+from qplayground.engines.transformers import host
+from qplayground.engines.transformers.loading import loading
+from qplayground.engines.transformers.machine import kernels
 from tests.engine import processors, tiny
 
 ModelFolder = Callable[[str], Path]

@@ -6,7 +6,7 @@ import torch
 from bitsandbytes.functional import has_avx512bf16
 from torch import nn
 
-from qplayground.engine.accounting import held_map, held_tensors, weight_bytes
+from qplayground.engines.transformers.loading.accounting import held_map, held_tensors, weight_bytes
 
 ROWS, COLUMNS = 128, 256
 ELEMENTS = ROWS * COLUMNS

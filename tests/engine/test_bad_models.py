@@ -33,9 +33,9 @@ from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
-from qplayground.engine import preflight
-from qplayground.engine.checkpoint import Checkpoint
-from qplayground.engine.verify import verify_finite
+from qplayground.engines.transformers.loading import preflight
+from qplayground.engines.transformers.loading.checkpoint import Checkpoint
+from qplayground.engines.transformers.loading.verify import verify_finite
 from tests.daily import daily
 from tests.engine import foreign, tiny
 from tests.engine.conftest import ModelFolder, carry_out

@@ -4,14 +4,14 @@ import bitsandbytes as bnb
 import pytest
 import torch
 
-from qplayground.core.diagnosis import Outcome
+from qplayground.core.diagnosis.diagnosis import Outcome
 from qplayground.core.dtype import Dtype
 from qplayground.core.messages.commands import CheckUp
 from qplayground.core.messages.events import CheckedUp, CheckStarted, CudaFound, MethodChecked
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
-from qplayground.engine import checkup
-from qplayground.engine.quantizers.bitsandbytes_4bit import FourBitBackend
+from qplayground.engines.transformers import checkup
+from qplayground.engines.transformers.quantizers.bitsandbytes_4bit import FourBitBackend
 from tests.engine.conftest import UseProcessor
 
 QUANTIZED = tuple(precision for precision in READY_PRECISIONS if precision.is_quantized)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from qplayground.engine.compiling import compiled_at_first_use
+from qplayground.engines.transformers.machine.compiling import compiled_at_first_use
 
 
 @pytest.mark.parametrize("options", [{}, {"dynamic": False}])
@@ -31,6 +31,6 @@ def test_a_function_is_compiled_once_when_it_is_first_called(
 
 
 def test_importing_an_engine_imports_no_compiler() -> None:
-    code = "import sys, qplayground.engine.host; print('torch._inductor.compile_fx' in sys.modules)"
+    code = "import sys, qplayground.engines.transformers.host; print('torch._inductor.compile_fx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

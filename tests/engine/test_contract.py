@@ -29,9 +29,9 @@ from qplayground.core.messages.events import (
 )
 from qplayground.core.placement import Placement
 from qplayground.core.tokens import Token
-from qplayground.runtime import process
-from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
-from qplayground.runtime.process import ChildProcess
+from qplayground.runtime.processes import process
+from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
+from qplayground.runtime.processes.process import ChildProcess
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, tokens_of
 from tests.fakes import engine as fake

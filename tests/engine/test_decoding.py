@@ -10,10 +10,12 @@ from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages.commands import Generate
 from qplayground.core.messages.events import Failed, Generated, Loaded, Phase, PhaseStarted, TokensGenerated
-from qplayground.engine import checkpoint, decoding, loading, stopwatch, token_insight
-from qplayground.engine.loading import LoadedModel
-from qplayground.engine.stopwatch import Stopwatch
-from qplayground.engine.token_insight import Insight
+from qplayground.engines.transformers.generation import decoding, token_insight
+from qplayground.engines.transformers.generation.token_insight import Insight
+from qplayground.engines.transformers.loading import checkpoint, loading
+from qplayground.engines.transformers.loading.loading import LoadedModel
+from qplayground.engines.transformers.machine import stopwatch
+from qplayground.engines.transformers.machine.stopwatch import Stopwatch
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly, tokens_of
 

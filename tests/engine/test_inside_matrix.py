@@ -30,11 +30,11 @@ from qplayground.core.messages.inside import (
     WeightProbed,
 )
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.engine import host
-from qplayground.engine.inside import tiles as tiles_module
-from qplayground.engine.inside.quantized import quantize
-from qplayground.engine.inside.source import Source, SourceWeight, read_weight
-from qplayground.engine.inside.tiles import read_tile
+from qplayground.engines.transformers import host
+from qplayground.engines.transformers.inside import tiles as tiles_module
+from qplayground.engines.transformers.inside.quantized import quantize
+from qplayground.engines.transformers.inside.source import Source, SourceWeight, read_weight
+from qplayground.engines.transformers.inside.tiles import read_tile
 from tests.engine import by_hand, foreign, tiny
 from tests.engine.conftest import ModelFolder, RecordingChannel, load_quietly
 

@@ -10,16 +10,16 @@ from bitsandbytes.nn import Linear8bitLt
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from qplayground.core.channel import Channel
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode
 from qplayground.core.inside import ThresholdTrial
+from qplayground.core.messages.channel import Channel
 from qplayground.core.messages.events import Failed, PhaseStarted
 from qplayground.core.messages.inside import CaptureInputs, InputsCaptured, ThresholdTried, TryThreshold
-from qplayground.engine import host
-from qplayground.engine.inside import bands
-from qplayground.engine.preflight import read_tokenizer
-from qplayground.engine.prompt import encode_prompt
+from qplayground.engines.transformers import host
+from qplayground.engines.transformers.generation.prompt import encode_prompt
+from qplayground.engines.transformers.inside import bands
+from qplayground.engines.transformers.loading.preflight import read_tokenizer
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, RecordingChannel
 

@@ -11,9 +11,9 @@ from qplayground.core.inside import Kept, ModelOutline, ModuleOutline
 from qplayground.core.messages.events import Failed
 from qplayground.core.messages.inside import ModelOutlined, OutlineModel
 from qplayground.core.precision import READY_PRECISIONS, Precision
-from qplayground.engine.checkpoint import Checkpoint
-from qplayground.engine.inside.outline import kept_modules
-from qplayground.engine.shapes import Shapes
+from qplayground.engines.transformers.inside.outline import kept_modules
+from qplayground.engines.transformers.loading.checkpoint import Checkpoint
+from qplayground.engines.transformers.prediction.shapes import Shapes
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out
 

@@ -10,10 +10,10 @@ import torch
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.inside import BLOCK_SIZES, Knobs, Method
-from qplayground.engine.inside import bands as bands_module
-from qplayground.engine.inside.quantized import QuantizedValues, described, figures, quantize
-from qplayground.engine.inside.source import SourceWeight
-from qplayground.engine.inside.values import summarize
+from qplayground.engines.transformers.inside import bands as bands_module
+from qplayground.engines.transformers.inside.quantized import QuantizedValues, described, figures, quantize
+from qplayground.engines.transformers.inside.source import SourceWeight
+from qplayground.engines.transformers.inside.values import summarize
 from tests.engine import by_hand
 
 DTYPES = tuple(Dtype)

@@ -26,10 +26,11 @@ from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.core.quantizers.torchao_int8 import TorchaoInt8
-from qplayground.engine import decoding, loading
-from qplayground.engine.accounting import held_tensors
-from qplayground.engine.checkpoint import Checkpoint
-from qplayground.engine.residency import let_go_of_source, make_resident
+from qplayground.engines.transformers.generation import decoding
+from qplayground.engines.transformers.loading import loading
+from qplayground.engines.transformers.loading.accounting import held_tensors
+from qplayground.engines.transformers.loading.checkpoint import Checkpoint
+from qplayground.engines.transformers.loading.residency import let_go_of_source, make_resident
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly, tokens_of
 

@@ -5,7 +5,8 @@ import torch
 from msgspec.structs import replace
 
 from qplayground.core.placement import Placement
-from qplayground.engine import loading, machine
+from qplayground.engines.transformers.loading import loading
+from qplayground.engines.transformers.machine import machine
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder
 

@@ -18,14 +18,20 @@ from qplayground.core.messages.commands import EstimateMemory, Generate, PlanPla
 from qplayground.core.messages.events import Failed, Loaded, MemoryEstimated, PlacementPlanned
 from qplayground.core.placement import CPU, CUSTOM, DISK, Placement, held_bytes, named_device
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.engine.accounting import kinds_by_device, weight_bytes
-from qplayground.engine.estimating import weights_by_module
-from qplayground.engine.loading import load
-from qplayground.engine.placement import block_names, by_device, caution, converted_layers, device_map
-from qplayground.engine.quantizers.registry import configuration
-from qplayground.engine.residency import make_resident
-from qplayground.engine.shapes import Shapes
-from qplayground.engine.verify import verify_loaded
+from qplayground.engines.transformers.loading.accounting import kinds_by_device, weight_bytes
+from qplayground.engines.transformers.loading.loading import load
+from qplayground.engines.transformers.loading.residency import make_resident
+from qplayground.engines.transformers.loading.verify import verify_loaded
+from qplayground.engines.transformers.prediction.estimating import weights_by_module
+from qplayground.engines.transformers.prediction.placement import (
+    block_names,
+    by_device,
+    caution,
+    converted_layers,
+    device_map,
+)
+from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.quantizers.registry import configuration
 from tests.daily import daily
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, carry_out, load_quietly, tokens_of

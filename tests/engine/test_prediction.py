@@ -46,22 +46,22 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from qplayground.catalog.outline import OUTLINE, Outline
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import PlaygroundError
-from qplayground.core.estimate import ContextSize, TensorSize, WeightKinds
-from qplayground.core.memory import ProcessMemory
+from qplayground.core.measures.windows import WINDOW
+from qplayground.core.memory.estimate import ContextSize, TensorSize, WeightKinds
+from qplayground.core.memory.process_memory import ProcessMemory
 from qplayground.core.messages.commands import EstimateMemory, Generate
 from qplayground.core.messages.events import Failed, Generated, Loaded, MemoryEstimated, PromptRead
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
-from qplayground.core.windows import WINDOW
-from qplayground.engine import decoding
-from qplayground.engine.accounting import held_tensors, kinds_by_module
-from qplayground.engine.context import ContextSizes, _Kept
-from qplayground.engine.estimating import known_context, weights_by_module
-from qplayground.engine.prediction import predicted_weights
-from qplayground.engine.quantizers import bitsandbytes_4bit
-from qplayground.engine.shapes import Shapes
-from qplayground.engine.tracing import FEW, CannotRunError, run
+from qplayground.engines.transformers.generation import decoding
+from qplayground.engines.transformers.loading.accounting import held_tensors, kinds_by_module
+from qplayground.engines.transformers.prediction.context import ContextSizes, _Kept
+from qplayground.engines.transformers.prediction.estimating import known_context, weights_by_module
+from qplayground.engines.transformers.prediction.prediction import predicted_weights
+from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.prediction.tracing import FEW, CannotRunError, run
+from qplayground.engines.transformers.quantizers import bitsandbytes_4bit
 from tests.daily import daily
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, UseProcessor, carry_out, load_quietly, tokens_of

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from qplayground.catalog import demo
-from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.generation import GenerationRequest
+from qplayground.core.messages.channel import Channel
 from qplayground.core.messages.codec import COMMANDS, EVENTS
 from qplayground.core.messages.commands import Command, Generate, PrepareDemo
 from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
-from qplayground.engine import prepare
+from qplayground.engines.transformers import prepare
 from tests.unit.catalog_files import write_model
 
 pytestmark = pytest.mark.demo

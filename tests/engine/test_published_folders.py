@@ -20,7 +20,7 @@ from transformers import (
 
 from qplayground.core.messages.commands import Generate
 from qplayground.core.messages.events import Loaded
-from qplayground.engine.quantizers.registry import configuration
+from qplayground.engines.transformers.quantizers.registry import configuration
 from tests.daily import daily
 from tests.engine import tiny
 from tests.engine.conftest import carry_out, tokens_of

@@ -16,8 +16,8 @@ from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers import installed
 from qplayground.core.quantizers.registry import FAMILIES
-from qplayground.engine.quantizers.registry import BACKENDS, backend, configuration, family_of
-from qplayground.engine.quantizers.torchao_int8 import TorchaoInt8Backend
+from qplayground.engines.transformers.quantizers.registry import BACKENDS, backend, configuration, family_of
+from qplayground.engines.transformers.quantizers.torchao_int8 import TorchaoInt8Backend
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, carry_out, load_quietly
 

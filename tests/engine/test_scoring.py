@@ -19,18 +19,18 @@ from tokenizers import normalizers
 from tokenizers.processors import TemplateProcessing
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
+from qplayground.core.measures.quality import TextSource
 from qplayground.core.messages.commands import Generate, Score
 from qplayground.core.messages.events import Progressed, Scored
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.quality import TextSource
-from qplayground.core.temporary import owned_prefix
-from qplayground.engine import baselines as baselines_module
-from qplayground.engine import scored_text, scoring
-from qplayground.engine.fingerprint import HASHING
-from qplayground.engine.loading import LoadedModel
-from qplayground.engine.quantizers.bitsandbytes_4bit import FourBitBackend
-from qplayground.engine.shapes import Shapes
-from qplayground.engine.token_scores import ROWS, Rows, VocabularySums
+from qplayground.core.system.temporary import owned_prefix
+from qplayground.engines.transformers.loading.loading import LoadedModel
+from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.quantizers.bitsandbytes_4bit import FourBitBackend
+from qplayground.engines.transformers.scoring import baselines as baselines_module
+from qplayground.engines.transformers.scoring import scored_text, scoring
+from qplayground.engines.transformers.scoring.fingerprint import HASHING
+from qplayground.engines.transformers.scoring.token_scores import ROWS, Rows, VocabularySums
 from tests.daily import daily
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly

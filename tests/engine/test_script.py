@@ -8,14 +8,14 @@ import pytest
 from msgspec.structs import replace
 from transformers import MambaConfig, MambaForCausalLM
 
+from qplayground.core.comparison.results import ComparedModel, Comparison, Mode, Run
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages.commands import Generate, Load
 from qplayground.core.messages.events import Loaded, PromptRead
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
-from qplayground.core.results import ComparedModel, Comparison, Mode, Run
 from qplayground.report.script import to_script
-from qplayground.runtime.bookkeeping import take_loaded
+from qplayground.runtime.comparison.bookkeeping import take_loaded
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, carry_out, tokens_of
 

@@ -3,14 +3,14 @@
 import pytest
 
 from qplayground.core.tokens import Token
-from qplayground.engine.token_stream import SEND_INTERVAL_S, TokenStream
+from qplayground.engines.transformers.generation.token_stream import SEND_INTERVAL_S, TokenStream
 from tests.engine.conftest import RecordingChannel, tokens_of
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr("qplayground.engine.token_stream.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("qplayground.engines.transformers.generation.token_stream.time.monotonic", lambda: now[0])
     return now
 
 

@@ -29,13 +29,22 @@ from typing import NoReturn
 import psutil
 from msgspec.structs import replace
 
-from qplayground.core.channel import Channel
-from qplayground.core.diagnosis import CudaBuild, MethodCheck, Outcome
+from qplayground.core.diagnosis.diagnosis import CudaBuild, MethodCheck, Outcome
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.core.estimate import Estimate, WeightKinds
-from qplayground.core.floats import Floats
-from qplayground.core.machine import Machine
-from qplayground.core.memory import ProcessMemory, peak_resident_bytes, read_process_memory
+from qplayground.core.measures.floats import Floats
+from qplayground.core.measures.quality import (
+    SCORING_STOPPED,
+    Evaluation,
+    Quality,
+    ScoredTokens,
+    TextSource,
+    comparison_figures,
+    perplexity_figures,
+)
+from qplayground.core.measures.windows import Windows
+from qplayground.core.memory.estimate import Estimate, WeightKinds
+from qplayground.core.memory.process_memory import ProcessMemory, peak_resident_bytes, read_process_memory
+from qplayground.core.messages.channel import Channel
 from qplayground.core.messages.commands import CheckUp, Command, EstimateMemory, Generate, Load, PlanPlacement, Score
 from qplayground.core.messages.events import (
     CheckedUp,
@@ -60,18 +69,9 @@ from qplayground.core.messages.inside import InsideCommand
 from qplayground.core.model import ModelTypes
 from qplayground.core.placement import CPU, Block, PlacementPlan, device_of
 from qplayground.core.precision import Precision
-from qplayground.core.quality import (
-    SCORING_STOPPED,
-    Evaluation,
-    Quality,
-    ScoredTokens,
-    TextSource,
-    comparison_figures,
-    perplexity_figures,
-)
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
+from qplayground.core.system.machine import Machine
 from qplayground.core.tokens import Alternative, Token
-from qplayground.core.windows import Windows
 from tests.fakes.inside import FakeInside
 
 EXIT_CODE = 3

@@ -19,9 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.floats import Counts, Floats
 from qplayground.core.inside import (
     ErrorFigures,
     Histogram,
@@ -41,6 +39,8 @@ from qplayground.core.inside import (
     ThresholdTrial,
     Tile,
 )
+from qplayground.core.measures.floats import Counts, Floats
+from qplayground.core.messages.channel import Channel
 from qplayground.core.messages.events import Progressed
 from qplayground.core.messages.inside import (
     CaptureInputs,

@@ -10,10 +10,10 @@ def main(folder: str, int8: str) -> int:
     from PySide6.QtWidgets import QApplication
 
     from qplayground.core.messages.events import PhaseStarted
-    from qplayground.runtime.interrupts import Interrupts
-    from qplayground.runtime.launcher import Launcher
-    from qplayground.ui import theme
+    from qplayground.runtime.processes.interrupts import Interrupts
+    from qplayground.runtime.processes.launcher import Launcher
     from qplayground.ui.application import make_window
+    from qplayground.ui.widgets import theme
 
     app = QApplication([])
     theme.apply_look(app)

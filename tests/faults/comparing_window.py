@@ -8,10 +8,10 @@ def main(folder: str) -> int:
     from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
 
-    from qplayground.core.results import Comparison
-    from qplayground.runtime.launcher import Launcher
-    from qplayground.ui import theme
+    from qplayground.core.comparison.results import Comparison
+    from qplayground.runtime.processes.launcher import Launcher
     from qplayground.ui.application import make_window, start_background
+    from qplayground.ui.widgets import theme
 
     app = QApplication([])
     theme.apply_look(app)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from qplayground.core.channel import Channel
-from qplayground.engine import prepare
+from qplayground.core.messages.channel import Channel
+from qplayground.engines.transformers import prepare
 
 TARGET = "tests.faults.greedy_preparation"
 HELD = "held"

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from qplayground.core.channel import Channel
+from qplayground.core.messages.channel import Channel
 from qplayground.core.messages.events import Progressed
-from qplayground.engine import prepare
+from qplayground.engines.transformers import prepare
 
 TARGET = "tests.faults.held_preparation"
 HELD = "held"

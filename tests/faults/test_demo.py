@@ -12,7 +12,7 @@ from qplayground.catalog import demo
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.commands import PrepareDemo
 from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.processes.launcher import Launcher
 from tests.faults import greedy_preparation
 from tests.faults.held_preparation import HELD, TARGET
 

@@ -14,18 +14,18 @@ import pytest
 from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.comparison.results import RunState
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode
-from qplayground.core.floats import Floats
+from qplayground.core.measures.floats import Floats
+from qplayground.core.measures.quality import Quality, QualityRequest, ScoredTokens, TextSource
 from qplayground.core.messages.events import Event, Generated, Hello, Loaded, Phase
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.precision import Precision
-from qplayground.core.quality import Quality, QualityRequest, ScoredTokens, TextSource
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
-from qplayground.core.results import RunState
-from qplayground.engine.baselines import BaselineKey, Baselines, KeptScores
-from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
-from qplayground.runtime.process import ProcessExit
+from qplayground.engines.transformers.scoring.baselines import BaselineKey, Baselines, KeptScores
+from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
+from qplayground.runtime.processes.process import ProcessExit
 from tests.daily import daily
 from tests.engine import tiny
 from tests.process.test_session import FAKE, MODEL, Stage, wanted
@@ -189,7 +189,7 @@ KEY = BaselineKey(
 KILLED_WHILE_KEEPING = """
 import os, sys, torch
 from pathlib import Path
-from qplayground.engine.baselines import Baselines
+from qplayground.engines.transformers.scoring.baselines import Baselines
 from tests.faults.test_engines import KEY
 with Baselines(Path(sys.argv[1]), 1 << 30).writing(KEY, "float32") as writing:
     writing.write(torch.zeros(8, 1000))

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.results import RunState, from_json
+from qplayground.core.comparison.results import RunState, from_json
 from qplayground.report.files import FORMATS, write_all, write_report
-from qplayground.runtime import session as session_module
-from qplayground.runtime.history import History
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.preferences import CONFIG_VARIABLE, Preferences
+from qplayground.runtime.comparison import session as session_module
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.storage.history import History
+from qplayground.runtime.storage.preferences import CONFIG_VARIABLE, Preferences
 from qplayground.ui.application import make_window
 from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison, done

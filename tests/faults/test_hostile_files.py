@@ -25,14 +25,14 @@ from qplayground.catalog.cache import cached_snapshot, scan_cache
 from qplayground.catalog.download import SIDE_FILE, check_repo_id
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.catalog.weights import FILE_NAME
+from qplayground.core.comparison.results import Comparison
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
+from qplayground.core.measures.quality import TextSource
 from qplayground.core.messages.commands import EstimateMemory, Generate, Score
 from qplayground.core.messages.events import Failed, Generated, Scored
 from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.quality import TextSource
-from qplayground.core.results import Comparison
 from qplayground.report.csv import to_csv
 from qplayground.report.files import write_all
 from qplayground.report.html import to_html
@@ -437,9 +437,9 @@ def as_markup(widget: QWidget) -> list[str]:
 def test_the_model_bar_shows_names_and_errors_as_they_are(qtbot: QtBot, qapp: QApplication) -> None:
     from PySide6.QtCore import Qt
 
-    from qplayground.runtime.launcher import Launcher
-    from qplayground.runtime.library import Library
-    from qplayground.ui.model_bar import ModelBar
+    from qplayground.runtime.models.library import Library
+    from qplayground.runtime.processes.launcher import Launcher
+    from qplayground.ui.setup.model_bar import ModelBar
 
     library = Library(Launcher("tests.fakes.engine", fork=False))
     bar = ModelBar(library, [])
@@ -462,10 +462,10 @@ def test_the_model_bar_shows_names_and_errors_as_they_are(qtbot: QtBot, qapp: QA
 
 
 def test_other_parts_of_the_window_show_foreign_texts_as_they_are(qtbot: QtBot, qapp: QApplication) -> None:
-    from qplayground.runtime.preferences import Preferences
-    from qplayground.ui import theme
-    from qplayground.ui.precision_panel import PrecisionPanel
-    from qplayground.ui.prompt_box import PromptBox
+    from qplayground.runtime.storage.preferences import Preferences
+    from qplayground.ui.setup.precision_panel import PrecisionPanel
+    from qplayground.ui.setup.prompt_box import PromptBox
+    from qplayground.ui.widgets import theme
 
     preferences = Preferences.load()
     prompt, panel = PromptBox(preferences), PrecisionPanel(preferences)

@@ -13,13 +13,13 @@ import pytest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.comparison.results import RunState
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.results import RunState
-from qplayground.engine.detokenizer import Detokenizer
-from qplayground.engine.preflight import read_tokenizer
-from qplayground.engine.prompt import encode_prompt
-from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
-from qplayground.runtime.preferences import Preferences
+from qplayground.engines.transformers.generation.detokenizer import Detokenizer
+from qplayground.engines.transformers.generation.prompt import encode_prompt
+from qplayground.engines.transformers.loading.preflight import read_tokenizer
+from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
+from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.application import make_window
 from tests.daily import daily
 from tests.engine import tiny

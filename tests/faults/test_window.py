@@ -16,9 +16,9 @@ import msgspec
 import psutil
 import pytest
 
-from qplayground.core.results import RunState
-from qplayground.runtime.history import History, history_path
-from qplayground.runtime.preferences import Preferences, preferences_path
+from qplayground.core.comparison.results import RunState
+from qplayground.runtime.storage.history import History, history_path
+from qplayground.runtime.storage.preferences import Preferences, preferences_path
 from tests.daily import daily
 from tests.process.test_process import wait_until
 from tests.unit.catalog_files import write_model

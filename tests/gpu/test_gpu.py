@@ -15,13 +15,13 @@ from qplayground.core.messages.commands import Generate, Load
 from qplayground.core.messages.events import Event, Failed, Generated, Hello, Loaded, TokensGenerated
 from qplayground.core.placement import CPU, DISK, Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
-from qplayground.engine.placement import block_names
-from qplayground.engine.quantizers.registry import configuration
-from qplayground.engine.shapes import Shapes
-from qplayground.runtime.devices import weight_limits
-from qplayground.runtime.gpus import list_gpus
-from qplayground.runtime.launcher import Launcher, fork_is_safe
-from qplayground.runtime.process import ChildProcess
+from qplayground.engines.transformers.prediction.placement import block_names
+from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.quantizers.registry import configuration
+from qplayground.runtime.machine.devices import weight_limits
+from qplayground.runtime.machine.gpus import list_gpus
+from qplayground.runtime.processes.launcher import Launcher, fork_is_safe
+from qplayground.runtime.processes.process import ChildProcess
 from tests.engine import tiny
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")]

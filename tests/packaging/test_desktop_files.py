@@ -12,7 +12,7 @@ from PySide6.QtGui import QImage
 from pytestqt.qtbot import QtBot
 
 from qplayground import APPLICATION_ID, __version__
-from qplayground.ui.theme import ICON_SIZES
+from qplayground.ui.widgets.theme import ICON_SIZES
 from tests.packaging.scripts import PACKAGES, ROOT, load_script, skip_without
 
 desktop_files = load_script("desktop_files")

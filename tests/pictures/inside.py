@@ -17,7 +17,7 @@ def take_inside(window: "MainWindow", folder: Path, then: Callable[[], object]) 
     from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
 
-    from qplayground.ui import theme
+    from qplayground.ui.widgets import theme
 
     app = QApplication.instance()
     assert isinstance(app, QApplication)

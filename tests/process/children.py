@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.messages.channel import Channel
 from qplayground.core.messages.commands import Download, FetchOutline, PrepareDemo
 from qplayground.core.messages.events import Failed, JobDone, Progressed
 from qplayground.core.model import ModelEntry, ModelSource

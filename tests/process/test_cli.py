@@ -16,9 +16,9 @@ import pytest
 
 from qplayground import __version__
 from qplayground.cli import COMMANDS, build_parser, split_files
+from qplayground.core.comparison.results import to_json
 from qplayground.core.generation import GenerationSettings
-from qplayground.core.results import to_json
-from qplayground.runtime.preferences import Preferences
+from qplayground.runtime.storage.preferences import Preferences
 from tests.comparisons import comparison
 from tests.comparisons import done as done_run
 from tests.daily import daily
@@ -264,7 +264,7 @@ COMPARING = """
 import functools
 import sys
 from qplayground import app, cli
-from qplayground.runtime import conductor
+from qplayground.runtime.comparison import conductor
 from tests.daily import daily
 
 if __name__ == "__main__":

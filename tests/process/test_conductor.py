@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.comparison.results import TRANSFORMERS, Mode, RunState
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages.events import Event, Generated, Loaded
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.results import TRANSFORMERS, Mode, RunState
-from qplayground.runtime.conductor import Conductor, Plan, RunPlan
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.comparison.conductor import Conductor, Plan, RunPlan
+from qplayground.runtime.processes.launcher import Launcher
 
 FAKE = "tests.fakes.engine"
 NF4 = next(precision for precision in READY_PRECISIONS if precision.name == "nf4")

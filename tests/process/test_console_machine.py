@@ -6,12 +6,12 @@ import pytest
 from PySide6.QtCore import QCoreApplication
 
 from qplayground import app, cli
+from qplayground.core.comparison.results import from_json
 from qplayground.core.dtype import Dtype
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
-from qplayground.core.results import from_json
-from qplayground.runtime import request
-from qplayground.runtime.gpus import Gpu
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.comparison import request
+from qplayground.runtime.machine.gpus import Gpu
+from qplayground.runtime.processes.launcher import Launcher
 from tests.unit.catalog_files import write_model
 
 

@@ -14,12 +14,12 @@ import pytest
 from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.diagnosis import Diagnosis, Facts, MethodCheck, Outcome
+from qplayground.core.diagnosis.diagnosis import Diagnosis, Facts, MethodCheck, Outcome
 from qplayground.core.precision import Precision
-from qplayground.runtime import doctor as doctor_module
-from qplayground.runtime.doctor import QUANTIZED, Doctor
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.this_machine import gather_facts
+from qplayground.runtime.clients import doctor as doctor_module
+from qplayground.runtime.clients.doctor import QUANTIZED, Doctor
+from qplayground.runtime.machine.this_machine import gather_facts
+from qplayground.runtime.processes.launcher import Launcher
 from tests.fakes.engine import EXIT_CODE, FAILURE
 from tests.process.test_cli import Running, check_refused, run
 
@@ -102,7 +102,12 @@ def test_ctrl_c_ends_it() -> None:
 
 
 def test_the_console_command_imports_no_torch() -> None:
-    code = "import sys, qplayground.app, qplayground.runtime.this_machine as m; m.gather_facts(); print(*sys.modules)"
+    code = """
+import sys, qplayground.app
+from qplayground.runtime.machine.this_machine import gather_facts
+gather_facts()
+print(*sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert not {"torch", "bitsandbytes", "transformers"} & set(done.stdout.split())

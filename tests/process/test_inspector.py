@@ -23,7 +23,7 @@ from qplayground.core.inside import (
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.inside.inspector import Inspector
 from qplayground.runtime.inside.survey import LayerSurvey
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.processes.launcher import Launcher
 from tests.fakes.inside import LINEAR, REFUSED, SUGGESTED, figures, outline, quantized, weights
 from tests.process.test_session import FAKE
 

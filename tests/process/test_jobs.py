@@ -5,9 +5,9 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.messages.events import Progressed
-from qplayground.runtime.jobs import Job
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.process import ChildProcess
+from qplayground.runtime.models.jobs import Job
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.processes.process import ChildProcess
 from tests.process import children
 from tests.process.children import asked
 

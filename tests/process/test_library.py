@@ -9,10 +9,10 @@ from pytestqt.qtbot import QtBot
 from qplayground.catalog.demo import DEMO_ID, HUB_ID, DemoOrigin, DemoSource
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
-from qplayground.runtime import library as library_module
-from qplayground.runtime.jobs import Job
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.library import Library
+from qplayground.runtime.models import library as library_module
+from qplayground.runtime.models.jobs import Job
+from qplayground.runtime.models.library import Library
+from qplayground.runtime.processes.launcher import Launcher
 from tests.process import children
 from tests.unit.catalog_files import write_model
 

@@ -9,12 +9,12 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.estimate import Verdict
 from qplayground.core.generation import GenerationRequest
+from qplayground.core.memory.estimate import Verdict
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.planner import Planner
+from qplayground.runtime.clients.planner import Planner
+from qplayground.runtime.processes.launcher import Launcher
 from tests.fakes.engine import weight_bytes
 from tests.process.test_session import FAKE
 

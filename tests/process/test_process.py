@@ -20,11 +20,11 @@ from pytestqt.qtbot import QtBot
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.commands import Cancel
 from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
-from qplayground.runtime import process as process_module
-from qplayground.runtime.launcher import SPAWN_VARIABLE, Launcher, fork_is_safe
-from qplayground.runtime.leftovers import clear_leftovers
-from qplayground.runtime.process import EXIT_GRACE_S, LOG_LIMIT_BYTES, LOG_TAIL_BYTES, ChildProcess
-from qplayground.runtime.worker import ChildWorker
+from qplayground.runtime.processes import process as process_module
+from qplayground.runtime.processes.launcher import SPAWN_VARIABLE, Launcher, fork_is_safe
+from qplayground.runtime.processes.process import EXIT_GRACE_S, LOG_LIMIT_BYTES, LOG_TAIL_BYTES, ChildProcess
+from qplayground.runtime.processes.worker import ChildWorker
+from qplayground.runtime.storage.leftovers import clear_leftovers
 from tests.process import children
 from tests.process.children import asked
 
@@ -305,7 +305,7 @@ import multiprocessing, os, re, signal
 from pathlib import Path
 from types import SimpleNamespace
 import psutil
-from qplayground.runtime.fork_server import ForkServer
+from qplayground.runtime.processes.fork_server import ForkServer
 
 def server():
     return next(child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline()))
@@ -326,6 +326,28 @@ print(re.search(r"SigBlk:\\s*(\\w+)", Path(f"/proc/{server().pid}/status").read_
     assert int(done.stdout, 16) & 1 << (signal.SIGINT - 1)
 
 
+def test_after_a_fork_server_that_was_ended_another_one_serves() -> None:
+    """In an interpreter of its own: a process has one fork server."""
+    code = """
+from qplayground.runtime.processes.launcher import Launcher
+from tests.process.children import TARGET, asked
+
+def serve():
+    with Launcher("tests.process.large_import", fork=True).engine_job(TARGET) as child:
+        child.send(asked("complete"))
+        print(len(list(child.events())))
+
+serve()
+ended = Launcher("tests.process.large_import", fork=True)
+ended.warm()
+ended.close()  # before it knows that the server is ready
+serve()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["4", "4"]
+
+
 def test_killing_twice_and_after_the_end_does_nothing(make_child: MakeChild) -> None:
     child, _ = live(make_child, "complete")
     outcome = child.outcome
@@ -338,7 +360,7 @@ def test_a_fork_server_that_still_imports_keeps_nobody_waiting() -> None:
     """A stop during the first seconds, in an interpreter of its own, since a process has one fork server."""
     code = """
 import threading, time
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.processes.launcher import Launcher
 
 launcher = Launcher("tests.process.slow_import", fork=True)
 launcher.warm()
@@ -359,7 +381,7 @@ print(time.monotonic() - started)
 def test_a_fork_server_that_still_imports_goes_with_its_parent() -> None:
     code = """
 import psutil, signal
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.processes.launcher import Launcher
 
 Launcher("tests.process.slow_import", fork=True).warm()
 print(*(child.pid for child in psutil.Process().children()), flush=True)
@@ -467,7 +489,7 @@ def test_what_is_said_just_before_the_end_is_heard(make_child: MakeChild, monkey
 
 PARENT = """
 import sys
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.processes.launcher import Launcher
 from tests.process.children import TARGET, asked
 
 launcher = Launcher(TARGET, fork=sys.argv[1] == "fork")
@@ -524,7 +546,7 @@ def test_engines_start_where_the_name_of_the_temporary_folder_is_too_long_for_a_
 KILLED = """
 import os, sys
 from multiprocessing.process import BaseProcess
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.processes.launcher import Launcher
 from tests.process.children import TARGET
 
 BaseProcess.start = lambda process: os.kill(os.getpid(), 9)

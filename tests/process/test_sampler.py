@@ -9,12 +9,12 @@ import pytest
 from PySide6.QtTest import QSignalSpy
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.memory import MemorySample, ProcessMemory, read_process_memory
+from qplayground.core.memory.process_memory import MemorySample, ProcessMemory, read_process_memory
 from qplayground.core.messages.commands import Cancel
 from qplayground.core.messages.events import Progressed
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.process import ChildProcess
-from qplayground.runtime.sampler import SAMPLES_PER_S, Sampler
+from qplayground.runtime.comparison.sampler import SAMPLES_PER_S, Sampler
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.processes.process import ChildProcess
 from tests.process import children
 from tests.process.children import MEBIBYTE, asked
 
@@ -109,7 +109,7 @@ def test_a_child_that_ended_is_forgotten(
         reads.append(process.pid)
         return read_process_memory(process)
 
-    monkeypatch.setattr("qplayground.runtime.sampler.read_process_memory", read)
+    monkeypatch.setattr("qplayground.runtime.comparison.sampler.read_process_memory", read)
     samples.sampler.watch("child", pid)
     qtbot.waitUntil(lambda: len(samples.of("child")) >= 1)
     growing.kill()

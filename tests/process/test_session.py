@@ -14,16 +14,16 @@ import pytest
 from PySide6.QtCore import QThread
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.comparison.results import Comparison, Run, RunState
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.memory import MemorySample
+from qplayground.core.memory.process_memory import MemorySample
 from qplayground.core.messages.events import Hello, Phase, PhaseStarted, Progressed
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.precision import READY_PRECISIONS, Precision
-from qplayground.core.results import Comparison, Run, RunState
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.request import ComparisonRequest
-from qplayground.runtime.session import Session
+from qplayground.runtime.comparison.request import ComparisonRequest
+from qplayground.runtime.comparison.session import Session
+from qplayground.runtime.processes.launcher import Launcher
 from tests import conftest
 from tests.fakes import engine as fake
 
@@ -421,9 +421,9 @@ def test_a_fork_server_that_still_imports_holds_up_neither_stop_nor_close() -> N
     code = """
 import time
 from PySide6.QtCore import QCoreApplication, QTimer
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.request import ComparisonRequest
-from qplayground.runtime.session import Session
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.comparison.request import ComparisonRequest
+from qplayground.runtime.comparison.session import Session
 from tests.process.test_session import MODEL, wanted
 
 app = QCoreApplication([])

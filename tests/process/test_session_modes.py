@@ -7,17 +7,17 @@ import pytest
 from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.comparison.results import Comparison, Mode, RunState
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.estimate import Estimate, Verdict, WeightKinds
-from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationRequest, GenerationSettings
+from qplayground.core.memory.estimate import Estimate, Verdict, WeightKinds
+from qplayground.core.memory.fit import Fit
 from qplayground.core.messages.events import Failed, Generated, PhaseStarted
 from qplayground.core.placement import Placement
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
-from qplayground.core.results import Comparison, Mode, RunState
-from qplayground.runtime import conductor as conductor_module
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.request import ComparisonRequest
+from qplayground.runtime.comparison import conductor as conductor_module
+from qplayground.runtime.comparison.request import ComparisonRequest
+from qplayground.runtime.processes.launcher import Launcher
 from tests.fakes.engine import FAILURE
 from tests.process.test_session import FAKE, MODEL, Stage, recipes, request, wanted
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.comparison.results import Mode, RunState, from_json, to_json
 from qplayground.core.errors import ErrorCode
-from qplayground.core.quality import QualityRequest, TextSource
-from qplayground.core.results import Mode, RunState, from_json, to_json
-from qplayground.runtime.launcher import Launcher
+from qplayground.core.measures.quality import QualityRequest, TextSource
+from qplayground.runtime.processes.launcher import Launcher
 from tests.process.test_session import FAKE, MODEL, Stage, wanted
 
 BUILTIN = QualityRequest(source=TextSource.BUILTIN, name="builtin", text="a text", tokens=120)

@@ -6,12 +6,12 @@ import psutil
 import pytest
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.commentary.notes import notes
+from qplayground.core.comparison.results import Comparison, Mode, RunState
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.machine import Machine
-from qplayground.core.notes import notes
 from qplayground.core.placement import Placement
-from qplayground.core.results import Comparison, Mode, RunState
-from qplayground.runtime.launcher import Launcher
+from qplayground.core.system.machine import Machine
+from qplayground.runtime.processes.launcher import Launcher
 from tests.process.test_session import FAKE, MODEL, Stage, recipes, wanted
 from tests.process.test_session_modes import run
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these are Linux
 
 WINDOW = [sys.executable, "-c", "from qplayground.cli import main_window; raise SystemExit(main_window([]))"]
 NO_SERVER = ":9797"
-CHECK = "from qplayground.runtime.display import check_display; check_display()"
+CHECK = "from qplayground.runtime.machine.display import check_display; check_display()"
 DISPLAYS = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"), "")
 QT = Path(PySide6.__file__).parent
 X11_PLUGIN = QT / "Qt" / "plugins" / "platforms" / "libqxcb.so"

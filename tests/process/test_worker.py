@@ -11,9 +11,9 @@ from pytestqt.qtbot import QtBot
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.messages.commands import Cancel, Command
 from qplayground.core.messages.events import Event, JobDone, Progressed
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.process import ChildProcess
-from qplayground.runtime.worker import ChildWorker
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.processes.process import ChildProcess
+from qplayground.runtime.processes.worker import ChildWorker
 from tests.process import children
 from tests.process.children import asked
 

@@ -16,15 +16,15 @@ from PySide6.QtCore import QEventLoop, QSettings, QThread, QTimer
 from PySide6.QtWidgets import QApplication
 
 from qplayground.catalog.demo import DEMO_ID
-from qplayground.core.memory import read_process_memory
-from qplayground.core.quality import TextSource
-from qplayground.core.results import RunState
-from qplayground.runtime.evaluation_text import builtin_text
-from qplayground.runtime.launcher import ENGINE_TARGET, Launcher
-from qplayground.runtime.preferences import preferences_path
-from qplayground.ui import theme
+from qplayground.core.comparison.results import RunState
+from qplayground.core.measures.quality import TextSource
+from qplayground.core.memory.process_memory import read_process_memory
+from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
+from qplayground.runtime.storage.evaluation_text import builtin_text
+from qplayground.runtime.storage.preferences import preferences_path
 from qplayground.ui.application import make_window, start_background
 from qplayground.ui.watchdog import Watchdog
+from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
 
 _WARM_UP = 12

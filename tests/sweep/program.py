@@ -5,10 +5,10 @@ import io
 from pathlib import Path
 from typing import Any
 
+from qplayground.core.comparison.results import ComparedModel, Comparison, Mode, Run
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.messages.commands import Generate
 from qplayground.core.messages.events import Failed, Loaded
-from qplayground.core.results import ComparedModel, Comparison, Mode, Run
 from qplayground.report.script import to_script
 from tests.engine import tiny
 from tests.engine.conftest import carry_out, tokens_of

@@ -8,9 +8,9 @@ import pytest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from qplayground.runtime.launcher import Launcher
-from qplayground.ui import theme
+from qplayground.runtime.processes.launcher import Launcher
 from qplayground.ui.application import make_window
+from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
 from tests.unit.catalog_files import write_model
 

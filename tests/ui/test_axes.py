@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
 
-from qplayground.ui.plots.axes import CountAxis, DecadeAxis
+from qplayground.ui.charts.axes import CountAxis, DecadeAxis
 
 
 @pytest.mark.parametrize("last", [1.0, 2.0, 3.4, 24.0, 10_000.0])

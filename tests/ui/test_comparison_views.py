@@ -14,18 +14,18 @@ from PySide6.QtWidgets import QApplication, QLabel, QMenu, QMessageBox, QWidget
 from pytestqt.qtbot import QtBot
 from shiboken6 import isValid
 
-from qplayground.core.divergence import diverge
+from qplayground.core.comparison.results import Comparison, Mode, Run, RunState
+from qplayground.core.measures.divergence import diverge
+from qplayground.core.measures.samples import Samples
 from qplayground.core.messages.events import Phase, PhaseStarted, Progressed
-from qplayground.core.results import Comparison, Mode, Run, RunState
-from qplayground.core.samples import Samples
 from qplayground.core.tokens import Alternative, Token
-from qplayground.ui import theme
-from qplayground.ui.comparison_tabs import ComparisonTabs
-from qplayground.ui.figures_table import FiguresTable
-from qplayground.ui.plots.speed import SpeedCharts, latencies_ms
-from qplayground.ui.plots.trade_off import TradeOffChart
-from qplayground.ui.results_view import ResultsView
-from qplayground.ui.token_text import TokenText, describe
+from qplayground.ui.charts.comparison.speed import SpeedCharts, latencies_ms
+from qplayground.ui.charts.comparison.trade_off import TradeOffChart
+from qplayground.ui.comparison.comparison_tabs import ComparisonTabs
+from qplayground.ui.comparison.figures_table import FiguresTable
+from qplayground.ui.comparison.results_view import ResultsView
+from qplayground.ui.comparison.token_text import TokenText, describe
+from qplayground.ui.widgets import theme
 from tests.comparisons import MODEL, READY, comparison, done, failed
 
 

@@ -7,10 +7,10 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.results import RunState
-from qplayground.runtime.launcher import Launcher
-from qplayground.ui import theme
+from qplayground.core.comparison.results import RunState
+from qplayground.runtime.processes.launcher import Launcher
 from qplayground.ui.application import make_window, start_background
+from qplayground.ui.widgets import theme
 
 
 @pytest.mark.exhaustive

@@ -6,7 +6,7 @@ from PySide6.QtGui import QGuiApplication, QPalette
 from pytestqt.qtbot import QtBot
 
 from qplayground.report.diagnosis import diagnosis_text
-from qplayground.ui.doctor_dialog import DoctorDialog
+from qplayground.ui.dialogs.doctor_dialog import DoctorDialog
 from qplayground.ui.window import MainWindow
 from tests.ui.test_window import type_prompt
 

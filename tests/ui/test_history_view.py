@@ -9,13 +9,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog, QInputDialog, QLabel, QMessageBox
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.comparison.results import Comparison, RunState, from_json, to_json
 from qplayground.core.placement import Placement
-from qplayground.core.results import Comparison, RunState, from_json, to_json
-from qplayground.runtime import history as history_module
-from qplayground.runtime.history import History
-from qplayground.ui.comparison_window import ComparisonWindow
-from qplayground.ui.exporting import export
-from qplayground.ui.history_view import HistoryView
+from qplayground.runtime.storage import history as history_module
+from qplayground.runtime.storage.history import History
+from qplayground.ui.dialogs.exporting import export
+from qplayground.ui.history.comparison_window import ComparisonWindow
+from qplayground.ui.history.history_view import HistoryView
 from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison, done, failed
 from tests.ui.test_window import compare, tick, type_prompt

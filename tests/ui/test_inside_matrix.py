@@ -9,18 +9,18 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.floats import Counts, Floats
 from qplayground.core.inside import Histogram, Knobs, Method, Picture, ProbedWeight, Scales, Tile
+from qplayground.core.measures.floats import Counts, Floats
 from qplayground.core.units import significant
-from qplayground.ui.inside.matrix_view import MatrixView
-from qplayground.ui.inside.probe_text import probe_text
+from qplayground.ui.charts.inside.block_borders import block_borders
+from qplayground.ui.charts.inside.code_scale import CodeScale
+from qplayground.ui.charts.inside.heat_map import HeatMap
+from qplayground.ui.charts.inside.scales_plot import median_absmax
+from qplayground.ui.charts.inside.tile_stack import tile_values
+from qplayground.ui.inside.matrix.matrix_view import MatrixView
+from qplayground.ui.inside.matrix.probe_text import probe_text
 from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.inside.window import InsideWindow
-from qplayground.ui.plots.block_borders import block_borders
-from qplayground.ui.plots.code_scale import CodeScale
-from qplayground.ui.plots.heat_map import HeatMap
-from qplayground.ui.plots.scales_plot import median_absmax
-from qplayground.ui.plots.tile_stack import tile_values
 from tests.fakes.inside import COLUMNS, LARGE_COLUMNS, LARGE_ROWS, LINEAR, ROWS, SUGGESTED, figures, quantized, weights
 from tests.ui.test_inside_window import WAIT_MS, choose, inside, settings, turn, wait_quantized
 

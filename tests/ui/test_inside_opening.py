@@ -9,10 +9,10 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.catalog.saved_model import saved_model_obstacle
+from qplayground.core.comparison.results import ComparedModel
 from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.measures.quality import LayerError
 from qplayground.core.model import ModelEntry, ModelSource
-from qplayground.core.quality import LayerError
-from qplayground.core.results import ComparedModel
 from qplayground.ui.inside.window import InsideWindow
 from qplayground.ui.window import MainWindow
 from tests.fakes.inside import LINEAR, SUGGESTED

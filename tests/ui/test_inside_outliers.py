@@ -16,10 +16,10 @@ from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside import ModelOutline
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.inside.outliers import OutlierStudy
-from qplayground.runtime.launcher import Launcher
-from qplayground.ui import theme
-from qplayground.ui.inside.outliers_view import OutliersView
-from qplayground.ui.plots.outliers import outliers_at
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.ui.charts.inside.outliers import outliers_at
+from qplayground.ui.inside.outliers.outliers_view import OutliersView
+from qplayground.ui.widgets import theme
 from tests.fakes.inside import HIDDEN, LINEAR, SLOW_THRESHOLD, SUGGESTED, TOKENS, inputs, outline
 from tests.ui.conftest import FAKE_ENGINE
 

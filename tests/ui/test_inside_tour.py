@@ -10,16 +10,15 @@ from PySide6.QtCore import Qt, QUrl
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.floats import Counts, Floats
 from qplayground.core.inside import Kept, Knobs, Method, ModelOutline, Picture
+from qplayground.core.measures.floats import Counts, Floats
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.units import share_text, significant
 from qplayground.runtime.inside.inspector import Inspector
-from qplayground.runtime.launcher import Launcher
-from qplayground.ui import theme
-from qplayground.ui.inside.tour_facts import TileNeed, TourFacts
-from qplayground.ui.inside.tour_figures import BitsPicture, ChoicesPicture, KeptPicture, parts_of, spoken_of
-from qplayground.ui.inside.tour_pictures import (
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.ui.inside.tour.tour_facts import TileNeed, TourFacts
+from qplayground.ui.inside.tour.tour_figures import BitsPicture, ChoicesPicture, KeptPicture, parts_of, spoken_of
+from qplayground.ui.inside.tour.tour_pictures import (
     EVEN,
     EVEN_WHOLE,
     INT8,
@@ -29,8 +28,9 @@ from qplayground.ui.inside.tour_pictures import (
     MatrixPicture,
     price_of,
 )
-from qplayground.ui.inside.tour_steps import Step, read_steps
-from qplayground.ui.inside.tour_view import PICTURES, TourView
+from qplayground.ui.inside.tour.tour_steps import Step, read_steps
+from qplayground.ui.inside.tour.tour_view import PICTURES, TourView
+from qplayground.ui.widgets import theme
 from tests.fakes.inside import SUGGESTED, figures, levels_of, outline, quantized, weights
 from tests.ui.conftest import FAKE_ENGINE
 

@@ -15,11 +15,11 @@ from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside import BLOCK_SIZES, Kept, Knobs, LayerRow, Method
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.units import bytes_text, share_text
-from qplayground.runtime.launcher import Launcher
-from qplayground.ui import theme
-from qplayground.ui.inside.curve_box import every_choice
-from qplayground.ui.inside.layers_view import every_method
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.ui.inside.layers.curve_box import every_choice
+from qplayground.ui.inside.layers.layers_view import every_method
 from qplayground.ui.inside.window import InsideWindow, Subject, int8_dtype
+from qplayground.ui.widgets import theme
 from tests.fakes.inside import COLUMNS, LINEAR, REFUSED, ROWS, SUGGESTED, figures, outline, weights
 from tests.ui.conftest import FAKE_ENGINE
 

@@ -3,9 +3,9 @@
 import pytest
 from pytestqt.qtbot import QtBot
 
-from qplayground.runtime.available import AvailableMemory
-from qplayground.ui import machine_status
-from qplayground.ui.machine_status import MachineStatus
+from qplayground.runtime.machine.available import AvailableMemory
+from qplayground.ui.status import machine_status
+from qplayground.ui.status.machine_status import MachineStatus
 from qplayground.ui.window import MainWindow
 
 

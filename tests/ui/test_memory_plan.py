@@ -7,13 +7,13 @@ from msgspec.structs import replace
 from PySide6.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.caveats import caveats
-from qplayground.core.estimate import Estimate, Verdict
-from qplayground.core.fit import Fit, Term
+from qplayground.core.comparison.caveats import caveats
+from qplayground.core.comparison.results import RunState
+from qplayground.core.memory.estimate import Estimate, Verdict
+from qplayground.core.memory.fit import Fit, Term
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.results import RunState
 from qplayground.core.units import bytes_text
-from qplayground.ui.precision_row import PrecisionRow
+from qplayground.ui.setup.precision_row import PrecisionRow
 from qplayground.ui.window import MainWindow
 from tests.fakes.engine import weight_bytes
 from tests.ui.test_window import compare, type_prompt

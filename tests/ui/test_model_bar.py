@@ -13,12 +13,12 @@ from pytestqt.qtbot import QtBot
 from qplayground.catalog.demo import DemoOrigin, DemoSource
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.model import ModelEntry, ModelSource
-from qplayground.runtime import library as library_module
-from qplayground.runtime.gpus import Gpu
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.library import Library
-from qplayground.ui.job_status import JobStatus
-from qplayground.ui.model_bar import ModelBar
+from qplayground.runtime.machine.gpus import Gpu
+from qplayground.runtime.models import library as library_module
+from qplayground.runtime.models.library import Library
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.ui.setup.model_bar import ModelBar
+from qplayground.ui.status.job_status import JobStatus
 from tests.process import children
 from tests.unit.catalog_files import LLAMA, tensor_file, write_model
 

@@ -2,10 +2,10 @@
 
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.estimate import WeightKinds
-from qplayground.core.results import from_json, to_json
-from qplayground.ui.comparison_window import ComparisonWindow
-from qplayground.ui.modules_dialog import ModulesDialog
+from qplayground.core.comparison.results import from_json, to_json
+from qplayground.core.memory.estimate import WeightKinds
+from qplayground.ui.dialogs.modules_dialog import ModulesDialog
+from qplayground.ui.history.comparison_window import ComparisonWindow
 from qplayground.ui.window import MainWindow
 from tests.ui.test_window import compare, type_prompt
 

@@ -10,15 +10,15 @@ from pytestqt.qtbot import QtBot
 from qplayground.core.messages.events import PlacementPlanned
 from qplayground.core.placement import CPU, DISK, Block, Placement
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.runtime.gpus import Gpu
-from qplayground.runtime.launcher import Launcher
-from qplayground.ui import placement_dialog
+from qplayground.runtime.machine.gpus import Gpu
+from qplayground.runtime.processes.launcher import Launcher
 from qplayground.ui import window as window_module
 from qplayground.ui.application import make_window
-from qplayground.ui.block_bars import SHARE
-from qplayground.ui.device_box import DeviceBox
-from qplayground.ui.device_column import DeviceColumn
-from qplayground.ui.placement_dialog import PlacementDialog
+from qplayground.ui.setup import placement_dialog
+from qplayground.ui.setup.device_box import DeviceBox
+from qplayground.ui.setup.device_column import DeviceColumn
+from qplayground.ui.setup.placement_dialog import PlacementDialog
+from qplayground.ui.widgets.block_bars import SHARE
 from qplayground.ui.window import MainWindow
 from tests.ui.conftest import FAKE_ENGINE
 from tests.ui.test_window import compare, type_prompt

@@ -9,17 +9,17 @@ import pytest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.estimate import Estimate, WeightKinds
+from qplayground.core.comparison.memory_segments import RAM, VRAM, memory_sentences
+from qplayground.core.comparison.results import Comparison, MemoryFigures, Run
 from qplayground.core.generation import GenerationSettings
-from qplayground.core.memory import MemorySample, ProcessMemory
-from qplayground.core.memory_segments import RAM, VRAM, memory_sentences
+from qplayground.core.memory.estimate import Estimate, WeightKinds
+from qplayground.core.memory.process_memory import MemorySample, ProcessMemory
 from qplayground.core.messages.events import Phase, PhaseStarted
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.results import Comparison, MemoryFigures, Run
-from qplayground.ui import theme
-from qplayground.ui.memory_bars_view import MemoryBarsView
-from qplayground.ui.plots.memory_bars import MemoryBars, part_brush
-from qplayground.ui.plots.timeline import MemoryTimeline
+from qplayground.ui.charts.comparison.memory_bars import MemoryBars, part_brush
+from qplayground.ui.charts.comparison.timeline import MemoryTimeline
+from qplayground.ui.comparison.memory_bars_view import MemoryBarsView
+from qplayground.ui.widgets import theme
 from tests.comparisons import MODEL
 
 MB = 1_000_000

@@ -13,7 +13,7 @@ from qplayground.core.dtype import Dtype
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
-from qplayground.ui.precision_editor import PrecisionEditor
+from qplayground.ui.setup.precision_editor import PrecisionEditor
 
 MakeEditor = Callable[[Precision, bool], PrecisionEditor]
 

@@ -12,10 +12,10 @@ from pytestqt.qtbot import QtBot
 from qplayground.core.dtype import Dtype
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Precision
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
-from qplayground.runtime.preferences import Preferences
-from qplayground.ui import theme
-from qplayground.ui.precision_panel import PrecisionPanel
-from qplayground.ui.precision_row import PrecisionRow
+from qplayground.runtime.storage.preferences import Preferences
+from qplayground.ui.setup.precision_panel import PrecisionPanel
+from qplayground.ui.setup.precision_row import PrecisionRow
+from qplayground.ui.widgets import theme
 
 LEFT = Qt.MouseButton.LeftButton
 

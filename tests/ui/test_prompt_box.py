@@ -8,9 +8,9 @@ from PySide6.QtWidgets import QAbstractSpinBox, QLabel, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.generation import DEFAULT_PROMPT, GenerationRequest, GenerationSettings
-from qplayground.runtime.preferences import Preferences
-from qplayground.ui.prompt_box import PromptBox
-from qplayground.ui.prompt_menu import PromptMenu, example_prompts
+from qplayground.runtime.storage.preferences import Preferences
+from qplayground.ui.setup.prompt_box import PromptBox
+from qplayground.ui.setup.prompt_menu import PromptMenu, example_prompts
 
 LEFT = Qt.MouseButton.LeftButton
 CONTROL = Qt.KeyboardModifier.ControlModifier

@@ -10,14 +10,14 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog, QMessageBox, QSplitter
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.floats import Floats
-from qplayground.core.quality import LayerError, TextSource
-from qplayground.core.recommendation import recommendation
-from qplayground.core.results import Comparison
+from qplayground.core.commentary.recommendation import recommendation
+from qplayground.core.comparison.results import Comparison
+from qplayground.core.measures.floats import Floats
+from qplayground.core.measures.quality import LayerError, TextSource
 from qplayground.core.units import number_text
 from qplayground.report.markdown import to_markdown
-from qplayground.ui.plots import divergences
-from qplayground.ui.quality_view import QualityView
+from qplayground.ui.charts.comparison import divergences
+from qplayground.ui.comparison.quality_view import QualityView
 from qplayground.ui.window import MainWindow
 from tests.ui.test_window import compare, tick, type_prompt
 

@@ -5,15 +5,15 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.comparison.results import LoadFigures, MemoryFigures, Run, RunState, SpeedFigures
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.memory import PhasePeak
+from qplayground.core.measures.quality import Quality
+from qplayground.core.memory.process_memory import PhasePeak
 from qplayground.core.messages.events import Phase, Progressed
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.quality import Quality
-from qplayground.core.results import LoadFigures, MemoryFigures, Run, RunState, SpeedFigures
 from qplayground.core.tokens import Token
-from qplayground.ui.failure_dialog import FailureDialog
-from qplayground.ui.run_column import RunColumn
+from qplayground.ui.comparison.run_column import RunColumn
+from qplayground.ui.dialogs.failure_dialog import FailureDialog
 from qplayground.ui.window import MainWindow
 from tests.comparisons import MODEL, comparison
 from tests.ui.test_window import compare, type_prompt

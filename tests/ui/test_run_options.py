@@ -6,10 +6,10 @@ import pytest
 from PySide6.QtCore import QSettings
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.memory import MemorySample, ProcessMemory
-from qplayground.core.results import Comparison, Mode, RunState
+from qplayground.core.comparison.results import Comparison, Mode, RunState
+from qplayground.core.memory.process_memory import MemorySample, ProcessMemory
 from qplayground.core.units import bytes_text
-from qplayground.ui.run_options import RunOptions
+from qplayground.ui.setup.run_options import RunOptions
 from qplayground.ui.window import MainWindow
 from tests.ui.test_comparison_views import choose
 from tests.ui.test_window import compare, states, tick, type_prompt

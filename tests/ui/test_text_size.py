@@ -7,11 +7,11 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QScrollArea
 from pytestqt.qtbot import QtBot
 
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.preferences import TEXT_PERCENTS, Preferences
-from qplayground.ui import theme
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.storage.preferences import TEXT_PERCENTS, Preferences
 from qplayground.ui.application import make_window
-from qplayground.ui.text_size import apply
+from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.text_size import apply
 from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison, done
 from tests.ui.conftest import FAKE_ENGINE

@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core import hues
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS
-from qplayground.ui import theme
+from qplayground.ui.widgets import theme
 
 READY = [precision.name for precision in READY_PRECISIONS]
 CUSTOM = [f"test-theme-{number}" for number in range(24)]

@@ -9,16 +9,16 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QPlainTextEdit, QScrollArea, QWidget
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.comparison.results import RunState, to_json
 from qplayground.core.placement import Placement
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
-from qplayground.core.results import RunState, to_json
-from qplayground.core.saving import save_file
-from qplayground.runtime import preferences_file
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.preferences import Preferences, preferences_path
-from qplayground.ui import theme
+from qplayground.core.system.saving import save_file
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.storage import preferences_file
+from qplayground.runtime.storage.preferences import Preferences, preferences_path
 from qplayground.ui.application import make_window, open_when_ready
-from qplayground.ui.comparison_window import ComparisonWindow
+from qplayground.ui.history.comparison_window import ComparisonWindow
+from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison, done
 from tests.ui.conftest import FAKE_ENGINE

@@ -8,7 +8,7 @@ from PySide6.QtGui import QScreen
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
-from qplayground.ui.window_size import USUAL, size_for_screen
+from qplayground.ui.widgets.window_size import USUAL, size_for_screen
 
 
 @pytest.mark.parametrize(

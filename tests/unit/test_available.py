@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from qplayground.runtime.available import available_memory
+from qplayground.runtime.machine.available import available_memory
 
 MB = 1_000_000
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cgroup").exists(), reason="control groups are Linux's")

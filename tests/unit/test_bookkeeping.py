@@ -2,11 +2,11 @@
 
 import msgspec
 
-from qplayground.core.baseline import refresh_divergence
-from qplayground.core.estimate import Estimate
-from qplayground.core.memory import ProcessMemory, VramFigures
+from qplayground.core.comparison.baseline import refresh_divergence
+from qplayground.core.memory.estimate import Estimate
+from qplayground.core.memory.process_memory import ProcessMemory, VramFigures
 from qplayground.core.messages.events import Generated, Loaded
-from qplayground.runtime import bookkeeping
+from qplayground.runtime.comparison import bookkeeping
 from tests.comparisons import comparison, done
 
 

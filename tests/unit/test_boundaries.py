@@ -34,7 +34,7 @@ def test_parsing_arguments_imports_no_qt() -> None:
 
 
 def test_a_child_starts_light() -> None:
-    assert not imported_by("qplayground.runtime.child") & {"PySide6", *HEAVY}
+    assert not imported_by("qplayground.runtime.processes.child") & {"PySide6", *HEAVY}
 
 
 def test_emit_keeps_its_references_to_true() -> None:

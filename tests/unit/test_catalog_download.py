@@ -12,8 +12,8 @@ import pytest
 from qplayground.catalog import download as module
 from qplayground.catalog.cache import scan_cache
 from qplayground.catalog.hub_errors import explain
-from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.messages.channel import Channel
 from qplayground.core.messages.codec import COMMANDS, EVENTS
 from qplayground.core.messages.commands import Download
 from qplayground.core.messages.events import Event, Failed, JobDone, Progressed

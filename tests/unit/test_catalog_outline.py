@@ -6,8 +6,8 @@ from pathlib import Path
 
 from qplayground.catalog import outline as module
 from qplayground.catalog.outline import OUTLINE, read_outline
-from qplayground.core.channel import Channel
 from qplayground.core.errors import ErrorCode
+from qplayground.core.messages.channel import Channel
 from qplayground.core.messages.codec import COMMANDS, EVENTS
 from qplayground.core.messages.commands import FetchOutline
 from qplayground.core.messages.events import Event, Failed, JobDone

@@ -3,9 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from qplayground.core import processor
-from qplayground.core.caveats import caveats
-from qplayground.core.processor import ProcessorTimes, read_processor, used_by_others
+from qplayground.core.comparison.caveats import caveats
+from qplayground.core.system import processor
+from qplayground.core.system.processor import ProcessorTimes, read_processor, used_by_others
 from tests.comparisons import MACHINE, change_model, comparison, done
 
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qplayground.core.comparison.results import Comparison, Run, RunState, to_json
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.machine import Machine
-from qplayground.core.memory import ProcessMemory, VramFigures
+from qplayground.core.memory.process_memory import ProcessMemory, VramFigures
 from qplayground.core.messages.codec import COMMANDS, EVENTS
 from qplayground.core.messages.commands import Cancel, Command, Download, Generate, Load, PrepareDemo
 from qplayground.core.messages.events import (
@@ -34,7 +34,7 @@ from qplayground.core.placement import Placement
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Precision, widest
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
-from qplayground.core.results import Comparison, Run, RunState, to_json
+from qplayground.core.system.machine import Machine
 from qplayground.core.tokens import Token
 from qplayground.core.units import bytes_text, count_text, rate_text, seconds_text, significant
 from tests.comparisons import MODEL

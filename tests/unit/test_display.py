@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qplayground.core.errors import PlaygroundError
-from qplayground.runtime import display
+from qplayground.runtime.machine import display
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is asked")
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qplayground.core.baseline import text_changes
-from qplayground.core.divergence import Change, diverge, word_changes
-from qplayground.core.results import Run
+from qplayground.core.comparison.baseline import text_changes
+from qplayground.core.comparison.results import Run
+from qplayground.core.measures.divergence import Change, diverge, word_changes
 from qplayground.core.tokens import Token
 from tests.comparisons import done
 

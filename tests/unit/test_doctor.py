@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from qplayground.core.cpu_flags import ARM_FLAGS, X86_FLAGS, cpu_flags, cpu_name
-from qplayground.core.diagnosis import (
+from qplayground.core.commentary.known_problems import MINIMUM_VERSIONS, find_problems
+from qplayground.core.diagnosis.diagnosis import (
     Cpu,
     CudaBuild,
     Diagnosis,
@@ -24,8 +24,8 @@ from qplayground.core.diagnosis import (
     Severity,
 )
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.known_problems import MINIMUM_VERSIONS, find_problems
-from qplayground.core.redaction import Redaction
+from qplayground.core.system.cpu_flags import ARM_FLAGS, X86_FLAGS, cpu_flags, cpu_name
+from qplayground.core.system.redaction import Redaction
 from qplayground.report.diagnosis import NOTHING_WRONG, diagnosis_json, diagnosis_text, headline
 
 GOOD_CPU = Cpu(

@@ -4,8 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.estimate import Estimate, Verdict, WeightKinds
-from qplayground.core.fit import CONTEXT_BYTES, fit, fit_in_ram, fit_in_vram
+from qplayground.core.memory.estimate import Estimate, Verdict, WeightKinds
+from qplayground.core.memory.fit import CONTEXT_BYTES, fit, fit_in_ram, fit_in_vram
 
 MB = 1_000_000
 ESTIMATE = Estimate(

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qplayground.core.baseline import refresh_divergence
+from qplayground.core.comparison.baseline import refresh_divergence
+from qplayground.core.comparison.results import Comparison, Mode, RunState
 from qplayground.core.errors import ErrorCode, PlaygroundError
+from qplayground.core.measures.quality import SCORING_STOPPED, Quality
 from qplayground.core.model import ModelSource
 from qplayground.core.placement import Placement
-from qplayground.core.quality import SCORING_STOPPED, Quality
-from qplayground.core.results import Comparison, Mode, RunState
-from qplayground.runtime.history import History, HistoryGoneError, history_path
+from qplayground.runtime.storage.history import History, HistoryGoneError, history_path
 from tests.comparisons import cancelled, change_model, comparison, done, failed
 
 
@@ -321,8 +321,8 @@ _WRITER = """
 import sys
 from contextlib import closing
 from pathlib import Path
-from qplayground.core.results import RunState
-from qplayground.runtime.history import History
+from qplayground.core.comparison.results import RunState
+from qplayground.runtime.storage.history import History
 from tests.unit.test_history import made
 history = History(Path(sys.argv[1]))
 for number in range(1, 10_000):

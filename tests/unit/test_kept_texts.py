@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qplayground.runtime.history import History
+from qplayground.runtime.storage.history import History
 from tests.comparisons import comparison, done, failed
 
 SCRIPT = Path(__file__).parents[2] / "packaging" / "kept_texts.py"

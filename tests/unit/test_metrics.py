@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from qplayground.core.dtype import Dtype
-from qplayground.core.explanations import why_slower
-from qplayground.core.metrics import (
+from qplayground.core.commentary.explanations import why_slower
+from qplayground.core.comparison.metrics import (
     BY_KEY,
     METRICS,
     beside_text,
@@ -17,10 +16,11 @@ from qplayground.core.metrics import (
     ratio,
     shown_metrics,
 )
-from qplayground.core.quality import Quality
+from qplayground.core.comparison.results import Run, RunState
+from qplayground.core.dtype import Dtype
+from qplayground.core.measures.quality import Quality
+from qplayground.core.measures.samples import Samples
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
-from qplayground.core.results import Run, RunState
-from qplayground.core.samples import Samples
 from qplayground.core.units import ratio_text
 from tests.comparisons import MACHINE, comparison, done, failed
 

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from qplayground.core.notes import notes, notes_on
+from qplayground.core.commentary.notes import notes, notes_on
 from tests.comparisons import MACHINE, comparison, done
 
 

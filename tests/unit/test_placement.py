@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from qplayground import app
+from qplayground.core.comparison.results import from_json, to_json
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.machine import Machine
 from qplayground.core.placement import (
     Block,
     Placement,
@@ -29,15 +29,16 @@ from qplayground.core.placement import (
     read_map,
 )
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.results import from_json, to_json
+from qplayground.core.system.machine import Machine
 from qplayground.report.describe import machine_text, settings_text
 from qplayground.report.html import to_html
 from qplayground.report.markdown import to_markdown
-from qplayground.runtime import devices, gpus, request
-from qplayground.runtime.available import AvailableMemory
-from qplayground.runtime.leftovers import clear_leftovers
-from qplayground.runtime.offload_folders import OffloadFolders
-from qplayground.runtime.request import as_run_on, check_devices, needs_machine
+from qplayground.runtime.comparison import request
+from qplayground.runtime.comparison.request import as_run_on, check_devices, needs_machine
+from qplayground.runtime.machine import devices, gpus
+from qplayground.runtime.machine.available import AvailableMemory
+from qplayground.runtime.storage.leftovers import clear_leftovers
+from qplayground.runtime.storage.offload_folders import OffloadFolders
 from tests.comparisons import comparison, done
 
 GIB = 1 << 30

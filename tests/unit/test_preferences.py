@@ -16,9 +16,9 @@ from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
-from qplayground.core.saving import save_file
-from qplayground.runtime import preferences_file
-from qplayground.runtime.preferences import CONFIG_VARIABLE, Preferences, preferences_path
+from qplayground.core.system.saving import save_file
+from qplayground.runtime.storage import preferences_file
+from qplayground.runtime.storage.preferences import CONFIG_VARIABLE, Preferences, preferences_path
 
 MINE = Precision(
     name="mine", label="mine", dtype=Dtype.FLOAT16, quantization=Int8(threshold=3.5), skip_modules=("a.b",)

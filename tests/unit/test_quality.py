@@ -7,8 +7,8 @@ import statistics
 import msgspec
 import pytest
 
-from qplayground.core.floats import Counts, Floats
-from qplayground.core.quality import ScoredTokens, comparison_figures, percentile, perplexity_figures
+from qplayground.core.measures.floats import Counts, Floats
+from qplayground.core.measures.quality import ScoredTokens, comparison_figures, percentile, perplexity_figures
 
 
 def scored(nll: list[float], kld: list[float] | None = None, same: list[int] | None = None) -> ScoredTokens:

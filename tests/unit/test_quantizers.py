@@ -9,7 +9,7 @@ from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers import installed
 from qplayground.core.quantizers.base import Place, Switch
 from qplayground.core.quantizers.registry import FAMILIES, READY
-from qplayground.runtime.request import ComparisonRequest
+from qplayground.runtime.comparison.request import ComparisonRequest
 
 AO = next(precision for precision in READY_PRECISIONS if precision.name == "int8-ao")
 

@@ -4,9 +4,9 @@ import pytest
 from markupsafe import escape
 from msgspec.structs import replace
 
-from qplayground.core.quality import Evaluation, Quality
-from qplayground.core.recommendation import recommendation
-from qplayground.core.results import Comparison, Run, RunState
+from qplayground.core.commentary.recommendation import recommendation
+from qplayground.core.comparison.results import Comparison, Run, RunState
+from qplayground.core.measures.quality import Evaluation, Quality
 from qplayground.report.html import to_html
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import plain_table

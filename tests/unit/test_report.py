@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from qplayground.core.caveats import caveats
+from qplayground.core.comparison.caveats import caveats
 from qplayground.core.dtype import Dtype
-from qplayground.core.estimate import Estimate, Verdict, WeightKinds
-from qplayground.core.fit import Fit
 from qplayground.core.generation import GenerationSettings
+from qplayground.core.memory.estimate import Estimate, Verdict, WeightKinds
+from qplayground.core.memory.fit import Fit
 from qplayground.core.messages.events import MemoryEstimated
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.placement import Placement

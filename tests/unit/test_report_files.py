@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from qplayground.core.divergence import diverge
+from qplayground.core.comparison.results import Comparison, Mode, from_json, to_json
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.estimate import Estimate, WeightKinds
 from qplayground.core.generation import GenerationSettings
+from qplayground.core.measures.divergence import diverge
+from qplayground.core.measures.samples import Samples
+from qplayground.core.memory.estimate import Estimate, WeightKinds
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.results import Comparison, Mode, from_json, to_json
-from qplayground.core.samples import Samples
 from qplayground.core.tokens import Alternative, Token
 from qplayground.report.csv import to_csv
 from qplayground.report.files import FORMATS, write_all, write_report

@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 
-from qplayground.core.samples import Samples
+from qplayground.core.measures.samples import Samples
 
 
 def test_readings_are_summed_up_and_kept() -> None:

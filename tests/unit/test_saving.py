@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qplayground.core.saving import save_file
+from qplayground.core.system.saving import save_file
 
 
 def test_a_file_is_written_and_written_over(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from qplayground.core.results import RunState
-from qplayground.runtime.scheduler import Action, Happened, Scheduler, Verb, turns_of
+from qplayground.core.comparison.results import RunState
+from qplayground.runtime.comparison.scheduler import Action, Happened, Scheduler, Verb, turns_of
 
 NAMES = ("fp32", "bf16", "int8", "nf4")
 

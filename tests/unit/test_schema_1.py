@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from qplayground.core.comparison.results import TRANSFORMERS, from_json, to_json
 from qplayground.core.errors import PlaygroundError
-from qplayground.core.results import TRANSFORMERS, from_json, to_json
-from qplayground.runtime.history import History
+from qplayground.runtime.storage.history import History
 
 DATA = Path(__file__).parents[1] / "data"
 COMPARISON = (DATA / "comparison-schema-1.json").read_bytes()

@@ -9,8 +9,15 @@ import PySide6
 import pytest
 import shiboken6
 
-from qplayground.runtime import gpus, system_libraries
-from qplayground.runtime.system_libraries import DEBIAN_PACKAGES, Lacking, explain, install_hint, lacking, qt_files
+from qplayground.runtime.machine import gpus, system_libraries
+from qplayground.runtime.machine.system_libraries import (
+    DEBIAN_PACKAGES,
+    Lacking,
+    explain,
+    install_hint,
+    lacking,
+    qt_files,
+)
 
 ROOT = Path(__file__).parents[2]
 PLATFORMS = ("xcb", "wayland")

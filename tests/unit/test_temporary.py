@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from qplayground.core import owner
-from qplayground.core.temporary import clear_left, owned_prefix
+from qplayground.core.system import owner
+from qplayground.core.system.temporary import clear_left, owned_prefix
 
 HERE, _, STARTED = owned_prefix().removesuffix("-").rpartition(f"-{os.getpid()}-")
 NOBODY = f"{HERE}-999999999-1-"

@@ -13,10 +13,10 @@ import PySide6
 import pytest
 from PySide6.QtCore import QCoreApplication
 
-from qplayground.core.redaction import Redaction
-from qplayground.runtime import this_machine
-from qplayground.runtime.qt_platform import can_load, candidates, explain_platform
-from qplayground.runtime.this_machine import gather_facts, look_at_folder, who_is_here
+from qplayground.core.system.redaction import Redaction
+from qplayground.runtime.machine import this_machine
+from qplayground.runtime.machine.qt_platform import can_load, candidates, explain_platform
+from qplayground.runtime.machine.this_machine import gather_facts, look_at_folder, who_is_here
 
 NOBODY = Redaction()
 

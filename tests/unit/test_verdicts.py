@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from qplayground.core.quality import Evaluation, Quality
-from qplayground.core.results import Comparison
-from qplayground.core.verdicts import coarse_sentence, quality_sentence
+from qplayground.core.commentary.verdicts import coarse_sentence, quality_sentence
+from qplayground.core.comparison.results import Comparison
+from qplayground.core.measures.quality import Evaluation, Quality
 from qplayground.report.html import to_html
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import plain_table

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qplayground.core.windows import Windows, plan_windows
+from qplayground.core.measures.windows import Windows, plan_windows
 
 
 def test_of_each_window_the_second_half_is_scored() -> None:

@@ -2,14 +2,14 @@
 
 import msgspec
 
-from qplayground.core.estimate import ContextSize
 from qplayground.core.generation import GenerationRequest
+from qplayground.core.measures.quality import TextSource
+from qplayground.core.measures.windows import ALL_TOKENS, Windows
+from qplayground.core.memory.estimate import ContextSize
 from qplayground.core.messages.inside import InsideCommand
 from qplayground.core.model import ModelTypes
 from qplayground.core.placement import Placement
 from qplayground.core.precision import Precision
-from qplayground.core.quality import TextSource
-from qplayground.core.windows import ALL_TOKENS, Windows
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, tag=True):

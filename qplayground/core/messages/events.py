@@ -4,17 +4,17 @@ from enum import StrEnum
 
 import msgspec
 
-from qplayground.core.diagnosis import CudaBuild, MethodCheck
+from qplayground.core.diagnosis.diagnosis import CudaBuild, MethodCheck
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.estimate import ContextSize, Estimate, WeightKinds
-from qplayground.core.machine import Machine
-from qplayground.core.memory import PhasePeak, ProcessMemory, VramFigures
+from qplayground.core.measures.quality import Evaluation, LayerError, Quality, ScoredTokens
+from qplayground.core.measures.windows import Windows
+from qplayground.core.memory.estimate import ContextSize, Estimate, WeightKinds
+from qplayground.core.memory.process_memory import PhasePeak, ProcessMemory, VramFigures
 from qplayground.core.messages.inside import InsideEvent
 from qplayground.core.model import ModelEntry, ModelTypes
 from qplayground.core.placement import PlacementPlan
-from qplayground.core.quality import Evaluation, LayerError, Quality, ScoredTokens
+from qplayground.core.system.machine import Machine
 from qplayground.core.tokens import Token
-from qplayground.core.windows import Windows
 
 
 class Phase(StrEnum):

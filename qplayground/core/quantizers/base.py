@@ -7,7 +7,7 @@ from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 import msgspec
 
 from qplayground.core.dtype import Dtype
-from qplayground.core.machine import Machine
+from qplayground.core.system.machine import Machine
 
 Options = TypeVar("Options", bound="Quantizer", covariant=True)
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
-from qplayground.core import findings
-from qplayground.core.cpu_flags import is_x86
-from qplayground.core.diagnosis import Facts, Finding
-from qplayground.core.frozen import remedy
+from qplayground.core.diagnosis import findings
+from qplayground.core.diagnosis.diagnosis import Facts, Finding
 from qplayground.core.quantizers.base import Place
+from qplayground.core.system.cpu_flags import is_x86
+from qplayground.core.system.frozen import remedy
 
 LIBRARY = "bitsandbytes"
 SPLIT = ("llm_int8_enable_fp32_cpu_offload=True",)

@@ -3,10 +3,10 @@
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
+from qplayground.core.diagnosis.findings import version_numbers
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.findings import version_numbers
-from qplayground.core.frozen import remedy
 from qplayground.core.quantizers.base import Quantizer
+from qplayground.core.system.frozen import remedy
 
 
 @cache  # a millisecond of looking through files, and asked for every layer

@@ -1,4 +1,4 @@
-"""All families of quantizers: a new one is named here, and in `qplayground.engine.quantizers.registry`."""
+"""All families of quantizers. A new one is named here and in the registry of `engines.transformers.quantizers`."""
 
 from qplayground.core.quantizers import bitsandbytes, bitsandbytes_4bit, bitsandbytes_int8, torchao_int8, unquantized
 from qplayground.core.quantizers.base import ReadyPrecision

@@ -18,8 +18,8 @@ from qplayground.core.messages.inside import (
     WeightProbed,
 )
 from qplayground.core.precision import Precision
-from qplayground.runtime.engine_client import EngineClient
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.clients.engine_client import EngineClient
+from qplayground.runtime.processes.launcher import Launcher
 
 
 class Inspector(QObject):

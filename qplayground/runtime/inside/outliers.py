@@ -7,8 +7,8 @@ from qplayground.core.errors import ErrorInfo
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages.events import Event, Progressed
 from qplayground.core.messages.inside import CaptureInputs, InputsCaptured, ThresholdTried, TryThreshold
-from qplayground.runtime.engine_client import EngineClient
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.clients.engine_client import EngineClient
+from qplayground.runtime.processes.launcher import Launcher
 
 
 class OutlierStudy(QObject):

@@ -6,8 +6,8 @@ from qplayground.core.errors import ErrorInfo
 from qplayground.core.inside import Knobs
 from qplayground.core.messages.events import Event, Progressed
 from qplayground.core.messages.inside import LayerMeasured, LayersMeasured, MeasureLayers
-from qplayground.runtime.engine_client import EngineClient
-from qplayground.runtime.launcher import Launcher
+from qplayground.runtime.clients.engine_client import EngineClient
+from qplayground.runtime.processes.launcher import Launcher
 
 
 class LayerSurvey(QObject):

@@ -26,7 +26,7 @@ from PySide6.QtWidgets import (
 
 from qplayground.core.inside import Kept, ModelOutline, ModuleOutline
 from qplayground.core.units import bytes_text
-from qplayground.ui import theme
+from qplayground.ui.widgets import theme
 
 _FIRST = ("Module", "Kind", "Shape", "Now")
 _BESIDE = ("int8", "nf4")

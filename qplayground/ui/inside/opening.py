@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QSettings, Slot
 
-from qplayground.core.results import ComparedModel
-from qplayground.runtime.launcher import Launcher
-from qplayground.runtime.session import Session
-from qplayground.ui.model_bar import ModelBar
-from qplayground.ui.precision_panel import PrecisionPanel
-from qplayground.ui.prompt_box import PromptBox
+from qplayground.core.comparison.results import ComparedModel
+from qplayground.runtime.comparison.session import Session
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.ui.setup.model_bar import ModelBar
+from qplayground.ui.setup.precision_panel import PrecisionPanel
+from qplayground.ui.setup.prompt_box import PromptBox
 
 if TYPE_CHECKING:
     from qplayground.ui.inside.window import InsideWindow

@@ -9,7 +9,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFileDialog, QMenu, QToolButton, QWidget
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.ui.exporting import may_replace
+from qplayground.ui.dialogs.exporting import may_replace
 
 _FILES = {"PNG picture (*.png)": ".png", "SVG drawing (*.svg)": ".svg", "Its numbers, CSV (*.csv)": ".csv"}
 
@@ -49,7 +49,7 @@ class SaveButton(QToolButton):
 
     def save(self, chart: Savable, path: Path) -> None:
         """Write it, by the suffix of the file's name."""
-        from qplayground.ui.plots.save import save_chart, save_csv
+        from qplayground.ui.charts.save import save_chart, save_csv
 
         try:
             if path.suffix.lower() == ".csv":

@@ -16,14 +16,14 @@ from qplayground.core.precision import Precision
 from qplayground.runtime.inside.inspector import Inspector
 from qplayground.runtime.inside.outliers import OutlierStudy
 from qplayground.runtime.inside.survey import LayerSurvey
-from qplayground.runtime.launcher import Launcher
-from qplayground.ui.inside.layers_view import LayersView
-from qplayground.ui.inside.matrix_view import MatrixView
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.ui.inside.layers.layers_view import LayersView
+from qplayground.ui.inside.matrix.matrix_view import MatrixView
 from qplayground.ui.inside.module_tree import ModuleTree
-from qplayground.ui.inside.outliers_view import OutliersView
-from qplayground.ui.inside.tour_view import TourView
-from qplayground.ui.page import scrolling_page
-from qplayground.ui.window_size import USUAL, size_for_screen
+from qplayground.ui.inside.outliers.outliers_view import OutliersView
+from qplayground.ui.inside.tour.tour_view import TourView
+from qplayground.ui.widgets.page import scrolling_page
+from qplayground.ui.widgets.window_size import USUAL, size_for_screen
 
 _MESSAGE_MS = 10_000
 _TREE_WIDTH = 520

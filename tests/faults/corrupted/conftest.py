@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qplayground.catalog.weights import SINGLE
-from qplayground.engine import host
+from qplayground.engines.transformers import host
 from tests.engine import tiny
 from tests.engine.conftest import RecordingChannel
 from tests.faults.corrupted.folders import PATIENCE_S

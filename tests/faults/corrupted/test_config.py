@@ -12,7 +12,7 @@ import pytest
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.commands import Generate
 from qplayground.core.messages.events import Failed, Generated, PromptRead
-from qplayground.engine import host
+from qplayground.engines.transformers import host
 from tests.engine import tiny
 from tests.engine.conftest import carry_out
 from tests.faults.corrupted.folders import ask

@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 from qplayground.catalog.config import read_config
 from qplayground.catalog.headers import read_header
 from qplayground.catalog.weights import SINGLE, shards_of
+from qplayground.core.comparison.results import from_json, to_json
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.floats import Floats
+from qplayground.core.measures.floats import Floats
+from qplayground.core.measures.quality import Quality, ScoredTokens
 from qplayground.core.placement import parse_max_memory, read_map
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.core.quality import Quality, ScoredTokens
-from qplayground.core.results import from_json, to_json
-from qplayground.engine.baselines import SCORES, BaselineKey, Baselines, KeptScores
-from qplayground.engine.fingerprint import weights_sha256
-from qplayground.engine.preflight import read_tokenizer
-from qplayground.engine.scored_text import read_text
-from qplayground.runtime.evaluation_text import read_text_file
-from qplayground.runtime.history import History
-from qplayground.runtime.preferences import Preferences
+from qplayground.engines.transformers.loading.preflight import read_tokenizer
+from qplayground.engines.transformers.scoring.baselines import SCORES, BaselineKey, Baselines, KeptScores
+from qplayground.engines.transformers.scoring.fingerprint import weights_sha256
+from qplayground.engines.transformers.scoring.scored_text import read_text
+from qplayground.runtime.storage.evaluation_text import read_text_file
+from qplayground.runtime.storage.history import History
+from qplayground.runtime.storage.preferences import Preferences
 from tests.comparisons import comparison, done
 from tests.faults.corrupted.folders import check_sentence, whole
 

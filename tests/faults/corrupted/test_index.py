@@ -11,7 +11,7 @@ import pytest
 from qplayground.catalog.weights import INDEX
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.events import Loaded
-from qplayground.engine import host
+from qplayground.engines.transformers import host
 from tests.faults.corrupted.folders import FIRST, Damage, ask, put
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes and links as POSIX has them")

@@ -15,7 +15,7 @@ from qplayground.catalog.weights import SINGLE
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.events import Failed, Loaded, MemoryEstimated
 from qplayground.core.model import ModelSource
-from qplayground.engine import host
+from qplayground.engines.transformers import host
 from tests.daily import daily
 from tests.faults.corrupted.folders import FIRST, TYPES, ask, check_sentence
 

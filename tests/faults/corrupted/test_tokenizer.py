@@ -10,7 +10,7 @@ import pytest
 
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.events import Failed, Loaded
-from qplayground.engine import host
+from qplayground.engines.transformers import host
 from tests.engine import tiny
 from tests.faults.corrupted.folders import ask
 

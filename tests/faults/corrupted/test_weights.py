@@ -12,7 +12,7 @@ import pytest
 from qplayground.catalog.weights import SINGLE
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.events import Loaded
-from qplayground.engine import host
+from qplayground.engines.transformers import host
 from tests.faults.corrupted.folders import FIRST, ask, parts, whole
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes and links as POSIX has them")

@@ -1,0 +1,1 @@
+"""What is said of comparisons and of machines: explanations, notes, known problems, what to pick, verdicts."""

@@ -1,0 +1,74 @@
+"""What a reader should know beside the figures: what spoilt them, and what explains them."""
+
+from typing import NamedTuple
+
+from qplayground.core.commentary.explanations import no_speed, why_not_smaller, why_slower
+from qplayground.core.comparison.caveats import caveats, is_load_alone, spoilt
+from qplayground.core.comparison.metrics import METRICS
+from qplayground.core.comparison.results import Comparison, Run
+
+
+class Note(NamedTuple):
+    """A sentence about one run or several.
+
+    `spoils`: some of their figures are not sound; `is_grave`: and others among them than the load time.
+    """
+
+    sentence: str
+    spoils: bool
+    is_grave: bool = False
+
+
+def notes_on(comparison: Comparison, run: Run) -> tuple[Note, ...]:
+    """Those about one run; the ones that spoil figures come first."""
+    found = [Note(caveat.sentence, True, caveat.is_grave) for caveat in caveats(comparison, run)]
+    found += [remark._replace(sentence=_begun(remark.sentence)) for remark in _remarks(comparison, run)]
+    return _sorted(found)
+
+
+def notes(comparison: Comparison) -> tuple[Note, ...]:
+    """Those about all runs, each beginning with whom it is about; what is true of several is said once."""
+    about: dict[Note, list[str]] = {}
+    for run in comparison.runs:
+        for caveat in caveats(comparison, run):
+            measure = f" ({caveat.measure})" if caveat.measure else ""
+            note = Note(caveat.text, True, caveat.is_grave)
+            about.setdefault(note, []).append(f"{run.id}{measure}")
+        for remark in _remarks(comparison, run):
+            about.setdefault(remark, []).append(run.id)
+    return _sorted([note._replace(sentence=f"{', '.join(names)}: {note.sentence}") for note, names in about.items()])
+
+
+def _sorted(found: list[Note]) -> tuple[Note, ...]:
+    return tuple(sorted(found, key=lambda note: (not note.spoils, not note.is_grave)))
+
+
+def _begun(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _remarks(comparison: Comparison, run: Run) -> list[Note]:
+    """What has no measure, beginning in the middle of a sentence."""
+    withheld = _withheld_ratios(comparison, run)
+    explained = (why_slower(comparison, run), why_not_smaller(comparison, run), no_speed(comparison, run))
+    found = [Note(withheld, True, not is_load_alone(spoilt(comparison, run)))] if withheld else []
+    return found + [Note(f"{text[:1].lower()}{text[1:]}", False) for text in explained if text]
+
+
+def _withheld_ratios(comparison: Comparison, run: Run) -> str:
+    doubtful = spoilt(comparison, run)
+    if run.id != comparison.baseline or not doubtful:
+        return ""
+    others = [other for other in comparison.runs if other is not run]
+    titles = [
+        metric.title
+        for metric in METRICS
+        if metric.key in doubtful and any(metric.read(other) is not None for other in others)
+    ]
+    if not titles:
+        return ""
+    figures, state = ("figures", "are spoilt") if len(titles) > 1 else ("figure", "is spoilt")
+    return (
+        f"no ratio (×) is shown for {', '.join(titles)}, since the baseline's own {figures} there, marked *, {state}: "
+        "there is nothing sound to compare with."
+    )

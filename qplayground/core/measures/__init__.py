@@ -1,0 +1,1 @@
+"""What is measured, as numbers: quality, divergence, repeated readings."""

@@ -1,0 +1,1 @@
+"""What a model takes in memory: estimated, measured, and whether it fits."""

@@ -1,0 +1,120 @@
+"""The matrix that is open: read once, quantized as often as a knob is turned."""
+
+from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.inside import Knobs, Matrix, ProbedWeight, QuantizedMatrix, Tile
+from qplayground.core.messages.inside import ReadTile
+from qplayground.engines.transformers.inside.quantized import QuantizedValues, described, figures, quantize
+from qplayground.engines.transformers.inside.source import Source, is_transposed, read_weight
+from qplayground.engines.transformers.inside.stored import is_stored_quantized, method_name, read_stored
+from qplayground.engines.transformers.inside.tiles import read_tile
+from qplayground.engines.transformers.inside.values import Summary, Values, floats, summarize
+
+_SHOWN_OF_BLOCK = 4096
+
+
+class OpenedMatrix:
+    """One weight, and what the last knobs made of it. Made of a module of a folder.
+
+    Raises PlaygroundError for a module whose weight cannot be shown, with the reason, and OSError where the files are
+    gone.
+    """
+
+    def __init__(self, source: Source, module: str) -> None:
+        self._values: Values
+        self._quantized: QuantizedValues | None = None
+        self._summary: Summary
+        if is_stored_quantized(source, module):
+            self.matrix = self._open_stored(source, module)
+        else:
+            self.matrix = self._open(source, module)
+
+    def quantize(self, knobs: Knobs) -> QuantizedMatrix:
+        """What these knobs make of it; where that fails, what was there before stays.
+
+        Raises PlaygroundError: UNSUPPORTED where knobs rest, else what `quantized.quantize` raises.
+        """
+        if self.matrix.knobs_rest:
+            raise fail(ErrorCode.UNSUPPORTED, self.matrix.knobs_rest, "Choose another layer or model.")
+        made = quantize(self._values, knobs, self.matrix.tensor)
+        found = described(made, figures(self._values, self._summary.square_sum, made))
+        self._quantized = made
+        return found
+
+    def tile(self, asked: ReadTile) -> Tile:
+        """A part of a picture. Raises PlaygroundError(BAD_SETTINGS)."""
+        return read_tile(asked, self._values, self._quantized)
+
+    def probe(self, row: int, column: int) -> ProbedWeight:
+        """One weight's way. Raises PlaygroundError(BAD_SETTINGS) for one outside, or before anything is quantized."""
+        made = self._quantized
+        if made is None or not (0 <= row < made.rows and 0 <= column < made.columns):
+            raise fail(ErrorCode.BAD_SETTINGS, "There is no such weight, or no code of it.", "Point at another one.")
+        index = row * made.columns + column
+        block = index // made.block_size
+        block_first = block * made.block_size
+        block_length = min(made.block_size, made.count - block_first)
+        shown_first = block_first + (index - block_first) // _SHOWN_OF_BLOCK * _SHOWN_OF_BLOCK
+        shown_last = min(shown_first + _SHOWN_OF_BLOCK, block_first + block_length)
+        scales, method = made.scales, made.quantizer
+        code = made.code(index)
+        return ProbedWeight(
+            row=row,
+            column=column,
+            value=float(self._values.part(slice(row, row + 1), slice(column, column + 1))),
+            block=block,
+            block_first=block_first,
+            block_length=block_length,
+            absmax=float(scales.used[block]),
+            exact_absmax=float(scales.exact[block]),
+            absmax_code=None if scales.codes is None else int(scales.codes[block]),
+            code=code,
+            level=float(method.levels[code - method.first_code]),
+            back=float(made.part(slice(row, row + 1), slice(column, column + 1))),
+            block_values=floats(self._values.flat(shown_first, shown_last)),
+        )
+
+    def _open(self, source: Source, module: str) -> Matrix:
+        stored = source.weight(module)
+        weight = read_weight(source, module, stored)
+        self._values = weight
+        self._summary = summary = summarize(weight, stored.name)
+        return Matrix(
+            module=module,
+            tensor=stored.name,
+            rows=weight.rows,
+            columns=weight.columns,
+            stored_dtype=stored.dtype,
+            stored_bytes=stored.num_bytes,
+            transposed=is_transposed(source.module(module)),
+            lowest=summary.lowest,
+            highest=summary.highest,
+            mean=summary.mean,
+            std=summary.std,
+            histogram=summary.histogram,
+        )
+
+    def _open_stored(self, source: Source, module: str) -> Matrix:
+        made, num_bytes = read_stored(source, module)
+        name = source.below(module)["weight"].name
+        self._values = self._quantized = made
+        self._summary = summary = summarize(made, name)
+        kind = f"in blocks of {made.block_size}" if made.quantizer.knobs.method.has_blocks else "by row"
+        return Matrix(
+            module=module,
+            tensor=name,
+            rows=made.rows,
+            columns=made.columns,
+            stored_dtype=source.below(module)["weight"].dtype,
+            stored_bytes=num_bytes,
+            lowest=summary.lowest,
+            highest=summary.highest,
+            mean=summary.mean,
+            std=summary.std,
+            histogram=summary.histogram,
+            knobs_rest=(
+                f"This checkpoint was quantized before it was saved ({method_name(source)}, {kind}). Its codes and "
+                "scales are shown as they are; the original weights are not here, so nothing can be tried on them, and "
+                "what is shown as original is what comes back."
+            ),
+            stored=described(made, None),
+        )

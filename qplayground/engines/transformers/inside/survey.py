@@ -1,0 +1,62 @@
+"""What each choice of knobs costs each layer of a model."""
+
+from collections.abc import Callable, Iterator
+
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.inside import Knobs, LayerRow, LeftOut
+from qplayground.engines.transformers.inside.outline import quantized_modules
+from qplayground.engines.transformers.inside.quantized import figures, quantize
+from qplayground.engines.transformers.inside.source import Source, read_weight
+from qplayground.engines.transformers.inside.stored import is_stored_quantized, method_name
+from qplayground.engines.transformers.inside.values import summarize
+
+OnDone = Callable[[int, int], None]
+
+
+def measure_layers(
+    source: Source, modules: tuple[str, ...], knobs: tuple[Knobs, ...], on_done: OnDone, should_stop: Callable[[], bool]
+) -> Iterator[LayerRow | LeftOut]:
+    """Layer after layer, each read once, with each of the knobs; of those that mean the same the first.
+
+    All layers that get quantized where no module is named. `on_done` is told how many layers are done, of how many.
+    Raises PlaygroundError: BAD_SETTINGS for knobs that are not offered, UNSUPPORTED for a module that the model does
+    not have, ALREADY_QUANTIZED where all that is asked for is, NOT_QUANTIZED where nothing would be quantized.
+    """
+    chosen = tuple(dict.fromkeys(each.checked() for each in knobs))
+    for name in modules:
+        source.module(name)
+    if source.quantized_by and all(is_stored_quantized(source, name) for name in modules):
+        raise fail(
+            ErrorCode.ALREADY_QUANTIZED,
+            f"These weights were quantized before ({method_name(source)}): without the original ones there is no error "
+            "to measure.",
+            "Choose the original model.",
+        )
+    names = modules or quantized_modules(source.shapes)
+    for done, name in enumerate(names):
+        on_done(done, len(names))
+        if should_stop():
+            return
+        yield from _of_layer(source, name, chosen, should_stop)
+    on_done(len(names), len(names))
+
+
+def _of_layer(
+    source: Source, module: str, knobs: tuple[Knobs, ...], should_stop: Callable[[], bool]
+) -> Iterator[LayerRow | LeftOut]:
+    try:
+        stored = source.weight(module)
+        weight = read_weight(source, module, stored)
+        summary = summarize(weight, stored.name)
+    except PlaygroundError as error:
+        yield LeftOut(module, error.info.message)
+        return
+    for each in knobs:
+        if should_stop():
+            return
+        try:
+            made = quantize(weight, each, stored.name)
+        except PlaygroundError as error:
+            yield LeftOut(module, f"{each.label}: {error.info.message}")
+        else:
+            yield LayerRow(module=module, knobs=each, figures=figures(weight, summary.square_sum, made))

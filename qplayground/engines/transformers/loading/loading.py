@@ -1,0 +1,272 @@
+"""Loading a model so that "loaded" is true: every weight in memory, quantized as asked, finite, and run once."""
+
+import os
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from qplayground.catalog.config import read_json
+from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.memory.estimate import ContextSize, Estimate, WeightKinds
+from qplayground.core.memory.process_memory import ProcessMemory, VramFigures, read_process_memory, shared_bytes
+from qplayground.core.messages.commands import Load
+from qplayground.core.messages.events import Phase
+from qplayground.core.placement import DISK, main_device
+from qplayground.core.precision import Precision
+from qplayground.core.system.processor import read_processor, used_by_others
+from qplayground.engines.transformers.loading.accounting import held_map, kinds_by_device, kinds_by_module, weight_bytes
+from qplayground.engines.transformers.loading.checkpoint import Checkpoint, bytes_read_from_disk, loading_progress
+from qplayground.engines.transformers.loading.preflight import Preflight, inspect_model
+from qplayground.engines.transformers.loading.progress import OnEstimate, OnPhase, OnProgress
+from qplayground.engines.transformers.loading.residency import make_resident
+from qplayground.engines.transformers.loading.verify import verify_finite, verify_loaded
+from qplayground.engines.transformers.machine import allocator
+from qplayground.engines.transformers.machine.kernels import samples, verify_computed
+from qplayground.engines.transformers.machine.machine import pick_device, synchronize_all
+from qplayground.engines.transformers.machine.vram import VramMeter
+from qplayground.engines.transformers.machine.warmup import warm_libraries
+from qplayground.engines.transformers.prediction.context import ContextSizes
+from qplayground.engines.transformers.prediction.estimating import estimated, known_context, weights_by_module
+from qplayground.engines.transformers.prediction.placement import (
+    accelerates_name,
+    conversion_at,
+    converted_layers,
+    device_map,
+)
+from qplayground.engines.transformers.quantizers.registry import configuration
+
+
+@dataclass
+class LoadedModel:
+    """A model ready to generate, with the figures of its load.
+
+    `seconds` runs from opening the checkpoint to the end of the first forward; `other_cpus` is how many processors
+    other programs kept busy meanwhile; `disk_share` is how much of the checkpoint came from the disk and not from the
+    system's page cache. All leave the integrity check out. `estimate` is what was reckoned before a weight was read.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    files: tuple[Path, ...]
+    precision: Precision
+    device: torch.device
+    context_tokens: int | None
+    position_limit: int | None
+    seconds: float
+    other_cpus: float | None
+    disk_share: float | None
+    quantized_modules: int
+    runtime_memory: ProcessMemory
+    by_module: dict[str, WeightKinds]
+    estimate: Estimate
+    others: tuple[Estimate, ...] = ()
+    context: ContextSize | None = None
+    unforeseen: tuple[str, ...] = ()
+    skips: tuple[str, ...] = ()
+    attention: str = ""
+    vram: dict[str, VramFigures] = field(default_factory=dict)
+
+    @property
+    def weight_bytes(self) -> int:
+        return weight_bytes(self.model)
+
+    @property
+    def by_kind(self) -> WeightKinds:
+        return sum(self.by_module.values(), WeightKinds())
+
+    @property
+    def device_map(self) -> dict[str, str]:
+        return held_map(self.model)
+
+    @property
+    def by_device(self) -> dict[str, WeightKinds]:
+        return kinds_by_device(self.model)
+
+
+def load(
+    command: Load, on_phase: OnPhase, on_progress: OnProgress, on_estimate: OnEstimate | None = None
+) -> LoadedModel:
+    """Carry out a load command.
+
+    Raises PlaygroundError for everything that a person can act on; anything else comes from the libraries as it is
+    and is put into words by `failures.explain`.
+    """
+    on_phase(Phase.START)
+    precision = command.precision.checked()
+    path = Path(command.path)
+    preflight = inspect_model(path, command.request)
+    placed = device_map(preflight.shapes, precision, command.placement, command.limits)
+    placed = {name: pick_device(asked) for name, asked in placed.items()}  # tried, before anything large is
+    device = torch.device(main_device(placed.values()))
+    shapes = preflight.shapes
+    converted = converted_layers(shapes, precision, placed)
+    skips = conversion_at(shapes, precision, placed).skips
+    checkpoint = Checkpoint.read(path)
+    expected = weights_by_module(shapes, precision, placed)
+    context, unknown = command.context, ""
+    if context is None:
+        prompt_tokens = len(preflight.prompt_ids)
+        tokens = prompt_tokens + command.request.settings.max_new_tokens - 1  # the last is never read
+        context, unknown = known_context(ContextSizes(shapes), prompt_tokens, tokens)
+    allocator.enter_loading()
+    warm_libraries(precision, device)
+    allocator.release()
+    runtime_memory = read_process_memory(psutil.Process())
+    reckon = partial(
+        estimated,
+        shapes,
+        placement=command.placement,
+        limits=command.limits,
+        checkpoint=checkpoint,
+        context=context,
+        unknown=unknown,
+        runtime_bytes=runtime_memory.resident_bytes,
+        shared_bytes=shared_bytes(),
+    )
+    estimate, *others = (reckon(each) for each in (precision, *command.others))
+    if on_estimate is not None:
+        on_estimate(estimate)
+
+    on_phase(Phase.QUANTIZE if precision.is_quantized else Phase.LOAD)
+    clocks = read_processor()
+    read_before = bytes_read_from_disk()
+    started = time.monotonic()
+    folder = command.placement.offload_folder
+    if DISK in placed.values() and folder:
+        _make_folder(Path(folder))
+    model, info = _from_pretrained(preflight, path, precision, skips, placed, folder, checkpoint, on_progress)
+    quantized = verify_loaded(
+        model, info, precision, placed, len(converted)
+    )  # the first forward would crash, or read astray
+    on_phase(Phase.COPY)
+    make_resident(model, on_progress)
+    sampled = samples(model, precision.quantization, shapes.layer_use) if precision.quantization else []
+    allocator.enter_warm_up()
+    on_phase(Phase.WARM_UP)
+    _first_forward(model, preflight.prompt_ids, device)  # which repacks weights on some CPUs: still a part of loading
+    allocator.enter_decoding()
+    synchronize_all(placed.values())
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # transformers sets aside one block of the model's size before it loads
+    vram = VramMeter(placed.values()).read()
+    seconds = time.monotonic() - started
+    other_cpus = used_by_others(clocks, read_processor())
+    read_after = bytes_read_from_disk()
+
+    held = kinds_by_module(model)
+    unforeseen = sorted(name for name in expected.keys() | held.keys() if expected.get(name) != held.get(name))
+    on_phase(Phase.CHECK)
+    reads_source = precision.is_quantized or DISK in placed.values()
+    verify_finite(model, checkpoint if reads_source else None, on_progress)
+    verify_computed(model, sampled, precision)
+    allocator.release()
+    return LoadedModel(
+        model=model,
+        tokenizer=preflight.tokenizer,
+        files=tuple(checkpoint.files),
+        precision=precision,
+        device=device,
+        context_tokens=preflight.context_tokens,
+        position_limit=preflight.position_limit,
+        seconds=seconds,
+        other_cpus=other_cpus,
+        disk_share=_share(read_before, read_after, checkpoint.total_bytes),
+        quantized_modules=quantized,
+        runtime_memory=runtime_memory,
+        by_module=held,
+        estimate=estimate,
+        others=tuple(others),
+        context=context,
+        unforeseen=tuple(unforeseen),
+        skips=skips,
+        attention=str(model.config._attn_implementation or "") if shapes.asked_for_more else "",
+        vram=vram,
+    )
+
+
+def _from_pretrained(
+    preflight: Preflight,
+    path: Path,
+    precision: Precision,
+    skips: tuple[str, ...],
+    placed: dict[str, str],
+    offload_folder: str,
+    checkpoint: Checkpoint,
+    on_progress: OnProgress,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    with loading_progress(checkpoint, on_progress):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=preflight.shapes.config,
+            dtype=getattr(torch, precision.dtype),
+            quantization_config=configuration(precision, skips, offloads=len(set(placed.values())) > 1),
+            device_map={name: accelerates_name(place) for name, place in placed.items()},
+            offload_folder=offload_folder or None,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            generation_config=GenerationConfig(),  # so that the model's own is not read: anything can stand in it
+            adapter_kwargs={"subfolder": os.devnull},  # nor an adapter, which PEFT would put into the model
+            output_loading_info=True,
+        )
+    model.eval()
+    model.generation_config = _special_tokens(path, model)
+    return model, info
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise fail(
+            ErrorCode.BAD_FILE,
+            f"The offload folder {path.parent} cannot be written: {error.strerror or error}.",
+            "Choose another one.",
+        ) from error
+
+
+def _share(before: int | None, after: int | None, total: int) -> float | None:
+    if before is None or after is None or total == 0:
+        return None
+    return min(1.0, (after - before) / total)
+
+
+def _special_tokens(path: Path, model: PreTrainedModel) -> GenerationConfig:
+    """A model's own generation settings without its habits: `generate` takes whatever a request leaves open from them.
+
+    Beams, suppressed tokens or a ban on repetition would change a text, or be refused, and no control shows them. What
+    cannot be a token is left out.
+    """
+    try:
+        fields = read_json(path / "generation_config.json")
+    except (OSError, ValueError):
+        fields = None
+    if not isinstance(fields, dict):
+        fields = GenerationConfig.from_model_config(model.config).to_dict()
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return GenerationConfig(**{name: _tokens(fields.get(name)) for name in names})
+
+
+def _tokens(found: object) -> int | list[int] | None:
+    """A token's id, or several, as they stand in a file; None for anything else."""
+    if isinstance(found, list):
+        ids = [token for token in map(_tokens, found) if isinstance(token, int)]
+        return ids or None
+    return found if type(found) is int and 0 <= found < 2**31 else None
+
+
+@torch.inference_mode()
+def _first_forward(model: PreTrainedModel, prompt_ids: list[int], device: torch.device) -> None:
+    """Run the model once on one token: libraries load their kernels here, and bitsandbytes repacks its weights."""
+    model(input_ids=torch.tensor([prompt_ids[:1]], device=device), use_cache=False)

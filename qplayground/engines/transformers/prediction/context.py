@@ -1,0 +1,229 @@
+"""What a text takes in memory while it is read and kept: found by running a model's shapes, without its weights."""
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
+
+from qplayground.core.dtype import Dtype
+from qplayground.core.measures.windows import WINDOW
+from qplayground.core.memory.estimate import ContextSize, TensorSize
+from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.prediction.tracing import FEW, run
+
+_NOT_KEPT = ("logits", "loss", "hidden_state", "attentions")
+"""What is in the names of outputs that the next token does not need."""
+_NO_CACHES = (PreTrainedConfig, PreTrainedModel)
+
+
+class ContextSizes:
+    """What texts of any length take. What grouped heads, sliding windows, hybrid layers and whatever comes next make of
+    it is what the model's own code does.
+    """
+
+    def __init__(self, shapes: Shapes) -> None:
+        self._shapes = shapes
+        self._short_runs: dict[int, _Run] = {}
+
+    def of(self, prompt_tokens: int | None, tokens: int) -> ContextSize:
+        """What is kept of a text once `tokens` tokens were read, and what reading a prompt takes besides, where one is
+        known. Raises CannotRunError where the architecture cannot be run without weights.
+        """
+        cache = self._cache(tokens)
+        if not prompt_tokens:
+            return ContextSize(cache)
+        return ContextSize(cache, self._at(prompt_tokens).activations, prompt_tokens, self._scored)
+
+    def _cache(self, tokens: int) -> TensorSize:
+        few = self._few
+        if few.keeps_all_tokens:
+            return _scaled(few.size, tokens, FEW)
+        if few.is_attention:
+            return self._run(tokens).cache
+        return self._at(tokens).cache
+
+    @cached_property
+    def _scored(self) -> TensorSize:
+        """A window's last token is not shown to the model; the logits of its second half are asked for."""
+        return self._at(WINDOW - 1, logits=WINDOW // 2).activations
+
+    def _at(self, tokens: int, logits: int = 1) -> "_Run":
+        """Some recurrent layers are run token by token, which would take minutes; a model that does so is run on a few
+        tokens, and what grows is taken to grow on.
+        """
+        if self._few.is_attention or tokens <= FEW or not self._is_recurrent:
+            return self._run(tokens, logits)
+        one, two = self._short_run(FEW), self._short_run(2 * FEW)
+        activations = _continued(one.activations, two.activations, tokens)
+        return one._replace(cache=one.kept.continued(two.kept, tokens), activations=activations)
+
+    @cached_property
+    def _is_recurrent(self) -> bool:
+        """Whether its operations grow with the tokens, and not only from one block of them to the next."""
+        one, two, four = (self._short_run(times * FEW).operations for times in (1, 2, 4))
+        return two > one and four - two > two - one
+
+    def _short_run(self, tokens: int) -> "_Run":
+        if tokens not in self._short_runs:
+            self._short_runs[tokens] = self._run(tokens)
+        return self._short_runs[tokens]
+
+    def _run(self, tokens: int, logits: int = 1) -> "_Run":
+        skeleton = self._shapes.running_skeleton
+        given = [*skeleton.parameters(), *skeleton.buffers()]
+        output, live = run(skeleton, tokens, logits, meter=lambda: _LiveTensors(given))
+        kept = _Kept.of(output)
+        return _Run(kept, kept.size, live.peak - kept.size, live.operations)
+
+    @cached_property
+    def _few(self) -> "_Kept":
+        """For its cache alone, which is what is shown first: following what is allocated takes a third of the time."""
+        return _Kept.of(self._shapes.first_output)
+
+
+class _Kept(NamedTuple):
+    """What an output keeps for the next token: tensors, and the layers of a cache that hold some of them."""
+
+    tensors: Mapping[int, torch.Tensor]
+    layers: Sequence[CacheLayerMixin]
+
+    @classmethod
+    def of(cls, output: Mapping[str, Any]) -> "_Kept":
+        parts = list(_parts([value for name, value in output.items() if not any(word in name for word in _NOT_KEPT)]))
+        tensors = {id(part): part for part in parts if isinstance(part, torch.Tensor) and part.is_floating_point()}
+        return cls(tensors, [part for part in parts if isinstance(part, CacheLayerMixin)])
+
+    @property
+    def size(self) -> TensorSize:
+        return _size(self.tensors.values())
+
+    @property
+    def is_attention(self) -> bool:
+        """Whether all of it are keys and values."""
+        held = {id(tensor) for layer in self.layers for tensor in (layer.keys, layer.values)}
+        return all(isinstance(layer, DynamicLayer) for layer in self.layers) and held >= set(self.tensors)
+
+    @property
+    def keeps_all_tokens(self) -> bool:
+        """Whether it is keys and values of every token, without a window, and of nothing else; of FEW tokens."""
+        whole = all(type(layer) is DynamicLayer and layer.get_seq_length() == FEW for layer in self.layers)
+        return whole and self.is_attention
+
+    def continued(self, twice: "_Kept", tokens: int) -> TensorSize:
+        """What `tokens` tokens keep, where this is of FEW and `twice` of twice as many."""
+        total = _continued(_size(self._outside), _size(twice._outside), tokens)
+        for layer, other in zip(self.layers, twice.layers, strict=True):
+            size = _size(_tensors_of(layer))
+            window = getattr(layer, "sliding_window", None)
+            if isinstance(window, int) and isinstance(layer, DynamicSlidingWindowLayer):
+                total += _scaled(size, max(1, min(tokens, window - 1)), max(1, min(FEW, window - 1)))
+            else:
+                total += _continued(size, _size(_tensors_of(other)), tokens)
+        return total
+
+    @property
+    def _outside(self) -> list[torch.Tensor]:
+        inside = {id(tensor) for layer in self.layers for tensor in _tensors_of(layer)}
+        return [tensor for key, tensor in self.tensors.items() if key not in inside]
+
+
+class _Run(NamedTuple):
+    """One run of the shapes: what it keeps, how much that is, what it needs besides, how many operations it took."""
+
+    kept: _Kept
+    cache: TensorSize
+    activations: TensorSize
+    operations: int
+
+
+def _tensors_of(layer: CacheLayerMixin) -> list[torch.Tensor]:
+    return [part for part in _parts(layer) if isinstance(part, torch.Tensor) and part.is_floating_point()]
+
+
+def _parts(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
+    """Everything inside: of containers, and of transformers' own objects, which keep tensors as they like."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    yield value
+    if isinstance(value, Mapping):
+        inner: Iterable[Any] = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    elif type(value).__module__.startswith("transformers.") and not isinstance(value, _NO_CACHES):
+        inner = vars(value).values() if hasattr(value, "__dict__") else ()
+    else:
+        return
+    for part in inner:
+        yield from _parts(part, seen)
+
+
+def _continued(few: TensorSize, twice: TensorSize, tokens: int) -> TensorSize:
+    """What grows by the same amount with each token, from FEW and twice as many."""
+    steps = (tokens - FEW) / FEW
+    return TensorSize(
+        few.elements + round(steps * (twice.elements - few.elements)),
+        few.fixed_bytes + round(steps * (twice.fixed_bytes - few.fixed_bytes)),
+    )
+
+
+def _scaled(size: TensorSize, tokens: int, known: int) -> TensorSize:
+    """What is the same for each token, from that of so many."""
+    return TensorSize(size.elements // known * tokens, size.fixed_bytes // known * tokens)
+
+
+def _size(tensors: Iterable[torch.Tensor]) -> TensorSize:
+    total = TensorSize(0)
+    for tensor in tensors:
+        if tensor.dtype is torch.bfloat16:
+            total += TensorSize(tensor.numel())
+        else:
+            total += TensorSize(0, tensor.numel() * tensor.element_size())  # float32 whatever the model is in
+    return total
+
+
+class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows what every operation allocates, until nothing refers to it any more; `peak` is the most at one moment.
+
+    The `given` tensors are there anyway, and so are views of them.
+    """
+
+    def __init__(self, given: Iterable[torch.Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = self._live = TensorSize(0)
+        self.operations = 0
+        self._storages = {tensor.untyped_storage()._cdata: TensorSize(0) for tensor in given}
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        self.operations += 1
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self._storages:
+                self._add(tensor)
+        return result
+
+    def _add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        own = tensor.dtype is torch.bfloat16
+        size = TensorSize(storage.nbytes() // 2) if own else TensorSize(0, storage.nbytes())
+        self._storages[storage._cdata] = size
+        weakref.finalize(storage, self._drop, storage._cdata)
+        self._live += size
+        if self._live.num_bytes(Dtype.BFLOAT16) > self.peak.num_bytes(Dtype.BFLOAT16):
+            self.peak = self._live
+
+    def _drop(self, key: int) -> None:
+        self._live -= self._storages.pop(key)

@@ -1,0 +1,346 @@
+"""What each precision of a model will take, from config and headers alone."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+
+import psutil
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from qplayground.catalog.config import read_config
+from qplayground.catalog.outline import read_outline
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
+from qplayground.core.measures.windows import WINDOW
+from qplayground.core.memory.estimate import ContextSize, Estimate, WeightKinds
+from qplayground.core.memory.process_memory import read_process_memory, shared_bytes
+from qplayground.core.messages.commands import EstimateMemory, PlanPlacement
+from qplayground.core.messages.events import MemoryEstimated, PlacementPlanned
+from qplayground.core.placement import CPU, DISK, Placement, device_of, main_device
+from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.core.quantizers.installed import missing
+from qplayground.engines.transformers.generation.prompt import encode_prompt
+from qplayground.engines.transformers.loading.checkpoint import HELD_SOURCE_BYTES, Checkpoint
+from qplayground.engines.transformers.loading.preflight import check_folder, read_tokenizer
+from qplayground.engines.transformers.machine import allocator
+from qplayground.engines.transformers.machine.warmup import warm_libraries
+from qplayground.engines.transformers.prediction.context import ContextSizes
+from qplayground.engines.transformers.prediction.placement import by_device, caution, converted_layers, device_map, plan
+from qplayground.engines.transformers.prediction.prediction import predicted_weights
+from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.prediction.tracing import CannotRunError
+from qplayground.engines.transformers.quantizers.registry import backend
+from qplayground.engines.transformers.scoring.token_scores import ROUNDED_ROWS, ROWS
+
+WORKING_BYTES = 14_000_000
+"""What stays beside weights and cache: pages of kernels that the first text touches. Measured on the demo model in all
+ready precisions, at 12 to 16 MB, once freed blocks are given back.
+"""
+_HEAP_FACTOR = 2.0
+"""What glibc's heap (2.36) takes for each byte of tensors that reading a prompt needs at once, until it is trimmed; a
+quantizer has its own. Measured with 300 to 3,000 tokens on models of 0.1 and 1.1 billion parameters, at 1.1 to 2.7.
+"""
+_UNFUSED_BYTES, _UNFUSED_COPIES = 50_000_000, 4
+"""What the heap takes besides, until it is trimmed, where each token dequantizes one layer after another: so much, and
+so many copies of the largest. Measured at 50 to 90 MB on the demo model, 90 to 210 MB on one of 1.1 billion.
+"""
+_MEASURING_BYTES = 20
+"""What holding a layer's weight against the checkpoint's needs for a moment, an element: both as float32, their
+difference, and what they are made from.
+"""
+
+
+def weights_by_module(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> dict[str, WeightKinds]:
+    """The bytes that each module will hold once the model has run, placed so. Raises what `converted_layers` raises."""
+    on_cpu = set(placed.values()) == {CPU}
+    repacks = on_cpu and precision.quantization is not None and backend(precision.quantization).repacks()
+    converted = frozenset(converted_layers(shapes, precision, placed))
+    return predicted_weights(shapes, converted, precision, repacks=repacks)
+
+
+def load_extra_bytes(shapes: Shapes, precision: Precision, checkpoint: Checkpoint, placed: Mapping[str, str]) -> int:
+    """What the worst moment of a load needs in RAM beyond the weights there: pages of the file, and on the processor
+    the layer that is quantized.
+    """
+    held = min(HELD_SOURCE_BYTES, checkpoint.total_bytes)
+    if precision.is_quantized:
+        quantizing = quantizing_bytes(shapes, precision, placed) if set(placed.values()) == {CPU} else 0
+        return WORKING_BYTES + held + quantizing
+    if checkpoint.dtypes != {str(precision.dtype)}:
+        return WORKING_BYTES + held
+    # Mapped, and then copied one by one: all that is copied, and the source of the one in work.
+    sizes = [
+        parameter.numel() * precision.dtype.itemsize
+        for name, parameter in shapes.skeleton(precision.dtype).named_parameters()
+        if device_of(name, placed) == CPU
+    ]
+    if not sizes:
+        return WORKING_BYTES + held
+    worst: int = max(copied + size for copied, size in zip(accumulate(sizes), sizes, strict=True)) - sum(sizes)
+    return WORKING_BYTES + worst
+
+
+def quantizing_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> int:
+    """What quantizing the largest layer needs for a moment, on the device where that is done."""
+    if precision.quantization is None:
+        return 0
+    layers = [shapes.linear_layers[name] for name in converted_layers(shapes, precision, placed)]
+    return max(rows * columns for rows, columns in layers) * backend(precision.quantization).quantizing_bytes
+
+
+def read_again_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> int:
+    """What a forward needs for a moment to read its largest tensor that is on disk, and pages of it in the file."""
+    on_disk = (
+        parameter.numel() * precision.dtype.itemsize
+        for name, parameter in shapes.skeleton(precision.dtype).named_parameters()
+        if device_of(name, placed) == DISK
+    )
+    return 2 * max(on_disk, default=0)
+
+
+def unfused_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> int:
+    """What a token takes for a moment on a processor without a kernel that computes with quantized weights as they are:
+    a layer is dequantized at a time.
+    """
+    if precision.quantization is None or set(placed.values()) != {CPU}:
+        return 0
+    itemsize = backend(precision.quantization).unfused_itemsize(precision.dtype)
+    if not itemsize:
+        return 0
+    layers = [shapes.linear_layers[name] for name in converted_layers(shapes, precision, placed)]
+    return _UNFUSED_BYTES + _UNFUSED_COPIES * itemsize * max(rows * columns for rows, columns in layers)
+
+
+def working_bytes(
+    shapes: Shapes, precision: Precision, context: ContextSize | None, placed: Mapping[str, str]
+) -> tuple[int, int]:
+    """What stays beside weights and cache while a text is written, and what reading the prompt takes beyond that."""
+    moment = read_again_bytes(shapes, precision, placed) + unfused_bytes(shapes, precision, placed)
+    if context is None:
+        return WORKING_BYTES, moment
+    activations = context.activations.num_bytes(precision.dtype)
+    return WORKING_BYTES, _heap_bytes(shapes, precision, activations, context.prompt_tokens, placed) + moment
+
+
+def scoring_bytes(shapes: Shapes, precision: Precision, context: ContextSize | None, placed: Mapping[str, str]) -> int:
+    """What scoring a text needs for a moment beside weights and working memory: a window's activations and logits, and
+    sums over the vocabulary; of a quantized model also its largest layer beside the checkpoint's.
+    """
+    if context is None or not context.scored.elements:
+        return 0
+    # Four tables of the sums, as many of the rounding floor's, and the rows that are kept or compared with.
+    sums = (5 * ROWS + 4 * ROUNDED_ROWS) * shapes.vocabulary * torch.float32.itemsize
+    if main_device(placed.values()) == CPU:
+        sums = round(_HEAP_FACTOR * sums)
+    window = context.scored.num_bytes(precision.dtype)
+    moment = read_again_bytes(shapes, precision, placed) + unfused_bytes(shapes, precision, placed)
+    needed = _heap_bytes(shapes, precision, window, WINDOW, placed) + sums + moment
+    layers = [shapes.linear_layers[name] for name in converted_layers(shapes, precision, placed)]
+    return max(needed, max((rows * columns for rows, columns in layers), default=0) * _MEASURING_BYTES)
+
+
+def _heap_bytes(shapes: Shapes, precision: Precision, activations: int, tokens: int, placed: Mapping[str, str]) -> int:
+    """What tensors of so many bytes take, until the heap is trimmed, while so many tokens are read at once."""
+    factor = _HEAP_FACTOR
+    if precision.quantization is not None:
+        quantizer = backend(precision.quantization)
+        widest = max(shapes.linear_layers[name][0] for name in converted_layers(shapes, precision, placed))
+        activations += quantizer.scratch_bytes(tokens, widest)
+        factor = quantizer.gaps_factor(tokens, widest)
+    if main_device(placed.values()) != CPU:
+        factor = 1.0
+    return round(factor * activations)
+
+
+def estimated(
+    shapes: Shapes,
+    precision: Precision,
+    *,
+    placement: Placement,
+    limits: Mapping[str, int],
+    checkpoint: Checkpoint,
+    context: ContextSize | None,
+    unknown: str = "",
+    runtime_bytes: int,
+    shared_bytes: int = 0,
+) -> Estimate:
+    """The whole, put together; what forbids the precision is in it. `runtime_bytes`: the libraries' on the processor;
+    what CUDA's take in RAM has not been measured, so with a GPU they are unknown.
+    """
+    try:
+        placed = device_map(shapes, precision.checked(), placement, limits)
+        weights = weights_by_module(shapes, precision, placed)
+    except PlaygroundError as error:
+        return Estimate(precision=precision.name, problem=error.info)
+    working, prompt_extra = working_bytes(shapes, precision, context, placed)
+    on_gpu = main_device(placed.values()) != CPU
+    return Estimate(
+        precision=precision.name,
+        by_kind=sum(weights.values(), WeightKinds()),
+        kv_cache_bytes=None if context is None else context.cache.num_bytes(precision.dtype),
+        unknown=unknown,
+        working_bytes=working,
+        prompt_extra_bytes=prompt_extra,
+        scoring_extra_bytes=scoring_bytes(shapes, precision, context, placed),
+        load_extra_bytes=load_extra_bytes(shapes, precision, checkpoint, placed),
+        vram_load_extra_bytes=quantizing_bytes(shapes, precision, placed) if on_gpu else 0,
+        runtime_bytes=None if on_gpu else runtime_bytes,
+        least_runtime_bytes=runtime_bytes,
+        shared_bytes=shared_bytes,
+        device_map=placed,
+        by_device=by_device(weights, placed),
+        caution=caution(shapes, precision, placed, limits),
+    )
+
+
+def known_context(sizes: ContextSizes, prompt_tokens: int | None, tokens: int) -> tuple[ContextSize | None, str]:
+    """What a text takes, or None and the reason why that is not known."""
+    try:
+        return sizes.of(prompt_tokens, tokens), ""
+    except CannotRunError as error:
+        return None, str(error)
+
+
+class Estimator:
+    """Answers for one model at a time, whose shapes and tokenizer it keeps."""
+
+    def __init__(self) -> None:
+        self._runtime_bytes: dict[str, int] = {}  # with the libraries warm, by the quantizer's
+        self._unusable: dict[str, ErrorInfo] = {}  # libraries that are installed and do not work
+        self._shared_bytes = 0
+        self._key: object = None  # the folder, and its files as they were
+        self._shapes: Shapes | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._contexts: ContextSizes | None = None
+        self._context: tuple[object, ContextSize | None, str] = (None, None, "")  # of the lengths asked for last
+        self._before_bytes = 0  # of the process, before it read the model
+        self._model_bytes = 0  # what that added: shapes, the first context's run, tokenizer, the first encoding
+
+    def warm(self) -> None:
+        """Measure what the libraries take by themselves; every engine warms them before it loads."""
+        if not self._runtime_bytes:
+            cpu = torch.device("cpu")
+            for precision in READY_PRECISIONS:
+                library = _library(precision)
+                if library in {*self._runtime_bytes, *self._unusable} or missing(precision.quantization) is not None:
+                    continue
+                try:
+                    warm_libraries(precision, cpu)
+                    self._runtime_bytes[library] = _resident_bytes()
+                except PlaygroundError as error:
+                    self._unusable[library] = error.info
+            self._shared_bytes = shared_bytes()
+
+    def estimate(self, command: EstimateMemory) -> Iterator[MemoryEstimated]:
+        """Answer at once, and again with the tokenizer's share when it had to be read.
+
+        Raises PlaygroundError for a model that cannot be loaded at all; what forbids one precision is in its estimate.
+        """
+        self.warm()
+        path = Path(command.path)
+        self._read(path)
+        tokens = command.context_tokens or command.request.settings.max_new_tokens
+        prompt_tokens = command.context_tokens
+        self._check_context(path, prompt_tokens)
+        with contextlib.suppress(PlaygroundError):  # what is wrong with the tokenizer is said when the prompt is run
+            tokenizer = self._tokenizer
+            if tokenizer is None:
+                yield self._answer(command, prompt_tokens, tokens, final=False)
+                tokenizer = self._read_tokenizer(command)
+            if command.context_tokens is None:
+                prompt_tokens = len(encode_prompt(tokenizer, command.request).ids)
+                tokens += prompt_tokens - 1  # the last one is never read
+        yield self._answer(command, prompt_tokens, max(tokens, 1), final=True)
+
+    def _check_context(self, path: Path, wanted: int | None) -> None:
+        limit = self._known_shapes.position_limit(read_config(path / "config.json").context_tokens) if wanted else None
+        if limit is not None and wanted is not None and wanted > limit:
+            raise fail(
+                ErrorCode.PROMPT_TOO_LONG,
+                f"A context of {wanted:,} tokens is more than the model has positions for, {limit:,}.",
+                f"Ask for {limit:,} at most.",
+            )
+
+    def plan(self, command: PlanPlacement) -> PlacementPlanned:
+        """Where the parts of the model would be. Raises as `estimate` does."""
+        self._read(Path(command.path))
+        shapes = self._known_shapes
+        assert self._checkpoint is not None
+        tensors = tuple(self._checkpoint.tensor_bytes)
+        plans = tuple(
+            plan(shapes, each, command.placement, command.limits, partial(weights_by_module, shapes, each), tensors)
+            for each in command.precisions
+        )
+        return PlacementPlanned(command_id=command.id, plans=plans)
+
+    def _read(self, path: Path) -> None:
+        if read_outline(path) is None:
+            check_folder(path)
+        files = ((file.name, file.stat()) for file in path.iterdir() if file.is_file())
+        key = (str(path), tuple(sorted((name, found.st_mtime_ns, found.st_size) for name, found in files)))
+        if key == self._key:
+            return
+        self._key = self._shapes = self._checkpoint = self._tokenizer = None
+        self._context = (None, None, "")
+        self._before_bytes = _resident_bytes()
+        self._shapes = Shapes.read(path)
+        self._contexts = ContextSizes(self._shapes)
+        self._checkpoint = Checkpoint.read(path)
+        self._key = key
+
+    def _read_tokenizer(self, command: EstimateMemory) -> PreTrainedTokenizerBase:
+        """What it takes stays in every engine, and what encoding a text for the first time does."""
+        before = _resident_bytes()
+        try:
+            self._tokenizer = read_tokenizer(Path(command.path))
+            encode_prompt(self._tokenizer, command.request)
+            return self._tokenizer
+        finally:
+            self._model_bytes += max(0, _resident_bytes() - before)
+
+    def _answer(
+        self, command: EstimateMemory, prompt_tokens: int | None, tokens: int, *, final: bool
+    ) -> MemoryEstimated:
+        assert self._contexts is not None
+        key = (prompt_tokens, tokens)
+        if self._context[0] != key:
+            first = self._context[0] is None
+            self._context = (key, *known_context(self._contexts, prompt_tokens, tokens))
+            if first:
+                self._model_bytes = max(0, _resident_bytes() - self._before_bytes)
+        estimates = tuple(self._estimate(command, precision) for precision in command.precisions)
+        return MemoryEstimated(command_id=command.id, estimates=estimates, context_tokens=tokens, final=final)
+
+    def _estimate(self, command: EstimateMemory, precision: Precision) -> Estimate:
+        assert self._checkpoint is not None
+        problem = self._unusable.get(_library(precision))
+        if problem is not None:
+            return Estimate(precision=precision.name, problem=problem)
+        return estimated(
+            self._known_shapes,
+            precision,
+            placement=command.placement,
+            limits=command.limits,
+            checkpoint=self._checkpoint,
+            context=self._context[1],
+            unknown=self._context[2],
+            runtime_bytes=self._runtime_bytes.get(_library(precision), 0) + self._model_bytes,
+            shared_bytes=self._shared_bytes,
+        )
+
+    @property
+    def _known_shapes(self) -> Shapes:
+        assert self._shapes is not None
+        return self._shapes
+
+
+def _library(precision: Precision) -> str:
+    return "" if precision.quantization is None else precision.quantization.library
+
+
+def _resident_bytes() -> int:
+    allocator.release()
+    return read_process_memory(psutil.Process()).resident_bytes

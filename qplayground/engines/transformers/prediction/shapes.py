@@ -1,0 +1,362 @@
+"""A model without its weights: the modules and shapes that its config stands for, on the meta device."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
+)
+from transformers.pytorch_utils import Conv1D
+from transformers.quantizers.base import get_keys_to_not_convert
+from transformers.quantizers.quantizers_utils import should_convert_module
+
+from qplayground.catalog.config import ENCODERS_BY_DEFAULT
+from qplayground.core.dtype import Dtype
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.model import ModelTypes
+from qplayground.core.precision import Precision
+from qplayground.engines.transformers.failures.config_errors import config_sentence
+from qplayground.engines.transformers.failures.limits import TookTooLongError, time_limit
+from qplayground.engines.transformers.loading.ties import differing_ties
+from qplayground.engines.transformers.prediction.tracing import FEW, CannotRunError, LayerUse, Watch, run
+from qplayground.engines.transformers.quantizers.registry import backend
+
+BUILD_LIMIT_S = 30.0
+"""Without weights the largest models are built in a second or two."""
+_RESERVED_POSITIONS = 8
+"""Some tables have a few entries that are no positions."""
+_OWN_ATTENTION = (None, "eager", "sdpa")
+
+
+class Shapes:
+    """What transformers would build from a config. Takes no memory for weights, and milliseconds.
+
+    `path` is the folder of the checkpoint, which can hold apart what the config says is tied.
+    `asked_for_more`: config.json did, of attention or outputs, and does not get it.
+    """
+
+    def __init__(self, config: PretrainedConfig, path: Path | None = None, *, asked_for_more: bool = False) -> None:
+        self.config = config
+        self.asked_for_more = asked_for_more
+        self._path = path
+        self._differing: frozenset[str] | None = None
+        self._skeletons: dict[int, PreTrainedModel] = {}
+        self._default_skips: list[str] = []
+        self._converted: dict[tuple[object, ...], tuple[str, ...]] = {}
+
+    @classmethod
+    def read(cls, path: Path) -> "Shapes":
+        """Raises PlaygroundError for a config that cannot be read, or is not a causal language model's."""
+        config, asked = _read_config(path)
+        shapes = cls(config, path, asked_for_more=asked)
+        shapes.skeleton(Dtype.BFLOAT16)  # what cannot be built is found now
+        return shapes
+
+    def skeleton(self, dtype: Dtype) -> PreTrainedModel:
+        """The model built in a type of that width; buffers can depend on it."""
+        if dtype.itemsize not in self._skeletons:
+            skeleton = _build(self.config, getattr(torch, dtype))
+            self._default_skips = [
+                str(name) for name in get_keys_to_not_convert(skeleton)
+            ]  # as a load does: untied yet
+            for name in self._untied(skeleton):
+                del skeleton.all_tied_weights_keys[name]
+            skeleton.tie_weights(recompute_mapping=False)
+            _widen(skeleton, getattr(torch, dtype))
+            self._skeletons[dtype.itemsize] = skeleton
+        return self._skeletons[dtype.itemsize]
+
+    def _untied(self, skeleton: PreTrainedModel) -> frozenset[str]:
+        if self._path is None:
+            return frozenset()
+        if self._differing is None:
+            self._differing = differing_ties(self._path, skeleton)
+        return self._differing
+
+    @cached_property
+    def parameters(self) -> int:
+        """How many numbers the model has; what is tied counts once."""
+        return sum(parameter.numel() for parameter in self.skeleton(Dtype.BFLOAT16).parameters())
+
+    @property
+    def vocabulary(self) -> int:
+        """How many logits a token gets."""
+        skeleton = self.skeleton(Dtype.BFLOAT16)
+        declared = skeleton.config.get_text_config().vocab_size
+        return int(getattr(skeleton.get_output_embeddings(), "out_features", declared))
+
+    @cached_property
+    def default_skips(self) -> list[str]:
+        """The modules that transformers never quantizes: tied ones, the output head, the last, and those that its code
+        keeps in float32.
+        """
+        skeleton = self.skeleton(Dtype.BFLOAT16)
+        return [*self._default_skips, *sorted(skeleton._keep_in_fp32_modules or ())]
+
+    @cached_property
+    def linear_layers(self) -> dict[str, tuple[int, int]]:
+        """The layers that a quantizer may convert, with the shape of their weight as (out, in) features."""
+        return {
+            name: (module.nf, module.nx) if isinstance(module, Conv1D) else (module.out_features, module.in_features)
+            for name, module in self._linear_modules.items()
+        }
+
+    @cached_property
+    def linear_names(self) -> tuple[str, ...]:
+        """All linear layers, those too that no quantizer converts."""
+        modules = self.skeleton(Dtype.BFLOAT16).named_modules()
+        return tuple(name for name, module in modules if isinstance(module, (nn.Linear, Conv1D)))
+
+    @cached_property
+    def _linear_modules(self) -> dict[str, Any]:
+        return _linear_modules(self.skeleton(Dtype.BFLOAT16))
+
+    @property
+    def first_output(self) -> Mapping[str, Any]:
+        """The output of FEW tokens. Raises CannotRunError."""
+        return self._first_run.output
+
+    @property
+    def running_skeleton(self) -> PreTrainedModel:
+        """The one whose code runs: built in bfloat16, or in float32 where the code mixes the two types and only runs
+        in that. Raises CannotRunError.
+        """
+        return self._first_run.skeleton
+
+    @cached_property
+    def layer_use(self) -> LayerUse:
+        """What the model's code does with its linear layers; where it cannot be run, calling all of them is assumed."""
+        try:
+            return self._first_run.use
+        except CannotRunError:
+            return LayerUse(frozenset(self.linear_layers))
+
+    def position_limit(self, made_for: int | None) -> int | None:
+        """The longest text that the model can take, which was made for texts of that length; None for any.
+
+        Positions that are looked up in a table end with it; those that are computed do not.
+        """
+        made_for = made_for or getattr(self.config.get_text_config(), "max_position_embeddings", None)
+        if not isinstance(made_for, int):
+            return None
+        try:
+            sizes = self._first_run.table_sizes
+        except CannotRunError:
+            return made_for
+        return made_for if any(made_for <= size <= made_for + _RESERVED_POSITIONS for size in sizes) else None
+
+    @cached_property
+    def _first_run(self) -> "_FirstRun":
+        try:
+            return _first_run(self.skeleton(Dtype.BFLOAT16))
+        except CannotRunError as error:
+            try:
+                return _first_run(self.skeleton(Dtype.FLOAT32))
+            except CannotRunError:
+                raise error from None
+
+    def converted_layers(self, precision: Precision) -> tuple[str, ...]:
+        """The linear layers that the recipe asks to be converted, at least one of a quantized precision.
+
+        Raises PlaygroundError: BAD_PRECISION for a skipped module that this model does not have, NOT_QUANTIZED where
+        nothing would be converted.
+        """
+        if not precision.is_quantized:
+            return ()
+        key = (type(precision.quantization), precision.skip_modules)
+        if key not in self._converted:
+            self._converted[key] = self._find_converted(precision)
+        return self._converted[key]
+
+    def _find_converted(self, precision: Precision) -> tuple[str, ...]:
+        modules = [name for name, _ in self.skeleton(Dtype.BFLOAT16).named_modules() if name]
+        for pattern in precision.skip_modules:
+            if all(should_convert_module(name, [pattern]) for name in modules):
+                raise fail(
+                    ErrorCode.BAD_PRECISION,
+                    f"{precision.label} skips {pattern}, which is the name or ending of no module of this model.",
+                    f"Give the name of a layer or its ending; a layer of this model is {self._example()}.",
+                )
+        skips = [*self.default_skips, *precision.skip_modules]
+        assert precision.quantization is not None
+        quantizer = backend(precision.quantization)
+        known = [name for name, module in self._linear_modules.items() if quantizer.converts(module)]
+        converted = tuple(name for name in known if should_convert_module(name, skips))
+        if not converted:
+            raise self._nothing_to_convert(precision, known)
+        return converted
+
+    def _nothing_to_convert(self, precision: Precision, known: Sequence[str]) -> PlaygroundError:
+        assert precision.quantization is not None
+        if any(should_convert_module(name, self.default_skips) for name in known):
+            hint = "Skip fewer modules."
+            return fail(ErrorCode.NOT_QUANTIZED, f"{precision.label} would skip every linear layer.", hint)
+        architecture = type(self.skeleton(Dtype.BFLOAT16)).__name__
+        return fail(
+            ErrorCode.NOT_QUANTIZED,
+            f"{precision.label} would convert nothing: {architecture} has no layers that "
+            f"{precision.quantization.library} knows.",
+            "Compare it in fp32, bf16 and fp16, or pick another model.",
+        )
+
+    def _example(self) -> str:
+        """A layer that is not skipped anyway."""
+        return next((name for name in self.linear_layers if should_convert_module(name, self.default_skips)), "…")
+
+
+class _FirstRun(NamedTuple):
+    """What came of running a skeleton on FEW tokens."""
+
+    skeleton: PreTrainedModel
+    output: Mapping[str, Any]
+    use: LayerUse
+    table_sizes: frozenset[int]
+
+
+def _first_run(skeleton: PreTrainedModel) -> _FirstRun:
+    with Watch(skeleton, _linear_modules(skeleton)) as watch:
+        output, _ = run(skeleton, FEW)
+    return _FirstRun(skeleton, output, watch.use, frozenset(watch.table_sizes))
+
+
+def _linear_modules(skeleton: PreTrainedModel) -> dict[str, Any]:
+    modules = skeleton.named_modules()
+    return {name: module for name, module in modules if type(module) is nn.Linear or isinstance(module, Conv1D)}
+
+
+def model_types() -> ModelTypes:
+    """What the installed transformers can load, by its own tables; no class is imported for it."""
+    causal = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    classes = {**MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, **MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES}
+    answering = {name for name, kind in classes.items() if MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(name) != kind}
+    multimodal = {*MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES}
+    return ModelTypes(
+        version=str(transformers.__version__),
+        causal=causal,
+        encoder_decoders=frozenset(answering),
+        multimodal=frozenset(multimodal - causal),
+        known=frozenset(CONFIG_MAPPING_NAMES),
+    )
+
+
+def wants_code(error: Exception) -> bool:
+    """Whether that is transformers' refusal to run a model's own code."""
+    return isinstance(error, ValueError) and "trust_remote_code" in str(error)
+
+
+def remote_code(error: Exception) -> PlaygroundError:
+    """The same for a person."""
+    return fail(
+        ErrorCode.REMOTE_CODE,
+        "This model brings Python code of its own, which is never run here.",
+        "Pick a model whose architecture is part of transformers.",
+        str(error),
+    )
+
+
+def _read_config(path: Path) -> tuple[PretrainedConfig, bool]:
+    """The config, and whether it asked for something that it does not get."""
+    try:
+        with time_limit(BUILD_LIMIT_S):
+            config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        asked = _asks_for_more(config)
+        _drop_requests(config)
+    except TookTooLongError as error:
+        raise _endless() from error
+    except Exception as error:  # transformers 5 validates with huggingface_hub's own exception types
+        raise (remote_code(error) if wants_code(error) else _broken_config(error)) from error
+    if not _is_causal(config):
+        raise fail(
+            ErrorCode.NOT_CAUSAL,
+            f"A {config.model_type} model is not a causal language model, so it cannot continue a prompt.",
+            "Pick a model made for text generation.",
+        )
+    return config, asked
+
+
+def _is_causal(config: PretrainedConfig) -> bool:
+    """Whether transformers has a class that continues text with it, and it is not set up as something else.
+
+    `is_decoder` alone says nothing: GPT-NeoX has it false.
+    """
+    if config.model_type in ENCODERS_BY_DEFAULT and not getattr(config, "is_decoder", False):
+        return False
+    loads = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return loads and not getattr(config, "is_encoder_decoder", False)
+
+
+def _build(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    try:
+        with time_limit(BUILD_LIMIT_S), torch.device("meta"), no_init_weights():
+            return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    except TookTooLongError as error:
+        raise _endless() from error
+    except Exception as error:  # a config can be well-formed and still name an activation that does not exist
+        raise _broken_config(error) from error
+
+
+def _drop_requests(config: PretrainedConfig) -> None:
+    """Take out what a config asks of the library beyond its model's shape: attention from a package that the library
+    would fetch from the hub, weights from another file, other outputs than the program reads.
+    """
+    if config._attn_implementation not in _OWN_ATTENTION:
+        config._attn_implementation = None
+    config._experts_implementation = None
+    vars(config).pop("transformers_weights", None)
+    config.return_dict = True
+    config.output_attentions = config.output_hidden_states = False
+    for name in config.sub_configs:
+        part = getattr(config, name, None)
+        if isinstance(part, PretrainedConfig):
+            _drop_requests(part)
+
+
+def _widen(skeleton: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Give the type to what a load holds in float32 in all narrower models; states that are computed with it have it.
+
+    What only float16 would harm is left to `prediction`: one skeleton serves both types of that width.
+    """
+    globs = skeleton._keep_in_fp32_modules_strict if dtype is not torch.float32 else None
+    if not globs:
+        return
+    named = re.compile("|".join(glob.replace("*", ".*") for glob in globs))
+    for name, tensor in [*skeleton.named_parameters(), *skeleton.named_buffers()]:
+        if tensor.is_floating_point() and named.search(name):
+            tensor.data = tensor.data.float()
+
+
+def _asks_for_more(config: PretrainedConfig) -> bool:
+    """Whether it asks for something that `_drop_requests` takes out and a plain script would do, or fail at."""
+    parts = [part for name in config.sub_configs if isinstance(part := getattr(config, name, None), PretrainedConfig)]
+    own = (
+        config._attn_implementation in _OWN_ATTENTION
+        and config.return_dict
+        and "transformers_weights" not in vars(config)
+    )
+    return not own or any(map(_asks_for_more, parts))
+
+
+def _endless() -> PlaygroundError:
+    return fail(
+        ErrorCode.BROKEN_CONFIG,
+        f"The model that config.json describes cannot be built in {BUILD_LIMIT_S:g} seconds.",
+        "Compare config.json with the original model's, or choose another one.",
+    )
+
+
+def _broken_config(error: Exception) -> PlaygroundError:
+    message, hint = config_sentence(error)
+    return fail(ErrorCode.BROKEN_CONFIG, message, hint, f"{type(error).__name__}: {error}")

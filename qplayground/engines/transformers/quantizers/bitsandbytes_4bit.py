@@ -1,0 +1,185 @@
+"""bitsandbytes' NF4 and FP4.
+
+Block size B = 64; a layer of `out` x `in` = n elements has nb = ceil(n / B) blocks, which run on from row to row:
+
+- ceil(n / 2) + 4 · nb + 64 bytes: two codes a byte, the first in its upper half, a float32 absmax a block and a table
+  of sixteen float32.
+- double quantization: ceil(n / 2) + nb + 4 · ceil(nb / 256) + 1024 + 64 + 4, the absmax as uint8 with a second level of
+  its own, its table of 256 float32, and a float32 offset: table[code] · absmax of 256 blocks + offset.
+- where the processor has AVX512-BF16, the first forward repacks a layer: the absmax becomes bfloat16 and the second
+  level goes, the offset stays: ceil(n / 2) + 2 · nb + 64 (+ 4).
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import bitsandbytes as bnb
+import torch
+from bitsandbytes.functional import has_avx512bf16
+from bitsandbytes.nn import Linear4bit
+from msgspec.structs import replace
+from torch import nn
+from transformers import BitsAndBytesConfig
+from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+from transformers.pytorch_utils import Conv1D
+
+from qplayground.core.dtype import Dtype
+from qplayground.core.memory.estimate import WeightKinds
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
+from qplayground.engines.transformers.quantizers.base import Backend, HeldPart, Layer
+
+BLOCK = 64
+_NESTED_BLOCK = 256
+_CODE_BYTES = 16 * 4
+_NESTED_CODE_BYTES = 256 * 4
+_OFFSET_BYTES = 4
+_ALIGNED_OUTPUTS = 32
+_EXPECTED_ERROR = {"nf4": 0.092, "fp4": 0.122}
+_QUANTIZING_BYTES = {"nf4": 16, "fp4": 20}
+
+
+class FourBitBackend(Backend[FourBit]):
+    """Linear4bit, made by transformers."""
+
+    heap_factor = 2.5
+
+    def __init__(self, options: FourBit) -> None:
+        super().__init__(options)
+        self.expected_error = _EXPECTED_ERROR[options.quant_type]
+        self.quantizing_bytes = _QUANTIZING_BYTES[options.quant_type]
+
+    def config(self, skips: Sequence[str], *, offloads: bool) -> BitsAndBytesConfig:
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=self.options.quant_type,
+            bnb_4bit_compute_dtype=getattr(torch, self.options.compute_dtype),
+            bnb_4bit_use_double_quant=self.options.double_quantization,
+            llm_int8_skip_modules=list(skips) or None,
+            llm_int8_enable_fp32_cpu_offload=offloads,
+        )
+
+    def predicted(self, rows: int, elements: int, *, repacks: bool) -> WeightKinds:
+        blocks = -(-elements // BLOCK)
+        nested = self.options.double_quantization
+        if repacks:
+            scales = 2 * blocks + _OFFSET_BYTES * nested
+        elif nested:
+            scales = blocks + 4 * -(-blocks // _NESTED_BLOCK) + _NESTED_CODE_BYTES + _OFFSET_BYTES
+        else:
+            scales = 4 * blocks
+        return WeightKinds(quantized=-(-elements // 2), scales=scales + _CODE_BYTES)
+
+    def bias_dtype(self) -> Dtype:
+        return self.options.compute_dtype
+
+    def rescaled(self) -> "FourBitBackend":
+        """transformers quantizes it again, with bitsandbytes' own defaults."""
+        return FourBitBackend(replace(self.options, quant_type="fp4", double_quantization=True))
+
+    def repacks(self) -> bool:
+        return bool(has_avx512bf16())
+
+    def converts(self, module: nn.Module) -> bool:
+        return type(module) is nn.Linear or isinstance(module, Conv1D)
+
+    def is_usual(self, layer: Layer) -> bool:
+        return layer.rows % _ALIGNED_OUTPUTS == 0 and layer.columns % BLOCK == 0 and not layer.is_deep
+
+    def layer(self, weight: torch.Tensor) -> nn.Module:
+        rows, columns = weight.shape
+        made: nn.Module = Linear4bit(
+            columns,
+            rows,
+            bias=False,
+            compute_dtype=getattr(torch, self.options.compute_dtype),
+            quant_type=self.options.quant_type,
+        )
+        made.weight = bnb.nn.Params4bit(
+            weight,
+            requires_grad=False,
+            quant_type=self.options.quant_type,
+            compress_statistics=self.options.double_quantization,
+            blocksize=BLOCK,
+        )
+        return made
+
+    def round_trip(self, weight: torch.Tensor, device: torch.device) -> torch.Tensor:
+        packed, state = bnb.functional.quantize_4bit(
+            weight.to(device),
+            quant_type=self.options.quant_type,
+            compress_statistics=self.options.double_quantization,
+            blocksize=BLOCK,
+        )
+        return torch.as_tensor(bnb.functional.dequantize_4bit(packed, state))
+
+    def rows_until_a_block_begins(self, columns: int) -> int:
+        return BLOCK // math.gcd(columns, BLOCK)
+
+    @staticmethod
+    def owns(module: nn.Module) -> bool:
+        return isinstance(module, Linear4bit)
+
+    @staticmethod
+    def parts(module: Any) -> Iterator[HeldPart]:
+        yield HeldPart("weight", module.weight, is_code=True)
+        state = getattr(module.weight, "quant_state", None)
+        if state is None:
+            return
+        scales = {"absmax": state.absmax, "code": state.code, "offset": state.offset}
+        nested = getattr(state, "state2", None)  # gone once repacked for the CPU
+        if nested is not None:
+            scales |= {"nested_absmax": nested.absmax, "nested_code": nested.code}
+        for kind, tensor in scales.items():
+            if tensor is not None:
+                yield HeldPart(kind, tensor, is_scale=True)
+
+    @staticmethod
+    def shape(module: Any) -> tuple[int, ...]:
+        state = getattr(module.weight, "quant_state", None)
+        return tuple(module.weight.shape if state is None else state.shape)
+
+    @staticmethod
+    def leading_rows(module: Any, rows: int) -> torch.Tensor:
+        weight = module.weight
+        count = rows * weight.quant_state.shape[1]
+        return by_hand(weight.data, weight.quant_state, count).view(rows, -1)
+
+    @staticmethod
+    def dequantized(module: Any) -> torch.Tensor:
+        """On some CPUs it was repacked for a kernel of its own. bitsandbytes can undo that, but changes the state that
+        the layer computes with, and leaves the scales as they are.
+        """
+        held = module.weight.quant_state
+        if not getattr(held, "packing_format_for_cpu", False):
+            return torch.as_tensor(dequantize_bnb_weight(module.weight, None))
+        state = copy.copy(held)
+        state.original_nested = False  # its scales are no integers any more
+        codes, state = bnb.functional._convert_weight_packed_for_cpu_inverse(module.weight.data, state)
+        state.absmax = held.absmax.T.reshape(-1).float().contiguous()
+        return torch.as_tensor(bnb.functional.dequantize_4bit(codes, state))
+
+    def unfused_itemsize(self, dtype: Dtype) -> int:
+        return 0 if has_avx512bf16() else dtype.itemsize
+
+
+def by_hand(packed: torch.Tensor, state: Any, count: int) -> torch.Tensor:
+    """The first `count` values of packed codes with a QuantState, flat, float32: codes times scales in plain torch."""
+    pairs = packed.reshape(-1)[: -(-count // 2)].cpu().view(torch.uint8)
+    codes = torch.stack((pairs >> 4, pairs & 15), dim=-1).view(-1)[:count]
+    blocks = -(-count // state.blocksize)
+    scales = _absmax(state)[:blocks].repeat_interleave(state.blocksize)[:count]
+    table: torch.Tensor = state.code.cpu().float()
+    return table[codes.int()] * scales
+
+
+def _absmax(state: Any) -> torch.Tensor:
+    absmax: torch.Tensor = state.absmax.cpu().reshape(-1)
+    if not state.nested:
+        return absmax.float()
+    nested = state.state2
+    scales: torch.Tensor = nested.absmax.cpu().float().repeat_interleave(nested.blocksize)[: absmax.numel()]
+    table: torch.Tensor = nested.code.cpu().float()
+    offset: torch.Tensor = state.offset.cpu().float()
+    return table[absmax.int()] * scales + offset

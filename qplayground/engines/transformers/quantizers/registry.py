@@ -1,0 +1,47 @@
+"""All families: a new one is named here, and in `qplayground.core.quantizers.registry`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
+from qplayground.core.errors import PlaygroundError
+from qplayground.core.precision import Precision
+from qplayground.core.quantizers.base import Quantizer
+from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
+from qplayground.core.quantizers.bitsandbytes_int8 import Int8
+from qplayground.core.quantizers.installed import missing
+from qplayground.core.quantizers.torchao_int8 import TorchaoInt8
+from qplayground.engines.transformers.quantizers.base import Backend
+from qplayground.engines.transformers.quantizers.bitsandbytes_4bit import FourBitBackend
+from qplayground.engines.transformers.quantizers.bitsandbytes_int8 import Int8Backend
+from qplayground.engines.transformers.quantizers.torchao_int8 import TorchaoInt8Backend
+
+BACKENDS: dict[type[Quantizer], type[Backend[Any]]] = {
+    Int8: Int8Backend,
+    FourBit: FourBitBackend,
+    TorchaoInt8: TorchaoInt8Backend,
+}
+
+
+def backend(options: Quantizer) -> Backend[Any]:
+    """What carries out those options. Raises PlaygroundError(MISSING_PACKAGE) where its library is not installed."""
+    error = missing(options)
+    if error is not None:
+        raise PlaygroundError(error)
+    return BACKENDS[type(options)](options)
+
+
+def configuration(
+    precision: Precision, skips: Sequence[str] = (), *, offloads: bool = False
+) -> QuantizationConfigMixin | None:
+    """transformers' configuration of a recipe, None for an unquantized one; see `Backend.config`."""
+    if precision.quantization is None:
+        return None
+    return backend(precision.quantization).config(skips, offloads=offloads)
+
+
+def family_of(module: nn.Module) -> type[Backend[Any]] | None:
+    """The family that quantized that module of a loaded model, if one did."""
+    return next((family for family in BACKENDS.values() if family.owns(module)), None)

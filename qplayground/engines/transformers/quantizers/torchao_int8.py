@@ -1,0 +1,76 @@
+"""torchao's int8 weights: codes, a float32 scale and an int8 zero point a row, n + 5 · out bytes for a layer of `out` x
+`in` = n elements. The zero points are all zero.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TorchAoConfig
+
+from qplayground.core.memory.estimate import WeightKinds
+from qplayground.core.quantizers.torchao_int8 import TorchaoInt8
+from qplayground.engines.transformers.quantizers.base import Backend, HeldPart, Layer
+
+
+class TorchaoInt8Backend(Backend[TorchaoInt8]):
+    """nn.Linear with an Int8Tensor as its weight. The library is imported where it is used: it is optional."""
+
+    expected_error = 0.0071
+    quantizing_bytes = 12
+    splits = False
+    lists_skips = True  # transformers would convert subclasses of nn.Linear, and match its own list with weights
+
+    def config(self, skips: Sequence[str], *, offloads: bool) -> TorchAoConfig:
+        return TorchAoConfig(_config(), modules_to_not_convert=self.options.skip_patterns(skips) or None)
+
+    def predicted(self, rows: int, elements: int, *, repacks: bool) -> WeightKinds:
+        return WeightKinds(quantized=elements, scales=5 * rows)
+
+    def is_usual(self, layer: Layer) -> bool:
+        return not layer.is_deep
+
+    def layer(self, weight: torch.Tensor) -> nn.Module:
+        from torchao.quantization import quantize_
+
+        made = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+        made.weight = nn.Parameter(weight, requires_grad=False)
+        quantize_(made, _config())
+        return made
+
+    def round_trip(self, weight: torch.Tensor, device: torch.device) -> torch.Tensor:
+        return self.dequantized(self.layer(weight.to(device)))
+
+    @staticmethod
+    def owns(module: nn.Module) -> bool:
+        weight = module._parameters.get("weight")
+        return type(weight).__name__ == "Int8Tensor" and type(weight).__module__.startswith("torchao.")
+
+    @staticmethod
+    def parts(module: Any) -> Iterator[HeldPart]:
+        weight = module.weight
+        yield HeldPart("weight", weight.qdata, is_code=True)
+        yield HeldPart("scale", weight.scale, is_scale=True)
+        yield HeldPart("zero_point", weight.zero_point, is_scale=True)
+
+    @staticmethod
+    def leading_rows(module: Any, rows: int) -> torch.Tensor:
+        """A row is its codes times its scale."""
+        weight = module.weight
+        codes: torch.Tensor = weight.qdata[:rows].cpu().float()
+        scales: torch.Tensor = weight.scale[:rows].cpu().float()
+        return codes * scales.view(-1, 1)
+
+    @staticmethod
+    def dequantized(module: Any) -> torch.Tensor:
+        return torch.as_tensor(module.weight.dequantize())
+
+    def unfused_itemsize(self, dtype: Any) -> int:
+        return int(dtype.itemsize)
+
+
+def _config() -> Any:
+    from torchao.quantization import Int8WeightOnlyConfig
+
+    return Int8WeightOnlyConfig(version=2, set_inductor_config=False)  # which would change torch for all else

@@ -1,0 +1,1 @@
+"""What a precision costs in accuracy, measured on a text."""

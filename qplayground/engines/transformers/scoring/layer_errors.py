@@ -1,0 +1,90 @@
+"""What quantizing costs each layer: its weights against the checkpoint's, and its outputs on a text.
+
+Both are relative errors in the Frobenius norm. Each layer is fed what the quantized model feeds it, so that its own
+error is seen and not what the layers before it did. The checkpoint is read tensor by tensor as its layer's turn comes.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch.nn import functional
+
+from qplayground.core.measures.quality import LayerError
+from qplayground.engines.transformers.loading.checkpoint import Checkpoint
+from qplayground.engines.transformers.loading.loading import LoadedModel
+from qplayground.engines.transformers.loading.residency import let_go_of_source
+from qplayground.engines.transformers.loading.ties import loaded_as
+from qplayground.engines.transformers.quantizers.registry import family_of
+
+
+@contextmanager
+def measured(loaded: LoadedModel, errors: list[LayerError], on_layer: Callable[[int, int], None]) -> Iterator[None]:
+    """While inside, the model's next forward fills `errors`, a row a quantized layer, in the order of their turns.
+
+    `on_layer` is told before each how many are done, of how many; what it raises ends the forward.
+
+    A layer whose weight stands in the checkpoint under another name, or merged with others, is left out.
+    """
+    checkpoint = Checkpoint.read(loaded.files[0].parent)
+    with ExitStack() as hooks:
+        sources = {
+            name: hooks.enter_context(safe_open(file, framework="pt"))
+            for file, names in checkpoint.files.items()
+            for name in names
+        }
+        parameters = loaded_as(loaded.model, sources)
+        count = Counter(parameters.values())
+        alone = {parameter: tensor for tensor, parameter in parameters.items() if count[parameter] == 1}
+        found = [
+            (name, module, tensor)
+            for name, module in loaded.model.named_modules()
+            if family_of(module) is not None and (tensor := alone.get(f"{name}.weight")) is not None
+        ]
+        for name, module, tensor in found:
+            before = partial(_before, errors, len(found), on_layer)
+            hooks.callback(module.register_forward_pre_hook(before).remove)
+            after = _hook(name, sources[tensor], tensor, errors, checkpoint.files)
+            hooks.callback(module.register_forward_hook(after).remove)
+        yield
+
+
+def _before(errors: list[LayerError], total: int, on_layer: Callable[[int, int], None], *_: Any) -> None:
+    on_layer(len(errors), total)
+
+
+def _hook(
+    name: str, source: Any, tensor: str, errors: list[LayerError], files: Iterable[Path]
+) -> Callable[[Any, tuple[torch.Tensor, ...], torch.Tensor], None]:
+    def measure(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        shape = (module.out_features, module.in_features)
+        family = family_of(module)
+        assert family is not None
+        exact = source.get_tensor(tensor).to(output.device).float()
+        held = family.dequantized(module).float().reshape(shape)
+        if exact.shape != shape or _is_transposed(exact, held):
+            exact = exact.T  # a Conv1D's
+        if exact.shape != shape:
+            return  # merged with others
+        bias = None if module.bias is None else module.bias.float()
+        ideal = functional.linear(inputs[0].float(), exact, bias)
+        errors.append(LayerError(name, _relative(held, exact), _relative(output.float(), ideal)))
+        let_go_of_source(files)
+
+    return measure
+
+
+def _is_transposed(exact: torch.Tensor, held: torch.Tensor) -> bool:
+    """Of a square one the shape does not tell."""
+    square = exact.shape[0] == exact.shape[1]
+    return square and _relative(held, exact.T) < _relative(held, exact)
+
+
+def _relative(found: torch.Tensor, exact: torch.Tensor) -> float:
+    size = float(exact.norm())
+    return float((found - exact).norm()) / size if size else 0.0

@@ -1,0 +1,1 @@
+"""Engines that are asked one question after another, outside a comparison."""

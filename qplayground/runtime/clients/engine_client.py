@@ -1,0 +1,190 @@
+"""An engine that is asked one thing after another, for as long as somebody looks."""
+
+from collections import deque
+
+from msgspec.structs import replace
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.messages.commands import Cancel, CheckUp, EstimateMemory, PlanPlacement
+from qplayground.core.messages.events import CheckedUp, Event, Failed, Hello, MemoryEstimated, PlacementPlanned
+from qplayground.core.messages.inside import (
+    InputsCaptured,
+    InsideCommand,
+    LayersMeasured,
+    MatrixOpened,
+    MatrixQuantized,
+    ModelOutlined,
+    ThresholdTried,
+    TileRead,
+    WeightProbed,
+)
+from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.processes.worker import ChildWorker
+
+SILENCE_MS = 120_000
+"""An engine that owes an answer and says nothing for so long hangs; importing its libraries from a slow disk takes up
+to half of it."""
+_CLOSE_WAIT_MS = 10_000
+_LAST_ANSWERS = (
+    ModelOutlined,
+    MatrixOpened,
+    MatrixQuantized,
+    TileRead,
+    WeightProbed,
+    LayersMeasured,
+    InputsCaptured,
+    ThresholdTried,
+    PlacementPlanned,
+    CheckedUp,
+    Failed,
+)
+
+Question = InsideCommand | EstimateMemory | PlanPlacement | CheckUp
+
+
+class EngineClient(QObject):
+    """Owner of one engine, begun with the first question. Questions are answered in their order.
+
+    Signals: `greeted(Hello)` when an engine is there. `said(command_id, Event)` for everything that belongs to an open
+    question; `failed(command_id, ErrorInfo)` when it is not answered, with what to do then (`hint`). `lost(ErrorInfo)`
+    when the engine is gone of itself, and with it all that it held. `gone()` after each engine, however it ended.
+    """
+
+    greeted = Signal(object)
+    said = Signal(int, object)
+    failed = Signal(int, object)
+    lost = Signal(object)
+    gone = Signal()
+
+    def __init__(self, name: str, launcher: Launcher, hint: str, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._name = name
+        self._launcher = launcher
+        self._hint = hint
+        self._worker: ChildWorker | None = None
+        self._hello: Hello | None = None
+        self._hung = self._closed = False
+        self._waiting: deque[Question] = deque()
+        self._open: set[int] = set()
+        self._asked = 0
+        self._silence = QTimer(self, singleShot=True, interval=SILENCE_MS)
+        self._silence.timeout.connect(self._on_silence)
+
+    @property
+    def hello(self) -> Hello | None:
+        """What the engine said of itself, None while there is none."""
+        return self._hello
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is owed."""
+        return bool(self._open)
+
+    def begin(self) -> None:
+        """Begin the engine, for somebody who has to know the machine to ask: `greeted` or `lost` follows."""
+        if self._worker is not None or self._closed:
+            return
+        self._worker = worker = ChildWorker(self._name, self._launcher.engine, self)
+        worker.event_received.connect(self._on_event)
+        worker.exited.connect(self._on_exited)
+        worker.finished.connect(worker.deleteLater)
+        self._silence.start()
+        worker.start()
+
+    def ask(self, command: Question) -> int:
+        """Ask; the number that the answers carry is returned. Nothing is answered after `close`."""
+        self._asked += 1
+        if self._closed:
+            return self._asked
+        self._open.add(self._asked)
+        self._waiting.append(replace(command, id=self._asked))
+        if self._hello is None:
+            self.begin()
+        else:
+            self._submit()
+        return self._asked
+
+    def stop(self, command_id: int) -> None:
+        """Have that answer come early, from an engine that keeps what it holds; nothing happens where none is owed."""
+        if self._worker is not None and command_id in self._open:
+            self._worker.submit(Cancel(command_id))
+
+    def end(self) -> None:
+        """End the engine; nothing more is said of what was asked. The next question begins another."""
+        self._silence.stop()
+        self._hung = False
+        self._waiting.clear()
+        self._open.clear()
+        worker, self._worker = self._worker, None
+        self._hello = None
+        if worker is not None:
+            worker.end()
+
+    def close(self) -> None:
+        """End everything, now, and say nothing more."""
+        self._closed = True
+        self.end()
+        for worker in self.findChildren(ChildWorker):
+            worker.end()
+            worker.wait(_CLOSE_WAIT_MS)
+
+    def _submit(self) -> None:
+        assert self._worker is not None
+        while self._waiting:
+            self._worker.submit(self._waiting.popleft())
+        if self._open:
+            self._silence.start()
+
+    @Slot(str, object)
+    def _on_event(self, _name: str, event: Event) -> None:
+        if self._worker is None or self.sender() is not self._worker:
+            return
+        self._silence.start()
+        if isinstance(event, Hello):
+            self._hello = event
+            self._submit()
+            self.greeted.emit(event)
+        elif event.command_id in self._open:
+            if _is_last(event):
+                self._open.discard(event.command_id)
+            if isinstance(event, Failed):
+                self.failed.emit(event.command_id, event.error)
+            else:
+                self.said.emit(event.command_id, event)
+        if not self._open:
+            self._silence.stop()
+
+    @Slot()
+    def _on_silence(self) -> None:
+        if self._worker is not None:
+            self._hung = True
+            self._worker.end()
+
+    @Slot(str, object)
+    def _on_exited(self, _name: str, error: ErrorInfo | None) -> None:
+        if self._closed:
+            return
+        if self._worker is None or self.sender() is not self._worker:
+            self.gone.emit()
+            return
+        self._worker = self._hello = None
+        self._silence.stop()
+        if self._hung:
+            self._hung = False
+            sentence = f"The engine said nothing for {SILENCE_MS // 1000} seconds and was ended."
+            error = ErrorInfo(ErrorCode.ENGINE_DIED, sentence, self._hint)
+        error = error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", self._hint)
+        self._waiting.clear()
+        unanswered, self._open = sorted(self._open), set()
+        self.lost.emit(error)
+        for command_id in unanswered:
+            self.failed.emit(command_id, error)
+        self.gone.emit()
+
+
+def _is_last(event: Event) -> bool:
+    """Whether nothing follows it that answers the same question."""
+    if isinstance(event, MemoryEstimated):
+        return event.final
+    return isinstance(event, _LAST_ANSWERS)

@@ -1,0 +1,218 @@
+"""Asking an engine what precisions will take in memory, before anything is loaded."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.memory.estimate import Estimate
+from qplayground.core.memory.fit import Fit
+from qplayground.core.messages.commands import EstimateMemory, PlanPlacement
+from qplayground.core.messages.events import Event, Hello, MemoryEstimated, PlacementPlanned
+from qplayground.core.placement import Placement
+from qplayground.core.precision import Precision
+from qplayground.runtime.clients.engine_client import EngineClient
+from qplayground.runtime.machine.devices import weight_limits
+from qplayground.runtime.machine.fitting import fit_now
+from qplayground.runtime.processes.launcher import Launcher
+
+
+class Planner(QObject):
+    """Owner of one engine that loads nothing. The question that was asked last counts; answers to others are dropped.
+
+    Signals: `changed()` when estimates came or went; `failed(ErrorInfo)` when there are none. After `ask_plan` either
+    `planned(PlacementPlanned)` or `plan_failed(ErrorInfo)`.
+    """
+
+    changed = Signal()
+    failed = Signal(object)
+    planned = Signal(object)
+    plan_failed = Signal(object)
+
+    def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._client = EngineClient("planner", launcher, "Pick the model again.", self)
+        self._client.greeted.connect(self._on_greeted)
+        self._client.said.connect(self._on_said)
+        self._client.failed.connect(self._on_failed)
+        self._client.lost.connect(self._on_lost)
+        self._gpu_count = 0
+        self._question: EstimateMemory | None = None
+        self._plan_question: PlanPlacement | None = None
+        self._in_flight: EstimateMemory | PlanPlacement | None = None
+        self._held_back = self._closed = False
+        self._answer: MemoryEstimated | None = None
+        self._answered: EstimateMemory | None = None  # the question that it answers
+        self._soon = QTimer(self, singleShot=True, interval=0)  # once for what changes at once
+        self._soon.timeout.connect(self._submit)
+
+    # ---- what others may ask ---------------------------------------------------------------------------------
+
+    @property
+    def answer(self) -> MemoryEstimated | None:
+        """The latest answer to the latest question, None while there is none."""
+        return self._answer
+
+    def estimate(self, name: str) -> Estimate | None:
+        """That of one precision."""
+        estimates = () if self._answer is None else self._answer.estimates
+        return next((estimate for estimate in estimates if estimate.precision == name), None)
+
+    def fit(self, *names: str, credit: Mapping[str, int] | None = None, scores: bool = False) -> Fit:
+        """Whether it fits now, or all of them at once, when so many bytes of each device are given back before, and
+        with the scoring of a text or without.
+        """
+        known = [self.estimate(name) if self._is_answered(name) else None for name in names]
+        return fit_now(known, credit, scores=scores)
+
+    def is_about(self, path: str, placement: Placement) -> bool:
+        """Whether it is that model, placed so, that is asked about."""
+        asked = self._question
+        return asked is not None and (asked.path, asked.placement.same_weights) == (path, placement.same_weights)
+
+    def estimates_of(
+        self,
+        path: str,
+        precisions: Sequence[Precision],
+        placement: Placement,
+        request: GenerationRequest | None = None,
+    ) -> dict[str, Estimate]:
+        """What is known of exactly this; of another text than `request` what depends on its length is unknown."""
+        if self._question is None or not self.is_about(path, placement):
+            return {}
+        asked = {recipe.name: recipe for recipe in self._question.precisions}
+        known = {recipe.name: self.estimate(recipe.name) for recipe in precisions if asked.get(recipe.name) == recipe}
+        found = {name: each for name, each in known.items() if each is not None and self._is_answered(name)}
+        if self._is_answer_to(request):
+            return found
+        return {name: each.without_text for name, each in found.items()}
+
+    # ---- verbs -----------------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        path: str | None,
+        precisions: tuple[Precision, ...],
+        *,
+        placement: Placement | None = None,
+        request: GenerationRequest | None = None,
+        context_tokens: int | None = None,
+    ) -> None:
+        """Ask of that model; of none, forget the answer. `changed` or `failed` follows."""
+        if path is None or self._question is None or path != self._question.path:
+            self._answer = self._answered = None
+            self.changed.emit()
+        self._question = None
+        if path is not None and precisions:
+            self._question = EstimateMemory(
+                id=0,
+                path=path,
+                precisions=precisions,
+                placement=placement or Placement(),
+                request=request or GenerationRequest(),
+                context_tokens=context_tokens,
+            )
+            self._soon.start()
+
+    def ask_plan(self, path: str, precisions: tuple[Precision, ...], placement: Placement) -> None:
+        """Ask where the parts of that model would be. The last such question is answered."""
+        self._plan_question = PlanPlacement(id=0, path=path, precisions=precisions, placement=placement)
+        self._submit()
+
+    def hold_back(self, hold: bool) -> None:
+        """While something is timed nothing is reckoned; what was asked meanwhile is answered afterwards."""
+        self._held_back = hold
+        if not hold and self._question is not None and not self._question.placement.is_single and self._gpu_count:
+            self._question = replace(self._question)  # what is free on a GPU decides where parts go: ask once more
+        if not hold and (self._is_open or self._plan_question is not None):
+            self._soon.start()
+
+    def close(self) -> None:
+        """End the engine, now; what is asked afterwards is not answered."""
+        self._closed = True
+        self._question = self._plan_question = None
+        self._soon.stop()
+        self._client.close()
+
+    # ---- the engine ------------------------------------------------------------------------------------------
+
+    @Slot()
+    def _submit(self) -> None:
+        question = self._plan_question or (self._question if self._is_open else None)
+        if question is None or self._held_back or self._closed:
+            return
+        if self._client.hello is None:
+            self._client.begin()
+        elif not self._client.is_busy:
+            self._in_flight = question
+            limits = weight_limits(question.placement, self._gpu_count)  # as they are now
+            self._client.ask(replace(question, limits=limits))
+
+    @Slot(object)
+    def _on_greeted(self, hello: Hello) -> None:
+        self._gpu_count = len(hello.machine.gpus)
+        self._submit()
+
+    @Slot(int, object)
+    def _on_said(self, _command_id: int, event: Event) -> None:
+        question = self._in_flight
+        if not self._client.is_busy:
+            self._in_flight = None
+        if isinstance(event, PlacementPlanned) and question is self._plan_question:
+            self._plan_question = None
+            self.planned.emit(event)
+        elif isinstance(event, MemoryEstimated) and isinstance(question, EstimateMemory) and question is self._question:
+            self._answer, self._answered = event, question
+            self.changed.emit()
+        self._submit()  # meanwhile something else may have been asked
+
+    @Slot(int, object)
+    def _on_failed(self, _command_id: int, error: ErrorInfo) -> None:
+        question, self._in_flight = self._in_flight, None
+        if question is None:
+            return  # the engine is gone, and `_on_lost` has said so
+        if question is self._plan_question:
+            self._plan_question = None
+            self.plan_failed.emit(error)
+        elif question is self._question:
+            self._give_up(error)
+        self._submit()
+
+    @Slot(object)
+    def _on_lost(self, error: ErrorInfo) -> None:
+        self._in_flight = None
+        if self._plan_question is not None:
+            self._plan_question = None
+            self.plan_failed.emit(error)
+        if self._is_open:
+            self._give_up(error)
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether the last question is still to be answered."""
+        answered = self._answer is not None and self._answer.final and self._answered is self._question
+        return self._question is not None and not answered
+
+    def _is_answered(self, name: str) -> bool:
+        """Whether what is known of that precision is about the model, device and recipe that are asked about now.
+
+        The length may be another one, for the moment that it takes to reckon anew.
+        """
+        now, then = self._question, self._answered
+        if now is None or then is None or (now.path, now.placement) != (then.path, then.placement):
+            return False
+        recipes = [[recipe for recipe in asked.precisions if recipe.name == name] for asked in (now, then)]
+        return recipes[0] == recipes[1]
+
+    def _is_answer_to(self, request: GenerationRequest | None) -> bool:
+        """Whether what is known is about that text, with its tokens counted."""
+        if self._answer is None or self._answered is None or not self._answer.final:
+            return False
+        return self._answered.context_tokens is None and self._answered.request == request
+
+    def _give_up(self, error: ErrorInfo) -> None:
+        self._question = self._answer = self._answered = None
+        self.changed.emit()
+        self.failed.emit(error)

@@ -1,0 +1,185 @@
+"""Writing what an engine said into a run. Called by the session alone, which owns the runs."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from qplayground.core.comparison.results import LoadFigures, MemoryFigures, Run, SpeedFigures
+from qplayground.core.measures.quality import SCORING_STOPPED, Quality
+from qplayground.core.measures.samples import Samples
+from qplayground.core.memory.estimate import Estimate
+from qplayground.core.memory.process_memory import VramFigures
+from qplayground.core.messages.events import Generated, Loaded, Scored, TokensGenerated
+
+
+def clear(run: Run) -> None:
+    """Forget everything that it gave: it begins anew."""
+    clear_text(run)
+    run.error = None
+    run.beside = 0
+    run.device_map = {}
+    run.requested_map = {}
+    run.caution = ""
+    run.skips, run.attention = (), ""
+    run.prompt_tokens = None
+    run.prompt_in_parts = False
+    run.load = LoadFigures()
+    run.speed = SpeedFigures()
+    run.memory = MemoryFigures()
+    run.quality = None
+    run.scored = None
+    run.layer_errors = []
+
+
+def clear_text(run: Run) -> None:
+    """Forget what it wrote, but none of its figures: it writes once more."""
+    run.text = ""
+    run.token_ids = []
+    run.tokens = []
+    run.finish_reason = None
+    run.divergence = None
+
+
+def take_tokens(run: Run, event: TokensGenerated) -> None:
+    """Add tokens to the text."""
+    run.token_ids += (token.id for token in event.tokens)
+    run.tokens += event.tokens
+    run.text += "".join(token.text for token in event.tokens)
+
+
+def take_loaded(
+    run: Run, event: Loaded, *, repeated: bool = False, kept: bool = False, shown: Estimate | None = None
+) -> None:
+    """Note a load. `repeated`: one of several rounds; `kept`: one of an earlier comparison; `shown`: the estimate that
+    somebody saw before, against which it is held where it was one of this text.
+    """
+    samples = _with(run.load.samples, event.seconds) if repeated else None
+    run.load = LoadFigures(
+        seconds=samples.median if samples is not None else event.seconds,
+        other_cpus=_worse(run.load.other_cpus, event.other_cpus),
+        disk_share=_worse(run.load.disk_share, event.disk_share),
+        kept=kept,
+        samples=samples,
+    )
+    run.device_map = event.device_map
+    if not run.requested_map and event.estimate is not None:
+        run.requested_map = event.estimate.device_map
+    run.caution = "" if event.estimate is None else event.estimate.caution
+    run.skips, run.attention = event.skips, event.attention
+    predicted = _predicted(shown, event.estimate, kept=kept)
+    run.memory = msgspec.structs.replace(
+        run.memory,
+        weight_bytes=event.weight_bytes,
+        by_kind=event.by_kind,
+        by_device=event.by_device,
+        by_module=event.by_module,
+        predicted=predicted,
+        predicted_weight_bytes=None if predicted is None else predicted.weight_bytes,
+        predicted_resident_bytes=None if predicted is None else predicted.resident_bytes,
+        unforeseen=list(event.unforeseen),
+        resident_bytes=event.memory.resident_bytes,
+        anonymous_bytes=event.memory.anonymous_bytes,
+        file_bytes=event.memory.file_bytes,
+        runtime_bytes=event.runtime_memory.resident_bytes,
+        vram=event.vram,
+        vram_allocated_bytes=_sum(event.vram, "allocated_bytes"),
+        vram_load_peak_bytes=_sum(event.vram, "peak_bytes"),
+        vram_peak_bytes=_sum(event.vram, "peak_bytes"),
+    )
+
+
+def take_generated(
+    run: Run,
+    event: Generated,
+    *,
+    repeated: bool = False,
+    counts: bool = True,
+    driver: Mapping[str, int] | None = None,
+) -> None:
+    """Note a text that is over. `repeated`: one of several rounds, whose figures are the medians. `driver`: bytes that
+    the GPUs' driver counted last for the engine, by GPU.
+
+    Of a round that was stopped, and does not count, the text is there; the figures stay those of the rounds before.
+    """
+    run.text = event.text
+    run.finish_reason = event.finish_reason
+    if counts:
+        _take_speed(run, event, repeated)
+    elif run.speed.ttft_samples is not None:
+        return
+    vram = {
+        gpu: msgspec.structs.replace(figures, driver_bytes=(driver or {}).get(gpu))
+        for gpu, figures in event.vram.items()
+    }
+    run.memory = msgspec.structs.replace(
+        run.memory,
+        weight_bytes=event.weight_bytes,
+        resident_bytes=event.memory.resident_bytes,
+        anonymous_bytes=event.memory.anonymous_bytes,
+        file_bytes=event.memory.file_bytes,
+        peak_resident_bytes=max(event.peak_resident_bytes, run.memory.peak_resident_bytes or 0),
+        phases=list(event.phases),
+        vram=vram,
+        vram_allocated_bytes=_sum(vram, "allocated_bytes"),
+        vram_reserved_bytes=_sum(vram, "reserved_bytes"),
+        vram_peak_bytes=_worse(_sum(vram, "peak_bytes"), run.memory.vram_load_peak_bytes),
+        vram_driver_bytes=_sum(vram, "driver_bytes"),
+        vram_context_bytes=_sum(vram, "context_bytes"),
+    )
+
+
+def take_scored(run: Run, event: Scored) -> None:
+    """Note what scoring a text gave. Its memory is a phase of its own, and not in the run's peak."""
+    run.quality = event.quality
+    run.scored = event.tokens
+    run.layer_errors = list(event.layers)
+    if event.phases:
+        run.memory = msgspec.structs.replace(run.memory, phases=list(event.phases))
+
+
+def note_unscored(run: Run, text: str) -> None:
+    """Note that the text of that name was not scored, since somebody stopped it."""
+    run.quality = Quality(text=text, note=SCORING_STOPPED)
+
+
+def _take_speed(run: Run, event: Generated, repeated: bool) -> None:
+    before = run.speed if repeated else SpeedFigures()
+    decode = _with(before.samples, event.decode_tokens_per_s) if repeated else None
+    ttft = _with(before.ttft_samples, event.ttft_s) if repeated else None
+    prefill = _with(before.prefill_samples, event.prefill_tokens_per_s) if repeated else None
+    run.speed = SpeedFigures(
+        ttft_s=ttft.median if ttft is not None else event.ttft_s,
+        prefill_tokens_per_s=prefill.median if prefill is not None else event.prefill_tokens_per_s,
+        decode_tokens_per_s=decode.median if decode is not None else event.decode_tokens_per_s,
+        other_cpus=_worse(before.other_cpus, event.other_cpus),
+        held_s=event.held_s,
+        samples=decode,
+        ttft_samples=ttft,
+        prefill_samples=prefill,
+    )
+
+
+def _sum(vram: Mapping[str, VramFigures], name: str) -> int | None:
+    """Over all GPUs; None where one is not known, or there is none."""
+    found = [getattr(figures, name) for figures in vram.values()]
+    return sum(found) if found and None not in found else None
+
+
+def _with(samples: Samples | None, value: float | None) -> Samples | None:
+    if value is None:
+        return samples
+    return Samples.of((*(samples.values if samples is not None else ()), value))
+
+
+def _worse(one: float | None, other: float | None) -> float | None:
+    known = [value for value in (one, other) if value is not None]
+    return max(known, default=None)
+
+
+def _predicted(shown: Estimate | None, reckoned: Estimate | None, *, kept: bool) -> Estimate | None:
+    """What was shown before; else what the engine reckoned before its first weight, for a kept one without the length
+    of the text that it was then.
+    """
+    if shown is not None and shown.resident_bytes is not None:
+        return shown
+    return reckoned if reckoned is None or not kept else reckoned.without_text

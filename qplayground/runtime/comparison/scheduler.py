@@ -1,0 +1,304 @@
+"""What happens next in a comparison: a state machine without threads, processes, clocks or Qt.
+
+One run at a time is started, loaded, generated, scored and ended, so that a machine that can hold any one of
+them can compare all, and nothing that is timed shares the processor. Two things change that, and only when
+asked for: engines that are kept loaded, and a race, in which all are loaded one after another and then write at once.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum, StrEnum, auto
+from typing import NamedTuple
+
+from qplayground.core.comparison.results import RunState
+
+HasRoom = Callable[[str, Sequence[str]], bool]
+"""Whether that run can be loaded while those engines keep their models."""
+
+
+class Happened(StrEnum):
+    """What the conductor reports of a run."""
+
+    HELLO = "hello"
+    LOADED = "loaded"
+    GENERATED = "generated"
+    SCORED = "scored"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    REFUSED = "refused"
+    """Failed for what it was asked; the engine is as good as before."""
+    EXITED = "exited"
+    STUCK = "stuck"
+
+
+class Verb(StrEnum):
+    """What the conductor is to do with a run."""
+
+    START = "start"
+    LOAD = "load"
+    GENERATE = "generate"
+    SCORE = "score"
+    ASK_TO_STOP = "ask to stop"
+    END = "end"
+
+
+class Action(NamedTuple):
+    """One thing to do."""
+
+    verb: Verb
+    run: str
+
+
+class _Engine(Enum):
+    STARTING = auto()
+    LOADED = auto()
+    BUSY = auto()
+    ENDING = auto()
+
+
+def turns_of(runs: Sequence[str], rounds: int) -> list[str]:
+    """Who runs when: each round begins one place later, so that no run is always the first or the last."""
+    count = len(runs)
+    return [runs[(place + turn) % count] for turn in range(rounds) for place in range(count)]
+
+
+class Scheduler:
+    """Owns where each run stands and what each engine is at. Every verb returns the actions that follow, in order.
+
+    `loaded` are engines that hold their run's model from an earlier comparison, the coldest first; `ending` are
+    those that have still to leave, before which nothing is started. With `scores` each run is scored, one at a time:
+    the `reference`, which the others need, after its first text, the others after their last.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[str],
+        *,
+        rounds: int = 1,
+        race: bool = False,
+        scores: bool = False,
+        reference: str | None = None,
+        keep_loaded: bool = False,
+        loaded: Sequence[str] = (),
+        ending: Sequence[str] = (),
+        has_room: HasRoom = lambda run, kept: True,
+    ) -> None:
+        self._states = dict.fromkeys(runs, RunState.QUEUED)
+        self._turns = deque(turns_of(runs, rounds))
+        self._rounds = rounds
+        self._race = race
+        self._scores = scores
+        self._reference = reference
+        self._to_score: list[str] = []
+        self._scored: set[str] = set()
+        self._unscored: set[str] = set()  # there before a stop
+        self._keep_loaded = keep_loaded
+        self._has_room = has_room
+        self._engines = dict.fromkeys(loaded, _Engine.LOADED) | dict.fromkeys(ending, _Engine.ENDING)  # coldest first
+        self._cut: set[str] = set()
+
+    # ---- what others may ask ---------------------------------------------------------------------------------
+
+    def state(self, run: str) -> RunState:
+        """Where that run stands. Raises KeyError for one that there is not."""
+        return self._states[run]
+
+    @property
+    def is_finished(self) -> bool:
+        """Every run is final, and no engine is at anything; some may keep their models."""
+        at_rest = all(engine is _Engine.LOADED for engine in self._engines.values())
+        return at_rest and all(state.is_final for state in self._states.values())
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The engines that hold a model and do nothing, the coldest first."""
+        return tuple(name for name, engine in self._engines.items() if engine is _Engine.LOADED)
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Those of them that wait for nothing: a loaded one can wait for the others of a race, or to be scored."""
+        waiting = (RunState.READY, RunState.SCORING)
+        return tuple(name for name in self.loaded if self._states.get(name) not in waiting)
+
+    @property
+    def ending(self) -> tuple[str, ...]:
+        """The engines that were told to end and have not left yet."""
+        return tuple(name for name, engine in self._engines.items() if engine is _Engine.ENDING)
+
+    # ---- verbs -----------------------------------------------------------------------------------------------
+
+    def begin(self) -> list[Action]:
+        """Go on with what is queued; nothing while an engine is at something."""
+        return self._advance()
+
+    def queue(self, run: str) -> None:
+        """Give a new run, or one that is final, its turns, after those that wait already. `begin` follows."""
+        if self._states.get(run, RunState.DONE).is_final:
+            self._states[run] = RunState.QUEUED
+            self._cut.discard(run)
+            self._scored.discard(run)
+            self._unscored.discard(run)
+            self._turns.extend([run] * self._rounds)
+
+    def remove(self, run: str) -> list[Action]:
+        """Forget a run that is final. Raises ValueError for one that is not."""
+        if not self._states[run].is_final:
+            raise ValueError(f"{run} is in work")
+        del self._states[run]
+        return self.let_go(run)
+
+    def let_go(self, run: str) -> list[Action]:
+        """End an engine that holds a model which is of no use; one that is in work stays."""
+        return self._end(run) if run in self.idle else []
+
+    def keep_loaded(self, keep: bool) -> list[Action]:
+        """Change whether engines keep their models after a run; those that do already are ended if not."""
+        self._keep_loaded = keep
+        if keep:
+            return []
+        return [action for name in self.idle for action in self._end(name)]
+
+    def stop(self) -> list[Action]:
+        """Cancel everything: what waits at once, a load by ending its engine, a generation by asking first."""
+        self._cut.update(self._turns)
+        self._turns.clear()
+        actions = []
+        for run, state in self._states.items():
+            self._unscored.add(run)
+            if state is RunState.GENERATING or (state is RunState.SCORING and run not in self._to_score):
+                actions.append(Action(Verb.ASK_TO_STOP, run))
+            elif state is RunState.SCORING:  # its text is whole
+                self._to_score.remove(run)
+                self._states[run] = self._outcome(run)
+                actions += [] if self._keep_loaded else self._end(run)
+            elif not state.is_final:
+                self._states[run] = RunState.CANCELLED
+                engine = self._engines.get(run)
+                if engine is _Engine.STARTING or (engine is _Engine.LOADED and not self._keep_loaded):
+                    actions += self._end(run)
+        return actions
+
+    def handle(self, run: str, happened: Happened) -> list[Action]:
+        """Take note of something that happened. What does not fit the run's state is late and changes nothing."""
+        state = self._states.get(run)
+        if happened is Happened.EXITED:
+            return self._on_exited(run)
+        if state is None or state.is_final:
+            return []
+        if happened is Happened.FAILED or (happened is Happened.REFUSED and state is not RunState.GENERATING):
+            return self._give_up(run, RunState.FAILED)
+        if (state, happened) == (RunState.STARTING, Happened.HELLO):
+            self._states[run] = RunState.LOADING
+            return [Action(Verb.LOAD, run)]
+        if (state, happened) == (RunState.LOADING, Happened.LOADED):
+            self._engines[run] = _Engine.LOADED
+            return self._take_turn(run)
+        if state is RunState.SCORING:
+            return self._on_scored(run, happened)
+        if state is not RunState.GENERATING:
+            return []
+        if happened is Happened.STUCK:
+            return self._give_up(run, RunState.CANCELLED)
+        if happened is Happened.REFUSED:
+            self._drop_turns(run)
+            return self._release(run, RunState.FAILED)
+        if happened is Happened.INTERRUPTED:
+            self._drop_turns(run)
+            return self._release(run, RunState.CANCELLED)
+        if happened is Happened.GENERATED:
+            if not self._is_to_be_scored(run):
+                return self._release(run, self._outcome(run))
+            self._to_score.append(run)
+            self._rest(run, RunState.SCORING)
+            return self._advance()
+        return []
+
+    # ---- what follows ----------------------------------------------------------------------------------------
+
+    def _outcome(self, run: str) -> RunState:
+        """Where a run stands after a text: before its next turn, or at its end."""
+        if run in self._turns:
+            return RunState.QUEUED
+        return RunState.CANCELLED if run in self._cut else RunState.DONE
+
+    def _is_to_be_scored(self, run: str) -> bool:
+        if not self._scores or run in self._scored | self._unscored | self._cut:
+            return False
+        return run == self._reference or run not in self._turns
+
+    def _on_scored(self, run: str, happened: Happened) -> list[Action]:
+        if happened is Happened.STUCK:
+            return self._give_up(run, self._outcome(run))
+        if happened is not Happened.SCORED or run in self._to_score:
+            return []
+        self._scored.add(run)
+        return self._release(run, self._outcome(run))
+
+    def _on_exited(self, run: str) -> list[Action]:
+        engine = self._engines.pop(run, None)
+        state = self._states.get(run)
+        if engine is not _Engine.ENDING and state is not None and not state.is_final and state is not RunState.QUEUED:
+            self._drop_turns(run)
+            self._states[run] = RunState.FAILED
+        return self._advance()
+
+    def _give_up(self, run: str, state: RunState) -> list[Action]:
+        self._drop_turns(run)
+        self._states[run] = state
+        return self._end(run) if run in self._engines else []
+
+    def _release(self, run: str, state: RunState) -> list[Action]:
+        self._rest(run, state)
+        return self._advance() if self._keep_loaded else self._end(run)
+
+    def _rest(self, run: str, state: RunState) -> None:
+        self._states[run] = state
+        del self._engines[run]
+        self._engines[run] = _Engine.LOADED  # at the end: it is the warmest
+
+    def _end(self, run: str) -> list[Action]:
+        if self._engines[run] is _Engine.ENDING:
+            return []
+        self._engines[run] = _Engine.ENDING
+        return [Action(Verb.END, run)]
+
+    def _drop_turns(self, run: str) -> None:
+        self._turns = deque(turn for turn in self._turns if turn != run)
+        self._to_score = [name for name in self._to_score if name != run]
+
+    def _advance(self) -> list[Action]:
+        """Whatever is next, once no engine is at anything."""
+        if any(engine is not _Engine.LOADED for engine in self._engines.values()):
+            return []
+        if self._to_score:
+            first = self._reference if self._reference in self._to_score else self._to_score[0]
+            self._to_score.remove(first)
+            self._engines[first] = _Engine.BUSY
+            return [Action(Verb.SCORE, first)]
+        if not self._turns:
+            return self._start_race()
+        run = self._turns[0]
+        if run not in self._engines and self.idle and not self._has_room(run, self.loaded):
+            return self._end(self.idle[0])
+        self._turns.popleft()
+        if run in self._engines:
+            return self._take_turn(run)
+        self._states[run] = RunState.STARTING
+        self._engines[run] = _Engine.STARTING
+        return [Action(Verb.START, run)]
+
+    def _take_turn(self, run: str) -> list[Action]:
+        """Its model is loaded: write, or in a race wait for the others."""
+        if self._race:
+            self._states[run] = RunState.READY
+            return self._advance()
+        return self._generate(run)
+
+    def _start_race(self) -> list[Action]:
+        ready = [name for name, state in self._states.items() if state is RunState.READY]
+        return [action for name in ready for action in self._generate(name)]
+
+    def _generate(self, run: str) -> list[Action]:
+        self._states[run] = RunState.GENERATING
+        self._engines[run] = _Engine.BUSY
+        return [Action(Verb.GENERATE, run)]

@@ -1,0 +1,392 @@
+"""The session: owner of the comparison in work, for the window and the command line alike."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from msgspec.structs import replace
+from PySide6.QtCore import QObject, Signal, Slot
+
+from qplayground.core.comparison.baseline import default_baseline, refresh_divergence
+from qplayground.core.comparison.results import Comparison, Mode, Run, RunState
+from qplayground.core.errors import ErrorCode, ErrorInfo, fail
+from qplayground.core.memory.estimate import Estimate
+from qplayground.core.memory.process_memory import MemorySample
+from qplayground.core.messages.events import (
+    Event,
+    Generated,
+    Hello,
+    Loaded,
+    PhaseStarted,
+    Progressed,
+    PromptRead,
+    Scored,
+    TokensGenerated,
+)
+from qplayground.core.model import ModelEntry
+from qplayground.core.precision import Precision
+from qplayground.core.system.machine import Machine
+from qplayground.runtime.clients.probe import Probe
+from qplayground.runtime.comparison import bookkeeping
+from qplayground.runtime.comparison.conductor import Conductor, Plan, RunPlan
+from qplayground.runtime.comparison.request import ComparisonRequest, check_devices
+from qplayground.runtime.machine.this_machine import who_is_here
+from qplayground.runtime.processes.launcher import Launcher
+
+
+class Session(QObject):
+    """Keeps the results of what the conductor's engines say. Belongs to the thread that made it.
+
+    Signals, the first ones with the run's id first: `run_changed(name)` (its state or figures),
+    `run_cleared(name)` (what it wrote is no more; it writes again), `tokens_added(name, tuple[Token])`,
+    `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`, `memory_sampled(name, list[MemorySample])`,
+    `fit_known(name, Fit)` before the first weight of a load, `unloading(name, PhaseStarted)`.
+    `comparison_started(Comparison)`; `comparison_changed(Comparison)` when runs came, went or moved or the baseline is
+    another; `busy_changed(bool)`; `loaded_changed(dict[str, int])`: see `loaded`;
+    `comparison_finished(Comparison)` whenever nothing is left to do. `log_added(str)`,
+    and after a probe either `machine_known(Hello)` or `machine_unknown(ErrorInfo)`.
+    """
+
+    comparison_started = Signal(object)
+    comparison_changed = Signal(object)
+    comparison_finished = Signal(object)
+    busy_changed = Signal(bool)
+    loaded_changed = Signal(object)
+    run_changed = Signal(str)
+    run_cleared = Signal(str)
+    tokens_added = Signal(str, object)
+    phase_started = Signal(str, object)
+    progressed = Signal(str, object)
+    fit_known = Signal(str, object)
+    memory_sampled = Signal(str, object)
+    unloading = Signal(str, object)
+    machine_known = Signal(object)
+    machine_unknown = Signal(object)
+    log_added = Signal(str)
+
+    def __init__(self, launcher: Launcher, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._launcher = launcher
+        self._conductor = Conductor(launcher, self)
+        self._conductor.greeted.connect(self._on_greeted)
+        self._conductor.said.connect(self._on_said)
+        self._conductor.fit_known.connect(self.fit_known)
+        self._conductor.failed.connect(self._on_failed)
+        self._conductor.lost.connect(self._on_lost)
+        self._conductor.turn_began.connect(self._on_turn_began)
+        self._conductor.states_changed.connect(self._on_states_changed)
+        self._conductor.finishing.connect(self._on_finishing)
+        self._conductor.busy_changed.connect(self.busy_changed)
+        self._conductor.loaded_changed.connect(self.loaded_changed)
+        self._conductor.finished.connect(self._on_finished)
+        self._conductor.memory_sampled.connect(self._on_memory_sampled)
+        self._conductor.unloading.connect(self.unloading)
+        self._probe = Probe(launcher, self)
+        self._probe.known.connect(self._note_machine)
+        self._probe.unknown.connect(self._on_machine_unknown)
+        self._probe.ended.connect(self._on_probe_ended)
+        self._comparison: Comparison | None = None
+        self._shown: dict[str, Estimate] = {}  # what somebody saw of each precision before its load
+        self._hello: Hello | None = None
+        self._driver_bytes: dict[str, dict[str, int]] = {}
+        self._scored_text: str | None = None
+        self._baseline_chosen = False
+        self._over: Comparison | None = None  # the one that is finishing
+        self._closed = False
+
+    # ---- what others may ask ---------------------------------------------------------------------------------
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The comparison in work, or the last one."""
+        return self._comparison
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a comparison is in work."""
+        return self._conductor.is_busy
+
+    @property
+    def machine(self) -> Machine | None:
+        """This machine, once an engine has described it."""
+        return None if self._hello is None else self._hello.machine
+
+    @property
+    def loaded(self) -> dict[str, int]:
+        """The precisions whose models are in memory and idle, the coldest first, with their weights' bytes."""
+        return self._conductor.loaded
+
+    @property
+    def held_bytes(self) -> dict[str, int]:
+        """What those models hold of each device."""
+        return self._conductor.held_bytes
+
+    @property
+    def chosen_baseline(self) -> str | None:
+        """The precision that somebody chose as the baseline; None while it is the widest by itself."""
+        return self._comparison.baseline if self._comparison is not None and self._baseline_chosen else None
+
+    @property
+    def started_s(self) -> float:
+        """When the comparison was started, in `time.monotonic` seconds."""
+        return self._conductor.started_s
+
+    # ---- verbs -----------------------------------------------------------------------------------------------
+
+    def probe(self) -> None:
+        """Have an engine describe the machine; `machine_known` or `machine_unknown` follows. Warms the launcher."""
+        if not self._closed:
+            self._launcher.warm()
+            self._probe.start()
+
+    def compare(
+        self, model: ModelEntry, wanted: ComparisonRequest, shown: Mapping[str, Estimate] | None = None
+    ) -> None:
+        """Start a comparison. `shown`: estimates that somebody saw, against which the loads are held.
+
+        By them it is judged too whether models that are kept can stay.
+
+        Raises PlaygroundError, and changes nothing, when it cannot be started.
+        """
+        if self._closed or self.is_busy:
+            raise fail(ErrorCode.BAD_SETTINGS, "A comparison is running.", "Stop it first.")
+        wanted.check()
+        if self.machine is not None:
+            check_devices(wanted.placement, self.machine)
+        comparison = wanted.comparison(model, self.machine, datetime.now(UTC))
+        for run in comparison.runs:
+            self._expect(run, shown.get(run.id) if shown else None)
+        self._comparison = comparison
+        self._scored_text = None if wanted.quality is None else wanted.quality.name
+        self._baseline_chosen = wanted.baseline is not None
+        baseline = comparison.baseline_run
+        plan = Plan(
+            runs=tuple(map(RunPlan.of, comparison.runs)),
+            placement=comparison.placement,
+            request=wanted.request,
+            mode=comparison.mode,
+            rounds=comparison.rounds,
+            quality=wanted.quality,
+            reference=None if baseline is None else RunPlan.of(baseline),
+        )
+        self._conductor.prepare(plan, shown or {})
+        self.comparison_started.emit(comparison)
+        self._conductor.begin()
+
+    def run_again(self, name: str, shown: Estimate | None = None) -> None:
+        """Run one precision of the comparison again; the others keep their results. Nothing while it is in work.
+
+        `shown`: the estimate that somebody saw before, against which the load is held, and by which it is judged
+        whether models that are kept can stay.
+        """
+        comparison, run = self._comparison, self._run(name)
+        if comparison is None or run is None or self._closed or not run.state.is_final:
+            return
+        bookkeeping.clear(run)
+        self._expect(run, shown)
+        refresh_divergence(comparison)
+        self._conductor.queue(RunPlan.of(run), shown)
+        self.run_cleared.emit(name)
+        self._conductor.begin()
+
+    def add(self, precision: Precision, estimate: Estimate | None = None) -> None:
+        """Add a precision to the comparison and run it; the others keep their results.
+
+        By its estimate it is judged whether models that are kept can stay. Raises PlaygroundError when there is no
+        comparison, or it has one of that name.
+        """
+        comparison = self._comparison
+        if comparison is None or self._closed:
+            raise fail(ErrorCode.BAD_SETTINGS, "There is no comparison to add to.", "Press Compare.")
+        precision.checked()
+        if self._run(precision.name) is not None:
+            raise fail(ErrorCode.BAD_PRECISION, f"{precision.label} is in this comparison.", "Run it again there.")
+        model = comparison.runs[0].model
+        run = Run(id=precision.name, model=model, precision=precision)
+        self._expect(run, estimate)
+        comparison.runs.append(run)
+        self._choose_baseline()
+        self._conductor.queue(RunPlan.of(run), estimate)
+        self.comparison_changed.emit(comparison)
+        self._conductor.begin()
+
+    def remove(self, name: str) -> None:
+        """Take a run that is final out of the comparison. Nothing while it is in work, or when it is the last one."""
+        comparison, run = self._comparison, self._run(name)
+        if comparison is None or run is None or self._closed or not run.state.is_final or len(comparison.runs) < 2:
+            return
+        comparison.runs.remove(run)
+        if comparison.baseline == name:
+            self._baseline_chosen = False
+        self._choose_baseline()
+        self._conductor.remove(name)
+        self.comparison_changed.emit(comparison)
+
+    def move(self, name: str, place: int) -> None:
+        """Show a run at another place, from 0; places beyond the ends mean the ends."""
+        comparison, run = self._comparison, self._run(name)
+        if comparison is not None and run is not None:
+            comparison.runs.remove(run)
+            comparison.runs.insert(max(0, place), run)
+            self.comparison_changed.emit(comparison)
+
+    def set_baseline(self, name: str) -> None:
+        """Compare the others with that precision."""
+        comparison = self._comparison
+        if comparison is not None and self._run(name) is not None and comparison.baseline != name:
+            self._baseline_chosen = True
+            comparison.baseline = name
+            refresh_divergence(comparison)
+            self.comparison_changed.emit(comparison)
+
+    def set_keep_loaded(self, keep: bool) -> None:
+        """Let engines keep their models after a run, as long as there is room; those that do already go if not."""
+        self._conductor.set_keep_loaded(keep)
+
+    def let_go(self, name: str) -> None:
+        """End an engine that keeps its model in memory; nothing when it is in work."""
+        self._conductor.let_go(name)
+
+    def stop(self) -> None:
+        """Stop the comparison in every phase; `comparison_finished` follows within a second."""
+        self._conductor.stop()
+
+    def close(self) -> None:
+        """End every engine and thread, now."""
+        self._closed = True
+        self._conductor.close()
+        self._probe.close()
+        self._launcher.close()
+
+    # ---- what the engines say --------------------------------------------------------------------------------
+
+    @Slot(str, object)
+    def _on_greeted(self, _name: str, hello: Hello) -> None:
+        self._note_machine(hello)
+
+    @Slot(str, int, object)
+    def _on_turn_began(self, name: str, others: int, event: Loaded) -> None:
+        run = self._run(name)
+        assert run is not None
+        run.beside = others
+        if run.token_ids:
+            bookkeeping.clear_text(run)
+            self.run_cleared.emit(name)
+        if run.load.seconds is None:
+            bookkeeping.take_loaded(run, event, kept=True, shown=self._shown.get(name))
+
+    @Slot(str, object)
+    def _on_said(self, name: str, event: Event) -> None:
+        run, comparison = self._run(name), self._comparison
+        assert run is not None and comparison is not None
+        repeated = comparison.mode is Mode.BENCHMARK
+        if isinstance(event, TokensGenerated):
+            bookkeeping.take_tokens(run, event)
+            self.tokens_added.emit(name, event.tokens)
+        elif isinstance(event, Progressed):
+            self.progressed.emit(name, event)
+        elif isinstance(event, PhaseStarted):
+            self.phase_started.emit(name, event)
+        elif isinstance(event, PromptRead):
+            run.prompt_tokens = len(event.token_ids)
+            run.prompt_in_parts = event.in_parts
+        elif isinstance(event, Loaded):
+            bookkeeping.take_loaded(run, event, repeated=repeated, shown=self._shown.get(name))
+            self.run_changed.emit(name)
+        elif isinstance(event, Scored):
+            bookkeeping.take_scored(run, event)
+            is_reference = name == comparison.baseline or event.quality.reference is None
+            if event.evaluation is not None and (comparison.evaluation is None or is_reference):
+                comparison.evaluation = event.evaluation
+            self.run_changed.emit(name)
+        elif isinstance(event, Generated):
+            interrupted = event.finish_reason == "cancelled"
+            driver = self._driver_bytes.get(name, {})
+            bookkeeping.take_generated(
+                run, event, driver=driver, repeated=repeated, counts=not (repeated and interrupted)
+            )
+
+    @Slot(str, object)
+    def _on_failed(self, name: str, error: ErrorInfo) -> None:
+        run, comparison = self._run(name), self._comparison
+        assert run is not None and comparison is not None
+        detail = f"Model: {run.model.id}\n\n{error.detail}".rstrip()
+        error = replace(error, detail=who_is_here().apply(detail))  # it is kept, and exported
+        run.error = error
+        self.log_added.emit(f"{name}: {error} {error.detail}".rstrip())
+
+    @Slot(str, object)
+    def _on_lost(self, name: str, error: ErrorInfo) -> None:
+        self.log_added.emit(f"{name}, loaded and idle: {error} {error.detail}".rstrip())
+
+    @Slot()
+    def _on_states_changed(self) -> None:
+        comparison = self._comparison
+        for run in [] if comparison is None else list(comparison.runs):
+            state = self._conductor.state(run.id)
+            if state is None or run.state is state or comparison is None:
+                continue
+            before, run.state = run.state, state
+            if state is RunState.CANCELLED and run.finish_reason is None and before is not RunState.QUEUED:
+                run.finish_reason = "cancelled"
+            text_is_whole = state is RunState.DONE or (state is RunState.CANCELLED and before is RunState.SCORING)
+            if text_is_whole and self._scored_text is not None and run.quality is None:
+                bookkeeping.note_unscored(run, self._scored_text)
+            if state.is_final:
+                refresh_divergence(comparison)
+            self.run_changed.emit(run.id)
+
+    @Slot(str, object)
+    def _on_memory_sampled(self, name: str, samples: list[MemorySample]) -> None:
+        self._driver_bytes[name] = samples[-1].vram
+        self.memory_sampled.emit(name, samples)
+
+    @Slot()
+    def _on_finishing(self) -> None:
+        comparison = self._over = self._comparison
+        if self._choose_baseline():
+            self.comparison_changed.emit(comparison)
+
+    @Slot()
+    def _on_finished(self) -> None:
+        self.comparison_finished.emit(self._over)
+
+    def _choose_baseline(self) -> bool:
+        """Unless somebody chose it: the widest precision, once all is over the widest that ran. Whether it changed."""
+        comparison = self._comparison
+        assert comparison is not None
+        before = comparison.baseline
+        if not self._baseline_chosen:
+            comparison.baseline = default_baseline(comparison)
+        refresh_divergence(comparison)
+        return comparison.baseline != before
+
+    def _expect(self, run: Run, shown: Estimate | None) -> None:
+        run.requested_map = {} if shown is None else shown.device_map
+        self._shown.pop(run.id, None)
+        if shown is not None:
+            self._shown[run.id] = shown
+
+    def _run(self, name: str) -> Run | None:
+        runs = [] if self._comparison is None else self._comparison.runs
+        return next((run for run in runs if run.id == name), None)
+
+    # ---- the machine -----------------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _on_machine_unknown(self, error: ErrorInfo) -> None:
+        self.log_added.emit(f"No engine could be started. {error} {error.detail}".rstrip())
+        self.machine_unknown.emit(error)
+
+    @Slot()
+    def _on_probe_ended(self) -> None:
+        if not self._closed and not self.is_busy:
+            self._launcher.warm()  # the probe may have used up what was there ahead of need
+
+    @Slot(object)
+    def _note_machine(self, hello: Hello) -> None:
+        first = self._hello is None
+        self._hello = hello
+        if self._comparison is not None and self._comparison.environment is None:
+            self._comparison.environment = hello.machine
+        if first:
+            self.machine_known.emit(hello)

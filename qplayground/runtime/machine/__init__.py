@@ -1,0 +1,1 @@
+"""What this machine has, told without an engine: memory, GPUs, display, system libraries."""

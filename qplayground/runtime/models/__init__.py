@@ -1,0 +1,1 @@
+"""The models of this machine, and the jobs that add to them."""

@@ -1,0 +1,90 @@
+"""The texts that quality is measured on, read before anything is loaded, and where baselines are kept."""
+
+import codecs
+import importlib.resources
+import stat
+from pathlib import Path
+
+import platformdirs
+
+from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.measures.quality import QualityRequest, TextSource
+from qplayground.core.measures.windows import ALL_TOKENS, QUICK_TOKENS, WINDOW
+from qplayground.runtime.storage.preferences import kept_folder
+
+BASELINES_LIMIT_BYTES = 4_000_000_000
+TEXT_LIMIT_BYTES = 2_000_000
+"""Some 500,000 tokens, which take 350 MB of an engine's memory while they are read."""
+_BUILTIN = "evaluation/text.txt"
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def baselines_folder() -> Path:
+    """Where log-probabilities of baselines are kept."""
+    kept = kept_folder()
+    return (platformdirs.user_cache_path("qplayground") if kept is None else kept / "cache") / "baselines"
+
+
+def quality_request(text: str, tokens: int | None = None) -> QualityRequest | None:
+    """What is to be scored: `off`, `builtin`, `prompt` or a text file, and about how many tokens.
+
+    Where none are given it is a quick score, of a file a whole one. Raises PlaygroundError(BAD_FILE) for a file that is
+    no text.
+    """
+    if text == TextSource.OFF:
+        return None
+    limit = tokens if tokens is not None else ALL_TOKENS if text not in tuple(TextSource) else QUICK_TOKENS
+    if text == TextSource.PROMPT:
+        return QualityRequest(source=TextSource.PROMPT, name="prompt", tokens=limit)
+    if text == TextSource.BUILTIN:
+        return QualityRequest(source=TextSource.BUILTIN, name="builtin", text=builtin_text(), tokens=limit)
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # a user that there is not
+        path = Path(text)
+    return QualityRequest(source=TextSource.FILE, name=path.name, text=read_text_file(path), tokens=limit)
+
+
+def builtin_text() -> str:
+    """The text that comes with the program."""
+    return (importlib.resources.files("qplayground") / "resources" / _BUILTIN).read_text("utf-8")
+
+
+def read_text_file(path: Path) -> str:
+    """A text file in UTF-8, or in UTF-16 or 32 with a mark that says so.
+
+    Raises PlaygroundError(BAD_FILE): not there, too large, binary, in another encoding, empty, or too short.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise fail(ErrorCode.BAD_FILE, f"{path.name or path} cannot be read: it is no file.", "Name a text file.")
+        if found.st_size > TEXT_LIMIT_BYTES:
+            limit = f"{TEXT_LIMIT_BYTES // 1_000_000} MB"
+            sentence = f"{path.name} has {found.st_size / 1e6:,.1f} MB, and a text that is scored at most {limit}."
+            raise fail(ErrorCode.BAD_FILE, sentence, "Give a part of it.")
+        with path.open("rb") as file:
+            data = file.read(TEXT_LIMIT_BYTES)
+    except OSError as error:
+        sentence = f"{path.name or path} cannot be read: {error.strerror or error}."
+        raise fail(ErrorCode.BAD_FILE, sentence, "Name a text file.", str(error)) from error
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        sentence = f"{path.name} is no text in UTF-8, from its byte {error.start:,} on."
+        raise fail(ErrorCode.BAD_FILE, sentence, "Save it as UTF-8, or name another file.", str(error)) from error
+    if "\0" in text:
+        raise fail(ErrorCode.BAD_FILE, f"{path.name} is a binary file.", "Name a text file.")
+    if not text.strip():
+        raise fail(ErrorCode.BAD_FILE, f"{path.name} is empty.", "Name a file that has a text.")
+    if len(text.encode()) < WINDOW:  # hardly a token is shorter than a byte
+        sentence = f"{path.name} has {len(text):,} characters; {WINDOW} tokens are needed to score any."
+        raise fail(ErrorCode.BAD_FILE, sentence, "Choose a longer text.")
+    return text.replace("\r\n", "\n").replace("\r", "\n")

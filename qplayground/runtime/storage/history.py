@@ -1,0 +1,367 @@
+"""Every comparison that was run, in one SQLite file."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+from qplayground.core.comparison.baseline import default_baseline, refresh_divergence
+from qplayground.core.comparison.results import Comparison, Mode, RunState, from_json
+from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.system.owner import Owner, this_process
+from qplayground.runtime.storage.preferences import kept_folder
+
+_VERSION = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS comparisons (
+    id TEXT PRIMARY KEY, started_at TEXT NOT NULL, model TEXT NOT NULL, precisions TEXT NOT NULL, prompt TEXT NOT NULL,
+    state TEXT NOT NULL, note TEXT NOT NULL DEFAULT '', search TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS newest ON comparisons (started_at DESC);
+CREATE TABLE IF NOT EXISTS contents (id TEXT NOT NULL, part TEXT NOT NULL, json BLOB NOT NULL, PRIMARY KEY (id, part));
+CREATE TABLE IF NOT EXISTS running (
+    id TEXT PRIMARY KEY, machine TEXT NOT NULL, pid INT NOT NULL, started_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS placements (id TEXT PRIMARY KEY, placed TEXT NOT NULL);
+"""
+_SAVE = """
+INSERT INTO comparisons (id, started_at, model, precisions, prompt, state, search) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET precisions = excluded.precisions, state = excluded.state, search = excluded.search
+"""
+_PUT = "INSERT OR REPLACE INTO contents (id, part, json) VALUES (?, ?, ?)"
+_PLACE = "INSERT OR REPLACE INTO placements (id, placed) VALUES (?, ?)"
+_TIDY = "DELETE FROM contents WHERE id = ? AND part <> ? AND part NOT IN (SELECT value FROM json_each(?))"
+_RUN = "INSERT OR REPLACE INTO running (id, machine, pid, started_at) VALUES (?, ?, ?, ?)"
+_REST = "DELETE FROM running WHERE id = ?"
+_RUNNING = "SELECT machine, pid, started_at, id FROM running"
+_RUNS = "SELECT count(*) FROM contents WHERE id = ? AND part <> ?"
+_HEAD = ""  # the part that is not a run's
+_SHOWN_PROMPT = 200
+_WORDS = 20
+_READ_TIMEOUT_S = 0.5
+_WRITE_TIMEOUT_S = 10.0
+
+
+def history_path() -> Path:
+    """Where the history is kept unless told otherwise, in the user's data folder."""
+    return (kept_folder() or platformdirs.user_data_path("qplayground")) / "history.sqlite3"
+
+
+Statement = tuple[str, tuple[object, ...]]
+"""SQL with its values."""
+
+
+class HistoryGoneError(OSError):
+    """What was kept before is not there any more, and what changes it alone is not enough."""
+
+
+class HistoryEntry(msgspec.Struct, frozen=True):
+    """What the list shows of a comparison. `prompt` is its beginning. `state` begins with one of: running, done,
+    failed, stopped; or unfinished, of another machine, where nobody here can know whether it is stopped. `placed` is
+    the comparison's; empty too for those that earlier versions kept.
+    """
+
+    id: str
+    started_at: str
+    model: str
+    precisions: str
+    prompt: str
+    state: str
+    note: str
+    placed: str = ""
+
+
+class _Head(msgspec.Struct):
+    """A comparison without its runs, and their order. The runs are parts of their own, written as they end."""
+
+    comparison: Comparison
+    order: list[str]
+
+
+class _RawHead(msgspec.Struct):
+    comparison: dict[str, msgspec.Raw]
+    order: list[str]
+
+
+class History:
+    """Reads on the caller's thread, writes on one of its own, so that a slow disk holds up nothing.
+
+    Each write is one transaction: a kill at any moment leaves the file as it was before or after it. `notice` is a
+    sentence for the user, empty as a rule: the file was damaged and set aside, or cannot be used.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or history_path()
+        self.notice = ""
+        self.problem = ""
+        """Why it could not be read the last time, empty when it could."""
+        self._usable = True
+        self._mine: set[str] = set()  # what this process runs, for all that the file says
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history")
+        self._prepare()
+
+    # ---- reading ---------------------------------------------------------------------------------------------
+
+    def entries(self, wanted: str = "") -> list[HistoryEntry]:
+        """The comparisons whose model, precisions, prompt, date or note contain every word, newest first."""
+        words = wanted.casefold().split()[:_WORDS]
+        where = " AND ".join(["instr(search || casefold(note), ?)"] * len(words)) or "1"
+        query = (
+            "SELECT id, started_at, model, precisions, prompt, state, note, coalesce(placed, '') "
+            f"FROM comparisons LEFT JOIN placements USING (id) WHERE {where} ORDER BY started_at DESC"
+        )
+        if not self._usable:
+            return []
+        try:
+            with _opened(self.path, _READ_TIMEOUT_S) as file:
+                found = [HistoryEntry(*row) for row in file.execute(query, words)]
+                owners = _owners(file)
+            self.problem = ""
+            return [_with_owner(entry, owners.get(entry.id)) for entry in found]
+        except sqlite3.OperationalError as error:
+            self.problem = f"The history cannot be read just now: {error}."
+        except sqlite3.DatabaseError as error:
+            self._set_aside(error)
+        return []
+
+    def running(self) -> frozenset[str]:
+        """The comparisons that a living process of this machine runs; none where that cannot be read."""
+        if not self._usable:
+            return frozenset()
+        try:
+            with _opened(self.path, _READ_TIMEOUT_S) as file:
+                return frozenset(name for name, owner in _owners(file).items() if owner.lives)
+        except sqlite3.Error:
+            return frozenset()  # whoever reads the list hears of it
+
+    def load(self, comparison_id: str) -> Comparison:
+        """One comparison. Of one that is running, or may be on another machine, the runs that are not over are queued;
+        what was still in work when its program ended counts as stopped.
+
+        Raises PlaygroundError(BAD_FILE) when it is not there any more, or damaged.
+        """
+        try:
+            with _opened(self.path, _READ_TIMEOUT_S) as file:
+                parts = dict(file.execute("SELECT part, json FROM contents WHERE id = ?", (comparison_id,)))
+                owner = _owners(file).get(comparison_id)
+        except sqlite3.Error as error:
+            raise fail(ErrorCode.BAD_FILE, "The history cannot be read.", "Try again.", str(error)) from error
+        if _HEAD not in parts:
+            raise fail(ErrorCode.BAD_FILE, "This comparison is not in the history any more.", "Search again.")
+        comparison = from_json(_joined(parts))
+        if owner is None or (owner.is_here and not owner.lives):
+            as_stopped(comparison)
+        for run in comparison.runs:
+            run.state = run.state if run.state.is_final else RunState.QUEUED  # what it was at then is no news
+        comparison.baseline = comparison.baseline or default_baseline(comparison)
+        refresh_divergence(comparison)
+        return comparison
+
+    # ---- writing ---------------------------------------------------------------------------------------------
+
+    def save(self, comparison: Comparison, changed: Sequence[str] | None = None) -> "Future[None]":
+        """Keep it as it is now, in place of what was kept of it before. The note stays.
+
+        `changed` names the runs that are others than when it was saved last; by default all may be. The future raises
+        HistoryGoneError, and nothing is written, when others of its runs are not there. One that is not finished counts
+        as running as long as this process lives, or until it is saved again.
+        """
+        statements = [*statements_to_save(comparison, changed), self._owned(comparison.id, not comparison.is_finished)]
+        return self._write(*statements, runs=(comparison.id, len(comparison.runs)))
+
+    def mark_running(self, comparison_id: str) -> "Future[None]":
+        """Note that this process goes on with one that was finished; what was kept of it stays till it is saved."""
+        return self._write(self._owned(comparison_id, True))
+
+    def annotate(self, comparison_id: str, note: str) -> "Future[None]":
+        """Put a note beside it, in place of the one before."""
+        return self._write(("UPDATE comparisons SET note = ? WHERE id = ?", (note, comparison_id)))
+
+    def delete(self, comparison_ids: Sequence[str]) -> "Future[None]":
+        """Forget them."""
+        statements: list[Statement] = []
+        for comparison_id in comparison_ids:
+            statements.append(("DELETE FROM comparisons WHERE id = ?", (comparison_id,)))
+            statements.append(("DELETE FROM contents WHERE id = ?", (comparison_id,)))
+            statements.append(("DELETE FROM placements WHERE id = ?", (comparison_id,)))
+            statements.append(self._owned(comparison_id, False))
+        return self._write(*statements)
+
+    def close(self) -> None:
+        """Finish what is being written. Nothing is running any more."""
+        if self._mine:
+            self._write(*(self._owned(comparison_id, False) for comparison_id in sorted(self._mine)))
+        self._writer.shutdown(wait=True)
+
+    def _owned(self, comparison_id: str, is_running: bool) -> Statement:
+        if is_running:
+            self._mine.add(comparison_id)
+            return _RUN, (comparison_id, *this_process())
+        self._mine.discard(comparison_id)
+        return _REST, (comparison_id,)
+
+    def _write(self, *statements: Statement, runs: tuple[str, int] | None = None) -> "Future[None]":
+        def write() -> None:
+            if not self._usable:
+                return
+            try:
+                execute()
+            except sqlite3.OperationalError:
+                if not self._is_gone():
+                    raise
+                self._begin()
+                self.notice = "The history went away while it was used. A new one was begun."
+                raise HistoryGoneError(self.notice) from None
+
+        def execute() -> None:
+            with _opened(self.path, _WRITE_TIMEOUT_S) as file, file:
+                for statement, values in statements:
+                    file.execute(statement, values)
+                if runs is not None and file.execute(_RUNS, (runs[0], _HEAD)).fetchone() != (runs[1],):
+                    raise HistoryGoneError("The history does not have all runs of this comparison any more")
+
+        return self._writer.submit(write)
+
+    # ---- the file --------------------------------------------------------------------------------------------
+
+    def _is_gone(self) -> bool:
+        """Whether somebody took the file or its folder away."""
+        if not self.path.exists():
+            return True
+        try:
+            with _opened(self.path, _READ_TIMEOUT_S) as file:
+                file.execute("SELECT 1 FROM comparisons, contents, running, placements LIMIT 1")
+        except sqlite3.OperationalError as error:
+            return "no such table" in str(error)
+        return False
+
+    def _begin(self) -> None:
+        """Make the file and its tables where there are none. Raises OSError, sqlite3.Error."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _opened(self.path, _WRITE_TIMEOUT_S) as file, file:
+            (version,) = file.execute("PRAGMA user_version").fetchone()
+            if version > _VERSION:
+                self._usable = False
+                self.notice = "The history was written by a newer version of the program. Nothing is kept this time."
+                return
+            file.execute("PRAGMA journal_mode = WAL")
+            file.executescript(_TABLES)
+            file.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _prepare(self) -> None:
+        try:
+            self._begin()
+        except sqlite3.OperationalError as error:
+            self._give_up(error)
+        except sqlite3.DatabaseError as error:
+            self._set_aside(error)
+        except OSError as error:
+            self._give_up(error)
+
+    def _set_aside(self, error: Exception) -> None:
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
+            number += 1
+        try:
+            self.path.replace(aside)
+            for suffix in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        except OSError as failure:
+            self._give_up(failure)
+            return
+        self._prepare()
+        self.notice = f"The history could not be read ({error}). It was set aside as {aside.name}, and a new one begun."
+
+    def _give_up(self, error: Exception) -> None:
+        self._usable = False
+        self.notice = f"The history in {self.path} cannot be used ({error}). Nothing is kept this time."
+
+
+def as_stopped(comparison: Comparison) -> Comparison:
+    """What was in work counts as stopped: nobody works on a comparison that was read from a file."""
+    for run in comparison.runs:
+        if not run.state.is_final:
+            begun, run.state = run.state is not RunState.QUEUED, RunState.CANCELLED
+            if begun:
+                run.finish_reason = run.finish_reason or "cancelled"
+    return comparison
+
+
+def statements_to_save(comparison: Comparison, changed: Sequence[str] | None = None) -> list[Statement]:
+    """What `History.save` writes: the entry of the list, the head, and the runs that are named."""
+    entry = _entry(comparison)
+    head = msgspec.json.encode(_Head(msgspec.structs.replace(comparison, runs=[]), _names(comparison)))
+    runs = [run for run in comparison.runs if changed is None or run.id in changed]
+    values = (entry.id, entry.started_at, entry.model, entry.precisions, entry.prompt, entry.state)
+    return [
+        (_SAVE, (*values, _search_text(comparison))),
+        *([(_PLACE, (entry.id, entry.placed))] if entry.placed else []),
+        (_PUT, (entry.id, _HEAD, head)),
+        (_TIDY, (entry.id, _HEAD, msgspec.json.encode(_names(comparison)).decode())),
+        *((_PUT, (entry.id, run.id, msgspec.json.encode(run))) for run in runs),
+    ]
+
+
+def _owners(file: sqlite3.Connection) -> dict[str, Owner]:
+    """Who runs what, by comparison: some may have ended without a word."""
+    return {name: Owner(machine, pid, int(started)) for machine, pid, started, name in file.execute(_RUNNING)}
+
+
+def _with_owner(entry: HistoryEntry, owner: Owner | None) -> HistoryEntry:
+    if owner is None or (owner.is_here and not owner.lives):
+        return entry
+    _, comma, mode = entry.state.partition(",")
+    return msgspec.structs.replace(entry, state=f"{'running' if owner.is_here else 'unfinished'}{comma}{mode}")
+
+
+def _joined(parts: dict[str, bytes]) -> bytes:
+    """The whole comparison as JSON."""
+    try:
+        head = msgspec.json.decode(parts[_HEAD], type=_RawHead)
+        there = [name for name in head.order if name in parts]  # one that was deleted meanwhile is not
+        baseline = head.comparison["baseline"]
+        if msgspec.json.decode(baseline) not in there:
+            baseline = msgspec.Raw(b"null")
+        runs = [msgspec.Raw(parts[name]) for name in there]
+        return msgspec.json.encode({**head.comparison, "baseline": baseline, "runs": runs})
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
+        hint = "Delete it, and run it again."
+        raise fail(ErrorCode.BAD_FILE, "This comparison is damaged.", hint, repr(error)) from error
+
+
+def _names(comparison: Comparison) -> list[str]:
+    return [run.id for run in comparison.runs]
+
+
+@contextlib.contextmanager
+def _opened(path: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path, timeout=timeout_s)
+    connection.create_function("casefold", 1, str.casefold, deterministic=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _entry(comparison: Comparison) -> HistoryEntry:
+    states = {run.state for run in comparison.runs}
+    stopped = any(run.quality is not None and run.quality.was_stopped for run in comparison.runs)
+    is_done = states == {RunState.DONE} and not stopped
+    state = "done" if is_done else "failed" if RunState.FAILED in states else "stopped"
+    return HistoryEntry(
+        id=comparison.id,
+        started_at=comparison.started_at,
+        model=comparison.title,
+        precisions=", ".join(_names(comparison)),
+        prompt=" ".join(comparison.prompt[:_SHOWN_PROMPT].split()),
+        state=state if comparison.mode is Mode.ONCE else f"{state}, {comparison.mode}",
+        note="",
+        placed=comparison.placed,
+    )
+
+
+def _search_text(comparison: Comparison) -> str:
+    parts = (comparison.started_at, comparison.title, comparison.prompt, comparison.placed, *_names(comparison))
+    return " ".join((*parts, "")).casefold()

@@ -1,0 +1,271 @@
+"""What is kept between two starts: precisions of one's own, ticks, prompts, what was run last. One JSON file."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import platformdirs
+from msgspec.structs import replace
+
+from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.placement import Placement
+from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.core.text import is_text
+from qplayground.runtime.storage.preferences_file import READY, Kept, PreferencesFile
+
+CONFIG_VARIABLE = "QPLAYGROUND_CONFIG"
+RECENT_LIMIT = 20
+TEXT_PERCENTS = (80, 90, 100, 110, 125, 150)
+"""The sizes that text can have, of the system's."""
+
+_Value = TypeVar("_Value")
+
+
+def preferences_path() -> Path:
+    """The file that `Preferences.load` reads unless told otherwise."""
+    return (kept_folder() or platformdirs.user_config_path("qplayground")) / "preferences.json"
+
+
+def kept_folder() -> Path | None:
+    """The folder that QPLAYGROUND_CONFIG names for all that is kept, if it does."""
+    folder = os.environ.get(CONFIG_VARIABLE)
+    return Path(folder) if folder else None
+
+
+class Preferences:
+    """The owner of what is kept. What a verb changes holds at once, and is in the file soon, at `close` at the latest.
+
+    It is put on top of what another window wrote meanwhile.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = PreferencesFile(path)
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> "Preferences":
+        """Read the file; a missing one means defaults, a damaged one is set aside under another name."""
+        return cls(path or preferences_path())
+
+    @property
+    def notice(self) -> str:
+        """A sentence for the user, empty as a rule: the file was damaged and set aside, or cannot be written."""
+        return self._file.notice
+
+    def tell(self, told: Callable[[], None]) -> None:
+        """Call that whenever a write has made `notice` another: on a thread of the file's own, not after `close`."""
+        self._file.tell(told)
+
+    def flush(self) -> None:
+        """Wait until what was changed is on the disk, or has failed to get there: then `notice` says so."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Put what is not on the disk yet there. What is changed afterwards is not kept."""
+        self._file.close()
+
+    # ---- precisions -----------------------------------------------------------------------------------------------
+
+    def all_precisions(self) -> tuple[Precision, ...]:
+        """The ready precisions as edited, then the user's own in the order they were made."""
+        return _all_precisions(self._kept)
+
+    def precision(self, name: str) -> Precision:
+        """The precision of that name. Raises PlaygroundError(BAD_PRECISION), naming the known ones."""
+        known = {precision.name: precision for precision in self.all_precisions()}
+        if name not in known:
+            raise fail(
+                ErrorCode.BAD_PRECISION, f"There is no precision named {name!r}.", f"Known ones: {', '.join(known)}."
+            )
+        return known[name]
+
+    def is_ready(self, name: str) -> bool:
+        """Whether that is one of the precisions that are always offered."""
+        return name in READY
+
+    def is_edited(self, name: str) -> bool:
+        """Whether that is a ready precision with options of the user's own."""
+        return name in self._kept.edited
+
+    def save_precision(self, precision: Precision, *, replacing: str | None = None) -> None:
+        """Keep a ready precision's options, or a precision of the user's own, new or `replacing` another of theirs.
+
+        Raises PlaygroundError(BAD_PRECISION) and keeps nothing when it is not valid, or the name is taken.
+        """
+        precision.checked()
+        if replacing is None and any(own.name == precision.name for own in self._kept.custom):
+            replacing = precision.name
+        if replacing in READY and precision.name != replacing:
+            raise fail(ErrorCode.BAD_PRECISION, f"{READY[replacing].label} cannot be renamed.", "Make a new one.")
+        if precision.name in READY and replacing in (None, precision.name):
+            self._save_edited(precision)
+        else:
+            self._save_custom(precision, replacing)
+
+    def remove_precision(self, name: str) -> None:
+        """Forget a precision of the user's own. Ready ones stay; see `reset_precision`."""
+        self._file.change(
+            lambda kept: replace(
+                kept,
+                custom=tuple(own for own in kept.custom if own.name != name),
+                ticked=tuple(ticked for ticked in kept.ticked if ticked != name or name in READY),
+            )
+        )
+
+    def reset_precision(self, name: str) -> None:
+        """Give a ready precision its own options back."""
+        self._file.change(lambda kept: replace(kept, edited=_without(kept.edited, name)))
+
+    def new_name(self, like: str) -> str:
+        """A free name close to that one: `nf4-2`, `nf4-3`, …"""
+        taken = {precision.name for precision in self.all_precisions()}
+        number = 2
+        while (name := f"{like[:36]}-{number}") in taken:
+            number += 1
+        return name
+
+    def _save_edited(self, precision: Precision) -> None:
+        ready = READY[precision.name]
+        if not precision.is_kind_of(ready):
+            raise fail(
+                ErrorCode.BAD_PRECISION,
+                f"{ready.label} would no longer be what its name says.",
+                "Make a new precision for that.",
+            )
+        if precision == ready:
+            self.reset_precision(precision.name)
+        else:
+            self._file.change(lambda kept: replace(kept, edited={**kept.edited, precision.name: precision}))
+
+    def _save_custom(self, precision: Precision, replacing: str | None) -> None:
+        others = {known.name for known in self.all_precisions() if known.name != replacing}
+        if precision.name in others:
+            raise fail(
+                ErrorCode.BAD_PRECISION,
+                f"There is already a precision named {precision.name!r}.",
+                "Choose another name.",
+            )
+        self._file.change(lambda kept: _with_custom(kept, precision, replacing))
+
+    # ---- ticks, prompts, models -----------------------------------------------------------------------------------
+
+    @property
+    def ticked(self) -> tuple[str, ...]:
+        """Names of the ticked precisions, in the order of `all_precisions`."""
+        kept = self._kept
+        return tuple(known.name for known in _all_precisions(kept) if known.name in kept.ticked)
+
+    def set_ticked(self, names: tuple[str, ...]) -> None:
+        """Keep which precisions are ticked; names that are not known are left out."""
+        known = tuple(known.name for known in self.all_precisions() if known.name in names)
+        self._file.change(lambda kept: replace(kept, ticked=known))
+
+    @property
+    def recent_prompts(self) -> tuple[str, ...]:
+        """Prompts that were run, newest first."""
+        return self._kept.recent_prompts
+
+    def remember_prompt(self, prompt: str) -> None:
+        """Put a prompt first among the recent ones; an empty one is not kept."""
+        if prompt.strip() and is_text(prompt):
+            self._file.change(lambda kept: replace(kept, recent_prompts=_first(prompt, kept.recent_prompts)))
+
+    @property
+    def last_request(self) -> GenerationRequest | None:
+        """Prompt and settings that were run last; None too when this version cannot run them."""
+        try:
+            request = msgspec.convert(self._kept.last_request, GenerationRequest)
+        except msgspec.ValidationError:
+            return None
+        return request if request.error() is None else None
+
+    def remember_request(self, request: GenerationRequest) -> None:
+        """Keep what is run, for the next start, and its prompt among the recent ones."""
+        if is_text(request.prompt):
+            builtins = msgspec.to_builtins(request)
+            self._file.change(lambda kept: replace(kept, last_request=builtins))
+            self.remember_prompt(request.prompt)
+
+    @property
+    def recent_folders(self) -> tuple[Path, ...]:
+        """Folders that models were opened from, newest first."""
+        return tuple(Path(folder) for folder in self._kept.recent_folders)
+
+    def remember_folder(self, folder: Path) -> None:
+        """Put a folder first among the recent ones."""
+        if is_text(str(folder)):
+            self._file.change(lambda kept: replace(kept, recent_folders=_first(str(folder), kept.recent_folders)))
+
+    @property
+    def last_model(self) -> str | None:
+        """Id of the model that was picked last."""
+        return self._kept.last_model
+
+    def set_last_model(self, model_id: str | None) -> None:
+        """Keep which model is picked."""
+        if model_id is None or is_text(model_id):
+            self._file.change(lambda kept: replace(kept, last_model=model_id))
+
+    @property
+    def text_percent(self) -> int:
+        """How large text is, of the system's size; one of TEXT_PERCENTS."""
+        percent = self._kept.text_percent
+        return percent if percent in TEXT_PERCENTS else 100
+
+    def set_text_percent(self, percent: int) -> None:
+        """Keep how large text is."""
+        self._file.change(lambda kept: replace(kept, text_percent=percent))
+
+    # ---- placements -----------------------------------------------------------------------------------------------
+
+    @property
+    def placements(self) -> dict[str, Placement]:
+        """Those that were saved, by name, in the order that they were."""
+        return dict(self._kept.placements)
+
+    def save_placement(self, name: str, placement: Placement) -> None:
+        """Keep it, in the place of another of that name. Raises PlaygroundError for one that cannot be, and no name."""
+        placement.checked()
+        if not name.strip() or not is_text(name):
+            raise fail(ErrorCode.BAD_SETTINGS, "A placement is saved under a name.", "Type one.")
+        self._file.change(lambda kept: replace(kept, placements={**kept.placements, name: placement}))
+
+    def remove_placement(self, name: str) -> None:
+        """Forget it."""
+        self._file.change(lambda kept: replace(kept, placements=_without(kept.placements, name)))
+
+    @property
+    def last_placement(self) -> Placement:
+        """That of what was run last."""
+        return self._kept.last_placement
+
+    def set_last_placement(self, placement: Placement) -> None:
+        """Keep it for the next start."""
+        self._file.change(lambda kept: replace(kept, last_placement=placement))
+
+    @property
+    def _kept(self) -> Kept:
+        return self._file.now
+
+
+def _all_precisions(kept: Kept) -> tuple[Precision, ...]:
+    return tuple(kept.edited.get(ready.name, ready) for ready in READY_PRECISIONS) + kept.custom
+
+
+def _first(new: str, recent: tuple[str, ...]) -> tuple[str, ...]:
+    return (new, *(old for old in recent if old != new))[:RECENT_LIMIT]
+
+
+def _without(values: dict[str, _Value], name: str) -> dict[str, _Value]:
+    return {key: value for key, value in values.items() if key != name}
+
+
+def _with_custom(kept: Kept, precision: Precision, replacing: str | None) -> Kept:
+    """With it in the place of the one that it replaces. Another window may have taken that away, or the name."""
+    places = [place for place, own in enumerate(kept.custom) if own.name in (replacing, precision.name)]
+    custom = [own for own in kept.custom if own.name not in (replacing, precision.name)]
+    custom.insert(places[0] if places else len(custom), precision)
+    ticked = tuple(precision.name if name == replacing else name for name in kept.ticked)
+    return replace(kept, custom=tuple(custom), ticked=ticked)

@@ -1,0 +1,260 @@
+"""The file of what is kept between two starts: read when it is another than it was, written by a thread of its own."""
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.placement import Placement
+from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Precision
+from qplayground.core.system.saving import save_file
+
+READY = {precision.name: precision for precision in READY_PRECISIONS}
+
+LOCK_WAIT_S = 10.0
+"""How long a write waits for another window's, which puts a file of a few kB on what may be a busy disk."""
+_Stamp = tuple[int, int, int]
+_UNREADABLE = (OSError, UnicodeError, RecursionError, msgspec.MsgspecError, PlaygroundError)
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """The file, as it is written."""
+
+    version: int = 1
+    custom: tuple[Precision, ...] = ()
+    edited: dict[str, Precision] = {}
+    ticked: tuple[str, ...] = DEFAULT_TICKED
+    recent_prompts: tuple[str, ...] = ()
+    recent_folders: tuple[str, ...] = ()
+    last_model: str | None = None
+    placements: dict[str, Placement] = {}
+    last_placement: Placement = Placement()
+    text_percent: int = 100
+    last_request: dict[str, Any] | None = None  # another version's may have other settings, which is no damage
+
+
+Change = Callable[[Kept], Kept]
+"""Made of whatever the file says by the time it is written: another window may have written meanwhile."""
+
+
+class PreferencesFile:
+    """Owner of the file. Changes count at once, and are written on top of what another window wrote meanwhile.
+
+    Whoever asks never waits for a write, which can take seconds on a busy disk. Only the look at the file while none is
+    in work is on the caller's thread: a few kB, when another window has just written them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="preferences")
+        self._last_write: Future[None] | None = None
+        self._lock = threading.Lock()  # held for moments, never during a write
+        self._read = Kept()  # the file as it was read or written last
+        self._seen: _Stamp | None = None
+        self._changes: list[Change] = []  # those that are not in it yet
+        self._writing = self._closed = False
+        self._writable = True
+        self._damage = ""
+        self._unwritten = ""
+        self._told: Callable[[], None] | None = None
+        self._load()
+
+    @property
+    def notice(self) -> str:
+        """A sentence for the user, empty as a rule: the file was damaged and set aside, or cannot be written."""
+        return " ".join(filter(None, (self._damage, self._unwritten)))
+
+    def tell(self, told: Callable[[], None]) -> None:
+        """Call that whenever a write has made `notice` another: on the thread that writes, not after `close`."""
+        self._told = told
+
+    @property
+    def now(self) -> Kept:
+        """What the file says, or will once it is written; what is known of it where it is gone or damaged."""
+        with self._lock:
+            if self._writable and not self._writing:
+                with contextlib.suppress(*_UNREADABLE):
+                    stamp = _stamp(self._path)
+                    if stamp != self._seen:
+                        self._read, self._seen = _read(self._path), stamp
+            return _changed(self._read, self._changes)
+
+    def change(self, change: Change) -> None:
+        """Let it count from now on, and write it as soon as the disk takes it. After `close` nothing is written."""
+        before = self.now
+        if self._closed or change(before) == before:
+            return
+        with self._lock:
+            self._changes.append(change)
+        self._last_write = self._writer.submit(self._write)
+
+    def flush(self) -> None:
+        """Wait until everything is on the disk, or has failed to get there."""
+        if self._last_write is not None:
+            self._last_write.result()
+
+    def close(self) -> None:
+        """Write what is not written yet, and end the thread. What cannot be written even now is said on stderr."""
+        if self._closed:
+            return
+        if self._changes:  # what failed before is tried once more
+            self._last_write = self._writer.submit(self._write)
+        self._closed = True
+        self._told = None  # who would show it is closing
+        self._writer.shutdown()
+        self.flush()
+        if self._unwritten:
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                print(self._unwritten, file=sys.stderr)
+
+    # ---- on the thread that writes ---------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        """All that is new by now, in one go."""
+        with self._lock:
+            changes = list(self._changes)
+            self._writing = bool(changes)
+        if not changes:
+            return
+        read, seen, unwritten = self._read, self._seen, ""
+        before = self.notice
+        try:
+            with _alone(self._path):
+                read, seen = self._read_again()
+                new = _changed(read, changes)
+                if new != read and self._writable:
+                    seen = self._save(new)
+                read = new
+        except Exception as error:  # whatever it is, the changes stay, and are tried again with the next one
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            unwritten = f"The preferences cannot be written to {self._path}: {reason}."
+        with self._lock:
+            self._read, self._seen = read, seen
+            self._unwritten = unwritten
+            self._writing = False
+            if not unwritten:
+                del self._changes[: len(changes)]
+        told = self._told
+        if told is not None and self.notice != before:
+            with contextlib.suppress(RuntimeError):  # Qt's: who would show it is gone
+                told()
+
+    def _read_again(self) -> tuple[Kept, _Stamp | None]:
+        """The file, if it is another by now. What somebody has edited and damaged is not written over."""
+        if self._writable:
+            try:
+                stamp = _stamp(self._path)
+                if stamp != self._seen:
+                    return _read(self._path), stamp
+            except OSError:
+                pass  # it is gone, or nobody may read it: writing will tell
+            except _UNREADABLE as error:
+                self._set_aside(error)
+        return self._read, self._seen
+
+    def _save(self, kept: Kept) -> _Stamp:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(self._path, msgspec.json.format(msgspec.json.encode(kept), indent=2), private=True)
+        return _stamp(self._path)
+
+    # ---- damage ----------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """A missing file means defaults, a damaged one is set aside under another name.
+
+        Whoever finds it damaged looks again under the lock: two windows that start at once both find it, and what the
+        other has put in its place by then is to stay.
+        """
+        try:
+            self._look()
+        except _UNREADABLE:
+            with contextlib.suppress(TimeoutError), _alone(self._path):  # without the lock the next write looks again
+                try:
+                    self._look()
+                except _UNREADABLE as error:
+                    self._set_aside(error)
+
+    def _look(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            stamp = _stamp(self._path)
+            self._read, self._seen = _read(self._path), stamp
+
+    def _set_aside(self, error: Exception) -> None:
+        number = 1
+        while (aside := self._path.with_name(f"{self._path.name}.damaged-{number}")).exists():
+            number += 1
+        try:
+            self._path.replace(aside)
+            self._damage = f"The preferences could not be read ({error}). They were set aside as {aside.name}."
+        except OSError:
+            self._writable = False  # what cannot be read and cannot be moved is not overwritten either
+            self._damage = f"The preferences in {self._path} could not be read ({error}). Nothing is kept this time."
+
+
+def _changed(kept: Kept, changes: list[Change]) -> Kept:
+    for change in changes:
+        kept = change(kept)
+    return kept
+
+
+def _read(path: Path) -> Kept:
+    kept = _renamed(msgspec.json.decode(path.read_bytes(), type=Kept))
+    names = [precision.checked().name for precision in kept.custom]
+    if len({*names, *READY}) != len(names) + len(READY):
+        raise fail(ErrorCode.BAD_PRECISION, "Two precisions have the same name.", "")
+    for name, precision in kept.edited.items():
+        if name not in READY or precision.name != name or not precision.checked().is_kind_of(READY[name]):
+            raise fail(ErrorCode.BAD_PRECISION, f"{name!r} is not a ready precision.", "")
+    for placement in (*kept.placements.values(), kept.last_placement):
+        placement.checked()
+    return kept
+
+
+def _renamed(kept: Kept) -> Kept:
+    """With other names for those of the user's own that a newer version has as ready ones."""
+    taken = {*READY, *(precision.name for precision in kept.custom)}
+    custom = []
+    for precision in kept.custom:
+        if precision.name in READY:
+            name = next(name for number in count(2) if (name := f"{precision.name}-{number}") not in taken)
+            taken.add(name)
+            precision = msgspec.structs.replace(precision, name=name, label=name)
+        custom.append(precision)
+    return msgspec.structs.replace(kept, custom=tuple(custom))
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While no other window reads the file to write it. Raises TimeoutError after LOCK_WAIT_S.
+
+    Where no lock can be made no other window can put a new file either: then saving tells why.
+    """
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    place = Path(os.path.realpath(path))
+    lock = FileLock(place.with_name(f".{place.name}.lock"))
+    try:
+        lock.acquire(timeout=LOCK_WAIT_S)
+    except Timeout:
+        raise TimeoutError(None, "another window is still writing it") from None
+    except (OSError, NotImplementedError):
+        pass  # as above: without a lock
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Another one whenever the file was replaced. Raises OSError."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,0 +1,98 @@
+"""A few choices beside each other: a bar each, in one piece or in parts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QFontMetrics, QPalette
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from qplayground.core.units import significant
+from qplayground.ui.charts import style
+from qplayground.ui.charts.chart import Chart
+from qplayground.ui.widgets import theme
+
+_PARTS = ("bf16", "int8", "nf4", "fp4")
+"""The precisions whose hues the parts of a bar have, in their order."""
+_THICK = 0.6
+_MOST_NAME = 260
+"""Pixels of a name."""
+_ROOM = 1.18
+"""Of the longest bar, so that the figure at its end is seen."""
+
+
+class ChoicesChart(Chart):
+    """Bars from the left, the first choice on top, each with its figure at the end."""
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        """`name` is what a screen reader says."""
+        super().__init__(parent)
+        self._unit = ""
+        self._parts: tuple[str, ...] = ()
+        self._bars: list[tuple[str, tuple[float, ...]]] = []
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName(name)
+        self.plot = self.view.addPlot()
+        self.plot.setMouseEnabled(x=False, y=False)
+        self.plot.setMenuEnabled(False)
+        self.plot.hideButtons()
+        self.plot.showGrid(x=True, y=False, alpha=0.15)
+        self._legend = self.plot.addLegend(offset=(-8, 8))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self._paint()
+
+    def show_bars(self, unit: str, bars: Sequence[tuple[str, tuple[float, ...]]], parts: Sequence[str] = ()) -> None:
+        """A bar is a name and the lengths of its parts, in `unit`; `parts` name these, where there are several."""
+        self._unit, self._bars, self._parts = unit, list(bars), tuple(parts)
+        self._draw()
+
+    def table(self) -> list[list[object]]:
+        """What is drawn, for a file."""
+        names = self._parts or ("value",)
+        return [
+            ["choice", *(f"{name}, {self._unit}" for name in names)],
+            *([name, *parts] for name, parts in self._bars),
+        ]
+
+    def _draw(self) -> None:
+        self.plot.clear()
+        self._legend.clear()
+        self.plot.setLabel("bottom", self._unit)
+        count, dark = len(self._bars), theme.is_dark(self)
+        places = [count - 1 - place for place in range(count)]
+        self._write_names(places)
+        widest = max((len(parts) for _, parts in self._bars), default=0)
+        starts = np.zeros(count)
+        for part in range(widest):
+            lengths = np.array([parts[part] if part < len(parts) else 0.0 for _, parts in self._bars])
+            name = self._parts[part] if part < len(self._parts) else None
+            brush = theme.color(_PARTS[part % len(_PARTS)], dark)
+            bars = pg.BarGraphItem(x0=starts, width=lengths, y=places, height=_THICK, brush=brush, pen=None, name=name)
+            self.plot.addItem(bars)
+            starts = starts + lengths
+        for place, total in zip(places, starts, strict=True):
+            figure = pg.TextItem(significant(float(total)), color=self.palette().color(QPalette.ColorRole.Text))
+            figure.setAnchor((0, 0.5))
+            figure.setFont(style.tick_font(self))
+            figure.setPos(float(total), place)
+            self.plot.addItem(figure)
+        longest = float(starts.max(initial=0.0))
+        self.plot.setXRange(0, _ROOM * longest or 1, padding=0)
+        self.plot.setYRange(-0.6, max(0.0, count - 1) + (1.2 if self._parts else 0.6), padding=0)
+
+    def _write_names(self, places: list[int]) -> None:
+        """With room for them from the start: the axis itself finds out while it is drawn, and is then too narrow."""
+        axis, metrics = self.plot.getAxis("left"), QFontMetrics(style.tick_font(self))
+        names = [metrics.elidedText(name, Qt.TextElideMode.ElideRight, _MOST_NAME) for name, _ in self._bars]
+        axis.setWidth(max(map(metrics.horizontalAdvance, names), default=0) + 2 * theme.GRID)
+        axis.setTicks([list(zip(places, names, strict=True))])
+
+    def _paint(self) -> None:
+        super()._paint()
+        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        style.paint(self.plot, self)
+        style.paint_legend(self._legend, self)
+        self._draw()

@@ -1,0 +1,193 @@
+"""Divergence from the reference: how it is distributed, and where along the text it arises."""
+
+import math
+
+import numpy as np
+import pyqtgraph as pg
+from numpy.typing import NDArray
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from qplayground.core.comparison.results import Comparison, Run
+from qplayground.core.units import number_text
+from qplayground.ui.charts import style
+from qplayground.ui.charts.axes import CountAxis, DecadeAxis
+from qplayground.ui.charts.chart import Chart
+from qplayground.ui.charts.crosshair import Crosshair
+
+Values = NDArray[np.float64]
+
+_BINS_A_DECADE = 6
+_LOWEST = 1e-8
+"""Nats; what is less counts as this much, since a logarithm needs something."""
+_LOWEST_CHART = 100
+_SMOOTHED = 24
+"""Scored tokens over which the curve along the text is averaged."""
+
+
+def compared(comparison: Comparison | None) -> list[Run]:
+    """The runs that were compared with a reference, token by token, on the text that is shown."""
+    if comparison is None or comparison.evaluation is None:
+        return []
+    text = comparison.evaluation.text_sha256
+    scored = [run for run in comparison.runs if run.quality is not None and run.quality.text_sha256 == text]
+    return [run for run in scored if run.scored is not None and len(run.scored.kld)]
+
+
+class DivergenceHistogram(Chart):
+    """The share of scored tokens by their divergence, on a logarithmic scale, a curve a precision."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._comparison: Comparison | None = None
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("How many tokens diverge how far")
+        self.plot = self.view.addPlot(axisItems={"bottom": DecadeAxis("bottom")})
+        self.plot.setLabel("bottom", "divergence of a token, nats")
+        self.plot.setLabel("left", "share of tokens, %")
+        self.plot.showGrid(x=True, y=True, alpha=0.15)
+        self.plot.setLogMode(x=True, y=False)
+        self.plot.setLimits(yMin=0)
+        self._legend = self.plot.addLegend(offset=(-8, 8))
+        self._shares: dict[str, Values] = {}
+        self._edges: Values = np.empty(0)
+        self._crosshair = Crosshair(self.plot, self, self._reading)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self._paint()
+
+    def show_comparison(self, comparison: Comparison | None) -> None:
+        """Draw every run that was compared."""
+        self._comparison = comparison
+        self._draw()
+
+    def _draw(self) -> None:
+        self.plot.clear()
+        self.plot.setTitle(None)
+        self._legend.clear()
+        self._crosshair.restore()
+        self._shares.clear()
+        runs = compared(self._comparison)
+        values = {run.id: np.maximum(_klds(run), _LOWEST) for run in runs}
+        if not values:
+            return
+        lowest = math.floor(math.log10(min(found.min() for found in values.values())))
+        highest = math.ceil(math.log10(max(found.max() for found in values.values())))
+        edges = np.logspace(lowest, max(highest, lowest + 1), (max(highest, lowest + 1) - lowest) * _BINS_A_DECADE + 1)
+        for name, found in values.items():
+            counts, _ = np.histogram(found, edges)
+            self._shares[name] = 100 * counts / len(found)
+            pen = style.curve_pen(name, self)
+            self.plot.plot(edges, self._shares[name], stepMode="center", pen=pen, name=name)
+        self._edges = edges
+
+    def _reading(self, x: float, _y: float) -> str:
+        """Of the bar under the mouse: x is the logarithm."""
+        place = int(np.searchsorted(np.log10(self._edges), x)) - 1 if len(self._edges) else -1
+        if not 0 <= place < len(self._edges) - 1:
+            return ""
+        low, high = number_text(self._edges[place]), number_text(self._edges[place + 1])
+        shares = ", ".join(f"{name} {number_text(share[place])} %" for name, share in self._shares.items())
+        return f"{low} to {high} nats: {shares}"
+
+    def _paint(self) -> None:
+        super()._paint()
+        self.view.setBackground(self.palette().color(self.palette().ColorRole.Base))
+        style.paint(self.plot, self)
+        style.paint_legend(self._legend, self)
+        self._crosshair.paint()
+        self._draw()
+
+
+class DivergenceAlongText(Chart):
+    """Each precision's divergence over the scored tokens in the text's order, averaged over a few of them.
+
+    Signal: `picked(int)`, the scored token that was clicked, from 0.
+    """
+
+    picked = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._comparison: Comparison | None = None
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("Divergence along the text")
+        self.view.setMinimumHeight(_LOWEST_CHART)
+        self.plot = self.view.addPlot(axisItems={"bottom": CountAxis("bottom")})
+        self.plot.setLabel("bottom", f"scored token · mean of {_SMOOTHED} neighbours")
+        self.plot.setLabel("left", "nats")
+        self.plot.showGrid(x=False, y=True, alpha=0.15)
+        self.plot.setMouseEnabled(x=True, y=False)
+        self.plot.setLimits(xMin=0, yMin=0)
+        self._mark = pg.InfiniteLine(angle=90, movable=False)
+        self._curves: dict[str, Values] = {}
+        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self.plot.scene().sigMouseClicked.connect(self._on_clicked)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self._paint()
+
+    def show_comparison(self, comparison: Comparison | None) -> None:
+        """Draw every run that was compared."""
+        self._comparison = comparison
+        self._draw()
+        self.plot.autoRange()
+
+    def mark(self, token: int) -> None:
+        """Show where a scored token stands."""
+        self._mark.setPos(token + 0.5)
+        if self._mark.scene() is None:
+            self.plot.addItem(self._mark, ignoreBounds=True)
+
+    def _draw(self) -> None:
+        self.plot.clear()
+        self.plot.setTitle(None)
+        self._crosshair.restore()
+        self._curves.clear()
+        for run in compared(self._comparison):
+            values = self._curves[run.id] = smoothed(_klds(run), _SMOOTHED)
+            places = np.arange(len(values)) + 0.5
+            self.plot.plot(places, values, pen=style.curve_pen(run.id, self, 1.5), name=run.id)
+
+    def _reading(self, x: float, _y: float) -> str:
+        """What the curves are where the mouse is."""
+        place = int(x)
+        there = {name: values[place] for name, values in self._curves.items() if 0 <= place < len(values)}
+        if x < 0 or not there:
+            return ""
+        return f"token {place:,}: {', '.join(f'{name} {number_text(value)}' for name, value in there.items())} nats"
+
+    def _on_clicked(self, event: object) -> None:
+        if event.button() != Qt.MouseButton.LeftButton:  # type: ignore[attr-defined]
+            return
+        position = event.scenePos()  # type: ignore[attr-defined]
+        if self.plot.vb.sceneBoundingRect().contains(position):
+            token = int(self.plot.vb.mapSceneToView(position).x())
+            runs = compared(self._comparison)
+            if runs and runs[0].scored is not None and 0 <= token < len(runs[0].scored.kld):
+                self.mark(token)
+                self.picked.emit(token)
+
+    def _paint(self) -> None:
+        super()._paint()
+        self.view.setBackground(self.palette().color(self.palette().ColorRole.Base))
+        style.paint(self.plot, self)
+        self._mark.setPen(pg.mkPen(style.secondary(self)))
+        self._crosshair.paint()
+        self._draw()
+
+
+def smoothed(values: Values, width: int) -> Values:
+    """The mean of up to `width` neighbours around each value; fewer at the ends."""
+    sums = np.concatenate([[0.0], np.cumsum(np.asarray(values, dtype=np.float64))])
+    places = np.arange(len(values))
+    first = np.maximum(0, places - width // 2)
+    last = np.minimum(len(values), places + (width + 1) // 2)
+    return np.asarray((sums[last] - sums[first]) / np.maximum(1, last - first))
+
+
+def _klds(run: Run) -> Values:
+    assert run.scored is not None
+    return np.frombuffer(run.scored.kld.data, dtype=np.float32).astype(np.float64)

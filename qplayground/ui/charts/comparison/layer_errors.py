@@ -1,0 +1,148 @@
+"""What quantizing costs each layer: bars in the model's order, the worst ones named."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QMenu, QVBoxLayout, QWidget
+
+from qplayground.core.comparison.results import ComparedModel, Comparison, Run
+from qplayground.core.measures.quality import LayerError
+from qplayground.core.units import share_text
+from qplayground.ui.charts import style
+from qplayground.ui.charts.chart import Chart
+from qplayground.ui.charts.crosshair import Crosshair
+from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.name_box import NameBox
+
+_NAMED = 3
+_PARTS = 3
+"""Of a name, that fit beside the boxes: the layer's number and what it is."""
+_WHAT = (("outputs on the text", "outputs"), ("weights", "weights"))
+
+
+class LayerErrors(Chart):
+    """One precision's relative error, layer by layer. The worst ones are those to skip first.
+
+    Signal: `inside_requested(ComparedModel, str)`, the module that is to be looked into; offered at its bar while
+    `offers_inside`, unless `inside_obstacle` has a sentence on why not, which then stands there.
+    """
+
+    inside_requested = Signal(object, str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._comparison: Comparison | None = None
+        self.offers_inside = False
+        self.inside_obstacle: Callable[[ComparedModel], str] = lambda _model: ""
+        self.candidate = NameBox()
+        self.candidate.setAccessibleName("Precision")
+        self.candidate.currentIndexChanged.connect(self._draw)
+        self.what = QComboBox()
+        self.what.setAccessibleName("Error of what")
+        for title, key in _WHAT:
+            self.what.addItem(title, key)
+        self.what.currentIndexChanged.connect(self._draw)
+        self.worst = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.worst.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self.worst.setMinimumWidth(1)  # names are long, and the window is not to grow with them
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("Error of each quantized layer")
+        self.plot = self.view.addPlot()
+        self.plot.setLabel("left", "relative error, %")
+        self.plot.setLabel("bottom", "quantized layer, in the order in which they compute")
+        self.plot.showGrid(x=False, y=True, alpha=0.15)
+        self.plot.setMouseEnabled(x=True, y=False)
+        self.plot.setLimits(xMin=-1, yMin=0)
+        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self._offer = QMenu(self)
+        self.plot.scene().sigMouseClicked.connect(self._on_clicked)
+        row = QHBoxLayout()
+        row.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, 0)
+        row.setSpacing(theme.GRID)
+        for widget in (QLabel("Error of"), self.candidate, self.what):
+            row.addWidget(widget)
+        row.addWidget(self.worst, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(row)
+        layout.addWidget(self.view, 1)
+        self._paint()
+
+    def show_comparison(self, comparison: Comparison | None) -> None:
+        """Offer every run whose layers were measured."""
+        self._comparison = comparison
+        self.candidate.offer([run.id for run in self._measured()])
+        self._draw()
+
+    def _measured(self) -> list[Run]:
+        runs = [] if self._comparison is None else self._comparison.runs
+        return [run for run in runs if run.layer_errors]
+
+    def _run(self) -> Run | None:
+        name = self.candidate.currentText()
+        return next((run for run in self._measured() if run.id == name), None)
+
+    def _layers(self) -> list[LayerError]:
+        run = self._run()
+        return [] if run is None else run.layer_errors
+
+    def _error(self, layer: LayerError) -> float:
+        return float(getattr(layer, self.what.currentData()))
+
+    @Slot()
+    def _draw(self) -> None:
+        self.plot.clear()
+        self.plot.setTitle(None)  # what was read there is of another run
+        self._crosshair.restore()
+        layers = self._layers()
+        worst = sorted(layers, key=self._error, reverse=True)[:_NAMED]
+        named = ", ".join(
+            f"{'.'.join(layer.name.split('.')[-_PARTS:])} {share_text(self._error(layer))}" for layer in worst
+        )
+        self.worst.setText(f"worst: {named}" if named else "")
+        self.worst.setToolTip(theme.literal(", ".join(layer.name for layer in worst)))
+        if not layers:
+            return
+        hue = theme.color(self.candidate.currentText(), theme.is_dark(self))
+        heights = 100 * np.array([self._error(layer) for layer in layers])
+        brushes = [hue if layer in worst else style.faded(hue, 150) for layer in layers]
+        self.plot.addItem(
+            pg.BarGraphItem(x=np.arange(len(layers)), height=heights, width=0.8, brushes=brushes, pen=None)
+        )
+        self.plot.setXRange(-1, len(layers), padding=0)
+        self.plot.setYRange(0, 1.1 * float(heights.max()) or 1, padding=0)
+
+    def _reading(self, x: float, _y: float) -> str:
+        layers, place = self._layers(), round(x)
+        if not 0 <= place < len(layers):
+            return ""
+        layer = layers[place]
+        return f"{layer.name}: weights {share_text(layer.weights)}, outputs {share_text(layer.outputs)}"
+
+    def _on_clicked(self, event: object) -> None:
+        """Offer to look inside the layer whose bar was clicked."""
+        position = event.scenePos()  # type: ignore[attr-defined]
+        is_left = event.button() == Qt.MouseButton.LeftButton  # type: ignore[attr-defined]
+        if not self.offers_inside or not is_left or not self.plot.vb.sceneBoundingRect().contains(position):
+            return
+        run, place = self._run(), round(self.plot.vb.mapSceneToView(position).x())
+        if run is not None and 0 <= place < len(run.layer_errors):
+            model, name = run.model, run.layer_errors[place].name
+            self._offer.clear()
+            obstacle = self.inside_obstacle(model)
+            if obstacle:
+                self._offer.addAction(obstacle).setEnabled(False)
+            else:
+                self._offer.addAction(f"Look inside {name}", lambda: self.inside_requested.emit(model, name))
+            self._offer.popup(event.screenPos().toPoint())  # type: ignore[attr-defined]
+
+    def _paint(self) -> None:
+        super()._paint()
+        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        style.paint(self.plot, self)
+        self._crosshair.paint()
+        self._draw()

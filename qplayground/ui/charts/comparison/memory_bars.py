@@ -1,0 +1,143 @@
+"""Each precision's memory, predicted beside measured, split into what it is made of."""
+
+from copy import copy
+from typing import NamedTuple
+
+import pyqtgraph as pg
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QBrush, QColor, QPalette
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from qplayground.core.comparison.memory_segments import KINDS, RAM, Place, Segment
+from qplayground.core.comparison.results import Comparison, MemoryFigures
+from qplayground.core.units import bytes_text
+from qplayground.ui.charts import style
+from qplayground.ui.charts.chart import Chart
+from qplayground.ui.charts.run_items import RunItems
+from qplayground.ui.widgets import theme
+
+_HEIGHT = 0.4
+_PREDICTED, _MEASURED = 0.21, -0.21
+_LABEL_GAP = 0.02
+_FILLS = dict(zip(KINDS, (255, 190, 130, 130), strict=True))
+_LIGHT = 60
+
+
+class _Row(NamedTuple):
+    """What a run's bars show, and at which height."""
+
+    y: int
+    memory: MemoryFigures
+
+
+def part_brush(role: str, hue: QColor, shown: QWidget) -> QBrush:
+    """How a part is filled; libraries dotted, since a grey would be one of fp32's own, which is black or white."""
+    if role == "runtime":
+        return QBrush(style.secondary(shown), Qt.BrushStyle.Dense6Pattern)
+    if role == "unexplained":
+        return QBrush(style.secondary(shown), Qt.BrushStyle.BDiagPattern)
+    return QBrush(style.faded(hue, _FILLS.get(role, _LIGHT)))
+
+
+def part_pen(role: str, shown: QWidget) -> object:
+    """Its edge: what is no filled area has one."""
+    return pg.mkPen(style.secondary(shown), width=1) if role in ("runtime", "unexplained") else pg.mkPen(None)
+
+
+class MemoryBars(Chart):
+    """Two bars a precision: what was predicted, and below it what was measured, with a tick at the peak."""
+
+    def __init__(self, place: Place = RAM, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._place = place
+        self._comparison: Comparison | None = None
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("Memory of each precision, predicted and measured, by what it is made of")
+        self._plot = self.view.addPlot()
+        self._plot.setLabel("bottom", place.label)
+        self._plot.setMouseEnabled(x=True, y=False)
+        self._plot.setMenuEnabled(False)
+        self._plot.showGrid(x=True, y=False, alpha=0.15)
+        self._items = RunItems(self._plot, self._draw_run)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self._paint()
+
+    def show_comparison(self, comparison: Comparison | None) -> None:
+        """Draw the memory of every run that has some."""
+        self._comparison = comparison
+        self._draw()
+
+    def _draw(self) -> None:
+        runs = [] if self._comparison is None else self._comparison.runs
+        rows = {run.id: _Row(len(runs) - 1 - row, copy(run.memory)) for row, run in enumerate(runs)}
+        self._items.show(rows)
+        ticks = [(row.y, name) for name, row in rows.items()]
+        highest = max((self._highest(run.memory) for run in runs), default=0)
+        self._plot.getAxis("left").setTicks([ticks])
+        self._plot.getAxis("bottom").setStyle(showValues=highest > 0)  # a scale without data would be made up
+        self._plot.setXRange(0, max(highest / style.MEGABYTE, 1) * 1.9, padding=0)
+        self._plot.setYRange(-0.6, max(len(runs), 1) - 0.4, padding=0)
+
+    def _highest(self, memory: MemoryFigures) -> int:
+        bars = (self._place.predicted(memory), self._place.measured(memory))
+        return max(self._place.peak(memory) or 0, *(sum(part.num_bytes for part in bar) for bar in bars))
+
+    def _draw_run(self, name: str, row: _Row) -> list[pg.GraphicsObject]:
+        y, memory = row
+        measured = self._place.measured(memory)
+        if not measured:
+            return []
+        hue = theme.color(name, theme.is_dark(self))
+        items, right = self._bar(self._place.predicted(memory), "predicted", hue, y + _PREDICTED)
+        bar, end = self._bar(measured, "measured", hue, y + _MEASURED)
+        items += bar
+        right = max(right, end)
+        peak = self._place.peak(memory)
+        if peak is not None:
+            x = peak / style.MEGABYTE
+            middle = y + _MEASURED
+            line = pg.PlotCurveItem(
+                [x, x], [middle - _HEIGHT / 2, middle + _HEIGHT / 2], pen=pg.mkPen(self._text(), width=2)
+            )
+            items.append(line)
+            right = max(right, x)
+        label = pg.TextItem(self._place.caption(memory), color=self._text(), anchor=(0, 0.5))
+        label.setFont(style.tick_font(self))
+        label.setPos(right * (1 + _LABEL_GAP), y)
+        items.append(label)
+        return items
+
+    def _bar(self, segments: list[Segment], what: str, hue: QColor, y: float) -> tuple[list[pg.GraphicsObject], float]:
+        """Its parts, and where it ends."""
+        parts: list[pg.GraphicsObject] = []
+        left = 0.0
+        for segment in segments:
+            if segment.num_bytes == 0:
+                continue
+            width = segment.num_bytes / style.MEGABYTE
+            part = pg.BarGraphItem(
+                x0=left,
+                y0=y - _HEIGHT / 2,
+                width=width,
+                height=_HEIGHT,
+                brush=part_brush(segment.role, hue, self),
+                pen=part_pen(segment.role, self),
+            )
+            part.setToolTip(f"{what}: {bytes_text(segment.num_bytes)} {segment.name}")
+            parts.append(part)
+            left += width
+        return parts, left
+
+    def _text(self) -> QColor:
+        return self.palette().color(QPalette.ColorRole.Text)
+
+    def _paint(self) -> None:
+        super()._paint()
+        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        style.paint(self._plot, self)
+        self._plot.getAxis("left").setStyle(tickLength=0)
+        self._plot.getAxis("left").setPen(pg.mkPen(QColor(Qt.GlobalColor.transparent)))
+        self._items.clear()
+        self._draw()

@@ -1,0 +1,123 @@
+"""A strip above the timeline that says what each engine was doing, and when."""
+
+import itertools
+from dataclasses import dataclass
+
+import pyqtgraph as pg
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QPainter
+from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
+
+from qplayground.core.messages.events import Phase
+from qplayground.ui.charts import style
+from qplayground.ui.widgets import theme
+
+_ALPHA = {
+    Phase.START: 30,
+    Phase.LOAD: 90,
+    Phase.QUANTIZE: 90,
+    Phase.COPY: 60,
+    Phase.WARM_UP: 60,
+    Phase.CHECK: 40,
+    Phase.PREFILL: 150,
+    Phase.DECODE: 200,
+    Phase.SCORE: 110,
+    Phase.UNLOAD: 20,
+}
+_PADDING = 3
+
+
+@dataclass
+class PhaseSpan:
+    """One phase of one precision, in seconds since the comparison began. `end_s` moves while it lasts.
+
+    `row` is 0 but for what goes on beside something else, as in a race.
+    """
+
+    name: str
+    phase: Phase
+    start_s: float
+    end_s: float
+    row: int = 0
+
+
+class PhaseLane(pg.GraphicsObject):  # type: ignore[misc]
+    """Draws spans as bands of the precision's hue, named where the name fits."""
+
+    def __init__(self, shown: QWidget) -> None:
+        super().__init__()
+        self._shown = shown
+        self.spans: list[PhaseSpan] = []
+        self._open: dict[str, int] = {}  # the rows of those that are in work
+        self._drawn = QRectF(0, 0, 0, 1)
+
+    def begin(self, name: str, phase: Phase, now_s: float) -> None:
+        """Start a phase; the one before it ends, if it has not been closed."""
+        self.end(name, now_s)
+        taken = {row for other, row in self._open.items() if other != name}
+        self._open[name] = row = next(row for row in itertools.count() if row not in taken)
+        self.spans.append(PhaseSpan(name, phase, now_s, now_s, row))
+
+    def end(self, name: str, now_s: float) -> None:
+        """Let that precision's last phase end now, or later if this is called again. Not drawn before `refresh`."""
+        for span in reversed(self.spans):
+            if span.name == name and name in self._open:
+                span.end_s = max(span.end_s, now_s)
+                break
+
+    def close(self, name: str) -> None:
+        """That precision has nothing to do any more: its last phase has ended where it ends now."""
+        self._open.pop(name, None)
+
+    def forget(self, name: str) -> None:
+        """That precision is not shown any more."""
+        self.close(name)
+        self.spans = [span for span in self.spans if span.name != name]
+
+    @property
+    def rows(self) -> int:
+        """How many things went on at once, at most; 1 before anything did."""
+        return 1 + max((span.row for span in self.spans), default=0)
+
+    def refresh(self) -> None:
+        """Draw the spans as they are now."""
+        self.prepareGeometryChange()
+        self._drawn = self._extent()
+        self.update()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.spans.clear()
+        self._open.clear()
+        self.refresh()
+
+    def spans_at(self, time_s: float) -> list[PhaseSpan]:
+        """What was going on at that moment, several things in a race."""
+        return [span for span in self.spans if span.start_s <= time_s < span.end_s]
+
+    def boundingRect(self) -> QRectF:
+        return self._drawn
+
+    def _extent(self) -> QRectF:
+        if not self.spans:
+            return QRectF(0, 0, 0, 1)
+        start = min(span.start_s for span in self.spans)
+        return QRectF(start, 0, max(span.end_s for span in self.spans) - start, 1)
+
+    def paint(self, painter: QPainter, _option: QStyleOptionGraphicsItem, _widget: QWidget | None = None) -> None:
+        transform = painter.worldTransform()
+        painter.resetTransform()  # text is drawn in pixels, or it would be stretched with the axes
+        painter.setFont(style.tick_font(self._shown))
+        dark = theme.is_dark(self._shown)
+        rows = self.rows
+        for span in self.spans:
+            band = transform.mapRect(
+                QRectF(span.start_s, 1 - (span.row + 1) / rows, span.end_s - span.start_s, 1 / rows)
+            )
+            painter.fillRect(band, style.faded(theme.color(span.name, dark), _ALPHA[span.phase]))
+            text = f"{span.phase}"
+            if painter.fontMetrics().horizontalAdvance(text) + 2 * _PADDING <= band.width():
+                strong = _ALPHA[span.phase] >= 200
+                role = self._shown.palette().highlightedText() if strong and not dark else self._shown.palette().text()
+                painter.setPen(Qt.GlobalColor.black if strong and dark else role.color())
+                painter.drawText(band, Qt.AlignmentFlag.AlignCenter, text)

@@ -1,0 +1,180 @@
+"""Any two figures against each other, with the efficient front."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from qplayground.core.comparison.caveats import spoilt
+from qplayground.core.comparison.metrics import BY_KEY, METRICS, Metric, efficient
+from qplayground.core.comparison.results import Comparison, Run
+from qplayground.ui.charts import style
+from qplayground.ui.charts.chart import Chart
+from qplayground.ui.charts.crosshair import Crosshair
+from qplayground.ui.charts.run_items import RunItems
+from qplayground.ui.widgets import theme
+
+_DOT = 12
+_MARGIN = 0.06
+"""Of the axes, so that a dot at zero is whole."""
+
+
+class _Dot(NamedTuple):
+    """What is drawn of a run; `is_doubtful`: something spoilt one of the two figures."""
+
+    across: float
+    up: float
+    text: str
+    is_doubtful: bool = False
+
+
+class TradeOffChart(Chart):
+    """One dot a precision. The line joins those that no other one beats in both figures."""
+
+    def __init__(
+        self, across: str = "weight_bytes", up: str = "decode_tokens_per_s", parent: QWidget | None = None
+    ) -> None:
+        """`across` and `up` are the keys of the figures that it begins with."""
+        super().__init__(parent)
+        self._comparison: Comparison | None = None
+        self.across = self._metric_box(across, "Across")
+        self.up = self._metric_box(up, "Up")
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("Two figures of every precision against each other")
+        self.plot = self.view.addPlot()
+        self.plot.showGrid(x=True, y=True, alpha=0.15)
+        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self._front_line = pg.PlotCurveItem()
+        self._front_line.setZValue(-1)  # below the dots
+        self.plot.addItem(self._front_line)
+        self._dots = RunItems(self.plot, self._draw_dot)
+        row = QHBoxLayout()
+        row.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, 0)
+        row.setSpacing(theme.GRID)
+        for widget in (QLabel("Up"), self.up, QLabel("against"), self.across):
+            row.addWidget(widget)
+        row.addStretch()
+        self.key = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.key.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        row.addWidget(self.key)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(row)
+        layout.addWidget(self.view, 1)
+        self._paint()
+
+    def _metric_box(self, key: str, name: str) -> QComboBox:
+        box = QComboBox()
+        box.setAccessibleName(name)
+        for metric in METRICS:
+            box.addItem(f"{metric.title} ({metric.unit})" if metric.unit else metric.title, metric.key)
+        box.setCurrentIndex(box.findData(key))
+        box.currentIndexChanged.connect(self._draw)
+        return box
+
+    @Slot(object)
+    def show_comparison(self, comparison: Comparison | None) -> None:
+        """Draw every run that has both figures."""
+        self._comparison = comparison
+        self._draw()
+
+    @property
+    def front(self) -> list[str]:
+        """The precisions on the efficient front, from left to right; none where a figure is neither good nor bad."""
+        points = [point for point in self._points() if not self._is_doubtful(point[0])]
+        x, y = self._metrics()
+        if x.more_is_better is None or y.more_is_better is None:
+            return []
+        order = efficient([place for _, place in points], x.more_is_better, y.more_is_better)
+        return [points[index][0].id for index in order]
+
+    def _is_doubtful(self, run: Run) -> bool:
+        """Whether something spoilt one of the two figures; such a point is drawn and never leads."""
+        doubtful = frozenset() if self._comparison is None else spoilt(self._comparison, run)
+        return any(metric.key in doubtful for metric in self._metrics())
+
+    def _metrics(self) -> tuple[Metric, Metric]:
+        return BY_KEY[self.across.currentData()], BY_KEY[self.up.currentData()]
+
+    def _points(self) -> list[tuple[Run, tuple[float, float]]]:
+        runs = [] if self._comparison is None else self._comparison.runs
+        x, y = self._metrics()
+        found = []
+        for run in runs:
+            across, up = self._read(x, run), self._read(y, run)
+            if across is not None and up is not None:
+                found.append((run, (across / _scale(x), up / _scale(y))))
+        return found
+
+    def _read(self, metric: Metric, run: Run) -> float | None:
+        """A reference's distance from itself too: it is what the others are seen against."""
+        is_reference = self._comparison is not None and any(
+            other.quality is not None and other.quality.reference == run.id for other in self._comparison.runs
+        )
+        return metric.itself if is_reference and metric.itself is not None else metric.read(run)
+
+    @Slot()
+    def _draw(self) -> None:
+        x, y = self._metrics()
+        self.plot.setLabel("bottom", _axis(x))
+        self.plot.setLabel("left", _axis(y))
+        points = self._points()
+        for axis in ("left", "bottom"):
+            self.plot.getAxis(axis).setStyle(showValues=bool(points))
+        places = {run.id: place for run, place in points}
+        front = self.front
+        self._show_key(front if len(points) > 1 else [])
+        line = np.array([places[name] for name in front]).reshape(-1, 2)
+        self._front_line.setData(line[:, 0], line[:, 1])
+        dots = {}
+        for run, place in points:
+            doubtful = self._is_doubtful(run)
+            dots[run.id] = _Dot(*place, run.id + "*" * doubtful, doubtful)
+        self._dots.show(dots)
+        if points:
+            self.plot.setXRange(0, 1.15 * max(across for _, (across, _) in points), padding=_MARGIN)
+            self.plot.setYRange(0, 1.15 * max(up for _, (_, up) in points), padding=_MARGIN)
+
+    def _draw_dot(self, name: str, dot: _Dot) -> list[pg.GraphicsObject]:
+        hue, text = theme.color(name, theme.is_dark(self)), self.palette().color(QPalette.ColorRole.Text)
+        label = pg.TextItem(dot.text, color=text, anchor=(0, 1))
+        label.setFont(style.tick_font(self))
+        label.setPos(dot.across, dot.up)
+        brush, pen = style.data_brush(hue, dot.is_doubtful), style.data_pen(hue, dot.is_doubtful)
+        return [pg.ScatterPlotItem([dot.across], [dot.up], size=_DOT, brush=brush, pen=pen), label]
+
+    def _show_key(self, front: list[str]) -> None:
+        parts = ["line: what no other precision beats in both"] if len(front) > 1 else []
+        parts += [f"{front[0]} beats or equals all others in both"] if len(front) == 1 else []
+        parts += (
+            ["pale and *: disturbed, see the notes; left out of the line"]
+            if any(self._is_doubtful(run) for run, _ in self._points())
+            else []
+        )
+        self.key.setText(" · ".join(parts))
+
+    def _reading(self, x: float, y: float) -> str:
+        across, up = self._metrics()
+        return f"{across.text(x * _scale(across))} · {up.text(y * _scale(up))}"
+
+    def _paint(self) -> None:
+        super()._paint()
+        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        style.paint(self.plot, self)
+        self._crosshair.paint()
+        self._front_line.setPen(pg.mkPen(style.secondary(self), width=1.5))
+        self._dots.clear()
+        self._draw()
+
+
+def _scale(metric: Metric) -> float:
+    return style.MEGABYTE if metric.unit == "bytes" else 1.0
+
+
+def _axis(metric: Metric) -> str:
+    unit = "MB" if metric.unit == "bytes" else metric.unit
+    return f"{metric.title}, {unit}" if unit else metric.title

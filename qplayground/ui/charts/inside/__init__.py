@@ -1,0 +1,1 @@
+"""Charts of a matrix and of a model's layers."""

@@ -1,0 +1,196 @@
+"""What each method and block size costs one matrix: error against bits a weight."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QColor, QPalette
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from qplayground.core.inside import Knobs, LayerRow, Method
+from qplayground.core.units import number_text, share_text, significant
+from qplayground.ui.charts import style
+from qplayground.ui.charts.axes import DecadeAxis
+from qplayground.ui.charts.chart import Chart
+from qplayground.ui.widgets import theme
+
+_HUES = {
+    Method.INT8: "int8",
+    Method.INT8_TORCHAO: "int8-ao",
+    Method.INT8_BLOCK: "bf16",
+    Method.NF4: "nf4",
+    Method.FP4: "fp4",
+    Method.UNIFORM4: "fp32",
+    Method.UNIFORM3: "fp4-dq",
+}
+_SYMBOLS = {
+    Method.INT8: "star",
+    Method.INT8_TORCHAO: "x",
+    Method.INT8_BLOCK: "s",
+    Method.NF4: "o",
+    Method.FP4: "t",
+    Method.UNIFORM4: "d",
+    Method.UNIFORM3: "p",
+}
+_DOT, _STAR, _RING = 9, 17, 23
+"""The star is hollow and lies on top: INT8 by row has about the bits and the error of INT8 by block."""
+
+
+class ErrorCurve(Chart):
+    """One curve a method over its block sizes, hollow with double quantization. Signal: `picked(Knobs)`."""
+
+    picked = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._rows: tuple[LayerRow, ...] = ()
+        self._current: Knobs | None = None
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("Error against bits a weight, for every method and block size")
+        self.plot = self.view.addPlot(axisItems={"left": DecadeAxis("left")})
+        self.plot.setLabel("bottom", "bits a weight, scales included")
+        self.plot.setLabel("left", "relative error, %")
+        self.plot.showGrid(x=True, y=True, alpha=0.15)
+        self.plot.setLogMode(x=False, y=True)
+        self.plot.setMenuEnabled(False)
+        self._legend = self.plot.addLegend(offset=(-8, 8))
+        self._ring = pg.ScatterPlotItem(size=_RING, brush=None)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self._paint()
+
+    def show_rows(self, rows: Sequence[LayerRow], current: Knobs | None = None) -> None:
+        """Draw what was measured of one matrix, the knobs `current` marked."""
+        anew = not self._rows or self._rows[0].module != (rows[0].module if rows else "")
+        self._rows = tuple(rows)
+        self._current = None if current is None else current.checked()
+        self._draw()
+        if anew:
+            self.plot.enableAutoRange()
+
+    def show_current(self, current: Knobs) -> None:
+        """Mark other knobs."""
+        self._current = current.checked()
+        self._draw_ring()
+
+    @property
+    def marked(self) -> LayerRow | None:
+        """The row of the knobs that are marked."""
+        return next((row for row in self._drawable() if row.knobs == self._current), None)
+
+    def table(self) -> list[list[object]]:
+        """What was measured, for a file."""
+        return rows_table(self._rows)
+
+    def _drawable(self) -> list[LayerRow]:
+        """A logarithm needs an error."""
+        return [row for row in self._rows if row.figures.relative_error > 0]
+
+    def _draw(self) -> None:
+        self.plot.clear()
+        self._legend.clear()
+        for axis in ("left", "bottom"):
+            self.plot.getAxis(axis).setStyle(showValues=bool(self._rows))
+        for method in Method:
+            for double_quant in (False, True):
+                rows = sorted(
+                    (
+                        row
+                        for row in self._drawable()
+                        if (row.knobs.method, row.knobs.double_quant) == (method, double_quant)
+                    ),
+                    key=lambda row: row.figures.bits_per_weight,
+                )
+                if rows:
+                    self._draw_method(method, double_quant, rows)
+        self.plot.addItem(self._ring)
+        self._draw_ring()
+
+    def _draw_method(self, method: Method, double_quant: bool, rows: list[LayerRow]) -> None:
+        hue = method_color(method, self)
+        base = self.palette().color(QPalette.ColorRole.Base)
+        x = np.array([row.figures.bits_per_weight for row in rows])
+        y = np.array([100 * row.figures.relative_error for row in rows])
+        line = Qt.PenStyle.DotLine if double_quant else Qt.PenStyle.SolidLine
+        item = self.plot.plot(
+            x,
+            y,
+            pen=pg.mkPen(style.faded(hue, 170), width=1.5, style=line),
+            symbol=_SYMBOLS[method],
+            symbolSize=_DOT if method.has_blocks else _STAR,
+            symbolBrush=(base if double_quant else hue) if method.has_blocks else None,
+            symbolPen=pg.mkPen(hue, width=1.5 if method.has_blocks else 2),
+            name=f"{method.label}{' + DQ' * double_quant}",  # short: beside it lie the points
+            data=np.array(rows, dtype=object),
+        )
+        item.setZValue(0 if method.has_blocks else 1)
+        item.scatter.opts["hoverable"] = True
+        item.scatter.opts["tip"] = _tip
+        item.sigPointsClicked.connect(self._on_points_clicked)
+
+    def _draw_ring(self) -> None:
+        row = self.marked
+        self._ring.setData(
+            [] if row is None else [row.figures.bits_per_weight],
+            [] if row is None else [float(np.log10(100 * row.figures.relative_error))],
+        )
+
+    def _on_points_clicked(self, _item: object, points: Sequence[object], _event: object) -> None:
+        row = points[0].data()  # type: ignore[attr-defined]
+        if isinstance(row, LayerRow):
+            self.picked.emit(row.knobs)
+
+    def _paint(self) -> None:
+        super()._paint()
+        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        style.paint(self.plot, self)
+        text = self.palette().color(QPalette.ColorRole.Text)
+        style.paint_legend(self._legend, self)
+        self._ring.setPen(pg.mkPen(text, width=2))
+        self._draw()
+
+
+def method_color(method: Method, shown: QWidget) -> QColor:
+    """The hue of a method, its precision's where it has one."""
+    return theme.color(_HUES[method], theme.is_dark(shown))
+
+
+def rows_table(rows: Sequence[LayerRow]) -> list[list[object]]:
+    """Layers that were measured, with a heading, for a file; empty without any."""
+    if not rows:
+        return []
+    heading: list[object] = [
+        "module",
+        "method",
+        "block size",
+        "double quantization",
+        "bits a weight",
+        "relative error",
+        "SNR (dB)",
+        "largest error",
+    ]
+    table = [heading]
+    for row in rows:
+        knobs, figures = row.knobs, row.figures
+        table.append(
+            [
+                row.module,
+                knobs.method,
+                "" if knobs.block_size is None else knobs.block_size,
+                knobs.double_quant,
+                figures.bits_per_weight,
+                figures.relative_error,
+                "" if figures.snr_db is None else figures.snr_db,
+                figures.max_abs_error,
+            ]
+        )
+    return table
+
+
+def _tip(x: float, y: float, data: LayerRow) -> str:
+    figures = data.figures
+    decibels = "" if figures.snr_db is None else f", {number_text(figures.snr_db)} dB"
+    error = f"relative error {share_text(figures.relative_error)}{decibels}"
+    return f"{data.knobs.label}\n{significant(x, 4)} bits a weight, {error}"

@@ -1,0 +1,94 @@
+"""What one choice of knobs costs every layer: bars in the model's order."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from qplayground.core.inside import LayerRow
+from qplayground.core.units import number_text, share_text, significant
+from qplayground.ui.charts import style
+from qplayground.ui.charts.chart import Chart
+from qplayground.ui.charts.crosshair import Crosshair
+from qplayground.ui.charts.inside.error_curve import method_color, rows_table
+
+_MANY = 80
+"""Bars between which gaps would be narrower than pixels."""
+
+
+class LayerBars(Chart):
+    """The relative error of each layer. Signal: `picked(str)`, the module whose bar was clicked."""
+
+    picked = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._rows: tuple[LayerRow, ...] = ()
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("Error of each layer")
+        self.plot = self.view.addPlot()
+        self.plot.setLabel("left", "relative error, %")
+        self.plot.setLabel("bottom", "layer, in the order in which they compute")
+        self.plot.showGrid(x=False, y=True, alpha=0.15)
+        self.plot.setMouseEnabled(x=True, y=False)
+        self.plot.setLimits(xMin=-1, yMin=0)
+        self.plot.setMenuEnabled(False)
+        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self.plot.scene().sigMouseClicked.connect(self._on_clicked)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self._paint()
+
+    def show_rows(self, rows: Sequence[LayerRow]) -> None:
+        """Draw a bar a row, which are all of the same knobs."""
+        self._rows = tuple(rows)
+        self._draw()
+
+    def table(self) -> list[list[object]]:
+        """What is drawn, for a file."""
+        return rows_table(self._rows)
+
+    def _draw(self) -> None:
+        self.plot.clear()
+        self.plot.setTitle(None)
+        self._crosshair.restore()
+        for axis in ("left", "bottom"):
+            self.plot.getAxis(axis).setStyle(showValues=bool(self._rows))
+        if not self._rows:
+            return
+        heights = 100 * np.array([row.figures.relative_error for row in self._rows])
+        hue = method_color(self._rows[0].knobs.method, self)
+        places = np.arange(len(heights))
+        width = 0.8 if len(heights) <= _MANY else 1.0
+        self.plot.addItem(pg.BarGraphItem(x=places, height=heights, width=width, brush=style.faded(hue, 200), pen=None))
+        self.plot.setLimits(xMin=-1, xMax=len(heights), yMin=0)
+        self.plot.setXRange(-1, len(heights), padding=0)
+        self.plot.setYRange(0, 1.1 * float(heights.max()) or 1, padding=0)
+
+    def _reading(self, x: float, _y: float) -> str:
+        place = round(x)
+        if not 0 <= place < len(self._rows):
+            return ""
+        row = self._rows[place]
+        snr = "" if row.figures.snr_db is None else f", {number_text(row.figures.snr_db)} dB"
+        bits = significant(row.figures.bits_per_weight, 4)
+        return f"{row.module}: relative error {share_text(row.figures.relative_error)}{snr}, {bits} bits a weight"
+
+    def _on_clicked(self, event: object) -> None:
+        position = event.scenePos()  # type: ignore[attr-defined]
+        is_left = event.button() == Qt.MouseButton.LeftButton  # type: ignore[attr-defined]
+        if is_left and self.plot.vb.sceneBoundingRect().contains(position):
+            place = round(self.plot.vb.mapSceneToView(position).x())
+            if 0 <= place < len(self._rows):
+                self.picked.emit(self._rows[place].module)
+
+    def _paint(self) -> None:
+        super()._paint()
+        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        style.paint(self.plot, self)
+        self._crosshair.paint()
+        self._draw()

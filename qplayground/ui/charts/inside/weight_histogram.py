@@ -1,0 +1,194 @@
+"""How the weights of a matrix are distributed, with the levels that they can be stored as."""
+
+import numpy as np
+import pyqtgraph as pg
+from numpy.typing import NDArray
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from qplayground.core.inside import Matrix
+from qplayground.core.measures.floats import Counts, Floats
+from qplayground.core.units import number_text, share_text
+from qplayground.ui.charts import style
+from qplayground.ui.charts.chart import Chart
+from qplayground.ui.charts.crosshair import Crosshair
+from qplayground.ui.widgets import theme
+
+Values = NDArray[np.float64]
+
+_ROOM = 1.15
+"""Of the widest level, that is seen at first."""
+_SIGMAS = 4.0
+_TICK = 0.06
+"""A tick's height, of the highest bar's."""
+_MANY = 32
+
+
+class WeightHistogram(Chart):
+    """The values of a matrix as bars, the levels of one block as lines, and that block's own values as ticks.
+
+    A level times the block's absmax is a weight, so the lines move with the absmax.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._matrix: Matrix | None = None
+        self._levels: Values = np.empty(0)
+        self._usage: Values = np.empty(0)
+        self._first_code = 0
+        self._absmax = 0.0
+        self._block: Values = np.empty(0)
+        self.view = pg.GraphicsLayoutWidget()
+        self.view.setAccessibleName("How the weights are distributed, and the levels that they are stored as")
+        self.plot = self.view.addPlot()
+        self.plot.setLabel("bottom", "weight")
+        self.plot.setLabel("left", "weights")
+        self.plot.setMouseEnabled(x=True, y=False)
+        self.plot.setLimits(yMin=0)
+        self.plot.setMenuEnabled(False)
+        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self.bars = pg.PlotDataItem(stepMode="center", fillLevel=0)
+        self.lines = pg.PlotCurveItem(connect="pairs", antialias=False)
+        self.ticks = pg.PlotCurveItem(connect="pairs", antialias=False)
+        for item in (self.bars, self.lines, self.ticks):
+            self.plot.addItem(item, ignoreBounds=item is not self.bars)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self._paint()
+        self._show_axes(False)
+
+    def show_matrix(self, matrix: Matrix, levels: Floats | None = None, absmax: float = 0.0) -> None:
+        """Draw its values. `levels` between −1 and 1 times `absmax` are the lines; None draws none."""
+        self._matrix = matrix
+        self._block = self._usage = np.empty(0)
+        self._show_axes(True)
+        self._draw_bars()
+        self.show_levels(levels, absmax)
+        self._look_at_most()
+
+    def show_levels(
+        self, levels: Floats | None, absmax: float, usage: Counts | None = None, first_code: int = 0
+    ) -> None:
+        """Draw other levels. `usage` counts how often each occurs, the first of them being `first_code`."""
+        self._levels = _values(levels)
+        self._usage = _counts(usage)
+        self._first_code = first_code
+        self.show_block(absmax, None)
+
+    def show_block(self, absmax: float, values: Floats | None) -> None:
+        """Scale the levels by a block's absmax, and show its own values; None shows none."""
+        self._absmax = absmax
+        self._block = _values(values)
+        self._draw_lines()
+        self._look_at_most()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._matrix = None
+        self._levels = self._usage = self._block = np.empty(0)
+        for item in (self.bars, self.lines, self.ticks):
+            item.clear()
+        self._show_axes(False)
+
+    @property
+    def level_weights(self) -> Values:
+        """The weights that the drawn levels stand for."""
+        return self._levels * self._absmax
+
+    def table(self) -> list[list[object]]:
+        """The bars, then the levels, for a file."""
+        if self._matrix is None:
+            return []
+        edges, counts = self._edges(), _counts(self._matrix.histogram.counts)
+        rows: list[list[object]] = [["from", "to", "weights"]]
+        rows += [[low, high, int(count)] for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)]
+        if len(self._levels):
+            rows += [[], ["code", "level", f"weight where the absmax is {self._absmax:g}", "weights stored as it"]]
+            usage = [int(count) for count in self._usage] if len(self._usage) else [""] * len(self._levels)
+            for place, (level, used) in enumerate(zip(self._levels, usage, strict=True)):
+                rows.append([self._first_code + place, level, level * self._absmax, used])
+        return rows
+
+    # ---- drawing ---------------------------------------------------------------------------------------------
+
+    def _edges(self) -> Values:
+        assert self._matrix is not None
+        histogram = self._matrix.histogram
+        return np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
+
+    def _top(self) -> float:
+        return 0.0 if self._matrix is None else float(_counts(self._matrix.histogram.counts).max(initial=0.0))
+
+    def _show_axes(self, shown: bool) -> None:
+        for axis in ("left", "bottom"):
+            self.plot.getAxis(axis).setStyle(showValues=shown)
+
+    def _draw_bars(self) -> None:
+        if self._matrix is None:
+            return
+        hue = self.palette().color(QPalette.ColorRole.PlaceholderText)
+        self.bars.setData(self._edges(), _counts(self._matrix.histogram.counts))
+        self.bars.setPen(pg.mkPen(style.faded(hue, 160), width=1))
+        self.bars.setFillBrush(pg.mkBrush(style.faded(hue, 70)))
+        self.plot.setYRange(0, 1.05 * self._top() or 1, padding=0)
+
+    def _look_at_most(self) -> None:
+        """Show where nearly all weights are: an outlier would leave the rest a line. The rest is there to be panned."""
+        matrix = self._matrix
+        if matrix is None:
+            return
+        reach = max(_ROOM * self._absmax, _SIGMAS * matrix.std) or 1.0
+        low, high = max(matrix.lowest, matrix.mean - reach), min(matrix.highest, matrix.mean + reach)
+        if len(self._block):  # the block that is followed is seen whole, and its levels
+            low, high = min(low, -self._absmax), max(high, self._absmax)
+        if high > low:
+            self.plot.setXRange(low, high, padding=0.03)
+
+    def _draw_lines(self) -> None:
+        top = 1.05 * self._top()
+        accent = self.palette().color(QPalette.ColorRole.Accent)
+        self.lines.setData(*_uprights(self.level_weights, top))
+        self.lines.setPen(pg.mkPen(style.faded(accent, 90 if len(self._levels) > _MANY else 220), width=1))
+        self.ticks.setData(*_uprights(self._block, _TICK * top))
+        self.ticks.setPen(pg.mkPen(theme.color("fp4", theme.is_dark(self)), width=1))
+
+    def _reading(self, x: float, _y: float) -> str:
+        """Of the bar under the mouse, and of the level nearest to it."""
+        if self._matrix is None:
+            return ""
+        edges, counts = self._edges(), _counts(self._matrix.histogram.counts)
+        place = int(np.searchsorted(edges, x, side="right")) - 1
+        parts = []
+        if 0 <= place < len(counts):
+            parts.append(
+                f"{number_text(edges[place])} to {number_text(edges[place + 1])}: {int(counts[place]):,} weights"
+            )
+        if len(self._levels):
+            nearest = int(np.abs(self.level_weights - x).argmin())
+            level = f"code {self._first_code + nearest} is {number_text(self.level_weights[nearest])}"
+            total = self._usage.sum()
+            parts.append(f"{level}, used by {share_text(self._usage[nearest] / total)}" if total else level)
+        return " · ".join(parts)
+
+    def _paint(self) -> None:
+        super()._paint()
+        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
+        style.paint(self.plot, self)
+        self._crosshair.paint()
+        self._draw_bars()
+        self._draw_lines()
+
+
+def _values(floats: Floats | None) -> Values:
+    return np.empty(0) if floats is None else np.frombuffer(floats.data, np.float32).astype(np.float64)
+
+
+def _counts(counts: Counts | None) -> Values:
+    """In double precision, which has a place for each of them."""
+    return np.empty(0) if counts is None else np.frombuffer(counts.data, np.int64).astype(np.float64)
+
+
+def _uprights(x: Values, height: float) -> tuple[Values, Values]:
+    """A line from zero to `height` at each x, as pairs of points."""
+    return np.repeat(x, 2), np.tile([0.0, height], len(x))

@@ -1,0 +1,1 @@
+"""What came of a comparison: columns and the tabs below them."""

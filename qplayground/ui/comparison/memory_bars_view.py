@@ -1,0 +1,79 @@
+"""The bars of each precision's memory, in RAM and on GPUs, with a line that explains them."""
+
+from functools import partial
+
+from PySide6.QtCore import QRect, Qt
+from PySide6.QtGui import QPainter, QPalette
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+
+from qplayground.core.comparison.memory_segments import RAM, VRAM
+from qplayground.core.comparison.results import Comparison
+from qplayground.ui.charts.comparison.memory_bars import MemoryBars, part_brush, part_pen
+from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.flowing_key import FlowingKey, Phrase
+
+_LEAST_HEIGHT = 140
+_KEY = (
+    ("runtime", "libraries, without a model"),
+    ("quantized", "quantized weights"),
+    ("scales", "scales"),
+    ("plain", "weights left alone"),
+    ("beside", "KV cache and working memory"),
+    ("unexplained", "unexplained"),
+)
+_BEFORE = "bars: predicted above measured"
+_AFTER = "|:\N{NO-BREAK SPACE}peak, the check of all weights and scoring left out"
+
+
+def _paint(role: str, painter: QPainter, area: QRect, shown: QWidget) -> None:
+    """As in the bars, where the hue is a precision's."""
+    painter.setBrush(part_brush(role, shown.palette().color(QPalette.ColorRole.Accent), shown))
+    painter.setPen(part_pen(role, shown))
+    painter.drawRect(area)
+
+
+class MemoryBarsView(QWidget):
+    """Two bars a precision, of RAM and, where one was used, of the GPUs. `marks`: what else the key has to explain."""
+
+    def __init__(self, *marks: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.bars = [MemoryBars(RAM), MemoryBars(VRAM)]
+        parts = [Phrase(name, partial(_paint, role)) for role, name in _KEY]
+        self.key = FlowingKey([*map(Phrase, marks), Phrase(_BEFORE), *parts, Phrase(_AFTER)])
+        line = QHBoxLayout()
+        line.setContentsMargins(theme.GRID, 0, theme.GRID, theme.HALF_GRID)
+        line.addWidget(self.key)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        stacked = QWidget()
+        column = QVBoxLayout(stacked)
+        column.setContentsMargins(0, 0, 0, 0)
+        for bars in self.bars:
+            column.addWidget(bars, 1)
+        layout.addWidget(scrolled(stacked), 1)
+        layout.addLayout(line)
+
+    @property
+    def chart(self) -> QWidget:
+        """What can be saved as a picture: the bars of RAM."""
+        view: QWidget = self.bars[0].view
+        return view
+
+    def show_comparison(self, comparison: Comparison | None) -> None:
+        """Draw the memory of every run that has some."""
+        on_gpu = comparison is not None and any(run.memory.vram for run in comparison.runs)
+        for bars, shown in zip(self.bars, (True, on_gpu), strict=True):
+            bars.setVisible(shown)
+            bars.setMinimumHeight(_LEAST_HEIGHT if on_gpu else 0)  # the tab scrolls then
+            bars.show_comparison(comparison)
+
+
+def scrolled(widget: QWidget) -> QScrollArea:
+    """What holds a chart in a tab that may be lower than it."""
+    area = QScrollArea()
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setWidgetResizable(True)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(widget)
+    return area

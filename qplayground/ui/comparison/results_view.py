@@ -1,0 +1,350 @@
+"""The columns side by side, and what can be done with them."""
+
+from functools import partial
+
+from PySide6.QtCore import QPoint, Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QGuiApplication, QPalette
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QScrollArea,
+    QStackedWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from qplayground.core.comparison.results import Comparison, Mode, Run, RunState
+from qplayground.core.messages.events import PhaseStarted, Progressed
+from qplayground.core.precision import Precision
+from qplayground.core.tokens import Token
+from qplayground.report.markdown import to_markdown
+from qplayground.report.script import to_script
+from qplayground.ui.comparison.notes_strip import NotesStrip
+from qplayground.ui.comparison.run_column import RunColumn
+from qplayground.ui.comparison.tint_legend import TintLegend
+from qplayground.ui.comparison.token_text import TokenText
+from qplayground.ui.dialogs.failure_dialog import FailureDialog
+from qplayground.ui.widgets import theme
+
+
+class ResultsView(QWidget):
+    """One column a run; before the first, a sentence that says what to do. It changes nothing itself.
+
+    Signals, with precisions' names: `baseline_chosen(name)`, `run_again_requested(name)`, `modules_requested(name)`,
+    `remove_requested(name)`, `move_requested(name, place)`; `add_requested(Precision)`;
+    `export_requested()`, `open_requested()`.
+    """
+
+    baseline_chosen = Signal(str)
+    modules_requested = Signal(str)
+    run_again_requested = Signal(str)
+    remove_requested = Signal(str)
+    move_requested = Signal(str, int)
+    add_requested = Signal(object)
+    export_requested = Signal()
+    open_requested = Signal()
+
+    def __init__(self, *, read_only: bool = False, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.columns: dict[str, RunColumn] = {}
+        self._comparison: Comparison | None = None
+        self._addable: tuple[Precision, ...] = ()
+        self._read_only = read_only
+        self._read_at: TokenText | None = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self._build_tools())
+        layout.addWidget(self._build_strip(), 1)
+        self.notes = NotesStrip()
+        layout.addWidget(self.notes)
+        self._show_tools()
+
+    # ---- build -----------------------------------------------------------------------------------------------
+
+    def _build_tools(self) -> QWidget:
+        self.changes = QCheckBox("&Differences")
+        self.changes.setToolTip("Show each text word by word beside the baseline's")
+        self.changes.toggled.connect(self._on_changes_toggled)
+        self.tint = QCheckBox("&Tint by probability")
+        self.tint.setToolTip("The less likely the model found a token, the stronger its ground; hover one for more")
+        self.tint.toggled.connect(self._on_tint_toggled)
+        self.copy = self._button("Co&py", "Copy the figures and all texts as Markdown", self._copy_all)
+        self.export = self._button("&Export…", "Save as JSON, HTML, Markdown, CSV (Ctrl+S)", self.export_requested.emit)
+        self.open = self._button("Open…", "Open a saved comparison (JSON)", self.open_requested.emit)
+        self.add = self._button("&Add ▾", "Add a precision to this comparison and run it", self._show_add_menu)
+        bar = QWidget()
+        row = QHBoxLayout(bar)
+        row.setContentsMargins(theme.GRID + theme.HALF_GRID, theme.HALF_GRID, theme.GRID, 0)
+        row.setSpacing(theme.GRID)
+        self.legend = TintLegend()
+        self.legend.hide()
+        for widget in (self.changes, self.tint, self.legend):
+            row.addWidget(widget)
+        row.addStretch()
+        for button in (self.add, self.copy, self.export, self.open):
+            row.addWidget(button)
+        return bar
+
+    def _button(self, text: str, tip: str, act: object) -> QToolButton:
+        button = QToolButton()
+        button.setText(text)
+        button.setToolTip(tip)
+        button.setAutoRaise(True)
+        button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        button.setAccessibleName(text.replace("&", "").rstrip("… ▾"))
+        button.clicked.connect(act)
+        return button
+
+    def _build_strip(self) -> QWidget:
+        empty = QLabel("Tick precisions, type a prompt, press Compare.\nEach precision writes its text here.")
+        empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        empty.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self._scroll = QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setAccessibleName("Results")
+        self._stack = QStackedWidget()
+        self._stack.addWidget(empty)
+        self._stack.addWidget(self._scroll)
+        return self._stack
+
+    # ---- model → widget --------------------------------------------------------------------------------------
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """What is shown."""
+        return self._comparison
+
+    @Slot(object)
+    def show_comparison(self, comparison: Comparison) -> None:
+        """Show its runs in their order. A run that stayed keeps its column; other columns show what is new."""
+        if comparison is not self._comparison:
+            self._read_at = None
+        shown = {id(column.run): column for column in self.columns.values()} if comparison is self._comparison else {}
+        came = [run.id for run in comparison.runs if run.id not in self.columns] if shown else []
+        before = list(self.columns.values())
+        kept = [shown.get(id(run)) for run in comparison.runs]
+        spare = [column for column in before if column not in kept]
+        self._comparison = comparison
+        self.columns = {}
+        for run, column in zip(comparison.runs, kept, strict=True):
+            if column is not None:
+                column.refresh()
+            elif spare:
+                column = spare.pop(0)
+                column.show_run(comparison, run)
+            else:
+                column = self._make_column(comparison, run)
+            self.columns[run.id] = column
+        if list(self.columns.values()) != before:
+            self._lay_out()
+        self._stack.setCurrentIndex(1)
+        self.notes.show_comparison(comparison)
+        self._show_tools()
+        if came:
+            QTimer.singleShot(0, self, lambda: self._reveal(came[-1]))  # once the columns have their places
+
+    def set_addable(self, precisions: tuple[Precision, ...]) -> None:
+        """What Add offers, without those that are shown already."""
+        self._addable = precisions
+
+    @Slot(str)
+    def refresh_run(self, name: str) -> None:
+        """Show its state and figures; a baseline's matter to all."""
+        if name not in self.columns:
+            return
+        comparison = self._comparison
+        assert comparison is not None
+        state = comparison.run(name).state
+        everyone = comparison.baseline == name and state.is_final
+        for column in self.columns.values() if everyone else (self.columns[name],):
+            column.refresh()
+        if (
+            state is not RunState.GENERATING
+        ):  # the columns move when a note comes, which is not to be while one is written
+            self.notes.show_comparison(comparison)
+
+    @Slot(str)
+    def clear_run(self, name: str) -> None:
+        """It writes anew."""
+        if name not in self.columns:
+            return
+        comparison = self._comparison
+        everyone = comparison is not None and comparison.baseline == name
+        for column in self.columns.values() if everyone else (self.columns[name],):
+            column.show_text()
+            column.refresh()
+
+    @Slot(str, object)
+    def add_tokens(self, name: str, tokens: tuple[Token, ...]) -> None:
+        """What it has just written."""
+        if name in self.columns:
+            self.columns[name].add_tokens(tokens)
+
+    @Slot(str, object)
+    def show_phase(self, name: str, event: PhaseStarted) -> None:
+        """What its engine is at."""
+        if name in self.columns:
+            self.columns[name].show_phase(event.phase)
+
+    @Slot(str, object)
+    def show_progress(self, name: str, event: Progressed) -> None:
+        """How far that has come."""
+        if name in self.columns:
+            self.columns[name].show_progress(event)
+
+    def _lay_out(self) -> None:
+        """In a strip of its own, so that the Tab key takes the columns in their order; those without a run go."""
+        strip = QWidget()
+        layout = QHBoxLayout(strip)
+        layout.setContentsMargins(theme.HALF_GRID, 0, theme.HALF_GRID, theme.HALF_GRID)
+        layout.setSpacing(theme.HALF_GRID)
+        for column in self.columns.values():
+            layout.addWidget(column)
+        old = self._scroll.takeWidget()
+        self._scroll.setWidget(strip)
+        if old is not None:
+            old.deleteLater()
+
+    def _reveal(self, name: str) -> None:
+        if name in self.columns:
+            self._scroll.ensureWidgetVisible(self.columns[name])
+
+    def _make_column(self, comparison: Comparison, run: Run) -> RunColumn:
+        column = RunColumn(comparison, run, is_saved=self._read_only)
+        column.text.set_tinted(self._is_tinted)
+        if self.changes.isChecked():
+            column.show_text(True)
+        column.menu_requested.connect(partial(self._show_menu, column))
+        column.details_requested.connect(partial(self._show_failure, column))
+        column.text.scrolled_by_hand.connect(partial(self._scroll_together, column.text))
+        return column
+
+    def _show_tools(self) -> None:
+        there = self._comparison is not None
+        for widget in (self.changes, self.copy, self.export):
+            widget.setEnabled(there)
+        self.tint.setEnabled(there and not self.changes.isChecked())
+        self._show_legend()
+        self.add.setVisible(not self._read_only)
+        self.add.setEnabled(there)
+        self.open.setVisible(not self._read_only)
+
+    def _show_legend(self) -> None:
+        """Beside tinted texts; a benchmark's have no probabilities, and a plain ground says nothing of them."""
+        timed = self._comparison is not None and self._comparison.mode is Mode.BENCHMARK
+        self.legend.setVisible(self.tint.isChecked() and self.tint.isEnabled() and not timed)
+
+    # ---- widget → model --------------------------------------------------------------------------------------
+
+    def _scroll_together(self, moved: TokenText) -> None:
+        """A reader's own scrolling moves all texts by the same share; one that streams moves itself alone."""
+        self._read_at = moved
+        moved_bar = moved.verticalScrollBar()
+        share = moved_bar.sliderPosition() / max(moved_bar.maximum(), 1)
+        for column in self.columns.values():
+            bar = column.text.verticalScrollBar()
+            if bar is not moved_bar:
+                bar.setValue(round(share * bar.maximum()))
+                if share < 1:
+                    column.text.stop_following()
+
+    @Slot(object)
+    def line_up(self, _comparison: Comparison) -> None:
+        """Nothing is written any more: all texts at their top, or where the reader has scrolled one, to be compared."""
+        texts = [column.text for column in self.columns.values()]
+        share = 0.0
+        if self._read_at in texts:
+            bar = self._read_at.verticalScrollBar()
+            share = bar.value() / max(bar.maximum(), 1)
+        for text in texts:
+            if text is not self._read_at:
+                text.place(share)
+
+    @Slot(bool)
+    def _on_changes_toggled(self, shown: bool) -> None:
+        for column in self.columns.values():
+            column.show_text(shown)
+        self.tint.setEnabled(not shown)  # words have no probability
+        self._show_tint()
+
+    @Slot(bool)
+    def _on_tint_toggled(self, _tinted: bool) -> None:
+        self._show_tint()
+
+    def _show_tint(self) -> None:
+        self._show_legend()
+        for column in self.columns.values():
+            column.text.set_tinted(self._is_tinted)
+
+    @property
+    def _is_tinted(self) -> bool:
+        """No text is while differences are shown, the baseline's neither, which has none."""
+        return self.tint.isChecked() and not self.changes.isChecked()
+
+    def _show_menu(self, column: RunColumn, button: QToolButton) -> None:
+        menu = self.make_menu(column.run.id)
+        menu.popup(button.mapToGlobal(QPoint(0, button.height())))
+
+    def _show_failure(self, column: RunColumn) -> None:
+        name, error = column.run.id, column.run.error
+        if error is not None:
+            dialog = FailureDialog(name, error, can_run_again=not self._read_only, parent=self)
+            dialog.run_again_requested.connect(partial(self.run_again_requested.emit, name))
+            dialog.open()
+
+    def make_menu(self, name: str) -> QMenu:
+        """What can be done with that run."""
+        comparison = self._comparison
+        assert comparison is not None
+        run = comparison.run(name)
+        place, count = comparison.runs.index(run), len(comparison.runs)
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._action(menu, "Use as &baseline", name != comparison.baseline, partial(self.baseline_chosen.emit, name))
+        if not self._read_only:
+            self._action(menu, "&Run again", run.state.is_final, partial(self.run_again_requested.emit, name))
+        known = bool(run.memory.by_module)
+        was_left_out = run.memory.by_kind is not None and not known
+        title = "Memory by &module (not saved at that time)" if was_left_out else "Memory by &module…"
+        self._action(menu, title, known, partial(self.modules_requested.emit, name))
+        menu.addSeparator()
+        self._action(menu, "Copy &text", bool(run.text), partial(_copy, f"{comparison.lead}{run.text}"))
+        self._action(menu, "Copy as &Python", True, lambda: _copy(to_script(comparison, run)))
+        if not self._read_only:
+            menu.addSeparator()
+            self._action(menu, "Move &left", place > 0, partial(self.move_requested.emit, name, place - 1))
+            self._action(menu, "Move r&ight", place + 1 < count, partial(self.move_requested.emit, name, place + 1))
+            removable = run.state.is_final and count > 1
+            self._action(menu, "Re&move", removable, partial(self.remove_requested.emit, name))
+        return menu
+
+    def _action(self, menu: QMenu, text: str, enabled: bool, act: object) -> None:
+        action = menu.addAction(text)
+        action.setEnabled(enabled)
+        action.triggered.connect(lambda: act())  # type: ignore[operator]
+
+    @Slot()
+    def _show_add_menu(self) -> None:
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for precision in self._addable:
+            if precision.name not in self.columns:
+                self._action(
+                    menu, precision.label.replace("&", "&&"), True, partial(self.add_requested.emit, precision)
+                )
+        menu.popup(self.add.mapToGlobal(QPoint(0, self.add.height())))
+
+    @Slot()
+    def _copy_all(self) -> None:
+        if self._comparison is not None:
+            _copy(to_markdown(self._comparison))
+
+
+def _copy(text: str) -> None:
+    QGuiApplication.clipboard().setText(text)

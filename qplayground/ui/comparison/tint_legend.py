@@ -1,0 +1,46 @@
+"""What the ground of a tinted token means."""
+
+from PySide6.QtCore import QRectF, QSize
+from PySide6.QtGui import QLinearGradient, QPainter, QPaintEvent, QPalette
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
+
+from qplayground.ui.comparison.token_text import doubt_color
+from qplayground.ui.widgets import theme
+
+_WIDTH, _HEIGHT = 72, 12
+
+
+class TintLegend(QWidget):
+    """The scale of the grounds, between the probabilities at its ends."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(theme.HALF_GRID)
+        for part in (self._label("likely (100 %)"), _Scale(), self._label("unlikely (0 %)")):
+            row.addWidget(part)
+        self.setToolTip("How likely the model found each token as it wrote it. Hover a token for its own probability.")
+        self.setAccessibleName("Plain ground: a likely token; strong ground: an unlikely one")
+
+    def _label(self, text: str) -> QLabel:
+        label = QLabel(text)
+        label.setFont(theme.small(label.font()))
+        label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        return label
+
+
+class _Scale(QWidget):
+    def sizeHint(self) -> QSize:
+        return QSize(_WIDTH, _HEIGHT)
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        area = QRectF(0, (self.height() - _HEIGHT) / 2, self.width() - 1, _HEIGHT)
+        scale = QLinearGradient(area.topLeft(), area.topRight())
+        for probability in (1.0, 0.0):
+            scale.setColorAt(1 - probability, doubt_color(self.palette(), probability))
+        painter.fillRect(area, self.palette().color(QPalette.ColorRole.Base))
+        painter.fillRect(area, scale)
+        painter.setPen(self.palette().color(QPalette.ColorRole.Mid))
+        painter.drawRect(area)

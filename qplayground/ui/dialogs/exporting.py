@@ -1,0 +1,47 @@
+"""Asking where a comparison is to be saved, until it is or nobody wants it any more."""
+
+from pathlib import Path
+
+from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
+
+from qplayground.core.comparison.results import Comparison
+from qplayground.report.files import FORMATS, STEM, write_report
+from qplayground.ui.widgets import theme
+
+_FILTERS = {f"{what} (*.{suffix})": suffix for suffix, (what, _) in FORMATS.items()}
+
+
+def _ending(chosen: str) -> str:
+    """What a name without a suffix gets. Desktops know a comparison among other JSON files by its two."""
+    suffix = _FILTERS.get(chosen, "json")
+    return "qplayground.json" if suffix == "json" else suffix
+
+
+def may_replace(parent: QWidget, path: Path) -> bool:
+    """Ask before a file is written over."""
+    answer = QMessageBox.question(parent, "Save", theme.literal(f"{path.name} is there already. Replace it?"))
+    return answer == QMessageBox.StandardButton.Yes
+
+
+def export(parent: QWidget, comparison: Comparison) -> Path | None:
+    """Ask for a file and write it; where it cannot be written, say why and ask for another place. None: not saved."""
+    start = f"{STEM}.json"
+    while True:
+        name, chosen = QFileDialog.getSaveFileName(parent, "Export the comparison", start, ";;".join(_FILTERS))
+        if not name:
+            return None
+        path = Path(name)
+        if path.suffix.lower().lstrip(".") not in FORMATS:
+            path = path.with_name(f"{path.name}.{_ending(chosen)}")
+            if path.exists() and not may_replace(parent, path):  # the dialog has asked of the name without it
+                start = path.name
+                continue
+        try:
+            write_report(comparison, path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            sentence = f"{path} cannot be written: {reason}. Choose another place."
+            QMessageBox.warning(parent, "Export the comparison", theme.literal(sentence))
+            start = path.name
+            continue
+        return path

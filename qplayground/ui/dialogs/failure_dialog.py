@@ -1,0 +1,48 @@
+"""What happened to a run that failed: the sentence, what to try, and the engine's last output."""
+
+from PySide6.QtCore import QSize, Qt, Signal, Slot
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.ui.widgets import theme
+
+_SIZE = QSize(720, 420)
+
+
+class FailureDialog(QDialog):
+    """Shows one error whole. Signal: `run_again_requested()`, offered where a run can go again."""
+
+    run_again_requested = Signal()
+
+    def __init__(self, title: str, error: ErrorInfo, *, can_run_again: bool, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(f"What happened to {title}")
+        self._error = error
+        sentence = QLabel(str(error), textFormat=Qt.TextFormat.PlainText, wordWrap=True)
+        sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.output = QPlainTextEdit(error.detail, readOnly=True)
+        self.output.setAccessibleName("Technical detail and the engine's last output")
+        self.output.setPlaceholderText("There is no more to say.")
+        self.output.setFont(theme.fixed_font())
+        self.output.moveCursor(self.output.textCursor().MoveOperation.End)  # the newest is what failed
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.addButton("&Copy", QDialogButtonBox.ButtonRole.ActionRole).clicked.connect(self._copy)
+        if can_run_again:
+            again = buttons.addButton("&Run again", QDialogButtonBox.ButtonRole.ActionRole)
+            again.clicked.connect(self._run_again)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        for widget in (sentence, self.output, buttons):
+            layout.addWidget(widget)
+        self.resize(_SIZE)
+
+    @Slot()
+    def _copy(self) -> None:
+        QGuiApplication.clipboard().setText(f"{self._error}\n\n{self._error.detail}".rstrip())
+
+    @Slot()
+    def _run_again(self) -> None:
+        self.accept()
+        self.run_again_requested.emit()

@@ -1,0 +1,180 @@
+"""What every method and block size costs the chosen matrix, as a curve that is measured when it is looked at."""
+
+from msgspec.structs import replace
+from PySide6.QtCore import Qt, QTimer, Slot
+from PySide6.QtGui import QPalette, QShowEvent
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.inside import BLOCK_SIZES, Knobs, LayerRow, LeftOut, Method
+from qplayground.runtime.inside.survey import LayerSurvey
+from qplayground.ui.charts.inside.error_curve import ErrorCurve
+from qplayground.ui.widgets import theme
+
+DRAW_MS = 150
+"""Between two drawings of what comes row by row."""
+_DOUBLE = (Method.NF4, Method.FP4)
+"""Those for which bitsandbytes offers double quantization in a model."""
+_HELD_BACK = "A comparison runs; this is measured when it is over."
+
+
+class CurveBox(QWidget):
+    """Owner of one matrix's curve: which matrix it is of, and what was measured. `curve` is the chart."""
+
+    def __init__(self, survey: LayerSurvey, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._survey = survey
+        self._path = ""
+        self._module = ""
+        self._rests = ""
+        self._knobs = Knobs()
+        self._measured_for: tuple[str, str] | None = None  # path and module of the curve that is there, or comes
+        self._choices: tuple[Knobs, ...] = ()  # of that curve
+        self._held_back = False
+        self.rows: list[LayerRow] = []
+        self._soon = QTimer(self, singleShot=True, interval=DRAW_MS)
+        self._soon.timeout.connect(self._draw)
+        self.curve = ErrorCurve()
+        self.title = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.title.setMinimumWidth(1)
+        self.state = small_label()
+        self.progress = progress_bar("Progress of the curve")
+        heading = QHBoxLayout()
+        heading.addWidget(self.title, 1)
+        heading.addWidget(self.progress)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.HALF_GRID)
+        layout.addLayout(heading)
+        layout.addWidget(self.state)
+        layout.addWidget(self.curve, 1)
+        survey.measured.connect(self._on_measured)
+        survey.succeeded.connect(self._on_succeeded)
+        survey.failed.connect(self._on_failed)
+        survey.finished.connect(self._on_finished)
+
+    # ---- what others ask of it -------------------------------------------------------------------------------
+
+    def show_model(self, path: str) -> None:
+        """Forget the model before."""
+        self._survey.cancel()
+        self._path, self._module, self._rests = path, "", ""
+        self._measured_for = None
+        self.rows.clear()
+        self._draw()
+
+    def show_module(self, module: str, rests: str) -> None:
+        """Be about that matrix; `rests` says why nothing can be tried on it, or that it is none."""
+        self._module, self._rests = module, rests
+        self._measure()
+
+    def show_knobs(self, knobs: Knobs) -> None:
+        """Mark these on the curve."""
+        self._knobs = knobs
+        self.curve.show_current(knobs)
+        if self._measured_for is not None and knobs.checked() not in self._choices:
+            self._measured_for = None  # of another type, and the whole curve is measured in that
+            self._measure()
+
+    def hold_back(self, hold: bool) -> None:
+        """While something is timed nothing is measured; what was being measured is, afterwards."""
+        self._held_back = hold
+        if hold:
+            if self._survey.is_running:
+                self._measured_for = None
+                self.state.setText(_HELD_BACK)
+            self._survey.cancel()
+        else:
+            self._measure()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """It is measured when it is looked at."""
+        super().showEvent(event)
+        self._measure()
+
+    # ---- measuring -------------------------------------------------------------------------------------------
+
+    def _measure(self) -> None:
+        self.title.setText(self._module or "Choose a module in the tree.")
+        self.title.setToolTip(theme.literal(self._module))
+        wanted = (self._path, self._module)
+        if not (self._module or self._rests) or not self.isVisible() or wanted == self._measured_for:
+            return
+        self._survey.cancel()
+        self._measured_for = None
+        self.rows.clear()
+        self._draw()
+        if self._rests or self._held_back:
+            self.state.setText(self._rests or _HELD_BACK)
+            return
+        self._measured_for = wanted
+        self.state.setText("Every method and block size is measured …")
+        self.progress.show()
+        self._choices = every_choice(self._knobs)
+        self._survey.start(self._path, self._choices, (self._module,))
+        self.progress.setRange(0, len(self._choices))
+        self.progress.setValue(0)
+
+    @Slot(object)
+    def _on_measured(self, row: LayerRow) -> None:
+        self.rows.append(row)
+        self.progress.setValue(len(self.rows))
+        if not self._soon.isActive():
+            self._soon.start()
+
+    @Slot(object)
+    def _on_succeeded(self, left_out: tuple[LeftOut, ...]) -> None:
+        reasons = sorted({one.reason for one in left_out})
+        text = "The ring is the knobs' choice. Click a point to try it; hollow is with double quantization."
+        self.state.setText(f"Not measured: {' '.join(reasons)}" if reasons else text)
+        self.state.setToolTip(theme.literal(self.state.text()))
+
+    @Slot(object)
+    def _on_failed(self, error: ErrorInfo) -> None:
+        self._measured_for = None
+        self.state.setText(str(error))
+        self.state.setToolTip(theme.literal(str(error)))
+
+    @Slot()
+    def _on_finished(self) -> None:
+        self.progress.hide()
+        self._draw()
+
+    @Slot()
+    def _draw(self) -> None:
+        self.curve.show_rows(self.rows, self._knobs)
+
+
+def every_choice(knobs: Knobs) -> tuple[Knobs, ...]:
+    """All methods and block sizes, in the type of these knobs; they themselves are among them."""
+    sizes = (*BLOCK_SIZES, None)
+    methods = [method for method in Method if method.is_available]
+    found = [replace(knobs, method=method, double_quant=False) for method in methods if not method.has_blocks]
+    for method in methods:
+        if method.has_blocks:
+            doubles = (False, True) if method in _DOUBLE else (False,)
+            found += [
+                replace(knobs, method=method, block_size=size, double_quant=double)
+                for double in doubles
+                for size in sizes
+            ]
+    return tuple(dict.fromkeys(choice.checked() for choice in (*found, knobs)))
+
+
+def small_label() -> QLabel:
+    """For a sentence of any length, in small grey letters."""
+    label = QLabel(textFormat=Qt.TextFormat.PlainText)
+    label.setMinimumWidth(1)
+    label.setWordWrap(True)
+    label.setFont(theme.small(label.font()))
+    label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+    return label
+
+
+def progress_bar(name: str) -> QProgressBar:
+    """A narrow one, hidden until there is progress."""
+    bar = QProgressBar()
+    bar.setAccessibleName(name)
+    bar.setFixedWidth(12 * theme.GRID)
+    bar.hide()
+    return bar

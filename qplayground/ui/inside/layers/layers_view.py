@@ -1,0 +1,231 @@
+"""The Layers tab: what a choice of knobs costs every layer, beside what every choice costs the chosen matrix."""
+
+from msgspec.structs import replace
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QHBoxLayout,
+    QPushButton,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
+
+from qplayground.core.inside import Knobs, LayerRow, LeftOut, Method
+from qplayground.core.messages.events import Progressed
+from qplayground.runtime.inside.survey import LayerSurvey
+from qplayground.ui.charts.inside.layer_bars import LayerBars
+from qplayground.ui.inside.layers.curve_box import DRAW_MS, CurveBox, progress_bar, small_label
+from qplayground.ui.inside.layers.layers_table import LayersTable
+from qplayground.ui.inside.saving import SaveButton
+from qplayground.ui.widgets import theme
+
+_HELD_BACK = "A comparison runs. Start this when it is over."
+_STOPPED = "Stopped, because a comparison began. Start it again when that is over."
+
+
+class LayersView(QWidget):
+    """Owner of what a survey of the whole model gave; the curve of one matrix stands beside it.
+
+    Signals: `module_chosen(str)`; `knobs_chosen(Knobs)` when a point of the curve was clicked; `said(str)`.
+    """
+
+    module_chosen = Signal(str)
+    knobs_chosen = Signal(object)
+    said = Signal(str)
+
+    def __init__(self, curve: LayerSurvey, layers: LayerSurvey, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._layers_survey = layers
+        self._path = ""
+        self._obstacle = ""  # why not all layers can be measured
+        self._knobs = Knobs()
+        self._held_back = False
+        self._soon = QTimer(self, singleShot=True, interval=DRAW_MS)
+        self._soon.timeout.connect(self._draw_bars)
+        self.curve_box = CurveBox(curve)
+        self._make_widgets()
+        self._lay_out()
+        self._connect()
+        self._show_state()
+
+    def _make_widgets(self) -> None:
+        self.start = QPushButton("&Measure all layers")
+        self.cancel = QPushButton("Cancel")
+        self.all_methods = QCheckBox("with e&very method")
+        self.all_methods.setToolTip("Each method with this block size, and not the chosen one alone")
+        self.progress = progress_bar("Progress over the layers")
+        self.state = small_label()
+        self.shown = QComboBox()
+        self.shown.setAccessibleName("What the bars show")
+        self.bars = LayerBars()
+        self.table = LayersTable()
+        self.save = SaveButton({"Error against bits": self.curve_box.curve, "Error of each layer": self.bars})
+
+    def _lay_out(self) -> None:
+        buttons = QHBoxLayout()
+        buttons.setSpacing(theme.GRID)
+        for control in (self.start, self.all_methods, self.progress, self.cancel):
+            buttons.addWidget(control)
+        buttons.addStretch()
+        buttons.addWidget(self.save)
+        said = QHBoxLayout()
+        said.addWidget(self.state, 1)
+        said.addWidget(self.shown)
+        below = QSplitter(Qt.Orientation.Vertical)
+        below.setChildrenCollapsible(False)
+        below.addWidget(self.bars)
+        below.addWidget(self.table)
+        right = QWidget()
+        column = QVBoxLayout(right)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(theme.HALF_GRID)
+        column.addLayout(buttons)
+        column.addLayout(said)
+        column.addWidget(below, 1)
+        across = QSplitter(Qt.Orientation.Horizontal)
+        across.setChildrenCollapsible(False)
+        for side in (self.curve_box, right):
+            across.addWidget(side)
+        across.setSizes([415, 535])
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.HALF_GRID)
+        layout.addWidget(across)
+
+    def _connect(self) -> None:
+        layers = self._layers_survey
+        layers.started.connect(self._show_state)
+        layers.measured.connect(self._on_layer_measured)
+        layers.progressed.connect(self._on_progressed)
+        layers.succeeded.connect(self._on_succeeded)
+        layers.failed.connect(lambda error: self.state.setText(str(error)))
+        layers.cancelled.connect(lambda: self.state.setText("Cancelled."))
+        layers.finished.connect(self._on_finished)
+        self.start.clicked.connect(self._on_start)
+        self.cancel.clicked.connect(layers.cancel)
+        self.shown.currentIndexChanged.connect(self._draw_bars)
+        self.curve_box.curve.picked.connect(self.knobs_chosen)
+        for source in (self.bars.picked, self.table.module_chosen):
+            source.connect(self.module_chosen)
+        self.save.failed.connect(lambda error: self.state.setText(str(error)))
+        self.save.saved.connect(lambda path: self.said.emit(f"Saved as {path}"))
+
+    # ---- what others ask of it -------------------------------------------------------------------------------
+
+    def show_model(self, path: str) -> None:
+        """Forget the model before."""
+        self.curve_box.show_model(path)
+        self._layers_survey.cancel()
+        self._path, self._obstacle = path, ""
+        self.table.show_rows(())
+        self.state.clear()
+        self._offer_shown()
+        self._draw_bars()
+        self._show_state()
+
+    def show_obstacle(self, reason: str) -> None:
+        """Say why the model's layers cannot be measured; empty where they can."""
+        self._obstacle = reason
+        self.state.setText(reason)
+        self._show_state()
+
+    def show_module(self, module: str, rests: str = "") -> None:
+        """Be about that matrix; `rests` says why nothing can be tried on it, or that it is none."""
+        self.curve_box.show_module(module, rests)
+
+    def show_knobs(self, knobs: Knobs) -> None:
+        """Mark these on the curve, and measure with these."""
+        self._knobs = knobs
+        self.curve_box.show_knobs(knobs)
+        self._show_state()
+
+    def hold_back(self, hold: bool) -> None:
+        """While something is timed nothing is measured; what was being measured is stopped."""
+        self._held_back = hold
+        if hold:
+            was_running = self._layers_survey.is_running
+            self._layers_survey.cancel()
+            if was_running:
+                self.state.setText(_STOPPED)
+        self.curve_box.hold_back(hold)
+        self._show_state()
+
+    # ---- all layers ------------------------------------------------------------------------------------------
+
+    @Slot()
+    def _on_start(self) -> None:
+        choices = every_method(self._knobs) if self.all_methods.isChecked() else (self._knobs.checked(),)
+        self.table.show_rows(())
+        self._offer_shown()
+        self.state.setText("The weights are read layer by layer …")
+        self.progress.setRange(0, 0)
+        self._layers_survey.start(self._path, choices)
+
+    @Slot(object)
+    def _on_layer_measured(self, row: LayerRow) -> None:
+        self.table.add_row(row)
+        if self.shown.findText(row.knobs.label) < 0:
+            self._offer_shown()
+        if not self._soon.isActive():
+            self._soon.start()
+
+    @Slot(object)
+    def _on_succeeded(self, left_out: tuple[LeftOut, ...]) -> None:
+        count = len({row.module for row in self.table.rows})
+        text = f"{count:,} layers were measured."
+        if left_out:
+            first = left_out[0]
+            more = f" and {len(left_out) - 1:,} more" if len(left_out) > 1 else ""
+            text += f" Left out: {first.module} ({first.reason}){more}."
+        self.state.setText(text)
+        self.state.setToolTip(theme.literal("\n".join(f"{one.module}: {one.reason}" for one in left_out)))
+
+    @Slot()
+    def _on_finished(self) -> None:
+        self._show_state()
+        self._draw_bars()
+
+    def _offer_shown(self) -> None:
+        labels = list(dict.fromkeys(row.knobs.label for row in self.table.rows))
+        chosen = self.shown.currentText()
+        self.shown.blockSignals(True)
+        self.shown.clear()
+        self.shown.addItems(labels)
+        self.shown.setCurrentIndex(max(0, self.shown.findText(chosen)))
+        self.shown.blockSignals(False)
+        self.shown.setVisible(len(labels) > 1)
+
+    # ---- drawing ---------------------------------------------------------------------------------------------
+
+    @Slot()
+    def _draw_bars(self) -> None:
+        label = self.shown.currentText()
+        self.bars.show_rows([row for row in self.table.rows if row.knobs.label == label])
+
+    @Slot()
+    def _show_state(self) -> None:
+        running = self._layers_survey.is_running
+        self.progress.setVisible(running)
+        self.cancel.setVisible(running)
+        self.all_methods.setEnabled(not running and not self._obstacle)
+        self.start.setEnabled(bool(self._path) and not running and not self._held_back and not self._obstacle)
+        tip = f"Quantize every layer: {self._knobs.checked().label}"
+        self.start.setToolTip(theme.tip(self._obstacle or (_HELD_BACK if self._held_back else tip)))
+        if self._held_back and not self.state.text():
+            self.state.setText(_HELD_BACK)
+        elif not self._held_back and self.state.text() in (_HELD_BACK, _STOPPED):
+            self.state.setText(self._obstacle)
+
+    @Slot(object)
+    def _on_progressed(self, event: Progressed) -> None:
+        self.progress.setRange(0, max(1, event.total))
+        self.progress.setValue(event.done)
+
+
+def every_method(knobs: Knobs) -> tuple[Knobs, ...]:
+    """Each method with this block size, and these knobs as they are first."""
+    available = (method for method in Method if method.is_available)
+    return tuple(
+        dict.fromkeys(choice.checked() for choice in (knobs, *(replace(knobs, method=each) for each in available)))
+    )

@@ -1,0 +1,188 @@
+"""How a matrix is quantized, and beside it what that gives."""
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QProgressBar, QToolButton, QVBoxLayout, QWidget
+
+from qplayground.core.dtype import Dtype
+from qplayground.core.inside import BLOCK_SIZES, Knobs, Method, QuantizedMatrix
+from qplayground.core.units import share_text, significant
+from qplayground.ui.widgets import theme
+
+_WHOLE = "whole tensor"
+_BUSY_WIDTH = 60
+_TIPS = {
+    "bits": "All that is stored for it, codes, scales and code tables, times 8, divided by the number of weights",
+    "error": "The length of the error over the length of the matrix, as vectors: ‖Q − W‖ / ‖W‖",
+    "snr": "Signal to noise: −20 log10 of the relative error; 6 dB halve the error",
+}
+
+
+class KnobsBox(QWidget):
+    """Signals: `changed(Knobs)` when one was turned; `worst_requested(row, column)`."""
+
+    changed = Signal(object)
+    worst_requested = Signal(int, int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._quantized: QuantizedMatrix | None = None
+        self.method = QComboBox()
+        self.method.setAccessibleName("Method")
+        for method in (method for method in Method if method.is_available):
+            self.method.addItem(method.label, method)
+        self.block_size = QComboBox()
+        self.block_size.setAccessibleName("Weights that share a scale")
+        for size in BLOCK_SIZES:
+            self.block_size.addItem(f"{size:,} weights", size)
+        self.block_size.addItem(_WHOLE, None)
+        self.double_quant = QCheckBox("&Double quantization")
+        self.double_quant.setToolTip(
+            "Store the scales themselves in 8 bits, in blocks of 256 scales; of INT8 by block, in blocks as "
+            "long as its own. The second scales, the mean and a table of 1 kB a matrix stay in 32 bits, so with few "
+            "scales it takes more than it saves."
+        )
+        self.dtype = QComboBox()
+        self.dtype.setAccessibleName("Type that the weights come back in")
+        self.dtype.setToolTip(
+            "The type that the weights are cast to before they are quantized, and that they come back in"
+        )
+        for dtype in Dtype:
+            self.dtype.addItem(str(dtype), dtype)
+        self.busy = QProgressBar()
+        self.busy.setRange(0, 0)
+        self.busy.setTextVisible(False)
+        self.busy.setFixedWidth(_BUSY_WIDTH)
+        self.busy.setAccessibleName("The engine is at work")
+        kept = self.busy.sizePolicy()
+        kept.setRetainSizeWhenHidden(True)
+        self.busy.setSizePolicy(kept)
+        self.busy.hide()
+        self.rest = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.rest.setWordWrap(True)
+        self.rest.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self.rest.hide()
+        self.bits, self.error, self.snr = (self._figure(_TIPS[key]) for key in ("bits", "error", "snr"))
+        self.worst = QToolButton()
+        self.worst.setAutoRaise(True)
+        self.worst.setToolTip("The largest magnitude of an error, |Q − W|, and where it is; click to show that weight")
+        self.worst.clicked.connect(self._on_worst)
+        self._build()
+        self.set_knobs(Knobs())
+        self.show_quantized(None)
+        for box in (self.method, self.block_size, self.dtype):
+            box.currentIndexChanged.connect(self._on_changed)
+        self.double_quant.toggled.connect(self._on_changed)
+
+    def _build(self) -> None:
+        knobs = QHBoxLayout()
+        knobs.setSpacing(theme.GRID)
+        for text, box in (("&Method", self.method), ("in &blocks of", self.block_size)):
+            label = QLabel(text)
+            label.setBuddy(box)
+            knobs.addWidget(label)
+            knobs.addWidget(box)
+        knobs.addWidget(self.double_quant)
+        label = QLabel("&Type")
+        label.setBuddy(self.dtype)
+        knobs.addWidget(label)
+        knobs.addWidget(self.dtype)
+        knobs.addStretch()
+        knobs.addWidget(self.busy)
+        self._figures = QWidget()
+        figures = QHBoxLayout(self._figures)
+        figures.setContentsMargins(0, 0, 0, 0)
+        figures.setSpacing(2 * theme.GRID)
+        for widget in (self.bits, self.error, self.snr, self.worst):
+            figures.addWidget(widget)
+        figures.addStretch()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.HALF_GRID)
+        layout.addLayout(knobs)
+        layout.addWidget(self.rest)
+        layout.addWidget(self._figures)
+
+    def _figure(self, tip: str) -> QLabel:
+        label = QLabel(textFormat=Qt.TextFormat.PlainText)
+        label.setFont(theme.tabular(label.font()))
+        label.setToolTip(tip)
+        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        return label
+
+    # ---- what others ask of it -------------------------------------------------------------------------------
+
+    def knobs(self) -> Knobs:
+        """As they stand."""
+        return Knobs(
+            method=Method(self.method.currentData()),
+            block_size=self.block_size.currentData(),
+            double_quant=self.double_quant.isChecked(),
+            dtype=Dtype(self.dtype.currentData()),
+        ).checked()
+
+    def set_knobs(self, knobs: Knobs) -> None:
+        """Turn them so, without saying so. What means nothing to the method stays as it was."""
+        boxes: tuple[QWidget, ...] = (self.method, self.block_size, self.double_quant, self.dtype)
+        for box in boxes:
+            box.blockSignals(True)
+        self.method.setCurrentIndex(self.method.findData(knobs.method))
+        if knobs.method.has_blocks:
+            place = len(BLOCK_SIZES) if knobs.block_size is None else self.block_size.findData(knobs.block_size)
+            self.block_size.setCurrentIndex(place)
+            self.double_quant.setChecked(knobs.double_quant)
+        self.dtype.setCurrentIndex(self.dtype.findData(knobs.dtype))
+        for box in boxes:
+            box.blockSignals(False)
+        self._show_what_counts()
+
+    def show_quantized(self, quantized: QuantizedMatrix | None) -> None:
+        """Show what came of it; None: it is not known."""
+        self._quantized = quantized
+        figures = None if quantized is None else quantized.figures
+        self.worst.setEnabled(figures is not None)
+        if figures is None:
+            self.bits.setText("bits a weight –")
+            self.error.setText("relative error –")
+            self.snr.setText("SNR –")
+            self.worst.setText("largest error –")
+        else:
+            self.bits.setText(f"{significant(figures.bits_per_weight, 4)} bits a weight")
+            self.error.setText(f"relative error {share_text(figures.relative_error)}")
+            exact = figures.snr_db is None
+            self.snr.setText("no error at all" if exact else f"SNR {significant(figures.snr_db or 0.0)} dB")
+            row, column = figures.worst
+            self.worst.setText(f"largest error {significant(figures.max_abs_error)} in row {row:,}, column {column:,}")
+
+    def show_rest(self, reason: str) -> None:
+        """Let the knobs rest, and say why; an empty reason lets them be turned."""
+        for box in (self.method, self.block_size, self.double_quant, self.dtype):
+            box.setEnabled(not reason)
+        self.rest.setText(reason)
+        self.rest.setVisible(bool(reason))
+        self._figures.setVisible(not reason)
+        if not reason:
+            self._show_what_counts()
+
+    def set_state(self, *, busy: bool, of_these: bool) -> None:
+        """Say whether the engine works, and whether the figures are `of_these` knobs; those of others are grey."""
+        self.busy.setVisible(busy)
+        self._figures.setEnabled(of_these)
+
+    # ---- widget → model --------------------------------------------------------------------------------------
+
+    def _show_what_counts(self) -> None:
+        has_blocks = Method(self.method.currentData()).has_blocks
+        self.block_size.setEnabled(has_blocks)
+        self.double_quant.setEnabled(has_blocks)
+        self.block_size.setToolTip("" if has_blocks else "This method keeps one scale a row.")
+
+    @Slot()
+    def _on_changed(self) -> None:
+        self._show_what_counts()
+        self.changed.emit(self.knobs())
+
+    @Slot()
+    def _on_worst(self) -> None:
+        if self._quantized is not None and self._quantized.figures is not None:
+            self.worst_requested.emit(*self._quantized.figures.worst)

@@ -1,0 +1,318 @@
+"""The Matrix tab: one weight matrix as an image, its values with their levels, its scales, and one weight's way."""
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QSplitter,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.inside import Knobs, Matrix, ProbedWeight, QuantizedMatrix
+from qplayground.runtime.inside.inspector import Inspector
+from qplayground.ui.charts.inside.scales_plot import ScalesPlot, median_absmax
+from qplayground.ui.charts.inside.weight_histogram import WeightHistogram
+from qplayground.ui.inside.matrix.knobs_box import KnobsBox
+from qplayground.ui.inside.matrix.matrix_image import MatrixImage
+from qplayground.ui.inside.matrix.matrix_texts import block_weights, blocks_text, matrix_title
+from qplayground.ui.inside.matrix.probe_text import probe_text
+from qplayground.ui.inside.saving import SaveButton
+from qplayground.ui.widgets import theme
+
+_HINT = "Point at a weight to follow it, click to keep it, go on with the arrow keys."
+_HELD_BACK = "A comparison runs. What is chosen here meanwhile is read when it is over."
+_ABSMAX = "Absmax of every block"
+
+
+class MatrixView(QWidget):
+    """Binds the inspector's matrix to its pictures. Signal: `knobs_changed(Knobs)`; `said(str)` for the status bar."""
+
+    knobs_changed = Signal(object)
+    said = Signal(str)
+
+    def __init__(self, inspector: Inspector, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._inspector = inspector
+        self._pinned: tuple[int, int] | None = None
+        self._hovered: tuple[int, int] | None = None
+        self._held_back = False
+        self._error = ""
+        self._has_matrix = False
+        self.title = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.title.setMinimumWidth(1)
+        self.title.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.knobs = KnobsBox()
+        self.message = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.message.setWordWrap(True)
+        self.message.setForegroundRole(QPalette.ColorRole.BrightText)
+        self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.message.setAccessibleName("What is wrong")
+        self.message.hide()
+        self.image = MatrixImage(inspector)
+        self.heat = self.image.heat
+        self.histogram = WeightHistogram()
+        self.scales = ScalesPlot()
+        self.probe = QLabel(_HINT, textFormat=Qt.TextFormat.PlainText)
+        self.probe.setFont(theme.tabular(self.probe.font()))
+        self.probe.setWordWrap(True)
+        theme.follow_text(self.probe, lambda: self.probe.setMinimumHeight(2 * self.probe.fontMetrics().lineSpacing()))
+        self.probe.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.probe.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.probe.setAccessibleName("The way of one weight")
+        self._build()
+        self._connect()
+
+    # ---- build -----------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        beside = QSplitter(Qt.Orientation.Vertical)
+        beside.setChildrenCollapsible(False)
+        self.scales_title = theme.small_label(_ABSMAX)
+        self.scales_title.setWordWrap(True)
+        weights_title = theme.small_label("Weights, levels of one block")
+        beside.addWidget(self._titled(weights_title, self.histogram, "Weights"))
+        beside.addWidget(self._titled(self.scales_title, self.scales, "Absmax"))
+        self.across = QSplitter(Qt.Orientation.Horizontal)
+        self.across.setChildrenCollapsible(False)
+        self.across.addWidget(self.image)
+        self.across.addWidget(beside)
+        self.across.setStretchFactor(0, 3)
+        self.across.setStretchFactor(1, 2)
+        self.across.setSizes([470, 310])
+        self.nothing = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.nothing.setWordWrap(True)
+        self.nothing.setMargin(4 * theme.GRID)
+        self.nothing.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.nothing.setAccessibleName("Why there is no matrix")
+        body = QWidget()
+        inside = QVBoxLayout(body)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.setSpacing(theme.HALF_GRID)
+        inside.addWidget(self.across, 1)
+        inside.addWidget(self.probe)
+        self._place = QStackedWidget()
+        self._place.addWidget(body)
+        self._place.addWidget(self.nothing)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.HALF_GRID)
+        layout.setSpacing(theme.HALF_GRID)
+        for widget in (self.title, self.knobs, self.message):
+            layout.addWidget(widget)
+        layout.addWidget(self._place, 1)
+
+    def _titled(self, title: QLabel, chart: WeightHistogram | ScalesPlot, name: str) -> QWidget:
+        row = QHBoxLayout()
+        row.addWidget(title, 1)
+        row.addWidget(self._told(SaveButton({name: chart})))
+        box = QWidget()
+        column = QVBoxLayout(box)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addLayout(row)
+        column.addWidget(chart, 1)
+        return box
+
+    def _told(self, button: SaveButton) -> SaveButton:
+        button.failed.connect(lambda error: self._show_error(str(error)))
+        button.saved.connect(lambda path: self.said.emit(f"Saved as {path}"))
+        return button
+
+    def _connect(self) -> None:
+        inspector = self._inspector
+        inspector.opened.connect(self._on_opened)
+        inspector.quantized.connect(self._on_quantized)
+        inspector.probed.connect(self._on_probed)
+        inspector.failed.connect(self._on_failed)
+        inspector.busy_changed.connect(self._show_whose_figures)
+        self.knobs.changed.connect(self._on_knobs_changed)
+        self.knobs.worst_requested.connect(self.look_at)
+        self.heat.hovered.connect(self._on_hovered)
+        self.heat.left.connect(self._on_left)
+        self.heat.clicked.connect(self._pin)
+        self.heat.stepped.connect(self._on_stepped)
+        self.scales.picked.connect(self._on_block_picked)
+        self.image.went_to.connect(self.look_at)
+        self.image.misunderstood.connect(self._show_error)
+        self._told(self.image.save)
+
+    # ---- what others ask of it -------------------------------------------------------------------------------
+
+    @property
+    def has_matrix(self) -> bool:
+        """Whether one is drawn; its engine may be gone."""
+        return self._has_matrix
+
+    def show_nothing(self, title: str = "", reason: str = "") -> None:
+        """Forget the matrix that is shown; `title` says what is on its way, `reason` why nothing is."""
+        self._has_matrix = False
+        self.nothing.setText(reason)
+        self._place.setCurrentIndex(1 if reason else 0)
+        self.title.setText(title)
+        self.title.setToolTip(theme.literal(title))
+        self._pinned = self._hovered = None
+        for chart in (self.histogram, self.scales):
+            chart.clear()
+        self.scales_title.setText(_ABSMAX)
+        self.probe.setText(_HINT)
+        self.knobs.show_rest("")
+        self.knobs.show_quantized(None)
+        self._show_error("")
+        self.image.show_nothing()
+
+    def hold_back(self, hold: bool) -> None:
+        """Say that nothing is read while something is timed."""
+        self._held_back = hold
+        self._show_message()
+
+    @Slot(object)
+    def turn(self, knobs: Knobs) -> None:
+        """Turn the knobs so, and try them."""
+        self.knobs.set_knobs(knobs)
+        self._on_knobs_changed(knobs)
+
+    @Slot(int, int)
+    def look_at(self, row: int, column: int) -> None:
+        """Show that weight from close by, and follow it."""
+        self.heat.look_at(row, column)
+        self._pin(row, column)
+
+    # ---- the matrix ------------------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _on_opened(self, matrix: Matrix) -> None:
+        self.show_nothing(matrix_title(matrix))
+        self._has_matrix = True
+        stored = matrix.stored
+        self.knobs.set_knobs(self._inspector.knobs if stored is None else stored.knobs)
+        self.knobs.show_rest(matrix.knobs_rest)
+        self.histogram.show_matrix(matrix)
+        self.image.show_matrix(matrix)
+
+    @Slot(object)
+    def _on_quantized(self, quantized: QuantizedMatrix) -> None:
+        matrix = self._inspector.matrix
+        if matrix is None:
+            return
+        self._show_error("")
+        self.knobs.show_quantized(quantized)
+        self._show_whose_figures()
+        size = block_weights(quantized.knobs, matrix)
+        self.scales.show_scales(quantized.scales, size)
+        together = quantized.scales.per_point
+        self.scales_title.setText(
+            f"Absmax by {together:,} blocks: the line their mean, pale the least to the largest"
+            if together > 1
+            else _ABSMAX
+        )
+        self._show_median_block()
+        self.image.show_quantized(size if quantized.blocks > 1 else None)
+        self._ask_for_probe()
+
+    @Slot(object)
+    def _on_failed(self, error: ErrorInfo) -> None:
+        """Where nothing is drawn the window says it, in the picture's place."""
+        if self._has_matrix:
+            self._show_error(str(error))
+        self._show_whose_figures()
+
+    @Slot(str)
+    def _show_error(self, sentence: str) -> None:
+        self._error = sentence
+        self._show_message()
+
+    def _show_message(self) -> None:
+        text = self._error or (_HELD_BACK if self._held_back else "")
+        self.message.setText(text)
+        self.message.setVisible(bool(text))
+
+    @Slot(object)
+    def _on_knobs_changed(self, knobs: Knobs) -> None:
+        self._show_error("")
+        self._inspector.set_knobs(knobs)
+        self._show_whose_figures()
+        self.knobs_changed.emit(knobs)
+
+    @Slot()
+    def _show_whose_figures(self) -> None:
+        """Figures of other knobs than those that are set are grey, and the title leaves their blocks out.
+
+        They are while the engine works or holds back, and after it refused what was set.
+        """
+        inspector = self._inspector
+        matrix, quantized = inspector.matrix, inspector.quantized_matrix
+        of_these = (
+            matrix is not None
+            and quantized is not None
+            and not inspector.is_busy
+            and (bool(matrix.knobs_rest) or quantized.knobs == inspector.knobs)
+        )
+        self.knobs.set_state(busy=inspector.is_busy, of_these=of_these)
+        if matrix is not None:
+            blocks = f" · {blocks_text(quantized)}" if quantized is not None and of_these else ""
+            self.title.setText(f"{matrix_title(matrix)}{blocks}")
+            self.title.setToolTip(theme.literal(self.title.text()))
+
+    # ---- one weight ------------------------------------------------------------------------------------------
+
+    @Slot(int, int)
+    def _on_hovered(self, row: int, column: int) -> None:
+        self._hovered = (row, column)
+        self._ask_for_probe()
+
+    @Slot()
+    def _on_left(self) -> None:
+        self._hovered = None
+        if self._pinned is None:
+            self.probe.setText(_HINT)
+            self._show_median_block()
+        else:
+            self._ask_for_probe()
+
+    @Slot(int, int)
+    def _pin(self, row: int, column: int) -> None:
+        self._pinned, self._hovered = (row, column), None
+        self.heat.mark(row, column)
+        self._ask_for_probe()
+
+    @Slot(int, int)
+    def _on_stepped(self, rows: int, columns: int) -> None:
+        matrix, start = self._inspector.matrix, self._hovered or self._pinned
+        if matrix is None:
+            return
+        row, column = start or self.heat.middle()
+        row = min(max(0, row + rows), matrix.rows - 1)
+        column = min(max(0, column + columns), matrix.columns - 1)
+        self.heat.keep_in_view(row, column)
+        self._pin(row, column)
+
+    @Slot(int)
+    def _on_block_picked(self, block: int) -> None:
+        matrix, quantized = self._inspector.matrix, self._inspector.quantized_matrix
+        if matrix is not None and quantized is not None:
+            self.look_at(*divmod(block * block_weights(quantized.knobs, matrix), matrix.columns))
+
+    def _ask_for_probe(self) -> None:
+        wanted = self._hovered or self._pinned
+        if wanted is not None and self._inspector.quantized_matrix is not None:
+            self._inspector.probe(*wanted)
+
+    @Slot(object)
+    def _on_probed(self, weight: ProbedWeight) -> None:
+        matrix = self._inspector.matrix
+        if matrix is None or (weight.row, weight.column) != (self._hovered or self._pinned):
+            return
+        self.probe.setText(probe_text(weight, matrix.columns))
+        self.histogram.show_block(weight.absmax, weight.block_values)
+        self.scales.mark(weight.block)
+
+    def _show_median_block(self) -> None:
+        quantized = self._inspector.quantized_matrix
+        if quantized is not None:
+            absmax = median_absmax(quantized.scales)
+            self.histogram.show_levels(quantized.levels, absmax, quantized.usage, quantized.first_code)
+            self.scales.mark(None)

@@ -1,0 +1,276 @@
+"""The Outliers tab: which dimensions of a layer exceed LLM.int8()'s threshold on the prompt, and what that gives."""
+
+import numpy as np
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QSplitter,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from qplayground.core.dtype import Dtype
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.inside import ModelOutline, ThresholdTrial
+from qplayground.core.messages.inside import InputsCaptured
+from qplayground.runtime.inside.outliers import OutlierStudy
+from qplayground.ui.charts.inside.outliers import DEFAULT_THRESHOLD, OutliersPlot
+from qplayground.ui.inside.outliers.outliers_table import Magnitudes, OutliersTable
+from qplayground.ui.inside.outliers.prompt_run import PromptRun
+from qplayground.ui.inside.outliers.threshold_box import ThresholdBox
+from qplayground.ui.inside.outliers.threshold_figures import ThresholdFigures
+from qplayground.ui.inside.saving import SaveButton
+from qplayground.ui.widgets import theme
+
+_RIGHT_WIDTH = 380
+_TRIAL_HELD_BACK = "A comparison runs; the threshold is tried when it is over."
+_TRIAL_STOPPED = "A comparison began while the threshold was being tried. It is tried again when that is over."
+_DWARFED = 20
+"""Where the largest magnitude is so many times the default threshold, the others are seen on a logarithmic axis."""
+
+
+class OutliersChart:
+    """A layer's plot for a file; below its numbers are what the threshold gives it, and the outliers of all layers."""
+
+    def __init__(self, plot: OutliersPlot, figures: ThresholdFigures, layers: OutliersTable) -> None:
+        self.view: QWidget = plot.view
+        self._parts = (plot, figures, layers)
+
+    def table(self) -> list[list[object]]:
+        """One below the other, with a heading each; empty while there is nothing."""
+        rows: list[list[object]] = []
+        for part in self._parts:
+            more = part.table()
+            rows += [[], *more] if rows and more else more
+        return rows
+
+
+class OutliersView(QWidget):
+    """Tries thresholds on what went into each layer while the prompt was run.
+
+    Signals: `module_chosen(str)` when a person chooses a layer here; `said(str)` for the status bar.
+    """
+
+    module_chosen = Signal(str)
+    said = Signal(str)
+
+    def __init__(self, study: OutlierStudy, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._study = study
+        self._suggested = ""
+        self._layers: dict[str, Magnitudes] = {}
+        self._module = ""
+        self._trial: ThresholdTrial | None = None
+        self._errors_without: dict[str, float] = {}  # of the output of a layer that keeps nothing in 16 bits
+        self._held_back = self._trial_was_stopped = False
+        self._make_parts()
+        self._lay_out()
+        self.prompt.about_to_run.connect(self._clear)
+        study.captured.connect(self._on_captured)
+        study.tried.connect(self._on_tried)
+        study.failed.connect(self._on_failed)
+        study.cancelled.connect(self._show_state)
+        self._clear()
+        self._show_state()
+
+    # ---- what the window says -------------------------------------------------------------------------------------
+
+    def show_model(self, path: str, outline: ModelOutline | None, request: GenerationRequest, dtype: Dtype) -> None:
+        """Be ready to run that prompt on that model, in `dtype`. What another model gave is forgotten."""
+        if path != self.prompt.path:
+            self._study.cancel()
+            self._study.let_go()
+            self._clear()
+        self._suggested = "" if outline is None else outline.suggested
+        self.prompt.show_model(path, "" if outline is None else outline.quantized_by, request, dtype)
+        self._show_state()
+
+    def choose_module(self, module: str) -> None:
+        """Show that layer, if something was captured of it."""
+        if module in self._layers and module != self._module:
+            self._choose(module)
+
+    def hold_back(self, hold: bool) -> None:
+        """While something is timed no prompt is run and no threshold tried; a prompt that was being run is stopped."""
+        self._held_back = hold
+        self.prompt.hold_back(hold)
+        self._trial_was_stopped = hold and (self._trial_was_stopped or self._study.is_trying)
+        if hold:
+            self._study.cancel()
+            self._study.stop_trying()
+        self._show_state()
+        if not hold:
+            self._try()
+
+    # ---- parts ----------------------------------------------------------------------------------------------------
+
+    def _make_parts(self) -> None:
+        self.prompt = PromptRun(self._study)
+        self.chooser = QComboBox()
+        self.chooser.setAccessibleName("Layer")
+        self.chooser.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.chooser.setMinimumContentsLength(24)
+        self.chooser.activated.connect(self._on_layer_activated)
+        self.threshold = ThresholdBox()
+        self.threshold.changed.connect(self._on_threshold_changed)
+        self.logarithmic = QCheckBox("Logarithmic")
+        self.plot = OutliersPlot()
+        self.plot.threshold_dragged.connect(self.threshold.drag)
+        self.logarithmic.toggled.connect(self.plot.set_logarithmic)
+        self.table = OutliersTable()
+        self.table.module_chosen.connect(self._on_chosen)
+        self.figures = ThresholdFigures()
+        self.chart = OutliersChart(self.plot, self.figures, self.table)
+        self.save = SaveButton({"Outliers": self.chart})
+        self.save.failed.connect(lambda error: self.prompt.say(str(error)))
+        self.save.saved.connect(lambda path: self.said.emit(f"Saved as {path}"))
+
+    def _lay_out(self) -> None:
+        first = QHBoxLayout()
+        first.addWidget(self.prompt, 1)
+        first.addWidget(self.save)
+        second = QHBoxLayout()
+        second.addWidget(QLabel("Layer"))
+        second.addWidget(self.chooser)
+        second.addWidget(self.threshold, 1)
+        second.addWidget(self.logarithmic)
+        self._controls = QWidget()
+        second.setContentsMargins(0, 0, 0, 0)
+        self._controls.setLayout(second)
+        right = QWidget()
+        column = QVBoxLayout(right)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(theme.HALF_GRID)
+        column.addWidget(self.figures)
+        column.addWidget(self.table, 1)
+        self._body = QSplitter(Qt.Orientation.Horizontal)
+        self._body.setChildrenCollapsible(False)
+        self._body.addWidget(self.plot)
+        self._body.addWidget(right)
+        self._body.setStretchFactor(0, 1)
+        self._body.setSizes([2 * _RIGHT_WIDTH, _RIGHT_WIDTH])
+        self._body.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.GRID)
+        layout.setSpacing(theme.GRID)
+        layout.addLayout(first)
+        layout.addWidget(self._controls)
+        empty = QLabel("What goes into each layer while the model reads the prompt is drawn here.")
+        empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        empty.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self._stack = QStackedWidget()
+        self._stack.addWidget(empty)
+        self._stack.addWidget(self._body)
+        layout.addWidget(self._stack, 1)
+
+    # ---- what the prompt gave -------------------------------------------------------------------------------------
+
+    @Slot()
+    def _show_state(self) -> None:
+        """What was run; where it is held back, that a threshold is too."""
+        note = ""
+        if self._held_back and (self._trial_was_stopped or self._trial is None):
+            note = _TRIAL_STOPPED if self._trial_was_stopped else _TRIAL_HELD_BACK
+        self.prompt.show_state(note)
+
+    @Slot(object)
+    def _on_captured(self, event: InputsCaptured) -> None:
+        self._layers = {layer.module: np.frombuffer(layer.magnitudes.data, dtype=np.float32) for layer in event.layers}
+        self.chooser.clear()
+        self.chooser.addItems(list(self._layers))
+        self.table.show_layers(list(self._layers.items()), self.threshold.value)
+        self._stack.setCurrentIndex(1 if self._layers else 0)
+        self._controls.setEnabled(bool(self._layers))
+        self.save.setEnabled(bool(self._layers))
+        if self._layers:
+            self._choose(self._suggested if self._suggested in self._layers else next(iter(self._layers)))
+
+    @Slot(object)
+    def _on_failed(self, error: ErrorInfo) -> None:
+        if self._study.inputs is None:  # the load failed, or the engine ended with all that it kept
+            self._clear()
+        else:
+            self._show_trial(None)
+        self._show_state()
+        self.prompt.say(str(error))
+
+    # ---- a layer and a threshold ----------------------------------------------------------------------------------
+
+    @Slot()
+    def _clear(self) -> None:
+        self.prompt.forget()
+        self._layers, self._module = {}, ""
+        self._stack.setCurrentIndex(0)
+        self._errors_without = {}
+        self.chooser.clear()
+        self.table.show_layers([], self.threshold.value)
+        self.plot.show_magnitudes("", np.empty(0, np.float32), DEFAULT_THRESHOLD)
+        self._controls.setEnabled(False)
+        self.save.setEnabled(False)
+        self._show_trial(None)
+
+    def _choose(self, module: str) -> None:
+        self._module = module
+        self.chooser.setCurrentText(module)
+        self.table.choose(module)
+        magnitudes = self._layers[module]
+        largest = float(magnitudes.max(initial=0))
+        self.logarithmic.setChecked(largest > _DWARFED * DEFAULT_THRESHOLD)
+        self.threshold.set_largest(largest)
+        self.plot.show_magnitudes(module, magnitudes, self.threshold.top)
+        self._on_threshold_changed(self.threshold.value)
+
+    @Slot(str)
+    def _on_chosen(self, module: str) -> None:
+        if module != self._module:
+            self._choose(module)
+            self.module_chosen.emit(module)
+
+    @Slot()
+    def _on_layer_activated(self) -> None:
+        self._on_chosen(self.chooser.currentText())
+
+    @Slot(float)
+    def _on_threshold_changed(self, threshold: float) -> None:
+        self.plot.set_threshold(threshold)
+        self.table.set_threshold(threshold)
+        self._try()
+
+    def _try(self) -> None:
+        if self._module not in self._layers:
+            return
+        if self._study.inputs is None:
+            self._show_trial(None)
+            self.prompt.say("The engine has ended, and with it what went into the layers. Run the prompt again.")
+            return
+        self.figures.fade()
+        self._trial = None
+        if self._held_back:
+            self._show_state()
+        else:
+            self._study.try_threshold(self._module, self.threshold.value)
+
+    @Slot(object)
+    def _on_tried(self, trial: ThresholdTrial) -> None:
+        if trial.threshold == 0:
+            self._errors_without[trial.module] = trial.relative_error
+        if trial.module != self._module:
+            return
+        if trial.threshold == self.threshold.value:
+            self._trial = trial
+            self._show_trial(trial)
+            if self._module not in self._errors_without and not self._held_back:
+                self._study.try_threshold(self._module, 0)  # what it is to be compared with
+        elif trial.threshold == 0 and self._trial is not None and self._trial.threshold == self.threshold.value:
+            self._show_trial(self._trial)
+
+    def _show_trial(self, trial: ThresholdTrial | None) -> None:
+        self._trial = trial
+        self.figures.show_trial(trial, None if trial is None else self._errors_without.get(trial.module))

@@ -1,0 +1,149 @@
+"""Running the prompt once for its outliers: the button, the progress, and what was run or why nothing can be."""
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
+
+from qplayground.core.dtype import Dtype
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.messages.events import Progressed
+from qplayground.core.messages.inside import InputsCaptured
+from qplayground.core.units import bytes_text
+from qplayground.runtime.inside.outliers import OutlierStudy
+from qplayground.ui.widgets import theme
+
+_STEPS = 1000
+_PROMPT_SHOWN = 40
+_HELD_BACK = "The prompt can be run here when the comparison is over: both would disturb each other's timing."
+_STOPPED = "Stopped, because a comparison began. Run the prompt again when that is over."
+
+
+class PromptRun(QWidget):
+    """Owner of what would be run, and of what the inputs that are there were captured from.
+
+    Signal: `about_to_run()`, before what was captured is let go.
+    """
+
+    about_to_run = Signal()
+
+    def __init__(self, study: OutlierStudy, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._study = study
+        self.path = ""
+        self._quantized_by = ""
+        self._request = GenerationRequest()
+        self._dtype = Dtype.BFLOAT16
+        self._captured_from: tuple[GenerationRequest, Dtype] | None = None
+        self._captured: InputsCaptured | None = None
+        self._held_back = self._was_stopped = False
+        self._note = ""
+        self.run = QPushButton("&Run the prompt")
+        self.run.clicked.connect(self._on_run)
+        self.cancel = QPushButton("Cancel")
+        self.cancel.clicked.connect(study.cancel)
+        self.cancel.hide()
+        self.progress = QProgressBar()
+        self.progress.setAccessibleName("Progress of the model's load")
+        self.progress.setFixedWidth(20 * theme.GRID)
+        self.progress.hide()
+        self.state = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.state.setWordWrap(True)
+        self.state.setMinimumWidth(1)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.run, self.cancel, self.progress):
+            layout.addWidget(widget)
+        layout.addWidget(self.state, 1)
+        study.progressed.connect(self._on_progressed)
+        study.captured.connect(self._on_captured)
+        study.busy_changed.connect(self._on_busy_changed)
+
+    # ---- what the view says ---------------------------------------------------------------------------------------
+
+    def show_model(self, path: str, quantized_by: str, request: GenerationRequest, dtype: Dtype) -> None:
+        """Be ready to run that prompt on that model, in `dtype`."""
+        self.path, self._quantized_by, self._request, self._dtype = path, quantized_by, request, dtype
+        self.show_state(self._note)
+
+    def hold_back(self, hold: bool) -> None:
+        """While something is timed no prompt is run; one that is being run is going to be stopped."""
+        self._held_back = hold
+        self._was_stopped = hold and (self._was_stopped or self._study.is_capturing)
+
+    def forget(self) -> None:
+        """What was captured is there no more."""
+        self._captured_from = self._captured = None
+
+    def show_state(self, note: str = "") -> None:
+        """Say what was run, with that note after it, or what can be."""
+        self._note = note
+        obstacle = self._obstacle()
+        self.run.setEnabled(not obstacle and not self._study.is_capturing)
+        if self._study.is_capturing:
+            return
+        if self._captured is not None and self._captured.layers:
+            self.say(f"{self._captured_text(self._captured)} {note}".strip())
+        else:
+            self.say(
+                obstacle
+                or f"This loads the model in {self._dtype} and lets it read the prompt once. Then the model is let go; "
+                "what went into each layer is kept."
+            )
+        self.run.setToolTip(theme.tip(obstacle or self._request.prompt))
+
+    def say(self, sentence: str) -> None:
+        """Until the state is shown again."""
+        self.state.setText(sentence)
+
+    # ---- running --------------------------------------------------------------------------------------------------
+
+    def _obstacle(self) -> str:
+        """Why the prompt cannot be run now; empty when it can."""
+        if not self.path:
+            return "Pick a model first."
+        if self._quantized_by:
+            return f"This model is quantized already ({self._quantized_by}): LLM.int8() needs the original one."
+        if self._held_back:
+            return _STOPPED if self._was_stopped else _HELD_BACK
+        error = self._request.error()
+        return "" if error is None else str(error)
+
+    def _captured_text(self, captured: InputsCaptured) -> str:
+        assert self._captured_from is not None
+        request, dtype = self._captured_from
+        prompt = " ".join(request.prompt.split())
+        shown = f"{prompt[:_PROMPT_SHOWN]}…" if len(prompt) > _PROMPT_SHOWN else prompt
+        text = f"{captured.tokens:,} tokens read in {dtype}: “{shown}”."
+        chat, now = request.settings.chat_template, self._request
+        if (request.prompt, chat, dtype) != (now.prompt, now.settings.chat_template, self._dtype):
+            text += " The prompt has changed since; run it again."
+        return text
+
+    @Slot()
+    def _on_run(self) -> None:
+        self.about_to_run.emit()
+        self._captured_from = (self._request, self._dtype)
+        self._study.capture(self.path, self._dtype, self._request)
+
+    @Slot(bool)
+    def _on_busy_changed(self, busy: bool) -> None:
+        self.cancel.setVisible(busy)
+        self.progress.setVisible(busy)
+        if busy:
+            self.progress.setRange(0, 0)
+            self.say(f"Loading the model in {self._dtype} …")
+        self.show_state(self._note)
+
+    @Slot(object)
+    def _on_progressed(self, event: Progressed) -> None:
+        self.progress.setRange(0, _STEPS if event.total else 0)
+        self.progress.setValue(round(_STEPS * event.done / max(event.total, 1)))
+        in_bytes = event.unit == "bytes" and event.total
+        amount = f", {bytes_text(event.done)} of {bytes_text(event.total)}" if in_bytes else ""
+        self.say(f"{event.label}{amount} …")
+
+    @Slot(object)
+    def _on_captured(self, event: InputsCaptured) -> None:
+        self._captured = event
+        self.show_state(self._note)
+        if not event.layers:
+            self.say("This model has no layer that LLM.int8() would quantize.")

@@ -1,0 +1,79 @@
+"""A threshold that is slid, typed or set back to LLM.int8()'s own."""
+
+import math
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QSlider, QToolButton, QWidget
+
+from qplayground.ui.charts.inside.outliers import DEFAULT_THRESHOLD
+from qplayground.ui.widgets import theme
+
+_STEPS = 1000
+_PLACES = 2
+"""Behind the point."""
+_MOST = 99_999.0
+"""float16 ends before."""
+
+
+class ThresholdBox(QWidget):
+    """Owner of the threshold. Signal: `changed(float)`, also when it is set to what it was."""
+
+    changed = Signal(float)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.value = self.top = DEFAULT_THRESHOLD
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, _STEPS)
+        self.slider.setMinimumWidth(12 * theme.GRID)
+        self.slider.setAccessibleName("Threshold, finer at its lower end")
+        self.slider.valueChanged.connect(self._on_slider_moved)
+        self.spin = QDoubleSpinBox()
+        self.spin.setDecimals(_PLACES)
+        self.spin.setRange(0, _MOST)
+        self.spin.setSingleStep(0.1)
+        self.spin.setAccessibleName("Threshold")
+        self.spin.setToolTip("Magnitudes from here on are outliers; 0 turns outliers off")
+        self.spin.valueChanged.connect(self._set)
+        self.default = QToolButton()
+        self.default.setText(f"{DEFAULT_THRESHOLD}")
+        self.default.setToolTip("LLM.int8()'s default")
+        self.default.clicked.connect(self._on_default)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(QLabel("Threshold"))
+        layout.addWidget(self.slider, 1)
+        layout.addWidget(self.spin)
+        layout.addWidget(self.default)
+
+    def set_largest(self, magnitude: float) -> None:
+        """The slider ends at that magnitude, or at the default where it is less. The threshold stays as it is."""
+        self.top = max(math.ceil(magnitude * 10**_PLACES) / 10**_PLACES, DEFAULT_THRESHOLD)
+        self._show()
+
+    @Slot(float)
+    def drag(self, threshold: float) -> None:
+        """Set it to a place on a chart."""
+        self._set(round(threshold, _PLACES))
+
+    @Slot()
+    def _on_default(self) -> None:
+        self._set(DEFAULT_THRESHOLD)
+
+    @Slot(int)
+    def _on_slider_moved(self, place: int) -> None:
+        """By the square: what matters is at the lower end, and a few magnitudes are far above."""
+        self._set(round(self.top * (place / _STEPS) ** 2, _PLACES))
+
+    @Slot(float)
+    def _set(self, threshold: float) -> None:
+        self.value = threshold
+        self._show()
+        self.changed.emit(threshold)
+
+    def _show(self) -> None:
+        place = min(_STEPS, round(_STEPS * math.sqrt(self.value / self.top)))
+        for control, value in ((self.slider, place), (self.spin, self.value)):
+            control.blockSignals(True)
+            control.setValue(value)  # type: ignore[arg-type]
+            control.blockSignals(False)

@@ -1,0 +1,206 @@
+"""The pictures of the tour that put a few choices, or parts of the model, beside each other."""
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt, QTimer, Slot
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+
+from qplayground.core.inside import Kept, Knobs, ModelOutline, QuantizedMatrix
+from qplayground.core.units import bytes_text, share_text, significant
+from qplayground.ui.charts import style
+from qplayground.ui.charts.choices import ChoicesChart
+from qplayground.ui.inside.tour.tour_facts import Need, TourFacts
+from qplayground.ui.inside.tour.tour_pictures import EVEN, EVEN_WHOLE, INT8, NF4, NF4_TWICE, TourPicture
+from qplayground.ui.widgets import theme
+
+_BLOCKS = (EVEN_WHOLE, *(Knobs(method=EVEN.method, block_size=size) for size in (4096, 1024, 256)), EVEN)
+_HEADINGS = ("Bits a weight", "Relative error", "SNR", "Largest error")
+_EXAMPLE_WIDTH = 128
+_QUANTIZED = "quantized"
+_PREFERRED = "nf4"
+"""The precision that is spoken of, where it is among those that the outline knows."""
+
+
+class ChoicesPicture(TourPicture):
+    """The same matrix under several knobs: bars, and a table with all figures."""
+
+    def __init__(self, name: str, knobs: tuple[Knobs, ...]) -> None:
+        self.chart = ChoicesChart(name)
+        super().__init__({name: self.chart})
+        methods = {each.method.label for each in knobs}
+        self._method = methods.pop() if len(methods) == 1 else ""
+        self.table = SmallTable((self._method or "Choice", *_HEADINGS))
+        self._knobs = knobs
+        self.body.addWidget(self.chart, 1)
+        self.body.addWidget(self.table)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return self._knobs
+
+    def draw(self, facts: TourFacts) -> None:
+        found = [facts.quantized(knobs) for knobs in self._knobs]
+        self._draw_bars(found)
+        self.table.show_rows([_figures(quantized, self._name(quantized)) for quantized in found])
+        assert facts.matrix is not None
+        self.caption.setText(f"Measured on {facts.matrix.rows:,} × {facts.matrix.columns:,} weights.")
+
+    def _name(self, quantized: QuantizedMatrix) -> str:
+        """What tells it from the others: the method that all have in common is the column's heading."""
+        return quantized.knobs.label.removeprefix(f"{self._method}, ")
+
+    def _draw_bars(self, found: list[QuantizedMatrix]) -> None:
+        bars = [(each.knobs.label, (100 * each.figures.relative_error,)) for each in found if each.figures is not None]
+        self.chart.show_bars("relative error, %", bars)
+
+
+class BitsPicture(ChoicesPicture):
+    """What the bits of a weight go into."""
+
+    def _draw_bars(self, found: list[QuantizedMatrix]) -> None:
+        bars = []
+        for each in found:
+            if each.figures is not None:
+                codes = each.knobs.method.bits
+                bars.append((each.knobs.label, (float(codes), each.figures.bits_per_weight - codes)))
+        self.chart.show_bars("bits a weight", bars, ("codes", "scales and code tables"))
+
+
+class KeptPicture(TourPicture):
+    """What of the model is quantized and what is kept, and why."""
+
+    def __init__(self) -> None:
+        self.chart = ChoicesChart("Quantized and kept")
+        super().__init__({"Quantized and kept": self.chart})
+        self.table = SmallTable(("Part", "Modules", "Bytes", "Share", "Such as"))
+        header = self.table.horizontalHeader()  # both names may be cut: the bars and the tool tips have them in full
+        header.setSectionResizeMode(4, QHeaderView.ResizeMode.Interactive)
+        header.resizeSection(4, _EXAMPLE_WIDTH)
+        self.body.addWidget(self.chart, 1)
+        self.body.addWidget(self.table)
+
+    def draw(self, facts: TourFacts) -> None:
+        assert facts.outline is not None
+        precision = spoken_of(facts.outline)
+        if not precision:
+            before = facts.outline.quantized_by
+            self.caption.setText(
+                f"This checkpoint was quantized before it was saved ({before}): what each precision would keep is only "
+                "known of the original model."
+                if before
+                else "No precision that quantizes is known of this model."
+            )
+            self.chart.show_bars("", [])
+            self.table.show_rows([])
+            return
+        parts = parts_of(facts.outline, precision)
+        total = sum(part[2] for part in parts)
+        self.chart.show_bars("MB", [(_part_name(name), (size / style.MEGABYTE,)) for name, _, size, _ in parts if size])
+        self.table.show_rows(
+            [
+                (_part_name(name), f"{count:,}", bytes_text(size), share_text(size / total if total else None), example)
+                for name, count, size, example in parts
+            ]
+        )
+        self.caption.setText(
+            f"The model's weights in {precision}: {bytes_text(total)}. A weight that two modules share is counted "
+            "where it comes first."
+        )
+
+
+class SmallTable(QTableWidget):
+    """A few rows of text, as high as they are."""
+
+    def __init__(self, headings: Sequence[str], parent: QWidget | None = None) -> None:
+        super().__init__(0, len(headings), parent)
+        self.setHorizontalHeaderLabels(list(headings))
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setFont(theme.tabular(self.font()))
+        self.setShowGrid(False)
+        self.setFrameShape(QTableWidget.Shape.NoFrame)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setAlternatingRowColors(True)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names begin and end alike
+        self.verticalHeader().hide()
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # it would hide the last row
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self._soon = QTimer(self, singleShot=True, interval=0)
+        self._soon.timeout.connect(self._fit_height)
+        header.sectionResized.connect(self._soon.start)  # what a narrow column wraps is higher
+        self.setAccessibleName("Figures")
+        theme.follow_text(self, self._soon.start)  # once its headings have it too
+
+    def show_rows(self, rows: Sequence[Sequence[str]]) -> None:
+        """Show these texts; all but the first column, and a name at the end, are numbers."""
+        self.setRowCount(len(rows))
+        for row, texts in enumerate(rows):
+            for column, text in enumerate(texts):
+                item = QTableWidgetItem(text)
+                item.setToolTip(theme.tip(text))
+                if column and text[:1].isdigit():
+                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                self.setItem(row, column, item)
+        self._fit_height()
+
+    @Slot()
+    def _fit_height(self) -> None:
+        self.resizeRowsToContents()
+        rows_height = sum(self.rowHeight(row) for row in range(self.rowCount()))
+        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + rows_height + 2)
+
+
+def blocks_picture() -> ChoicesPicture:
+    """Even levels with ever smaller blocks."""
+    return ChoicesPicture("Error by block size", _BLOCKS)
+
+
+def double_quantization_picture() -> ChoicesPicture:
+    """NF4's bits with and without it."""
+    return BitsPicture("Bits of a weight", (NF4, NF4_TWICE))
+
+
+def int8_picture() -> ChoicesPicture:
+    """Eight bits by row beside four by block."""
+    return ChoicesPicture("INT8 beside NF4", (INT8, NF4))
+
+
+def spoken_of(outline: ModelOutline) -> str:
+    """The name of a precision that quantizes: `nf4` where the outline has it, empty where it has none."""
+    names = list(dict.fromkeys(name for module in outline.modules for name in module.kept))
+    return _PREFERRED if _PREFERRED in names else next(iter(names), "")
+
+
+def parts_of(outline: ModelOutline, precision: str) -> list[tuple[str, int, int, str]]:
+    """What is quantized, then what is kept for each reason: name, modules, bytes in that precision, an example."""
+    found: dict[str, list[tuple[str, int]]] = {_QUANTIZED: []}
+    for module in outline.modules:
+        reason: Kept | None = module.kept.get(precision)
+        name = _QUANTIZED if reason is None else reason.value
+        found.setdefault(name, []).append((module.name, module.bytes.get(precision, 0)))
+    parts = []
+    for name, modules in found.items():
+        if modules:
+            largest = max(modules, key=lambda each: each[1])
+            parts.append((name, len(modules), sum(size for _, size in modules), largest[0]))
+    return parts
+
+
+def _part_name(name: str) -> str:
+    return name if name == _QUANTIZED else f"kept: {name}"
+
+
+def _figures(quantized: QuantizedMatrix, name: str) -> tuple[str, ...]:
+    figures = quantized.figures
+    if figures is None:
+        return (name, *("–",) * len(_HEADINGS))
+    return (
+        name,
+        f"{figures.bits_per_weight:.3f}",
+        share_text(figures.relative_error),
+        "–" if figures.snr_db is None else f"{figures.snr_db:.1f} dB",
+        significant(figures.max_abs_error),
+    )

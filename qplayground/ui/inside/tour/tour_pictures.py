@@ -1,0 +1,260 @@
+"""The pictures of the tour that show a matrix or a part of it. Every number comes from the engine."""
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
+
+from qplayground.core.inside import Knobs, Method, Picture, QuantizedMatrix
+from qplayground.core.measures.floats import Counts
+from qplayground.core.units import bytes_text, share_text, significant
+from qplayground.ui.charts.inside.heat_map import HeatMap
+from qplayground.ui.charts.inside.rounding import RoundingPlot
+from qplayground.ui.charts.inside.scales_plot import ScalesPlot, median_absmax
+from qplayground.ui.charts.inside.weight_histogram import WeightHistogram
+from qplayground.ui.inside.saving import Savable, SaveButton
+from qplayground.ui.inside.tour.tour_facts import Need, ProbeNeed, TileNeed, TourFacts
+from qplayground.ui.widgets import theme
+
+NF4 = Knobs()
+NF4_TWICE = Knobs(double_quant=True)
+EVEN = Knobs(method=Method.UNIFORM4)
+EVEN_WHOLE = Knobs(method=Method.UNIFORM4, block_size=None)
+INT8 = Knobs(method=Method.INT8).checked()
+
+_FEW = 64
+"""Weights of a row that are looked at: a block of the smallest size."""
+_ORIGINAL = TileNeed(Picture.ORIGINAL, rows=1, columns=_FEW)
+
+
+class TourPicture(QWidget):
+    """A chart, and below it a line of figures. Signal: `needs_changed()`."""
+
+    needs_changed = Signal()
+
+    def __init__(self, charts: dict[str, Savable], parent: QWidget | None = None) -> None:
+        """`charts` by the names under which they are saved; a subclass lays them out in `body`."""
+        super().__init__(parent)
+        self.caption = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.caption.setWordWrap(True)
+        self.caption.setMinimumWidth(1)
+        self.caption.setFont(theme.tabular(self.caption.font()))
+        self.caption.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.caption.setAccessibleName("Figures of the picture")
+        self.save = SaveButton(charts)
+        self.body = QVBoxLayout()
+        below = QHBoxLayout()
+        below.addWidget(self.caption, 1)
+        below.addWidget(self.save, 0, Qt.AlignmentFlag.AlignTop)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self.body, 1)
+        layout.addLayout(below)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What `draw` reads."""
+        return ()
+
+    def draw(self, facts: TourFacts) -> None:
+        """Show what is known; all that is needed is."""
+        raise NotImplementedError
+
+
+class MatrixPicture(TourPicture):
+    """The whole matrix."""
+
+    def __init__(self) -> None:
+        self.map = HeatMap()
+        super().__init__({"Weight matrix": self.map})
+        self.body.addWidget(self.map)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return (TileNeed(Picture.ORIGINAL),)
+
+    def draw(self, facts: TourFacts) -> None:
+        matrix = facts.matrix
+        assert matrix is not None
+        reach = max(abs(matrix.lowest), abs(matrix.highest))
+        self.map.show_matrix(matrix.rows, matrix.columns)
+        self.map.show_tile(facts.tile(TileNeed(Picture.ORIGINAL)), -reach, reach)
+        self.caption.setText(
+            f"{matrix.rows:,} rows × {matrix.columns:,} columns are {matrix.rows * matrix.columns:,} weights, "
+            f"{bytes_text(matrix.stored_bytes)} in {matrix.stored_dtype}. They lie between "
+            f"{significant(matrix.lowest)} and {significant(matrix.highest)}, most of them within "
+            f"{significant(matrix.std)} of {significant(matrix.mean)} (the standard deviation and the mean)."
+        )
+
+
+class RoundingPicture(TourPicture):
+    """The first weights of a row, with levels of their own."""
+
+    def __init__(self) -> None:
+        self.plot = RoundingPlot()
+        super().__init__({"Rounding": self.plot})
+        self.body.addWidget(self.plot)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return _row_needs(EVEN)
+
+    def draw(self, facts: TourFacts) -> None:
+        before, after, levels = _row(facts, EVEN)
+        self.plot.show_weights(before, after, levels)
+        moved = max(abs(back - value) for value, back in zip(before, after, strict=True))
+        self.caption.setText(
+            f"{len(before)} weights of row 0. {len(levels)} levels from {significant(levels[0])} to "
+            f"{significant(levels[-1])}, {significant(levels[1] - levels[0])} apart. The weight that was moved "
+            f"farthest was moved by {significant(moved)}."
+        )
+
+
+class WholeScalePicture(TourPicture):
+    """The same weights, with the levels of the whole matrix."""
+
+    def __init__(self) -> None:
+        self.plot = RoundingPlot()
+        super().__init__({"One scale for all": self.plot})
+        self.body.addWidget(self.plot)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return (EVEN, TileNeed(Picture.DEQUANTIZED, EVEN, 1, _FEW), EVEN_WHOLE, *_row_needs(EVEN_WHOLE))
+
+    def draw(self, facts: TourFacts) -> None:
+        before, after, levels = _row(facts, EVEN_WHOLE)
+        own = facts.tile(TileNeed(Picture.DEQUANTIZED, EVEN, 1, _FEW)).values.values
+        self.plot.show_weights(before, after, levels)
+        self.caption.setText(
+            f"The largest of these {len(before)} weights is {significant(max(map(abs, before)))}, of the whole matrix "
+            f"{significant(facts.probe(ProbeNeed(EVEN_WHOLE, 0, 0)).absmax)}. They now use {len(set(after))} of "
+            f"{len(levels)} levels; with a scale of their own they used {len(set(own))}. Relative error of the whole "
+            f"matrix: {_error(facts.quantized(EVEN_WHOLE))}; with a scale for each block of 64, "
+            f"{_error(facts.quantized(EVEN))}."
+        )
+
+
+class AbsmaxPicture(TourPicture):
+    """The absmax of every block."""
+
+    def __init__(self) -> None:
+        self.plot = ScalesPlot()
+        super().__init__({"Absmax of every block": self.plot})
+        self.body.addWidget(self.plot)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return (NF4,)
+
+    def draw(self, facts: TourFacts) -> None:
+        quantized = facts.quantized(NF4)
+        scales = quantized.scales
+        self.plot.show_scales(scales, _FEW)
+        self.caption.setText(
+            f"{scales.count:,} blocks of {_FEW} weights. The smallest absmax is "
+            f"{significant(min(scales.lowest.values))}, a typical one {significant(median_absmax(scales))}, "
+            f"the largest {significant(max(scales.highest.values))}."
+        )
+
+
+class CodebooksPicture(TourPicture):
+    """How the weights are distributed, under NF4's levels and under even ones."""
+
+    def __init__(self) -> None:
+        self.plots = {NF4: WeightHistogram(), EVEN: WeightHistogram()}
+        super().__init__({"NF4's levels": self.plots[NF4], "Even levels": self.plots[EVEN]})
+        for plot in self.plots.values():
+            self.body.addWidget(plot, 1)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return (NF4, EVEN)
+
+    def draw(self, facts: TourFacts) -> None:
+        assert facts.matrix is not None
+        parts = []
+        for knobs, plot in self.plots.items():
+            quantized = facts.quantized(knobs)
+            plot.show_matrix(facts.matrix, quantized.levels, median_absmax(quantized.scales))
+            parts.append(
+                f"{knobs.method.label}: relative error {_error(quantized)}, the level used most has "
+                f"{share_text(_largest_share(quantized.usage))} of the weights"
+            )
+        self.caption.setText(f"{'; '.join(parts)}.{price_of(facts.quantized(NF4), facts.quantized(EVEN))}")
+
+
+class DequantizePicture(TourPicture):
+    """One weight's way there and back. The column is chosen below the chart."""
+
+    def __init__(self) -> None:
+        self.plot = RoundingPlot()
+        super().__init__({"One weight": self.plot})
+        self.column = QSpinBox()
+        self.column.setRange(0, _FEW - 1)
+        self.column.setAccessibleName("Column of the weight")
+        self.column.valueChanged.connect(self.needs_changed)
+        row = QHBoxLayout()
+        label = QLabel("Follow the weight in row 0, column")
+        label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        row.addWidget(label)
+        row.addWidget(self.column)
+        row.addStretch()
+        self.body.addWidget(self.plot, 1)
+        self.body.addLayout(row)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return (*_row_needs(NF4), ProbeNeed(NF4, 0, self.column.value()))
+
+    def draw(self, facts: TourFacts) -> None:
+        before, after, levels = _row(facts, NF4)
+        weight = facts.probe(ProbeNeed(NF4, 0, self.column.value()))
+        self.column.setMaximum(len(before) - 1)
+        self.plot.show_weights(before, after, levels, marked=weight.column)
+        scaled = significant(weight.value / weight.absmax) if weight.absmax else "0"
+        self.caption.setText(
+            f"Value {significant(weight.value, 4)}  →  divided by its block's absmax, {significant(weight.absmax, 4)}: "
+            f"{scaled}  →  nearest level: code {weight.code}  →  level {significant(weight.level, 4)}  →  times the "
+            f"absmax: {significant(weight.back, 4)}, error {significant(weight.error)}."
+        )
+
+
+def _row_needs(knobs: Knobs) -> tuple[Need, ...]:
+    return (knobs, _ORIGINAL, TileNeed(Picture.DEQUANTIZED, knobs, 1, _FEW), ProbeNeed(knobs, 0, 0))
+
+
+def _row(facts: TourFacts, knobs: Knobs) -> tuple[list[float], list[float], list[float]]:
+    """The first weights of row 0, what they come back as, and the levels of their block as weights."""
+    before = list(facts.tile(_ORIGINAL).values.values)
+    after = list(facts.tile(TileNeed(Picture.DEQUANTIZED, knobs, 1, _FEW)).values.values)
+    absmax = facts.probe(ProbeNeed(knobs, 0, 0)).absmax
+    return before, after, [absmax * level for level in facts.quantized(knobs).levels.values]
+
+
+def _error(quantized: QuantizedMatrix) -> str:
+    return "unknown" if quantized.figures is None else share_text(quantized.figures.relative_error)
+
+
+def price_of(nf4: QuantizedMatrix, even: QuantizedMatrix) -> str:
+    """What NF4's smaller relative error is paid with, where its largest single error is the greater one."""
+    if nf4.figures is None or even.figures is None:
+        return ""
+    is_better = nf4.figures.relative_error < even.figures.relative_error
+    if not (is_better and nf4.figures.max_abs_error > even.figures.max_abs_error):
+        return ""
+    levels = sorted(zip(nf4.levels.values, nf4.usage.values, strict=True))
+    (lowest, lowest_used), (low, _), (high, _), (highest, highest_used) = *levels[:2], *levels[-2:]
+    near, far = sorted((low - lowest, highest - high))
+    first, second, *_ = sorted(even.levels.values)
+    return (
+        f" Yet NF4 moves a single weight by up to {significant(nf4.figures.max_abs_error)}, even levels by up to "
+        f"{significant(even.figures.max_abs_error)}: next to its ends NF4's levels are {significant(near)} and "
+        f"{significant(far)} of the absmax apart, even ones {significant(second - first)}. Only "
+        f"{share_text((lowest_used + highest_used) / sum(nf4.usage.values))} of the weights are stored as one of the "
+        "two ends."
+    )
+
+
+def _largest_share(usage: Counts) -> float | None:
+    counts = usage.values
+    return max(counts) / sum(counts) if sum(counts) else None

@@ -1,0 +1,213 @@
+"""The Tour tab: how quantization works, step by step, on the weights of the picked model."""
+
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt, QUrl, Signal, Slot
+from PySide6.QtGui import QPalette, QShowEvent
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QListWidget,
+    QPushButton,
+    QSplitter,
+    QStackedWidget,
+    QTextBrowser,
+    QVBoxLayout,
+    QWidget,
+)
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.inside import ModelOutline
+from qplayground.runtime.inside.inspector import Inspector
+from qplayground.ui.inside.tour.tour_facts import TourFacts
+from qplayground.ui.inside.tour.tour_figures import (
+    KeptPicture,
+    blocks_picture,
+    double_quantization_picture,
+    int8_picture,
+)
+from qplayground.ui.inside.tour.tour_pictures import (
+    AbsmaxPicture,
+    CodebooksPicture,
+    DequantizePicture,
+    MatrixPicture,
+    RoundingPicture,
+    TourPicture,
+    WholeScalePicture,
+)
+from qplayground.ui.inside.tour.tour_steps import read_steps
+from qplayground.ui.widgets import theme
+
+PICTURES: dict[str, Callable[[], TourPicture]] = {
+    "weight-matrix": MatrixPicture,
+    "rounding": RoundingPicture,
+    "one-scale": WholeScalePicture,
+    "blocks": blocks_picture,
+    "absmax": AbsmaxPicture,
+    "codebooks": CodebooksPicture,
+    "double-quantization": double_quantization_picture,
+    "dequantize": DequantizePicture,
+    "llm-int8": int8_picture,
+    "what-stays": KeptPicture,
+}
+"""Of each step, by its name."""
+_LEFT_WIDTH = 280
+_OUTLIERS = "outliers"
+
+
+class TourView(QWidget):
+    """A list of steps with their texts at the left, a picture of the model at the right.
+
+    The inspector is the tour's alone. Its engine begins when the tour is first seen. Signals: `outliers_wanted()` when
+    a person follows the link to the Outliers tab; `said(str)` for the status bar.
+    """
+
+    outliers_wanted = Signal()
+    said = Signal(str)
+
+    def __init__(self, inspector: Inspector, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._facts = TourFacts(inspector, self)
+        self._facts.changed.connect(self._show)
+        self._held_back = False
+        self._drawn: set[TourPicture] = set()  # of this model
+        self._stale: set[TourPicture] = set()  # drawn, and to be drawn anew
+        self._pictures: dict[str, TourPicture] = {}
+        self.steps = read_steps()
+        self.list = QListWidget()
+        self.list.setAccessibleName("Steps of the tour")
+        self.list.addItems([f"{number}. {step.title}" for number, step in enumerate(self.steps, 1)])
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.text = QTextBrowser()
+        self.text.setOpenLinks(False)
+        self.text.setFrameShape(QTextBrowser.Shape.NoFrame)
+        self.text.setAccessibleName("Text of the step")
+        self.text.anchorClicked.connect(self._on_link)
+        self.back = QPushButton("&Back")
+        self.next = QPushButton("&Next")
+        self.heading = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.heading.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self.heading.setMinimumWidth(1)
+        self.message = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.message.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.message.setWordWrap(True)
+        self.stack = QStackedWidget()
+        self.stack.addWidget(self.message)
+        self._lay_out()
+        self.back.clicked.connect(lambda: self.list.setCurrentRow(self.list.currentRow() - 1))
+        self.next.clicked.connect(lambda: self.list.setCurrentRow(self.list.currentRow() + 1))
+        self.list.currentRowChanged.connect(self._on_step_chosen)
+        self.list.setCurrentRow(0)
+
+    def _fit_list(self) -> None:
+        self.list.setFixedHeight(len(self.steps) * self.list.sizeHintForRow(0) + 2 * self.list.frameWidth())
+
+    def _lay_out(self) -> None:
+        theme.follow_text(self.list, self._fit_list)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.back)
+        buttons.addWidget(self.next)
+        left = QWidget()
+        column = QVBoxLayout(left)
+        column.setContentsMargins(0, 0, theme.GRID, 0)
+        column.setSpacing(theme.GRID)
+        column.addWidget(self.list)
+        column.addWidget(self.text, 1)
+        column.addLayout(buttons)
+        right = QWidget()
+        beside = QVBoxLayout(right)
+        beside.setContentsMargins(theme.GRID, 0, 0, 0)
+        beside.setSpacing(theme.GRID)
+        beside.addWidget(self.heading)
+        beside.addWidget(self.stack, 1)
+        splitter = QSplitter(Qt.Orientation.Horizontal)
+        splitter.setChildrenCollapsible(False)
+        splitter.addWidget(left)
+        splitter.addWidget(right)
+        splitter.setStretchFactor(1, 1)
+        splitter.setSizes([_LEFT_WIDTH, 2 * _LEFT_WIDTH])
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.GRID)
+        layout.addWidget(splitter)
+
+    # ---- what the window says -------------------------------------------------------------------------------------
+
+    def show_model(self, outline: ModelOutline | None) -> None:
+        """Show that model's weights. The inspector has its path already."""
+        self._drawn.clear()
+        self._facts.start(outline)
+        self._collect()
+
+    def hold_back(self, hold: bool) -> None:
+        """While something is timed the inspector waits; say so where a picture does."""
+        self._held_back = hold
+        self._show()
+
+    # ---- a step ---------------------------------------------------------------------------------------------------
+
+    @property
+    def picture(self) -> TourPicture:
+        """The picture of the step that is chosen, made when it is first seen."""
+        name = self.steps[self.list.currentRow()].name
+        if name not in self._pictures:
+            made = self._pictures[name] = PICTURES[name]()
+            made.needs_changed.connect(self._on_needs_changed)
+            made.save.failed.connect(self._on_save_failed)
+            made.save.saved.connect(lambda path: self.said.emit(f"Saved as {path}"))
+            self.stack.addWidget(made)
+        return self._pictures[name]
+
+    @Slot(int)
+    def _on_step_chosen(self, place: int) -> None:
+        self.back.setEnabled(place > 0)
+        self.next.setEnabled(place < len(self.steps) - 1)
+        self.text.setMarkdown(f"##{self.steps[place].text}")  # a title of the first order would be huge here
+        self._collect()
+
+    @Slot()
+    def _on_needs_changed(self) -> None:
+        self._stale.add(self.picture)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Ask for what the picture needs; nothing is asked for a tour that nobody sees."""
+        if self.isVisible():
+            self._facts.collect(self.picture.needs)
+            self._show()
+
+    @Slot()
+    def _show(self) -> None:
+        if not self.isVisible():
+            return
+        picture, matrix = self.picture, self._facts.matrix
+        self.heading.setText("" if matrix is None or not picture.needs else matrix.module)
+        if self._facts.is_complete:
+            if picture not in self._drawn or picture in self._stale:
+                self._drawn.add(picture)
+                self._stale.discard(picture)
+                picture.draw(self._facts)
+            self.stack.setCurrentWidget(picture)
+        elif picture not in self._drawn or self._facts.trouble:
+            self.message.setText(self._facts.trouble or self._waiting())
+            self.stack.setCurrentWidget(self.message)
+
+    def _waiting(self) -> str:
+        if self._held_back:
+            return "A comparison runs. The picture is drawn when it is over, so that its timings stay true."
+        if self._facts.outline is None:
+            return "The picture is drawn here once the model's modules are known."
+        return "The matrix is being read and quantized …"
+
+    @Slot(QUrl)
+    def _on_link(self, url: QUrl) -> None:
+        if url.path() == _OUTLIERS:
+            self.outliers_wanted.emit()
+
+    @Slot(object)
+    def _on_save_failed(self, error: ErrorInfo) -> None:
+        self.picture.caption.setText(str(error))
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Begin, or go on, with what was chosen while nobody looked."""
+        super().showEvent(event)
+        self._collect()

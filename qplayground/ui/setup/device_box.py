@@ -1,0 +1,122 @@
+"""Where models are placed: the picker beside the model, with what this machine has and what was saved."""
+
+from collections.abc import Mapping, Sequence
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QComboBox, QWidget
+
+from qplayground.core.placement import AUTO, BALANCED, CPU, CUSTOM, MPS, Placement
+from qplayground.core.units import bytes_text
+from qplayground.runtime.machine.gpus import Gpu
+
+_EDIT = "Placement…"
+_TIP = (
+    "Auto fills NVIDIA's GPUs first, then RAM, then the disk. Without such a GPU all goes to RAM, unless you set a "
+    "limit. Choose Placement… to see where each layer goes, to set limits, the disk and threads, and to place layers "
+    "by hand"
+)
+
+
+class DeviceBox(QComboBox):
+    """Offers only what there is. Signals: `placement_changed()`; `edit_requested()` for Placement…."""
+
+    placement_changed = Signal()
+    edit_requested = Signal()
+
+    def __init__(self, gpus: Sequence[Gpu], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._gpus = tuple(gpus)
+        self._has_mps = False
+        self._saved: dict[str, Placement] = {}
+        self._placement = Placement()
+        self.setAccessibleName("Device")
+        self.setToolTip(_TIP)
+        self.setMinimumContentsLength(8)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self._offer()
+        self.currentIndexChanged.connect(self._on_index_changed)
+
+    @property
+    def placement(self) -> Placement:
+        """What is chosen."""
+        return self._placement
+
+    @property
+    def placement_name(self) -> str:
+        """What it was saved under; empty where it was not."""
+        return next((name for name, saved in self._saved.items() if saved == self._placement), "")
+
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """NVIDIA's that are offered: those of the driver that torch can use, as far as that is known."""
+        return self._gpus
+
+    def set_placement(self, placement: Placement) -> None:
+        """Choose that; what is neither offered nor saved is offered from now on as long as it is chosen."""
+        changed = placement != self._placement
+        self._placement = placement
+        self._offer()
+        if changed:
+            self.placement_changed.emit()
+
+    def set_saved(self, saved: Mapping[str, Placement]) -> None:
+        """Offer those under their names."""
+        self._saved = dict(saved)
+        self._offer()
+
+    def set_usable(self, gpu_count: int, mps: bool) -> None:
+        """Offer what torch can use, once an engine has said so: the driver may know more GPUs. `mps`: Apple's."""
+        self._gpus = self._gpus[:gpu_count]
+        self._has_mps = mps
+        self._offer()
+
+    def _offer(self) -> None:
+        items = [("Auto", Placement(device=AUTO))]
+        if len(self._gpus) > 1:
+            items.append(("Balanced", Placement(device=BALANCED)))
+        items += [
+            (f"{self._named(gpu)} · {bytes_text(gpu.free_bytes)} free", Placement(device=f"cuda:{gpu.index}"))
+            for gpu in self._gpus
+        ]
+        if self._has_mps:
+            items.append(("Apple GPU", Placement(device=MPS)))
+        items += [("CPU", Placement(device=CPU)), *self._saved.items()]
+        if self._placement not in [placement for _, placement in items]:
+            items.append((described(self._placement), self._placement))
+        self.blockSignals(True)
+        self.clear()
+        for label, placement in items:
+            self.addItem(label, placement)
+        self.insertSeparator(self.count())
+        self.addItem(_EDIT, None)
+        self._show_chosen()
+        self.blockSignals(False)
+
+    def _named(self, gpu: Gpu) -> str:
+        """With its number where another has the same name."""
+        twins = sum(each.name == gpu.name for each in self._gpus)
+        return f"{gpu.name} ({gpu.index})" if twins > 1 else gpu.name
+
+    def _show_chosen(self) -> None:
+        self.setCurrentIndex(next(row for row in range(self.count()) if self.itemData(row) == self._placement))
+
+    @Slot(int)
+    def _on_index_changed(self, _index: int) -> None:
+        chosen = self.currentData()
+        if isinstance(chosen, Placement):
+            self.set_placement(chosen)
+            return
+        self.blockSignals(True)
+        self._show_chosen()
+        self.blockSignals(False)
+        self.edit_requested.emit()
+
+
+def described(placement: Placement) -> str:
+    """In a few words: `Auto, limits, 1 thread`."""
+    names = {AUTO: "Auto", BALANCED: "Balanced", CUSTOM: "By hand", CPU: "CPU", MPS: "Apple GPU"}
+    parts = [names.get(placement.device, placement.device)]
+    parts += [f"{device} ≤ {bytes_text(limit)}" for device, limit in placement.max_memory.items()]
+    if placement.threads is not None:
+        parts.append(f"{placement.threads} thread{'s' * (placement.threads != 1)}")
+    return ", ".join(parts)

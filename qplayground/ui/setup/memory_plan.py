@@ -1,0 +1,188 @@
+"""What each precision of the picked model will take, shown in the list before anything is loaded."""
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QObject, Qt, QTimer, Slot
+from PySide6.QtWidgets import QMessageBox, QWidget
+
+from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.memory.estimate import Estimate, Verdict
+from qplayground.core.memory.fit import Fit
+from qplayground.core.precision import Precision
+from qplayground.core.quantizers.installed import missing
+from qplayground.core.units import bytes_text
+from qplayground.runtime.clients.planner import Planner
+from qplayground.runtime.comparison.session import Session
+from qplayground.ui.setup.model_bar import ModelBar
+from qplayground.ui.setup.precision_panel import PrecisionPanel
+from qplayground.ui.setup.prompt_box import PromptBox
+from qplayground.ui.setup.run_options import RunOptions
+
+_REFRESH_MS = 2000
+_CONSEQUENCE = "Loading it anyway can make the whole machine slow, or end programs."
+_WORDS = {Verdict.TIGHT: "tight", Verdict.WONT_FIT: "won't fit"}
+
+
+class MemoryPlan(QObject):
+    """Asks the planner whenever model, precisions, device, prompt or length change, and shows its answers."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        session: Session,
+        models: ModelBar,
+        precisions: PrecisionPanel,
+        prompt: PromptBox,
+        options: RunOptions,
+    ) -> None:
+        super().__init__(precisions)
+        self._planner = planner
+        self._session = session
+        self._models = models
+        self._precisions = precisions
+        self._prompt = prompt
+        self._options = options
+        models.model_changed.connect(self.ask)
+        models.device.placement_changed.connect(self.ask)
+        precisions.precisions_changed.connect(self.ask)
+        prompt.changed.connect(self.ask)
+        options.quality.currentIndexChanged.connect(self._show)
+        session.busy_changed.connect(planner.hold_back)
+        planner.changed.connect(self._show)
+        planner.failed.connect(self._on_failed)
+        timer = QTimer(self, interval=_REFRESH_MS)  # what is available changes by itself
+        timer.timeout.connect(self._on_timeout)
+        timer.start()
+
+    @Slot()
+    def ask(self) -> None:
+        """Ask for what is on the screen."""
+        entry = self._models.current()
+        path = None if entry is None else entry.outline_path
+        self._planner.ask(
+            path,
+            self._precisions.precisions(),
+            placement=self._models.device.placement,
+            request=self._prompt.request(),
+        )
+
+    def loadable(self, wanted: Sequence[Precision], parent: QWidget) -> tuple[Precision, ...] | None:
+        """Say which cannot be loaded, and why, and ask whether to go on without; None for not."""
+        entry = self._models.current()
+        path = "" if entry is None else entry.outline_path or ""
+        known = self._planner.estimates_of(path, wanted, self._models.device.placement)
+        refused = {name: found.problem for name, found in known.items() if found.problem is not None}
+        if not refused:
+            return tuple(wanted)
+        rest = tuple(precision for precision in wanted if precision.name not in refused)
+        text = "\n".join(f"{name} cannot be loaded: {problem}" for name, problem in refused.items())
+        box = QMessageBox(QMessageBox.Icon.Warning, "Compare", text, parent=parent)
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        leave_out = box.addButton("Leave out", QMessageBox.ButtonRole.AcceptRole) if rest else None
+        cancel = box.addButton(QMessageBox.StandardButton.Cancel)
+        box.setDefaultButton(leave_out or cancel)
+        box.exec()
+        return rest if leave_out is not None and box.clickedButton() is leave_out else None
+
+    def confirm_race(self, wanted: Sequence[Precision], parent: QWidget) -> bool:
+        """Ask whether to go on where the models do not fit beside each other."""
+        fit = self._fit(*wanted)
+        if fit.verdict is not Verdict.WONT_FIT:
+            return True
+        needed, available = bytes_text(fit.needed_bytes), bytes_text(fit.available_bytes)
+        sentence = f"A race needs all models in memory at once: {needed}, and {available} are available."
+        text = f"{sentence}\nTick fewer precisions, or run them one after another. {_CONSEQUENCE}"
+        box = QMessageBox(QMessageBox.Icon.Warning, "Memory", text, parent=parent)
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setDetailedText(str(fit))
+        anyway = box.addButton("Load anyway", QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.exec()
+        return box.clickedButton() is anyway
+
+    def confirm(self, wanted: Sequence[Precision], parent: QWidget) -> tuple[Precision, ...] | None:
+        """Ask what is to be done with precisions that do not fit; those to run, None for none at all."""
+        too_large = {
+            precision.name: fit for precision in wanted if (fit := self._fit(precision)).verdict is Verdict.WONT_FIT
+        }
+        if not too_large:
+            return tuple(wanted)
+        box = QMessageBox(QMessageBox.Icon.Warning, "Memory", _too_large_text(too_large), parent=parent)
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setDetailedText("\n\n".join(f"{name}\n{fit}" for name, fit in too_large.items()))
+        rest = tuple(precision for precision in wanted if precision.name not in too_large)
+        leave_out = box.addButton("Leave out", QMessageBox.ButtonRole.AcceptRole) if rest else None
+        anyway = box.addButton("Load anyway", QMessageBox.ButtonRole.DestructiveRole)
+        cancel = box.addButton(QMessageBox.StandardButton.Cancel)
+        box.setDefaultButton(leave_out or cancel)
+        box.exec()
+        if box.clickedButton() is anyway:
+            return tuple(wanted)
+        return rest if leave_out is not None and box.clickedButton() is leave_out else None
+
+    def _fit(self, *precisions: Precision) -> Fit:
+        names = (precision.name for precision in precisions)
+        return self._planner.fit(*names, credit=self._session.held_bytes, scores=self._options.scores)
+
+    @Slot()
+    def _on_timeout(self) -> None:
+        if self._planner.answer is not None and not self._session.is_busy:
+            self._show()
+
+    @Slot()
+    def _show(self) -> None:
+        for precision in self._precisions.precisions():
+            estimate = self._planner.estimate(precision.name)
+            if estimate is None:
+                self._precisions.set_size_text(precision.name, "")
+            elif estimate.problem is not None:
+                is_missing = estimate.problem.code is ErrorCode.MISSING_PACKAGE and missing(precision.quantization)
+                text = "not installed" if is_missing else "won't load"
+                self._precisions.set_size_text(precision.name, text, str(estimate.problem), warns=not is_missing)
+            else:
+                fit = self._fit(precision)
+                words = [word for word in (_WORDS.get(fit.verdict), "note" if estimate.caution else None) if word]
+                text = " · ".join([bytes_text(estimate.weight_bytes), *words])
+                self._precisions.set_size_text(
+                    precision.name, text, self._details(estimate, fit), warns=fit.verdict is Verdict.WONT_FIT
+                )
+
+    def _details(self, estimate: Estimate, fit: Fit) -> str:
+        answer = self._planner.answer
+        assert answer is not None
+        kinds = estimate.by_kind
+        parts = ", ".join(
+            f"{bytes_text(num_bytes)} {what}"
+            for what, num_bytes in (
+                ("quantized", kinds.quantized),
+                ("their scales", kinds.scales),
+                ("left alone", kinds.plain),
+                ("buffers", kinds.buffers),
+            )
+            if num_bytes
+        )
+        resident, peak = bytes_text(estimate.resident_bytes), bytes_text(estimate.load_peak_bytes)
+        lines = [
+            f"{bytes_text(estimate.weight_bytes)} of weights" + (f": {parts}" if kinds.quantized else ""),
+            f"KV cache unknown: {estimate.unknown}"
+            if estimate.unknown
+            else f"{bytes_text(estimate.kv_cache_bytes)} KV cache for {answer.context_tokens:,} tokens",
+            f"{resident} RAM of its engine after the text, {peak} at most while it loads, libraries included",
+            "",
+            f"{_WORDS.get(fit.verdict, str(fit.verdict))}:",
+            str(fit),
+        ]
+        return "\n".join([*lines, *(["", estimate.caution] if estimate.caution else [])])
+
+    @Slot(object)
+    def _on_failed(self, error: ErrorInfo) -> None:
+        for precision in self._precisions.precisions():
+            self._precisions.set_size_text(precision.name, "unknown", str(error))
+
+
+def _too_large_text(too_large: dict[str, Fit]) -> str:
+    lines = [
+        f"{name} needs {bytes_text(fit.needed_bytes)}, and {bytes_text(fit.available_bytes)} are available."
+        for name, fit in too_large.items()
+    ]
+    return "\n".join([*lines, _CONSEQUENCE])

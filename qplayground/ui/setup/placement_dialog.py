@@ -1,0 +1,399 @@
+"""Where each part of a model goes: shown before a load, worked out by accelerate or moved by hand."""
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QSize, Qt, QTimer, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import (
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from qplayground.core.errors import ErrorInfo
+from qplayground.core.messages.events import PlacementPlanned
+from qplayground.core.placement import (
+    AUTO,
+    BALANCED,
+    CPU,
+    CUSTOM,
+    DISK,
+    Placement,
+    PlacementPlan,
+    device_of,
+    devices_in_order,
+    stays_plain,
+)
+from qplayground.core.precision import Precision
+from qplayground.core.units import bytes_text
+from qplayground.runtime.clients.planner import Planner
+from qplayground.runtime.machine.devices import free_memory, free_on_disk
+from qplayground.runtime.machine.gpus import Gpu
+from qplayground.runtime.storage.offload_folders import offload_folder
+from qplayground.runtime.storage.preferences import Preferences
+from qplayground.ui.setup.device_column import DeviceColumn
+from qplayground.ui.widgets import theme
+
+_SIZE = QSize(1000, 600)
+_SOON_MS = 150
+_REFRESH_MS = 2000
+_MODES = {"by itself": AUTO, "evenly on the GPUs": BALANCED, "by hand": CUSTOM}
+
+
+class PlacementDialog(QDialog):
+    """Asks the planner of each change and shows its answer; `placement` is what was made of it."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        preferences: Preferences,
+        path: str | None,
+        precisions: Sequence[Precision],
+        placement: Placement,
+        gpus: Sequence[Gpu],
+        cpus: int,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Placement")
+        self._planner = planner
+        self._preferences = preferences
+        self._path = path
+        self._precisions = tuple(precisions)
+        self._gpus = tuple(gpus)
+        self._modules = dict(placement.modules)
+        self._plans: dict[str, PlacementPlan] = {}
+        self._columns: dict[str, DeviceColumn] = {}
+        self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)
+        self._soon.timeout.connect(self._ask)
+        self._build(placement, cpus)
+        planner.planned.connect(self._on_planned)
+        planner.plan_failed.connect(self._on_failed)
+        self._show(placement)
+        self._ask()
+
+    # ---- build -----------------------------------------------------------------------------------------------
+
+    def _build(self, placement: Placement, cpus: int) -> None:
+        layout = QVBoxLayout(self)
+        layout.setSpacing(theme.GRID)
+        layout.addLayout(self._build_choice())
+        columns = QHBoxLayout()
+        columns.setSpacing(theme.GRID)
+        titles = {f"cuda:{gpu.index}": f"cuda:{gpu.index} {gpu.name}" for gpu in self._gpus} | {
+            CPU: "RAM",
+            DISK: "disk",
+        }
+        saved = [*self._preferences.placements.values(), placement]
+        named = {each.device for each in saved if each.is_single}
+        for each in saved:
+            named |= set(each.modules.values())
+        for device in devices_in_order({*titles, *named}):
+            column = DeviceColumn(device, titles.get(device, device))
+            column.limit_changed.connect(self._on_limit_changed)
+            column.selection_changed.connect(self._show_movable)
+            column.move_here_requested.connect(self._on_move)
+            self._columns[device] = column
+            columns.addWidget(column)
+        layout.addLayout(columns, 1)
+        self.message = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.message.setWordWrap(True)
+        self.message.setAccessibleName("What is to be known of it")
+        layout.addWidget(self.message)
+        layout.addLayout(self._build_options(placement, cpus))
+        layout.addLayout(self._build_end())
+        self._show_free()
+        self.resize(_SIZE)
+        refresh = QTimer(self, interval=_REFRESH_MS)
+        refresh.timeout.connect(self._show_free)
+        refresh.start()
+
+    def _build_choice(self) -> QHBoxLayout:
+        self.mode = QComboBox()
+        self.mode.setAccessibleName("How it is placed")
+        for label, device in _MODES.items():
+            if device != BALANCED or len(self._gpus) > 1:
+                self.mode.addItem(label, device)
+        self.mode.currentIndexChanged.connect(self._on_mode_changed)
+        self.shown = QComboBox()
+        self.shown.setAccessibleName("Precision that is shown")
+        self.shown.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        for precision in self._precisions:
+            self.shown.addItem(precision.label, precision.name)
+        self.shown.currentIndexChanged.connect(self._show_plan)
+        row = QHBoxLayout()
+        row.setSpacing(theme.GRID)
+        for text, box in (("&Placed", self.mode), ("S&hown for", self.shown)):
+            caption = QLabel(text)
+            caption.setBuddy(box)
+            row.addWidget(caption)
+            row.addWidget(box)
+        row.addStretch()
+        return row
+
+    def _build_options(self, placement: Placement, cpus: int) -> QHBoxLayout:
+        self.folder = QLineEdit(placement.offload_folder)
+        self.folder.setPlaceholderText("the cache folder")
+        self.folder.setAccessibleName("Offload folder")
+        self.folder.setToolTip(
+            "Weights on disk are read from the checkpoint itself; those that are made of several of its tensors, "
+            "such as a mixture's experts, are written here"
+        )
+        self.folder.editingFinished.connect(self._show_free)
+        browse = QPushButton("&Browse…")
+        browse.clicked.connect(self._on_browse)
+        self.threads = QSpinBox()
+        self.threads.setRange(0, max(cpus, placement.threads or 0))
+        self.threads.setSpecialValueText("all")
+        self.threads.setValue(placement.threads or 0)
+        self.threads.setAccessibleName("Threads of the processor")
+        self.threads.setToolTip(f"How many the processor computes with, {self.threads.maximum()} at most")
+        row = QHBoxLayout()
+        row.setSpacing(theme.GRID)
+        folder, threads = QLabel("&Offload folder"), QLabel("&Threads")
+        folder.setBuddy(self.folder)
+        threads.setBuddy(self.threads)
+        row.addWidget(folder)
+        row.addWidget(self.folder, 1)
+        for widget in (browse, threads, self.threads):
+            row.addWidget(widget)
+        return row
+
+    def _build_end(self) -> QHBoxLayout:
+        self.name = QComboBox()
+        self.name.setEditable(True)
+        self.name.setMinimumContentsLength(20)
+        self.name.setAccessibleName("Name to save it under")
+        self.name.addItems(list(self._preferences.placements))
+        self.name.setCurrentText("")
+        edit = self.name.lineEdit()
+        if edit is not None:
+            edit.setPlaceholderText("name")
+        self.name.editTextChanged.connect(self._show_savable)
+        self.name.activated.connect(self._on_saved_chosen)
+        self.save = QPushButton("&Save")
+        self.save.setToolTip("Save it under this name; it is then offered beside the devices")
+        self.save.clicked.connect(self._on_save)
+        self.delete = QPushButton("&Delete")
+        self.delete.clicked.connect(self._on_delete)
+        buttons = QDialogButtonBox()
+        self.use = QPushButton("&Use")
+        self.use.setDefault(True)
+        buttons.addButton(self.use, QDialogButtonBox.ButtonRole.AcceptRole)
+        buttons.addButton(QDialogButtonBox.StandardButton.Cancel)
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        row = QHBoxLayout()
+        row.setSpacing(theme.GRID)
+        label = QLabel("Sa&ve as")
+        label.setBuddy(self.name)
+        for widget in (label, self.name, self.save, self.delete):
+            row.addWidget(widget)
+        row.addStretch()
+        row.addWidget(buttons)
+        self._show_savable()
+        return row
+
+    # ---- what is asked for -----------------------------------------------------------------------------------
+
+    @property
+    def placement(self) -> Placement:
+        """What is asked for."""
+        device = str(self.mode.currentData())
+        if device == CUSTOM and len(places := set(self._modules.values())) == 1 and DISK not in places:
+            device = places.pop()
+        limits = {name: column.limit_bytes for name, column in self._columns.items()}
+        return Placement(
+            device=device,
+            modules=dict(self._modules) if device == CUSTOM else {},
+            max_memory={name: limit for name, limit in limits.items() if limit is not None}
+            if device in (AUTO, BALANCED)
+            else {},
+            offload_folder=self.folder.text().strip(),
+            threads=self.threads.value() or None,
+        )
+
+    def _show(self, placement: Placement) -> None:
+        """Take over what was asked for before; one device is all modules on it, by hand."""
+        if placement.is_single:
+            self._modules = {"": placement.device}
+        self.mode.blockSignals(True)
+        self.mode.setCurrentIndex(max(0, self.mode.findData(CUSTOM if placement.is_single else placement.device)))
+        self.mode.blockSignals(False)
+        for name, column in self._columns.items():
+            column.set_limit(placement.max_memory.get(name))
+            column.show_limit(self.mode.currentData() != CUSTOM)
+
+    @Slot()
+    def _ask(self) -> None:
+        if self._path is None:
+            self._say("Pick a model, and where its parts go is shown here.", warns=False)
+            return
+        if not self._plans:
+            self._say("An engine is working out where each part goes…", warns=False)
+        self._planner.ask_plan(self._path, self._precisions, self.placement)
+
+    # ---- what is answered ------------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _on_planned(self, event: PlacementPlanned) -> None:
+        self._plans = {plan.precision: plan for plan in event.plans}
+        for row in range(self.shown.count()):
+            plan = self._plans.get(str(self.shown.itemData(row)))
+            refused = plan is not None and plan.problem is not None
+            self.shown.setItemText(row, f"{self._precisions[row].label}{' · refused' if refused else ''}")
+        self._show_plan()
+
+    @Slot(object)
+    def _on_failed(self, error: ErrorInfo) -> None:
+        self._say(str(error), warns=True)
+
+    @Slot()
+    def _show_plan(self) -> None:
+        plan = self._plan
+        if plan is None:
+            return
+        plain = {device: plan.quantized and stays_plain(device, plan.devices) for device in plan.devices}
+        placed = list(zip(plan.blocks, plan.devices, strict=True))
+        largest = max((block.plain_bytes if plain[place] else block.num_bytes for block, place in placed), default=0)
+        for device, column in self._columns.items():
+            here = [block for block, place in placed if place == device]
+            column.show_parts(
+                here,
+                largest,
+                plain=plain.get(device, False),
+                limited=self.mode.currentData() != CUSTOM,
+                rewritten_bytes=plan.rewritten_bytes if device == DISK else 0,
+            )
+        self._show_movable()
+        self._say_plan(plan)
+
+    def _say_plan(self, plan: PlacementPlan) -> None:
+        said = plan.caution if plan.problem is None else str(plan.problem)
+        if self._columns[DISK].is_overfull:
+            said = (
+                f"{bytes_text(plan.rewritten_bytes)} of the weights must be written into the offload folder, and its "
+                f"disk has less free. Choose another folder, or put parts elsewhere. {said}"
+            ).strip()
+        refused = [each for each in self._plans.values() if each.problem is not None and each is not plan]
+        if refused:
+            labels = {precision.name: precision.label for precision in self._precisions}
+            names = ", ".join(labels[each.precision] for each in refused)
+            said = f"{said} Refused so: {names}; choose it above for the reason.".strip()
+        self._say(said, warns=bool(said))
+
+    @Slot()
+    def _show_free(self) -> None:
+        """What devices and the offload folder's disk have free now; a plan that was worked out before stays."""
+        disk = self._columns[DISK]
+        was_overfull = disk.is_overfull
+        free = {**free_memory(), DISK: free_on_disk(offload_folder(self.placement))}
+        for device, column in self._columns.items():
+            column.set_free(free.get(device))
+        if self._plan is not None and disk.is_overfull != was_overfull:
+            self._say_plan(self._plan)
+
+    @property
+    def _plan(self) -> PlacementPlan | None:
+        return self._plans.get(str(self.shown.currentData()))
+
+    def _say(self, sentence: str, *, warns: bool) -> None:
+        self.message.setText(sentence)
+        role = QPalette.ColorRole.BrightText if warns else QPalette.ColorRole.PlaceholderText
+        self.message.setForegroundRole(role)
+
+    @Slot()
+    def _show_movable(self) -> None:
+        chosen = {device for device, column in self._columns.items() if column.selected()}
+        for device, column in self._columns.items():
+            column.move_here.setEnabled(bool(chosen - {device}))
+
+    # ---- what a person does ----------------------------------------------------------------------------------
+
+    @Slot()
+    def _on_mode_changed(self) -> None:
+        if self.mode.currentData() == CUSTOM and not self._modules:
+            self._modules = self._shown_map()
+        for column in self._columns.values():
+            column.show_limit(self.mode.currentData() != CUSTOM)
+        self._ask()
+
+    @Slot()
+    def _on_limit_changed(self) -> None:
+        self._soon.start()
+
+    @Slot(str)
+    def _on_move(self, device: str) -> None:
+        """Move what is selected in the other columns, with what shares a weight with it."""
+        plan = self._plan
+        if plan is None:
+            return
+        chosen = {name for column in self._columns.values() for name in column.selected()}
+        chosen |= {block.tied for block in plan.blocks if block.tied and block.name in chosen}
+        chosen |= {block.name for block in plan.blocks if block.tied in chosen}
+        before = self._shown_map()
+        if self.mode.currentData() == CUSTOM:  # an earlier move may not be answered yet
+            before = {name: device_of(name, self._modules) or place for name, place in before.items()}
+        self._modules = {**before, **dict.fromkeys(chosen, device)}
+        self.mode.blockSignals(True)
+        self.mode.setCurrentIndex(self.mode.findData(CUSTOM))
+        self.mode.blockSignals(False)
+        for column in self._columns.values():
+            column.parts.clearSelection()
+            column.show_limit(False)
+        self._ask()
+
+    def _shown_map(self) -> dict[str, str]:
+        plan = self._plan
+        if plan is None or not plan.blocks:
+            return {"": CPU}
+        return dict(zip((block.name for block in plan.blocks), plan.devices, strict=True))
+
+    @Slot()
+    def _on_browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Offload folder", self.folder.text())
+        if folder:
+            self.folder.setText(folder)
+            self._show_free()
+
+    @Slot()
+    def _show_savable(self) -> None:
+        name = self.name.currentText().strip()
+        self.save.setEnabled(bool(name))
+        self.delete.setEnabled(name in self._preferences.placements)
+
+    @Slot()
+    def _on_save(self) -> None:
+        name = self.name.currentText().strip()
+        self._preferences.save_placement(name, self.placement)
+        self._offer_saved(name)
+
+    @Slot()
+    def _on_saved_chosen(self) -> None:
+        saved = self._preferences.placements.get(self.name.currentText())
+        if saved is not None:
+            self._modules = dict(saved.modules)
+            self.folder.setText(saved.offload_folder)
+            self.threads.setValue(saved.threads or 0)
+            self._show(saved)
+            self._ask()
+
+    @Slot()
+    def _on_delete(self) -> None:
+        name = self.name.currentText().strip()
+        self._preferences.remove_placement(name)
+        self._offer_saved(name)  # what is shown stays, and Save puts it back
+
+    def _offer_saved(self, name: str) -> None:
+        self.name.clear()
+        self.name.addItems(list(self._preferences.placements))
+        self.name.setCurrentText(name)
+        self._show_savable()

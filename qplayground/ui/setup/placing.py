@@ -1,0 +1,79 @@
+"""Opens the placement dialog, and gives what comes of it to the device picker."""
+
+import os
+
+from PySide6.QtCore import QObject, Slot
+from PySide6.QtWidgets import QWidget
+
+from qplayground.core.errors import PlaygroundError
+from qplayground.core.messages.events import Hello
+from qplayground.core.placement import Placement
+from qplayground.runtime.clients.planner import Planner
+from qplayground.runtime.comparison.request import check_devices
+from qplayground.runtime.comparison.session import Session
+from qplayground.runtime.storage.preferences import Preferences
+from qplayground.ui.setup.model_bar import ModelBar
+from qplayground.ui.setup.placement_dialog import PlacementDialog
+from qplayground.ui.setup.precision_panel import PrecisionPanel
+
+
+class Placing(QObject):
+    """Between the device picker and those who know models, precisions and this machine."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        session: Session,
+        preferences: Preferences,
+        models: ModelBar,
+        precisions: PrecisionPanel,
+        parent: QWidget,
+    ) -> None:
+        super().__init__(parent)
+        self._planner = planner
+        self._session = session
+        self._preferences = preferences
+        self._models = models
+        self._precisions = precisions
+        self._window = parent
+        self.dialog: PlacementDialog | None = None
+        models.device.set_saved(preferences.placements)
+        models.device.set_placement(preferences.last_placement)
+        models.device.edit_requested.connect(self.edit)
+        session.machine_known.connect(self._on_machine_known)
+
+    @Slot()
+    def edit(self) -> None:
+        """Show where the picked model's parts go, for the ticked precisions, or for all where none is ticked."""
+        entry, machine = self._models.current(), self._session.machine
+        self.dialog = PlacementDialog(
+            self._planner,
+            self._preferences,
+            None if entry is None else entry.outline_path,
+            self._precisions.selected() or self._precisions.usable(),
+            self._models.device.placement,
+            self._models.device.gpus,
+            (machine.cpus if machine is not None else None) or os.cpu_count() or 1,
+            self._window,
+        )
+        self.dialog.finished.connect(self._on_finished)
+        self.dialog.open()
+
+    @Slot(int)
+    def _on_finished(self, accepted: int) -> None:
+        dialog, self.dialog = self.dialog, None
+        if dialog is None:
+            return
+        self._models.device.set_saved(self._preferences.placements)
+        if accepted:
+            self._models.device.set_placement(dialog.placement)
+        dialog.deleteLater()
+
+    @Slot(object)
+    def _on_machine_known(self, hello: Hello) -> None:
+        device = self._models.device
+        device.set_usable(len(hello.machine.gpus), hello.machine.mps)
+        try:
+            check_devices(device.placement, hello.machine)
+        except PlaygroundError:  # it was kept when the machine had more
+            device.set_placement(Placement())

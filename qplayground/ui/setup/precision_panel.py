@@ -1,0 +1,237 @@
+"""The list of precisions, and what is done with it."""
+
+from itertools import pairwise
+
+import msgspec
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QApplication, QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from qplayground.core import hues
+from qplayground.core.errors import PlaygroundError
+from qplayground.core.precision import Precision
+from qplayground.core.quantizers.installed import missing
+from qplayground.runtime.storage.preferences import Preferences
+from qplayground.ui.setup.precision_row import PrecisionRow
+from qplayground.ui.widgets import theme
+
+
+class PrecisionPanel(QWidget):
+    """Which precisions there are, which are ticked, and what their options are. Preferences own all three.
+
+    Signals: `ticked_changed(tuple)` with the ticked names in list order, `precisions_changed()`.
+    """
+
+    ticked_changed = Signal(tuple)
+    precisions_changed = Signal()
+
+    def __init__(self, preferences: Preferences, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._preferences = preferences
+        self._bfloat16 = True
+        self._rows: list[PrecisionRow] = []
+        self._current: PrecisionRow | None = None
+        self._just_made: Precision | None = None
+        self._build()
+        self.refresh()
+
+    # ---- what others ask of it ------------------------------------------------------------------------------------
+
+    def selected(self) -> tuple[Precision, ...]:
+        """The ticked precisions in list order, as they will be run on this machine."""
+        ticked, usable = self._preferences.ticked, self.usable()
+        return tuple(row.precision for row in self._rows if row.precision.name in ticked and row.precision in usable)
+
+    def precisions(self) -> tuple[Precision, ...]:
+        """Every precision in list order, as it would be run on this machine."""
+        return tuple(row.precision for row in self._rows)
+
+    def usable(self) -> tuple[Precision, ...]:
+        """Those whose libraries are installed."""
+        return tuple(precision for precision in self.precisions() if missing(precision.quantization) is None)
+
+    def set_bfloat16_available(self, available: bool) -> None:
+        """Where a machine has no bfloat16, show and run the ready quantized precisions with float16."""
+        if available != self._bfloat16:
+            self._bfloat16 = available
+            self.refresh()
+            self.precisions_changed.emit()
+
+    def set_size_text(self, name: str, text: str, tooltip: str = "", *, warns: bool = False) -> None:
+        """Say beside a precision how large the model is in it; unknown names are passed over."""
+        row = self.row(name)
+        if row:
+            row.size_text.setText(text)
+            row.size_text.setToolTip(theme.literal(tooltip))
+            row.size_text.setAccessibleName(f"Size in {row.precision.label}: {text}" if text else "")
+            role = QPalette.ColorRole.BrightText if warns else QPalette.ColorRole.PlaceholderText
+            row.size_text.setForegroundRole(role)
+
+    def row(self, name: str) -> PrecisionRow | None:
+        """The row of that precision."""
+        return next((row for row in self._rows if row.precision.name == name), None)
+
+    def escape(self) -> None:
+        """Close the options that the keyboard is in, without what was not entered; a precision just made goes."""
+        focused = QApplication.focusWidget()
+        row = next((row for row in self._rows if row.options.isChecked()), None)
+        if row is None or focused is None or not self.isAncestorOf(focused):
+            return
+        row.editor.discard()
+        if row.precision == self._just_made:
+            self._on_remove(row)
+        else:
+            row.options.setFocus()
+            row.options.setChecked(False)
+
+    # ---- build ----------------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        heading = QLabel("Precisions")
+        font = heading.font()
+        font.setBold(True)
+        heading.setFont(font)
+        heading.setContentsMargins(theme.GRID, 0, 0, 0)
+        inner = QWidget()
+        self._list = QVBoxLayout(inner)
+        self._list.setContentsMargins(0, 0, 0, 0)
+        self._list.setSpacing(0)
+        self._list.addStretch()
+        self._scroll = QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._scroll.setWidget(inner)
+        self._scroll.setAccessibleName("Precisions")
+        self.new = QPushButton("&New precision…")
+        self.new.clicked.connect(self._on_new)
+        bottom = QHBoxLayout()
+        bottom.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
+        bottom.addWidget(self.new)
+        bottom.addStretch()
+        theme.follow_text(self, lambda: self.setMinimumWidth(round(theme.GRID * 36 * theme.text_scale())))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, theme.GRID, 0, theme.GRID)
+        layout.setSpacing(theme.HALF_GRID)
+        layout.addWidget(heading)
+        layout.addWidget(self._scroll, 1)
+        layout.addLayout(bottom)
+
+    def _add_row(self, precision: Precision) -> PrecisionRow:
+        row = PrecisionRow(precision, ready=self._preferences.is_ready(precision.name))
+        row.tick.clicked.connect(self._on_ticked)
+        row.activated.connect(lambda: self._make_current(row))
+        row.options.toggled.connect(lambda opened: self._on_options_toggled(row, opened))
+        row.editor.edited.connect(lambda edited: self._on_edited(row, edited))
+        row.editor.reset_requested.connect(lambda: self._on_reset(row))
+        row.editor.remove_requested.connect(lambda: self._on_remove(row))
+        row.editor.error_shown.connect(lambda: self._reveal(row.editor.error))
+        self._list.insertWidget(len(self._rows), row)
+        self._rows.append(row)
+        row.show()  # a widget that joins a layout later is hidden until the next event, and takes no focus
+        return row
+
+    # ---- model → widget -------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Show what the preferences hold; rows of precisions that stayed keep their place, size and open options."""
+        shown = {row.precision.name: row for row in self._rows}
+        known = self._preferences.all_precisions()
+        for name in shown.keys() - {precision.name for precision in known}:
+            self._drop_row(shown[name])
+        for kept in known:
+            row = shown.get(kept.name) or self._add_row(kept)
+            replace = self._preferences.is_ready(kept.name) and not self._bfloat16
+            precision = kept.without_bfloat16() if replace else kept
+            edited = self._preferences.is_edited(kept.name)
+            row.set_precision(precision, edited=edited, replaced=precision != kept)
+            row.editor.set_bfloat16_available(self._bfloat16)
+            row.tick.setChecked(kept.name in self._preferences.ticked and missing(kept.quantization) is None)
+        self._chain_tabs()
+        if self._current is None and self._rows:
+            self._make_current(self._rows[0])
+
+    def _drop_row(self, row: PrecisionRow) -> None:
+        self._rows.remove(row)
+        if row is self._current:
+            self._current = None
+        row.hide()
+        row.deleteLater()
+
+    def _chain_tabs(self) -> None:
+        chain = [widget for row in self._rows for widget in row.tab_chain()] + [self.new]
+        for before, after in pairwise(chain):
+            QWidget.setTabOrder(before, after)
+
+    def _make_current(self, row: PrecisionRow) -> None:
+        self._current = row
+        for other in self._rows:
+            other.set_current(other is row)
+        self.new.setToolTip(
+            f"Make a precision of your own, starting from a copy of {row.precision.label}; Esc takes it away again"
+        )
+        self.new.setAccessibleDescription(self.new.toolTip())
+
+    def _reveal(self, widget: QWidget) -> None:
+        # Once what has just been shown has its place.
+        QTimer.singleShot(0, widget, lambda: self._scroll.ensureWidgetVisible(widget, 0, theme.GRID))
+
+    # ---- widget → model -------------------------------------------------------------------------------------------
+
+    def _on_ticked(self) -> None:
+        self._preferences.set_ticked(tuple(row.precision.name for row in self._rows if row.tick.isChecked()))
+        self.ticked_changed.emit(self._preferences.ticked)
+
+    def _on_options_toggled(self, row: PrecisionRow, opened: bool) -> None:
+        if not opened:
+            self._just_made = None  # it was looked at, and left there
+            return
+        for other in self._rows:
+            other.options.setChecked(other is row)
+        self._make_current(row)
+        self._reveal(row.editor)
+        self._reveal(row.tick)
+
+    def _on_edited(self, row: PrecisionRow, edited: Precision) -> None:
+        old = row.precision.name
+        try:
+            self._preferences.save_precision(edited, replacing=old)
+        except PlaygroundError as error:
+            row.editor.show_error(str(error))
+            return
+        hues.rename(old, edited.name)
+        row.precision = edited
+        self._after_change(renamed=old != edited.name)
+
+    def _on_reset(self, row: PrecisionRow) -> None:
+        self._preferences.reset_precision(row.precision.name)
+        self._after_change()
+        row.options.setFocus()
+
+    def _on_remove(self, row: PrecisionRow) -> None:
+        was_ticked = row.tick.isChecked()
+        self._preferences.remove_precision(row.precision.name)
+        self._after_change(renamed=was_ticked)
+        self.new.setFocus()
+
+    def _on_new(self) -> None:
+        if self._current is None:
+            return
+        like = self._current.precision
+        name = self._preferences.new_name(like.name)
+        made = msgspec.structs.replace(like, name=name, label=name)
+        self._preferences.save_precision(made)
+        self._preferences.set_ticked((*self._preferences.ticked, name))
+        self._after_change(renamed=True)
+        row = self._rows[-1]
+        row.options.setChecked(True)  # which closes the options of the one before
+        self._just_made = made
+        row.editor.name.setFocus()
+        row.editor.name.selectAll()
+
+    def _after_change(self, *, renamed: bool = False) -> None:
+        self.refresh()
+        self.precisions_changed.emit()
+        if renamed:
+            self.ticked_changed.emit(self._preferences.ticked)

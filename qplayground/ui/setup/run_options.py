@@ -1,0 +1,170 @@
+"""How a comparison is run: once, as a benchmark, or as a race; whether models stay in memory; what text is scored."""
+
+from pathlib import Path
+
+from PySide6.QtCore import QSettings, Signal, Slot
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QMessageBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from qplayground.core.comparison.results import Mode
+from qplayground.core.errors import PlaygroundError
+from qplayground.core.measures.quality import QualityRequest, TextSource
+from qplayground.core.measures.windows import ALL_TOKENS, QUICK_TOKENS
+from qplayground.runtime.storage.evaluation_text import quality_request, read_text_file
+from qplayground.ui.widgets import theme
+
+_ROUNDS = (3, 5, 10, 20)
+_SCORED = (QUICK_TOKENS, 2000, 4000)
+_TIPS = {
+    Mode.ONCE: "Each precision alone, one after another, one reading of its speed",
+    Mode.BENCHMARK: "Greedy, every text of the same length, a warm-up thrown away, the order rotated each round; "
+    "medians are shown and every sample is kept",
+    Mode.RACE: "All load one after another and then write at once, the threads divided among them: "
+    "a show, whose times are not comparable",
+}
+
+
+class RunOptions(QWidget):
+    """Kept between two starts. Signal: `keep_loaded_changed(bool)`."""
+
+    keep_loaded_changed = Signal(bool)
+
+    def __init__(self, settings: QSettings, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._settings = settings
+        self.modes = QComboBox()
+        self.modes.setAccessibleName("How to run")
+        self.modes.addItem("Once", (Mode.ONCE, 1))
+        for rounds in _ROUNDS:
+            self.modes.addItem(f"Benchmark × {rounds}", (Mode.BENCHMARK, rounds))
+        self.modes.addItem("Race", (Mode.RACE, 1))
+        self.modes.setCurrentText(str(settings.value("mode", "Once")))
+        self.keep_loaded = QCheckBox("&Keep loaded")
+        self.keep_loaded.setToolTip(
+            "Leave models in memory after a run, as long as there is room, so that the next prompt needs no loading"
+        )
+        self.keep_loaded.setChecked(settings.value("keep_loaded", False, bool) is True)
+        label = QLabel("R&un")
+        label.setBuddy(self.modes)
+        self.quality = self._quality_box()
+        quality_label = QLabel("&Quality")
+        quality_label.setBuddy(self.quality)
+        self.text = QComboBox()
+        self.text.setAccessibleName("Text that is scored")
+        self.text.addItem("built-in text", str(TextSource.BUILTIN))
+        self.text.addItem("prompt and answer", str(TextSource.PROMPT))
+        self.text.addItem("file…", str(TextSource.FILE))
+        self.text.setMinimumContentsLength(8)
+        self.text.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.text.setToolTip(
+            "Mixed prose, dialogue, code, lists and languages, written for this; the prompt with the baseline's "
+            "answer; or a text file of your own"
+        )
+        kept_file = settings.value("quality_file", "")
+        self._file = str(kept_file) if kept_file else ""
+        self._show_file()
+        self.text.setCurrentIndex(max(0, self.text.findData(str(settings.value("quality_text", TextSource.BUILTIN)))))
+        self.text.activated.connect(self._on_text_activated)
+        self.quality.currentIndexChanged.connect(self._on_quality_changed)
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(theme.GRID, 0, theme.GRID, theme.GRID)
+        rows.setSpacing(theme.HALF_GRID)
+        for widgets in ((label, self.modes, self.keep_loaded), (quality_label, self.quality, self.text)):
+            row = QHBoxLayout()
+            row.setSpacing(theme.GRID)
+            for widget in widgets:
+                row.addWidget(widget)
+            row.addStretch()
+            rows.addLayout(row)
+        self._show_tip()
+        self._on_quality_changed()
+        self.modes.currentIndexChanged.connect(self._on_changed)
+        self.keep_loaded.toggled.connect(self._on_keep_toggled)
+
+    @property
+    def mode(self) -> Mode:
+        """How to run."""
+        return Mode(self.modes.currentData()[0])
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds a benchmark has; 1 otherwise."""
+        return int(self.modes.currentData()[1])
+
+    @property
+    def scores(self) -> bool:
+        """Whether a text is scored."""
+        return self.quality.currentData() is not None
+
+    def quality_request(self) -> QualityRequest | None:
+        """What is to be scored. Raises PlaygroundError for a file that cannot be."""
+        if not self.scores:
+            return None
+        source = self.text.currentData()
+        return quality_request(self._file if source == TextSource.FILE else source, self.quality.currentData())
+
+    def _quality_box(self) -> QComboBox:
+        box = QComboBox()
+        box.setAccessibleName("How much of a text is scored")
+        box.addItem("off", None)
+        for tokens in _SCORED:
+            box.addItem(f"{tokens:,} tokens", tokens)
+        box.addItem("all", ALL_TOKENS)
+        kept = str(self._settings.value("quality", f"{QUICK_TOKENS:,} tokens"))
+        box.setCurrentIndex(max(0, box.findText(kept)))
+        box.setToolTip(
+            "Score about so many tokens of a text after each run: how well the model predicts them, and how far it is "
+            "from the baseline"
+        )
+        return box
+
+    @Slot()
+    def _on_quality_changed(self) -> None:
+        self._settings.setValue("quality", self.quality.currentText())
+        self.text.setEnabled(self.scores)
+
+    @Slot(int)
+    def _on_text_activated(self, _index: int) -> None:
+        if self.text.currentData() == TextSource.FILE:
+            name, _ = QFileDialog.getOpenFileName(
+                self, "Score a text file", "", "Text (*.txt *.md *.rst);;All files (*)"
+            )
+            if name and self._is_text(name):
+                self._file = name
+                self._settings.setValue("quality_file", name)
+            elif not self._file:
+                self.text.setCurrentIndex(0)
+        self._show_file()
+        self._settings.setValue("quality_text", self.text.currentData())
+
+    def _is_text(self, name: str) -> bool:
+        """Whether it can be scored; says so at once where it cannot."""
+        try:
+            read_text_file(Path(name))
+        except PlaygroundError as error:
+            QMessageBox.warning(self, "Score a text file", theme.literal(str(error)))
+            return False
+        return True
+
+    def _show_file(self) -> None:
+        place = self.text.findData(str(TextSource.FILE))
+        self.text.setItemText(place, f"{Path(self._file).name}…" if self._file else "file…")
+
+    def _show_tip(self) -> None:
+        self.modes.setToolTip(_TIPS[self.mode])
+
+    def _on_changed(self) -> None:
+        self._settings.setValue("mode", self.modes.currentText())
+        self._show_tip()
+
+    def _on_keep_toggled(self, keep: bool) -> None:
+        self._settings.setValue("keep_loaded", keep)
+        self.keep_loaded_changed.emit(keep)

@@ -1,0 +1,49 @@
+"""Which models are kept in memory between runs, what they take, and how to let go of them."""
+
+from functools import partial
+
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QWidget
+
+from qplayground.core.units import bytes_text
+from qplayground.runtime.comparison.session import Session
+from qplayground.ui.widgets.menu_button import MenuButton
+
+
+class KeptModels(MenuButton):
+    """A button that is there while models are kept; its menu lists them, and ends the engine of the one clicked.
+
+    What is shown are the weights: the libraries' pages are shared among the engines, and would count several times.
+    """
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self.setToolTip("Models that are kept loaded, and the bytes of their weights; click to let go of one")
+        self.menu().aboutToShow.connect(self._fill)
+        session.loaded_changed.connect(self._show)
+        session.busy_changed.connect(self._show)
+        self._show()
+
+    @Slot()
+    def _show(self) -> None:
+        loaded = self._session.loaded
+        self.setText(f"{len(loaded)} in memory, {bytes_text(sum(loaded.values()))} of weights ▾")
+        self.setAccessibleName(f"Models kept in memory: {', '.join(loaded)}")
+        self.setVisible(bool(loaded) and not self._session.is_busy)
+
+    @Slot()
+    def _fill(self) -> None:
+        menu, loaded = self.menu(), self._session.loaded
+        menu.clear()
+        for name, weights in loaded.items():
+            action = menu.addAction(f"Unload {name}, {bytes_text(weights)}")
+            action.triggered.connect(partial(self._session.let_go, name))
+        if len(loaded) > 1:
+            menu.addSeparator()
+            menu.addAction("Unload all").triggered.connect(self._unload_all)
+
+    @Slot()
+    def _unload_all(self) -> None:
+        for name in self._session.loaded:
+            self._session.let_go(name)
