@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from qplayground import APPLICATION_ID, __version__  # noqa: E402
 
 TEMPLATES = ROOT / "packaging" / "linux"
-ICONS = ROOT / "qplayground" / "resources" / "icons"
+ICONS = ROOT / "resources" / "icons"
 NEED_QUOTES = re.compile(r"""[\s"'\\><~|&;$*?#()`%]""")
 
 

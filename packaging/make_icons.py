@@ -13,7 +13,7 @@ from PySide6.QtSvg import QSvgRenderer
 
 from qplayground.ui.widgets.theme import ICON_SIZES
 
-FOLDER = Path(__file__).parents[1] / "qplayground" / "resources" / "icons"
+FOLDER = Path(__file__).parents[1] / "resources" / "icons"
 SVG = FOLDER / "qplayground.svg"
 _ICNS = {16: b"icp4", 32: b"icp5", 64: b"icp6", 128: b"ic07", 256: b"ic08", 512: b"ic09", 1024: b"ic10"}
 

@@ -1,6 +1,5 @@
 """A comparison as one HTML file that needs nothing else: figures, charts, texts. Model output is never markup."""
 
-import importlib.resources
 from functools import cache
 
 from jinja2 import Environment, StrictUndefined, Template
@@ -15,6 +14,7 @@ from qplayground.core.comparison.memory_segments import KINDS, RAM, VRAM, Place,
 from qplayground.core.comparison.metrics import BY_KEY, Metric, beside_text, figure_text, range_text, shown_metrics
 from qplayground.core.comparison.results import Comparison, Run
 from qplayground.core.hues import hue
+from qplayground.core.system.resources import resource
 from qplayground.core.units import bytes_text
 from qplayground.report.describe import machine_text, name_text, settings_text, state_text, title_text, when_text
 from qplayground.report.svg import Bar, bar_chart
@@ -53,7 +53,7 @@ def to_html(comparison: Comparison) -> str:
 
 @cache
 def _template() -> Template:
-    source = (importlib.resources.files("qplayground") / "resources" / "report.html.j2").read_text("utf-8")
+    source = resource("report.html.j2").read_text("utf-8")
     settings = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return settings.from_string(source)
 

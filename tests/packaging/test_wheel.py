@@ -71,20 +71,22 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / BIN
 
 
-def package_files() -> set[str]:
-    """Every file of the package in the checkout, as a path in a wheel."""
-    found = (ROOT / "qplayground").rglob("*")
-    return {path.relative_to(ROOT).as_posix() for path in found if path.is_file() and "__pycache__" not in path.parts}
+def package_files() -> dict[str, Path]:
+    """Every file of the program in the checkout, by its path in a wheel."""
+    found = [*(ROOT / "qplayground").rglob("*"), *(ROOT / "resources").rglob("*")]
+    files = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
+    inside = {path: path.relative_to(ROOT).as_posix() for path in files}
+    return {name if name.startswith("qplayground/") else f"qplayground/{name}": path for path, name in inside.items()}
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         about = f"qplayground-{__version__}.dist-info"
-        assert {name for name in names if not name.startswith(f"{about}/")} == package_files()
+        assert {name for name in names if not name.startswith(f"{about}/")} == set(package_files())
         assert {f"{about}/licenses/LICENSE", f"{about}/entry_points.txt"} <= names
-        for name in package_files():
-            assert archive.read(name) == (ROOT / name).read_bytes()
+        for name, path in package_files().items():
+            assert archive.read(name) == path.read_bytes()
 
 
 def test_the_source_distribution_can_be_built_and_read(built: Path) -> None:
@@ -95,7 +97,8 @@ def test_the_source_distribution_can_be_built_and_read(built: Path) -> None:
         path.relative_to(ROOT).as_posix() for folder in ("packaging", "docs") for path in (ROOT / folder).rglob("*")
     }
     kept = {name for name in kept if (ROOT / name).is_file() and not name.endswith(".pyc")}
-    assert names >= package_files() | kept | {"pyproject.toml", "README.md", "LICENSE", "Makefile"}
+    sources = {path.relative_to(ROOT).as_posix() for path in package_files().values()}
+    assert names >= sources | kept | {"setup.py", "pyproject.toml", "README.md", "LICENSE", "Makefile"}
     assert not [name for name in names if name.startswith("tests") or "__pycache__" in name or "/." in name]
 
 

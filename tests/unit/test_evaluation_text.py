@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import qplayground
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.measures.quality import TextSource
 from qplayground.core.measures.windows import ALL_TOKENS, QUICK_TOKENS
 from qplayground.runtime.storage import evaluation_text
 from qplayground.runtime.storage.evaluation_text import baselines_folder, builtin_text, quality_request, read_text_file
 
-RESOURCES = Path(qplayground.__file__).parent / "resources" / "evaluation"
+RESOURCES = Path(__file__).parents[2] / "resources" / "evaluation"
 
 
 def test_the_built_in_text_is_the_one_that_is_described() -> None:

@@ -1,7 +1,6 @@
 """The texts that quality is measured on, read before anything is loaded, and where baselines are kept."""
 
 import codecs
-import importlib.resources
 import stat
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import platformdirs
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.measures.quality import QualityRequest, TextSource
 from qplayground.core.measures.windows import ALL_TOKENS, QUICK_TOKENS, WINDOW
+from qplayground.core.system.resources import resource
 from qplayground.runtime.storage.preferences import kept_folder
 
 BASELINES_LIMIT_BYTES = 4_000_000_000
@@ -53,7 +53,7 @@ def quality_request(text: str, tokens: int | None = None) -> QualityRequest | No
 
 def builtin_text() -> str:
     """The text that comes with the program."""
-    return (importlib.resources.files("qplayground") / "resources" / _BUILTIN).read_text("utf-8")
+    return resource(_BUILTIN).read_text("utf-8")
 
 
 def read_text_file(path: Path) -> str:

@@ -1,11 +1,11 @@
 """Prompts to choose from: the ones that come with the program, and the ones that were run before."""
 
 from collections.abc import Callable
-from importlib import resources
 
 import msgspec
 from PySide6.QtCore import Qt, Signal
 
+from qplayground.core.system.resources import resource
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.menu_button import MenuButton
 
@@ -21,7 +21,7 @@ class ExamplePrompt(msgspec.Struct, frozen=True):
 
 def example_prompts() -> tuple[ExamplePrompt, ...]:
     """The prompts that come with the program."""
-    data = resources.files("qplayground").joinpath("resources/prompts.json").read_bytes()
+    data = resource("prompts.json").read_bytes()
     return msgspec.json.decode(data, type=tuple[ExamplePrompt, ...])
 
 

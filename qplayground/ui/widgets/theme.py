@@ -1,6 +1,5 @@
 """The look: one hue and one line style a precision, an 8-pixel grid, tabular digits, a quiet light and dark palette."""
 
-import importlib.resources
 from collections.abc import Callable
 from html import escape
 
@@ -9,6 +8,7 @@ from PySide6.QtGui import QColor, QFont, QFontDatabase, QIcon, QPainter, QPalett
 from PySide6.QtWidgets import QApplication, QLabel, QWidget
 
 from qplayground.core import hues
+from qplayground.core.system.resources import resource
 
 GRID = 8
 HALF_GRID = 4
@@ -63,7 +63,7 @@ def swatch(name: str, shown: QWidget) -> QIcon:
 def application_icon() -> QIcon:
     """The program's icon, in the sizes that were drawn of it."""
     icon = QIcon()
-    folder = importlib.resources.files("qplayground") / "resources" / "icons"
+    folder = resource("icons")
     for size in ICON_SIZES:
         pixmap = QPixmap()
         pixmap.loadFromData((folder / f"{size}.png").read_bytes(), "PNG")

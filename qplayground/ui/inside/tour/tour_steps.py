@@ -1,9 +1,9 @@
 """The texts of the tour, which lie in `resources/tour/`, one file a step."""
 
-import importlib.resources
 from typing import NamedTuple
 
-_FOLDER = "resources/tour"
+from qplayground.core.system.resources import resource
+
 _MARK = "# "
 
 
@@ -17,7 +17,7 @@ class Step(NamedTuple):
 
 def read_steps() -> list[Step]:
     """In their order, by the numbers that the files' names begin with."""
-    folder = importlib.resources.files("qplayground") / _FOLDER
+    folder = resource("tour")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".md")), key=lambda file: file.name)
     return [_step(file.name, file.read_text("utf-8")) for file in files]
 
