@@ -1,4 +1,4 @@
-"""The command line. Without a subcommand it opens the window; nothing heavy is imported to parse arguments."""
+"""The command line: which command runs, and what its end means. Without one the window opens."""
 
 import argparse
 import contextlib
@@ -10,245 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from qplayground import __version__
+from qplayground.console.arguments import add_general, build_parser, check_sampling, request_of, split_files
 from qplayground.console.details import say_details
-from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.core.generation import DEFAULT_PROMPT, MAX_CONTEXT_TOKENS, GenerationRequest, GenerationSettings
-from qplayground.core.inside import BLOCK_SIZES, Method
-from qplayground.core.measures.windows import ALL_TOKENS, MIN_SCORED, QUICK_TOKENS
-from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS
-from qplayground.core.quantizers.installed import missing
 
 _OUTPUT_FAILS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
 EXIT_USAGE = 2
-_ONLY_SAMPLING = ("temperature", "top_p", "top_k", "seed")
-COMMANDS = ("compare", "estimate", "inspect", "doctor", "models")
-_EXIT_CODES = "Exit codes: 0 everything ran, 1 something failed or was stopped, 2 wrong usage."
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of every subcommand."""
-    parser = argparse.ArgumentParser(
-        prog="qplayground",
-        usage="%(prog)s [-h] [--version] [--watchdog] [FILE ... | COMMAND ...]",
-        description="See what quantization does to a language model on this machine. "
-        "Without a command it opens the window, with the saved comparisons (JSON) that are named.",
-        epilog=_EXIT_CODES,
-    )
-    _add_general(parser)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    _add_compare(commands.add_parser("compare", help="compare precisions without a window", epilog=_EXIT_CODES))
-    _add_estimate(commands.add_parser("estimate", help="say what precisions will take in memory", epilog=_EXIT_CODES))
-    _add_inspect(commands.add_parser("inspect", help="measure what quantizing costs each layer", epilog=_EXIT_CODES))
-    doctor = commands.add_parser(
-        "doctor",
-        help="say whether this machine can quantize, and all that a bug report needs",
-        epilog="Exit codes: 0 nothing is wrong, 1 something will not work, 2 wrong usage.",
-    )
-    doctor.add_argument("--json", metavar="FILE", help="write what was found as JSON to FILE, or '-' for stdout")
-    models = commands.add_parser("models", help="list the models on this machine")
-    models.add_argument("--json", metavar="FILE", help="write the list as JSON to FILE, or to standard output for '-'")
-    return parser
-
-
-def _add_general(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--version", action="version", version=f"qplayground {__version__}")
-    parser.add_argument(
-        "--watchdog",
-        action="store_true",
-        help="log when the window can be used, and where it is when it is held up for more than 100 ms",
-    )
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--verbose", action="store_true", help="show the technical detail of what failed")
-    parser.add_argument("--model", default="demo", help="'demo', a folder, or a hub id (default: demo)")
-
-
-def _names() -> str:
-    return ", ".join(ready.name for ready in READY_PRECISIONS)
-
-
-def _add_precisions(parser: argparse.ArgumentParser, precisions: Sequence[str]) -> None:
-    _add_model(parser)
-    parser.add_argument(
-        "--precisions",
-        default=",".join(precisions),
-        metavar="LIST",
-        help=f"comma-separated: {_names()}, or your own (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--device-map",
-        "--device",
-        default="auto",
-        metavar="MAP",
-        help="auto, balanced, cpu, cuda:N, mps, or a JSON FILE of modules and devices (default: auto)",
-    )
-    parser.add_argument(
-        "--max-memory", metavar="LIMITS", help="bytes of weights on each device, for auto and balanced: 0=4GiB,cpu=8GiB"
-    )
-    parser.add_argument(
-        "--offload-folder",
-        metavar="DIR",
-        help="where weights go that are on disk and not in the checkpoint as they are",
-    )
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of the processor (default: all)")
-
-
-def _add_estimate(parser: argparse.ArgumentParser) -> None:
-    _add_precisions(parser, [ready.name for ready in READY_PRECISIONS if missing(ready.quantization) is None])
-    parser.add_argument(
-        "--context",
-        type=_tokens,
-        metavar="N",
-        help="tokens that the KV cache is to hold (default: those of compare's own prompt and length)",
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the estimates as JSON to FILE, or '-' for stdout")
-
-
-def _add_inspect(parser: argparse.ArgumentParser) -> None:
-    _add_model(parser)
-    parser.add_argument(
-        "--module",
-        action="append",
-        metavar="NAME",
-        help="a module to measure; can be repeated (default: all quantized)",
-    )
-    parser.add_argument(
-        "--methods",
-        default="nf4,fp4,int8",
-        metavar="LIST",
-        help=f"comma-separated: {', '.join(method for method in Method if method.is_available)} (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--block-sizes",
-        default="64,256,4096",
-        metavar="LIST",
-        help=f"comma-separated: {', '.join(map(str, BLOCK_SIZES))}, or tensor for one scale over all of it; "
-        "int8 and int8-ao have one a row (default: %(default)s)",
-    )
-    parser.add_argument("--double-quant", action="store_true", help="measure each choice of blocks with it as well")
-    parser.add_argument(
-        "--dtype",
-        choices=[str(dtype) for dtype in Dtype],
-        default=str(Dtype.BFLOAT16),
-        help="the type that weights are quantized from and come back in (default: %(default)s)",
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the rows as JSON to FILE, or '-' for stdout")
-
-
-def _add_compare(parser: argparse.ArgumentParser) -> None:
-    defaults = GenerationSettings()
-    _add_precisions(parser, DEFAULT_TICKED)
-    parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="the text to continue (default: %(default)r)")
-    parser.add_argument(
-        "--max-new-tokens",
-        type=int,
-        default=defaults.max_new_tokens,
-        metavar="N",
-        help="1 or more (default: %(default)s)",
-    )
-    parser.add_argument("--sample", action="store_true", help="sample instead of taking the likeliest token")
-    parser.add_argument(
-        "--temperature", type=float, metavar="T", help=f"above 0, for --sample (default: {defaults.temperature})"
-    )
-    parser.add_argument("--top-p", type=float, metavar="P", help=f"1 is off, for --sample (default: {defaults.top_p})")
-    parser.add_argument("--top-k", type=int, metavar="K", help=f"0 is off, for --sample (default: {defaults.top_k})")
-    parser.add_argument(
-        "--repetition-penalty", type=float, default=defaults.repetition_penalty, metavar="R", help="1 is off (default)"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help=f"for --sample (default: {defaults.seed})")
-    parser.add_argument("--chat-template", action="store_true", help="give the prompt as a user's turn of a chat")
-    parser.add_argument(
-        "--baseline", metavar="NAME", help="the precision that the others are compared with (default: the widest)"
-    )
-    parser.add_argument(
-        "--runs",
-        type=int,
-        metavar="N",
-        help="benchmark: N rounds of equal length, greedy, end tokens ignored, in rotated order; medians are shown",
-    )
-    parser.add_argument(
-        "--keep-loaded", action="store_true", help="keep models in memory between rounds, as long as there is room"
-    )
-    parser.add_argument(
-        "--quality",
-        default="off",
-        metavar="TEXT",
-        help="score a text: builtin, prompt (with the baseline's continuation), a text FILE, or off (default)",
-    )
-    parser.add_argument(
-        "--quality-tokens",
-        type=_scored_tokens,
-        metavar="N|all",
-        help=f"about how many tokens are scored (default: {QUICK_TOKENS:,}, of a file all)",
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the comparison as JSON to FILE, or '-' for stdout")
-    parser.add_argument(
-        "--out", metavar="DIR", help="write every report (JSON, HTML, Markdown, CSV, a script a precision) into DIR"
-    )
-
-
-def split_files(argv: Sequence[str]) -> tuple[list[str], list[Path]]:
-    """The arguments without the files that a desktop or a person names to be opened, and those files.
-
-    Where there is a command, and for what is neither a file nor looks like one, argparse has the word.
-    """
-    named = [argument for argument in argv if not argument.startswith("-")]
-    if not named or named[0] in COMMANDS or not all(_names_a_file(argument) for argument in named):
-        return list(argv), []
-    return [argument for argument in argv if argument.startswith("-")], [Path(argument) for argument in named]
-
-
-def _names_a_file(argument: str) -> bool:
-    try:
-        return Path(argument).suffix.lower() == ".json" or Path(argument).is_file()
-    except OSError:  # too long for a name
-        return False
-
-
-def _tokens(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_CONTEXT_TOKENS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of tokens, 1 to {MAX_CONTEXT_TOKENS:,}")
-    return int(text)
-
-
-def _scored_tokens(text: str) -> int:
-    if text == "all":
-        return ALL_TOKENS
-    if not text.isdecimal() or int(text) < MIN_SCORED:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 'all' or a number of tokens, {MIN_SCORED} or more")
-    return int(text)
-
-
-def request_of(arguments: argparse.Namespace) -> GenerationRequest:
-    """The request that the arguments of `compare` ask for."""
-    return GenerationRequest(
-        prompt=arguments.prompt,
-        settings=GenerationSettings(
-            max_new_tokens=arguments.max_new_tokens,
-            do_sample=arguments.sample,
-            temperature=arguments.temperature,
-            top_p=arguments.top_p,
-            top_k=arguments.top_k,
-            repetition_penalty=arguments.repetition_penalty,
-            seed=arguments.seed,
-            chat_template=arguments.chat_template,
-        ),
-    )
-
-
-def _check_sampling(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Refuse what would be ignored without a word, and fill in what was not given."""
-    defaults, named = GenerationSettings(), []
-    for name in _ONLY_SAMPLING:
-        if getattr(arguments, name) is not None:
-            named.append(f"--{name.replace('_', '-')}")
-        else:
-            setattr(arguments, name, getattr(defaults, name))
-    if named and not arguments.sample:
-        parser.error(f"{', '.join(named)} without --sample would change nothing; add --sample")
 
 
 def has_display() -> bool:
@@ -306,7 +73,7 @@ def _open_window(argv: Sequence[str] | None) -> int:
         "the saved comparisons (JSON) that are named.",
         epilog="Without a display use `qplayground compare`.",
     )
-    _add_general(parser)
+    add_general(parser)
     rest, files = split_files(sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args(rest)
     try:
@@ -317,9 +84,7 @@ def _open_window(argv: Sequence[str] | None) -> int:
                 "Use `qplayground compare`, which needs none.",
             )
         _check_qt(windowed=True)
-        from qplayground.app import run_window
-
-        return run_window(watched=arguments.watchdog, files=files)
+        return _show_window(arguments, files)
     except PlaygroundError as error:
         _refuse(error)
 
@@ -329,51 +94,52 @@ def _run(argv: Sequence[str] | None) -> int:
     rest, files = split_files(sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args(rest)
     if arguments.command == "compare":
-        _check_sampling(parser, arguments)
+        check_sampling(parser, arguments)
     try:
         _check_qt(windowed=arguments.command is None and has_display())
-        if arguments.command == "compare":
-            from qplayground.app import run_compare
+        from qplayground.console import commands
 
-            return run_compare(arguments, request_of(arguments))
-        if arguments.command == "estimate":
-            from qplayground.app import run_estimate
-
-            return run_estimate(arguments)
-        if arguments.command == "inspect":
-            from qplayground.app import run_inspect
-
-            return run_inspect(arguments)
-        if arguments.command == "doctor":
-            from qplayground.app import run_doctor
-
-            return run_doctor(arguments.json)
-        if arguments.command == "models":
-            from qplayground.app import run_models
-
-            return run_models(arguments.json)
+        match arguments.command:
+            case "compare":
+                return commands.run_compare(arguments, request_of(arguments))
+            case "estimate":
+                return commands.run_estimate(arguments)
+            case "inspect":
+                return commands.run_inspect(arguments)
+            case "doctor":
+                return commands.run_doctor(arguments.json)
+            case "models":
+                return commands.run_models(arguments.json)
         if has_display():
-            from qplayground.app import run_window
-
-            return run_window(watched=arguments.watchdog, files=files)
+            return _show_window(arguments, files)
         if files:
-            from qplayground.app import run_shown
-
-            return run_shown(files)
-        from qplayground.app import run_without_display
-
+            return commands.run_shown(files)
         print("There is no display here, so the comparison runs without a window.", file=sys.stderr)
         arguments = parser.parse_args(["compare"])
-        _check_sampling(parser, arguments)
-        return run_without_display(arguments, request_of(arguments))
+        check_sampling(parser, arguments)
+        return commands.run_without_display(arguments, request_of(arguments))
     except PlaygroundError as error:
         _refuse(error, verbose=getattr(arguments, "verbose", None))
+
+
+def _show_window(arguments: argparse.Namespace, files: Sequence[Path]) -> int:
+    """Open it, and saved comparisons beside it, until it is closed. Raises PlaygroundError where Qt cannot show one."""
+    from qplayground.runtime.machine.display import check_display
+    from qplayground.runtime.machine.system_libraries import explain_import
+    from qplayground.runtime.processes.launcher import Launcher
+
+    try:
+        from qplayground.ui.application import run
+    except ImportError as error:
+        raise explain_import(error, windowed=True) from error
+    check_display()
+    return run(Launcher(), watched=arguments.watchdog, files=files)
 
 
 def _check_qt(*, windowed: bool = False) -> None:
     """Import what every command needs. Raises PlaygroundError where the system lacks libraries for it."""
     try:
-        import qplayground.app  # noqa: F401
+        import qplayground.console.commands  # noqa: F401
     except ImportError as error:
         from qplayground.runtime.machine.system_libraries import explain_import
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qplayground.cli import build_parser
+from qplayground.console.arguments import build_parser
 from tests.packaging.scripts import ROOT, load_script
 
 script = load_script("readme_commands")

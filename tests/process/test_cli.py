@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from qplayground import __version__
-from qplayground.cli import COMMANDS, build_parser, split_files
+from qplayground.console.arguments import COMMANDS, build_parser, split_files
 from qplayground.core.comparison.results import to_json
 from qplayground.core.generation import GenerationSettings
 from qplayground.runtime.storage.preferences import Preferences
@@ -100,7 +100,8 @@ OPENING = """
 import functools
 import sys
 from PySide6.QtCore import QTimer
-from qplayground import app, cli
+from qplayground import cli
+from qplayground.runtime.processes import launcher
 from qplayground.ui import application
 
 def make_window(launcher, made=application.make_window):
@@ -115,7 +116,7 @@ def look_and_close(window):
 
 if __name__ == "__main__":
     application.make_window = make_window
-    app.Launcher = functools.partial(app.Launcher, "tests.fakes.engine")
+    launcher.Launcher = functools.partial(launcher.Launcher, "tests.fakes.engine")
     sys.exit(getattr(cli, sys.argv[1])(sys.argv[2:]))
 """
 
@@ -263,12 +264,12 @@ def test_a_precision_that_fails_is_exit_1_and_in_the_json(folder: Path, tmp_path
 COMPARING = """
 import functools
 import sys
-from qplayground import app, cli
+from qplayground import cli
+from qplayground.console import commands
 from qplayground.runtime.comparison import conductor
-from tests.daily import daily
 
 if __name__ == "__main__":
-    app.Launcher = functools.partial(app.Launcher, "tests.fakes.engine")
+    commands.Launcher = functools.partial(commands.Launcher, "tests.fakes.engine")
     conductor.free_memory = lambda: {"cpu": 280 * 10**12}
     sys.exit(cli.main(sys.argv[1:]))
 """
@@ -569,7 +570,7 @@ runpy.run_module("qplayground", run_name="__main__", alter_sys=True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
-@pytest.mark.parametrize("module", ["qplayground.cli", "msgspec", "qplayground.app", "PySide6.QtCore"])
+@pytest.mark.parametrize("module", ["qplayground.cli", "msgspec", "qplayground.console.commands", "PySide6.QtCore"])
 def test_ctrl_c_while_the_program_is_imported_ends_it_quietly(module: str) -> None:
     command = [sys.executable, "-c", INTERRUPTED_AT_AN_IMPORT, module, "models"]
     shell = ["/bin/sh", "-c", '"$@"; echo "code $?"', "sh", *command]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QCoreApplication
 
-from qplayground import app, cli
+from qplayground import cli
+from qplayground.console import commands
 from qplayground.core.comparison.results import from_json
 from qplayground.core.dtype import Dtype
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
@@ -18,7 +19,7 @@ from tests.unit.catalog_files import write_model
 def test_a_gpu_of_the_drivers_that_torch_cannot_use_changes_no_recipe(
     qapp: QCoreApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "Launcher", lambda: Launcher("tests.fakes.engine"))
+    monkeypatch.setattr(commands, "Launcher", lambda: Launcher("tests.fakes.engine"))
     monkeypatch.setattr(request, "list_gpus", lambda: [Gpu(0, "An old one", 8_000, 6_000, bfloat16=False)])
     folder, saved = write_model(tmp_path / "model"), tmp_path / "saved.json"
     asked = ["compare", "--model", str(folder), "--precisions", "nf4", "--prompt", "Once fast=3", "--json", str(saved)]

@@ -103,7 +103,7 @@ def test_ctrl_c_ends_it() -> None:
 
 def test_the_console_command_imports_no_torch() -> None:
     code = """
-import sys, qplayground.app
+import sys, qplayground.console.commands
 from qplayground.runtime.machine.this_machine import gather_facts
 gather_facts()
 print(*sys.modules)
@@ -195,7 +195,7 @@ def test_what_an_engine_refuses_altogether_is_a_finding(consultation: Consultati
 
 def test_an_engine_that_hangs_is_ended(consultation: Consultation) -> None:
     doctor = consultation.about("hang-checking", "")
-    doctor.progressed.connect(lambda label, *_: "INT8" in label and doctor._client._silence.start(100))
+    doctor.progressed.connect(lambda label, *_: doctor._client._silence.timeout.emit() if "INT8" in label else None)
     with consultation._qtbot.waitSignal(doctor.finished, timeout=20_000):
         doctor.start()
     int8, nf4 = consultation.found[0].facts.checks

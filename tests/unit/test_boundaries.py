@@ -22,7 +22,7 @@ def imported_by(module: str) -> set[str]:
     return set(json.loads(printed))
 
 
-@pytest.mark.parametrize("module", ["qplayground.app", "qplayground.ui.application", "qplayground.cli"])
+@pytest.mark.parametrize("module", ["qplayground.console.commands", "qplayground.ui.application", "qplayground.cli"])
 def test_the_window_imports_nothing_heavy(module: str) -> None:
     modules = imported_by(module)
     assert "qplayground" in modules

@@ -10,7 +10,7 @@ import pynvml
 import pytest
 from msgspec.structs import replace
 
-from qplayground import app
+from qplayground.console.arguments import placement_of
 from qplayground.core.comparison.results import from_json, to_json
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.placement import (
@@ -240,14 +240,14 @@ def arguments(**changes: Any) -> argparse.Namespace:
 def test_the_command_lines_words_become_a_placement(tmp_path: Path) -> None:
     file = tmp_path / "map.json"
     file.write_text('{"": 0}')
-    assert app.placement_of(arguments(device_map=str(file))) == Placement(device="custom", modules={"": "cuda:0"})
-    assert app.placement_of(arguments(device_map="balanced", max_memory="cpu=1MB", threads=2)) == Placement(
+    assert placement_of(arguments(device_map=str(file))) == Placement(device="custom", modules={"": "cuda:0"})
+    assert placement_of(arguments(device_map="balanced", max_memory="cpu=1MB", threads=2)) == Placement(
         device="balanced", max_memory={"cpu": 1_000_000}, threads=2
     )
     with pytest.raises(PlaygroundError, match="cannot be read"):
-        app.placement_of(arguments(device_map=str(tmp_path / "none.json")))
+        placement_of(arguments(device_map=str(tmp_path / "none.json")))
     with pytest.raises(PlaygroundError, match="name of no device"):
-        app.placement_of(arguments(device_map="sequential"))
+        placement_of(arguments(device_map="sequential"))
 
 
 def test_offload_folders_go_with_their_engines(tmp_path: Path) -> None:
