@@ -10,7 +10,8 @@ from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.messages.events import Event, Generated, Loaded
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.runtime.comparison.conductor import Conductor, Plan, RunPlan
+from qplayground.runtime.comparison.conductor import Conductor
+from qplayground.runtime.comparison.plan import Plan, RunPlan
 from qplayground.runtime.processes.launcher import Launcher
 
 FAKE = "tests.fakes.engine"
@@ -34,7 +35,8 @@ def plan(*runs: RunPlan) -> Plan:
 
 def carried_out(conductor: Conductor, qtbot: QtBot, wanted: Plan) -> list[tuple[str, Event]]:
     said: list[tuple[str, Event]] = []
-    conductor.said.connect(lambda name, event: said.append((name, event)))
+    for signal in (conductor.loaded_now, conductor.generated):
+        signal.connect(lambda name, event: said.append((name, event)))
     with qtbot.waitSignal(conductor.finished, timeout=20_000):
         conductor.prepare(wanted, {})
         conductor.begin()

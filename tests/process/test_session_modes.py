@@ -15,7 +15,7 @@ from qplayground.core.memory.fit import Fit
 from qplayground.core.messages.events import Failed, Generated, PhaseStarted
 from qplayground.core.placement import Placement
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
-from qplayground.runtime.comparison import conductor as conductor_module
+from qplayground.runtime.comparison import work as work_module
 from qplayground.runtime.comparison.request import ComparisonRequest
 from qplayground.runtime.processes.launcher import Launcher
 from tests.fakes.engine import FAILURE
@@ -106,7 +106,7 @@ def test_the_coldest_engine_goes_when_room_is_needed(
         asked.append(estimates[0].precision)
         return Fit(verdicts[estimates[0].precision])
 
-    monkeypatch.setattr(conductor_module, "fit_now", fit)
+    monkeypatch.setattr(work_module, "fit_now", fit)
     stage.session.set_keep_loaded(True)
     kept: list[list[str]] = []
     stage.session.loaded_changed.connect(lambda loaded: kept.append(list(loaded)))
@@ -128,11 +128,11 @@ def test_kept_engines_stay_when_what_is_known_of_the_next_one_says_that_it_fits(
         asked.extend(filter(None, estimates))
         return Fit(Verdict.UNKNOWN if None in estimates else Verdict.FITS)
 
-    monkeypatch.setattr(conductor_module, "fit_now", fit)
+    monkeypatch.setattr(work_module, "fit_now", fit)
     stage.session.set_keep_loaded(True)
     run(stage, qtbot, "once", "fp32", "int8", *(["nf4"] if how == "run again" else []))
     if how == "run again":
-        stage.session._conductor._learned.estimates.clear()
+        stage.session._conductor._planned._estimates.clear()
         stage.session._conductor.let_go("nf4")
         qtbot.waitUntil(lambda: len(stage.engines()) == 2, timeout=5000)
     before = stage.engines()

@@ -9,6 +9,8 @@ from pytestqt.qtbot import QtBot
 from qplayground.core.comparison.results import Mode, RunState, from_json, to_json
 from qplayground.core.errors import ErrorCode
 from qplayground.core.measures.quality import QualityRequest, TextSource
+from qplayground.core.messages.commands import Score
+from qplayground.runtime.comparison.work import Work
 from qplayground.runtime.processes.launcher import Launcher
 from tests.process.test_session import FAKE, MODEL, Stage, wanted
 
@@ -62,9 +64,18 @@ def test_without_a_text_nothing_is_scored(stage: Stage, qtbot: QtBot) -> None:
     assert stage.run("fp32").quality is None and ("fp32", RunState.SCORING) not in stage.states
 
 
-def test_the_prompts_tokens_come_from_the_baseline(stage: Stage, qtbot: QtBot) -> None:
+def test_the_prompts_tokens_come_from_the_baseline(stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, int] = {}
+    score = Work.score
+
+    def note(work: Work, run_id: str, command_id: int) -> Score:
+        command = score(work, run_id, command_id)
+        given[run_id] = len(command.token_ids)
+        return command
+
+    monkeypatch.setattr(Work, "score", note)
     run(stage, qtbot, "once", "fp32", "nf4", quality=PROMPT)
-    assert len(stage.session._conductor._learned.scored_ids) == 240
+    assert given == {"fp32": 0, "nf4": 240}
 
 
 @pytest.mark.parametrize("mode", [Mode.BENCHMARK, Mode.RACE])

@@ -233,23 +233,20 @@ class JobDone(msgspec.Struct, frozen=True, tag=True):
     entry: ModelEntry
 
 
+RunEvent = (
+    PhaseStarted | Progressed | LoadEstimated | Loaded | PromptRead | TokensGenerated | Generated | Scored | Failed
+)
+"""What answers the commands of a comparison's runs."""
+
 Event = (
-    Hello
-    | PhaseStarted
-    | Progressed
-    | Loaded
-    | LoadEstimated
+    RunEvent
+    | Hello
     | MemoryEstimated
     | PlacementPlanned
-    | PromptRead
-    | TokensGenerated
-    | Generated
-    | Scored
     | CudaFound
     | CheckStarted
     | MethodChecked
     | CheckedUp
     | InsideEvent
-    | Failed
     | JobDone
 )

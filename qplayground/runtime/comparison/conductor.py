@@ -1,23 +1,20 @@
 """Carries out what the scheduler decides: starts engines, gives them commands, ends them."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import assert_never
 
 import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
-from qplayground.core.comparison.results import Mode, Run, RunState
+from qplayground.core.comparison.results import Mode, RunState
 from qplayground.core.errors import ErrorCode, ErrorInfo
-from qplayground.core.generation import GenerationRequest
-from qplayground.core.measures.quality import QualityRequest
-from qplayground.core.measures.windows import Windows
-from qplayground.core.memory.estimate import ContextSize, Estimate, Verdict
+from qplayground.core.memory.estimate import Estimate
 from qplayground.core.memory.fit import fit
 from qplayground.core.memory.process_memory import MemorySample
-from qplayground.core.messages.commands import Generate, Load, Score
+from qplayground.core.messages.commands import Load
 from qplayground.core.messages.events import (
-    Event,
     Failed,
     Generated,
     Hello,
@@ -25,16 +22,19 @@ from qplayground.core.messages.events import (
     LoadEstimated,
     Phase,
     PhaseStarted,
+    Progressed,
+    PromptRead,
+    RunEvent,
     Scored,
+    TokensGenerated,
 )
 from qplayground.core.placement import Placement
-from qplayground.core.precision import Precision
 from qplayground.runtime.comparison.engines import Engines
+from qplayground.runtime.comparison.plan import Plan, RunPlan
 from qplayground.runtime.comparison.scheduler import Action, Happened, Scheduler, Verb
-from qplayground.runtime.machine.devices import free_memory, weight_limits
-from qplayground.runtime.machine.fitting import fit_now
+from qplayground.runtime.comparison.work import Work
+from qplayground.runtime.machine.devices import free_memory
 from qplayground.runtime.processes.launcher import Launcher
-from qplayground.runtime.storage.evaluation_text import BASELINES_LIMIT_BYTES, baselines_folder
 from qplayground.runtime.storage.offload_folders import OffloadFolders
 
 STOP_GRACE_MS = 400
@@ -48,60 +48,6 @@ _REFUSALS = (
 """Said before the model is touched, so that a kept one stays as good as it was."""
 
 
-class RunPlan(msgspec.Struct, frozen=True):
-    """What one engine is to run. `path` is the model's folder."""
-
-    id: str
-    path: str
-    precision: Precision
-    engine: str
-
-    @classmethod
-    def of(cls, run: Run) -> "RunPlan":
-        return cls(run.id, run.model.path, run.precision, run.engine)
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engines are to do. With `quality` a text is scored, by the `reference` first; it stays known when its
-    run was removed, so that others can still be compared with it.
-    """
-
-    runs: tuple[RunPlan, ...]
-    placement: Placement
-    request: GenerationRequest
-    mode: Mode
-    rounds: int
-    quality: QualityRequest | None = None
-    reference: RunPlan | None = None
-
-    def run(self, run_id: str) -> RunPlan | None:
-        """The run with that id, if there is one."""
-        return next((run for run in self.runs if run.id == run_id), None)
-
-    def with_run(self, run: RunPlan) -> "Plan":
-        """The same with that run, in the place of one with its id."""
-        reference = run if self.reference is not None and self.reference.id == run.id else self.reference
-        return msgspec.structs.replace(self, runs=(*self.without(run.id).runs, run), reference=reference)
-
-    def without(self, run_id: str) -> "Plan":
-        """The same without that run."""
-        return msgspec.structs.replace(self, runs=tuple(run for run in self.runs if run.id != run_id))
-
-
-class _Learned(msgspec.Struct):
-    """What came out while a plan was carried out. `contexts` are by the model's folder, `estimates` by run; the limits
-    are read before the first load. The reference's engine says which `windows` of the text it scored, which tokens, and
-    the place where they are kept.
-    """
-
-    estimates: dict[str, Estimate]
-    contexts: dict[str, ContextSize | None] = {}
-    limits: dict[str, int] | None = None
-    windows: Windows | None = None
-    scored_ids: tuple[int, ...] = ()
-    reference_place: str = ""
-
-
 class _Kept(msgspec.Struct, frozen=True):
     """What an engine holds, and how it came there."""
 
@@ -113,8 +59,11 @@ class _Kept(msgspec.Struct, frozen=True):
 class Conductor(QObject):
     """Owner of the scheduler and of what is kept in memory. It knows no results.
 
-    Signals with the run's id first: `greeted(name, Hello)`; `said(name, Event)` from an engine whose run is not
-    over; `fit_known(name, Fit)`, whether what is being loaded fits, before its first weight; `failed(name, ErrorInfo)`;
+    Signals with the run's id first: `greeted(name, Hello)`; from an engine whose run is not over
+    `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`, `fit_known(name, Fit)`, whether what is being
+    loaded fits, before its first weight, `loaded_now(name, Loaded)`, `prompt_read(name, PromptRead)`,
+    `tokens_generated(name, TokensGenerated)`, `generated(name, Generated)`, `scored(name, Scored)` and
+    `failed(name, ErrorInfo)`;
     `turn_began(name, others, Loaded)` before it writes, beside how many others, with what its engine said when it
     loaded; `lost(name, ErrorInfo)` for an engine that died while it was idle;
     `memory_sampled(name, list[MemorySample])`; `unloading(name, PhaseStarted)` as it is ended.
@@ -126,7 +75,13 @@ class Conductor(QObject):
     """
 
     greeted = Signal(str, object)
-    said = Signal(str, object)
+    phase_started = Signal(str, object)
+    progressed = Signal(str, object)
+    loaded_now = Signal(str, object)
+    prompt_read = Signal(str, object)
+    tokens_generated = Signal(str, object)
+    generated = Signal(str, object)
+    scored = Signal(str, object)
     fit_known = Signal(str, object)
     failed = Signal(str, object)
     turn_began = Signal(str, int, object)
@@ -148,8 +103,7 @@ class Conductor(QObject):
         self._engines.gone.connect(self._on_gone)
         self._engines.memory_sampled.connect(self._on_memory_sampled)
         self._scheduler: Scheduler | None = None
-        self._plan: Plan | None = None
-        self._learned = _Learned({})
+        self._work: Work | None = None
         self._kept: dict[str, _Kept] = {}
         self._offload_folders = OffloadFolders()
         self._loaded: dict[str, int] = {}
@@ -188,7 +142,7 @@ class Conductor(QObject):
 
     def state(self, name: str) -> RunState | None:
         """Where that run stands, None when there is none."""
-        if self._scheduler is None or self._plan is None or self._plan.run(name) is None:
+        if self._scheduler is None or self._work is None or self._work.plan.find(name) is None:
             return None
         return self._scheduler.state(name)
 
@@ -197,31 +151,29 @@ class Conductor(QObject):
     def prepare(self, plan: Plan, estimates: Mapping[str, Estimate]) -> None:
         """Take on a new plan; `begin` follows. Not while busy. `estimates`: what is known of its runs already."""
         before = self._scheduler
-        self._plan = plan
-        self._learned = _Learned({name: each for name, each in estimates.items() if self._is_of_use(plan, each)})
+        self._work = work = Work(plan)
+        work.take_estimates(estimates, gpus=self._gpu_count)
         self.started_s = time.monotonic()
-        reference = None if plan.reference is None else plan.reference.id
-        ids = [run.id for run in plan.runs]
         self._scheduler = Scheduler(
-            sorted(ids, key=lambda name: plan.quality is not None and name != reference),
-            scores=plan.quality is not None,
-            reference=reference,
+            plan.order,
+            scores=work.scores,
+            reference=None if plan.reference is None else plan.reference.id,
             rounds=plan.rounds,
             race=plan.mode is Mode.RACE,
             keep_loaded=self._keep_loaded,
             loaded=() if before is None else before.loaded,
             ending=() if before is None else before.ending,
-            has_room=self._has_room,
+            has_room=work.has_room,
         )
         self._busy = True
         self._launcher.warm()
 
     def queue(self, run: RunPlan, estimate: Estimate | None = None) -> None:
         """Take on one more run, or one that is over again; `begin` follows."""
-        if self._scheduler is not None and self._plan is not None:
-            self._plan = self._plan.with_run(run)
-            if estimate is not None and self._is_of_use(self._plan, estimate):
-                self._learned.estimates[run.id] = estimate
+        if self._scheduler is not None and self._work is not None:
+            self._work.plan = self._work.plan.with_run(run)
+            if estimate is not None:
+                self._work.take_estimates({run.id: estimate}, gpus=self._gpu_count)
             self._asked_to_stop.discard(run.id)
             self._scheduler.queue(run.id)
             self._busy = True
@@ -235,10 +187,9 @@ class Conductor(QObject):
 
     def remove(self, name: str) -> None:
         """Forget a run that is over, and end its engine."""
-        if self._scheduler is not None and self._plan is not None:
+        if self._scheduler is not None and self._work is not None:
             actions = self._scheduler.remove(name)
-            self._plan = self._plan.without(name)
-            self._learned.estimates.pop(name, None)
+            self._work.remove(name)
             self._do(actions)
 
     def let_go(self, name: str) -> None:
@@ -270,35 +221,22 @@ class Conductor(QObject):
 
     def _misfits_leave(self) -> list[Action]:
         """Let go of the engines whose model, device or recipe is another than this plan's."""
-        plan, scheduler = self._plan, self._scheduler
-        assert plan is not None and scheduler is not None
+        plan, scheduler = self._planned.plan, self._scheduler
+        assert scheduler is not None
         paths = {run.path for run in plan.runs}
         misfits = [
             name
             for name, kept in self._kept.items()
             if kept.run.path not in paths
             or kept.placement != plan.placement.same_weights
-            or (plan.run(name) or kept.run) != kept.run
+            or (plan.find(name) or kept.run) != kept.run
         ]
         return [action for name in misfits for action in scheduler.let_go(name)]
 
-    def _is_of_use(self, plan: Plan, estimate: Estimate) -> bool:
-        """Whether it is of this text, and would be the same if the models that are kept were gone.
-
-        Where the memory that is free on a GPU decides where parts go, it would not.
-        """
-        by_what_is_free = self._gpu_count > 0 and not (plan.placement.is_single or plan.placement.modules)
-        return estimate.kv_cache_bytes is not None and not by_what_is_free
-
-    def _has_room(self, name: str, kept: Sequence[str]) -> bool:
-        """Whether it can be loaded beside engines that keep their models. Of what is unknown one load too many is
-        taken over a run that is lost.
-        """
-        assert self._plan is not None
-        if not kept:
-            return True
-        found = fit_now([self._learned.estimates.get(name)], scores=self._plan.quality is not None)
-        return found.verdict in (Verdict.FITS, Verdict.TIGHT)
+    @property
+    def _planned(self) -> Work:
+        assert self._work is not None
+        return self._work
 
     def _do(self, wanted: Iterable[Action]) -> None:
         scheduler, actions = self._scheduler, list(wanted)
@@ -307,13 +245,13 @@ class Conductor(QObject):
             if self._scheduler is not scheduler:
                 return  # closed by whoever heard of it
             if verb is Verb.START:
-                self._engines.start(name, self._run(name).engine)
+                self._engines.start(name, self._planned.plan.run(name).engine)
             elif verb is Verb.LOAD:
                 self._engines.submit(name, partial(self._load, name))
             elif verb is Verb.GENERATE:
                 self._start_writing(name, together)
             elif verb is Verb.SCORE:
-                self._engines.submit(name, partial(self._score, name))
+                self._engines.submit(name, partial(self._planned.score, name))
             elif verb is Verb.ASK_TO_STOP:
                 self._engines.cancel(name)
                 self._asked_to_stop.add(name)
@@ -329,73 +267,19 @@ class Conductor(QObject):
         scheduler = self._scheduler
         self.turn_began.emit(name, together - 1, self._kept[name].event)
         if self._scheduler is scheduler and self.state(name) is RunState.GENERATING:
-            self._engines.submit(name, partial(self._generate, together))
+            make = partial(self._planned.generate, together=together, cpu_threads=self._cpu_threads)
+            self._engines.submit(name, make)
 
     def _load(self, name: str, command_id: int) -> Load:
-        plan, run = self._plan, self._run(name)
-        assert plan is not None
-        folder = self._offload_folders.folder(plan.placement, name)
+        work = self._planned
+        folder = self._offload_folders.folder(work.plan.placement, name)
         self._free[name] = free_memory()
-        return Load(
-            id=command_id,
-            path=run.path,
-            precision=run.precision,
-            placement=msgspec.structs.replace(plan.placement, offload_folder=folder),
-            limits=self._limits(plan),
-            request=plan.request,
-            context=self._learned.contexts.get(run.path),
-            others=self._unknown_beside(run) if self._keep_loaded else (),
-        )
-
-    def _limits(self, plan: Plan) -> dict[str, int]:
-        """Read once, before the first load: every run and every round is placed by the same ones."""
-        if self._learned.limits is None:
-            self._learned.limits = weight_limits(plan.placement, self._gpu_count)
-        return self._learned.limits
-
-    def _unknown_beside(self, run: RunPlan) -> tuple[Precision, ...]:
-        """The precisions of the same model of which nothing is known yet."""
-        known = {run.id, *self._learned.estimates}
-        return tuple(other.precision for other in self._same_model(run) if other.id not in known)
-
-    def _same_model(self, run: RunPlan) -> list[RunPlan]:
-        assert self._plan is not None
-        return [other for other in self._plan.runs if (other.path, other.engine) == (run.path, run.engine)]
-
-    def _run(self, name: str) -> RunPlan:
-        run = None if self._plan is None else self._plan.run(name)
-        assert run is not None
-        return run
-
-    def _generate(self, together: int, command_id: int) -> Generate:
-        plan = self._plan
-        assert plan is not None
-        threads = plan.placement.threads or self._cpu_threads
-        return Generate(
-            id=command_id,
-            request=plan.request,
-            benchmark=plan.mode is Mode.BENCHMARK,
-            threads=max(1, threads // together) if plan.mode is Mode.RACE else threads,
-        )
-
-    def _score(self, name: str, command_id: int) -> Score:
-        plan, learned = self._plan, self._learned
-        assert plan is not None and plan.quality is not None and plan.reference is not None
-        is_reference = name == plan.reference.id
-        return Score(
-            id=command_id,
-            source=plan.quality.source,
-            name=plan.quality.name,
-            text=plan.quality.text,
-            token_ids=() if is_reference else learned.scored_ids,
-            tokens=plan.quality.tokens,
-            windows=None if is_reference else learned.windows,
-            baseline=plan.reference.precision,
-            reference=plan.reference.id,
-            place="" if is_reference else learned.reference_place,
-            threads=plan.placement.threads,
-            folder=str(baselines_folder()),
-            limit_bytes=BASELINES_LIMIT_BYTES,
+        return work.load(
+            work.plan.run(name),
+            command_id,
+            offload_folder=folder,
+            gpus=self._gpu_count,
+            asks_beside=self._keep_loaded,
         )
 
     def _tell(self) -> None:
@@ -444,41 +328,41 @@ class Conductor(QObject):
         self._happened(name, Happened.HELLO)
 
     @Slot(str, object)
-    def _on_said(self, name: str, event: Event) -> None:
+    def _on_said(self, name: str, event: RunEvent) -> None:
         if not self._is_open(name):
             return  # the run was given up meanwhile; what it says now would contradict what is shown
-        plan, learned = self._plan, self._learned
-        assert plan is not None
-        if isinstance(event, Loaded):
-            self._learn(self._run(name), event)
-            self._kept[name] = _Kept(self._run(name), plan.placement.same_weights, event)
-        if isinstance(event, LoadEstimated):
-            self.fit_known.emit(name, fit([event.estimate], self._free[name], scores=plan.quality is not None))
-            return
-        if isinstance(event, Failed):
-            refused = event.error.code in _REFUSALS
-            self.failed.emit(name, event.error if refused else self._with_output(name, event.error))
-            self._happened(name, Happened.REFUSED if refused else Happened.FAILED)
-            return
-        if isinstance(event, Scored) and plan.reference is not None and name == plan.reference.id:
-            learned.windows, learned.scored_ids, learned.reference_place = event.windows, event.token_ids, event.place
-        self.said.emit(name, event)
-        if isinstance(event, Loaded):
-            self._happened(name, Happened.LOADED)
-        elif isinstance(event, Scored):
-            self._happened(name, Happened.SCORED)
-        elif isinstance(event, Generated):
-            interrupted = event.finish_reason == "cancelled"
-            self._happened(name, Happened.INTERRUPTED if interrupted else Happened.GENERATED)
-
-    def _learn(self, run: RunPlan, event: Loaded) -> None:
-        """Note what a load says of its model's other runs too."""
-        self._learned.contexts[run.path] = event.context
-        known = [*event.others, *([] if event.estimate is None else [event.estimate])]
-        estimates = {estimate.precision: estimate for estimate in known}
-        for other in self._same_model(run):
-            if other.precision.name in estimates:
-                self._learned.estimates[other.id] = estimates[other.precision.name]
+        work = self._planned
+        match event:
+            case PhaseStarted():
+                self.phase_started.emit(name, event)
+            case Progressed():
+                self.progressed.emit(name, event)
+            case LoadEstimated():
+                self.fit_known.emit(name, fit([event.estimate], self._free[name], scores=work.scores))
+            case Loaded():
+                run = work.plan.run(name)
+                work.take_loaded(run, event)
+                self._kept[name] = _Kept(run, work.plan.placement.same_weights, event)
+                self.loaded_now.emit(name, event)
+                self._happened(name, Happened.LOADED)
+            case PromptRead():
+                self.prompt_read.emit(name, event)
+            case TokensGenerated():
+                self.tokens_generated.emit(name, event)
+            case Generated():
+                self.generated.emit(name, event)
+                interrupted = event.finish_reason == "cancelled"
+                self._happened(name, Happened.INTERRUPTED if interrupted else Happened.GENERATED)
+            case Scored():
+                work.take_scored(name, event)
+                self.scored.emit(name, event)
+                self._happened(name, Happened.SCORED)
+            case Failed(error=error):
+                refused = error.code in _REFUSALS
+                self.failed.emit(name, error if refused else self._with_output(name, error))
+                self._happened(name, Happened.REFUSED if refused else Happened.FAILED)
+            case _:
+                assert_never(event)
 
     def _with_output(self, name: str, error: ErrorInfo) -> ErrorInfo:
         return msgspec.structs.replace(error, detail=f"{error.detail}\n\n{self._engines.output_tail(name)}".strip())

@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.messages.commands import Cancel, Command
-from qplayground.core.messages.events import Event, Hello
+from qplayground.core.messages.events import Event, Hello, RunEvent
 from qplayground.runtime.comparison.sampler import Sampler
 from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.processes.worker import ChildWorker
@@ -19,7 +19,7 @@ CLOSE_WAIT_MS = 10_000
 class Engines(QObject):
     """Owner of the engines. It decides nothing.
 
-    Signals: `greeted(name, Hello)`; `said(name, Event)`, the answers to the engine's latest command and no others;
+    Signals: `greeted(name, Hello)`; `said(name, RunEvent)`, the answers to the engine's latest command and no others;
     `gone(name, ErrorInfo | None)`, once for each engine, before which no other of its name can be started;
     `memory_sampled(name, list[MemorySample])`.
     """
@@ -88,7 +88,7 @@ class Engines(QObject):
         if isinstance(event, Hello):
             self._sampler.watch(name, event.pid)
             self.greeted.emit(name, event)
-        elif event.command_id == self._commands.get(name):  # anything else is late
+        elif event.command_id == self._commands.get(name) and isinstance(event, RunEvent):  # anything else is late
             self.said.emit(name, event)
 
     @Slot(str, object)

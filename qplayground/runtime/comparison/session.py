@@ -12,12 +12,9 @@ from qplayground.core.errors import ErrorCode, ErrorInfo, fail
 from qplayground.core.memory.estimate import Estimate
 from qplayground.core.memory.process_memory import MemorySample
 from qplayground.core.messages.events import (
-    Event,
     Generated,
     Hello,
     Loaded,
-    PhaseStarted,
-    Progressed,
     PromptRead,
     Scored,
     TokensGenerated,
@@ -27,7 +24,8 @@ from qplayground.core.precision import Precision
 from qplayground.core.system.machine import Machine
 from qplayground.runtime.clients.probe import Probe
 from qplayground.runtime.comparison import bookkeeping
-from qplayground.runtime.comparison.conductor import Conductor, Plan, RunPlan
+from qplayground.runtime.comparison.conductor import Conductor
+from qplayground.runtime.comparison.plan import Plan, RunPlan
 from qplayground.runtime.comparison.request import ComparisonRequest, check_devices
 from qplayground.runtime.machine.this_machine import who_is_here
 from qplayground.runtime.processes.launcher import Launcher
@@ -68,7 +66,13 @@ class Session(QObject):
         self._launcher = launcher
         self._conductor = Conductor(launcher, self)
         self._conductor.greeted.connect(self._on_greeted)
-        self._conductor.said.connect(self._on_said)
+        self._conductor.phase_started.connect(self.phase_started)
+        self._conductor.progressed.connect(self.progressed)
+        self._conductor.loaded_now.connect(self._on_loaded)
+        self._conductor.prompt_read.connect(self._on_prompt_read)
+        self._conductor.tokens_generated.connect(self._on_tokens)
+        self._conductor.generated.connect(self._on_generated)
+        self._conductor.scored.connect(self._on_scored)
         self._conductor.fit_known.connect(self.fit_known)
         self._conductor.failed.connect(self._on_failed)
         self._conductor.lost.connect(self._on_lost)
@@ -265,8 +269,7 @@ class Session(QObject):
 
     @Slot(str, int, object)
     def _on_turn_began(self, name: str, others: int, event: Loaded) -> None:
-        run = self._run(name)
-        assert run is not None
+        _, run = self._current(name)
         run.beside = others
         if run.token_ids:
             bookkeeping.clear_text(run)
@@ -275,40 +278,43 @@ class Session(QObject):
             bookkeeping.take_loaded(run, event, kept=True, shown=self._shown.get(name))
 
     @Slot(str, object)
-    def _on_said(self, name: str, event: Event) -> None:
-        run, comparison = self._run(name), self._comparison
-        assert run is not None and comparison is not None
+    def _on_loaded(self, name: str, event: Loaded) -> None:
+        comparison, run = self._current(name)
         repeated = comparison.mode is Mode.BENCHMARK
-        if isinstance(event, TokensGenerated):
-            bookkeeping.take_tokens(run, event)
-            self.tokens_added.emit(name, event.tokens)
-        elif isinstance(event, Progressed):
-            self.progressed.emit(name, event)
-        elif isinstance(event, PhaseStarted):
-            self.phase_started.emit(name, event)
-        elif isinstance(event, PromptRead):
-            run.prompt_tokens = len(event.token_ids)
-            run.prompt_in_parts = event.in_parts
-        elif isinstance(event, Loaded):
-            bookkeeping.take_loaded(run, event, repeated=repeated, shown=self._shown.get(name))
-            self.run_changed.emit(name)
-        elif isinstance(event, Scored):
-            bookkeeping.take_scored(run, event)
-            is_reference = name == comparison.baseline or event.quality.reference is None
-            if event.evaluation is not None and (comparison.evaluation is None or is_reference):
-                comparison.evaluation = event.evaluation
-            self.run_changed.emit(name)
-        elif isinstance(event, Generated):
-            interrupted = event.finish_reason == "cancelled"
-            driver = self._driver_bytes.get(name, {})
-            bookkeeping.take_generated(
-                run, event, driver=driver, repeated=repeated, counts=not (repeated and interrupted)
-            )
+        bookkeeping.take_loaded(run, event, repeated=repeated, shown=self._shown.get(name))
+        self.run_changed.emit(name)
+
+    @Slot(str, object)
+    def _on_prompt_read(self, name: str, event: PromptRead) -> None:
+        _, run = self._current(name)
+        run.prompt_tokens = len(event.token_ids)
+        run.prompt_in_parts = event.in_parts
+
+    @Slot(str, object)
+    def _on_tokens(self, name: str, event: TokensGenerated) -> None:
+        bookkeeping.take_tokens(self._current(name)[1], event)
+        self.tokens_added.emit(name, event.tokens)
+
+    @Slot(str, object)
+    def _on_generated(self, name: str, event: Generated) -> None:
+        comparison, run = self._current(name)
+        repeated = comparison.mode is Mode.BENCHMARK
+        counts = not (repeated and event.finish_reason == "cancelled")
+        driver = self._driver_bytes.get(name, {})
+        bookkeeping.take_generated(run, event, driver=driver, repeated=repeated, counts=counts)
+
+    @Slot(str, object)
+    def _on_scored(self, name: str, event: Scored) -> None:
+        comparison, run = self._current(name)
+        bookkeeping.take_scored(run, event)
+        is_reference = name == comparison.baseline or event.quality.reference is None
+        if event.evaluation is not None and (comparison.evaluation is None or is_reference):
+            comparison.evaluation = event.evaluation
+        self.run_changed.emit(name)
 
     @Slot(str, object)
     def _on_failed(self, name: str, error: ErrorInfo) -> None:
-        run, comparison = self._run(name), self._comparison
-        assert run is not None and comparison is not None
+        _, run = self._current(name)
         detail = f"Model: {run.model.id}\n\n{error.detail}".rstrip()
         error = replace(error, detail=who_is_here().apply(detail))  # it is kept, and exported
         run.error = error
@@ -365,6 +371,11 @@ class Session(QObject):
         self._shown.pop(run.id, None)
         if shown is not None:
             self._shown[run.id] = shown
+
+    def _current(self, name: str) -> tuple[Comparison, Run]:
+        """The comparison in work, and the run of it that an engine speaks of."""
+        assert self._comparison is not None
+        return self._comparison, self._comparison.run(name)
 
     def _run(self, name: str) -> Run | None:
         runs = [] if self._comparison is None else self._comparison.runs

@@ -1,0 +1,123 @@
+"""A plan while it is carried out: the commands that it comes to, by what the engines have said so far."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from qplayground.core.comparison.results import Mode
+from qplayground.core.measures.windows import Windows
+from qplayground.core.memory.estimate import ContextSize, Estimate, Verdict
+from qplayground.core.messages.commands import Generate, Load, Score
+from qplayground.core.messages.events import Loaded, Scored
+from qplayground.core.precision import Precision
+from qplayground.runtime.comparison.plan import Plan, RunPlan
+from qplayground.runtime.machine.devices import weight_limits
+from qplayground.runtime.machine.fitting import fit_now
+from qplayground.runtime.storage.evaluation_text import BASELINES_LIMIT_BYTES, baselines_folder
+
+
+class Work:
+    """A plan, and what came out of it that later commands need."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._estimates: dict[str, Estimate] = {}  # by run
+        self._contexts: dict[str, ContextSize | None] = {}  # by the model's folder
+        self._limits: dict[str, int] | None = None
+        self._windows: Windows | None = None  # of the text, as the reference's engine scored it
+        self._scored_ids: tuple[int, ...] = ()
+        self._reference_place = ""
+
+    @property
+    def scores(self) -> bool:
+        """Whether a text is scored."""
+        return self.plan.quality is not None
+
+    def load(self, run: RunPlan, command_id: int, *, offload_folder: str, gpus: int, asks_beside: bool) -> Load:
+        """Load its model, on a machine with so many `gpus`. With `asks_beside` its engine also tells what the model's
+        other runs will take, of which nothing is known.
+        """
+        if self._limits is None:  # read before the first load: every run and every round is placed by the same ones
+            self._limits = weight_limits(self.plan.placement, gpus)
+        return Load(
+            id=command_id,
+            path=run.path,
+            precision=run.precision,
+            placement=replace(self.plan.placement, offload_folder=offload_folder),
+            limits=self._limits,
+            request=self.plan.request,
+            context=self._contexts.get(run.path),
+            others=self._unknown_beside(run) if asks_beside else (),
+        )
+
+    def generate(self, command_id: int, *, together: int, cpu_threads: int) -> Generate:
+        """Continue the prompt, beside so many others that share the processor."""
+        threads = self.plan.placement.threads or cpu_threads
+        return Generate(
+            id=command_id,
+            request=self.plan.request,
+            benchmark=self.plan.mode is Mode.BENCHMARK,
+            threads=max(1, threads // together) if self.plan.mode is Mode.RACE else threads,
+        )
+
+    def score(self, run_id: str, command_id: int) -> Score:
+        """Score the text, as the reference did where that is another run."""
+        quality, reference = self.plan.quality, self.plan.reference
+        assert quality is not None and reference is not None
+        first = run_id == reference.id
+        return Score(
+            id=command_id,
+            source=quality.source,
+            name=quality.name,
+            text=quality.text,
+            token_ids=() if first else self._scored_ids,
+            tokens=quality.tokens,
+            windows=None if first else self._windows,
+            baseline=reference.precision,
+            reference=reference.id,
+            place="" if first else self._reference_place,
+            threads=self.plan.placement.threads,
+            folder=str(baselines_folder()),
+            limit_bytes=BASELINES_LIMIT_BYTES,
+        )
+
+    def take_loaded(self, run: RunPlan, event: Loaded) -> None:
+        """Note what a load says, of its model's other runs too."""
+        self._contexts[run.path] = event.context
+        known = [*event.others, *([] if event.estimate is None else [event.estimate])]
+        estimates = {estimate.precision: estimate for estimate in known}
+        for other in self.plan.runs:
+            if other.shares_model(run) and other.precision.name in estimates:
+                self._estimates[other.id] = estimates[other.precision.name]
+
+    def take_scored(self, run_id: str, event: Scored) -> None:
+        """Note how the reference scored the text."""
+        if self.plan.reference is not None and run_id == self.plan.reference.id:
+            self._windows, self._scored_ids, self._reference_place = event.windows, event.token_ids, event.place
+
+    def take_estimates(self, estimates: Mapping[str, Estimate], *, gpus: int) -> None:
+        """Note what is known of runs already, where it is of this text and would be the same if the models that are
+        kept were gone. Where the memory that is free on a GPU decides where parts go, it would not.
+        """
+        placement = self.plan.placement
+        if gpus and not (placement.is_single or placement.modules):
+            return
+        self._estimates |= {name: each for name, each in estimates.items() if each.kv_cache_bytes is not None}
+
+    def remove(self, run_id: str) -> None:
+        """Forget that run."""
+        self.plan = self.plan.without(run_id)
+        self._estimates.pop(run_id, None)
+
+    def has_room(self, run_id: str, kept: Sequence[str]) -> bool:
+        """Whether it can be loaded beside engines that keep their models. Of what is unknown one load too many is
+        taken over a run that is lost.
+        """
+        if not kept:
+            return True
+        found = fit_now([self._estimates.get(run_id)], scores=self.scores)
+        return found.verdict in (Verdict.FITS, Verdict.TIGHT)
+
+    def _unknown_beside(self, run: RunPlan) -> tuple[Precision, ...]:
+        known = {run.id, *self._estimates}
+        return tuple(other.precision for other in self.plan.runs if other.shares_model(run) and other.id not in known)
