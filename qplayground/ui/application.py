@@ -10,12 +10,9 @@ from PySide6.QtCore import QSettings, QTimer, Slot
 from PySide6.QtWidgets import QApplication
 
 from qplayground import APPLICATION_ID
-from qplayground.catalog.demo import DEMO_ID
-from qplayground.core.commentary.known_problems import undriven_gpu
 from qplayground.runtime.clients.doctor import Doctor
 from qplayground.runtime.clients.planner import Planner
 from qplayground.runtime.comparison.session import Session
-from qplayground.runtime.machine.gpus import undriven_gpus
 from qplayground.runtime.models.library import Library
 from qplayground.runtime.processes.interrupts import Interrupts
 from qplayground.runtime.processes.launcher import Launcher
@@ -23,6 +20,7 @@ from qplayground.runtime.storage.history import History
 from qplayground.runtime.storage.preferences import Preferences, preferences_path
 from qplayground.ui.first_picture import FirstPicture
 from qplayground.ui.inside.opening import Opening
+from qplayground.ui.start_up import StartUp
 from qplayground.ui.watchdog import Watchdog
 from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
@@ -30,8 +28,11 @@ from qplayground.ui.window import MainWindow
 _COLLECT_MS = 5000
 
 
-def make_window(launcher: Launcher) -> MainWindow:
-    """A window with a session, a library and preferences of its own. Starts nothing."""
+def make_window(launcher: Launcher, files: Sequence[Path] = ()) -> MainWindow:
+    """A window with a session, a library and preferences of its own. Starts nothing.
+
+    `files`: saved comparisons that are opened beside it as soon as there are charts.
+    """
     preferences = Preferences.load()
     path = preferences_path().with_name("window.ini")
     session = Session(launcher)
@@ -40,10 +41,13 @@ def make_window(launcher: Launcher) -> MainWindow:
     doctor = Doctor(launcher)
     settings = QSettings(str(path), QSettings.Format.IniFormat)
     inside = Opening(launcher, settings)
-    window = MainWindow(session, library, planner, doctor, preferences, History(), settings, inside)
-    for owned in (session, library, planner, doctor, inside):
+    start_up = StartUp(session, library)
+    window = MainWindow(session, library, planner, doctor, preferences, History(), settings, inside, start_up)
+    for owned in (session, library, planner, doctor, inside, start_up):
         owned.setParent(window)
-    window.memory.ready.connect(_spare_collector)
+    start_up.charts_ready.connect(_spare_collector)
+    if files:
+        start_up.charts_ready.connect(functools.partial(window.open_files, files))
     collector = QTimer(window, interval=_COLLECT_MS)
     collector.timeout.connect(gc.collect)
     collector.start()
@@ -58,31 +62,6 @@ def _spare_collector() -> None:
     gc.freeze()
 
 
-def start_background(window: MainWindow) -> None:
-    """What begins once the window is on the screen: models, engines, charts, the demo model."""
-    library = window.library
-    library.refresh()
-    window.memory.load()
-    window.session.probe()
-    undriven = undriven_gpu(undriven_gpus())
-    if undriven is not None:
-        window.log.appendPlainText(f"{undriven.message} {undriven.hint}")
-
-    def prepare_demo_once() -> None:
-        library.entries_changed.disconnect(prepare_demo_once)
-        demo = next((entry for entry in library.entries if entry.id == DEMO_ID), None)
-        if demo is not None and not demo.complete and demo.problem is None:
-            library.prepare_demo()
-
-    library.entries_changed.connect(prepare_demo_once)
-
-
-def open_when_ready(window: MainWindow, files: Sequence[Path]) -> None:
-    """Open saved comparisons in windows of their own once the charts, which they need, are imported."""
-    if files:
-        window.memory.ready.connect(functools.partial(window.open_files, files))
-
-
 def run(launcher: Launcher, *, watched: bool = False, files: Sequence[Path] = ()) -> int:
     """Open the window and run until it is closed; returns the exit code.
 
@@ -94,12 +73,11 @@ def run(launcher: Launcher, *, watched: bool = False, files: Sequence[Path] = ()
     app.setDesktopFileName(APPLICATION_ID)
     app.setWindowIcon(theme.application_icon())
     theme.apply_look(app)
-    window = make_window(launcher)
+    window = make_window(launcher, files)
     if watched:
         FirstPicture(sys.stderr, window)
     window.show()
-    QTimer.singleShot(0, window, lambda: start_background(window))
-    open_when_ready(window, files)
+    QTimer.singleShot(0, window, window.start_up.begin)
     interrupts = Interrupts(window.close)
     watchdog = Watchdog(sys.stderr) if watched else None
     try:

@@ -39,6 +39,7 @@ from qplayground.ui.setup.placing import Placing
 from qplayground.ui.setup.precision_panel import PrecisionPanel
 from qplayground.ui.setup.prompt_box import PromptBox
 from qplayground.ui.setup.run_options import RunOptions
+from qplayground.ui.start_up import StartUp
 from qplayground.ui.status.job_status import JobStatus
 from qplayground.ui.status.kept_models import KeptModels
 from qplayground.ui.status.log_view import LogView
@@ -72,6 +73,7 @@ class MainWindow(QMainWindow):
         history: History,
         settings: QSettings,
         inside: Opening,
+        start_up: StartUp,
     ) -> None:
         super().__init__()
         self._history = history
@@ -80,6 +82,7 @@ class MainWindow(QMainWindow):
         self.planner = planner
         self.doctor = doctor
         self.inside = inside
+        self.start_up = start_up
         self._preferences = preferences
         self._settings = settings
         self.setWindowTitle("qplayground")
@@ -206,7 +209,9 @@ class MainWindow(QMainWindow):
         session.comparison_started.connect(self.tabs.show_comparison)
         session.comparison_changed.connect(self.tabs.show_comparison)
         session.run_changed.connect(self._on_run_changed)
-        self.memory.ready.connect(self.tabs.load_charts)
+        self.start_up.charts_imported.connect(self.memory.load_charts)
+        self.start_up.charts_imported.connect(self.tabs.load_charts)
+        self.start_up.problem_found.connect(self.log.appendPlainText)
         self.options.keep_loaded_changed.connect(session.set_keep_loaded)
         session.set_keep_loaded(self.options.keep_loaded.isChecked())
         self.precisions.precisions_changed.connect(self._show_addable)
@@ -437,7 +442,7 @@ class MainWindow(QMainWindow):
         for reader in list(self._readers):
             reader.close()
         self.inside.close()
-        self.memory.close_importer()
+        self.start_up.close()
         self.doctor.close()
         self.planner.close()
         self.session.close()

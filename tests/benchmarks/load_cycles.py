@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication
 
 from qplayground.core.memory.process_memory import read_process_memory
 from qplayground.runtime.processes.launcher import Launcher
-from qplayground.ui.application import make_window, start_background
+from qplayground.ui.application import make_window
 from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
 
@@ -28,7 +28,7 @@ def main() -> None:
         theme.apply_look(application)
         window = make_window(Launcher())
         window.show()
-        start_background(window)
+        window.start_up.begin()
         while not (window.models.compare.isEnabled() and window.session.machine and window.memory.chart is not None):
             application.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
         for name in window.precisions.selected()[1:]:

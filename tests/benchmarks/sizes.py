@@ -35,7 +35,7 @@ def _main(folder: str) -> None:
     from PySide6.QtWidgets import QApplication
 
     from qplayground.runtime.processes.launcher import Launcher
-    from qplayground.ui.application import make_window, start_background
+    from qplayground.ui.application import make_window
     from qplayground.ui.widgets import theme
 
     app = QApplication([])
@@ -43,7 +43,7 @@ def _main(folder: str) -> None:
     window = make_window(Launcher())
     window.resize(1280, 720)
     window.show()
-    start_background(window)
+    window.start_up.begin()
 
     def wait(is_there: object) -> None:
         deadline = time.monotonic() + _WAIT_S

@@ -86,8 +86,8 @@ def _main(folder: Path) -> None:
     window.session.phase_started.connect(begin)
     window.session.tokens_added.connect(take)
     window.session.comparison_finished.connect(lambda comparison: finish())
-    window.memory.ready.connect(lambda: window.session.compare(model, wanted))
-    window.memory.load()
+    window.start_up.charts_ready.connect(lambda: window.session.compare(model, wanted))
+    window.start_up.load_charts()
     app.exec()
 
 

@@ -103,7 +103,7 @@ def _main() -> None:
     from qplayground.core.messages.events import Phase, PhaseStarted
     from qplayground.core.tokens import Token
     from qplayground.runtime.processes.launcher import Launcher
-    from qplayground.ui.application import make_window, start_background
+    from qplayground.ui.application import make_window
     from qplayground.ui.widgets import theme
 
     app = QApplication([])
@@ -114,7 +114,7 @@ def _main() -> None:
         window.prompt.text.setPlainText(sys.argv[2])
         window.options.quality.setCurrentText("off")  # of a prompt of its own only the decoding is looked at
     window.show()
-    start_background(window)
+    window.start_up.begin()
     late: list[float] = []
     last = [0.0]
     token_times: dict[str, list[float]] = {}
@@ -166,7 +166,7 @@ def _main() -> None:
         if entry is not None and entry.usable and "model" in waiting:
             arrived("model")
 
-    window.memory.ready.connect(lambda: arrived("charts"))
+    window.start_up.charts_ready.connect(lambda: arrived("charts"))
     window.session.machine_known.connect(lambda hello: arrived("machine"))
     window.library.entries_changed.connect(model_listed)
     window.session.tokens_added.connect(take)

@@ -10,7 +10,7 @@ def main(folder: str) -> int:
 
     from qplayground.core.comparison.results import Comparison
     from qplayground.runtime.processes.launcher import Launcher
-    from qplayground.ui.application import make_window, start_background
+    from qplayground.ui.application import make_window
     from qplayground.ui.widgets import theme
 
     app = QApplication([])
@@ -18,7 +18,7 @@ def main(folder: str) -> int:
     window = make_window(Launcher())
     window.show()
     window.library.prepare_demo = lambda: None  # type: ignore[method-assign]  # it may be downloaded, which is asked for
-    start_background(window)
+    window.start_up.begin()
 
     def compare() -> None:
         """Once its sizes are known, as people do."""

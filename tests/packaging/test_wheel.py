@@ -28,14 +28,19 @@ import sys
 import qplayground.ui.application as application
 from qplayground.cli import main_window
 
-start_background = application.start_background
+make_window = application.make_window
 
-def start_and_close(window):
-    start_background(window)
+def close(window):
     assert window.isVisible()
-    window.memory.ready.connect(lambda: (print(application.__file__), window.close()))
+    print(application.__file__)
+    window.close()
 
-application.start_background = start_and_close
+def make_closing_window(launcher, files):
+    window = make_window(launcher, files)
+    window.start_up.charts_ready.connect(lambda: close(window))
+    return window
+
+application.make_window = make_closing_window
 sys.exit(main_window([]))
 """
 """A window that closes when the last of its libraries is there."""

@@ -16,7 +16,7 @@ def main(folder: Path) -> int:
     from PySide6.QtWidgets import QApplication
 
     from qplayground.runtime.processes.launcher import Launcher
-    from qplayground.ui.application import make_window, start_background
+    from qplayground.ui.application import make_window
     from qplayground.ui.widgets import theme
 
     app = QApplication([])
@@ -25,7 +25,7 @@ def main(folder: Path) -> int:
     window = make_window(Launcher())
     window.resize(*SIZES[0])
     window.show()
-    start_background(window)
+    window.start_up.begin()
     waiting = {"charts", "machine", "model"}
     shots = [(size, dark, 0, 0) for size in SIZES for dark in (False, True)]
     shots += [(size, dark, tab, 0) for tab in range(1, window.tabs.count()) for size in SIZES for dark in (False, True)]
@@ -70,8 +70,8 @@ def main(folder: Path) -> int:
             (size, dark, quality, page) for page in range(1, PAGES) for size in SIZES for dark in (False, True)
         )
 
-    window.memory.ready.connect(add_pages)
-    window.memory.ready.connect(lambda: arrived("charts"))
+    window.start_up.charts_ready.connect(add_pages)
+    window.start_up.charts_ready.connect(lambda: arrived("charts"))
     window.session.machine_known.connect(lambda hello: arrived("machine"))
     window.library.entries_changed.connect(model_listed)
     window.session.comparison_finished.connect(lambda comparison: next_shot())

@@ -104,9 +104,9 @@ from qplayground import cli
 from qplayground.runtime.processes import launcher
 from qplayground.ui import application
 
-def make_window(launcher, made=application.make_window):
-    window = made(launcher)
-    window.memory.ready.connect(lambda: QTimer.singleShot(0, lambda: look_and_close(window)))
+def make_window(launcher, files, made=application.make_window):
+    window = made(launcher, files)
+    window.start_up.charts_ready.connect(lambda: QTimer.singleShot(0, lambda: look_and_close(window)))
     return window
 
 def look_and_close(window):

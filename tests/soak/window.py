@@ -22,7 +22,7 @@ from qplayground.core.memory.process_memory import read_process_memory
 from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
 from qplayground.runtime.storage.evaluation_text import builtin_text
 from qplayground.runtime.storage.preferences import preferences_path
-from qplayground.ui.application import make_window, start_background
+from qplayground.ui.application import make_window
 from qplayground.ui.watchdog import Watchdog
 from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
@@ -244,11 +244,11 @@ def main(kind: str, rounds: int, seed: int) -> None:
     window.show()
     standstills = _Standstills()
     if scripted:
-        window.memory.load()
+        window.start_up.load_charts()
         window.session.probe()
         window.library.refresh()
     else:
-        start_background(window)
+        window.start_up.begin()
     wait_for(lambda: window.session.machine is not None and window.memory.chart is not None, 60)
     window.models.want(DEMO_ID)
     wait_for(window.models.compare.isEnabled, 300)

@@ -39,8 +39,8 @@ def window(qtbot: QtBot, qapp: QApplication) -> Iterator[MainWindow]:
     qtbot.addWidget(window)
     with qtbot.waitExposed(window):
         window.show()
-    with qtbot.waitSignal(window.memory.ready, timeout=20_000):
-        window.memory.load()
+    with qtbot.waitSignal(window.start_up.charts_ready, timeout=20_000):
+        window.start_up.load_charts()
     yield window
     window.close()
 

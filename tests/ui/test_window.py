@@ -16,7 +16,7 @@ from qplayground.core.system.saving import save_file
 from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.storage import preferences_file
 from qplayground.runtime.storage.preferences import Preferences, preferences_path
-from qplayground.ui.application import make_window, open_when_ready
+from qplayground.ui.application import make_window
 from qplayground.ui.history.comparison_window import ComparisonWindow
 from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
@@ -319,12 +319,11 @@ def test_files_that_are_named_are_opened_once_the_charts_are_there(
     saved, other = tmp_path / "one.qplayground.json", tmp_path / "other.json"
     saved.write_bytes(to_json(comparison(done("fp32"), done("nf4"))))
     other.write_text("{}")
-    window = make_window(Launcher(FAKE_ENGINE))
+    window = make_window(Launcher(FAKE_ENGINE), [saved, other])
     qtbot.addWidget(window)
-    open_when_ready(window, [saved, other])
-    with qtbot.waitSignal(window.memory.ready, timeout=20_000):
+    with qtbot.waitSignal(window.start_up.charts_ready, timeout=20_000):
         window.show()
-        window.memory.load()
+        window.start_up.load_charts()
     readers = [shown for shown in qapp.topLevelWidgets() if isinstance(shown, ComparisonWindow) and shown.isVisible()]
     assert [[run.id for run in each.comparisons[0].runs] for each in readers] == [["fp32", "nf4"]]
     assert "other.json: This is not a comparison" in window.models.error.text()

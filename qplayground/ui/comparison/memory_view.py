@@ -1,9 +1,8 @@
 """The Memory tab: the timeline and, beside it, the bars."""
 
-import importlib
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QThread, QTimer, Signal, Slot
+from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QLabel, QSplitter, QStackedLayout, QWidget
 
@@ -11,33 +10,17 @@ from qplayground.core.comparison.results import Comparison, RunState
 from qplayground.core.memory.process_memory import MemorySample
 from qplayground.core.messages.events import PhaseStarted
 from qplayground.runtime.comparison.session import Session
-from qplayground.ui.comparison.comparison_tabs import CHART_MODULES
 
 if TYPE_CHECKING:
     from qplayground.ui.charts.comparison.timeline import MemoryTimeline
     from qplayground.ui.comparison.memory_bars_view import MemoryBarsView
 
-_MODULES = ("qplayground.ui.charts.comparison.timeline", "qplayground.ui.comparison.memory_bars_view", *CHART_MODULES)
-
-
+MEMORY_MODULES = ("qplayground.ui.charts.comparison.timeline", "qplayground.ui.comparison.memory_bars_view")
 _BARS_SOON_MS = 100
 
 
-class _Importer(QThread):
-    """Imports the charting library beside the event loop; it takes half a second."""
-
-    imported = Signal()
-
-    def run(self) -> None:
-        for module in _MODULES:
-            importlib.import_module(module)
-        self.imported.emit()
-
-
 class MemoryView(QWidget):
-    """Shows what the session measures. `ready` is emitted once, when the charts are there."""
-
-    ready = Signal()
+    """Shows what the session measures, once `load_charts` was called."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -52,12 +35,10 @@ class MemoryView(QWidget):
         self._stack.addWidget(self._waiting)
         self._bars_soon = QTimer(self, singleShot=True, interval=_BARS_SOON_MS)  # once for what changes in a moment
         self._bars_soon.timeout.connect(self._show_bars)
-        self._importer = _Importer(self)
-        self._importer.imported.connect(self._on_imported)
 
     @property
     def timeline(self) -> "MemoryTimeline":
-        """The timeline. Raises RuntimeError before `ready`."""
+        """The timeline. Raises RuntimeError before `load_charts`."""
         if self._timeline is None:
             raise RuntimeError("the charts are not loaded yet")
         return self._timeline
@@ -67,16 +48,9 @@ class MemoryView(QWidget):
         """What can be saved as a picture."""
         return None if self._timeline is None else self._timeline.view
 
-    def load(self) -> None:
-        """Begin to bring in the charts."""
-        self._importer.start()
-
-    def close_importer(self) -> None:
-        """Wait for the import to end; for the program's end."""
-        self._importer.wait()
-
     @Slot()
-    def _on_imported(self) -> None:
+    def load_charts(self) -> None:
+        """Make the charts. Takes half a second unless MEMORY_MODULES have been imported before."""
         from qplayground.ui.charts.comparison.timeline import MemoryTimeline
         from qplayground.ui.comparison.memory_bars_view import MemoryBarsView, scrolled
 
@@ -99,7 +73,6 @@ class MemoryView(QWidget):
         self._session.comparison_finished.connect(self._on_finished)
         if self._session.comparison is not None:
             self._on_started(self._session.comparison)
-        self.ready.emit()
 
     @Slot(object)
     def _on_started(self, _comparison: Comparison) -> None:

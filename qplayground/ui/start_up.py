@@ -1,0 +1,73 @@
+"""What comes after the first picture: charts, models, an engine, the demo model; and which of it is there."""
+
+import importlib
+
+from PySide6.QtCore import QObject, QThread, Signal, Slot
+
+from qplayground.catalog.demo import DEMO_ID
+from qplayground.core.commentary.known_problems import undriven_gpu
+from qplayground.runtime.comparison.session import Session
+from qplayground.runtime.machine.gpus import undriven_gpus
+from qplayground.runtime.models.library import Library
+from qplayground.ui.comparison.comparison_tabs import CHART_MODULES
+from qplayground.ui.comparison.memory_view import MEMORY_MODULES
+
+
+class _Importer(QThread):
+    """Imports the charting library beside the event loop; it takes half a second."""
+
+    imported = Signal()
+
+    def run(self) -> None:
+        for module in (*MEMORY_MODULES, *CHART_MODULES):
+            importlib.import_module(module)
+        self.imported.emit()
+
+
+class StartUp(QObject):
+    """Begins what may come late, in the order in which it is missed.
+
+    Signals: `charts_imported()`, upon which they are made; `charts_ready()`, once they are; `problem_found(str)`,
+    something about this machine that a user can mend.
+    """
+
+    charts_imported = Signal()
+    charts_ready = Signal()
+    problem_found = Signal(str)
+
+    def __init__(self, session: Session, library: Library, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._library = library
+        self._importer = _Importer(self)
+        self._importer.imported.connect(self._on_imported)
+
+    def begin(self) -> None:
+        """Begin all of it, once the window is on the screen."""
+        self._library.refresh()
+        self.load_charts()
+        self._session.probe()
+        undriven = undriven_gpu(undriven_gpus())
+        if undriven is not None:
+            self.problem_found.emit(f"{undriven.message} {undriven.hint}")
+        self._library.entries_changed.connect(self._prepare_demo_once)
+
+    def load_charts(self) -> None:
+        """Begin to bring in the charts; `charts_ready` follows once."""
+        self._importer.start()
+
+    def close(self) -> None:
+        """Wait for the import to end; for the program's end."""
+        self._importer.wait()
+
+    @Slot()
+    def _on_imported(self) -> None:
+        self.charts_imported.emit()
+        self.charts_ready.emit()
+
+    @Slot()
+    def _prepare_demo_once(self) -> None:
+        self._library.entries_changed.disconnect(self._prepare_demo_once)
+        demo = next((entry for entry in self._library.entries if entry.id == DEMO_ID), None)
+        if demo is not None and not demo.complete and demo.problem is None:
+            self._library.prepare_demo()
