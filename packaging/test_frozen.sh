@@ -88,9 +88,9 @@ mkdir -p "$root/home/user/.cache/qplayground/models" "$root/home/user/.config/qp
 cp "$gguf" "$root/home/user/.cache/qplayground/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 cat > "$root/home/user/.config/qplayground/preferences.json" <<JSON
 {"version": 1, "ticked": ["fp32", "int8", "nf4"],
- "last_request": {"prompt": "The future of AI is", "settings": {"max_new_tokens": 16}}}
+ "last_request": {"prompt": "The future of AI is", "settings": {"max_new_tokens": 16}},
+ "run_choices": {"scored_tokens": null}}
 JSON
-printf '[General]\nquality=off\n' > "$root/home/user/.config/qplayground/window.ini" # scoring takes long on a small machine
 chown -R 1000:1000 "$root/home/user"
 exec 3> "$root/tmp/display"
 chroot "$root" Xvfb -displayfd 3 -screen 0 1280x720x24 -nolisten tcp -noreset 2> "$pictures/xvfb.log" &

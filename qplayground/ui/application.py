@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QSettings, QTimer, Slot
+from PySide6.QtCore import QTimer, Slot
 from PySide6.QtWidgets import QApplication
 
 from qplayground import APPLICATION_ID
@@ -17,7 +17,7 @@ from qplayground.runtime.models.library import Library
 from qplayground.runtime.processes.interrupts import Interrupts
 from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.storage.history import History
-from qplayground.runtime.storage.preferences import Preferences, preferences_path
+from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.first_picture import FirstPicture
 from qplayground.ui.inside.opening import Opening
 from qplayground.ui.start_up import StartUp
@@ -34,15 +34,13 @@ def make_window(launcher: Launcher, files: Sequence[Path] = ()) -> MainWindow:
     `files`: saved comparisons that are opened beside it as soon as there are charts.
     """
     preferences = Preferences.load()
-    path = preferences_path().with_name("window.ini")
     session = Session(launcher)
     library = Library(launcher, tuple(str(folder) for folder in preferences.recent_folders))
     planner = Planner(launcher)
     doctor = Doctor(launcher)
-    settings = QSettings(str(path), QSettings.Format.IniFormat)
-    inside = Opening(launcher, settings)
+    inside = Opening(launcher, preferences)
     start_up = StartUp(session, library)
-    window = MainWindow(session, library, planner, doctor, preferences, History(), settings, inside, start_up)
+    window = MainWindow(session, library, planner, doctor, preferences, History(), inside, start_up)
     for owned in (session, library, planner, doctor, inside, start_up):
         owned.setParent(window)
     start_up.charts_ready.connect(_spare_collector)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
-from PySide6.QtCore import QByteArray, QSettings, Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QPalette, QShortcut
 from PySide6.QtWidgets import QFileDialog, QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
@@ -71,7 +71,6 @@ class MainWindow(QMainWindow):
         doctor: Doctor,
         preferences: Preferences,
         history: History,
-        settings: QSettings,
         inside: Opening,
         start_up: StartUp,
     ) -> None:
@@ -84,7 +83,6 @@ class MainWindow(QMainWindow):
         self.inside = inside
         self.start_up = start_up
         self._preferences = preferences
-        self._settings = settings
         self.setWindowTitle("qplayground")
         gpus = list_gpus()
         self.models = ModelBar(library, gpus)
@@ -92,7 +90,7 @@ class MainWindow(QMainWindow):
         if gpus:  # until an engine says what torch can use
             self.precisions.set_bfloat16_available(gpus[0].bfloat16)
         self.prompt = PromptBox(preferences)
-        self.options = RunOptions(settings)
+        self.options = RunOptions(preferences)
         self.results = ResultsView()
         self.placing = Placing(planner, session, preferences, self.models, self.precisions, self)
         self.plan = MemoryPlan(planner, session, self.models, self.precisions, self.prompt, self.options)
@@ -425,20 +423,16 @@ class MainWindow(QMainWindow):
 
     def _restore(self) -> None:
         size_for_screen(self)
-        geometry = self._settings.value("geometry")
-        if isinstance(geometry, QByteArray):
-            self.restoreGeometry(geometry)
+        self.restoreGeometry(self._preferences.layout("window"))
         for splitter in (self._left, self._right, self._across):
-            state = self._settings.value(f"splitter/{splitter.objectName()}")
-            if isinstance(state, QByteArray):
-                splitter.restoreState(state)
+            splitter.restoreState(self._preferences.layout(splitter.objectName()))
         self.models.want(self._preferences.last_model)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Keep the layout and end everything that runs."""
-        self._settings.setValue("geometry", self.saveGeometry())
-        for splitter in (self._left, self._right, self._across):
-            self._settings.setValue(f"splitter/{splitter.objectName()}", splitter.saveState())
+        layouts = {each.objectName(): each.saveState() for each in (self._left, self._right, self._across)}
+        layouts["window"] = self.saveGeometry()
+        self._preferences.set_layouts({name: bytes(layout.data()) for name, layout in layouts.items()})
         for reader in list(self._readers):
             reader.close()
         self.inside.close()

@@ -91,7 +91,15 @@ def _timed(asked: "_Asked", path: Path) -> Iterator[Figure]:
 
 
 def _in_the_window(path: Path, config: str) -> Iterator[Figure]:
-    command = [sys.executable, "-m", "tests.benchmarks.inside_window", str(path), SMALL, SQUARE, f"{config}/window.ini"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.inside_window",
+        str(path),
+        SMALL,
+        SQUARE,
+        f"{config}/preferences.json",
+    ]
     with display() as screen:
         environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True, timeout=1200)

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from PySide6.QtCore import QEventLoop, QSettings, QTimer
+from PySide6.QtCore import QEventLoop, QTimer
 from PySide6.QtWidgets import QApplication
 
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside import Knobs, Method, Picture
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.inside.window import InsideWindow, Subject
 from qplayground.ui.widgets import theme
 from tests.benchmarks.inside import knobs_to_try
@@ -61,12 +62,12 @@ class _Shown:
         return found
 
 
-def main(path: str, small: str, large: str, settings: str) -> None:
+def main(path: str, small: str, large: str) -> None:
     """Print a JSON object of lists of seconds."""
     app = QApplication([])
     theme.apply_look(app)
     launcher = Launcher()
-    window = InsideWindow(launcher, QSettings(settings, QSettings.Format.IniFormat))
+    window = InsideWindow(launcher, Preferences.load())
     window.resize(1280, 720)
     window.show()
     inspector, shown = window.inspector, _Shown(app)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import psutil
-from PySide6.QtCore import QEventLoop, QSettings, QThread, QTimer
+from PySide6.QtCore import QEventLoop, QThread, QTimer
 from PySide6.QtWidgets import QApplication
 
 from qplayground.catalog.demo import DEMO_ID
@@ -21,7 +21,7 @@ from qplayground.core.measures.quality import TextSource
 from qplayground.core.memory.process_memory import read_process_memory
 from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
 from qplayground.runtime.storage.evaluation_text import builtin_text
-from qplayground.runtime.storage.preferences import preferences_path
+from qplayground.runtime.storage.preferences import Preferences, RunChoices, preferences_path
 from qplayground.ui.application import make_window
 from qplayground.ui.watchdog import Watchdog
 from qplayground.ui.widgets import theme
@@ -224,14 +224,12 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
 
 def score_little() -> None:
     """Have the next window score a short file of its own."""
-    settings = preferences_path().with_name("window.ini")
-    text = settings.with_name("scored.txt")
+    text = preferences_path().with_name("scored.txt")
     text.parent.mkdir(parents=True, exist_ok=True)
     text.write_text(builtin_text()[:_SCORED_CHARACTERS], encoding="utf-8")
-    chosen = QSettings(str(settings), QSettings.Format.IniFormat)
-    chosen.setValue("quality_text", TextSource.FILE)
-    chosen.setValue("quality_file", str(text))
-    chosen.sync()
+    preferences = Preferences.load()
+    preferences.set_run_choices(RunChoices(text=TextSource.FILE, file=str(text)))
+    preferences.close()
 
 
 def main(kind: str, rounds: int, seed: int) -> None:

@@ -1,12 +1,13 @@
 """The Inside window over the scripted engine: tree, matrix, knobs, layers, and what a comparison does to them."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from msgspec.structs import replace
-from PySide6.QtCore import QSettings, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
@@ -16,6 +17,7 @@ from qplayground.core.inside import BLOCK_SIZES, Kept, Knobs, LayerRow, Method
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.units import bytes_text, share_text
 from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.inside.layers.curve_box import every_choice
 from qplayground.ui.inside.layers.layers_view import every_method
 from qplayground.ui.inside.window import InsideWindow, Subject, int8_dtype
@@ -29,15 +31,17 @@ OTHER = LINEAR[0]
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> QSettings:
-    return QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat)
+def preferences(tmp_path: Path) -> Iterator[Preferences]:
+    made = Preferences(tmp_path / "preferences.json")
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def inside(qtbot: QtBot, qapp: QApplication, settings: QSettings) -> Iterator[InsideWindow]:
+def inside(qtbot: QtBot, qapp: QApplication, preferences: Preferences) -> Iterator[InsideWindow]:
     """The window with the suggested module quantized."""
     theme.apply_look(qapp)
-    window = InsideWindow(Launcher(FAKE_ENGINE), settings)
+    window = InsideWindow(Launcher(FAKE_ENGINE), preferences)
     qtbot.addWidget(window)
     with qtbot.waitExposed(window):
         window.show()
@@ -319,16 +323,21 @@ def test_knobs_rest_for_what_is_quantized_already_and_say_why(qtbot: QtBot, insi
     assert box.method.isEnabled() and not box.rest.isVisible() and box.bits.isVisible()
 
 
-def test_knobs_are_kept_for_the_next_time(qtbot: QtBot, inside: InsideWindow, settings: QSettings) -> None:
+def test_knobs_are_kept_for_the_next_time(
+    qtbot: QtBot, inside: InsideWindow, preferences: Preferences, tmp_path: Path
+) -> None:
     turn(inside, Method.UNIFORM4, 256)
     wait_quantized(qtbot, inside, Knobs(method=Method.UNIFORM4, block_size=256))
     inside.close()
-    again = InsideWindow(Launcher(FAKE_ENGINE), settings)
+    again = InsideWindow(Launcher(FAKE_ENGINE), preferences)
     qtbot.addWidget(again)
     assert again.inspector.knobs == again.matrix.knobs.knobs() == Knobs(method=Method.UNIFORM4, block_size=256)
-    settings.setValue("inside/knobs", "{damaged")
     again.close()
-    third = InsideWindow(Launcher(FAKE_ENGINE), settings)
+    preferences.flush()
+    kept = json.loads((tmp_path / "preferences.json").read_text())
+    kept["inside_knobs"] = {"method": "a newer one"}
+    (tmp_path / "preferences.json").write_text(json.dumps(kept))
+    third = InsideWindow(Launcher(FAKE_ENGINE), preferences)
     qtbot.addWidget(third)
     assert third.inspector.knobs == Knobs()
     third.close()

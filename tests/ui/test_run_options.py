@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QSettings
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.comparison.results import Comparison, Mode, RunState
 from qplayground.core.memory.process_memory import MemorySample, ProcessMemory
 from qplayground.core.units import bytes_text
+from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.setup.run_options import RunOptions
 from qplayground.ui.window import MainWindow
 from tests.ui.test_comparison_views import choose
@@ -21,15 +21,18 @@ def current(window: MainWindow) -> Comparison:
 
 
 def test_how_to_run_is_kept(qtbot: QtBot, tmp_path: Path) -> None:
-    path = str(tmp_path / "window.ini")
-    options = RunOptions(QSettings(path, QSettings.Format.IniFormat))
+    preferences = Preferences(tmp_path / "preferences.json")
+    options = RunOptions(preferences)
     qtbot.addWidget(options)
     assert (options.mode, options.rounds, options.keep_loaded.isChecked()) == (Mode.ONCE, 1, False)
     options.modes.setCurrentText("Benchmark × 5")
     options.keep_loaded.click()
-    again = RunOptions(QSettings(path, QSettings.Format.IniFormat))
+    options.quality.setCurrentText("off")
+    preferences.close()
+    again = RunOptions(Preferences(tmp_path / "preferences.json"))
     qtbot.addWidget(again)
     assert (again.mode, again.rounds, again.keep_loaded.isChecked()) == (Mode.BENCHMARK, 5, True)
+    assert not again.scores
     assert "median" in again.modes.toolTip()
 
 

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit, QPlainTextEdit, QScrollArea, QWidget
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QComboBox,
+    QLineEdit,
+    QPlainTextEdit,
+    QScrollArea,
+    QSplitter,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.comparison.results import RunState, to_json
@@ -329,3 +338,22 @@ def test_files_that_are_named_are_opened_once_the_charts_are_there(
     assert "other.json: This is not a comparison" in window.models.error.text()
     readers[0].close()
     window.close()
+
+
+def test_the_layout_is_kept(qtbot: QtBot, window: MainWindow) -> None:
+    def right(shown: MainWindow) -> QSplitter:
+        found = shown.findChild(QSplitter, "right")
+        assert isinstance(found, QSplitter)
+        return found
+
+    usual = right(window).sizes()
+    right(window).setSizes([usual[0] - 60, usual[1] + 60])
+    moved = right(window).sizes()
+    assert moved != usual
+    window.close()
+    again = make_window(Launcher(FAKE_ENGINE))
+    qtbot.addWidget(again)
+    with qtbot.waitExposed(again):
+        again.show()
+    assert right(again).sizes() == moved
+    again.close()

@@ -1,16 +1,21 @@
 """What is kept between two starts: precisions of one's own, ticks, prompts, what was run last. One JSON file."""
 
+import base64
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import platformdirs
 from msgspec.structs import replace
 
-from qplayground.core.errors import ErrorCode, fail
+from qplayground.core.comparison.results import Mode
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
+from qplayground.core.inside import Knobs
+from qplayground.core.measures.quality import TextSource
+from qplayground.core.measures.windows import QUICK_TOKENS
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.text import is_text
@@ -33,6 +38,17 @@ def kept_folder() -> Path | None:
     """The folder that QPLAYGROUND_CONFIG names for all that is kept, if it does."""
     folder = os.environ.get(CONFIG_VARIABLE)
     return Path(folder) if folder else None
+
+
+class RunChoices(msgspec.Struct, frozen=True):
+    """How comparisons are run. With `scored_tokens` so many tokens of a text are scored, of `file` where that is it."""
+
+    mode: Mode = Mode.ONCE
+    rounds: int = 1
+    keep_loaded: bool = False
+    scored_tokens: int | None = QUICK_TOKENS
+    text: TextSource = TextSource.BUILTIN
+    file: str = ""
 
 
 class Preferences:
@@ -245,9 +261,53 @@ class Preferences:
         """Keep it for the next start."""
         self._file.change(lambda kept: replace(kept, last_placement=placement))
 
+    # ---- the window ------------------------------------------------------------------------------------------------
+
+    @property
+    def run_choices(self) -> RunChoices:
+        """How comparisons are run; the usual ones too when this version does not know those that were kept."""
+        return _converted(self._kept.run_choices, RunChoices)
+
+    def set_run_choices(self, choices: RunChoices) -> None:
+        """Keep how comparisons are run."""
+        builtins = msgspec.to_builtins(choices)
+        self._file.change(lambda kept: replace(kept, run_choices=builtins))
+
+    @property
+    def inside_knobs(self) -> Knobs:
+        """How Inside quantized last; the usual ones too when this version does not know those that were kept."""
+        try:
+            return _converted(self._kept.inside_knobs, Knobs).checked()
+        except PlaygroundError:
+            return Knobs()
+
+    def set_inside_knobs(self, knobs: Knobs) -> None:
+        """Keep how Inside quantizes."""
+        builtins = msgspec.to_builtins(knobs)
+        self._file.change(lambda kept: replace(kept, inside_knobs=builtins))
+
+    def layout(self, name: str) -> bytes:
+        """What a window or splitter of that name said of its geometry; empty when nothing is kept of it."""
+        try:
+            return base64.b64decode(self._kept.layout.get(name, ""), validate=True)
+        except ValueError:
+            return b""
+
+    def set_layouts(self, layouts: Mapping[str, bytes]) -> None:
+        """Keep those geometries, by the names of windows and splitters."""
+        texts = {name: base64.b64encode(layout).decode() for name, layout in layouts.items()}
+        self._file.change(lambda kept: replace(kept, layout={**kept.layout, **texts}))
+
     @property
     def _kept(self) -> Kept:
         return self._file.now
+
+
+def _converted(builtins: dict[str, Any], kind: type[_Value]) -> _Value:
+    try:
+        return msgspec.convert(builtins, kind)
+    except msgspec.ValidationError:
+        return kind()
 
 
 def _all_precisions(kept: Kept) -> tuple[Precision, ...]:

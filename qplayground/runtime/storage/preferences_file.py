@@ -39,7 +39,11 @@ class Kept(msgspec.Struct, frozen=True):
     placements: dict[str, Placement] = {}
     last_placement: Placement = Placement()
     text_percent: int = 100
-    last_request: dict[str, Any] | None = None  # another version's may have other settings, which is no damage
+    layout: dict[str, str] = {}
+    # Another version's of these may have other fields, which is no damage.
+    last_request: dict[str, Any] | None = None
+    run_choices: dict[str, Any] = {}
+    inside_knobs: dict[str, Any] = {}
 
 
 Change = Callable[[Kept], Kept]

@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QSettings, Slot
+from PySide6.QtCore import QObject, Slot
 
 from qplayground.core.comparison.results import ComparedModel
 from qplayground.runtime.comparison.session import Session
 from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.setup.model_bar import ModelBar
 from qplayground.ui.setup.precision_panel import PrecisionPanel
 from qplayground.ui.setup.prompt_box import PromptBox
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 class Opening(QObject):
     """Owner of the window while it is open. It is imported then: it brings charts."""
 
-    def __init__(self, launcher: Launcher, settings: QSettings, parent: QObject | None = None) -> None:
+    def __init__(self, launcher: Launcher, preferences: Preferences, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._launcher = launcher
-        self._settings = settings
+        self._preferences = preferences
         self._parts: tuple[Session, PrecisionPanel, PromptBox] | None = None
         self.window: InsideWindow | None = None
 
@@ -40,7 +41,7 @@ class Opening(QObject):
 
         session, precisions, prompt = self._parts
         if self.window is None:
-            self.window = InsideWindow(self._launcher, self._settings)
+            self.window = InsideWindow(self._launcher, self._preferences)
             self.window.closed.connect(self._on_closed)
             self.window.hold_back(session.is_busy)
         self.window.show_model(Subject(title, path, precisions.usable(), prompt.request()), module)

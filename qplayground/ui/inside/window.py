@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-from PySide6.QtCore import QByteArray, QSettings, Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QMainWindow, QSplitter, QTabWidget, QWidget
 
 from qplayground.core.dtype import Dtype
-from qplayground.core.errors import ErrorInfo, PlaygroundError
+from qplayground.core.errors import ErrorInfo
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside import Knobs, Matrix, ModelOutline
 from qplayground.core.precision import Precision
@@ -17,6 +16,7 @@ from qplayground.runtime.inside.inspector import Inspector
 from qplayground.runtime.inside.outliers import OutlierStudy
 from qplayground.runtime.inside.survey import LayerSurvey
 from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.inside.layers.layers_view import LayersView
 from qplayground.ui.inside.matrix.matrix_view import MatrixView
 from qplayground.ui.inside.module_tree import ModuleTree
@@ -44,9 +44,9 @@ class InsideWindow(QMainWindow):
 
     closed = Signal()
 
-    def __init__(self, launcher: Launcher, settings: QSettings, parent: QWidget | None = None) -> None:
+    def __init__(self, launcher: Launcher, preferences: Preferences, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._settings = settings
+        self._preferences = preferences
         self._subject: Subject | None = None
         self._wanted_module = ""
         self._cannot_list = self._held_back = False
@@ -206,7 +206,7 @@ class InsideWindow(QMainWindow):
     @Slot(object)
     def _on_knobs_changed(self, knobs: Knobs) -> None:
         self.layers.show_knobs(knobs)
-        self._settings.setValue("inside/knobs", msgspec.json.encode(knobs).decode())
+        self._preferences.set_inside_knobs(knobs)
 
     def _show_outliers(self) -> None:
         subject = self._subject
@@ -224,20 +224,17 @@ class InsideWindow(QMainWindow):
     def _restore(self) -> None:
         size_for_screen(self)
         self.across.setSizes([_TREE_WIDTH, USUAL.width() - _TREE_WIDTH])
-        geometry, state = self._settings.value("inside/geometry"), self._settings.value("inside/across")
-        if isinstance(geometry, QByteArray):
-            self.restoreGeometry(geometry)
-        if isinstance(state, QByteArray):
-            self.across.restoreState(state)
-        knobs = _kept_knobs(self._settings.value("inside/knobs"))
+        self.restoreGeometry(self._preferences.layout("inside"))
+        self.across.restoreState(self._preferences.layout("inside across"))
+        knobs = self._preferences.inside_knobs
         self.matrix.knobs.set_knobs(knobs)
         self.inspector.set_knobs(knobs)
         self.layers.show_knobs(knobs)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Keep the layout and end every engine, which gives their memory back."""
-        self._settings.setValue("inside/geometry", self.saveGeometry())
-        self._settings.setValue("inside/across", self.across.saveState())
+        layouts = {"inside": self.saveGeometry(), "inside across": self.across.saveState()}
+        self._preferences.set_layouts({name: bytes(layout.data()) for name, layout in layouts.items()})
         for owner in (
             self.inspector,
             self.tour_inspector,
@@ -266,11 +263,3 @@ def _survey_obstacle(outline: ModelOutline) -> str:
         f"This checkpoint was quantized before it was saved ({outline.quantized_by}): without the original weights "
         "there is no error to measure. Open the original model."
     )
-
-
-def _kept_knobs(text: object) -> Knobs:
-    """Those of the last time; another version's may be others, which is no damage."""
-    try:
-        return msgspec.json.decode(str(text), type=Knobs).checked()
-    except (msgspec.MsgspecError, PlaygroundError):
-        return Knobs()

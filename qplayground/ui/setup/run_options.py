@@ -1,8 +1,10 @@
 """How a comparison is run: once, as a benchmark, or as a race; whether models stay in memory; what text is scored."""
 
 from pathlib import Path
+from typing import Any
 
-from PySide6.QtCore import QSettings, Signal, Slot
+from msgspec.structs import replace
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -19,6 +21,7 @@ from qplayground.core.errors import PlaygroundError
 from qplayground.core.measures.quality import QualityRequest, TextSource
 from qplayground.core.measures.windows import ALL_TOKENS, QUICK_TOKENS
 from qplayground.runtime.storage.evaluation_text import quality_request, read_text_file
+from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.widgets import theme
 
 _ROUNDS = (3, 5, 10, 20)
@@ -37,21 +40,22 @@ class RunOptions(QWidget):
 
     keep_loaded_changed = Signal(bool)
 
-    def __init__(self, settings: QSettings, parent: QWidget | None = None) -> None:
+    def __init__(self, preferences: Preferences, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._settings = settings
+        self._preferences = preferences
+        kept = preferences.run_choices
         self.modes = QComboBox()
         self.modes.setAccessibleName("How to run")
         self.modes.addItem("Once", (Mode.ONCE, 1))
         for rounds in _ROUNDS:
             self.modes.addItem(f"Benchmark × {rounds}", (Mode.BENCHMARK, rounds))
         self.modes.addItem("Race", (Mode.RACE, 1))
-        self.modes.setCurrentText(str(settings.value("mode", "Once")))
+        _choose(self.modes, (kept.mode, kept.rounds))
         self.keep_loaded = QCheckBox("&Keep loaded")
         self.keep_loaded.setToolTip(
             "Leave models in memory after a run, as long as there is room, so that the next prompt needs no loading"
         )
-        self.keep_loaded.setChecked(settings.value("keep_loaded", False, bool) is True)
+        self.keep_loaded.setChecked(kept.keep_loaded)
         label = QLabel("R&un")
         label.setBuddy(self.modes)
         self.quality = self._quality_box()
@@ -68,10 +72,9 @@ class RunOptions(QWidget):
             "Mixed prose, dialogue, code, lists and languages, written for this; the prompt with the baseline's "
             "answer; or a text file of your own"
         )
-        kept_file = settings.value("quality_file", "")
-        self._file = str(kept_file) if kept_file else ""
+        self._file = kept.file
         self._show_file()
-        self.text.setCurrentIndex(max(0, self.text.findData(str(settings.value("quality_text", TextSource.BUILTIN)))))
+        _choose(self.text, str(kept.text))
         self.text.activated.connect(self._on_text_activated)
         self.quality.currentIndexChanged.connect(self._on_quality_changed)
         rows = QVBoxLayout(self)
@@ -85,7 +88,7 @@ class RunOptions(QWidget):
             row.addStretch()
             rows.addLayout(row)
         self._show_tip()
-        self._on_quality_changed()
+        self.text.setEnabled(self.scores)
         self.modes.currentIndexChanged.connect(self._on_changed)
         self.keep_loaded.toggled.connect(self._on_keep_toggled)
 
@@ -118,8 +121,7 @@ class RunOptions(QWidget):
         for tokens in _SCORED:
             box.addItem(f"{tokens:,} tokens", tokens)
         box.addItem("all", ALL_TOKENS)
-        kept = str(self._settings.value("quality", f"{QUICK_TOKENS:,} tokens"))
-        box.setCurrentIndex(max(0, box.findText(kept)))
+        _choose(box, self._preferences.run_choices.scored_tokens)
         box.setToolTip(
             "Score about so many tokens of a text after each run: how well the model predicts them, and how far it is "
             "from the baseline"
@@ -128,7 +130,7 @@ class RunOptions(QWidget):
 
     @Slot()
     def _on_quality_changed(self) -> None:
-        self._settings.setValue("quality", self.quality.currentText())
+        self._keep(scored_tokens=self.quality.currentData())
         self.text.setEnabled(self.scores)
 
     @Slot(int)
@@ -139,11 +141,10 @@ class RunOptions(QWidget):
             )
             if name and self._is_text(name):
                 self._file = name
-                self._settings.setValue("quality_file", name)
             elif not self._file:
                 self.text.setCurrentIndex(0)
         self._show_file()
-        self._settings.setValue("quality_text", self.text.currentData())
+        self._keep(text=TextSource(self.text.currentData()), file=self._file)
 
     def _is_text(self, name: str) -> bool:
         """Whether it can be scored; says so at once where it cannot."""
@@ -158,13 +159,22 @@ class RunOptions(QWidget):
         place = self.text.findData(str(TextSource.FILE))
         self.text.setItemText(place, f"{Path(self._file).name}…" if self._file else "file…")
 
+    def _keep(self, **changed: Any) -> None:
+        self._preferences.set_run_choices(replace(self._preferences.run_choices, **changed))
+
     def _show_tip(self) -> None:
         self.modes.setToolTip(_TIPS[self.mode])
 
     def _on_changed(self) -> None:
-        self._settings.setValue("mode", self.modes.currentText())
+        self._keep(mode=self.mode, rounds=self.rounds)
         self._show_tip()
 
     def _on_keep_toggled(self, keep: bool) -> None:
-        self._settings.setValue("keep_loaded", keep)
+        self._keep(keep_loaded=keep)
         self.keep_loaded_changed.emit(keep)
+
+
+def _choose(box: QComboBox, data: object) -> None:
+    """The item with that data; the first where there is none. Qt's own search knows no tuples."""
+    items = [box.itemData(row) for row in range(box.count())]
+    box.setCurrentIndex(items.index(data) if data in items else 0)
