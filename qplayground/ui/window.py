@@ -3,37 +3,31 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from msgspec.structs import replace
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QPalette, QShortcut
 from PySide6.QtWidgets import QFileDialog, QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
 
-from qplayground.core.comparison.results import Comparison, Mode, from_json
-from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
-from qplayground.core.generation import GenerationRequest
-from qplayground.core.memory.estimate import Estimate
+from qplayground.core.errors import ErrorInfo
 from qplayground.core.messages.events import Hello
 from qplayground.core.model import ModelEntry
-from qplayground.core.precision import Precision
 from qplayground.runtime.clients.doctor import Doctor
 from qplayground.runtime.clients.planner import Planner
 from qplayground.runtime.comparison.recorder import Recorder
-from qplayground.runtime.comparison.request import ComparisonRequest
 from qplayground.runtime.comparison.session import Session
 from qplayground.runtime.machine.gpus import list_gpus
 from qplayground.runtime.models.jobs import Job
 from qplayground.runtime.models.library import Library
-from qplayground.runtime.storage.history import History, as_stopped
+from qplayground.runtime.storage.history import History
 from qplayground.runtime.storage.preferences import Preferences
+from qplayground.ui.comparing import Comparing
 from qplayground.ui.comparison.comparison_tabs import ComparisonTabs
 from qplayground.ui.comparison.memory_view import MemoryView
 from qplayground.ui.comparison.results_view import ResultsView
 from qplayground.ui.dialogs.exporting import export
 from qplayground.ui.dialogs.modules_dialog import show_modules
-from qplayground.ui.history.comparison_window import ComparisonWindow
 from qplayground.ui.history.history_view import HistoryView
+from qplayground.ui.history.readers import Readers
 from qplayground.ui.inside.opening import Opening
-from qplayground.ui.setup.memory_plan import MemoryPlan
 from qplayground.ui.setup.model_bar import ModelBar
 from qplayground.ui.setup.placing import Placing
 from qplayground.ui.setup.precision_panel import PrecisionPanel
@@ -49,12 +43,6 @@ from qplayground.ui.widgets.page import scrolling_page
 from qplayground.ui.widgets.text_size import TextSize
 from qplayground.ui.widgets.window_size import size_for_screen
 
-_AT_THE_PROMPT = {
-    ErrorCode.EMPTY_PROMPT,
-    ErrorCode.BAD_SETTINGS,
-    ErrorCode.PROMPT_TOO_LONG,
-    ErrorCode.NO_CHAT_TEMPLATE,
-}
 _MESSAGE_MS = 10_000
 
 
@@ -93,11 +81,13 @@ class MainWindow(QMainWindow):
         self.options = RunOptions(preferences)
         self.results = ResultsView()
         self.placing = Placing(planner, session, preferences, self.models, self.precisions, self)
-        self.plan = MemoryPlan(planner, session, self.models, self.precisions, self.prompt, self.options)
+        self.comparing = Comparing(
+            session, planner, preferences, self.models, self.precisions, self.prompt, self.options, self
+        )
         self.memory = MemoryView(session)
         self.history = HistoryView(history)
         self.recorder = Recorder(session, history, self)
-        self._readers: list[ComparisonWindow] = []
+        self.readers = Readers(self)
         self.log_view = LogView(session, doctor)
         self.log = self.log_view.text
         self._build()
@@ -163,17 +153,17 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         QShortcut(QKeySequence(QKeySequence.StandardKey.Quit), self).activated.connect(self.close)
-        self.models.compare_requested.connect(self.compare)
+        self.models.compare_requested.connect(self.comparing.compare)
         self.models.stop_requested.connect(self.session.stop)
         self.models.escaped.connect(self.precisions.escape)
         self.models.model_changed.connect(self._on_model_changed)
         self.inside.connect_to(self.session, self.models, self.precisions, self.prompt)
         self.tabs.inside_requested.connect(self.inside.open_layer)
-        self.prompt.submitted.connect(self.compare)
+        self.readers.inside_requested.connect(self.inside.open_layer)
+        self.prompt.submitted.connect(self.comparing.compare)
         self.prompt.changed.connect(lambda: self.prompt.show_error(""))
         self.session.machine_known.connect(self._on_machine_known)
         self.session.busy_changed.connect(self.models.set_busy)
-        self.session.comparison_finished.connect(self._on_finished)
         self._connect_results()
         self.session.log_added.connect(self.log.appendPlainText)
         self.library.job_failed.connect(self._on_job_failed)
@@ -190,15 +180,15 @@ class MainWindow(QMainWindow):
         session.comparison_finished.connect(results.line_up)
         session.progressed.connect(results.show_progress)
         results.baseline_chosen.connect(session.set_baseline)
-        results.run_again_requested.connect(self._run_again)
+        results.run_again_requested.connect(self.comparing.run_again)
         results.modules_requested.connect(self._show_modules)
         results.remove_requested.connect(session.remove)
         results.move_requested.connect(session.move)
-        results.add_requested.connect(self._add)
+        results.add_requested.connect(self.comparing.add)
         results.export_requested.connect(self.export)
         results.open_requested.connect(self.choose_file)
         QShortcut(QKeySequence(QKeySequence.StandardKey.Save), self).activated.connect(self.export)
-        self.history.opened.connect(self.read)
+        self.history.opened.connect(self.readers.read)
         self.history.deleted.connect(self.recorder.forget)
         self.recorder.saved.connect(self._on_saved)
         self.recorder.failed.connect(self._on_not_saved)
@@ -224,59 +214,6 @@ class MainWindow(QMainWindow):
     # ---- verbs -----------------------------------------------------------------------------------------------
 
     @Slot()
-    def compare(self) -> None:
-        """Compare the ticked precisions on the prompt; what forbids it is said where it belongs."""
-        entry = self.models.current()
-        if entry is None or not self.models.compare.isEnabled():
-            return
-        self.models.show_error(None)
-        self.prompt.show_error("")
-        request = self.prompt.request()
-        try:
-            quality = self.options.quality_request()
-        except PlaygroundError as error:
-            self._show_error(error.info)
-            return
-        wanted, placement = self._confirmed(self.precisions.selected()), self.models.device.placement
-        if wanted is None:
-            return
-        try:
-            self.session.compare(
-                entry,
-                ComparisonRequest(
-                    precisions=wanted,
-                    request=request,
-                    placement=placement,
-                    placement_name=self.models.device.placement_name,
-                    mode=self.options.mode,
-                    rounds=self.options.rounds,
-                    baseline=self._chosen_baseline(),
-                    quality=quality,
-                ),
-                self.planner.estimates_of(entry.outline_path or "", wanted, placement, request),
-            )
-        except PlaygroundError as error:
-            self._show_error(error.info)
-            return
-        self._preferences.remember_request(self.prompt.wish())
-        self._preferences.set_last_model(entry.id)
-        self._preferences.set_last_placement(placement)
-
-    def _confirmed(self, wanted: tuple[Precision, ...]) -> tuple[Precision, ...] | None:
-        """What is to run of it, once somebody was asked about what cannot be loaded and what does not fit."""
-        loadable = self.plan.loadable(wanted, self)
-        if loadable is None:
-            return None
-        if self.options.mode is Mode.RACE:
-            return loadable if self.plan.confirm_race(loadable, self) else None
-        return self.plan.confirm(loadable, self)
-
-    def _chosen_baseline(self) -> str | None:
-        """The one that was chosen for the comparison before, where it is ticked."""
-        chosen = self.session.chosen_baseline
-        return chosen if any(precision.name == chosen for precision in self.precisions.selected()) else None
-
-    @Slot()
     def export(self) -> None:
         """Save the comparison that is shown to a file."""
         path = None if self.results.comparison is None else export(self, self.results.comparison)
@@ -292,70 +229,11 @@ class MainWindow(QMainWindow):
 
     def open_files(self, paths: Sequence[Path]) -> None:
         """Open saved comparisons in windows of their own; what is wrong with the first that cannot be is said."""
-        problems = []
-        for path in paths:
-            try:
-                self.read([as_stopped(from_json(path.read_bytes()))])
-            except OSError as error:
-                hint = "Choose another file."
-                problems.append(ErrorInfo(ErrorCode.BAD_FILE, f"{path.name}: {error.strerror or error}.", hint))
-            except PlaygroundError as error:
-                problems.append(replace(error.info, message=f"{path.name}: {error.info.message}"))
-        self.models.show_error(problems[0] if problems else None)
-
-    @Slot(object)
-    def read(self, comparisons: list[Comparison]) -> None:
-        """Show comparisons of earlier in a window of their own."""
-        reader = ComparisonWindow(comparisons)
-        reader.closed.connect(self._on_reader_closed)
-        reader.inside_requested.connect(self.inside.open_layer)
-        self._readers.append(reader)
-        reader.show()
-
-    @Slot(object)
-    def _on_reader_closed(self, reader: ComparisonWindow) -> None:
-        self._readers.remove(reader)
-        reader.deleteLater()
-
-    @Slot(str)
-    def _run_again(self, name: str) -> None:
-        comparison = self.session.comparison
-        if comparison is None or not self._confirmed_beside(comparison, comparison.run(name).precision):
-            return
-        self.session.run_again(name, self._shown(comparison, comparison.run(name).precision))
-
-    @Slot(object)
-    def _add(self, precision: Precision) -> None:
-        comparison = self.session.comparison
-        if comparison is None or not self._confirmed_beside(comparison, precision):
-            return
-        try:
-            self.session.add(precision, self._shown(comparison, precision))
-        except PlaygroundError as error:
-            self._show_error(error.info)
-
-    def _shown(self, comparison: Comparison, precision: Precision) -> Estimate | None:
-        """What the list says of it, if that is about this comparison's model and devices."""
-        path = comparison.runs[0].model.path
-        request = GenerationRequest(prompt=comparison.prompt, settings=comparison.settings)
-        return self.planner.estimates_of(path, [precision], comparison.placement, request).get(precision.name)
-
-    def _confirmed_beside(self, comparison: Comparison, precision: Precision) -> bool:
-        """The comparison's model may be another one than is picked, of which nothing is known then."""
-        if not self.planner.is_about(comparison.runs[0].model.path, comparison.placement):
-            return True
-        loadable = self.plan.loadable([precision], self)
-        return bool(loadable and self.plan.confirm(loadable, self))
+        self.models.show_error(self.readers.open_files(paths))
 
     @Slot()
     def _show_addable(self) -> None:
         self.results.set_addable(self.precisions.usable())
-
-    def _show_error(self, error: ErrorInfo) -> None:
-        if error.code in _AT_THE_PROMPT:
-            self.prompt.show_error(str(error))
-        else:
-            self.models.show_error(error)
 
     # ---- what happens ----------------------------------------------------------------------------------------
 
@@ -408,13 +286,6 @@ class MainWindow(QMainWindow):
         if entry.usable and entry.path is not None:
             self._preferences.remember_folder(Path(entry.path))
 
-    @Slot(object)
-    def _on_finished(self, comparison: Comparison) -> None:
-        errors = {run.error.code: run.error for run in comparison.runs if run.error is not None}
-        for code, error in errors.items():
-            if code in _AT_THE_PROMPT:
-                self.prompt.show_error(str(error))
-
     @Slot(object, object)
     def _on_job_failed(self, job: Job, error: ErrorInfo) -> None:
         self.log.appendPlainText(f"{job.title}: {error} {error.detail}".rstrip())
@@ -433,8 +304,7 @@ class MainWindow(QMainWindow):
         layouts = {each.objectName(): each.saveState() for each in (self._left, self._right, self._across)}
         layouts["window"] = self.saveGeometry()
         self._preferences.set_layouts({name: bytes(layout.data()) for name, layout in layouts.items()})
-        for reader in list(self._readers):
-            reader.close()
+        self.readers.close()
         self.inside.close()
         self.start_up.close()
         self.doctor.close()

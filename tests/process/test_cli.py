@@ -110,7 +110,7 @@ def make_window(launcher, files, made=application.make_window):
     return window
 
 def look_and_close(window):
-    for reader in window._readers:
+    for reader in window.readers.windows:
         print(*(run.id for run in reader.comparisons[0].runs))
     window.close()
 

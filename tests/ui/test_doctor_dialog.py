@@ -74,7 +74,7 @@ def test_a_comparison_ends_the_check_and_none_begins_meanwhile(qtbot: QtBot, rea
     dialog = open_dialog(qtbot, ready_window)
     type_prompt(qtbot, ready_window, "Once slow")
     with qtbot.waitSignal(ready_window.doctor.cancelled):
-        ready_window.compare()
+        ready_window.comparing.compare()
     assert not ready_window.log_view.check.isEnabled() and not dialog.again.isEnabled()
     with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=20_000):
         ready_window.session.stop()

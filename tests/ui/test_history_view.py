@@ -171,10 +171,10 @@ def test_a_comparison_is_kept_and_opened_again(qtbot: QtBot, ready_window: MainW
     qtbot.waitUntil(lambda: ready_window.history.table.model().rowCount() == 1)
     mark(ready_window.history, 0)
     ready_window.history.open.click()
-    (reader,) = ready_window._readers
+    (reader,) = ready_window.readers.windows
     assert list(reader.views[0].columns) == ["fp32", "bf16", "int8", "nf4"]
     reader.close()
-    assert ready_window._readers == []
+    assert ready_window.readers.windows == []
 
 
 def test_runs_are_kept_as_soon_as_they_are_over(qtbot: QtBot, ready_window: MainWindow) -> None:
@@ -189,7 +189,7 @@ def test_runs_are_kept_as_soon_as_they_are_over(qtbot: QtBot, ready_window: Main
     ready_window.tabs.setCurrentWidget(ready_window.history)
     mark(ready_window.history, 0)
     ready_window.history.open.click()
-    (reader,) = ready_window._readers
+    (reader,) = ready_window.readers.windows
     assert reader.views[0].columns["nf4"].state.text() == "not over when this was opened"
     assert "done" in reader.views[0].columns["fp32"].state.text()
     assert any("not over when this was opened" in label.text() for label in reader.findChildren(QLabel))
@@ -242,13 +242,13 @@ def test_saved_files_are_opened_and_damaged_ones_explained(
     good.write_bytes(to_json(made(1)))
     bad.write_bytes(to_json(made(1)).replace(b'"schema": 2', b'"schema": 7'))
     ready_window.open_files([good])
-    assert len(ready_window._readers) == 1
+    assert len(ready_window.readers.windows) == 1
     for path in (bad, tmp_path / "missing.json"):
         ready_window.open_files([path])
         assert path.name in ready_window.models.error.text()
-    assert len(ready_window._readers) == 1
+    assert len(ready_window.readers.windows) == 1
     ready_window.open_files([bad, good])
-    assert len(ready_window._readers) == 2 and bad.name in ready_window.models.error.text()
+    assert len(ready_window.readers.windows) == 2 and bad.name in ready_window.models.error.text()
     assert bad.read_bytes() == to_json(made(1)).replace(b'"schema": 2', b'"schema": 7')
 
 

@@ -121,8 +121,8 @@ def test_a_saved_comparison_leads_inside_as_long_as_its_model_is_there(
     comparison = compared.session.comparison
     assert comparison is not None
     comparison.run("nf4").layer_errors = [LayerError(name, 0.1, 0.2) for name in LINEAR[:3]]
-    compared.read([comparison])
-    (reader,) = compared._readers
+    compared.readers.read([comparison])
+    (reader,) = compared.readers.windows
     quality = next(place for place in range(reader.tabs.count()) if "Quality" in reader.tabs.tabText(place))
     reader.tabs.setCurrentIndex(quality)
     assert reader.tabs.quality is not None
@@ -157,7 +157,7 @@ def test_a_saved_comparisons_model_is_told_from_another_in_its_place(model_folde
 
 def test_while_a_comparison_runs_it_holds_back(qtbot: QtBot, ready_window: MainWindow) -> None:
     type_prompt(qtbot, ready_window, "slow")
-    ready_window.compare()
+    ready_window.comparing.compare()
     qtbot.waitUntil(lambda: ready_window.session.is_busy, timeout=WAIT_MS)
     entry = ready_window.models.current()
     assert entry is not None and entry.path is not None

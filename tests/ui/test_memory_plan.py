@@ -85,7 +85,7 @@ def test_layers_that_stay_as_they_are_and_an_unknown_cache_are_said(
         return replace(found, caution="6 of 31 layers stay in bfloat16.", kv_cache_bytes=None, unknown="X cannot run.")
 
     monkeypatch.setattr(ready_window.planner, "estimate", estimate)
-    ready_window.plan._show()
+    ready_window.comparing.plan._show()
     row = ready_window.precisions.row("nf4")
     assert row is not None and size(ready_window, "nf4").endswith("· note")
     assert "6 of 31 layers stay in bfloat16." in row.size_text.toolTip()
@@ -104,7 +104,7 @@ def test_nothing_is_asked_while_a_comparison_runs(qtbot: QtBot, ready_window: Ma
     type_prompt(qtbot, ready_window, "Once slow")
     ready_window.models.compare.click()
     before = ready_window.planner.answer
-    ready_window.plan.ask()
+    ready_window.comparing.plan.ask()
     qtbot.waitUntil(lambda: ready_window.session.comparison is not None)
     with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=10_000):
         qtbot.waitUntil(lambda: bool(ready_window.session.comparison.runs[0].token_ids), timeout=10_000)  # type: ignore[union-attr]

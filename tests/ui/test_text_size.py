@@ -62,8 +62,8 @@ def test_the_keys_change_all_text_and_its_room_and_take_it_back(
 
 
 def test_the_keys_hold_in_a_window_of_a_saved_comparison_too(qtbot: QtBot, window: MainWindow) -> None:
-    window.read([comparison(done("fp32"), done("nf4"))])
-    reader = window._readers[0]
+    window.readers.read([comparison(done("fp32"), done("nf4"))])
+    reader = window.readers.windows[0]
     with qtbot.waitActive(reader):
         reader.activateWindow()
     before = reader.font().pointSizeF()

@@ -1,0 +1,153 @@
+"""What the verbs ask of the session: a comparison, one run of it again, one precision more."""
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, Slot
+from PySide6.QtWidgets import QWidget
+
+from qplayground.core.comparison.results import Comparison, Mode
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.memory.estimate import Estimate
+from qplayground.core.precision import Precision
+from qplayground.runtime.clients.planner import Planner
+from qplayground.runtime.comparison.request import ComparisonRequest
+from qplayground.runtime.comparison.session import Session
+from qplayground.runtime.storage.preferences import Preferences
+from qplayground.ui.setup.memory_plan import MemoryPlan
+from qplayground.ui.setup.model_bar import ModelBar
+from qplayground.ui.setup.precision_panel import PrecisionPanel
+from qplayground.ui.setup.prompt_box import PromptBox
+from qplayground.ui.setup.run_options import RunOptions
+
+_AT_THE_PROMPT = {
+    ErrorCode.EMPTY_PROMPT,
+    ErrorCode.BAD_SETTINGS,
+    ErrorCode.PROMPT_TOO_LONG,
+    ErrorCode.NO_CHAT_TEMPLATE,
+}
+
+
+class Comparing(QObject):
+    """Reads what was chosen, asks about what does not fit, and says what forbids it where it belongs.
+
+    `parent` is the window, over which questions are asked.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        planner: Planner,
+        preferences: Preferences,
+        models: ModelBar,
+        precisions: PrecisionPanel,
+        prompt: PromptBox,
+        options: RunOptions,
+        parent: QWidget,
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._planner = planner
+        self._preferences = preferences
+        self._models = models
+        self._precisions = precisions
+        self._prompt = prompt
+        self._options = options
+        self._window = parent
+        self.plan = MemoryPlan(planner, session, models, precisions, prompt, options)
+        session.comparison_finished.connect(self._on_finished)
+
+    @Slot()
+    def compare(self) -> None:
+        """Compare the ticked precisions on the prompt."""
+        entry = self._models.current()
+        if entry is None or not self._models.compare.isEnabled():
+            return
+        self._models.show_error(None)
+        self._prompt.show_error("")
+        self._say_what_forbids(self._compare)
+
+    def _compare(self) -> None:
+        entry = self._models.current()
+        assert entry is not None
+        request, quality = self._prompt.request(), self._options.quality_request()
+        wanted, device = self._confirmed(self._precisions.selected()), self._models.device
+        if wanted is None:
+            return
+        placement = device.placement
+        self._session.compare(
+            entry,
+            ComparisonRequest(
+                precisions=wanted,
+                request=request,
+                placement=placement,
+                placement_name=device.placement_name,
+                mode=self._options.mode,
+                rounds=self._options.rounds,
+                baseline=self._chosen_baseline(),
+                quality=quality,
+            ),
+            self._planner.estimates_of(entry.outline_path or "", wanted, placement, request),
+        )
+        self._preferences.remember_request(self._prompt.wish())
+        self._preferences.set_last_model(entry.id)
+        self._preferences.set_last_placement(placement)
+
+    @Slot(str)
+    def run_again(self, name: str) -> None:
+        """Run one precision of the comparison again."""
+        comparison = self._session.comparison
+        if comparison is not None and self._confirmed_beside(comparison, comparison.run(name).precision):
+            self._session.run_again(name, self._shown(comparison, comparison.run(name).precision))
+
+    @Slot(object)
+    def add(self, precision: Precision) -> None:
+        """Run one precision more."""
+        comparison = self._session.comparison
+        if comparison is not None and self._confirmed_beside(comparison, precision):
+            self._say_what_forbids(lambda: self._session.add(precision, self._shown(comparison, precision)))
+
+    def _confirmed(self, wanted: tuple[Precision, ...]) -> tuple[Precision, ...] | None:
+        """What is to run of it, once somebody was asked about what cannot be loaded and what does not fit."""
+        loadable = self.plan.loadable(wanted, self._window)
+        if loadable is None:
+            return None
+        if self._options.mode is Mode.RACE:
+            return loadable if self.plan.confirm_race(loadable, self._window) else None
+        return self.plan.confirm(loadable, self._window)
+
+    def _confirmed_beside(self, comparison: Comparison, precision: Precision) -> bool:
+        """The comparison's model may be another one than is picked, of which nothing is known then."""
+        if not self._planner.is_about(comparison.runs[0].model.path, comparison.placement):
+            return True
+        loadable = self.plan.loadable([precision], self._window)
+        return bool(loadable and self.plan.confirm(loadable, self._window))
+
+    def _chosen_baseline(self) -> str | None:
+        """The one that was chosen for the comparison before, where it is ticked."""
+        chosen = self._session.chosen_baseline
+        return chosen if any(precision.name == chosen for precision in self._precisions.selected()) else None
+
+    def _shown(self, comparison: Comparison, precision: Precision) -> Estimate | None:
+        """What the list says of it, if that is about this comparison's model and devices."""
+        path = comparison.runs[0].model.path
+        request = GenerationRequest(prompt=comparison.prompt, settings=comparison.settings)
+        return self._planner.estimates_of(path, [precision], comparison.placement, request).get(precision.name)
+
+    def _say_what_forbids(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except PlaygroundError as error:
+            self._show(error.info)
+
+    def _show(self, error: ErrorInfo) -> None:
+        if error.code in _AT_THE_PROMPT:
+            self._prompt.show_error(str(error))
+        else:
+            self._models.show_error(error)
+
+    @Slot(object)
+    def _on_finished(self, comparison: Comparison) -> None:
+        for run in comparison.runs:
+            if run.error is not None and run.error.code in _AT_THE_PROMPT:
+                self._prompt.show_error(str(run.error))
