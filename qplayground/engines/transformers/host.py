@@ -52,7 +52,7 @@ from qplayground.engines.transformers.machine.machine import describe_machine
 from qplayground.engines.transformers.machine.phase_meter import PhaseMeter
 from qplayground.engines.transformers.machine.vram import VramMeter
 from qplayground.engines.transformers.prediction.estimating import Estimator
-from qplayground.engines.transformers.prediction.shapes import model_types
+from qplayground.engines.transformers.prediction.model_config import model_types
 from qplayground.engines.transformers.scoring import scoring
 
 _PROGRESS_INTERVAL_S = 0.2  # each report wakes the window, which takes processor time from the load

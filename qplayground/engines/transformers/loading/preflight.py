@@ -18,7 +18,8 @@ from qplayground.engines.transformers.failures.failures import first_line
 from qplayground.engines.transformers.failures.missing import COMPARE_HINT
 from qplayground.engines.transformers.generation.prompt import read_prompt
 from qplayground.engines.transformers.generation.tokenizing import check_decoder
-from qplayground.engines.transformers.prediction.shapes import Shapes, model_types, remote_code, wants_code
+from qplayground.engines.transformers.prediction.model_config import model_types, remote_code, wants_code
+from qplayground.engines.transformers.prediction.shapes import Shapes
 
 _TOKENIZER_JSON = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 

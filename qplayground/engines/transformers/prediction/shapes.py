@@ -7,38 +7,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-    MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
-    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
-)
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import get_keys_to_not_convert
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from qplayground.catalog.config import ENCODERS_BY_DEFAULT
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.core.model import ModelTypes
 from qplayground.core.precision import Precision
-from qplayground.engines.transformers.failures.config_errors import config_sentence
 from qplayground.engines.transformers.failures.limits import TookTooLongError, time_limit
 from qplayground.engines.transformers.loading.ties import differing_ties
+from qplayground.engines.transformers.prediction.model_config import (
+    BUILD_LIMIT_S,
+    broken_config,
+    endless,
+    read_model_config,
+)
 from qplayground.engines.transformers.prediction.tracing import FEW, CannotRunError, LayerUse, Watch, run
 from qplayground.engines.transformers.quantizers.registry import backend
 
-BUILD_LIMIT_S = 30.0
-"""Without weights the largest models are built in a second or two."""
 _RESERVED_POSITIONS = 8
 """Some tables have a few entries that are no positions."""
-_OWN_ATTENTION = (None, "eager", "sdpa")
 
 
 class Shapes:
@@ -60,7 +51,7 @@ class Shapes:
     @classmethod
     def read(cls, path: Path) -> "Shapes":
         """Raises PlaygroundError for a config that cannot be read, or is not a causal language model's."""
-        config, asked = _read_config(path)
+        config, asked = read_model_config(path)
         shapes = cls(config, path, asked_for_more=asked)
         shapes.skeleton(Dtype.BFLOAT16)  # what cannot be built is found now
         return shapes
@@ -237,91 +228,14 @@ def _linear_modules(skeleton: PreTrainedModel) -> dict[str, Any]:
     return {name: module for name, module in modules if type(module) is nn.Linear or isinstance(module, Conv1D)}
 
 
-def model_types() -> ModelTypes:
-    """What the installed transformers can load, by its own tables; no class is imported for it."""
-    causal = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-    classes = {**MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, **MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES}
-    answering = {name for name, kind in classes.items() if MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(name) != kind}
-    multimodal = {*MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES}
-    return ModelTypes(
-        version=str(transformers.__version__),
-        causal=causal,
-        encoder_decoders=frozenset(answering),
-        multimodal=frozenset(multimodal - causal),
-        known=frozenset(CONFIG_MAPPING_NAMES),
-    )
-
-
-def wants_code(error: Exception) -> bool:
-    """Whether that is transformers' refusal to run a model's own code."""
-    return isinstance(error, ValueError) and "trust_remote_code" in str(error)
-
-
-def remote_code(error: Exception) -> PlaygroundError:
-    """The same for a person."""
-    return fail(
-        ErrorCode.REMOTE_CODE,
-        "This model brings Python code of its own, which is never run here.",
-        "Pick a model whose architecture is part of transformers.",
-        str(error),
-    )
-
-
-def _read_config(path: Path) -> tuple[PretrainedConfig, bool]:
-    """The config, and whether it asked for something that it does not get."""
-    try:
-        with time_limit(BUILD_LIMIT_S):
-            config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        asked = _asks_for_more(config)
-        _drop_requests(config)
-    except TookTooLongError as error:
-        raise _endless() from error
-    except Exception as error:  # transformers 5 validates with huggingface_hub's own exception types
-        raise (remote_code(error) if wants_code(error) else _broken_config(error)) from error
-    if not _is_causal(config):
-        raise fail(
-            ErrorCode.NOT_CAUSAL,
-            f"A {config.model_type} model is not a causal language model, so it cannot continue a prompt.",
-            "Pick a model made for text generation.",
-        )
-    return config, asked
-
-
-def _is_causal(config: PretrainedConfig) -> bool:
-    """Whether transformers has a class that continues text with it, and it is not set up as something else.
-
-    `is_decoder` alone says nothing: GPT-NeoX has it false.
-    """
-    if config.model_type in ENCODERS_BY_DEFAULT and not getattr(config, "is_decoder", False):
-        return False
-    loads = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    return loads and not getattr(config, "is_encoder_decoder", False)
-
-
 def _build(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     try:
         with time_limit(BUILD_LIMIT_S), torch.device("meta"), no_init_weights():
             return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
     except TookTooLongError as error:
-        raise _endless() from error
+        raise endless() from error
     except Exception as error:  # a config can be well-formed and still name an activation that does not exist
-        raise _broken_config(error) from error
-
-
-def _drop_requests(config: PretrainedConfig) -> None:
-    """Take out what a config asks of the library beyond its model's shape: attention from a package that the library
-    would fetch from the hub, weights from another file, other outputs than the program reads.
-    """
-    if config._attn_implementation not in _OWN_ATTENTION:
-        config._attn_implementation = None
-    config._experts_implementation = None
-    vars(config).pop("transformers_weights", None)
-    config.return_dict = True
-    config.output_attentions = config.output_hidden_states = False
-    for name in config.sub_configs:
-        part = getattr(config, name, None)
-        if isinstance(part, PretrainedConfig):
-            _drop_requests(part)
+        raise broken_config(error) from error
 
 
 def _widen(skeleton: PreTrainedModel, dtype: torch.dtype) -> None:
@@ -336,27 +250,3 @@ def _widen(skeleton: PreTrainedModel, dtype: torch.dtype) -> None:
     for name, tensor in [*skeleton.named_parameters(), *skeleton.named_buffers()]:
         if tensor.is_floating_point() and named.search(name):
             tensor.data = tensor.data.float()
-
-
-def _asks_for_more(config: PretrainedConfig) -> bool:
-    """Whether it asks for something that `_drop_requests` takes out and a plain script would do, or fail at."""
-    parts = [part for name in config.sub_configs if isinstance(part := getattr(config, name, None), PretrainedConfig)]
-    own = (
-        config._attn_implementation in _OWN_ATTENTION
-        and config.return_dict
-        and "transformers_weights" not in vars(config)
-    )
-    return not own or any(map(_asks_for_more, parts))
-
-
-def _endless() -> PlaygroundError:
-    return fail(
-        ErrorCode.BROKEN_CONFIG,
-        f"The model that config.json describes cannot be built in {BUILD_LIMIT_S:g} seconds.",
-        "Compare config.json with the original model's, or choose another one.",
-    )
-
-
-def _broken_config(error: Exception) -> PlaygroundError:
-    message, hint = config_sentence(error)
-    return fail(ErrorCode.BROKEN_CONFIG, message, hint, f"{type(error).__name__}: {error}")
