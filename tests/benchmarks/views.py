@@ -135,6 +135,7 @@ def _heat_map(app: object) -> list[float]:
 
 def _history(app: object, path: Path) -> tuple[list[float], list[float]]:
     from qplayground.runtime.storage import history as kept
+    from qplayground.runtime.storage import history_rows
     from qplayground.ui.history.history_view import HistoryView
     from tests.unit.test_history import made
 
@@ -145,7 +146,7 @@ def _history(app: object, path: Path) -> tuple[list[float], list[float]]:
         for number in range(COMPARISONS):
             one = made(number, "fp32", "nf4", prompt=f"{prompts[number % 3]} {number}", model=models[number % 3 - 1])
             one.started_at = f"{number:08}"
-            for statement, values in kept.statements_to_save(one):
+            for statement, values in history_rows.statements_to_save(one):
                 file.execute(statement, values)
     opened = []
     for _ in range(5):

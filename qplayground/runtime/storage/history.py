@@ -10,9 +10,17 @@ import msgspec
 import platformdirs
 
 from qplayground.core.comparison.baseline import default_baseline, refresh_divergence
-from qplayground.core.comparison.results import Comparison, Mode, RunState, from_json
+from qplayground.core.comparison.results import Comparison, RunState
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.system.owner import Owner, this_process
+from qplayground.runtime.storage.history_rows import (
+    HEAD,
+    HistoryEntry,
+    Statement,
+    as_stopped,
+    joined,
+    statements_to_save,
+)
 from qplayground.runtime.storage.preferences import kept_folder
 
 _VERSION = 1
@@ -26,19 +34,10 @@ CREATE TABLE IF NOT EXISTS running (
     id TEXT PRIMARY KEY, machine TEXT NOT NULL, pid INT NOT NULL, started_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS placements (id TEXT PRIMARY KEY, placed TEXT NOT NULL);
 """
-_SAVE = """
-INSERT INTO comparisons (id, started_at, model, precisions, prompt, state, search) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET precisions = excluded.precisions, state = excluded.state, search = excluded.search
-"""
-_PUT = "INSERT OR REPLACE INTO contents (id, part, json) VALUES (?, ?, ?)"
-_PLACE = "INSERT OR REPLACE INTO placements (id, placed) VALUES (?, ?)"
-_TIDY = "DELETE FROM contents WHERE id = ? AND part <> ? AND part NOT IN (SELECT value FROM json_each(?))"
 _RUN = "INSERT OR REPLACE INTO running (id, machine, pid, started_at) VALUES (?, ?, ?, ?)"
 _REST = "DELETE FROM running WHERE id = ?"
 _RUNNING = "SELECT machine, pid, started_at, id FROM running"
 _RUNS = "SELECT count(*) FROM contents WHERE id = ? AND part <> ?"
-_HEAD = ""  # the part that is not a run's
-_SHOWN_PROMPT = 200
 _WORDS = 20
 _READ_TIMEOUT_S = 0.5
 _WRITE_TIMEOUT_S = 10.0
@@ -49,40 +48,8 @@ def history_path() -> Path:
     return (kept_folder() or platformdirs.user_data_path("qplayground")) / "history.sqlite3"
 
 
-Statement = tuple[str, tuple[object, ...]]
-"""SQL with its values."""
-
-
 class HistoryGoneError(OSError):
     """What was kept before is not there any more, and what changes it alone is not enough."""
-
-
-class HistoryEntry(msgspec.Struct, frozen=True):
-    """What the list shows of a comparison. `prompt` is its beginning. `state` begins with one of: running, done,
-    failed, stopped; or unfinished, of another machine, where nobody here can know whether it is stopped. `placed` is
-    the comparison's; empty too for those that earlier versions kept.
-    """
-
-    id: str
-    started_at: str
-    model: str
-    precisions: str
-    prompt: str
-    state: str
-    note: str
-    placed: str = ""
-
-
-class _Head(msgspec.Struct):
-    """A comparison without its runs, and their order. The runs are parts of their own, written as they end."""
-
-    comparison: Comparison
-    order: list[str]
-
-
-class _RawHead(msgspec.Struct):
-    comparison: dict[str, msgspec.Raw]
-    order: list[str]
 
 
 class History:
@@ -148,9 +115,9 @@ class History:
                 owner = _owners(file).get(comparison_id)
         except sqlite3.Error as error:
             raise fail(ErrorCode.BAD_FILE, "The history cannot be read.", "Try again.", str(error)) from error
-        if _HEAD not in parts:
+        if HEAD not in parts:
             raise fail(ErrorCode.BAD_FILE, "This comparison is not in the history any more.", "Search again.")
-        comparison = from_json(_joined(parts))
+        comparison = joined(parts)
         if owner is None or (owner.is_here and not owner.lives):
             as_stopped(comparison)
         for run in comparison.runs:
@@ -219,7 +186,7 @@ class History:
             with _opened(self.path, _WRITE_TIMEOUT_S) as file, file:
                 for statement, values in statements:
                     file.execute(statement, values)
-                if runs is not None and file.execute(_RUNS, (runs[0], _HEAD)).fetchone() != (runs[1],):
+                if runs is not None and file.execute(_RUNS, (runs[0], HEAD)).fetchone() != (runs[1],):
                     raise HistoryGoneError("The history does not have all runs of this comparison any more")
 
         return self._writer.submit(write)
@@ -279,31 +246,6 @@ class History:
         self.notice = f"The history in {self.path} cannot be used ({error}). Nothing is kept this time."
 
 
-def as_stopped(comparison: Comparison) -> Comparison:
-    """What was in work counts as stopped: nobody works on a comparison that was read from a file."""
-    for run in comparison.runs:
-        if not run.state.is_final:
-            begun, run.state = run.state is not RunState.QUEUED, RunState.CANCELLED
-            if begun:
-                run.finish_reason = run.finish_reason or "cancelled"
-    return comparison
-
-
-def statements_to_save(comparison: Comparison, changed: Sequence[str] | None = None) -> list[Statement]:
-    """What `History.save` writes: the entry of the list, the head, and the runs that are named."""
-    entry = _entry(comparison)
-    head = msgspec.json.encode(_Head(msgspec.structs.replace(comparison, runs=[]), _names(comparison)))
-    runs = [run for run in comparison.runs if changed is None or run.id in changed]
-    values = (entry.id, entry.started_at, entry.model, entry.precisions, entry.prompt, entry.state)
-    return [
-        (_SAVE, (*values, _search_text(comparison))),
-        *([(_PLACE, (entry.id, entry.placed))] if entry.placed else []),
-        (_PUT, (entry.id, _HEAD, head)),
-        (_TIDY, (entry.id, _HEAD, msgspec.json.encode(_names(comparison)).decode())),
-        *((_PUT, (entry.id, run.id, msgspec.json.encode(run))) for run in runs),
-    ]
-
-
 def _owners(file: sqlite3.Connection) -> dict[str, Owner]:
     """Who runs what, by comparison: some may have ended without a word."""
     return {name: Owner(machine, pid, int(started)) for machine, pid, started, name in file.execute(_RUNNING)}
@@ -316,25 +258,6 @@ def _with_owner(entry: HistoryEntry, owner: Owner | None) -> HistoryEntry:
     return msgspec.structs.replace(entry, state=f"{'running' if owner.is_here else 'unfinished'}{comma}{mode}")
 
 
-def _joined(parts: dict[str, bytes]) -> bytes:
-    """The whole comparison as JSON."""
-    try:
-        head = msgspec.json.decode(parts[_HEAD], type=_RawHead)
-        there = [name for name in head.order if name in parts]  # one that was deleted meanwhile is not
-        baseline = head.comparison["baseline"]
-        if msgspec.json.decode(baseline) not in there:
-            baseline = msgspec.Raw(b"null")
-        runs = [msgspec.Raw(parts[name]) for name in there]
-        return msgspec.json.encode({**head.comparison, "baseline": baseline, "runs": runs})
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
-        hint = "Delete it, and run it again."
-        raise fail(ErrorCode.BAD_FILE, "This comparison is damaged.", hint, repr(error)) from error
-
-
-def _names(comparison: Comparison) -> list[str]:
-    return [run.id for run in comparison.runs]
-
-
 @contextlib.contextmanager
 def _opened(path: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(path, timeout=timeout_s)
@@ -343,25 +266,3 @@ def _opened(path: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
         yield connection
     finally:
         connection.close()
-
-
-def _entry(comparison: Comparison) -> HistoryEntry:
-    states = {run.state for run in comparison.runs}
-    stopped = any(run.quality is not None and run.quality.was_stopped for run in comparison.runs)
-    is_done = states == {RunState.DONE} and not stopped
-    state = "done" if is_done else "failed" if RunState.FAILED in states else "stopped"
-    return HistoryEntry(
-        id=comparison.id,
-        started_at=comparison.started_at,
-        model=comparison.title,
-        precisions=", ".join(_names(comparison)),
-        prompt=" ".join(comparison.prompt[:_SHOWN_PROMPT].split()),
-        state=state if comparison.mode is Mode.ONCE else f"{state}, {comparison.mode}",
-        note="",
-        placed=comparison.placed,
-    )
-
-
-def _search_text(comparison: Comparison) -> str:
-    parts = (comparison.started_at, comparison.title, comparison.prompt, comparison.placed, *_names(comparison))
-    return " ".join((*parts, "")).casefold()

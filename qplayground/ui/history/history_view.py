@@ -20,7 +20,8 @@ from PySide6.QtWidgets import (
 
 from qplayground.core.comparison.results import Comparison
 from qplayground.core.errors import PlaygroundError
-from qplayground.runtime.storage.history import History, HistoryEntry
+from qplayground.runtime.storage.history import History
+from qplayground.runtime.storage.history_rows import HistoryEntry
 from qplayground.ui.widgets import theme
 
 _COLUMNS = ("Date", "Model", "Precisions", "State", "Prompt", "Note")

@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.comparison.results import Comparison, from_json
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
-from qplayground.runtime.storage.history import as_stopped
+from qplayground.runtime.storage.history_rows import as_stopped
 from qplayground.ui.history.comparison_window import ComparisonWindow
 
 
