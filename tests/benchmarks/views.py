@@ -137,7 +137,7 @@ def _history(app: object, path: Path) -> tuple[list[float], list[float]]:
     from qplayground.runtime.storage import history as kept
     from qplayground.runtime.storage import history_rows
     from qplayground.ui.history.history_view import HistoryView
-    from tests.unit.test_history import made
+    from tests.unit.histories import made
 
     kept.History(path).close()
     prompts = ("The future of AI is", "Once upon a time", "Write a haiku about rain and the sea")

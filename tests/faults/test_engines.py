@@ -23,12 +23,13 @@ from qplayground.core.messages.events import Event, Hello, Phase
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.precision import Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
-from qplayground.engines.transformers.scoring.baselines import BaselineKey, Baselines, KeptScores
+from qplayground.engines.transformers.scoring.baselines import Baselines, KeptScores
 from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
 from qplayground.runtime.processes.process import ProcessExit
 from tests.daily import daily
 from tests.engine import tiny
-from tests.process.test_session import FAKE, MODEL, Stage, wanted
+from tests.faults.baselines import KEY
+from tests.process.stages import FAKE, MODEL, Stage, wanted
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals, limits and fork servers as Linux has them")
 
@@ -175,22 +176,11 @@ def test_a_fork_server_that_is_killed_is_replaced(stage: Stage, qtbot: QtBot, wh
     assert set(stage.outcomes().values()) == {RunState.DONE}, [run.error for run in stage.comparison.runs]
 
 
-KEY = BaselineKey(
-    weights_sha256="0",
-    config_sha256="0",
-    precision=tiny.precision("fp32"),
-    place="cpu",
-    versions=("1",),
-    ids_sha256="0",
-    starts=(0,),
-    window=64,
-    vocabulary=1000,
-)
 KILLED_WHILE_KEEPING = """
 import os, sys, torch
 from pathlib import Path
 from qplayground.engines.transformers.scoring.baselines import Baselines
-from tests.faults.test_engines import KEY
+from tests.faults.baselines import KEY
 with Baselines(Path(sys.argv[1]), 1 << 30).writing(KEY, "float32") as writing:
     writing.write(torch.zeros(8, 1000))
     os.kill(os.getpid(), 9)

@@ -20,10 +20,10 @@ from qplayground.runtime.storage.preferences import CONFIG_VARIABLE, Preferences
 from qplayground.ui.application import make_window
 from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison, done
-from tests.process.test_process import wait_until
 from tests.ui.conftest import FAKE_ENGINE, collect_on_this_thread
-from tests.ui.test_window import compare, type_prompt
+from tests.ui.driving import compare, type_prompt
 from tests.unit.catalog_files import write_model
+from tests.waiting import wait_until
 
 __all__ = ["collect_on_this_thread"]
 DISK_BYTES = 2_000_000

@@ -23,7 +23,7 @@ from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.application import make_window
 from tests.daily import daily
 from tests.engine import tiny
-from tests.process.test_session import engines
+from tests.process.stages import engines
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and signals as Linux has them")
 

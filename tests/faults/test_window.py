@@ -20,8 +20,8 @@ from qplayground.core.comparison.results import RunState
 from qplayground.runtime.storage.history import History, history_path
 from qplayground.runtime.storage.preferences import Preferences, preferences_path
 from tests.daily import daily
-from tests.process.test_process import wait_until
 from tests.unit.catalog_files import write_model
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process groups and signals as Linux has them")
 

@@ -25,7 +25,7 @@ from qplayground.runtime.inside.inspector import Inspector
 from qplayground.runtime.inside.survey import LayerSurvey
 from qplayground.runtime.processes.launcher import Launcher
 from tests.fakes.inside import LINEAR, REFUSED, SUGGESTED, figures, outline, quantized, weights
-from tests.process.test_session import FAKE
+from tests.process.stages import FAKE
 
 WAIT_MS = 10_000
 PATH = "/models/one"

@@ -16,7 +16,7 @@ from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.clients.planner import Planner
 from qplayground.runtime.processes.launcher import Launcher
 from tests.fakes.engine import weight_bytes
-from tests.process.test_session import FAKE
+from tests.process.stages import FAKE
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from qplayground.runtime.processes.worker import ChildWorker
 from qplayground.runtime.storage.leftovers import clear_leftovers
 from tests.process import children
 from tests.process.children import asked
+from tests.waiting import wait_until
 
 MakeChild = Callable[[], ChildProcess]
 
@@ -64,14 +65,6 @@ def is_gone(pid: int) -> bool:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        pause.wait(0.01)
 
 
 @pytest.mark.parametrize("spawn", ["", "1"])

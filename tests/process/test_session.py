@@ -5,155 +5,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import msgspec
-import psutil
 import pytest
 from PySide6.QtCore import QThread
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.comparison.results import Comparison, Run, RunState
+from qplayground.core.comparison.results import Comparison, RunState
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
-from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.memory.process_memory import MemorySample
-from qplayground.core.messages.events import Hello, Phase, PhaseStarted, Progressed
-from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.messages.events import Hello, Phase, Progressed
+from qplayground.core.model import ModelEntry
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.runtime.comparison.request import ComparisonRequest
 from qplayground.runtime.comparison.session import Session
 from qplayground.runtime.processes.launcher import Launcher
-from tests import conftest
 from tests.fakes import engine as fake
+from tests.process.stages import FAKE, FOUR, MODEL, Stage, engines, recipes, request, wanted
 
-FAKE = "tests.fakes.engine"
-FOUR = ("fp32", "bf16", "int8", "nf4")
-MODEL = ModelEntry(
-    id="demo",
-    source=ModelSource.DEMO,
-    path="/models/demo",
-    architecture="LlamaForCausalLM",
-    parameters=fake.PARAMETERS,
-    complete=True,
-    provenance="made up",
-)
 STOP_LIMIT_S = 1.0
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and fork servers as Linux has them")
-
-
-def recipes(names: Sequence[str]) -> list[Precision]:
-    ready = {precision.name: precision for precision in READY_PRECISIONS}
-    return [ready[name] for name in names]
-
-
-def request(prompt: str, tokens: int = 8) -> GenerationRequest:
-    return GenerationRequest(prompt=prompt, settings=GenerationSettings(max_new_tokens=tokens))
-
-
-def wanted(names: Sequence[str], prompt: str, tokens: int = 8, **how: Any) -> ComparisonRequest:
-    return ComparisonRequest(precisions=tuple(recipes(names)), request=request(prompt, tokens), **how)
-
-
-def engines() -> list[int]:
-    """The engines that are alive, by process id."""
-    pids = []
-    for process in conftest._engines():
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE:
-                pids.append(process.pid)
-        except psutil.NoSuchProcess:
-            continue
-    return pids
-
-
-class Stage:
-    """A session, what it said, and how many engines were alive whenever it said something."""
-
-    def __init__(self, qtbot: QtBot, launcher: Launcher) -> None:
-        self._qtbot = qtbot
-        self.session = Session(launcher)
-        self.said: list[tuple[str, ...]] = []
-        self.states: list[tuple[str, RunState]] = []
-        self.samples: list[tuple[str, MemorySample]] = []
-        self.log: list[str] = []
-        self.most_engines = 0
-        session = self.session
-        session.comparison_started.connect(lambda comparison: self.said.append(("started",)))
-        session.comparison_finished.connect(lambda comparison: self.said.append(("finished",)))
-        session.run_changed.connect(self._on_run_changed)
-        session.tokens_added.connect(
-            lambda name, tokens: self.said.extend(("text", name, token.text) for token in tokens)
-        )
-        session.phase_started.connect(self._on_phase_started)
-        session.progressed.connect(lambda name, event: self.said.append(("progress", name, event.label)))
-        session.memory_sampled.connect(lambda name, samples: self.samples.extend((name, sample) for sample in samples))
-        session.log_added.connect(self.log.append)
-
-    def _on_run_changed(self, name: str) -> None:
-        state = self.run(name).state
-        self.states.append((name, state))
-        self.most_engines = max(self.most_engines, len(self.engines()))
-
-    def _on_phase_started(self, name: str, event: PhaseStarted) -> None:
-        self.said.append(("phase", name, event.phase))
-
-    @property
-    def comparison(self) -> Comparison:
-        assert self.session.comparison is not None
-        return self.session.comparison
-
-    def run(self, name: str) -> Run:
-        return self.comparison.run(name)
-
-    def outcomes(self) -> dict[str, RunState]:
-        return {run.id: run.state for run in self.comparison.runs}
-
-    def texts(self, name: str) -> str:
-        return "".join(said[2] for said in self.said if said[:2] == ("text", name))
-
-    def phases(self, name: str) -> list[str]:
-        return [said[2] for said in self.said if said[:2] == ("phase", name)]
-
-    def error(self, name: str) -> ErrorInfo:
-        error = self.run(name).error
-        assert error is not None
-        return error
-
-    def start(self, prompt: str, names: Sequence[str] = FOUR, tokens: int = 8) -> None:
-        self.session.compare(MODEL, wanted(names, prompt, tokens))
-
-    def compare(self, prompt: str, names: Sequence[str] = FOUR, tokens: int = 8) -> Comparison:
-        """Run a comparison to its end."""
-        with self._qtbot.waitSignal(self.session.comparison_finished, timeout=20_000) as finished:
-            self.start(prompt, names, tokens)
-        assert finished.args == [self.comparison]
-        self.check_finished()
-        return self.comparison
-
-    def engines(self) -> list[int]:
-        """The engines that belong to a run; the one that may wait ahead of the next comparison does not."""
-        spare = self.session._launcher._spare
-        return [pid for pid in engines() if spare is None or pid != spare.pid]
-
-    def stop(self) -> float:
-        """Stop, and say how many seconds it took."""
-        started = time.monotonic()
-        with self._qtbot.waitSignal(self.session.comparison_finished, timeout=5000):
-            self.session.stop()
-        took = time.monotonic() - started
-        self.check_finished()
-        return took
-
-    def check_finished(self) -> None:
-        assert not self.session.is_busy
-        assert self.comparison.is_finished
-        assert self.engines() == []
-        assert self.said.count(("finished",)) == self.said.count(("started",))
-
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        self._qtbot.waitUntil(condition, timeout=10_000)
 
 
 @pytest.fixture(params=["fork", "spawn"])
@@ -424,7 +297,7 @@ from PySide6.QtCore import QCoreApplication, QTimer
 from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.comparison.request import ComparisonRequest
 from qplayground.runtime.comparison.session import Session
-from tests.process.test_session import MODEL, wanted
+from tests.process.stages import MODEL, wanted
 
 app = QCoreApplication([])
 session = Session(Launcher("tests.process.slow_import", fork=True))

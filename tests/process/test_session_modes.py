@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.comparison.results import Comparison, Mode, RunState
+from qplayground.core.comparison.results import Mode, RunState
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.memory.estimate import Estimate, Verdict, WeightKinds
@@ -19,7 +19,7 @@ from qplayground.runtime.comparison import work as work_module
 from qplayground.runtime.comparison.request import ComparisonRequest
 from qplayground.runtime.processes.launcher import Launcher
 from tests.fakes.engine import FAILURE
-from tests.process.test_session import FAKE, MODEL, Stage, recipes, request, wanted
+from tests.process.stages import FAKE, MODEL, Stage, recipes, request, run, wanted
 
 
 @pytest.fixture
@@ -27,12 +27,6 @@ def stage(qtbot: QtBot) -> Iterator[Stage]:
     stage = Stage(qtbot, Launcher(FAKE))
     yield stage
     stage.session.close()
-
-
-def run(stage: Stage, qtbot: QtBot, prompt: str, *names: str, tokens: int = 8, **how: object) -> Comparison:
-    with qtbot.waitSignal(stage.session.comparison_finished, timeout=20_000):
-        stage.session.compare(MODEL, wanted(names, prompt, tokens, **how))
-    return stage.comparison
 
 
 def loads(stage: Stage, name: str) -> int:

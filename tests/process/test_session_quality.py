@@ -12,7 +12,7 @@ from qplayground.core.measures.quality import QualityRequest, TextSource
 from qplayground.core.messages.commands import Score
 from qplayground.runtime.comparison.work import Work
 from qplayground.runtime.processes.launcher import Launcher
-from tests.process.test_session import FAKE, MODEL, Stage, wanted
+from tests.process.stages import FAKE, MODEL, Stage, wanted
 
 BUILTIN = QualityRequest(source=TextSource.BUILTIN, name="builtin", text="a text", tokens=120)
 PROMPT = QualityRequest(source=TextSource.PROMPT, name="prompt", tokens=120)

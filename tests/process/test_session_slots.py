@@ -12,8 +12,7 @@ from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.placement import Placement
 from qplayground.core.system.machine import Machine
 from qplayground.runtime.processes.launcher import Launcher
-from tests.process.test_session import FAKE, MODEL, Stage, recipes, wanted
-from tests.process.test_session_modes import run
+from tests.process.stages import FAKE, MODEL, Stage, recipes, run, wanted
 
 
 @pytest.fixture

@@ -8,10 +8,16 @@ import pytest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from qplayground.core.generation import GenerationRequest
+from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.application import make_window
+from qplayground.ui.inside.window import InsideWindow, Subject
 from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
+from tests.ui.driving import compare, type_prompt
+from tests.ui.inside_driving import wait_quantized
 from tests.unit.catalog_files import write_model
 
 FAKE_ENGINE = "tests.fakes.engine"
@@ -52,3 +58,36 @@ def ready_window(qtbot: QtBot, window: MainWindow, model_folder: Path) -> MainWi
         window.library.open_folder(str(model_folder))
     assert window.models.compare.isEnabled()
     return window
+
+
+SUBJECT = Subject("a model", "/models/one", READY_PRECISIONS, GenerationRequest())
+
+
+@pytest.fixture
+def preferences(tmp_path: Path) -> Iterator[Preferences]:
+    made = Preferences(tmp_path / "preferences.json")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def inside(qtbot: QtBot, qapp: QApplication, preferences: Preferences) -> Iterator[InsideWindow]:
+    """The window with the suggested module quantized."""
+    theme.apply_look(qapp)
+    window = InsideWindow(Launcher(FAKE_ENGINE), preferences)
+    qtbot.addWidget(window)
+    with qtbot.waitExposed(window):
+        window.show()
+    window.show_model(SUBJECT)
+    wait_quantized(qtbot, window)
+    yield window
+    window.close()
+
+
+@pytest.fixture
+def compared(qtbot: QtBot, ready_window: MainWindow) -> MainWindow:
+    type_prompt(qtbot, ready_window, "Once fast=3")
+    ready_window.options.quality.setCurrentText("1,000 tokens")
+    compare(qtbot, ready_window)
+    ready_window.tabs.load_charts()
+    return ready_window

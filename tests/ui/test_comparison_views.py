@@ -27,6 +27,7 @@ from qplayground.ui.comparison.results_view import ResultsView
 from qplayground.ui.comparison.token_text import TokenText, describe
 from qplayground.ui.widgets import theme
 from tests.comparisons import MODEL, READY, comparison, done, failed
+from tests.ui.driving import choose_in_menu
 
 
 def token(index: int, text: str, probability: float | None = 0.5) -> Token:
@@ -174,13 +175,6 @@ def test_what_is_to_be_said_of_the_figures_stands_below_the_columns(results: Res
     assert "a race" in results.notes.caveats.text()
 
 
-def choose(view: ResultsView, name: str, text: str) -> None:
-    menu: QMenu = view.make_menu(name)
-    (action,) = (action for action in menu.actions() if action.text().replace("&", "") == text)
-    assert action.isEnabled()
-    action.trigger()
-
-
 def test_a_candidate_stands_beside_the_baseline(results: ResultsView) -> None:
     base, other = results.columns["fp32"], results.columns["nf4"]
     assert other.figures.ratios["weight_bytes"].text() == "×0.21"
@@ -224,7 +218,7 @@ def test_another_baseline_changes_every_column(results: ResultsView) -> None:
     assert made is not None
     with_baseline: list[str] = []
     results.baseline_chosen.connect(with_baseline.append)
-    choose(results, "nf4", "Use as baseline")
+    choose_in_menu(results, "nf4", "Use as baseline")
     assert with_baseline == ["nf4"]
     before = results.columns["nf4"]
     made.baseline = "nf4"
@@ -326,9 +320,9 @@ def test_beside_a_baseline_that_wrote_nothing_there_are_no_differences(results: 
 
 def test_texts_and_scripts_are_copied(results: ResultsView, qapp: QApplication) -> None:
     clipboard = QGuiApplication.clipboard()
-    choose(results, "nf4", "Copy text")
+    choose_in_menu(results, "nf4", "Copy text")
     assert clipboard.text() == "AI is to hurt us."
-    choose(results, "nf4", "Copy as Python")
+    choose_in_menu(results, "nf4", "Copy as Python")
     assert "load_in_4bit=True" in clipboard.text()
     results.copy.click()
     assert clipboard.text().startswith("# SmolLM2-135M-Instruct")
@@ -353,7 +347,7 @@ def test_what_is_wished_of_a_run_is_passed_on(results: ResultsView) -> None:
     results.remove_requested.connect(lambda name: wishes.append(("remove", name)))
     results.move_requested.connect(lambda name, place: wishes.append(("move", name, place)))
     for text in ("Run again", "Remove", "Move left", "Move right"):
-        choose(results, "nf4", text)
+        choose_in_menu(results, "nf4", text)
     assert wishes == [("again", "nf4"), ("remove", "nf4"), ("move", "nf4", 0), ("move", "nf4", 2)]
 
 

@@ -8,7 +8,7 @@ from pytestqt.qtbot import QtBot
 from qplayground.report.diagnosis import diagnosis_text
 from qplayground.ui.dialogs.doctor_dialog import DoctorDialog
 from qplayground.ui.window import MainWindow
-from tests.ui.test_window import type_prompt
+from tests.ui.driving import type_prompt
 
 
 def open_dialog(qtbot: QtBot, window: MainWindow) -> DoctorDialog:

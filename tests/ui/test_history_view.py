@@ -18,8 +18,8 @@ from qplayground.ui.history.comparison_window import ComparisonWindow
 from qplayground.ui.history.history_view import HistoryView
 from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison, done, failed
-from tests.ui.test_window import compare, tick, type_prompt
-from tests.unit.test_history import made
+from tests.ui.driving import compare, tick, type_prompt
+from tests.unit.histories import made
 
 
 @pytest.fixture

@@ -22,9 +22,7 @@ from qplayground.ui.inside.matrix.probe_text import probe_text
 from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.inside.window import InsideWindow
 from tests.fakes.inside import COLUMNS, LARGE_COLUMNS, LARGE_ROWS, LINEAR, ROWS, SUGGESTED, figures, quantized, weights
-from tests.ui.test_inside_window import WAIT_MS, choose, inside, preferences, turn, wait_quantized
-
-__all__ = ["inside", "preferences"]
+from tests.ui.inside_driving import WAIT_MS, choose, turn, wait_quantized
 
 LARGE = next(name for name in LINEAR if name.endswith("large"))
 

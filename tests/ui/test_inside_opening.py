@@ -16,12 +16,9 @@ from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.ui.inside.window import InsideWindow
 from qplayground.ui.window import MainWindow
 from tests.fakes.inside import LINEAR, SUGGESTED
-from tests.ui.test_quality_view import compared
-from tests.ui.test_window import type_prompt
+from tests.ui.driving import type_prompt
 
-__all__ = ["compared"]
-
-WAIT_MS = 10_000
+WAIT_MS = 30_000
 
 
 class Click:

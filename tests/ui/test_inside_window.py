@@ -1,14 +1,12 @@
 """The Inside window over the scripted engine: tree, matrix, knobs, layers, and what a comparison does to them."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from msgspec.structs import replace
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.dtype import Dtype
@@ -23,55 +21,10 @@ from qplayground.ui.inside.layers.layers_view import every_method
 from qplayground.ui.inside.window import InsideWindow, Subject, int8_dtype
 from qplayground.ui.widgets import theme
 from tests.fakes.inside import COLUMNS, LINEAR, REFUSED, ROWS, SUGGESTED, figures, outline, weights
-from tests.ui.conftest import FAKE_ENGINE
+from tests.ui.conftest import FAKE_ENGINE, SUBJECT
+from tests.ui.inside_driving import WAIT_MS, choose, turn, wait_quantized
 
-WAIT_MS = 10_000
-SUBJECT = Subject("a model", "/models/one", READY_PRECISIONS, GenerationRequest())
 OTHER = LINEAR[0]
-
-
-@pytest.fixture
-def preferences(tmp_path: Path) -> Iterator[Preferences]:
-    made = Preferences(tmp_path / "preferences.json")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def inside(qtbot: QtBot, qapp: QApplication, preferences: Preferences) -> Iterator[InsideWindow]:
-    """The window with the suggested module quantized."""
-    theme.apply_look(qapp)
-    window = InsideWindow(Launcher(FAKE_ENGINE), preferences)
-    qtbot.addWidget(window)
-    with qtbot.waitExposed(window):
-        window.show()
-    window.show_model(SUBJECT)
-    wait_quantized(qtbot, window)
-    yield window
-    window.close()
-
-
-def wait_quantized(qtbot: QtBot, window: InsideWindow, knobs: Knobs | None = None) -> None:
-    def is_so() -> bool:
-        found = window.inspector.quantized_matrix
-        return found is not None and not window.inspector.is_busy and (knobs is None or found.knobs == knobs)
-
-    qtbot.waitUntil(is_so, timeout=WAIT_MS)
-
-
-def choose(qtbot: QtBot, window: InsideWindow, module: str) -> None:
-    window.modules.select(module)
-    wait_quantized(qtbot, window)
-    assert window.inspector.matrix is not None and window.inspector.matrix.module == module
-
-
-def turn(window: InsideWindow, method: Method, block_size: int | None = 64) -> None:
-    knobs = window.matrix.knobs
-    knobs.method.setCurrentIndex(knobs.method.findData(method))
-    if method.has_blocks:
-        knobs.block_size.setCurrentIndex(
-            len(BLOCK_SIZES) if block_size is None else knobs.block_size.findData(block_size)
-        )
 
 
 def names(window: InsideWindow) -> list[str]:

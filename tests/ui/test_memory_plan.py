@@ -16,7 +16,7 @@ from qplayground.core.units import bytes_text
 from qplayground.ui.setup.precision_row import PrecisionRow
 from qplayground.ui.window import MainWindow
 from tests.fakes.engine import weight_bytes
-from tests.ui.test_window import compare, type_prompt
+from tests.ui.driving import compare, type_prompt
 from tests.unit.catalog_files import write_model
 
 

@@ -7,7 +7,7 @@ from qplayground.core.memory.estimate import WeightKinds
 from qplayground.ui.dialogs.modules_dialog import ModulesDialog
 from qplayground.ui.history.comparison_window import ComparisonWindow
 from qplayground.ui.window import MainWindow
-from tests.ui.test_window import compare, type_prompt
+from tests.ui.driving import compare, type_prompt
 
 MODULES = {
     "model.embed_tokens": WeightKinds(plain=1000),

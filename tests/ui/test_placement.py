@@ -21,7 +21,7 @@ from qplayground.ui.setup.placement_dialog import PlacementDialog
 from qplayground.ui.widgets.block_bars import SHARE
 from qplayground.ui.window import MainWindow
 from tests.ui.conftest import FAKE_ENGINE
-from tests.ui.test_window import compare, type_prompt
+from tests.ui.driving import compare, type_prompt
 
 GPUS = [Gpu(0, "A GPU", 8_000_000_000, 6_000_000_000, True), Gpu(1, "Another", 8_000_000_000, 7_000_000_000, True)]
 LEFT = Qt.MouseButton.LeftButton

@@ -19,16 +19,7 @@ from qplayground.report.markdown import to_markdown
 from qplayground.ui.charts.comparison import divergences
 from qplayground.ui.comparison.quality_view import QualityView
 from qplayground.ui.window import MainWindow
-from tests.ui.test_window import compare, tick, type_prompt
-
-
-@pytest.fixture
-def compared(qtbot: QtBot, ready_window: MainWindow) -> MainWindow:
-    type_prompt(qtbot, ready_window, "Once fast=3")
-    ready_window.options.quality.setCurrentText("1,000 tokens")
-    compare(qtbot, ready_window)
-    ready_window.tabs.load_charts()
-    return ready_window
+from tests.ui.driving import compare, tick, type_prompt
 
 
 @pytest.fixture

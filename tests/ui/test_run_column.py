@@ -16,7 +16,7 @@ from qplayground.ui.comparison.run_column import RunColumn
 from qplayground.ui.dialogs.failure_dialog import FailureDialog
 from qplayground.ui.window import MainWindow
 from tests.comparisons import MODEL, comparison
-from tests.ui.test_window import compare, type_prompt
+from tests.ui.driving import compare, type_prompt
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from qplayground.core.units import bytes_text
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.setup.run_options import RunOptions
 from qplayground.ui.window import MainWindow
-from tests.ui.test_comparison_views import choose
-from tests.ui.test_window import compare, states, tick, type_prompt
+from tests.ui.driving import choose_in_menu, compare, states, tick, type_prompt
 
 
 def current(window: MainWindow) -> Comparison:
@@ -113,7 +112,7 @@ def test_kept_models_are_listed_with_what_they_take_and_can_be_let_go(qtbot: QtB
 def test_a_chosen_baseline_stays_chosen(qtbot: QtBot, ready_window: MainWindow) -> None:
     type_prompt(qtbot, ready_window, "Once fast=6")
     compare(qtbot, ready_window)
-    choose(ready_window.results, "int8", "Use as baseline")
+    choose_in_menu(ready_window.results, "int8", "Use as baseline")
     compare(qtbot, ready_window)
     assert current(ready_window).baseline == "int8"
     ready_window.precisions.row("int8").tick.click()  # type: ignore[union-attr]
@@ -129,7 +128,7 @@ def test_what_was_deleted_stays_deleted(qtbot: QtBot, ready_window: MainWindow) 
     qtbot.waitUntil(lambda: any(entry.id == shown for entry in ready_window._history.entries()))
     ready_window.history.deleted.emit([shown])
     ready_window._history.delete([shown]).result()
-    choose(ready_window.results, "int8", "Use as baseline")
+    choose_in_menu(ready_window.results, "int8", "Use as baseline")
     ready_window._history.annotate("another", "").result()  # whatever was to be written before it is
     assert all(entry.id != shown for entry in ready_window._history.entries())
 
@@ -145,16 +144,16 @@ def test_a_finished_comparison_is_changed_column_by_column(qtbot: QtBot, ready_w
     assert list(results.columns) == ["fp32", "bf16", "int8", "nf4", "fp4"]
     assert not ready_window.models.stop.isEnabled()
     with qtbot.waitSignal(session.comparison_finished, timeout=20_000):
-        choose(results, "fp4", "Run again")
+        choose_in_menu(results, "fp4", "Run again")
         assert results.columns["fp4"].text.toPlainText() == "Once fast=6"
-    choose(results, "fp4", "Move left")
-    choose(results, "bf16", "Remove")
+    choose_in_menu(results, "fp4", "Move left")
+    choose_in_menu(results, "bf16", "Remove")
     assert list(results.columns) == ["fp32", "int8", "fp4", "nf4"]
     assert "bf16" not in {span.name for span in ready_window.memory.timeline.lane.spans}
     late = MemorySample(session.started_s + 99, ProcessMemory(1, 1))
     session.memory_sampled.emit("bf16", [late])  # its engine may leave a moment later
     assert "bf16" not in ready_window.memory.timeline.ram.series
-    choose(results, "nf4", "Use as baseline")
+    choose_in_menu(results, "nf4", "Use as baseline")
     assert current(ready_window) is first
     assert first.baseline == "nf4"
     assert results.columns["fp32"].figures.ratios["weight_bytes"].text() == "×4.6"
@@ -170,7 +169,7 @@ def test_a_column_that_is_run_again_can_be_stopped(qtbot: QtBot, ready_window: M
     with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=5000):
         ready_window.models.stop.click()
     with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=10_000):
-        choose(ready_window.results, "fp32", "Run again")
+        choose_in_menu(ready_window.results, "fp32", "Run again")
         if stage == "generating":
             qtbot.waitUntil(lambda: len(current(ready_window).runs[0].token_ids) > 2, timeout=10_000)
         ready_window.models.stop.click()

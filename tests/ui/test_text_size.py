@@ -15,7 +15,7 @@ from qplayground.ui.widgets.text_size import apply
 from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison, done
 from tests.ui.conftest import FAKE_ENGINE
-from tests.ui.test_window import compare, type_prompt
+from tests.ui.driving import compare, type_prompt
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 

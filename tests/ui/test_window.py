@@ -31,33 +31,8 @@ from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison, done
 from tests.ui.conftest import FAKE_ENGINE
+from tests.ui.driving import LEFT, compare, states, tick, type_prompt
 from tests.unit.catalog_files import write_model
-
-LEFT = Qt.MouseButton.LeftButton
-
-
-def type_prompt(qtbot: QtBot, window: MainWindow, text: str) -> None:
-    window.prompt.text.setFocus()
-    window.prompt.text.selectAll()
-    qtbot.keyClicks(window.prompt.text, text)
-
-
-def tick(qtbot: QtBot, window: MainWindow, *names: str) -> None:
-    for precision in window.precisions.precisions():
-        row = window.precisions.row(precision.name)
-        assert row is not None
-        if row.tick.isChecked() != (precision.name in names):
-            row.tick.click()
-
-
-def compare(qtbot: QtBot, window: MainWindow, timeout: int = 20_000) -> None:
-    with qtbot.waitSignal(window.session.comparison_finished, timeout=timeout):
-        qtbot.mouseClick(window.models.compare, LEFT)
-
-
-def states(window: MainWindow) -> list[RunState]:
-    assert window.session.comparison is not None
-    return [run.state for run in window.session.comparison.runs]
 
 
 def test_a_comparison_writes_a_column_a_precision_with_its_figures(qtbot: QtBot, ready_window: MainWindow) -> None:

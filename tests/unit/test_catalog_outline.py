@@ -12,8 +12,8 @@ from qplayground.core.messages.codec import COMMANDS, EVENTS
 from qplayground.core.messages.commands import FetchOutline
 from qplayground.core.messages.events import Event, Failed, JobDone
 from tests.unit.catalog_files import TYPES, tensor_file
+from tests.unit.hub import REPO, WAIT_S, hub, sharded, tiny_repo
 from tests.unit.stub_hub import StubHub
-from tests.unit.test_catalog_download import REPO, WAIT_S, hub, sharded, tiny_repo
 
 __all__ = ["hub"]  # the fixture
 

@@ -13,14 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qplayground.core.comparison.baseline import refresh_divergence
-from qplayground.core.comparison.results import Comparison, Mode, RunState
+from qplayground.core.comparison.results import Mode, RunState
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.measures.quality import SCORING_STOPPED, Quality
-from qplayground.core.model import ModelSource
 from qplayground.core.placement import Placement
 from qplayground.runtime.storage.history import History, HistoryGoneError, history_path
-from tests.comparisons import cancelled, change_model, comparison, done, failed
+from tests.comparisons import cancelled, done, failed
+from tests.unit.histories import made
 
 
 @pytest.fixture
@@ -33,17 +32,6 @@ def history(path: Path) -> Iterator[History]:
     history = History(path)
     yield history
     history.close()
-
-
-def made(
-    number: int, *names: str, prompt: str = "AI is", model: str = "demo", started_at: str | None = None
-) -> Comparison:
-    one = comparison(*(done(name) for name in names or ("fp32", "nf4")), prompt=prompt)
-    one.id = f"{number:04}"
-    one.started_at = started_at or f"2026-11-{number:02}T10:00:00+00:00"
-    change_model(one, id=model, source=ModelSource.FOLDER)
-    refresh_divergence(one)
-    return one
 
 
 def ids(history: History, wanted: str = "") -> list[str]:
@@ -323,7 +311,7 @@ from contextlib import closing
 from pathlib import Path
 from qplayground.core.comparison.results import RunState
 from qplayground.runtime.storage.history import History
-from tests.unit.test_history import made
+from tests.unit.histories import made
 history = History(Path(sys.argv[1]))
 for number in range(1, 10_000):
     one = made(number, started_at=str(number))

@@ -1,0 +1,31 @@
+"""Using the window on the weights as a person does."""
+
+from pytestqt.qtbot import QtBot
+
+from qplayground.core.inside import BLOCK_SIZES, Knobs, Method
+from qplayground.ui.inside.window import InsideWindow
+
+WAIT_MS = 30_000
+
+
+def wait_quantized(qtbot: QtBot, window: InsideWindow, knobs: Knobs | None = None) -> None:
+    def is_so() -> bool:
+        found = window.inspector.quantized_matrix
+        return found is not None and not window.inspector.is_busy and (knobs is None or found.knobs == knobs)
+
+    qtbot.waitUntil(is_so, timeout=WAIT_MS)
+
+
+def choose(qtbot: QtBot, window: InsideWindow, module: str) -> None:
+    window.modules.select(module)
+    wait_quantized(qtbot, window)
+    assert window.inspector.matrix is not None and window.inspector.matrix.module == module
+
+
+def turn(window: InsideWindow, method: Method, block_size: int | None = 64) -> None:
+    knobs = window.matrix.knobs
+    knobs.method.setCurrentIndex(knobs.method.findData(method))
+    if method.has_blocks:
+        knobs.block_size.setCurrentIndex(
+            len(BLOCK_SIZES) if block_size is None else knobs.block_size.findData(block_size)
+        )
