@@ -7,6 +7,7 @@ from functools import partial
 import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.results import Mode, Run, RunState
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.generation import GenerationRequest
@@ -90,13 +91,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Learned(msgspec.Struct):
     """What came out while a plan was carried out. `contexts` are by the model's folder, `estimates` by run; the limits
-    are read before the first load. The reference's engine says which `windows` of the text it scored, which tokens, and
-    the place where they are kept.
+    are read before the first load. The engine of the `reference`, which the others are scored against, says which
+    `windows` of the text it scored, which tokens, and the place where they are kept.
     """
 
     estimates: dict[str, Estimate]
     contexts: dict[str, ContextSize | None] = {}
     limits: dict[str, int] | None = None
+    reference: RunPlan | None = None
     windows: Windows | None = None
     scored_ids: tuple[int, ...] = ()
     reference_place: str = ""
@@ -118,9 +120,10 @@ class Conductor(QObject):
     `turn_began(name, others, Loaded)` before it writes, beside how many others, with what its engine said when it
     loaded; `lost(name, ErrorInfo)` for an engine that died while it was idle;
     `memory_sampled(name, list[MemorySample])`; `unloading(name, PhaseStarted)` as it is ended.
-    Signals of the whole: `states_changed()`; `loaded_changed(dict[str, int])`, which models are in memory and idle, and
-    the bytes of their weights; `busy_changed(bool)`. When nothing is left to do: `finishing()` while it is still busy,
-    in which more may be queued; otherwise, once it is not busy any more, `finished()`.
+    Signals of the whole: `states_changed()`; `loaded_changed(dict[str, int | None])`, which models are in memory and
+    idle, and the bytes of their weights where those are known; `busy_changed(bool)`. When nothing is left to do:
+    `finishing()` while it is still busy, in which more may be queued; otherwise, once it is not busy any more,
+    `finished()`.
 
     What is asked of it is done before anybody hears of it, so a slot may ask for anything, closing included.
     """
@@ -152,7 +155,8 @@ class Conductor(QObject):
         self._learned = _Learned({})
         self._kept: dict[str, _Kept] = {}
         self._offload_folders = OffloadFolders()
-        self._loaded: dict[str, int] = {}
+        self._loaded: dict[str, int | None] = {}
+        self._lacks: dict[RunPlan, dict[Capability, str]] = {}  # of each run's last engine
         self._free: dict[str, dict[str, int]] = {}  # bytes of each device as that precision's load was begun
         self._keep_loaded = False
         self._cpu_threads, self._gpu_count = 1, 0
@@ -171,8 +175,8 @@ class Conductor(QObject):
         return self._busy
 
     @property
-    def loaded(self) -> dict[str, int]:
-        """The precisions whose models are in memory and idle, the coldest first, with their weights' bytes."""
+    def loaded(self) -> dict[str, int | None]:
+        """The runs whose models are in memory and idle, the coldest first, with their weights' bytes if known."""
         if self._scheduler is None:
             return {}
         return {name: self._kept[name].event.weight_bytes for name in self._scheduler.idle if name in self._kept}
@@ -185,6 +189,11 @@ class Conductor(QObject):
             for device, kinds in self._kept[name].event.by_device.items():
                 held[device] = held.get(device, 0) + kinds.total
         return held
+
+    def lacks(self, name: str) -> dict[Capability, str]:
+        """What that run's engine cannot do or say, each with the reason. Empty until an engine has said so."""
+        run = None if self._plan is None else self._plan.run(name)
+        return {} if run is None else self._lacks.get(run, {})
 
     def state(self, name: str) -> RunState | None:
         """Where that run stands, None when there is none."""
@@ -212,6 +221,7 @@ class Conductor(QObject):
             loaded=() if before is None else before.loaded,
             ending=() if before is None else before.ending,
             has_room=self._has_room,
+            can_score=lambda name: Capability.SCORING not in self.lacks(name),
         )
         self._busy = True
         self._launcher.warm()
@@ -292,10 +302,10 @@ class Conductor(QObject):
 
     def _has_room(self, name: str, kept: Sequence[str]) -> bool:
         """Whether it can be loaded beside engines that keep their models. Of what is unknown one load too many is
-        taken over a run that is lost.
+        taken over a run that is lost. A model that is not in its engine's process needs no room here.
         """
         assert self._plan is not None
-        if not kept:
+        if not kept or Capability.MEMORY in self.lacks(name):
             return True
         found = fit_now([self._learned.estimates.get(name)], scores=self._plan.quality is not None)
         return found.verdict in (Verdict.FITS, Verdict.TIGHT)
@@ -336,6 +346,7 @@ class Conductor(QObject):
         assert plan is not None
         folder = self._offload_folders.folder(plan.placement, name)
         self._free[name] = free_memory()
+        predicts = Capability.PREDICTION not in self.lacks(name)
         return Load(
             id=command_id,
             path=run.path,
@@ -344,7 +355,7 @@ class Conductor(QObject):
             limits=self._limits(plan),
             request=plan.request,
             context=self._learned.contexts.get(run.path),
-            others=self._unknown_beside(run) if self._keep_loaded else (),
+            others=self._unknown_beside(run) if self._keep_loaded and predicts else (),
         )
 
     def _limits(self, plan: Plan) -> dict[str, int]:
@@ -381,7 +392,11 @@ class Conductor(QObject):
     def _score(self, name: str, command_id: int) -> Score:
         plan, learned = self._plan, self._learned
         assert plan is not None and plan.quality is not None and plan.reference is not None
-        is_reference = name == plan.reference.id
+        if learned.reference is None:  # where the baseline cannot be scored, the first that can takes its place
+            cannot = Capability.SCORING in self._lacks.get(plan.reference, {})
+            learned.reference = self._run(name) if cannot else plan.reference
+        reference = learned.reference
+        is_reference = name == reference.id
         return Score(
             id=command_id,
             source=plan.quality.source,
@@ -390,8 +405,8 @@ class Conductor(QObject):
             token_ids=() if is_reference else learned.scored_ids,
             tokens=plan.quality.tokens,
             windows=None if is_reference else learned.windows,
-            baseline=plan.reference.precision,
-            reference=plan.reference.id,
+            baseline=reference.precision,
+            reference=reference.id,
             place="" if is_reference else learned.reference_place,
             threads=plan.placement.threads,
             folder=str(baselines_folder()),
@@ -440,6 +455,9 @@ class Conductor(QObject):
     @Slot(str, object)
     def _on_greeted(self, name: str, hello: Hello) -> None:
         self._cpu_threads, self._gpu_count = hello.machine.cpu_threads, len(hello.machine.gpus)
+        run = None if self._plan is None else self._plan.run(name)
+        if run is not None:
+            self._lacks[run] = hello.lacks
         self.greeted.emit(name, hello)
         self._happened(name, Happened.HELLO)
 
@@ -460,7 +478,7 @@ class Conductor(QObject):
             self.failed.emit(name, event.error if refused else self._with_output(name, event.error))
             self._happened(name, Happened.REFUSED if refused else Happened.FAILED)
             return
-        if isinstance(event, Scored) and plan.reference is not None and name == plan.reference.id:
+        if isinstance(event, Scored) and learned.reference is not None and name == learned.reference.id:
             learned.windows, learned.scored_ids, learned.reference_place = event.windows, event.token_ids, event.place
         self.said.emit(name, event)
         if isinstance(event, Loaded):
