@@ -19,6 +19,7 @@ from qplayground.core.model import ModelSource
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.system.machine import Machine
 from qplayground.core.tokens import Alternative, Token
+from tests.fakes.remote import LACKS
 
 READY = {precision.name: precision for precision in READY_PRECISIONS}
 MACHINE = Machine(
@@ -54,6 +55,16 @@ def done(name: str = "fp32", text: str = " to help.") -> Run:
         speed=SpeedFigures(ttft_s=0.0421, prefill_tokens_per_s=118.8, decode_tokens_per_s=24.13),
         memory=MemoryFigures(538_060_288, 1_000_000_000, 1_200_000_000, 400_000_000),
     )
+
+
+def remote(name: str = "nf4") -> Run:
+    """Done by the scripted engine that lacks everything."""
+    run = done(name)
+    run.engine = "remote"
+    run.lacks = {capability.value: reason for capability, reason in LACKS.items()}
+    run.memory = MemoryFigures()
+    run.tokens = [Token(token.id, token.text, token.time_s) for token in run.tokens]
+    return run
 
 
 def failed(name: str = "nf4") -> Run:

@@ -5,7 +5,7 @@ import io
 
 from qplayground.core.comparison.caveats import caveats
 from qplayground.core.comparison.metrics import METRICS, Metric, ratio
-from qplayground.core.comparison.results import Comparison
+from qplayground.core.comparison.results import Comparison, Run
 from qplayground.core.measures.samples import Samples
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -26,6 +26,7 @@ def to_csv(comparison: Comparison) -> str:
             *(f"{metric.key} {what}" for metric in _sampled(comparison) for what in ("n", "mean", "sd")),
             "mode",
             "caveats",
+            "not known",
             "text",
             "error",
         ]
@@ -43,11 +44,21 @@ def to_csv(comparison: Comparison) -> str:
                 *(figure for found in samples for figure in _summary(found)),
                 comparison.mode,
                 _harmless(" ".join(caveat.sentence for caveat in caveats(comparison, run))),
+                _harmless(_not_known(run)),
                 _harmless(run.text),
                 _harmless("" if run.error is None else str(run.error)),
             ]
         )
     return output.getvalue()
+
+
+def _not_known(run: Run) -> str:
+    """Which figures its engine cannot give, and why: `weight_bytes, resident_bytes: The model is elsewhere.`"""
+    keys: dict[str, list[str]] = {}
+    for metric in METRICS:
+        if metric.lacking(run):
+            keys.setdefault(metric.lacking(run), []).append(metric.key)
+    return " ".join(f"{', '.join(each)}: {reason}" for reason, each in keys.items())
 
 
 def _sampled(comparison: Comparison) -> list[Metric]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from qplayground.core.comparison.results import Comparison, to_json
+from qplayground.core.comparison.results import TRANSFORMERS, Comparison, to_json
 from qplayground.core.system.saving import save_file
 from qplayground.report.csv import to_csv
 from qplayground.report.html import to_html
@@ -28,13 +28,15 @@ def write_report(comparison: Comparison, path: Path) -> None:
 
 
 def write_all(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write every format and each run's script into a folder, made where there is none. Raises OSError."""
+    """Write every format, and the script of each run that is one of transformers, into a folder, made where there is
+    none. Raises OSError.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for suffix in FORMATS:
         written.append(folder / f"{STEM}.{suffix}")
         write_report(comparison, written[-1])
-    for run in comparison.runs:
+    for run in [run for run in comparison.runs if run.engine == TRANSFORMERS]:
         written.append(folder / f"{run.id}.py")
         save_file(written[-1], to_script(comparison, run).encode())
     return written

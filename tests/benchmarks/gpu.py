@@ -58,6 +58,7 @@ def _measure(launcher: Launcher, path: Path, precision: Precision) -> list[Figur
             pairs.append((ours, plain.decode_tokens_per_s()))
     plain.close()
     name, vram = precision.name, loaded.vram[_DEVICE]
+    assert loaded.weight_bytes is not None
     return [
         median_of(f"GPU, {name}: engine decodes", [ours for ours, _ in pairs[1:]], "tok/s"),
         median_of(

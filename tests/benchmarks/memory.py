@@ -144,6 +144,7 @@ def _engine_peak(path: str, recipe: Precision) -> tuple[float, float]:
         )
         loaded = next(event for event in events if isinstance(event, Loaded))
         watcher.stop()
+        assert loaded.runtime_memory is not None and loaded.weight_bytes is not None
         above = (watcher.highest - loaded.runtime_memory.anonymous_bytes) / _MB
     launcher.close()
     return above, loaded.weight_bytes / _MB

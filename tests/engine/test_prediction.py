@@ -260,6 +260,7 @@ def test_a_load_says_what_it_had_reckoned_and_what_came_of_it(model_folder: Mode
     assert loaded.estimate.by_kind == loaded.by_kind and loaded.by_kind.total == loaded.weight_bytes
     assert sum(loaded.by_module.values(), WeightKinds()) == loaded.by_kind
     assert loaded.by_module["model.layers.0.self_attn.q_proj"].quantized == 64 * 64 // 2
+    assert loaded.runtime_memory is not None and generated.memory is not None
     assert loaded.estimate.runtime_bytes == loaded.runtime_memory.resident_bytes
     assert loaded.context is not None and loaded.estimate.kv_cache_bytes == loaded.context.cache.num_bytes(
         Dtype.BFLOAT16

@@ -14,6 +14,8 @@ is just a prompt. A precision that is told nothing is `ok`. Several behaviours c
 - `late`: precede each command's events with events of the command before it
 - `twice`: say the end of each command two times
 - `nonsense`: after the third token, send bytes that are no message
+
+What it lacks is said before any prompt, so it is told by whoever serves: `tests.fakes.remote` lacks everything.
 """
 
 import faulthandler
@@ -22,6 +24,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import NoReturn
@@ -29,6 +32,7 @@ from typing import NoReturn
 import psutil
 from msgspec.structs import replace
 
+from qplayground.core.capabilities import Capability, refusal
 from qplayground.core.diagnosis.diagnosis import CudaBuild, MethodCheck, Outcome
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.measures.floats import Floats
@@ -94,6 +98,11 @@ _PACE_S = 0.01
 
 def main(channel: Channel) -> None:
     """Serve commands until the parent goes away, as the real engine does."""
+    serve(channel, {})
+
+
+def serve(channel: Channel, lacks: Mapping[Capability, str]) -> None:
+    """The same with an engine that lacks some capabilities, for the reasons given."""
     faulthandler.disable()
     memory = read_process_memory(psutil.Process())
     machine = Machine(
@@ -110,11 +119,12 @@ def main(channel: Channel) -> None:
             pid=os.getpid(),
             time_s=time.monotonic(),
             machine=machine,
-            memory=memory,
+            memory=None if Capability.MEMORY in lacks else memory,
             model_types=ModelTypes(causal=frozenset({"gpt2", "llama"}), known=frozenset({"gpt2", "llama"})),
+            lacks=dict(lacks),
         )
     )
-    engine = FakeEngine(channel, memory)
+    engine = FakeEngine(channel, memory, lacks)
     while True:
         engine.carry_out(channel.receive())
 
@@ -154,8 +164,9 @@ class Script:
 class FakeEngine:
     """Carries out one command after another."""
 
-    def __init__(self, channel: Channel, runtime_memory: ProcessMemory) -> None:
+    def __init__(self, channel: Channel, runtime_memory: ProcessMemory, lacks: Mapping[Capability, str]) -> None:
         self._channel = channel
+        self._lacks = lacks
         self._runtime_memory = runtime_memory
         self._loaded: Precision | None = None
         self._prompt = ""
@@ -169,19 +180,30 @@ class FakeEngine:
                 case Generate():
                     self._generate(command)
                 case Score():
+                    self._check_has(Capability.SCORING)
                     self._score(command)
                 case EstimateMemory():
+                    self._check_has(Capability.PREDICTION)
                     self._estimate(command)
                 case PlanPlacement():
+                    self._check_has(Capability.PLACEMENT)
                     self._plan(command)
                 case CheckUp():
                     self._check_up(command)
                 case _ if isinstance(command, InsideCommand):
+                    self._check_has(Capability.INSIDE)
                     self._inside.carry_out(command)
                 case _:
                     raise FAILURE
         except PlaygroundError as error:
             self._channel.send(Failed(command.id, error.info))
+
+    def _has(self, capability: Capability) -> bool:
+        return capability not in self._lacks
+
+    def _check_has(self, capability: Capability) -> None:
+        if not self._has(capability):
+            raise PlaygroundError(refusal(self._lacks[capability]))
 
     def _estimate(self, command: EstimateMemory) -> None:
         """Twice, as the real engine does; a folder named `broken` cannot be read, one named `huge` is."""
@@ -307,13 +329,17 @@ class FakeEngine:
 
     def _load(self, command: Load) -> None:
         self._loaded = None
+        if command.others:
+            self._check_has(Capability.PREDICTION)
         script = Script(command.request.prompt, command.precision.name)
         started = time.monotonic()
         total = weight_bytes(command.precision)
         if "late" in script:
             self._send_late(command.id)
         self._enter(command.id, Phase.START)
-        self._channel.send(LoadEstimated(command.id, self._estimated(command.precision, command.path)))
+        estimate = self._estimated(command.precision, command.path)
+        if self._has(Capability.PREDICTION):
+            self._channel.send(LoadEstimated(command.id, estimate))
         self._enter(command.id, Phase.QUANTIZE if command.precision.is_quantized else Phase.LOAD)
         for quarter in range(3):
             self._channel.send(Progressed(command.id, "Reading weights", quarter * total // 4, total))
@@ -322,18 +348,20 @@ class FakeEngine:
         for phase in (Phase.COPY, Phase.WARM_UP, Phase.CHECK):
             self._enter(command.id, phase)
         self._loaded = command.precision
+        has_weights = self._has(Capability.WEIGHTS)
+        by_module = {"model.embed": WeightKinds(plain=total - 8), "model.layers.0.norm": WeightKinds(plain=8)}
         self._end(
             script,
             Loaded(
                 command_id=command.id,
                 seconds=time.monotonic() - started,
-                device_map={"": "cpu"},
-                weight_bytes=total,
-                by_kind=WeightKinds(plain=total),
-                by_module={"model.embed": WeightKinds(plain=total - 8), "model.layers.0.norm": WeightKinds(plain=8)},
+                device_map={"": "cpu"} if self._has(Capability.PLACEMENT) else {},
+                weight_bytes=total if has_weights else None,
+                by_kind=WeightKinds(plain=total) if has_weights else None,
+                by_module=by_module if has_weights else {},
                 others=tuple(self._estimated(precision, command.path) for precision in command.others),
-                quantized_modules=210 if command.precision.is_quantized else 0,
-                runtime_memory=self._runtime_memory,
+                quantized_modules=(210 if command.precision.is_quantized else 0) if has_weights else None,
+                runtime_memory=self._runtime_memory if self._has(Capability.MEMORY) else None,
                 memory=self._memory(),
             ),
         )
@@ -364,8 +392,8 @@ class FakeEngine:
                 prefill_tokens_per_s=len(prompt) / times[0] if texts else None,
                 decode_tokens_per_s=(len(texts) - 1) / (times[-1] - times[0]) if len(texts) > 1 else None,
                 memory=memory,
-                peak_resident_bytes=max(peak_resident_bytes(), memory.resident_bytes),
-                weight_bytes=weight_bytes(self._loaded),
+                peak_resident_bytes=None if memory is None else max(peak_resident_bytes(), memory.resident_bytes),
+                weight_bytes=weight_bytes(self._loaded) if self._has(Capability.WEIGHTS) else None,
             ),
         )
 
@@ -380,6 +408,7 @@ class FakeEngine:
         times: list[float] = []
         started = time.monotonic()
         waiting: list[Token] = []
+        says_insight = self._has(Capability.PROBABILITIES) and not command.benchmark
         pace = threading.Event()  # never set: waiting on it is only a pause
         for index in count() if script.is_endless else range(length):
             if index == _MISHAP_AFTER:
@@ -393,7 +422,7 @@ class FakeEngine:
             times.append(max(time.monotonic() - started, times[-1] + 1e-6 if times else 1e-6))
             if index == 0:
                 self._enter(command.id, Phase.DECODE)
-            waiting.append(Token(token, texts[-1], times[-1], *(() if command.benchmark else INSIGHT)))
+            waiting.append(Token(token, texts[-1], times[-1], *(INSIGHT if says_insight else ())))
             if not command.benchmark:
                 self._channel.send(TokensGenerated(command.id, (waiting.pop(),)))
             if self._channel.is_cancelled(command.id) and "ignore-cancel" not in script:
@@ -425,8 +454,8 @@ class FakeEngine:
     def _enter(self, command_id: int, phase: Phase) -> None:
         self._channel.send(PhaseStarted(command_id, phase, time.monotonic()))
 
-    def _memory(self) -> ProcessMemory:
-        return read_process_memory(psutil.Process())
+    def _memory(self) -> ProcessMemory | None:
+        return read_process_memory(psutil.Process()) if self._has(Capability.MEMORY) else None
 
 
 def weight_bytes(precision: Precision) -> int:

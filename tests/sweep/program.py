@@ -26,7 +26,7 @@ def run(folder: Path, precision: str) -> Ours:
     failed = next((event.error for event in events if isinstance(event, Failed)), None)
     loaded = next((event for event in events if isinstance(event, Loaded)), None)
     ours = Ours(ids=[token.id for token in tokens_of(events)])
-    if loaded is not None and loaded.estimate is not None:
+    if loaded is not None and loaded.estimate is not None and loaded.by_kind is not None:
         ours.predicted_bytes, ours.held_bytes = loaded.estimate.by_kind.total, loaded.by_kind.total
         ours.unforeseen, ours.skips = list(loaded.unforeseen), list(loaded.skips)
         ours.cache_bytes, ours.unknown = loaded.estimate.kv_cache_bytes, loaded.estimate.unknown

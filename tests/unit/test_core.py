@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.results import Comparison, Run, RunState, to_json
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
@@ -302,7 +303,14 @@ commands = st.one_of(
     ),
 )
 events = st.one_of(
-    st.builds(Hello, pid=ids, time_s=times, machine=machines, memory=memories),
+    st.builds(
+        Hello,
+        pid=ids,
+        time_s=times,
+        machine=machines,
+        memory=st.none() | memories,
+        lacks=st.dictionaries(st.sampled_from(Capability), texts, max_size=3),
+    ),
     st.builds(PhaseStarted, ids, st.sampled_from(Phase), times),
     st.builds(Progressed, ids, texts, sizes, sizes, texts),
     st.builds(
@@ -310,10 +318,10 @@ events = st.one_of(
         command_id=ids,
         seconds=times,
         device_map=st.dictionaries(texts, texts, max_size=3),
-        weight_bytes=sizes,
-        quantized_modules=ids,
-        runtime_memory=memories,
-        memory=memories,
+        weight_bytes=st.none() | sizes,
+        quantized_modules=st.none() | ids,
+        runtime_memory=st.none() | memories,
+        memory=st.none() | memories,
         vram=st.dictionaries(
             texts,
             st.builds(
@@ -335,9 +343,9 @@ events = st.one_of(
         finish_reason=texts,
         ttft_s=st.none() | times,
         decode_tokens_per_s=st.none() | times,
-        memory=memories,
-        peak_resident_bytes=sizes,
-        weight_bytes=sizes,
+        memory=st.none() | memories,
+        peak_resident_bytes=st.none() | sizes,
+        weight_bytes=st.none() | sizes,
     ),
     st.builds(Failed, ids, errors),
     st.builds(JobDone, ids, entries),

@@ -27,7 +27,7 @@ def test_every_field_is_still_there() -> None:
     for old, new in zip(runs, found, strict=True):
         assert new.pop("id") == old.pop("precision")
         assert new.pop("precision") == old.pop("recipe")
-        assert (new.pop("model"), new.pop("engine")) == (model, TRANSFORMERS)
+        assert (new.pop("model"), new.pop("engine"), new.pop("lacks")) == (model, TRANSFORMERS, {})
         assert new == old
 
 

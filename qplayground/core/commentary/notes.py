@@ -2,10 +2,18 @@
 
 from typing import NamedTuple
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.commentary.explanations import no_speed, why_not_smaller, why_slower
 from qplayground.core.comparison.caveats import caveats, is_load_alone, spoilt
 from qplayground.core.comparison.metrics import METRICS
-from qplayground.core.comparison.results import Comparison, Run
+from qplayground.core.comparison.results import Comparison, Run, RunState
+
+_FIGURES = {
+    Capability.MEMORY: "memory",
+    Capability.WEIGHTS: "weights",
+    Capability.PREDICTION: "predicted memory",
+}
+"""Of what there are figures in every comparison. Scoring has its sentence in `verdicts`, placement in `caveats`."""
 
 
 class Note(NamedTuple):
@@ -52,7 +60,23 @@ def _remarks(comparison: Comparison, run: Run) -> list[Note]:
     withheld = _withheld_ratios(comparison, run)
     explained = (why_slower(comparison, run), why_not_smaller(comparison, run), no_speed(comparison, run))
     found = [Note(withheld, True, not is_load_alone(spoilt(comparison, run)))] if withheld else []
+    found += [Note(text, False) for text in _lacking(run)]
     return found + [Note(f"{text[:1].lower()}{text[1:]}", False) for text in explained if text]
+
+
+def _lacking(run: Run) -> list[str]:
+    """Which figures its engine cannot give, and why, a sentence a reason; and what it does beyond a stop."""
+    about: dict[str, list[str]] = {}
+    for capability, figures in _FIGURES.items():
+        if capability in run.lacks:
+            about.setdefault(run.lacks[capability], []).append(figures)
+    found = []
+    for reason, (*first, last) in about.items():
+        found.append(f"no figures (–) for {', '.join(first)}{' and ' * bool(first)}{last}. {reason}")
+    was_stopped_in_load = run.state is RunState.CANCELLED and run.finish_reason is not None and run.load.seconds is None
+    if was_stopped_in_load and Capability.LOAD_STOP in run.lacks:
+        found.append(f"the load may go on after the stop. {run.lacks[Capability.LOAD_STOP]}")
+    return found
 
 
 def _withheld_ratios(comparison: Comparison, run: Run) -> str:

@@ -30,15 +30,28 @@ def recommendation(comparison: Comparison) -> str | None:
         more = more_to_score(comparison, hidden[0].quality)
         return f"Which precision to pick cannot be told: too few tokens were scored to see a loss of {names}. {more}"
     pick = f"By these figures {chosen.id} is the one to pick"
+    return f"{pick}: {_why(comparison, chosen, reference, smaller)}{_left_out(comparison)}"
+
+
+def _why(comparison: Comparison, chosen: Run, reference: Run, smaller: list[Run]) -> str:
     if chosen is not reference:
         size = f"{bytes_text(_weight_bytes(chosen))}, {share_text(_weight_bytes(chosen) / _weight_bytes(reference))}"
         return (
-            f"{pick}: of those without a clear loss in perplexity on this text, none has smaller weights ({size} of "
+            f"of those without a clear loss in perplexity on this text, none has smaller weights ({size} of "
             f"{reference.id}'s); {_speed_words(comparison, chosen, reference)}."
         )
     if smaller:
-        return f"{pick}: each smaller one that was scored has a clearly higher perplexity on this text."
-    return f"{pick}: none of the others that were scored has smaller weights."
+        return "each smaller one that was scored has a clearly higher perplexity on this text."
+    return "none of the others that were scored has smaller weights."
+
+
+def _left_out(comparison: Comparison) -> str:
+    """That some were scored, and cannot be weighed; empty where that is not so."""
+    found = [
+        run for run in comparison.runs if run.state is RunState.DONE and _is_scored(run) and not _weight_bytes(run)
+    ]
+    names = ", ".join(run.id for run in found)
+    return f" Not weighed, since the bytes of its weights are not known: {names}." if found else ""
 
 
 def _reference(comparison: Comparison) -> Run | None:
@@ -50,9 +63,12 @@ def _reference(comparison: Comparison) -> Run | None:
 
 
 def _is_candidate(run: Run, reference: Run) -> bool:
+    return run is not reference and run.state is RunState.DONE and _is_scored(run) and _weight_bytes(run) > 0
+
+
+def _is_scored(run: Run) -> bool:
     quality = run.quality
-    is_scored = quality is not None and quality.ppl_ratio is not None and quality.ppl_ratio_se is not None
-    return run is not reference and run.state is RunState.DONE and is_scored and _weight_bytes(run) > 0
+    return quality is not None and quality.ppl_ratio is not None and quality.ppl_ratio_se is not None
 
 
 def _weight_bytes(run: Run) -> int:

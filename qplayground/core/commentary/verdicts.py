@@ -1,5 +1,6 @@
 """What a precision costs in accuracy and spares in memory, in one sentence with its numbers."""
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.results import Comparison, Run
 from qplayground.core.measures.quality import Quality, TextSource
 from qplayground.core.measures.windows import MIN_SCORED
@@ -81,21 +82,26 @@ def limit_sentence(run: Run) -> str | None:
 def reference_sentence(comparison: Comparison) -> str | None:
     """That what was scored is against another precision than the baseline; None where it is not.
 
-    Another baseline can be chosen at any time, but a text is scored once.
+    Another baseline can be chosen at any time, but a text is scored once; and a baseline's engine may not score.
     """
     others = sorted(_references(comparison) - {comparison.baseline or ""})
     if not others:
         return None
+    baseline = comparison.baseline_run
+    why = "" if baseline is None else baseline.lacks.get(Capability.SCORING, "")
+    again = "Compare again with that baseline to have them against it."
     return (
         f"The figures of quality are against {', '.join(others)}, which this comparison was scored with, and not "
-        f"against the baseline, {comparison.baseline}. Compare again with that baseline to have them against it."
+        f"against the baseline, {comparison.baseline}. {why or again}"
     )
 
 
 def source_text(comparison: Comparison) -> str:
     """Which text was scored, how much of it, and how it was read; empty where none was."""
     evaluation = comparison.evaluation
-    scored = next((run.quality for run in comparison.runs if run.quality is not None), None)
+    scored = next(
+        (run.quality for run in comparison.runs if run.quality is not None and run.quality.scored_tokens), None
+    )
     if evaluation is None or scored is None:
         return ""
     parts = [

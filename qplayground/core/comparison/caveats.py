@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.results import Comparison, Run
 from qplayground.core.placement import CPU, DISK, computes_on_gpu, is_gpu, moved
 from qplayground.core.units import bytes_text
@@ -41,6 +42,9 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
     found = []
     if run.caution:
         found.append(Caveat(run.caution, "", frozenset()))
+    unplaced = run.lacks.get(Capability.PLACEMENT)
+    if unplaced is not None and comparison.placed:
+        found.append(Caveat(f"not placed as was asked ({comparison.placed}). {unplaced}", "", frozenset()))
     made_for, tokens = run.model.context_tokens, (run.prompt_tokens or 0) + len(run.token_ids)
     if made_for is not None and tokens > made_for:
         text = f"more than the {made_for:,} that the model was made for, so the text can go astray."

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.caveats import spoilt
 from qplayground.core.comparison.results import Comparison, Run
 from qplayground.core.measures.samples import Samples
@@ -14,7 +15,7 @@ class Metric(NamedTuple):
 
     `more_is_better` is None for what is neither good nor bad. `spread` gives a benchmark's readings, `error` the
     standard error of a mean. `itself` is what a reference has beside itself, where that is no news. `ratio_digits`:
-    how many of its ratio are meant.
+    how many of its ratio are meant. `needs` is the capability without which an engine gives none.
     """
 
     key: str
@@ -28,6 +29,11 @@ class Metric(NamedTuple):
     error: Callable[[Run], float | None] = lambda run: None
     itself: float | None = None
     ratio_digits: int = 2
+    needs: Capability | None = None
+
+    def lacking(self, run: Run) -> str:
+        """Why that run has no such figure, as a sentence: its engine cannot give it. Empty where that is not so."""
+        return "" if self.needs is None or self.read(run) is not None else run.lacks.get(self.needs, "")
 
 
 def _bytes(value: float | None) -> str:
@@ -87,6 +93,7 @@ METRICS: tuple[Metric, ...] = (
         lambda run: run.memory.weight_bytes,
         _bytes,
         False,
+        needs=Capability.WEIGHTS,
     ),
     Metric(
         "resident_bytes",
@@ -96,6 +103,7 @@ METRICS: tuple[Metric, ...] = (
         lambda run: run.memory.resident_bytes,
         _bytes,
         False,
+        needs=Capability.MEMORY,
     ),
     Metric(
         "peak_resident_bytes",
@@ -105,6 +113,7 @@ METRICS: tuple[Metric, ...] = (
         lambda run: run.memory.peak_resident_bytes,
         _bytes,
         False,
+        needs=Capability.MEMORY,
     ),
     Metric(
         "predicted_weight_bytes",
@@ -114,6 +123,7 @@ METRICS: tuple[Metric, ...] = (
         lambda run: run.memory.predicted_weight_bytes,
         _bytes,
         None,
+        needs=Capability.PREDICTION,
     ),
     Metric(
         "predicted_resident_bytes",
@@ -123,6 +133,7 @@ METRICS: tuple[Metric, ...] = (
         lambda run: run.memory.predicted_resident_bytes,
         _bytes,
         None,
+        needs=Capability.PREDICTION,
     ),
     Metric(
         "vram_allocated_bytes",
@@ -132,6 +143,7 @@ METRICS: tuple[Metric, ...] = (
         lambda run: run.memory.vram_allocated_bytes,
         _bytes,
         False,
+        needs=Capability.MEMORY,
     ),
     Metric(
         "vram_reserved_bytes",
@@ -141,6 +153,7 @@ METRICS: tuple[Metric, ...] = (
         lambda run: run.memory.vram_reserved_bytes,
         _bytes,
         False,
+        needs=Capability.MEMORY,
     ),
     Metric(
         "vram_peak_bytes",
@@ -150,6 +163,7 @@ METRICS: tuple[Metric, ...] = (
         lambda run: run.memory.vram_peak_bytes,
         _bytes,
         False,
+        needs=Capability.MEMORY,
     ),
     Metric(
         "vram_load_peak_bytes",
@@ -159,6 +173,7 @@ METRICS: tuple[Metric, ...] = (
         lambda run: run.memory.vram_load_peak_bytes,
         _bytes,
         False,
+        needs=Capability.MEMORY,
     ),
     Metric(
         "vram_driver_bytes",
@@ -168,6 +183,7 @@ METRICS: tuple[Metric, ...] = (
         lambda run: run.memory.vram_driver_bytes,
         _bytes,
         False,
+        needs=Capability.MEMORY,
     ),
     Metric(
         "vram_context_bytes",
@@ -177,6 +193,7 @@ METRICS: tuple[Metric, ...] = (
         lambda run: run.memory.vram_context_bytes,
         _bytes,
         None,
+        needs=Capability.MEMORY,
     ),
     Metric(
         "perplexity",
@@ -188,6 +205,7 @@ METRICS: tuple[Metric, ...] = (
         False,
         error=lambda run: None if run.quality is None else run.quality.perplexity_se,
         ratio_digits=3,
+        needs=Capability.SCORING,
     ),
     Metric(
         "mean_kld",
@@ -199,6 +217,7 @@ METRICS: tuple[Metric, ...] = (
         False,
         error=lambda run: None if run.quality is None else run.quality.mean_kld_se,
         itself=0.0,
+        needs=Capability.SCORING,
     ),
     Metric(
         "p99_kld",
@@ -209,6 +228,7 @@ METRICS: tuple[Metric, ...] = (
         number_text,
         False,
         itself=0.0,
+        needs=Capability.SCORING,
     ),
     Metric(
         "same_top1",
@@ -220,6 +240,7 @@ METRICS: tuple[Metric, ...] = (
         True,
         error=lambda run: None if run.quality is None else run.quality.same_top1_se,
         itself=1.0,
+        needs=Capability.SCORING,
     ),
     Metric(
         "new_tokens",

@@ -152,6 +152,7 @@ class Run(msgspec.Struct, kw_only=True):
     before the load; `device_map` is what it came to; with a `caution`. `skips` and `attention` are what else
     transformers was told.
     `prompt_in_parts`: its chat template takes a turn's content as a list of parts and no plain text.
+    `lacks`: what its engine cannot do or say, by the name of the capability, with the reason as a sentence.
     `beside` is how many others wrote at the same time. `quality` is there when a text was scored, and `scored` has what
     it was made of; `layer_errors` are those of a quantized model.
     """
@@ -160,6 +161,7 @@ class Run(msgspec.Struct, kw_only=True):
     model: ComparedModel
     precision: Precision
     engine: str = TRANSFORMERS
+    lacks: dict[str, str] = {}
     state: RunState = RunState.QUEUED
     error: ErrorInfo | None = None
     requested_map: dict[str, str] = {}

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.diagnosis.diagnosis import CudaBuild, MethodCheck
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.measures.quality import Evaluation, LayerError, Quality, ScoredTokens
@@ -34,13 +35,18 @@ class Phase(StrEnum):
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The engine can take commands. `memory` is what it holds before any model."""
+    """The engine can take commands. `memory` is what it holds before any model.
+
+    `lacks` names the capabilities that it does not have, each with the reason as a sentence for people. What it lacks
+    is None or empty in its events, and a command for it is answered by Failed with that sentence.
+    """
 
     pid: int
     time_s: float
     machine: Machine
-    memory: ProcessMemory
+    memory: ProcessMemory | None
     model_types: ModelTypes | None = None
+    lacks: dict[Capability, str] = {}
     command_id: int = 0
 
 
@@ -75,6 +81,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     `runtime_memory` is what the process held, libraries warm, before the first weight. `other_cpus` is how many
     processors other programs kept busy meanwhile, on average. `disk_share` is how much of the checkpoint came from the
     disk and not from the system's page cache, None where the system does not tell.
+
+    Without the capability of weights, of memory, of placement their fields are None or empty.
     """
 
     command_id: int
@@ -82,8 +90,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     other_cpus: float | None = None
     disk_share: float | None = None
     device_map: dict[str, str]
-    weight_bytes: int
-    by_kind: WeightKinds = WeightKinds()
+    weight_bytes: int | None
+    by_kind: WeightKinds | None = None
     by_module: dict[str, WeightKinds] = {}
     by_device: dict[str, WeightKinds] = {}
     estimate: Estimate | None = None
@@ -92,9 +100,9 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     unforeseen: tuple[str, ...] = ()
     skips: tuple[str, ...] = ()
     attention: str = ""
-    quantized_modules: int
-    runtime_memory: ProcessMemory
-    memory: ProcessMemory
+    quantized_modules: int | None
+    runtime_memory: ProcessMemory | None
+    memory: ProcessMemory | None
     vram: dict[str, VramFigures] = {}
 
 
@@ -151,7 +159,7 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     `memory` was read after the last token, while the KV cache was still held.
     `peak_resident_bytes` is the highest of all phases but the integrity check, `phases` has each one's own.
     Reading each token's probability took `held_s` in all, which is in none of these. `other_cpus` is how many
-    processors other programs kept busy meanwhile, on average.
+    processors other programs kept busy meanwhile, on average. Memory and weights are None where the engine lacks them.
     """
 
     command_id: int
@@ -162,10 +170,10 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     decode_tokens_per_s: float | None
     held_s: float = 0.0
     other_cpus: float | None = None
-    memory: ProcessMemory
-    peak_resident_bytes: int
+    memory: ProcessMemory | None
+    peak_resident_bytes: int | None
     phases: tuple[PhasePeak, ...] = ()
-    weight_bytes: int
+    weight_bytes: int | None
     vram: dict[str, VramFigures] = {}
 
 

@@ -1,21 +1,26 @@
 """Writing what an engine said into a run. Called by the session alone, which owns the runs."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 
+from qplayground.core.capabilities import Capability, refusal
 from qplayground.core.comparison.results import LoadFigures, MemoryFigures, Run, SpeedFigures
 from qplayground.core.measures.quality import SCORING_STOPPED, Quality
 from qplayground.core.measures.samples import Samples
 from qplayground.core.memory.estimate import Estimate
-from qplayground.core.memory.process_memory import VramFigures
+from qplayground.core.memory.process_memory import ProcessMemory, VramFigures
 from qplayground.core.messages.events import Generated, Loaded, Scored, TokensGenerated
+
+_Number = TypeVar("_Number", int, float)
 
 
 def clear(run: Run) -> None:
     """Forget everything that it gave: it begins anew."""
     clear_text(run)
     run.error = None
+    run.lacks = {}
     run.beside = 0
     run.device_map = {}
     run.requested_map = {}
@@ -56,8 +61,8 @@ def take_loaded(
     samples = _with(run.load.samples, event.seconds) if repeated else None
     run.load = LoadFigures(
         seconds=samples.median if samples is not None else event.seconds,
-        other_cpus=_worse(run.load.other_cpus, event.other_cpus),
-        disk_share=_worse(run.load.disk_share, event.disk_share),
+        other_cpus=_most(run.load.other_cpus, event.other_cpus),
+        disk_share=_most(run.load.disk_share, event.disk_share),
         kept=kept,
         samples=samples,
     )
@@ -77,10 +82,8 @@ def take_loaded(
         predicted_weight_bytes=None if predicted is None else predicted.weight_bytes,
         predicted_resident_bytes=None if predicted is None else predicted.resident_bytes,
         unforeseen=list(event.unforeseen),
-        resident_bytes=event.memory.resident_bytes,
-        anonymous_bytes=event.memory.anonymous_bytes,
-        file_bytes=event.memory.file_bytes,
-        runtime_bytes=event.runtime_memory.resident_bytes,
+        **_of_process(event.memory),
+        runtime_bytes=None if event.runtime_memory is None else event.runtime_memory.resident_bytes,
         vram=event.vram,
         vram_allocated_bytes=_sum(event.vram, "allocated_bytes"),
         vram_load_peak_bytes=_sum(event.vram, "peak_bytes"),
@@ -114,15 +117,13 @@ def take_generated(
     run.memory = msgspec.structs.replace(
         run.memory,
         weight_bytes=event.weight_bytes,
-        resident_bytes=event.memory.resident_bytes,
-        anonymous_bytes=event.memory.anonymous_bytes,
-        file_bytes=event.memory.file_bytes,
-        peak_resident_bytes=max(event.peak_resident_bytes, run.memory.peak_resident_bytes or 0),
+        **_of_process(event.memory),
+        peak_resident_bytes=_most(event.peak_resident_bytes, run.memory.peak_resident_bytes),
         phases=list(event.phases),
         vram=vram,
         vram_allocated_bytes=_sum(vram, "allocated_bytes"),
         vram_reserved_bytes=_sum(vram, "reserved_bytes"),
-        vram_peak_bytes=_worse(_sum(vram, "peak_bytes"), run.memory.vram_load_peak_bytes),
+        vram_peak_bytes=_most(_sum(vram, "peak_bytes"), run.memory.vram_load_peak_bytes),
         vram_driver_bytes=_sum(vram, "driver_bytes"),
         vram_context_bytes=_sum(vram, "context_bytes"),
     )
@@ -138,8 +139,9 @@ def take_scored(run: Run, event: Scored) -> None:
 
 
 def note_unscored(run: Run, text: str) -> None:
-    """Note that the text of that name was not scored, since somebody stopped it."""
-    run.quality = Quality(text=text, note=SCORING_STOPPED)
+    """Note why the text of that name was not scored: its engine cannot, or somebody stopped it."""
+    reason = run.lacks.get(Capability.SCORING)
+    run.quality = Quality(text=text, note=SCORING_STOPPED if reason is None else refusal(reason))
 
 
 def _take_speed(run: Run, event: Generated, repeated: bool) -> None:
@@ -151,12 +153,21 @@ def _take_speed(run: Run, event: Generated, repeated: bool) -> None:
         ttft_s=ttft.median if ttft is not None else event.ttft_s,
         prefill_tokens_per_s=prefill.median if prefill is not None else event.prefill_tokens_per_s,
         decode_tokens_per_s=decode.median if decode is not None else event.decode_tokens_per_s,
-        other_cpus=_worse(before.other_cpus, event.other_cpus),
+        other_cpus=_most(before.other_cpus, event.other_cpus),
         held_s=event.held_s,
         samples=decode,
         ttft_samples=ttft,
         prefill_samples=prefill,
     )
+
+
+def _of_process(memory: ProcessMemory | None) -> dict[str, int | None]:
+    """The fields of a run's memory that are about the engine's process, None where it has none to measure."""
+    return {
+        "resident_bytes": None if memory is None else memory.resident_bytes,
+        "anonymous_bytes": None if memory is None else memory.anonymous_bytes,
+        "file_bytes": None if memory is None else memory.file_bytes,
+    }
 
 
 def _sum(vram: Mapping[str, VramFigures], name: str) -> int | None:
@@ -171,7 +182,8 @@ def _with(samples: Samples | None, value: float | None) -> Samples | None:
     return Samples.of((*(samples.values if samples is not None else ()), value))
 
 
-def _worse(one: float | None, other: float | None) -> float | None:
+def _most(one: _Number | None, other: _Number | None) -> _Number | None:
+    """The larger of those that are known."""
     known = [value for value in (one, other) if value is not None]
     return max(known, default=None)
 

@@ -8,6 +8,7 @@ from typing import assert_never
 import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.results import Mode, RunState
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.memory.estimate import Estimate
@@ -67,9 +68,10 @@ class Conductor(QObject):
     `turn_began(name, others, Loaded)` before it writes, beside how many others, with what its engine said when it
     loaded; `lost(name, ErrorInfo)` for an engine that died while it was idle;
     `memory_sampled(name, list[MemorySample])`; `unloading(name, PhaseStarted)` as it is ended.
-    Signals of the whole: `states_changed()`; `loaded_changed(dict[str, int])`, which models are in memory and idle, and
-    the bytes of their weights; `busy_changed(bool)`. When nothing is left to do: `finishing()` while it is still busy,
-    in which more may be queued; otherwise, once it is not busy any more, `finished()`.
+    Signals of the whole: `states_changed()`; `loaded_changed(dict[str, int | None])`, which models are in memory and
+    idle, and the bytes of their weights where those are known; `busy_changed(bool)`. When nothing is left to do:
+    `finishing()` while it is still busy, in which more may be queued; otherwise, once it is not busy any more,
+    `finished()`.
 
     What is asked of it is done before anybody hears of it, so a slot may ask for anything, closing included.
     """
@@ -106,7 +108,8 @@ class Conductor(QObject):
         self._work: Work | None = None
         self._kept: dict[str, _Kept] = {}
         self._offload_folders = OffloadFolders()
-        self._loaded: dict[str, int] = {}
+        self._loaded: dict[str, int | None] = {}
+        self._lacks: dict[RunPlan, dict[Capability, str]] = {}  # of each run's last engine
         self._free: dict[str, dict[str, int]] = {}  # bytes of each device as that precision's load was begun
         self._keep_loaded = False
         self._cpu_threads, self._gpu_count = 1, 0
@@ -125,8 +128,8 @@ class Conductor(QObject):
         return self._busy
 
     @property
-    def loaded(self) -> dict[str, int]:
-        """The precisions whose models are in memory and idle, the coldest first, with their weights' bytes."""
+    def loaded(self) -> dict[str, int | None]:
+        """The runs whose models are in memory and idle, the coldest first, with their weights' bytes if known."""
         if self._scheduler is None:
             return {}
         return {name: self._kept[name].event.weight_bytes for name in self._scheduler.idle if name in self._kept}
@@ -140,6 +143,10 @@ class Conductor(QObject):
                 held[device] = held.get(device, 0) + kinds.total
         return held
 
+    def lacks(self, name: str) -> dict[Capability, str]:
+        """What that run's engine cannot do or say, each with the reason. Empty until an engine has said so."""
+        return {} if self._work is None else self._work.lacks(name)
+
     def state(self, name: str) -> RunState | None:
         """Where that run stands, None when there is none."""
         if self._scheduler is None or self._work is None or self._work.plan.find(name) is None:
@@ -151,7 +158,7 @@ class Conductor(QObject):
     def prepare(self, plan: Plan, estimates: Mapping[str, Estimate]) -> None:
         """Take on a new plan; `begin` follows. Not while busy. `estimates`: what is known of its runs already."""
         before = self._scheduler
-        self._work = work = Work(plan)
+        self._work = work = Work(plan, self._lacks)
         work.take_estimates(estimates, gpus=self._gpu_count)
         self.started_s = time.monotonic()
         self._scheduler = Scheduler(
@@ -164,6 +171,7 @@ class Conductor(QObject):
             loaded=() if before is None else before.loaded,
             ending=() if before is None else before.ending,
             has_room=work.has_room,
+            can_score=lambda name: Capability.SCORING not in work.lacks(name),
         )
         self._busy = True
         self._launcher.warm()
@@ -324,6 +332,9 @@ class Conductor(QObject):
     @Slot(str, object)
     def _on_greeted(self, name: str, hello: Hello) -> None:
         self._cpu_threads, self._gpu_count = hello.machine.cpu_threads, len(hello.machine.gpus)
+        run = self._planned.plan.find(name)
+        if run is not None:
+            self._lacks[run] = hello.lacks
         self.greeted.emit(name, hello)
         self._happened(name, Happened.HELLO)
 

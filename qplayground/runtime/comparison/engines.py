@@ -1,4 +1,4 @@
-"""The engine processes of a session: one a run, each with a worker of its own, all watched by one sampler."""
+"""The engine processes of a session: one a run, each with a worker of its own, watched by one sampler."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,6 +6,7 @@ from itertools import count
 
 from PySide6.QtCore import QObject, Signal, Slot
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.messages.commands import Cancel, Command
 from qplayground.core.messages.events import Event, Hello, RunEvent
@@ -86,7 +87,8 @@ class Engines(QObject):
         if name not in self._workers:
             return  # closed
         if isinstance(event, Hello):
-            self._sampler.watch(name, event.pid)
+            if Capability.MEMORY not in event.lacks:
+                self._sampler.watch(name, event.pid)
             self.greeted.emit(name, event)
         elif event.command_id == self._commands.get(name) and isinstance(event, RunEvent):  # anything else is late
             self.said.emit(name, event)

@@ -14,6 +14,8 @@ from qplayground.core.comparison.results import RunState
 
 HasRoom = Callable[[str, Sequence[str]], bool]
 """Whether that run can be loaded while those engines keep their models."""
+CanScore = Callable[[str], bool]
+"""Whether that run's engine, which is there, can score a text."""
 
 
 class Happened(StrEnum):
@@ -67,7 +69,8 @@ class Scheduler:
 
     `loaded` are engines that hold their run's model from an earlier comparison, the coldest first; `ending` are
     those that have still to leave, before which nothing is started. With `scores` each run is scored, one at a time:
-    the `reference`, which the others need, after its first text, the others after their last.
+    the `reference`, which the others need, after its first text, the others after their last. A run whose engine
+    cannot score is over with its last text.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Scheduler:
         loaded: Sequence[str] = (),
         ending: Sequence[str] = (),
         has_room: HasRoom = lambda run, kept: True,
+        can_score: CanScore = lambda run: True,
     ) -> None:
         self._states = dict.fromkeys(runs, RunState.QUEUED)
         self._turns = deque(turns_of(runs, rounds))
@@ -94,6 +98,7 @@ class Scheduler:
         self._unscored: set[str] = set()  # there before a stop
         self._keep_loaded = keep_loaded
         self._has_room = has_room
+        self._can_score = can_score
         self._engines = dict.fromkeys(loaded, _Engine.LOADED) | dict.fromkeys(ending, _Engine.ENDING)  # coldest first
         self._cut: set[str] = set()
 
@@ -222,7 +227,7 @@ class Scheduler:
         return RunState.CANCELLED if run in self._cut else RunState.DONE
 
     def _is_to_be_scored(self, run: str) -> bool:
-        if not self._scores or run in self._scored | self._unscored | self._cut:
+        if not self._scores or run in self._scored | self._unscored | self._cut or not self._can_score(run):
             return False
         return run == self._reference or run not in self._turns
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 from PySide6.QtCore import QObject, Signal, Slot
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.baseline import default_baseline, refresh_divergence
 from qplayground.core.comparison.results import Comparison, Mode, Run, RunState
 from qplayground.core.errors import ErrorCode, ErrorInfo, fail
@@ -39,7 +40,7 @@ class Session(QObject):
     `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`, `memory_sampled(name, list[MemorySample])`,
     `fit_known(name, Fit)` before the first weight of a load, `unloading(name, PhaseStarted)`.
     `comparison_started(Comparison)`; `comparison_changed(Comparison)` when runs came, went or moved or the baseline is
-    another; `busy_changed(bool)`; `loaded_changed(dict[str, int])`: see `loaded`;
+    another; `busy_changed(bool)`; `loaded_changed(dict[str, int | None])`: see `loaded`;
     `comparison_finished(Comparison)` whenever nothing is left to do. `log_added(str)`,
     and after a probe either `machine_known(Hello)` or `machine_unknown(ErrorInfo)`.
     """
@@ -115,8 +116,8 @@ class Session(QObject):
         return None if self._hello is None else self._hello.machine
 
     @property
-    def loaded(self) -> dict[str, int]:
-        """The precisions whose models are in memory and idle, the coldest first, with their weights' bytes."""
+    def loaded(self) -> dict[str, int | None]:
+        """The runs whose models are in memory and idle, the coldest first, with their weights' bytes if known."""
         return self._conductor.loaded
 
     @property
@@ -264,13 +265,15 @@ class Session(QObject):
     # ---- what the engines say --------------------------------------------------------------------------------
 
     @Slot(str, object)
-    def _on_greeted(self, _name: str, hello: Hello) -> None:
+    def _on_greeted(self, name: str, hello: Hello) -> None:
+        self._note_lacks(name)
         self._note_machine(hello)
 
     @Slot(str, int, object)
     def _on_turn_began(self, name: str, others: int, event: Loaded) -> None:
         _, run = self._current(name)
         run.beside = others
+        self._note_lacks(name)  # a kept engine has said hello to an earlier comparison
         if run.token_ids:
             bookkeeping.clear_text(run)
             self.run_cleared.emit(name)
@@ -365,6 +368,13 @@ class Session(QObject):
             comparison.baseline = default_baseline(comparison)
         refresh_divergence(comparison)
         return comparison.baseline != before
+
+    def _note_lacks(self, name: str) -> None:
+        run = self._run(name)
+        if run is not None:
+            run.lacks = {each.value: reason for each, reason in self._conductor.lacks(name).items()}
+            if Capability.PREDICTION in run.lacks:
+                self._expect(run, None)  # what was shown was predicted of another engine
 
     def _expect(self, run: Run, shown: Estimate | None) -> None:
         run.requested_map = {} if shown is None else shown.device_map

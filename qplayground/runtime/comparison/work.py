@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.results import Mode
 from qplayground.core.measures.windows import Windows
 from qplayground.core.memory.estimate import ContextSize, Estimate, Verdict
@@ -17,14 +18,16 @@ from qplayground.runtime.storage.evaluation_text import BASELINES_LIMIT_BYTES, b
 
 
 class Work:
-    """A plan, and what came out of it that later commands need."""
+    """A plan, and what came out of it that later commands need. `lacks`: what each run's last engine cannot do."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, lacks: Mapping[RunPlan, Mapping[Capability, str]]) -> None:
         self.plan = plan
+        self._lacks = lacks
         self._estimates: dict[str, Estimate] = {}  # by run
         self._contexts: dict[str, ContextSize | None] = {}  # by the model's folder
         self._limits: dict[str, int] | None = None
-        self._windows: Windows | None = None  # of the text, as the reference's engine scored it
+        self._reference: RunPlan | None = None  # the one that the others are scored against
+        self._windows: Windows | None = None  # of the text, as that one's engine scored it
         self._scored_ids: tuple[int, ...] = ()
         self._reference_place = ""
 
@@ -32,6 +35,11 @@ class Work:
     def scores(self) -> bool:
         """Whether a text is scored."""
         return self.plan.quality is not None
+
+    def lacks(self, run_id: str) -> dict[Capability, str]:
+        """What that run's engine cannot do or say, each with the reason. Empty until an engine has said so."""
+        run = self.plan.find(run_id)
+        return {} if run is None else dict(self._lacks.get(run, {}))
 
     def load(self, run: RunPlan, command_id: int, *, offload_folder: str, gpus: int, asks_beside: bool) -> Load:
         """Load its model, on a machine with so many `gpus`. With `asks_beside` its engine also tells what the model's
@@ -47,7 +55,7 @@ class Work:
             limits=self._limits,
             request=self.plan.request,
             context=self._contexts.get(run.path),
-            others=self._unknown_beside(run) if asks_beside else (),
+            others=self._unknown_beside(run) if asks_beside and Capability.PREDICTION not in self.lacks(run.id) else (),
         )
 
     def generate(self, command_id: int, *, together: int, cpu_threads: int) -> Generate:
@@ -62,8 +70,11 @@ class Work:
 
     def score(self, run_id: str, command_id: int) -> Score:
         """Score the text, as the reference did where that is another run."""
-        quality, reference = self.plan.quality, self.plan.reference
-        assert quality is not None and reference is not None
+        quality, wanted = self.plan.quality, self.plan.reference
+        assert quality is not None and wanted is not None
+        if self._reference is None:  # where the baseline cannot be scored, the first that can takes its place
+            self._reference = self.plan.run(run_id) if Capability.SCORING in self._lacks.get(wanted, {}) else wanted
+        reference = self._reference
         first = run_id == reference.id
         return Score(
             id=command_id,
@@ -92,7 +103,7 @@ class Work:
 
     def take_scored(self, run_id: str, event: Scored) -> None:
         """Note how the reference scored the text."""
-        if self.plan.reference is not None and run_id == self.plan.reference.id:
+        if self._reference is not None and run_id == self._reference.id:
             self._windows, self._scored_ids, self._reference_place = event.windows, event.token_ids, event.place
 
     def take_estimates(self, estimates: Mapping[str, Estimate], *, gpus: int) -> None:
@@ -111,9 +122,9 @@ class Work:
 
     def has_room(self, run_id: str, kept: Sequence[str]) -> bool:
         """Whether it can be loaded beside engines that keep their models. Of what is unknown one load too many is
-        taken over a run that is lost.
+        taken over a run that is lost. A model that is not in its engine's process needs no room here.
         """
-        if not kept:
+        if not kept or Capability.MEMORY in self.lacks(run_id):
             return True
         found = fit_now([self._estimates.get(run_id)], scores=self.scores)
         return found.verdict in (Verdict.FITS, Verdict.TIGHT)

@@ -64,6 +64,9 @@ class _FiguresModel(QAbstractTableModel):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ToolTipRole and column < 2:
             return theme.tip(run.precision.summary if run.error is None else str(run.error))
+        if role == Qt.ItemDataRole.ToolTipRole:
+            reason = self._metrics[column - 2].lacking(run)
+            return theme.tip(reason) if reason else None
         return None
 
     def _text(self, comparison: Comparison, run: Run, column: int) -> str:

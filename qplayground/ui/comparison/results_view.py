@@ -3,7 +3,7 @@
 from functools import partial
 
 from PySide6.QtCore import QPoint, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QGuiApplication, QPalette
+from PySide6.QtGui import QAction, QGuiApplication, QPalette
 from PySide6.QtWidgets import (
     QCheckBox,
     QFrame,
@@ -17,7 +17,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from qplayground.core.comparison.results import Comparison, Mode, Run, RunState
+from qplayground.core.capabilities import Capability
+from qplayground.core.comparison.results import TRANSFORMERS, Comparison, Mode, Run, RunState
 from qplayground.core.messages.events import PhaseStarted, Progressed
 from qplayground.core.precision import Precision
 from qplayground.core.tokens import Token
@@ -312,10 +313,13 @@ class ResultsView(QWidget):
         known = bool(run.memory.by_module)
         was_left_out = run.memory.by_kind is not None and not known
         title = "Memory by &module (not saved at that time)" if was_left_out else "Memory by &module…"
-        self._action(menu, title, known, partial(self.modules_requested.emit, name))
+        modules = self._action(menu, title, known, partial(self.modules_requested.emit, name))
+        modules.setToolTip(theme.tip(run.lacks.get(Capability.WEIGHTS, "")))
+        menu.setToolTipsVisible(Capability.WEIGHTS in run.lacks)
         menu.addSeparator()
         self._action(menu, "Copy &text", bool(run.text), partial(_copy, f"{comparison.lead}{run.text}"))
-        self._action(menu, "Copy as &Python", True, lambda: _copy(to_script(comparison, run)))
+        has_script = run.engine == TRANSFORMERS
+        self._action(menu, "Copy as &Python", has_script, lambda: _copy(to_script(comparison, run)))
         if not self._read_only:
             menu.addSeparator()
             self._action(menu, "Move &left", place > 0, partial(self.move_requested.emit, name, place - 1))
@@ -324,10 +328,11 @@ class ResultsView(QWidget):
             self._action(menu, "Re&move", removable, partial(self.remove_requested.emit, name))
         return menu
 
-    def _action(self, menu: QMenu, text: str, enabled: bool, act: object) -> None:
+    def _action(self, menu: QMenu, text: str, enabled: bool, act: object) -> QAction:
         action = menu.addAction(text)
         action.setEnabled(enabled)
         action.triggered.connect(lambda: act())  # type: ignore[operator]
+        return action
 
     @Slot()
     def _show_add_menu(self) -> None:

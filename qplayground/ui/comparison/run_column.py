@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.baseline import text_changes
 from qplayground.core.comparison.results import Comparison, Run, RunState
 from qplayground.core.measures.divergence import diverge
@@ -225,6 +226,7 @@ class RunColumn(QFrame):
         )
         self.progress.setVisible(run.state in _IN_WORK)
         self._show_state()
+        self.text.no_probabilities = run.lacks.get(Capability.PROBABILITIES, "")
         self.figures.show_run(self.comparison, run)
 
     def _show_state(self) -> None:

@@ -68,7 +68,7 @@ class RunFigures(QWidget):
             label.setText(figure_text(metric, run, comparison) + (f"\n{spread}" if spread else ""))
             role = QPalette.ColorRole.PlaceholderText if key in doubtful else QPalette.ColorRole.WindowText
             label.setForegroundRole(role)
-            label.setToolTip(metric.description + _detail(key, run))
+            label.setToolTip(theme.literal(metric.description + _detail(metric, run)))  # a file has any reasons
             if key == _PEAK:
                 self._show_peak(metric, run)
             self.ratios[key].setText(beside_text(metric, run, comparison))
@@ -78,7 +78,7 @@ class RunFigures(QWidget):
 
     def _show_peak(self, metric: Metric, run: Run) -> None:
         """The curve beside it goes higher where a text was scored."""
-        tip = metric.description + _scoring_detail(run)
+        tip = theme.literal(metric.description + _detail(metric, run) + _scoring_detail(run))
         for label in (self._names[_PEAK], self.labels[_PEAK], self.ratios[_PEAK]):
             label.setToolTip(tip)
 
@@ -88,11 +88,16 @@ def _scoring_detail(run: Run) -> str:
     return "" if peak is None else f"\nWhile it was scored, it had {bytes_text(peak)} at most."
 
 
-def _detail(key: str, run: Run) -> str:
+def _detail(metric: Metric, run: Run) -> str:
     """What is to be said of that figure of this run besides."""
-    if key == "load_s":
+    reason = metric.lacking(run)
+    if reason:
+        return f"\n{reason}"
+    if metric.key == "load_s":
         return _load_detail(run)
-    return "".join(f"\n{sentence}" for sentence in memory_sentences(run.memory)) if key == "resident_bytes" else ""
+    if metric.key == "resident_bytes":
+        return "".join(f"\n{sentence}" for sentence in memory_sentences(run.memory))
+    return ""
 
 
 def _load_detail(run: Run) -> str:

@@ -54,6 +54,8 @@ class TokenText(QPlainTextEdit):
         self._first_difference: int | None = None
         self._streams = False
         self._follows = True
+        self.no_probabilities = ""
+        """Why none of its tokens has a probability, as a sentence; empty where that is not so, or a benchmark's."""
         self.verticalScrollBar().actionTriggered.connect(self._on_scrolled_by_hand)
 
     # ---- what it shows ---------------------------------------------------------------------------------------
@@ -226,7 +228,7 @@ class TokenText(QPlainTextEdit):
             if token is None:
                 QToolTip.hideText()
             else:
-                QToolTip.showText(event.globalPos(), describe(token), self)
+                QToolTip.showText(event.globalPos(), describe(token, self.no_probabilities), self)
             return True
         return super().viewportEvent(event)
 
@@ -236,11 +238,12 @@ class TokenText(QPlainTextEdit):
             self._render()
 
 
-def describe(token: Token) -> str:
-    """A token and the model's view of it, as rich text."""
+def describe(token: Token, no_probabilities: str = "") -> str:
+    """A token and the model's view of it, as rich text, or why there is no view."""
     shown = f"<b>{_visible(token.text)}</b> <small>(id {token.id})</small>"
     if token.probability is None:
-        return f"{shown}<br>No probability was read: a benchmark reads none."
+        why = escape(no_probabilities) or "No probability was read: a benchmark reads none."
+        return f"{shown}<br>{why}"
     rows = "".join(
         f"<tr><td>{_visible(other.text)}&nbsp;&nbsp;</td><td align='right'>{share_text(other.probability)}</td></tr>"
         for other in token.alternatives

@@ -28,7 +28,9 @@ class KeptModels(MenuButton):
     @Slot()
     def _show(self) -> None:
         loaded = self._session.loaded
-        self.setText(f"{len(loaded)} in memory, {bytes_text(sum(loaded.values()))} of weights ▾")
+        known = [weights for weights in loaded.values() if weights is not None]
+        total = sum(known) if len(known) == len(loaded) else None
+        self.setText(f"{len(loaded)} in memory, {bytes_text(total)} of weights ▾")
         self.setAccessibleName(f"Models kept in memory: {', '.join(loaded)}")
         self.setVisible(bool(loaded) and not self._session.is_busy)
 

@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QMenu, QVBoxLayout, QWidget
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.results import ComparedModel, Comparison, Run
 from qplayground.core.measures.quality import LayerError
 from qplayground.core.units import share_text
@@ -133,7 +134,7 @@ class LayerErrors(Chart):
         if run is not None and 0 <= place < len(run.layer_errors):
             model, name = run.model, run.layer_errors[place].name
             self._offer.clear()
-            obstacle = self.inside_obstacle(model)
+            obstacle = run.lacks.get(Capability.INSIDE) or self.inside_obstacle(model)
             if obstacle:
                 self._offer.addAction(obstacle).setEnabled(False)
             else:

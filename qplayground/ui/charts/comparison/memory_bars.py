@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QBrush, QColor, QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.memory_segments import KINDS, RAM, Place, Segment
 from qplayground.core.comparison.results import Comparison, MemoryFigures
 from qplayground.core.units import bytes_text
@@ -24,10 +25,11 @@ _LIGHT = 60
 
 
 class _Row(NamedTuple):
-    """What a run's bars show, and at which height."""
+    """What a run's bars show, and at which height; `lacking`: why there are none."""
 
     y: int
     memory: MemoryFigures
+    lacking: str
 
 
 def part_brush(role: str, hue: QColor, shown: QWidget) -> QBrush:
@@ -71,7 +73,10 @@ class MemoryBars(Chart):
 
     def _draw(self) -> None:
         runs = [] if self._comparison is None else self._comparison.runs
-        rows = {run.id: _Row(len(runs) - 1 - row, copy(run.memory)) for row, run in enumerate(runs)}
+        rows = {
+            run.id: _Row(len(runs) - 1 - row, copy(run.memory), run.lacks.get(Capability.MEMORY, ""))
+            for row, run in enumerate(runs)
+        }
         self._items.show(rows)
         ticks = [(row.y, name) for name, row in rows.items()]
         highest = max((self._highest(run.memory) for run in runs), default=0)
@@ -85,10 +90,10 @@ class MemoryBars(Chart):
         return max(self._place.peak(memory) or 0, *(sum(part.num_bytes for part in bar) for bar in bars))
 
     def _draw_run(self, name: str, row: _Row) -> list[pg.GraphicsObject]:
-        y, memory = row
+        y, memory, lacking = row
         measured = self._place.measured(memory)
         if not measured:
-            return []
+            return [self._label("–", 0, y, lacking)] if lacking else []
         hue = theme.color(name, theme.is_dark(self))
         items, right = self._bar(self._place.predicted(memory), "predicted", hue, y + _PREDICTED)
         bar, end = self._bar(measured, "measured", hue, y + _MEASURED)
@@ -103,11 +108,14 @@ class MemoryBars(Chart):
             )
             items.append(line)
             right = max(right, x)
-        label = pg.TextItem(self._place.caption(memory), color=self._text(), anchor=(0, 0.5))
+        return [*items, self._label(self._place.caption(memory), right * (1 + _LABEL_GAP), y)]
+
+    def _label(self, text: str, x: float, y: float, tip: str = "") -> pg.TextItem:
+        label = pg.TextItem(text, color=self._text(), anchor=(0, 0.5))
         label.setFont(style.tick_font(self))
-        label.setPos(right * (1 + _LABEL_GAP), y)
-        items.append(label)
-        return items
+        label.setPos(x, y)
+        label.setToolTip(theme.tip(tip))
+        return label
 
     def _bar(self, segments: list[Segment], what: str, hue: QColor, y: float) -> tuple[list[pg.GraphicsObject], float]:
         """Its parts, and where it ends."""

@@ -148,6 +148,7 @@ class TradeOffChart(Chart):
         return [pg.ScatterPlotItem([dot.across], [dot.up], size=_DOT, brush=brush, pen=pen), label]
 
     def _show_key(self, front: list[str]) -> None:
+        runs = [] if self._comparison is None else self._comparison.runs
         parts = ["line: what no other precision beats in both"] if len(front) > 1 else []
         parts += [f"{front[0]} beats or equals all others in both"] if len(front) == 1 else []
         parts += (
@@ -155,6 +156,8 @@ class TradeOffChart(Chart):
             if any(self._is_doubtful(run) for run, _ in self._points())
             else []
         )
+        missing = [run.id for run in runs if any(metric.lacking(run) for metric in self._metrics())]
+        parts += [f"not drawn, see the notes: {', '.join(missing)}"] if missing else []
         self.key.setText(" · ".join(parts))
 
     def _reading(self, x: float, y: float) -> str:
