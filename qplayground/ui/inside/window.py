@@ -13,6 +13,7 @@ from qplayground.core.errors import ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside import Knobs, Matrix, ModelOutline
 from qplayground.core.precision import Precision
+from qplayground.core.quantizers.registry import available_methods
 from qplayground.runtime.inside.inspector import Inspector
 from qplayground.runtime.inside.outliers import OutlierStudy
 from qplayground.runtime.inside.survey import LayerSurvey
@@ -269,8 +270,9 @@ def _survey_obstacle(outline: ModelOutline) -> str:
 
 
 def _kept_knobs(text: object) -> Knobs:
-    """Those of the last time; another version's may be others, which is no damage."""
+    """Those of the last time; another version's may be others, or of a library that is gone, which is no damage."""
     try:
-        return msgspec.json.decode(str(text), type=Knobs).checked()
+        kept = msgspec.json.decode(str(text), type=Knobs).checked()
     except (msgspec.MsgspecError, PlaygroundError):
         return Knobs()
+    return kept if kept.kind in available_methods() else Knobs()
