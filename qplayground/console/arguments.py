@@ -8,11 +8,12 @@ from qplayground import __version__
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import DEFAULT_PROMPT, MAX_CONTEXT_TOKENS, GenerationRequest, GenerationSettings
-from qplayground.core.inside import BLOCK_SIZES, Method
+from qplayground.core.inside import BLOCK_SIZES
 from qplayground.core.measures.windows import ALL_TOKENS, MIN_SCORED, QUICK_TOKENS
 from qplayground.core.placement import AUTO, BALANCED, CUSTOM, Placement, named_device, parse_max_memory, read_map
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS
 from qplayground.core.quantizers.installed import missing
+from qplayground.core.quantizers.registry import available_methods
 
 _ONLY_SAMPLING = ("temperature", "top_p", "top_k", "seed")
 COMMANDS = ("compare", "estimate", "inspect", "doctor", "models")
@@ -100,6 +101,8 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    methods = available_methods()
+    by_row = " and ".join(method.name for method in methods if not method.has_blocks)
     _add_model(parser)
     parser.add_argument(
         "--module",
@@ -111,14 +114,14 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
         "--methods",
         default="nf4,fp4,int8",
         metavar="LIST",
-        help=f"comma-separated: {', '.join(method for method in Method if method.is_available)} (default: %(default)s)",
+        help=f"comma-separated: {', '.join(method.name for method in methods)} (default: %(default)s)",
     )
     parser.add_argument(
         "--block-sizes",
         default="64,256,4096",
         metavar="LIST",
         help=f"comma-separated: {', '.join(map(str, BLOCK_SIZES))}, or tensor for one scale over all of it; "
-        "int8 and int8-ao have one a row (default: %(default)s)",
+        f"{by_row} have one a row (default: %(default)s)",
     )
     parser.add_argument("--double-quant", action="store_true", help="measure each choice of blocks with it as well")
     parser.add_argument(

@@ -5,10 +5,11 @@ from PySide6.QtCore import Slot
 from qplayground.console.task import ConsoleTask
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
-from qplayground.core.inside import BLOCK_SIZES, Knobs, LayerRow, LeftOut, Method
+from qplayground.core.inside import BLOCK_SIZES, Knobs, LayerRow, LeftOut
 from qplayground.core.messages.events import Progressed
 from qplayground.core.model import ModelEntry
-from qplayground.core.system.frozen import remedy
+from qplayground.core.quantizers.installed import missing
+from qplayground.core.quantizers.registry import OWNERS, available_methods
 from qplayground.runtime.comparison.session import Session
 from qplayground.runtime.inside.survey import LayerSurvey
 from qplayground.runtime.models.library import Library
@@ -100,16 +101,14 @@ def _words(text: str, what: str, example: str) -> list[str]:
     return words
 
 
-def _method(word: str) -> Method:
-    try:
-        method = Method(word)
-    except ValueError as error:
-        known = ", ".join(method for method in Method if method.is_available)
-        raise fail(ErrorCode.BAD_SETTINGS, f"There is no method named {word!r}.", f"Known ones: {known}.") from error
-    if not method.is_available:
-        hint = remedy(f"Install it: pip install {method.library}", "Choose another one.")
-        raise fail(ErrorCode.MISSING_PACKAGE, f"{method.library} is not installed, which {word} needs.", hint)
-    return method
+def _method(word: str) -> str:
+    if word not in OWNERS:
+        known = ", ".join(method.name for method in available_methods())
+        raise fail(ErrorCode.BAD_SETTINGS, f"There is no method named {word!r}.", f"Known ones: {known}.")
+    error = missing(OWNERS[word]())
+    if error is not None:
+        raise PlaygroundError(error)
+    return word
 
 
 def _block_size(word: str) -> int | None:

@@ -8,62 +8,11 @@ import msgspec
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.measures.floats import Counts, Floats
-from qplayground.core.quantizers.installed import installed_version
+from qplayground.core.quantizers.base import Method
+from qplayground.core.quantizers.registry import METHODS
 
-BLOCK_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
-"""Weights that share one scale, as bitsandbytes offers them; None beside these: the whole tensor shares one."""
-
-
-class Method(StrEnum):
-    """A way of storing weights in few bits."""
-
-    INT8 = "int8"
-    """By row, as LLM.int8() stores it."""
-    INT8_TORCHAO = "int8-ao"
-    """By row, as torchao stores it."""
-    INT8_BLOCK = "int8-block"
-    """A linear grid of 8 bits by block."""
-    NF4 = "nf4"
-    FP4 = "fp4"
-    UNIFORM4 = "uniform4"
-    """The contrast: evenly spaced levels in 4 bits."""
-    UNIFORM3 = "uniform3"
-
-    @property
-    def bits(self) -> int:
-        """Bits of a code."""
-        return {Method.INT8: 8, Method.INT8_TORCHAO: 8, Method.INT8_BLOCK: 8, Method.UNIFORM3: 3}.get(self, 4)
-
-    @property
-    def label(self) -> str:
-        """Its name for a person."""
-        return _LABELS[self]
-
-    @property
-    def has_blocks(self) -> bool:
-        """Whether a block size means anything to it."""
-        return self not in (Method.INT8, Method.INT8_TORCHAO)
-
-    @property
-    def library(self) -> str:
-        """The package that carries it out."""
-        return "torchao" if self is Method.INT8_TORCHAO else "bitsandbytes"
-
-    @property
-    def is_available(self) -> bool:
-        """Whether that is installed."""
-        return bool(installed_version(self.library))
-
-
-_LABELS = {
-    Method.INT8: "INT8 by row",
-    Method.INT8_TORCHAO: "INT8 torchao",
-    Method.INT8_BLOCK: "INT8 by block",
-    Method.NF4: "NF4",
-    Method.FP4: "FP4",
-    Method.UNIFORM4: "uniform 4-bit",
-    Method.UNIFORM3: "uniform 3-bit",
-}
+BLOCK_SIZES = tuple(sorted({size for method in METHODS.values() for size in method.block_sizes if size is not None}))
+"""Weights that share one scale, as some method offers them."""
 
 
 class Knobs(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,29 +21,38 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     `dtype` is the type that the weights are in when they are quantized and come back in, the recipe's own.
     """
 
-    method: Method = Method.NF4
+    method: str = "nf4"
     block_size: int | None = 64
     double_quant: bool = False
     dtype: Dtype = Dtype.BFLOAT16
 
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"There is no method named {self.method!r}.")
+
+    @property
+    def kind(self) -> Method:
+        """What its family says of the method."""
+        return METHODS[self.method]
+
     def checked(self) -> "Knobs":
         """These knobs, what means nothing to the method left out. Raises PlaygroundError(BAD_SETTINGS)."""
-        if not self.method.has_blocks:
+        kind = self.kind
+        if not kind.has_blocks:
             return msgspec.structs.replace(self, block_size=None, double_quant=False)
-        if self.block_size is not None and self.block_size not in BLOCK_SIZES:
-            sizes = ", ".join(map(str, BLOCK_SIZES))
-            raise fail(
-                ErrorCode.BAD_SETTINGS, f"A block of {self.block_size} weights is not offered.", f"Choose of {sizes}."
-            )
-        return self
+        if self.block_size not in kind.block_sizes:
+            size = "the whole tensor" if self.block_size is None else f"{self.block_size} weights"
+            offered = ", ".join(str(size) for size in kind.block_sizes if size is not None)
+            raise fail(ErrorCode.BAD_SETTINGS, f"A block of {size} is not offered.", f"Choose of {offered}.")
+        return msgspec.structs.replace(self, double_quant=self.double_quant and bool(kind.double))
 
     @property
     def label(self) -> str:
         """For a person: `NF4, blocks of 64, double quantization`."""
-        if not self.method.has_blocks:
-            return self.method.label
+        if not self.kind.has_blocks:
+            return self.kind.label
         size = "the whole tensor" if self.block_size is None else f"blocks of {self.block_size}"
-        return f"{self.method.label}, {size}{', double quantization' * self.double_quant}"
+        return f"{self.kind.label}, {size}{', double quantization' * self.double_quant}"
 
 
 # ---- the model ----------------------------------------------------------------------------------------------------
@@ -202,7 +160,7 @@ class Scales(msgspec.Struct, frozen=True, kw_only=True):
 class ErrorFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What quantizing a matrix W to Q costs.
 
-    `bits_per_weight`: all bytes that bitsandbytes stores for it (codes, scales, code tables) times 8 / elements.
+    `bits_per_weight`: all bytes that the library stores for it (codes, scales, code tables) times 8 / elements.
     `relative_error`: ‖Q − W‖ / ‖W‖ (Frobenius), 0 for a matrix of zeros; `snr_db`: −20 log10 of it, None where there is
     no error. `max_abs_error`, the largest error, is at `worst`, a row and a column.
     """

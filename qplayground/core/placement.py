@@ -218,7 +218,7 @@ def main_device(devices: Iterable[str]) -> str:
 
 
 def stays_plain(device: str, devices: Iterable[str]) -> bool:
-    """Whether bitsandbytes leaves modules there unquantized: on the processor or disk, where others are elsewhere."""
+    """Whether quantizers leave modules there unquantized: on the processor or disk, where others are elsewhere."""
     return device in (CPU, DISK) and set(devices) != {CPU}
 
 

@@ -16,8 +16,8 @@ _TEXTS = 4
 
 
 def inspection_json(entry: ModelEntry, dtype: Dtype, rows: Sequence[LayerRow], left_out: Sequence[LeftOut]) -> bytes:
-    """A row a layer and choice. `block_size` is null for one scale over the whole tensor and for int8 by row, which has
-    one a row; `relative_error` is ‖Q − W‖ / ‖W‖ and `snr_db` −20 log10 of it, null where there is no error;
+    """A row a layer and choice. `block_size` is null for one scale over the whole tensor and for methods with one a
+    row; `relative_error` is ‖Q − W‖ / ‖W‖ and `snr_db` −20 log10 of it, null where there is no error;
     `max_abs_error` is what tables call the largest error.
     """
     shown = {"model": entry.id, "dtype": dtype, "rows": [_fields(row) for row in rows], "left_out": left_out}
@@ -67,7 +67,7 @@ def _line(row: LayerRow) -> tuple[str, ...]:
 
 
 def _block(knobs: Knobs) -> str:
-    if not knobs.method.has_blocks:
+    if not knobs.kind.has_blocks:
         return "row"
     return "tensor" if knobs.block_size is None else str(knobs.block_size)
 

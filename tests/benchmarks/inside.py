@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qplayground.core.inside import Knobs, Method, Picture
+from qplayground.core.inside import Knobs, Picture
 from qplayground.core.messages.commands import Command
 from qplayground.core.messages.events import Event, Failed, Hello
 from qplayground.core.messages.inside import (
@@ -24,6 +24,7 @@ from qplayground.core.messages.inside import (
     TileRead,
 )
 from qplayground.core.precision import READY_PRECISIONS
+from qplayground.core.quantizers.registry import METHODS
 from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.processes.process import ChildProcess
 from tests.benchmarks.display import display
@@ -66,7 +67,7 @@ def knobs_to_try() -> list[Knobs]:
     """Every method with block sizes from the smallest to the whole tensor, with and without double quantization."""
     every = [
         Knobs(method=method, block_size=block, double_quant=double).checked()
-        for method in Method
+        for method in METHODS
         for block in _BLOCKS
         for double in (False, True)
     ]

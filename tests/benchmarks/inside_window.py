@@ -12,7 +12,7 @@ from PySide6.QtCore import QEventLoop, QTimer
 from PySide6.QtWidgets import QApplication
 
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.inside import Knobs, Method, Picture
+from qplayground.core.inside import Knobs, Picture
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.storage.preferences import Preferences
@@ -20,8 +20,8 @@ from qplayground.ui.inside.window import InsideWindow, Subject
 from qplayground.ui.widgets import theme
 from tests.benchmarks.inside import knobs_to_try
 
-OPENED = (Knobs(), Knobs(method=Method.FP4, double_quant=True), Knobs(method=Method.INT8))
-_BASE = Knobs(method=Method.INT8)
+OPENED = (Knobs(), Knobs(method="fp4", double_quant=True), Knobs(method="int8"))
+_BASE = Knobs(method="int8")
 _ROUNDS = 5
 _LONGEST_MS = 120_000
 
@@ -99,14 +99,14 @@ def main(path: str, small: str, large: str) -> None:
                 shown(lambda: window.matrix.turn(Knobs()), inspector.quantized)
         else:
             samples = [turned(knobs, inspector.quantized)[0] for _ in range(_ROUNDS)]
-        name = knobs.method.label
+        name = knobs.kind.label
         if name not in slowest or statistics.median(samples) > statistics.median(slowest[name][1]):
             slowest[name] = (knobs.label, samples)
 
     turned(Knobs(), inspector.quantized)
     shown(window.matrix.image.pictures[Picture.CODES].click, inspector.tile_read)
     pictured = {}
-    for knobs in (Knobs(), Knobs(method=Method.FP4)):
+    for knobs in (Knobs(), Knobs(method="fp4")):
         samples = []
         for _ in range(_ROUNDS):
             shown(lambda: window.matrix.turn(_BASE), inspector.tile_read)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode
-from qplayground.core.inside import Knobs, LayerRow, Method
+from qplayground.core.inside import Knobs, LayerRow
 from qplayground.core.messages.events import Event, Failed, Progressed
 from qplayground.core.messages.inside import (
     LayerMeasured,
@@ -23,7 +23,7 @@ from qplayground.engines.transformers.prediction.shapes import Shapes
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, carry_out
 
-KNOBS = (Knobs(), Knobs(method=Method.INT8), Knobs(method=Method.FP4, block_size=None, double_quant=True))
+KNOBS = (Knobs(), Knobs(method="int8"), Knobs(method="fp4", block_size=None, double_quant=True))
 
 
 def measuring(path: Path, *modules: str, knobs: tuple[Knobs, ...] = KNOBS) -> MeasureLayers:
@@ -58,7 +58,7 @@ def test_every_quantized_layer_has_a_row_for_each_of_the_knobs(model_folder: Mod
 
 
 def test_knobs_that_mean_the_same_are_measured_once(model_folder: ModelFolder) -> None:
-    same = (Knobs(method=Method.INT8), Knobs(method=Method.INT8, block_size=None), Knobs(method=Method.INT8))
+    same = (Knobs(method="int8"), Knobs(method="int8", block_size=None), Knobs(method="int8"))
     rows = rows_of(carry_out(measuring(model_folder("llama"), "lm_head", knobs=same)))
     assert [(row.module, row.knobs.block_size) for row in rows] == [("lm_head", None)]
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_measured_is_left_out_with_its_reason(model_folder: Model
     tensors["model.layers.0.mlp.down_proj.weight"][0, 1] = float("nan")
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
     events = carry_out(measuring(path, "model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj", "model.norm"))
-    assert [row.knobs.method for row in rows_of(events)] == [Method.NF4, Method.FP4]
+    assert [row.knobs.method for row in rows_of(events)] == ["nf4", "fp4"]
     assert isinstance(events[-1], LayersMeasured)
     reasons = {left.module: left.reason for left in events[-1].left_out}
     assert "INT8 by row" in reasons["model.layers.0.mlp.up_proj"]
@@ -112,7 +112,7 @@ def test_small_weights_have_errors_too(model_folder: ModelFolder, tmp_path: Path
 
 def test_wider_types_lose_less(model_folder: ModelFolder) -> None:
     """The weights are float32: bfloat16 rounds them before they are quantized, and what comes back again."""
-    knobs = tuple(Knobs(method=Method.INT8_BLOCK, dtype=dtype) for dtype in (Dtype.FLOAT32, Dtype.BFLOAT16))
+    knobs = tuple(Knobs(method="int8-block", dtype=dtype) for dtype in (Dtype.FLOAT32, Dtype.BFLOAT16))
     one, other = rows_of(carry_out(measuring(model_folder("llama"), "lm_head", knobs=knobs)))
     assert one.figures.relative_error < other.figures.relative_error
     assert torch.tensor(one.figures.bits_per_weight) == other.figures.bits_per_weight

@@ -9,13 +9,18 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PhimoeConfig, PhimoeForCausalLM
 
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode
+from qplayground.core.inside import Knobs
 from qplayground.core.messages.commands import EstimateMemory
 from qplayground.core.messages.events import Failed, MemoryEstimated
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers import installed
-from qplayground.core.quantizers.registry import FAMILIES
+from qplayground.core.quantizers.base import Method
+from qplayground.core.quantizers.registry import FAMILIES, METHODS
+from qplayground.engines.transformers.inside.quantized import QuantizedValues, quantize
+from qplayground.engines.transformers.inside.source import SourceWeight
 from qplayground.engines.transformers.quantizers.registry import BACKENDS, backend, configuration, family_of
 from qplayground.engines.transformers.quantizers.torchao_int8 import TorchaoInt8Backend
 from tests.engine import tiny
@@ -23,6 +28,27 @@ from tests.engine.conftest import ModelFolder, carry_out, load_quietly
 
 QUANTIZED = [precision for precision in READY_PRECISIONS if precision.is_quantized]
 EVERY = pytest.mark.parametrize("precision", QUANTIZED, ids=[precision.name for precision in QUANTIZED])
+
+
+STORED = [method for method in METHODS.values() if not method.is_contrast]
+
+
+def choices(method: Method, dtype: Dtype) -> list[Knobs]:
+    """Its smallest blocks, a single one where it has that, and with scales that are quantized too."""
+    sizes = dict.fromkeys((*method.block_sizes[:1], *method.block_sizes[-1:])) or (None,)
+    return [
+        Knobs(method=method.name, block_size=size, double_quant=double, dtype=dtype)
+        for size in sizes
+        for double in ((False, True) if method.double else (False,))
+    ]
+
+
+def by_hand(found: QuantizedValues) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes as levels, and levels times scales, in plain torch."""
+    everything = slice(0, found.rows), slice(0, found.columns)
+    levels = found.codec.levels.double()[found.displayed(*everything).int() - found.codec.first_code]
+    scales = found.scales.used.double().repeat_interleave(found.block_size)[: found.count]
+    return levels, levels * scales.view(found.rows, found.columns)
 
 
 def ids_of(model: Any, folder: Path) -> list[int]:
@@ -64,6 +90,35 @@ def test_what_the_library_dequantizes_is_codes_times_scales(precision: Precision
     assert torch.allclose(found, by_hand, rtol=0.01, atol=0.001)
     error = float((by_hand - weight.float()).norm() / weight.float().norm())
     assert 0.9 < error / quantizer.expected_error < 1.2
+
+
+@pytest.mark.parametrize("dtype", Dtype)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_a_method_takes_the_nearest_level_of_each_weight(method: Method, dtype: Dtype) -> None:
+    """Each block is scaled by its largest weight, and what comes back are levels times scales; all by hand."""
+    weight = torch.randn(24, 128, generator=torch.Generator().manual_seed(5)).to(getattr(torch, dtype))
+    for knobs in choices(method, dtype):
+        found = quantize(SourceWeight(weight), knobs, "w")
+        blocks = weight.double().view(-1, found.block_size)
+        largest = blocks.abs().amax(1)
+        assert torch.allclose(found.scales.exact.double(), largest, rtol=2**-8), knobs
+        assert torch.allclose(found.scales.used.double(), largest, rtol=0.02), knobs
+        levels, back = by_hand(found)
+        assert torch.allclose(found.part(slice(0, 24), slice(0, 128)).double(), back, rtol=2**-7, atol=1e-6), knobs
+        scaled = (blocks / found.scales.exact.double().view(-1, 1)).view(24, 128)
+        nearest = (scaled.unsqueeze(-1) - found.codec.levels.double()).abs().amin(-1)
+        assert torch.allclose((scaled - levels).abs(), nearest, atol=2**-10), knobs
+
+
+@pytest.mark.parametrize("method", STORED, ids=[method.name for method in STORED])
+def test_a_method_is_what_a_model_in_that_precision_computes_with(method: Method) -> None:
+    precision = next(each for each in READY_PRECISIONS if each.name == method.name)
+    assert precision.quantization is not None
+    quantizer = backend(precision.quantization)
+    weight = torch.randn(24, 128, generator=torch.Generator().manual_seed(6)).to(getattr(torch, precision.dtype))
+    held = quantizer.leading_rows(quantizer.layer(weight).eval().to("cpu"), 24)
+    _, back = by_hand(quantize(SourceWeight(weight), choices(method, precision.dtype)[0], "w"))
+    assert torch.allclose(held.double(), back, rtol=1e-6)
 
 
 @EVERY

@@ -29,7 +29,6 @@ from qplayground.core.inside import (
     LayerRow,
     LeftOut,
     Matrix,
-    Method,
     ModelOutline,
     ModuleOutline,
     Picture,
@@ -69,7 +68,7 @@ Values = NDArray[np.float32]
 ROWS, COLUMNS = 48, 100
 LARGE_ROWS, LARGE_COLUMNS = 1500, 2100
 SUGGESTED = "model.layers.1.mlp.up_proj"
-REFUSED = Knobs(method=Method.FP4, double_quant=True)
+REFUSED = Knobs(method="fp4", double_quant=True)
 SLOW_THRESHOLD = 77.0
 TOKENS = 7
 HIDDEN = 100
@@ -156,7 +155,7 @@ class FakeInside:
         self._codes, self._absmax, self._back = quantized(self._weights, knobs)
         levels = levels_of(knobs)
         codes = self._codes.astype(int)
-        first = -127 if knobs.method is Method.INT8 else 0
+        first = -127 if knobs.method == "int8" else 0
         return QuantizedMatrix(
             knobs=knobs,
             levels=Floats.of(levels.tolist()),
@@ -200,7 +199,7 @@ class FakeInside:
         values = self._weights.ravel()[block * size : (block + 1) * size]
         absmax = float(self._absmax[block])
         code = int(self._codes[row, column])
-        first = -127 if self._knobs.method is Method.INT8 else 0
+        first = -127 if self._knobs.method == "int8" else 0
         return ProbedWeight(
             row=row,
             column=column,
@@ -317,13 +316,13 @@ def weights(module: str) -> Values:
 
 def levels_of(knobs: Knobs) -> Values:
     """Evenly spaced, as many as the method has."""
-    count = {8: 255, 4: 16, 3: 8}[knobs.method.bits]
+    count = {8: 255, 4: 16, 3: 8}[knobs.kind.bits]
     return np.linspace(-1, 1, count, dtype=np.float32)
 
 
 def block_size(knobs: Knobs, of: Values) -> int:
     """Weights that share a scale."""
-    return of.shape[1] if knobs.method is Method.INT8 else knobs.block_size or of.size
+    return of.shape[1] if knobs.method == "int8" else knobs.block_size or of.size
 
 
 def quantized(of: Values, knobs: Knobs) -> tuple[Values, Values, Values]:
@@ -335,7 +334,7 @@ def quantized(of: Values, knobs: Knobs) -> tuple[Values, Values, Values]:
     absmax = np.abs(padded.reshape(count, size)).max(axis=1)
     nearest = np.rint((padded.reshape(count, size) / absmax[:, None] + 1) / 2 * (len(levels) - 1)).astype(int)
     back = (levels[nearest] * absmax[:, None]).ravel()[: of.size].reshape(of.shape)
-    codes = nearest.ravel()[: of.size].reshape(of.shape) - (127 if knobs.method is Method.INT8 else 0)
+    codes = nearest.ravel()[: of.size].reshape(of.shape) - (127 if knobs.method == "int8" else 0)
     return codes.astype(np.float32), absmax.astype(np.float32), back.astype(np.float32)
 
 
@@ -346,7 +345,7 @@ def figures(of: Values, knobs: Knobs) -> ErrorFigures:
     relative = float(np.linalg.norm(back - of) / np.linalg.norm(of))
     worst = np.unravel_index(int(error.argmax()), of.shape)
     return ErrorFigures(
-        bits_per_weight=knobs.method.bits + (8 if knobs.double_quant else 32) * len(absmax) / of.size,
+        bits_per_weight=knobs.kind.bits + (8 if knobs.double_quant else 32) * len(absmax) / of.size,
         relative_error=relative,
         snr_db=ErrorFigures.decibels(relative),
         max_abs_error=float(error.max()),

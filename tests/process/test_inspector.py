@@ -14,7 +14,6 @@ from qplayground.core.inside import (
     LayerRow,
     LeftOut,
     Matrix,
-    Method,
     Picture,
     ProbedWeight,
     QuantizedMatrix,
@@ -131,9 +130,9 @@ def test_knobs_turned_while_a_matrix_is_read_are_the_only_ones_tried(
 ) -> None:
     inspector.take(PATH)
     inspector.open(Q_PROJ)
-    inspector.set_knobs(Knobs(method=Method.INT8))
+    inspector.set_knobs(Knobs(method="int8"))
     qtbot.waitUntil(lambda: bool(heard.quantized) and not inspector.is_busy, timeout=WAIT_MS)
-    assert [quantized.knobs for quantized in heard.quantized] == [Knobs(method=Method.INT8).checked()]
+    assert [quantized.knobs for quantized in heard.quantized] == [Knobs(method="int8").checked()]
 
 
 def test_the_picture_of_a_matrix_comes_before_it_is_quantized(inspector: Inspector, heard: Heard, qtbot: QtBot) -> None:
@@ -184,7 +183,7 @@ def test_a_matrix_whose_knobs_rest_is_open_with_its_stored_codes(opened: Inspect
     qtbot.waitUntil(lambda: opened.matrix is not None and opened.quantized_matrix is not None, timeout=WAIT_MS)
     assert opened.quantized_matrix is not None and opened.quantized_matrix.figures is None
     assert not opened.is_busy and heard.busy[-1] is False
-    opened.set_knobs(Knobs(method=Method.INT8))
+    opened.set_knobs(Knobs(method="int8"))
     assert not opened.is_busy
 
 
@@ -243,14 +242,14 @@ def test_the_open_matrix_is_still_looked_at_while_something_is_timed(
     opened: Inspector, heard: Heard, qtbot: QtBot
 ) -> None:
     heard.quantized.clear()
-    opened.set_knobs(Knobs(method=Method.UNIFORM3))  # in work already
+    opened.set_knobs(Knobs(method="uniform3"))  # in work already
     opened.hold_back(True)
     qtbot.waitUntil(lambda: bool(heard.quantized), timeout=WAIT_MS)
     opened.set_knobs(Knobs(block_size=256))
     opened.read_tile(Picture.CODES, 0, 1, 0, 100, 1, 100)
     opened.probe(3, 5)
     qtbot.waitUntil(lambda: bool(heard.tiles) and bool(heard.weights), timeout=WAIT_MS)
-    codes = quantized(weights(Q_PROJ), Knobs(method=Method.UNIFORM3))[0]
+    codes = quantized(weights(Q_PROJ), Knobs(method="uniform3"))[0]
     assert list(heard.tiles[0].values.values) == codes[0].tolist() and heard.weights[0].code == codes[3, 5]
     assert not opened.is_busy and len(heard.quantized) == 1
     opened.hold_back(False)
@@ -292,7 +291,7 @@ def test_a_survey_gives_a_row_for_each_layer_and_knobs_and_lets_its_engine_go(
     left: list[tuple[LeftOut, ...]] = []
     survey.measured.connect(rows.append)
     survey.succeeded.connect(left.append)
-    knobs = (Knobs(), Knobs(method=Method.INT8).checked(), REFUSED)
+    knobs = (Knobs(), Knobs(method="int8").checked(), REFUSED)
     signals = [survey.started, survey.progressed, survey.measured, survey.succeeded, survey.finished]
     with qtbot.waitSignals(signals, order="simple", timeout=WAIT_MS):
         survey.start(PATH, knobs, (Q_PROJ, O_PROJ))

@@ -2,7 +2,8 @@
 
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.inside import BLOCK_SIZES, Knobs, Method
+from qplayground.core.inside import BLOCK_SIZES, Knobs
+from qplayground.core.quantizers.registry import METHODS
 from qplayground.ui.inside.window import InsideWindow
 
 WAIT_MS = 30_000
@@ -22,10 +23,10 @@ def choose(qtbot: QtBot, window: InsideWindow, module: str) -> None:
     assert window.inspector.matrix is not None and window.inspector.matrix.module == module
 
 
-def turn(window: InsideWindow, method: Method, block_size: int | None = 64) -> None:
+def turn(window: InsideWindow, method: str, block_size: int | None = 64) -> None:
     knobs = window.matrix.knobs
     knobs.method.setCurrentIndex(knobs.method.findData(method))
-    if method.has_blocks:
+    if METHODS[method].has_blocks:
         knobs.block_size.setCurrentIndex(
             len(BLOCK_SIZES) if block_size is None else knobs.block_size.findData(block_size)
         )

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.inside import Histogram, Knobs, Method, Picture, ProbedWeight, Scales, Tile
+from qplayground.core.inside import Histogram, Knobs, Picture, ProbedWeight, Scales, Tile
 from qplayground.core.measures.floats import Counts, Floats
 from qplayground.core.units import significant
 from qplayground.ui.charts.inside.block_borders import block_borders
@@ -124,8 +124,8 @@ def test_a_scale_of_many_codes_names_a_few() -> None:
 def test_other_knobs_draw_the_codes_anew(qtbot: QtBot, inside: InsideWindow, view: MatrixView) -> None:
     view.image.pictures[Picture.CODES].click()
     wait_for(qtbot, view, Picture.CODES)
-    turn(inside, Method.INT8)
-    wanted = Knobs(method=Method.INT8).checked()
+    turn(inside, "int8")
+    wanted = Knobs(method="int8").checked()
     wait_quantized(qtbot, inside, wanted)
     wait_for(qtbot, view, Picture.CODES)
     assert np.array_equal(values_in(view.heat), quantized(weights(SUGGESTED), wanted)[0])
@@ -296,8 +296,8 @@ def test_a_kept_weight_is_followed_under_other_knobs(
 ) -> None:
     view.look_at(3, 5)
     qtbot.waitUntil(lambda: "→" in view.probe.text(), timeout=WAIT_MS)
-    turn(inside, Method.UNIFORM3)
-    code = int(quantized(weights(SUGGESTED), Knobs(method=Method.UNIFORM3))[0][3, 5])
+    turn(inside, "uniform3")
+    code = int(quantized(weights(SUGGESTED), Knobs(method="uniform3"))[0][3, 5])
     qtbot.waitUntil(lambda: f"code {code} →" in view.probe.text(), timeout=WAIT_MS)
 
 

@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt, QUrl
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.inside import Kept, Knobs, Method, ModelOutline, Picture
+from qplayground.core.inside import Kept, Knobs, ModelOutline, Picture
 from qplayground.core.measures.floats import Counts, Floats
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.units import share_text, significant
@@ -164,7 +164,7 @@ def test_one_scale_for_all_is_compared_with_blocks(tour: Tour) -> None:
 @pytest.mark.parametrize(
     ("step", "knobs"),
     [
-        ("blocks", (EVEN_WHOLE, *(Knobs(method=Method.UNIFORM4, block_size=size) for size in (4096, 1024, 256, 64)))),
+        ("blocks", (EVEN_WHOLE, *(Knobs(method="uniform4", block_size=size) for size in (4096, 1024, 256, 64)))),
         ("double-quantization", (NF4, NF4_TWICE)),
         ("llm-int8", (INT8, NF4)),
     ],
@@ -197,7 +197,7 @@ def test_absmax_and_codebooks_are_the_engines(tour: Tour) -> None:
     tour.go_to("codebooks")
     for knobs in (NF4, EVEN):
         error = share_text(figures(weights(SUGGESTED), knobs).relative_error)
-        assert f"{knobs.method.label}: relative error {error}" in tour.caption
+        assert f"{knobs.kind.label}: relative error {error}" in tour.caption
 
 
 def test_nf4s_larger_single_error_is_explained_where_it_is_so(tour: Tour) -> None:

@@ -6,18 +6,24 @@ from pathlib import Path
 import psutil
 import pytest
 from msgspec.structs import replace
+from pyqtgraph.graphicsItems.ScatterPlotItem import Symbols
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.inside import BLOCK_SIZES, Kept, Knobs, LayerRow, Method
+from qplayground.core.inside import BLOCK_SIZES, ErrorFigures, Kept, Knobs, LayerRow
 from qplayground.core.precision import READY_PRECISIONS
+from qplayground.core.quantizers import installed
+from qplayground.core.quantizers.base import Method
+from qplayground.core.quantizers.registry import METHODS, OWNERS
 from qplayground.core.units import bytes_text, share_text
 from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.storage.preferences import Preferences
+from qplayground.ui.charts.inside.error_curve import rows_table
 from qplayground.ui.inside.layers.curve_box import every_choice
 from qplayground.ui.inside.layers.layers_view import every_method
+from qplayground.ui.inside.matrix.knobs_box import KnobsBox
 from qplayground.ui.inside.window import InsideWindow, Subject, int8_dtype
 from qplayground.ui.widgets import theme
 from tests.fakes.inside import COLUMNS, LINEAR, REFUSED, ROWS, SUGGESTED, figures, outline, weights
@@ -168,8 +174,8 @@ def test_of_a_module_without_a_matrix_nothing_is_in_view_but_why(qtbot: QtBot, i
 
 
 def test_a_knob_shows_its_figures(qtbot: QtBot, inside: InsideWindow) -> None:
-    turn(inside, Method.UNIFORM3, 128)
-    wanted = Knobs(method=Method.UNIFORM3, block_size=128)
+    turn(inside, "uniform3", 128)
+    wanted = Knobs(method="uniform3", block_size=128)
     wait_quantized(qtbot, inside, wanted)
     true = figures(weights(SUGGESTED), wanted)
     box = inside.matrix.knobs
@@ -182,7 +188,7 @@ def test_a_knob_shows_its_figures(qtbot: QtBot, inside: InsideWindow) -> None:
 def test_while_the_engine_works_the_former_figures_are_grey(qtbot: QtBot, inside: InsideWindow) -> None:
     box = inside.matrix.knobs
     before = box.error.text()
-    turn(inside, Method.UNIFORM3)
+    turn(inside, "uniform3")
     assert inside.inspector.is_busy
     assert box.busy.isVisible() and not box.error.isEnabled() and box.error.text() == before
     qtbot.waitUntil(lambda: not inside.inspector.is_busy, timeout=WAIT_MS)
@@ -195,12 +201,12 @@ def test_figures_of_other_knobs_are_grey_while_a_comparison_holds_back_and_the_t
     box = inside.matrix.knobs
     inside.hold_back(True)
     assert box.error.isEnabled() and "75 blocks" in inside.matrix.title.text()
-    turn(inside, Method.UNIFORM3)
+    turn(inside, "uniform3")
     assert not inside.inspector.is_busy and not box.error.isEnabled() and not box.worst.isEnabled()
     assert "block" not in inside.matrix.title.text() and SUGGESTED in inside.matrix.title.text()
-    turn(inside, Method.NF4)  # as they are
+    turn(inside, "nf4")  # as they are
     assert box.error.isEnabled() and "75 blocks" in inside.matrix.title.text()
-    wanted = Knobs(method=Method.UNIFORM4, block_size=512)
+    wanted = Knobs(method="uniform4", block_size=512)
     inside.layers.curve_box.curve.picked.emit(wanted)
     assert box.knobs() == wanted and not box.error.isEnabled()
     inside.hold_back(False)
@@ -218,8 +224,8 @@ def test_what_is_pale_beside_the_absmax_is_said_where_blocks_share_a_point(insid
 
 
 def test_figures_are_grey_beside_knobs_that_were_refused(qtbot: QtBot, inside: InsideWindow) -> None:
-    turn(inside, Method.FP4)
-    wait_quantized(qtbot, inside, Knobs(method=Method.FP4))
+    turn(inside, "fp4")
+    wait_quantized(qtbot, inside, Knobs(method="fp4"))
     box = inside.matrix.knobs
     box.double_quant.setChecked(True)
     qtbot.waitUntil(inside.matrix.message.isVisible, timeout=WAIT_MS)
@@ -230,17 +236,17 @@ def test_figures_are_grey_beside_knobs_that_were_refused(qtbot: QtBot, inside: I
 
 
 def test_int8_by_row_has_no_blocks_to_choose(qtbot: QtBot, inside: InsideWindow) -> None:
-    turn(inside, Method.INT8)
+    turn(inside, "int8")
     box = inside.matrix.knobs
     assert not box.block_size.isEnabled() and not box.double_quant.isEnabled()
-    wait_quantized(qtbot, inside, Knobs(method=Method.INT8).checked())
+    wait_quantized(qtbot, inside, Knobs(method="int8").checked())
     assert f"{ROWS} rows" in inside.matrix.title.text()
-    turn(inside, Method.NF4)
+    turn(inside, "nf4")
     assert box.block_size.isEnabled() and box.block_size.currentData() == 64  # as it was
 
 
 def test_the_whole_tensor_is_one_block(qtbot: QtBot, inside: InsideWindow) -> None:
-    turn(inside, Method.NF4, None)
+    turn(inside, "nf4", None)
     wait_quantized(qtbot, inside, Knobs(block_size=None))
     assert "1 block" in inside.matrix.title.text()
 
@@ -248,7 +254,7 @@ def test_the_whole_tensor_is_one_block(qtbot: QtBot, inside: InsideWindow) -> No
 def test_a_block_size_that_does_not_divide_the_matrix_says_how_long_the_last_block_is(
     qtbot: QtBot, inside: InsideWindow
 ) -> None:
-    turn(inside, Method.NF4, 4096)
+    turn(inside, "nf4", 4096)
     wait_quantized(qtbot, inside, Knobs(block_size=4096))
     assert f"2 blocks, the last one of {ROWS * COLUMNS - 4096} weights" in inside.matrix.title.text()
 
@@ -256,8 +262,8 @@ def test_a_block_size_that_does_not_divide_the_matrix_says_how_long_the_last_blo
 def test_knobs_that_cannot_be_tried_say_so_in_a_sentence_and_the_next_ones_take_it_away(
     qtbot: QtBot, inside: InsideWindow
 ) -> None:
-    turn(inside, Method.FP4)
-    wait_quantized(qtbot, inside, Knobs(method=Method.FP4))
+    turn(inside, "fp4")
+    wait_quantized(qtbot, inside, Knobs(method="fp4"))
     inside.matrix.knobs.double_quant.setChecked(True)
     qtbot.waitUntil(inside.matrix.message.isVisible, timeout=WAIT_MS)
     assert "told to fail" in inside.matrix.message.text() and inside.inspector.knobs == REFUSED
@@ -279,12 +285,12 @@ def test_knobs_rest_for_what_is_quantized_already_and_say_why(qtbot: QtBot, insi
 def test_knobs_are_kept_for_the_next_time(
     qtbot: QtBot, inside: InsideWindow, preferences: Preferences, tmp_path: Path
 ) -> None:
-    turn(inside, Method.UNIFORM4, 256)
-    wait_quantized(qtbot, inside, Knobs(method=Method.UNIFORM4, block_size=256))
+    turn(inside, "uniform4", 256)
+    wait_quantized(qtbot, inside, Knobs(method="uniform4", block_size=256))
     inside.close()
     again = InsideWindow(Launcher(FAKE_ENGINE), preferences)
     qtbot.addWidget(again)
-    assert again.inspector.knobs == again.matrix.knobs.knobs() == Knobs(method=Method.UNIFORM4, block_size=256)
+    assert again.inspector.knobs == again.matrix.knobs.knobs() == Knobs(method="uniform4", block_size=256)
     again.close()
     preferences.flush()
     kept = json.loads((tmp_path / "preferences.json").read_text())
@@ -361,13 +367,13 @@ def test_a_layer_that_another_method_quantized_says_so_where_its_matrix_would_be
 def test_every_method_and_block_size_is_offered_once() -> None:
     choices = every_choice(Knobs())
     assert len(set(choices)) == len(choices) and Knobs() in choices
-    assert {choice.method for choice in choices} == set(Method)
-    for method in (Method.NF4, Method.UNIFORM4):
+    assert {choice.method for choice in choices} == set(METHODS)
+    for method in ("nf4", "uniform4"):
         sizes = {each.block_size for each in choices if each.method is method and not each.double_quant}
         assert sizes == {*BLOCK_SIZES, None}
-    own = Knobs(method=Method.UNIFORM3, double_quant=True, dtype=Dtype.FLOAT32)
+    own = Knobs(method="uniform3", double_quant=True, dtype=Dtype.FLOAT32)
     assert own in every_choice(own) and {each.dtype for each in every_choice(own)} == {Dtype.FLOAT32}
-    assert every_method(own)[0].method is Method.UNIFORM3 and len(every_method(own)) == len(Method)
+    assert every_method(own)[0].method == "uniform3" and len(every_method(own)) == len(METHODS)
 
 
 def show_layers(qtbot: QtBot, inside: InsideWindow) -> None:
@@ -389,7 +395,7 @@ def test_the_curve_is_measured_when_it_is_looked_at_and_the_current_knobs_are_ma
 
 def test_a_point_of_the_curve_turns_the_knobs(qtbot: QtBot, inside: InsideWindow) -> None:
     show_layers(qtbot, inside)
-    wanted = Knobs(method=Method.UNIFORM4, block_size=512)
+    wanted = Knobs(method="uniform4", block_size=512)
     inside.layers.curve_box.curve.picked.emit(wanted)
     wait_quantized(qtbot, inside, wanted)
     assert inside.matrix.knobs.knobs() == wanted
@@ -468,9 +474,52 @@ def test_both_kinds_of_int8_are_seen_and_named_in_the_curve(qtbot: QtBot, inside
     with qtbot.waitSignal(inside.curve_survey.succeeded, timeout=WAIT_MS):
         pass
     curves = {curve.name(): curve for curve in inside.layers.curve_box.curve.plot.listDataItems()}
-    by_row, by_block = curves[Method.INT8.label], curves[Method.INT8_BLOCK.label]
+    by_row, by_block = curves[METHODS["int8"].label], curves[METHODS["int8-block"].label]
     assert by_row.zValue() > by_block.zValue() and by_row.opts["symbolBrush"] is None
     assert by_row.opts["symbolSize"] > by_block.opts["symbolSize"]
+
+
+def test_each_method_has_a_symbol_that_can_be_drawn() -> None:
+    assert {method.symbol for method in METHODS.values()} <= set(Symbols)
+
+
+def test_a_file_of_the_curve_has_a_line_a_choice() -> None:
+    figures = ErrorFigures(bits_per_weight=4.5, relative_error=0.1, snr_db=20.0, max_abs_error=0.3, worst=(1, 2))
+    rows = [LayerRow(module="m", knobs=Knobs(block_size=None), figures=figures)]
+    assert rows_table(rows)[1:] == [["m", "nf4", "", False, 4.5, 0.1, 20.0, 0.3]]
+    assert len(rows_table(rows)[0]) == 8 and rows_table([]) == []
+
+
+def test_the_knobs_offer_what_the_method_declares(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up = Method("grouped", "grouped", 4, "blue", "h", block_sizes=(32, 128))
+    monkeypatch.setitem(METHODS, made_up.name, made_up)
+    monkeypatch.setitem(OWNERS, made_up.name, OWNERS["nf4"])
+    box = KnobsBox()
+    qtbot.addWidget(box)
+    box.set_knobs(Knobs(block_size=128, double_quant=True))
+    with qtbot.waitSignal(box.changed) as changed:
+        box.method.setCurrentIndex(box.method.findData(made_up.name))
+    assert changed.args == [Knobs(method=made_up.name, block_size=128)] and not box.double_quant.isEnabled()
+    assert [box.block_size.itemData(place) for place in range(box.block_size.count())] == [32, 128]
+    box.block_size.setCurrentIndex(0)
+    with qtbot.waitSignal(box.changed) as changed:
+        box.method.setCurrentIndex(box.method.findData("fp4"))
+    assert changed.args == [Knobs(method="fp4", double_quant=True)]  # 64 is the first of its sizes
+    assert made_up.name not in {choice.method for choice in every_method(Knobs())}  # it has no blocks of 64
+    sizes = {choice.block_size for choice in every_choice(Knobs()) if choice.method == made_up.name}
+    assert sizes == {32, 128}
+
+
+def test_knobs_that_were_kept_of_a_library_that_is_gone_are_the_usual_ones(
+    qtbot: QtBot, preferences: Preferences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preferences.set_inside_knobs(Knobs(method="int8-ao"))
+    for torchao, method in (("1", "int8-ao"), ("", "nf4")):
+        monkeypatch.setattr(installed, "installed_version", {"torchao": torchao, "bitsandbytes": "1"}.__getitem__)
+        window = InsideWindow(Launcher(FAKE_ENGINE), preferences)
+        qtbot.addWidget(window)
+        assert window.matrix.knobs.knobs().method == method
+        window.close()
 
 
 def test_the_axis_of_the_layers_fits_the_bars(inside: InsideWindow) -> None:

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +33,16 @@ def test_the_window_imports_nothing_heavy(module: str) -> None:
 
 def test_parsing_arguments_imports_no_qt() -> None:
     assert not imported_by("qplayground.cli") & {"PySide6", "shiboken6", "psutil"}
+
+
+def test_the_contract_on_families_of_quantizers_names_them_all() -> None:
+    root = Path(__file__).parents[2]
+    contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (forbidden,) = (set(each["forbidden_modules"]) for each in contracts if "families" in each["name"])
+    shared = {"__init__", "base", "codec", "installed", "registry", "unquantized"}
+    for folder in ("core/quantizers", "engines/transformers/quantizers"):
+        named = {path.stem for path in (root / "qplayground" / folder).glob("*.py")} - shared
+        assert named and {f"qplayground.{folder.replace('/', '.')}.{name}" for name in named} <= forbidden
 
 
 def test_a_child_starts_light() -> None:

@@ -7,13 +7,14 @@ import pytest
 from qplayground.console.inspect import parse_knobs
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.inside import ErrorFigures, Knobs, LayerRow, LeftOut, Method
+from qplayground.core.inside import ErrorFigures, Knobs, LayerRow, LeftOut
 from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.core.quantizers import installed
 from qplayground.report.inspection import inspection_json, inspection_table, left_out_text
 
 ENTRY = ModelEntry(id="owner/name", source=ModelSource.CACHE)
 NF4 = Knobs()
-INT8 = Knobs(method=Method.INT8).checked()
+INT8 = Knobs(method="int8").checked()
 
 
 def row(module: str, knobs: Knobs = NF4, error: float = 0.09, bits: float = 4.5) -> LayerRow:
@@ -42,7 +43,7 @@ def test_json_has_a_row_a_layer_and_choice() -> None:
 
 
 def test_the_table_has_columns_that_line_up() -> None:
-    whole = Knobs(method=Method.UNIFORM4, block_size=None, double_quant=True)
+    whole = Knobs(method="uniform4", block_size=None, double_quant=True)
     lines = inspection_table([row("a.long.name"), row("b", INT8, 0.0), row("c", whole, 0.5)]).splitlines()
     assert lines[0].split()[:3] == ["Module", "Method", "Block"]
     assert lines[2].split() == ["a.long.name", "nf4", "64", "no", "4.500", "9.00", "%", "20.92", "dB", "0.0123"]
@@ -59,6 +60,13 @@ def test_several_layers_are_summed_up() -> None:
     assert "INT8 by row: median 1.00 % of 1 layers, worst 1.00 % (a)" in table
 
 
+def test_a_method_whose_library_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installed, "installed_version", lambda name: "")
+    with pytest.raises(PlaygroundError, match="pip install torchao") as refused:
+        parse_knobs("int8-ao", "64", double_quant=False, dtype=Dtype.BFLOAT16)
+    assert refused.value.info.code is ErrorCode.MISSING_PACKAGE
+
+
 def test_what_was_left_out_is_said() -> None:
     assert left_out_text(LeftOut("lm_head", "It is tied.")) == "lm_head was left out: It is tied."
 
@@ -66,9 +74,9 @@ def test_what_was_left_out_is_said() -> None:
 def test_every_method_is_measured_with_every_block_size() -> None:
     found = parse_knobs("nf4, int8", "64,tensor", double_quant=False, dtype=Dtype.FLOAT16)
     assert [(each.method, each.block_size) for each in found] == [
-        (Method.NF4, 64),
-        (Method.NF4, None),
-        (Method.INT8, None),
+        ("nf4", 64),
+        ("nf4", None),
+        ("int8", None),
     ]
     assert {each.dtype for each in found} == {Dtype.FLOAT16} and not any(each.double_quant for each in found)
 
@@ -76,11 +84,11 @@ def test_every_method_is_measured_with_every_block_size() -> None:
 def test_double_quantization_is_measured_beside_single() -> None:
     found = parse_knobs("fp4,int8,int8-block", "64", double_quant=True, dtype=Dtype.BFLOAT16)
     assert [(each.method, each.double_quant) for each in found] == [
-        (Method.FP4, False),
-        (Method.FP4, True),
-        (Method.INT8, False),  # has no blocks, so none of it
-        (Method.INT8_BLOCK, False),
-        (Method.INT8_BLOCK, True),
+        ("fp4", False),
+        ("fp4", True),
+        ("int8", False),  # has no blocks, so none of it
+        ("int8-block", False),
+        ("int8-block", True),
     ]
 
 

@@ -1,14 +1,16 @@
 """What families of quantizers say of themselves, and what becomes of one whose library is missing."""
 
 import pytest
+from msgspec import ValidationError, json
 
 from qplayground.core import hues
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
+from qplayground.core.inside import Knobs
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers import installed
-from qplayground.core.quantizers.base import Place, Switch
-from qplayground.core.quantizers.registry import FAMILIES, READY
+from qplayground.core.quantizers.base import Method, Place, Switch
+from qplayground.core.quantizers.registry import FAMILIES, METHODS, OWNERS, READY, available_methods
 from qplayground.runtime.comparison.request import ComparisonRequest
 
 AO = next(precision for precision in READY_PRECISIONS if precision.name == "int8-ao")
@@ -42,6 +44,46 @@ def test_every_option_is_a_field_and_explains_itself(family: type) -> None:
         assert isinstance(getattr(made, option.name), bool) is isinstance(option, Switch)
     for on_gpu in (False, True):
         assert made.why_slower(Place(on_gpu, None)).endswith(".")
+
+
+def test_no_two_methods_can_be_taken_for_each_other() -> None:
+    declared = [method for family in FAMILIES for method in family.methods]
+    assert len({method.name for method in declared}) == len({method.label for method in declared}) == len(declared)
+    assert len({(method.hue, method.symbol) for method in declared}) == len(declared)
+    assert list(METHODS) == ["int8", "int8-ao", "int8-block", "nf4", "fp4", "uniform4", "uniform3"]
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_a_method_is_shown_like_the_precision_that_stores_so(method: Method) -> None:
+    assert method.hue in hues.HUES
+    ready = {each.name: each for each in READY}.get(method.name)
+    assert (ready is None) is method.is_contrast
+    if ready is not None:
+        assert (ready.hue, type(ready.options)) == (method.hue, OWNERS[method.name])
+
+
+def test_knobs_are_those_that_the_method_declares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "grouped", Method("grouped", "grouped", 4, "blue", "h", block_sizes=(32, 128)))
+    assert Knobs(method="grouped", block_size=32, double_quant=True).checked() == Knobs(method="grouped", block_size=32)
+    for size, said in ((64, "64 weights is not offered. Choose of 32, 128."), (None, "the whole tensor is not")):
+        with pytest.raises(PlaygroundError, match=said):
+            Knobs(method="grouped", block_size=size).checked()
+    by_row = Knobs(method="int8-ao", block_size=64, double_quant=True).checked()
+    assert by_row == Knobs(method="int8-ao", block_size=None)
+
+
+def test_a_method_that_nobody_declares_is_no_message() -> None:
+    assert json.decode(json.encode(Knobs(method="fp4")), type=Knobs) == Knobs(method="fp4")
+    with pytest.raises(ValidationError, match="no method named 'nf5'"):
+        json.decode(b'{"method": "nf5"}', type=Knobs)
+
+
+def test_methods_of_a_library_that_is_missing_or_too_old_are_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert available_methods() == list(METHODS.values())
+    for torchao in ("", "0.9.1"):
+        versions = {"torchao": torchao, "bitsandbytes": "1"}
+        monkeypatch.setattr(installed, "installed_version", versions.__getitem__)
+        assert available_methods() == [each for name, each in METHODS.items() if name != "int8-ao"]
 
 
 def test_what_is_not_installed_is_said_with_the_command_that_installs_it(without_torchao: None) -> None:

@@ -65,16 +65,6 @@ class Place(NamedTuple):
     on_gpu: bool
     machine: Machine | None
 
-    @property
-    def has_fused_4bit(self) -> bool:
-        """Whether the processor has bitsandbytes' kernel that computes with 4-bit weights as they are."""
-        return self.machine is not None and bool(self.machine.avx512_bf16)
-
-    @property
-    def lacks_avx512(self) -> bool:
-        """Whether it is an x86 processor without AVX-512."""
-        return self.machine is not None and self.machine.cpu_capability == "AVX2"
-
 
 class ReadyPrecision(NamedTuple, Generic[Options]):
     """A precision that is always offered. `hue` and `line` are those of `hues`."""
@@ -85,6 +75,30 @@ class ReadyPrecision(NamedTuple, Generic[Options]):
     options: Options | None
     hue: str
     line: int
+
+
+class Method(msgspec.Struct, frozen=True):
+    """A way of storing one weight matrix in few bits, which can be looked inside.
+
+    `name` is in messages, files and on the command line, `bits` those of a code. `hue` is one of `hues`, `symbol` a dot
+    of its curve as pyqtgraph names it. `block_sizes`: how many weights can share a scale, None for all of the matrix;
+    empty where each row has one. `double`: how the scales can be quantized too, for a person; empty where they cannot.
+    `is_contrast`: no model is loaded so.
+    """
+
+    name: str
+    label: str
+    bits: int
+    hue: str
+    symbol: str
+    block_sizes: tuple[int | None, ...] = ()
+    double: str = ""
+    is_contrast: bool = False
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether a block size means anything to it."""
+        return bool(self.block_sizes)
 
 
 class _Meta(msgspec.StructMeta, ABCMeta):
@@ -102,6 +116,8 @@ class Quantizer(msgspec.Struct, frozen=True, metaclass=_Meta):
     oldest_library: ClassVar[str] = ""
     """Its oldest version that will do, where pip may bring an older one."""
     options: ClassVar[tuple[Option, ...]] = ()
+    methods: ClassVar[tuple[Method, ...]] = ()
+    """How it stores a matrix, and what that can be compared with by the same library."""
     splits_outliers: ClassVar[bool] = False
     """Whether it computes the input columns of large values apart, as LLM.int8() does."""
 

@@ -1,28 +1,53 @@
 """What both families of bitsandbytes share, and what of a machine its kernels cannot use."""
 
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from qplayground.core.diagnosis import findings
 from qplayground.core.diagnosis.diagnosis import Facts, Finding
-from qplayground.core.quantizers.base import Place
+from qplayground.core.quantizers.base import ConfigCall, Method, Place, Quantizer
 from qplayground.core.system.cpu_flags import is_x86
 from qplayground.core.system.frozen import remedy
 
-LIBRARY = "bitsandbytes"
-SPLIT = ("llm_int8_enable_fp32_cpu_offload=True",)
-"""Without it a part beside the GPU is refused."""
+_BLOCK_SIZES = (64, 128, 256, 512, 1024, 2048, 4096, None)
+_DOUBLE = (
+    "Store the scales themselves in 8 bits, in blocks of 256 scales; of INT8 by block, in blocks as long as its own. "
+    "The second scales, the mean and a table of 1 kB a matrix stay in 32 bits, so with few scales it takes more than "
+    "it saves."
+)
 _INT8_CAPABILITY = (7, 5)
 _FOUR_BIT_CAPABILITY = (6, 0)
 
 
-def no_speed(place: Place) -> str:
-    """A sentence for processors on which it cannot be faster; empty for others."""
-    if place.on_gpu or not place.lacks_avx512:
-        return ""
-    return (
-        "The processor has no AVX-512, so bitsandbytes unpacks 4-bit weights one by one and computes int8 in fp32: "
-        "expect less memory, not more speed."
-    )
+def by_block(name: str, label: str, bits: int, hue: str, symbol: str, *, is_contrast: bool = False) -> Method:
+    """A method whose weights share a scale by the block."""
+    return Method(name, label, bits, hue, symbol, _BLOCK_SIZES, _DOUBLE, is_contrast)
+
+
+def has_fused_4bit(place: Place) -> bool:
+    """Whether the processor has the kernel that computes with 4-bit weights as they are."""
+    return place.machine is not None and place.machine.avx512_bf16
+
+
+class Bitsandbytes(Quantizer, frozen=True):
+    """What both families say alike."""
+
+    library: ClassVar[str] = "bitsandbytes"
+
+    def no_speed(self, place: Place) -> str:
+        """On an x86 processor without AVX-512."""
+        if place.on_gpu or place.machine is None or place.machine.cpu_capability != "AVX2":
+            return ""
+        return (
+            "The processor has no AVX-512, so bitsandbytes unpacks 4-bit weights one by one and computes int8 in fp32: "
+            "expect less memory, not more speed."
+        )
+
+
+def config_call(*arguments: str) -> ConfigCall:
+    """Without the argument for a split a part beside the GPU is refused."""
+    split = ("llm_int8_enable_fp32_cpu_offload=True",)
+    return ConfigCall("BitsAndBytesConfig", arguments, "llm_int8_skip_modules", split)
 
 
 def _kernels_from_the_hub(facts: Facts) -> Iterator[Finding]:

@@ -5,15 +5,20 @@ from typing import ClassVar, Literal, Self
 from msgspec.structs import replace
 
 from qplayground.core.dtype import Dtype
-from qplayground.core.quantizers.base import Choice, ConfigCall, Option, Place, Quantizer, ReadyPrecision, Switch
-from qplayground.core.quantizers.bitsandbytes import LIBRARY, SPLIT, no_speed
+from qplayground.core.quantizers.base import Choice, ConfigCall, Method, Option, Place, ReadyPrecision, Switch
+from qplayground.core.quantizers.bitsandbytes import Bitsandbytes, by_block, config_call, has_fused_4bit
 
 
-class FourBit(Quantizer, frozen=True, tag="4bit"):
+class FourBit(Bitsandbytes, frozen=True, tag="4bit"):
     """bitsandbytes 4-bit: linear weights in blocks of 64 elements, each block with one absmax."""
 
     title: ClassVar[str] = "4-bit"
-    library: ClassVar[str] = LIBRARY
+    methods: ClassVar[tuple[Method, ...]] = (
+        by_block("nf4", "NF4", 4, "bluish green", "o"),
+        by_block("fp4", "FP4", 4, "vermillion", "t"),
+        by_block("uniform4", "uniform 4-bit", 4, "black", "d", is_contrast=True),
+        by_block("uniform3", "uniform 3-bit", 3, "reddish purple", "p", is_contrast=True),
+    )
     options: ClassVar[tuple[Option, ...]] = (
         Choice(
             "quant_type",
@@ -55,18 +60,17 @@ class FourBit(Quantizer, frozen=True, tag="4bit"):
         return replace(self, compute_dtype=Dtype.FLOAT16) if self.compute_dtype is Dtype.BFLOAT16 else self
 
     def call(self) -> ConfigCall:
-        arguments = (
+        return config_call(
             "load_in_4bit=True",
             f"bnb_4bit_quant_type={self.quant_type!r}",
             f"bnb_4bit_compute_dtype=torch.{self.compute_dtype}",
             f"bnb_4bit_use_double_quant={self.double_quantization}",
         )
-        return ConfigCall("BitsAndBytesConfig", arguments, "llm_int8_skip_modules", SPLIT)
 
     def why_slower(self, place: Place) -> str:
         if place.on_gpu:
             return "4-bit weights become 16-bit ones again at every token; a small model gains less than that costs."
-        if place.has_fused_4bit and self.compute_dtype is Dtype.BFLOAT16:
+        if has_fused_4bit(place) and self.compute_dtype is Dtype.BFLOAT16:
             return "the fused 4-bit kernel of this processor still unpacks every weight at every token."
         return (
             f"every 4-bit weight is turned back into {self.compute_dtype} at every token, since bitsandbytes has no "
@@ -74,15 +78,12 @@ class FourBit(Quantizer, frozen=True, tag="4bit"):
         )
 
     def why_not_smaller(self, place: Place) -> str:
-        if place.on_gpu or not self.double_quantization or not place.has_fused_4bit:
+        if place.on_gpu or not self.double_quantization or not has_fused_4bit(place):
             return ""
         return (
             "Double quantization saves nothing on this processor: for its fused kernel bitsandbytes turns the scales "
             "back into 16 bits at the first token."
         )
-
-    def no_speed(self, place: Place) -> str:
-        return no_speed(place)
 
 
 def _ready(quant_type: Literal["nf4", "fp4"], hue: str, line: int, *, double: bool = False) -> ReadyPrecision[FourBit]:

@@ -3,19 +3,22 @@
 from typing import ClassVar
 
 from qplayground.core.dtype import Dtype
-from qplayground.core.quantizers.base import ConfigCall, Number, Option, Place, Quantizer, ReadyPrecision
-from qplayground.core.quantizers.bitsandbytes import LIBRARY, SPLIT, no_speed
+from qplayground.core.quantizers.base import ConfigCall, Method, Number, Option, Place, ReadyPrecision
+from qplayground.core.quantizers.bitsandbytes import Bitsandbytes, by_block, config_call
 
 
-class Int8(Quantizer, frozen=True, tag="int8"):
+class Int8(Bitsandbytes, frozen=True, tag="int8"):
     """LLM.int8(): linear weights as int8 with one scale a row.
 
     Input columns with a magnitude above `threshold` are computed in 16 bits; 0 turns that path off.
     """
 
     title: ClassVar[str] = "8-bit, LLM.int8()"
-    library: ClassVar[str] = LIBRARY
     splits_outliers: ClassVar[bool] = True
+    methods: ClassVar[tuple[Method, ...]] = (
+        Method("int8", "INT8 by row", 8, "orange", "star"),
+        by_block("int8-block", "INT8 by block", 8, "sky blue", "s", is_contrast=True),
+    )
     options: ClassVar[tuple[Option, ...]] = (
         Number(
             "threshold",
@@ -41,16 +44,12 @@ class Int8(Quantizer, frozen=True, tag="int8"):
         return f"The int8 outlier threshold must be 0 or more, not {self.threshold:g}."
 
     def call(self) -> ConfigCall:
-        arguments = (f"llm_int8_threshold={self.threshold!r}", "load_in_8bit=True")
-        return ConfigCall("BitsAndBytesConfig", arguments, "llm_int8_skip_modules", SPLIT)
+        return config_call(f"llm_int8_threshold={self.threshold!r}", "load_in_8bit=True")
 
     def why_slower(self, place: Place) -> str:
         apart = ", and columns with outliers are computed apart in 16 bits" if self.threshold else ""
         where = "in several kernels a layer" if place.on_gpu else "without a fused kernel on this processor"
         return f"LLM.int8() quantizes the activations of every layer at every token{apart}, {where}."
-
-    def no_speed(self, place: Place) -> str:
-        return no_speed(place)
 
 
 READY = (ReadyPrecision("int8", "INT8", Dtype.BFLOAT16, Int8(), "orange", 3),)

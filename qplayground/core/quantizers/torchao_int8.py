@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from qplayground.core.dtype import Dtype
-from qplayground.core.quantizers.base import ConfigCall, Place, Quantizer, ReadyPrecision
+from qplayground.core.quantizers.base import ConfigCall, Method, Place, Quantizer, ReadyPrecision
 
 
 class TorchaoInt8(Quantizer, frozen=True, tag="torchao-int8"):
@@ -13,6 +13,7 @@ class TorchaoInt8(Quantizer, frozen=True, tag="torchao-int8"):
     title: ClassVar[str] = "8-bit, torchao"
     library: ClassVar[str] = "torchao"
     oldest_library: ClassVar[str] = "0.18"
+    methods: ClassVar[tuple[Method, ...]] = (Method("int8-ao", "INT8 torchao", 8, "orange", "x"),)
 
     @property
     def name(self) -> str:

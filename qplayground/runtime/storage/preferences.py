@@ -18,6 +18,7 @@ from qplayground.core.measures.quality import TextSource
 from qplayground.core.measures.windows import QUICK_TOKENS
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.core.quantizers.registry import available_methods
 from qplayground.core.text import is_text
 from qplayground.runtime.storage.preferences_file import READY, Kept, PreferencesFile
 
@@ -275,11 +276,12 @@ class Preferences:
 
     @property
     def inside_knobs(self) -> Knobs:
-        """How Inside quantized last; the usual ones too when this version does not know those that were kept."""
+        """How Inside quantized last; the usual ones too where this version, or what is installed, lacks them."""
         try:
-            return _converted(self._kept.inside_knobs, Knobs).checked()
+            kept = _converted(self._kept.inside_knobs, Knobs).checked()
         except PlaygroundError:
             return Knobs()
+        return kept if kept.kind in available_methods() else Knobs()
 
     def set_inside_knobs(self, knobs: Knobs) -> None:
         """Keep how Inside quantizes."""

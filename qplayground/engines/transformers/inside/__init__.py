@@ -1,1 +1,1 @@
-"""Looking inside quantization: one weight matrix read from the checkpoint, and what bitsandbytes makes of it."""
+"""Looking inside quantization: one weight matrix read from the checkpoint, and what quantizing makes of it."""

@@ -55,7 +55,7 @@ class OpenedMatrix:
         block_length = min(made.block_size, made.count - block_first)
         shown_first = block_first + (index - block_first) // _SHOWN_OF_BLOCK * _SHOWN_OF_BLOCK
         shown_last = min(shown_first + _SHOWN_OF_BLOCK, block_first + block_length)
-        scales, method = made.scales, made.quantizer
+        scales, codec = made.scales, made.codec
         code = made.code(index)
         return ProbedWeight(
             row=row,
@@ -68,7 +68,7 @@ class OpenedMatrix:
             exact_absmax=float(scales.exact[block]),
             absmax_code=None if scales.codes is None else int(scales.codes[block]),
             code=code,
-            level=float(method.levels[code - method.first_code]),
+            level=float(codec.levels[code - codec.first_code]),
             back=float(made.part(slice(row, row + 1), slice(column, column + 1))),
             block_values=floats(self._values.flat(shown_first, shown_last)),
         )
@@ -98,7 +98,7 @@ class OpenedMatrix:
         name = source.below(module)["weight"].name
         self._values = self._quantized = made
         self._summary = summary = summarize(made, name)
-        kind = f"in blocks of {made.block_size}" if made.quantizer.knobs.method.has_blocks else "by row"
+        kind = f"in blocks of {made.block_size}" if made.codec.knobs.kind.has_blocks else "by row"
         return Matrix(
             module=module,
             tensor=name,

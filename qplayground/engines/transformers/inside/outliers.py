@@ -5,15 +5,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import bitsandbytes
 import torch
-from bitsandbytes import MatmulLtState
 from torch import nn
 from torch.nn import functional
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.inside import Knobs, LayerInputs, Method, ThresholdTrial
+from qplayground.core.inside import Knobs, LayerInputs, ThresholdTrial
 from qplayground.core.messages.commands import Load
 from qplayground.core.messages.inside import CaptureInputs
 from qplayground.core.placement import CPU, Placement
@@ -26,10 +24,12 @@ from qplayground.engines.transformers.inside.source import Source, SourceWeight,
 from qplayground.engines.transformers.inside.values import floats
 from qplayground.engines.transformers.loading import loading
 from qplayground.engines.transformers.loading.progress import OnPhase, OnProgress
+from qplayground.engines.transformers.quantizers.registry import BACKENDS
 
 READING = "Reading the prompt"
 MOST_TOKENS = 256
 """Of a longer prompt the beginning is looked at."""
+_SPLITTER = next(family for family in BACKENDS if family.splits_outliers)
 _LEAST_REPEATS = 5
 _TIMED_S = 0.3
 
@@ -167,7 +167,7 @@ class _Int8Layer:
             raise fail(ErrorCode.BROKEN_WEIGHTS, message, "Run the prompt again.")
         stored = source.weight(module)
         weight = read_weight(source, module, stored)
-        made = quantize(weight, Knobs(method=Method.INT8, dtype=dtype), stored.name)
+        made = quantize(weight, Knobs(method=_SPLITTER.methods[0].name, dtype=dtype), stored.name)
         held = source.find(f"{module}.bias")
         bias = None if held is None else held.read().clone()
         exact = _exact(weight, inputs, None if bias is None else bias.float())
@@ -176,13 +176,8 @@ class _Int8Layer:
         return cls(module, made.codes.view(made.rows, made.columns), made.scales.used, bias, exact)
 
     def forward(self, inputs: torch.Tensor, threshold: float) -> tuple[torch.Tensor, int]:
-        """bitsandbytes' own, and how many columns it took for outliers: those that reach the threshold anywhere."""
-        state = MatmulLtState()
-        state.CB, state.SCB = self.codes, self.absmax
-        state.threshold = threshold
-        state.has_fp16_weights = state.is_training = False
-        output = bitsandbytes.matmul(inputs, self.codes, state=state, bias=self.bias)
-        return torch.as_tensor(output), 0 if state.idx is None else state.idx.numel()
+        """The library's own, and how many columns it took for outliers."""
+        return BACKENDS[_SPLITTER].split_product(self.codes, self.absmax, inputs, threshold, self.bias)
 
 
 def _exact(weight: SourceWeight, inputs: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

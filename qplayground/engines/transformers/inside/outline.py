@@ -23,9 +23,9 @@ from qplayground.engines.transformers.quantizers.registry import backend
 def outline(source: Source, precisions: Iterable[Precision]) -> ModelOutline:
     """Every module with tensors of its own, without any of their values.
 
-    Its bytes are those of bitsandbytes' stored layout, before a processor with AVX512-BF16 repacks 4-bit weights in its
-    first forward. Of a checkpoint that was quantized before there are none, nor reasons. Raises PlaygroundError for a
-    config that cannot be read.
+    Its bytes are those of the stored layout, before some processors repack quantized weights in the first forward. Of a
+    checkpoint that was quantized before there are none, nor reasons. Raises PlaygroundError for a config that cannot be
+    read.
     """
     shapes = source.shapes
     usable = tuple(precision for precision in precisions if missing(precision.quantization) is None)

@@ -1,75 +1,40 @@
 """A matrix as a method stores it: codes, scales, and the way back."""
 
 import math
-from dataclasses import dataclass
 
-import bitsandbytes.functional as bnb
 import numpy as np
 import torch
-from bitsandbytes.functional import QuantState
 from numpy.typing import NDArray
 
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.inside import ErrorFigures, Knobs, Method, QuantizedMatrix, Scales
+from qplayground.core.inside import ErrorFigures, Knobs, QuantizedMatrix, Scales
 from qplayground.core.measures.floats import Counts, Floats
 from qplayground.engines.transformers.inside.bands import bands, in_parallel
-from qplayground.engines.transformers.inside.quantizers import Quantizer, quantizer
 from qplayground.engines.transformers.inside.values import Values, histogram
+from qplayground.engines.transformers.quantizers.codec import BlockScales, Codec
+from qplayground.engines.transformers.quantizers.registry import codec_of
 
 _CURVE_POINTS = 1000
 _SCALE_BINS = 100
-_SCALE_BYTES = 4
-
-
-@dataclass(frozen=True)
-class BlockScales:
-    """The absmax of every block, float32. With double quantization it comes out of `nested` again: a code a block."""
-
-    used: torch.Tensor
-    exact: torch.Tensor
-    codes: torch.Tensor | None = None
-    nested: QuantState | None = None
-    each_bytes: int = _SCALE_BYTES
-
-    @property
-    def num_bytes(self) -> int:
-        """What is stored: so many bytes each; or codes of a byte, their own scales and table, and an offset."""
-        if self.nested is None:
-            return self.used.numel() * self.each_bytes
-        tables = self.nested.absmax.numel() + self.nested.code.numel() + 1
-        return self.used.numel() + int(tables) * _SCALE_BYTES
-
-    @classmethod
-    def of(cls, absmax: torch.Tensor, quantizer: Quantizer) -> "BlockScales":
-        """As the knobs want them. Double quantization is what `bitsandbytes.functional.quantize_4bit` does with them:
-        less their mean, in blocks of a dynamic 8-bit type.
-        """
-        if not quantizer.knobs.double_quant:
-            return cls(absmax, absmax, each_bytes=quantizer.scale_bytes)
-        offset = absmax.mean()
-        codes, nested = bnb.quantize_blockwise(absmax - offset, blocksize=quantizer.nested_block)
-        used = bnb.dequantize_blockwise(codes, nested)
-        used += offset
-        return cls(used, absmax, codes, nested)
 
 
 class QuantizedValues:
     """Codes and scales of a whole matrix; as Values, what comes back of it.
 
-    `codes` are flat and stored as bitsandbytes stores them.
+    `codes` are flat and stored as the library stores them.
     """
 
-    def __init__(self, quantizer: Quantizer, rows: int, columns: int, codes: torch.Tensor, scales: BlockScales) -> None:
-        self.quantizer = quantizer
+    def __init__(self, codec: Codec, rows: int, columns: int, codes: torch.Tensor, scales: BlockScales) -> None:
+        self.codec = codec
         self.rows = rows
         self.columns = columns
         self.codes = codes
         self.scales = scales
-        self._by_row = not quantizer.knobs.method.has_blocks
+        self._by_row = not codec.knobs.kind.has_blocks
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.quantizer.dtype
+        return self.codec.dtype
 
     @property
     def count(self) -> int:
@@ -79,12 +44,12 @@ class QuantizedValues:
     @property
     def block_size(self) -> int:
         """Weights of a block; the last one can have fewer."""
-        return self.columns if self._by_row else self.quantizer.knobs.block_size or self.count
+        return self.columns if self._by_row else self.codec.knobs.block_size or self.count
 
     @property
     def num_bytes(self) -> int:
-        """All that bitsandbytes would store of it: packed codes, scales and tables."""
-        return self.quantizer.code_bytes(self.count) + self.scales.num_bytes + self.quantizer.table_bytes
+        """All that the library would store of it: packed codes, scales and tables."""
+        return self.codec.code_bytes(self.count) + self.scales.num_bytes + self.codec.table_bytes
 
     def flat(self, first: int, last: int) -> torch.Tensor:
         block = self.block_size
@@ -92,8 +57,8 @@ class QuantizedValues:
             block = 2
         begin = first // block * block
         end = -(-last // block) * block if self._by_row else last
-        codes = self.codes[self.quantizer.code_span(begin, end)]
-        back = self.quantizer.dequantize(codes, self._absmax(begin, end), end - begin)
+        codes = self.codes[self.codec.code_span(begin, end)]
+        back = self.codec.dequantize(codes, self._absmax(begin, end), end - begin)
         return back[first - begin : last - begin]
 
     def part(self, rows: slice, columns: slice) -> torch.Tensor:
@@ -106,8 +71,8 @@ class QuantizedValues:
     def code(self, index: int) -> int:
         """The code of the weight with that flat index, as it is displayed."""
         begin = index // 2 * 2
-        codes = self.codes[self.quantizer.code_span(begin, index + 1)]
-        return int(self.quantizer.displayed(codes, index + 1 - begin)[-1])
+        codes = self.codes[self.codec.code_span(begin, index + 1)]
+        return int(self.codec.displayed(codes, index + 1 - begin)[-1])
 
     def _part(self, rows: slice, columns: slice, *, codes: bool) -> torch.Tensor:
         """Where blocks do not run over a row's end, only those are touched that the columns need."""
@@ -119,24 +84,24 @@ class QuantizedValues:
             first, last = rows.start * width, rows.stop * width
             if codes:
                 begin = first // 2 * 2
-                stored = self.codes[self.quantizer.code_span(begin, last)]
-                found = self.quantizer.displayed(stored, last - begin)[first - begin :]
+                stored = self.codes[self.codec.code_span(begin, last)]
+                found = self.codec.displayed(stored, last - begin)[first - begin :]
             else:
                 found = self.flat(first, last)
             return found.view(height, width)[:, columns]
         begin, end = columns.start // step * step, min(-(-columns.stop // step) * step, width)
-        span = self.quantizer.code_span(begin, end)
+        span = self.codec.code_span(begin, end)
         stored = self.codes.view(self.rows, -1)[rows, span].reshape(-1)
         count = height * (end - begin)
         if codes:
-            found = self.quantizer.displayed(stored, count)
+            found = self.codec.displayed(stored, count)
         else:
             absmax = self.scales.used
             if self._by_row:
                 absmax = absmax[rows]
             elif not whole:
                 absmax = absmax.view(self.rows, -1)[rows, begin // step : end // step].reshape(-1)
-            found = self.quantizer.dequantize(stored, absmax, count)
+            found = self.codec.dequantize(stored, absmax, count)
         return found.view(height, -1)[:, columns.start - begin : columns.stop - begin]
 
     def _absmax(self, first: int, last: int) -> torch.Tensor:
@@ -146,27 +111,27 @@ class QuantizedValues:
 
 
 def quantize(values: Values, knobs: Knobs, name: str) -> QuantizedValues:
-    """What the knobs make of a matrix. transformers casts a weight to the recipe's type before bitsandbytes sees it.
+    """What the knobs make of a matrix. transformers casts a weight to the recipe's type before the library sees it.
 
     Raises PlaygroundError: BAD_SETTINGS, or NON_FINITE_WEIGHTS where a weight is too large for the type that it is cast
     to first.
     """
-    method = quantizer(knobs.checked(), values.columns)
+    codec = codec_of(knobs.checked(), values.columns)
     count = values.rows * values.columns
     largest = None
-    if method.knobs.block_size is None and method.knobs.method.has_blocks:
-        largest = torch.stack(in_parallel(lambda band: _largest(values, band, method.dtype), bands(count))).max()
-    codes = torch.empty(method.code_span(0, count).stop, dtype=method.code_dtype)
+    if codec.knobs.block_size is None and codec.knobs.kind.has_blocks:
+        largest = torch.stack(in_parallel(lambda band: _largest(values, band, codec.dtype), bands(count))).max()
+    codes = torch.empty(codec.code_span(0, count).stop, dtype=codec.code_dtype)
 
     def one_band(band: tuple[int, int]) -> torch.Tensor:
-        codes[method.code_span(*band)], absmax = method.quantize(values.flat(*band).to(method.dtype), largest)
+        codes[codec.code_span(*band)], absmax = codec.quantize(values.flat(*band).to(codec.dtype), largest)
         return absmax
 
-    scales = in_parallel(one_band, bands(count, method.unit))
+    scales = in_parallel(one_band, bands(count, codec.unit))
     absmax = torch.cat(scales if largest is None else scales[:1])
     if not bool(torch.isfinite(absmax).all()):
-        raise _too_large(values, method, name)
-    return QuantizedValues(method, values.rows, values.columns, codes, BlockScales.of(absmax, method))
+        raise _too_large(values, codec, name)
+    return QuantizedValues(codec, values.rows, values.columns, codes, codec.scales(absmax))
 
 
 def figures(values: Values, square_sum: float, quantized: QuantizedValues) -> ErrorFigures:
@@ -182,7 +147,7 @@ def figures(values: Values, square_sum: float, quantized: QuantizedValues) -> Er
         off.div_(largest or 1)  # whose squares neither overflow nor vanish
         return largest**2 * float(torch.dot(off, off)), largest
 
-    cut = list(bands(quantized.count, quantized.quantizer.unit))
+    cut = list(bands(quantized.count, quantized.codec.unit))
     squares, highest = zip(*in_parallel(measure, cut), strict=True)
     worst = max(highest)
     worst_band = cut[highest.index(worst)]
@@ -199,17 +164,17 @@ def figures(values: Values, square_sum: float, quantized: QuantizedValues) -> Er
 
 def described(quantized: QuantizedValues, found: ErrorFigures | None) -> QuantizedMatrix:
     """The same for a person's eyes."""
-    method = quantized.quantizer
+    codec = quantized.codec
 
     def count(band: tuple[int, int]) -> torch.Tensor:
-        return method.usage(quantized.codes[method.code_span(*band)], band[1] - band[0])
+        return codec.usage(quantized.codes[codec.code_span(*band)], band[1] - band[0])
 
     usage = torch.stack(in_parallel(count, bands(quantized.count))).sum(0)
     blocks = quantized.scales.used.numel()
     return QuantizedMatrix(
-        knobs=method.knobs,
-        levels=Floats.of(method.levels.tolist()),
-        first_code=method.first_code,
+        knobs=codec.knobs,
+        levels=Floats.of(codec.levels.tolist()),
+        first_code=codec.first_code,
         usage=Counts.of(usage.tolist()),
         blocks=blocks,
         last_block=quantized.count - (blocks - 1) * quantized.block_size,
@@ -238,18 +203,17 @@ def _largest(values: Values, band: tuple[int, int], dtype: torch.dtype) -> torch
     return torch.maximum(-lowest, highest)
 
 
-def _too_large(values: Values, method: Quantizer, name: str) -> Exception:
-    narrow = torch.float16 if method.knobs.method is Method.INT8 else method.dtype
+def _too_large(values: Values, codec: Codec, name: str) -> Exception:
+    narrow = codec.input_dtype
     limit = torch.finfo(narrow).max
     for first, last in bands(values.rows * values.columns):
-        wrong = (~torch.isfinite(values.flat(first, last).to(method.dtype).to(narrow))).nonzero()
+        wrong = (~torch.isfinite(values.flat(first, last).to(codec.dtype).to(narrow))).nonzero()
         if wrong.numel():
             row, column = divmod(first + int(wrong[0]), values.columns)
-            by = "bitsandbytes" if method.knobs.method is Method.INT8 else "a model in that type"
             return fail(
                 ErrorCode.NON_FINITE_WEIGHTS,
                 f"{name} holds a weight in row {row:,}, column {column:,} that is beyond ±{limit:,.0f}, the range of "
-                f"{str(narrow).removeprefix('torch.')}, which {by} casts it to first.",
+                f"{str(narrow).removeprefix('torch.')}, which {codec.caster} casts it to first.",
                 "Choose another method, or bfloat16 or float32 as the type.",
             )
-    return ValueError("bitsandbytes gave a scale that is not finite")
+    return ValueError("the library gave a scale that is not finite")

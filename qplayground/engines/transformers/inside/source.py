@@ -207,8 +207,8 @@ def read_weight(source: Source, module: str, stored: StoredTensor) -> SourceWeig
     if stored.dtype not in FLOATING:
         raise fail(
             ErrorCode.UNSUPPORTED,
-            f"The weight of {module} is stored as {stored.dtype}; bitsandbytes quantizes weights of 16, 32 or 64 "
-            "bits with a floating point.",
+            f"The weight of {module} is stored as {stored.dtype}; only weights of 16, 32 or 64 bits with a "
+            "floating point are quantized.",
             "Choose another layer, or the original model.",
         )
     tensor = stored.read()

@@ -16,7 +16,7 @@ from qplayground.engines.transformers.inside.values import Values, floats
 _PIECE = 1 << 19
 """Weights that are looked at at once."""
 _CODE_BITS = 9
-_CODE_OFFSET = 127
+_CODE_OFFSET = 128
 _CODE_MASK = (1 << _CODE_BITS) - 1
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -41,7 +41,7 @@ class HeldTensor:
 def held_tensors(model: nn.Module) -> Iterator[HeldTensor]:
     """Every distinct tensor that the model holds, what quantizers keep and what accelerate holds for it included.
 
-    bitsandbytes repacks 4-bit weights on the first forward on some CPUs, so account after it, not before.
+    Some quantizers repack weights on the first forward on some CPUs, so account after it, not before.
     """
     seen: set[tuple[object, ...]] = set()
     for name, module in model.named_modules():

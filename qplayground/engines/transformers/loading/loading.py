@@ -268,5 +268,5 @@ def _tokens(found: object) -> int | list[int] | None:
 
 @torch.inference_mode()
 def _first_forward(model: PreTrainedModel, prompt_ids: list[int], device: torch.device) -> None:
-    """Run the model once on one token: libraries load their kernels here, and bitsandbytes repacks its weights."""
+    """Run the model once on one token: libraries load their kernels here, and some repack their weights."""
     model(input_ids=torch.tensor([prompt_ids[:1]], device=device), use_cache=False)

@@ -1,7 +1,7 @@
 """What a text takes in memory while it is read and kept: found by running a model's shapes, without its weights."""
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -201,13 +201,7 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.operations = 0
         self._storages = {tensor.untyped_storage()._cdata: TensorSize(0) for tensor in given}
 
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.operations += 1
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):

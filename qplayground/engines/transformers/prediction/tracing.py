@@ -138,13 +138,7 @@ class Watch(TorchFunctionMode):
         super().__exit__(*raised)  # type: ignore[no-untyped-call]
         self._hooks.close()
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for value in (*args, *(kwargs or {}).values()):
             if id(value) in self._known:
                 self._see(func, value)
@@ -187,13 +181,7 @@ class _Guesses(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._yes = yes
         self._number = number
 
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _SCALARS:
             return self._yes if args[0].dtype is torch.bool else self._number
         if func is _aten.equal.default:
@@ -222,13 +210,7 @@ def _elementwise_like(values: Sequence[Any]) -> torch.Tensor | None:
 class _FusedAttention(TorchFunctionMode):
     """On a real device it never holds all scores at once; without a device torch falls back to what does."""
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not functional.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
         given = dict(zip(("query", "key", "value"), args, strict=False), **(kwargs or {}))

@@ -1,7 +1,7 @@
 """What the engine asks of a family of quantizers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -9,9 +9,11 @@ from torch import nn
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from qplayground.core.dtype import Dtype
+from qplayground.core.inside import Knobs
 from qplayground.core.memory.estimate import WeightKinds
 from qplayground.core.quantizers.base import Quantizer
 from qplayground.core.quantizers.installed import installed_version
+from qplayground.engines.transformers.quantizers.codec import Codec, Stored
 
 Options = TypeVar("Options", bound=Quantizer)
 _DEEP = 3
@@ -60,6 +62,8 @@ class Backend(ABC, Generic[Options]):
     """Whether a model may be in several places."""
     lists_skips = False
     """Whether transformers must be told every module to leave alone, its own ones included."""
+    checkpoint = ""
+    """transformers' `quant_method` of the checkpoints whose codes it reads; empty where it reads none."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -143,6 +147,33 @@ class Backend(ABC, Generic[Options]):
     @abstractmethod
     def dequantized(module: Any) -> torch.Tensor:
         """What such a module computes with, as numbers, by the library."""
+
+    # ---- looked inside --------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def codec(knobs: Knobs, columns: int) -> Codec:
+        """How one of the methods that the options declare stores a matrix of so many columns."""
+        raise NotImplementedError
+
+    @staticmethod
+    def stored_as(tensor: str) -> str:
+        """The method that a tensor of that name is a sign of in such a `checkpoint`; empty where it is none."""
+        return ""
+
+    @staticmethod
+    def read(parts: Mapping[str, torch.Tensor], dtype: Dtype | None) -> Stored:
+        """A weight of such a checkpoint, of its tensors by their names below the module's. `dtype` is the model's.
+
+        Raises whatever the library raises for parts that do not belong together.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def split_product(
+        codes: torch.Tensor, absmax: torch.Tensor, inputs: torch.Tensor, threshold: float, bias: torch.Tensor | None
+    ) -> tuple[torch.Tensor, int]:
+        """For a family that splits outliers: a product with codes by row, and how many columns were computed apart."""
+        raise NotImplementedError
 
     # ---- what it takes --------------------------------------------------------------------------------------------
 

@@ -12,35 +12,42 @@ Block size B = 64; a layer of `out` x `in` = n elements has nb = ceil(n / B) blo
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import bitsandbytes as bnb
 import torch
-from bitsandbytes.functional import has_avx512bf16
+from bitsandbytes.functional import QuantState, has_avx512bf16
 from bitsandbytes.nn import Linear4bit
 from msgspec.structs import replace
 from torch import nn
 from transformers import BitsAndBytesConfig
 from transformers.integrations.bitsandbytes import dequantize_bnb_weight
-from transformers.pytorch_utils import Conv1D
 
 from qplayground.core.dtype import Dtype
+from qplayground.core.inside import Knobs
 from qplayground.core.memory.estimate import WeightKinds
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
-from qplayground.engines.transformers.quantizers.base import Backend, HeldPart, Layer
+from qplayground.engines.transformers.quantizers.base import HeldPart
+from qplayground.engines.transformers.quantizers.bitsandbytes import (
+    BitsandbytesBackend,
+    BlockCodec,
+    LinearCodec,
+    check,
+    nested_scales,
+)
+from qplayground.engines.transformers.quantizers.codec import BYTE, Codec, Stored
 
 BLOCK = 64
 _NESTED_BLOCK = 256
 _CODE_BYTES = 16 * 4
 _NESTED_CODE_BYTES = 256 * 4
 _OFFSET_BYTES = 4
-_ALIGNED_OUTPUTS = 32
 _EXPECTED_ERROR = {"nf4": 0.092, "fp4": 0.122}
 _QUANTIZING_BYTES = {"nf4": 16, "fp4": 20}
 
 
-class FourBitBackend(Backend[FourBit]):
+class FourBitBackend(BitsandbytesBackend[FourBit]):
     """Linear4bit, made by transformers."""
 
     heap_factor = 2.5
@@ -80,12 +87,6 @@ class FourBitBackend(Backend[FourBit]):
 
     def repacks(self) -> bool:
         return bool(has_avx512bf16())
-
-    def converts(self, module: nn.Module) -> bool:
-        return type(module) is nn.Linear or isinstance(module, Conv1D)
-
-    def is_usual(self, layer: Layer) -> bool:
-        return layer.rows % _ALIGNED_OUTPUTS == 0 and layer.columns % BLOCK == 0 and not layer.is_deep
 
     def layer(self, weight: torch.Tensor) -> nn.Module:
         rows, columns = weight.shape
@@ -160,8 +161,72 @@ class FourBitBackend(Backend[FourBit]):
         state.absmax = held.absmax.T.reshape(-1).float().contiguous()
         return torch.as_tensor(bnb.functional.dequantize_4bit(codes, state))
 
+    @staticmethod
+    def codec(knobs: Knobs, columns: int) -> Codec:
+        return LinearCodec(knobs) if knobs.kind.is_contrast else FourBitCodec(knobs)
+
+    @staticmethod
+    def stored_as(tensor: str) -> str:
+        return next((kind for kind in _EXPECTED_ERROR if tensor.endswith(f"bitsandbytes__{kind}")), "")
+
+    @staticmethod
+    def read(parts: Mapping[str, torch.Tensor], dtype: Dtype | None) -> Stored:
+        state = QuantState.from_dict(
+            {name: part for name, part in parts.items() if name.startswith("weight.")}, torch.device("cpu")
+        )
+        rows, columns = state.shape
+        count, scales = rows * columns, state.absmax
+        codes, needed = parts["weight"].contiguous().view(torch.uint8).view(-1), -(-count // 2)
+        blocks = -(-count // state.blocksize)
+        check(min(rows, columns) > 0, f"{state.shape}")
+        check(codes.numel() >= needed, f"{codes.numel():,} bytes of codes for {count:,} weights")
+        check(scales.numel() == blocks, f"{scales.numel():,} scales for {blocks:,} blocks")
+        codec = FourBitCodec(
+            Knobs(
+                method=state.quant_type,
+                block_size=state.blocksize,
+                double_quant=state.nested,
+                dtype=Dtype(str(state.dtype).removeprefix("torch.")),
+            )
+        )
+        check(torch.equal(state.code, codec.levels), f"levels {state.code.tolist()}")
+        if not state.nested:
+            return Stored(codec, rows, columns, codes[:needed], codec.scales(scales.float()))
+        nested = state.state2
+        runs = -(-blocks // nested.blocksize)
+        check(nested.absmax.numel() == runs and nested.code.numel() == BYTE, f"{nested.absmax.numel():,} nested scales")
+        return Stored(codec, rows, columns, codes[:needed], nested_scales(scales, nested, state.offset))
+
     def unfused_itemsize(self, dtype: Dtype) -> int:
         return 0 if has_avx512bf16() else dtype.itemsize
+
+
+class FourBitCodec(BlockCodec):
+    """NF4 and FP4."""
+
+    per_byte = 2
+
+    def __init__(self, knobs: Knobs) -> None:
+        super().__init__(knobs, bnb.functional.get_4bit_type(knobs.method, device="cpu"))
+
+    def _encode(self, weights: torch.Tensor, block: int) -> tuple[torch.Tensor, torch.Tensor]:
+        codes, state = bnb.functional.quantize_4bit(weights, blocksize=block, quant_type=self.knobs.method)
+        return codes.view(-1), state.absmax
+
+    def _decode(self, codes: torch.Tensor, absmax: torch.Tensor, block: int, count: int) -> torch.Tensor:
+        shape = torch.Size((1, count + count % 2))
+        state = QuantState(absmax, shape, None, block, self.knobs.method, self.dtype)
+        return torch.as_tensor(bnb.functional.dequantize_4bit(codes.view(-1, 1), state)).reshape(-1)[:count]
+
+    def displayed(self, codes: torch.Tensor, count: int) -> torch.Tensor:
+        return torch.stack((codes >> 4, codes & 15), dim=-1).view(-1)[:count].to(torch.int16)
+
+    def usage(self, codes: torch.Tensor, count: int) -> torch.Tensor:
+        pairs = torch.bincount(codes, minlength=BYTE).view(16, 16)
+        found = pairs.sum(0) + pairs.sum(1)
+        if count % 2:
+            found[int(codes[-1]) & 15] -= 1  # bitsandbytes' padding
+        return found
 
 
 def by_hand(packed: torch.Tensor, state: Any, count: int) -> torch.Tensor:

@@ -1,25 +1,28 @@
 """bitsandbytes' LLM.int8(): a float32 scale a row, n + 4 · out bytes for a layer of `out` x `in` = n elements."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import bitsandbytes as bnb
 import torch
+from bitsandbytes import MatmulLtState
 from bitsandbytes.functional import has_avx512bf16
 from bitsandbytes.nn import Linear8bitLt
 from torch import nn
 from transformers import BitsAndBytesConfig
 from transformers.integrations.bitsandbytes import dequantize_bnb_weight
-from transformers.pytorch_utils import Conv1D
 
 from qplayground.core.dtype import Dtype
+from qplayground.core.inside import Knobs
 from qplayground.core.memory.estimate import WeightKinds
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.engines.transformers.machine import allocator
-from qplayground.engines.transformers.quantizers.base import Backend, HeldPart, Layer
+from qplayground.engines.transformers.quantizers.base import HeldPart
+from qplayground.engines.transformers.quantizers.bitsandbytes import BitsandbytesBackend, LinearCodec, check
+from qplayground.engines.transformers.quantizers.codec import Codec, RowCodec, Stored
 
 _LARGEST = 127
-_ALIGNED_OUTPUTS, _ALIGNED_INPUTS = 32, 64
+_SCALES = "SCB"
 _GAPS = 8.0
 """`heap_factor` as long as temporary tensors are smaller than what the heap gives back at once: measured at 6 to 9,
 because they leave gaps that do not fit the next ones.
@@ -28,7 +31,7 @@ _SCRATCH_BYTES = 12
 """An int8 product takes 32 bits, and its scaling two copies as float32."""
 
 
-class Int8Backend(Backend[Int8]):
+class Int8Backend(BitsandbytesBackend[Int8]):
     """Linear8bitLt, made by transformers."""
 
     expected_error = 0.0070
@@ -44,12 +47,6 @@ class Int8Backend(Backend[Int8]):
 
     def predicted(self, rows: int, elements: int, *, repacks: bool) -> WeightKinds:
         return WeightKinds(quantized=elements, scales=4 * rows)
-
-    def converts(self, module: nn.Module) -> bool:
-        return type(module) is nn.Linear or isinstance(module, Conv1D)
-
-    def is_usual(self, layer: Layer) -> bool:
-        return layer.rows % _ALIGNED_OUTPUTS == 0 and layer.columns % _ALIGNED_INPUTS == 0 and not layer.is_deep
 
     def layer(self, weight: torch.Tensor) -> nn.Module:
         rows, columns = weight.shape
@@ -90,6 +87,34 @@ class Int8Backend(Backend[Int8]):
     def dequantized(module: Any) -> torch.Tensor:
         return torch.as_tensor(dequantize_bnb_weight(module.weight, module.state))
 
+    @staticmethod
+    def codec(knobs: Knobs, columns: int) -> Codec:
+        return LinearCodec(knobs) if knobs.kind.has_blocks else Int8Codec(knobs, columns)
+
+    @staticmethod
+    def stored_as(tensor: str) -> str:
+        return "int8" if tensor.rpartition(".")[2] == _SCALES else ""
+
+    @staticmethod
+    def read(parts: Mapping[str, torch.Tensor], dtype: Dtype | None) -> Stored:
+        codes, absmax = parts["weight"], parts[_SCALES].float().view(-1)
+        rows, columns = codes.shape
+        check(codes.dtype is torch.int8 and absmax.numel() == rows and min(rows, columns) > 0, f"{codes.shape}")
+        codec = Int8Codec(Knobs(method="int8", block_size=None, dtype=dtype or Dtype.FLOAT16), columns)
+        return Stored(codec, rows, columns, codes.view(-1), codec.scales(absmax))
+
+    @staticmethod
+    def split_product(
+        codes: torch.Tensor, absmax: torch.Tensor, inputs: torch.Tensor, threshold: float, bias: torch.Tensor | None
+    ) -> tuple[torch.Tensor, int]:
+        """bitsandbytes' own; computed apart are columns that reach the threshold anywhere."""
+        state = MatmulLtState()
+        state.CB, state.SCB = codes, absmax
+        state.threshold = threshold
+        state.has_fp16_weights = state.is_training = False
+        output = bnb.matmul(inputs, codes, state=state, bias=bias)
+        return torch.as_tensor(output), 0 if state.idx is None else state.idx.numel()
+
     def scratch_bytes(self, tokens: int, widest: int) -> int:
         return tokens * widest * _SCRATCH_BYTES
 
@@ -100,3 +125,23 @@ class Int8Backend(Backend[Int8]):
         """Without AVX-512 products are computed in float32."""
         fused = has_avx512bf16() or torch.backends.cpu.get_cpu_capability() == "AVX512"
         return 0 if fused else 4
+
+
+class Int8Codec(RowCodec):
+    """Each row scaled by its largest weight, from float16 whatever the weights were in."""
+
+    first_code = -_LARGEST
+    caster = "bitsandbytes"
+
+    def __init__(self, knobs: Knobs, columns: int) -> None:
+        super().__init__(knobs, columns)
+        self.levels = torch.arange(-_LARGEST, _LARGEST + 1) / _LARGEST
+        self.input_dtype = torch.float16
+
+    def quantize(self, weights: torch.Tensor, largest: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        codes, absmax, _ = bnb.functional.int8_vectorwise_quant(weights.view(-1, self.unit).to(self.input_dtype))
+        return codes.view(-1), absmax
+
+    def dequantize(self, codes: torch.Tensor, absmax: torch.Tensor, count: int) -> torch.Tensor:
+        rows = codes[:count].view(absmax.numel(), -1)
+        return torch.as_tensor(bnb.functional.int8_vectorwise_dequant(rows, absmax)).view(-1).to(self.dtype)

@@ -7,15 +7,18 @@ from torch import nn
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from qplayground.core.errors import PlaygroundError
+from qplayground.core.inside import Knobs
 from qplayground.core.precision import Precision
 from qplayground.core.quantizers.base import Quantizer
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.core.quantizers.installed import missing
+from qplayground.core.quantizers.registry import OWNERS
 from qplayground.core.quantizers.torchao_int8 import TorchaoInt8
 from qplayground.engines.transformers.quantizers.base import Backend
 from qplayground.engines.transformers.quantizers.bitsandbytes_4bit import FourBitBackend
 from qplayground.engines.transformers.quantizers.bitsandbytes_int8 import Int8Backend
+from qplayground.engines.transformers.quantizers.codec import Codec
 from qplayground.engines.transformers.quantizers.torchao_int8 import TorchaoInt8Backend
 
 BACKENDS: dict[type[Quantizer], type[Backend[Any]]] = {
@@ -31,6 +34,11 @@ def backend(options: Quantizer) -> Backend[Any]:
     if error is not None:
         raise PlaygroundError(error)
     return BACKENDS[type(options)](options)
+
+
+def codec_of(knobs: Knobs, columns: int) -> Codec:
+    """How those knobs store a matrix of so many columns. Raises PlaygroundError(MISSING_PACKAGE) as `backend` does."""
+    return backend(OWNERS[knobs.method]()).codec(knobs, columns)
 
 
 def configuration(

@@ -9,9 +9,13 @@ import torch
 from torch import nn
 from transformers import TorchAoConfig
 
+from qplayground.core.inside import Knobs
 from qplayground.core.memory.estimate import WeightKinds
 from qplayground.core.quantizers.torchao_int8 import TorchaoInt8
 from qplayground.engines.transformers.quantizers.base import Backend, HeldPart, Layer
+from qplayground.engines.transformers.quantizers.codec import Codec, RowCodec
+
+_RANGE, _STEPS = 128, 127.5
 
 
 class TorchaoInt8Backend(Backend[TorchaoInt8]):
@@ -66,8 +70,40 @@ class TorchaoInt8Backend(Backend[TorchaoInt8]):
     def dequantized(module: Any) -> torch.Tensor:
         return torch.as_tensor(module.weight.dequantize())
 
+    @staticmethod
+    def codec(knobs: Knobs, columns: int) -> Codec:
+        return TorchaoCodec(knobs, columns)
+
     def unfused_itemsize(self, dtype: Any) -> int:
         return int(dtype.itemsize)
+
+
+class TorchaoCodec(RowCodec):
+    """Each row scaled by its largest weight, which is 127.5 steps. Beside a float32 scale it stores a zero point of one
+    byte. The absmax is in float64, so that the scale comes back exactly.
+    """
+
+    first_code = -_RANGE
+    scale_bytes = 5
+
+    def __init__(self, knobs: Knobs, columns: int) -> None:
+        super().__init__(knobs, columns)
+        self.levels = torch.arange(-_RANGE, _RANGE) / _STEPS
+
+    def quantize(self, weights: torch.Tensor, largest: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        from torchao.quantization import Int8Tensor, PerRow
+
+        made = Int8Tensor.from_hp(weights.view(-1, self.unit), granularity=PerRow())
+        return made.qdata.reshape(-1), made.scale.double().view(-1) * _STEPS
+
+    def dequantize(self, codes: torch.Tensor, absmax: torch.Tensor, count: int) -> torch.Tensor:
+        from torchao.quantization import Int8Tensor
+
+        rows = codes[:count].view(absmax.numel(), -1)
+        scale = (absmax / _STEPS).float().view(-1, 1)
+        zero = torch.zeros_like(scale, dtype=torch.int8)
+        made = Int8Tensor(rows, scale, [1, rows.shape[1]], self.dtype, zero_point=zero)
+        return torch.as_tensor(made.dequantize()).view(-1).to(self.dtype)
 
 
 def _config() -> Any:

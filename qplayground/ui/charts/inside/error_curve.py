@@ -4,35 +4,25 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyqtgraph as pg
+from msgspec.structs import astuple
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from qplayground.core.inside import Knobs, LayerRow, Method
+from qplayground.core import hues
+from qplayground.core.inside import Knobs, LayerRow
+from qplayground.core.quantizers.base import Method
+from qplayground.core.quantizers.registry import METHODS
 from qplayground.core.units import number_text, share_text, significant
 from qplayground.ui.charts import style
 from qplayground.ui.charts.axes import DecadeAxis
 from qplayground.ui.charts.chart import Chart
 from qplayground.ui.widgets import theme
 
-_HUES = {
-    Method.INT8: "int8",
-    Method.INT8_TORCHAO: "int8-ao",
-    Method.INT8_BLOCK: "bf16",
-    Method.NF4: "nf4",
-    Method.FP4: "fp4",
-    Method.UNIFORM4: "fp32",
-    Method.UNIFORM3: "fp4-dq",
-}
-_SYMBOLS = {
-    Method.INT8: "star",
-    Method.INT8_TORCHAO: "x",
-    Method.INT8_BLOCK: "s",
-    Method.NF4: "o",
-    Method.FP4: "t",
-    Method.UNIFORM4: "d",
-    Method.UNIFORM3: "p",
-}
+_HEADING = (
+    *("module", "method", "block size", "double quantization"),
+    *("bits a weight", "relative error", "SNR (dB)", "largest error"),
+)
 _DOT, _STAR, _RING = 9, 17, 23
 """The star is hollow and lies on top: INT8 by row has about the bits and the error of INT8 by block."""
 
@@ -93,13 +83,13 @@ class ErrorCurve(Chart):
         self._legend.clear()
         for axis in ("left", "bottom"):
             self.plot.getAxis(axis).setStyle(showValues=bool(self._rows))
-        for method in Method:
+        for method in METHODS.values():
             for double_quant in (False, True):
                 rows = sorted(
                     (
                         row
                         for row in self._drawable()
-                        if (row.knobs.method, row.knobs.double_quant) == (method, double_quant)
+                        if (row.knobs.kind, row.knobs.double_quant) == (method, double_quant)
                     ),
                     key=lambda row: row.figures.bits_per_weight,
                 )
@@ -118,7 +108,7 @@ class ErrorCurve(Chart):
             x,
             y,
             pen=pg.mkPen(style.faded(hue, 170), width=1.5, style=line),
-            symbol=_SYMBOLS[method],
+            symbol=method.symbol,
             symbolSize=_DOT if method.has_blocks else _STAR,
             symbolBrush=(base if double_quant else hue) if method.has_blocks else None,
             symbolPen=pg.mkPen(hue, width=1.5 if method.has_blocks else 2),
@@ -153,40 +143,16 @@ class ErrorCurve(Chart):
 
 
 def method_color(method: Method, shown: QWidget) -> QColor:
-    """The hue of a method, its precision's where it has one."""
-    return theme.color(_HUES[method], theme.is_dark(shown))
+    """The hue of a method on the ground of that widget."""
+    return QColor(hues.HUES[method.hue][theme.is_dark(shown)])
 
 
 def rows_table(rows: Sequence[LayerRow]) -> list[list[object]]:
     """Layers that were measured, with a heading, for a file; empty without any."""
     if not rows:
         return []
-    heading: list[object] = [
-        "module",
-        "method",
-        "block size",
-        "double quantization",
-        "bits a weight",
-        "relative error",
-        "SNR (dB)",
-        "largest error",
-    ]
-    table = [heading]
-    for row in rows:
-        knobs, figures = row.knobs, row.figures
-        table.append(
-            [
-                row.module,
-                knobs.method,
-                "" if knobs.block_size is None else knobs.block_size,
-                knobs.double_quant,
-                figures.bits_per_weight,
-                figures.relative_error,
-                "" if figures.snr_db is None else figures.snr_db,
-                figures.max_abs_error,
-            ]
-        )
-    return table
+    cells = ([row.module, *astuple(row.knobs)[:3], *astuple(row.figures)[:4]] for row in rows)
+    return [list(_HEADING), *(["" if cell is None else cell for cell in line] for line in cells)]
 
 
 def _tip(x: float, y: float, data: LayerRow) -> str:

@@ -61,7 +61,7 @@ class LayerBars(Chart):
         if not self._rows:
             return
         heights = 100 * np.array([row.figures.relative_error for row in self._rows])
-        hue = method_color(self._rows[0].knobs.method, self)
+        hue = method_color(self._rows[0].knobs.kind, self)
         places = np.arange(len(heights))
         width = 0.8 if len(heights) <= _MANY else 1.0
         self.plot.addItem(pg.BarGraphItem(x=places, height=heights, width=width, brush=style.faded(hue, 200), pen=None))

@@ -6,15 +6,14 @@ from PySide6.QtGui import QPalette, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.inside import BLOCK_SIZES, Knobs, LayerRow, LeftOut, Method
+from qplayground.core.inside import Knobs, LayerRow, LeftOut
+from qplayground.core.quantizers.registry import available_methods
 from qplayground.runtime.inside.survey import LayerSurvey
 from qplayground.ui.charts.inside.error_curve import ErrorCurve
 from qplayground.ui.widgets import theme
 
 DRAW_MS = 150
 """Between two drawings of what comes row by row."""
-_DOUBLE = (Method.NF4, Method.FP4)
-"""Those for which bitsandbytes offers double quantization in a model."""
 _HELD_BACK = "A comparison runs; this is measured when it is over."
 
 
@@ -146,18 +145,16 @@ class CurveBox(QWidget):
 
 
 def every_choice(knobs: Knobs) -> tuple[Knobs, ...]:
-    """All methods and block sizes, in the type of these knobs; they themselves are among them."""
-    sizes = (*BLOCK_SIZES, None)
-    methods = [method for method in Method if method.is_available]
-    found = [replace(knobs, method=method, double_quant=False) for method in methods if not method.has_blocks]
-    for method in methods:
-        if method.has_blocks:
-            doubles = (False, True) if method in _DOUBLE else (False,)
-            found += [
-                replace(knobs, method=method, block_size=size, double_quant=double)
-                for double in doubles
-                for size in sizes
-            ]
+    """All methods and block sizes, in the type of these knobs; they themselves are among them.
+
+    What has a scale a row comes first, since it is quick. Contrasts are not doubled.
+    """
+    found = [
+        replace(knobs, method=method.name, block_size=size, double_quant=double)
+        for method in sorted(available_methods(), key=lambda method: method.has_blocks)
+        for double in ((False, True) if method.double and not method.is_contrast else (False,))
+        for size in method.block_sizes or (None,)
+    ]
     return tuple(dict.fromkeys(choice.checked() for choice in (*found, knobs)))
 
 

@@ -79,7 +79,7 @@ class _Rows(QAbstractTableModel):
             return None
         return (
             row.module,
-            row.knobs.method.label,
+            row.knobs.kind.label,
             share_text(figures.relative_error),
             "–" if figures.snr_db is None else significant(figures.snr_db),
             significant(figures.bits_per_weight, 4),

@@ -12,8 +12,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from qplayground.core.inside import Knobs, LayerRow, LeftOut, Method
+from qplayground.core.inside import Knobs, LayerRow, LeftOut
 from qplayground.core.messages.events import Progressed
+from qplayground.core.quantizers.registry import available_methods
 from qplayground.runtime.inside.survey import LayerSurvey
 from qplayground.ui.charts.inside.layer_bars import LayerBars
 from qplayground.ui.inside.layers.curve_box import DRAW_MS, CurveBox, progress_bar, small_label
@@ -224,8 +225,7 @@ class LayersView(QWidget):
 
 
 def every_method(knobs: Knobs) -> tuple[Knobs, ...]:
-    """Each method with this block size, and these knobs as they are first."""
-    available = (method for method in Method if method.is_available)
-    return tuple(
-        dict.fromkeys(choice.checked() for choice in (knobs, *(replace(knobs, method=each) for each in available)))
-    )
+    """Each method with this block size, as far as it offers that, and these knobs as they are first."""
+    fit = (each for each in available_methods() if not each.has_blocks or knobs.block_size in each.block_sizes)
+    choices = (knobs, *(replace(knobs, method=method.name) for method in fit))
+    return tuple(dict.fromkeys(choice.checked() for choice in choices))

@@ -1,11 +1,13 @@
 """How a matrix is quantized, and beside it what that gives."""
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QProgressBar, QToolButton, QVBoxLayout, QWidget
 
 from qplayground.core.dtype import Dtype
-from qplayground.core.inside import BLOCK_SIZES, Knobs, Method, QuantizedMatrix
+from qplayground.core.inside import Knobs, QuantizedMatrix
+from qplayground.core.quantizers.base import Method
+from qplayground.core.quantizers.registry import METHODS, available_methods
 from qplayground.core.units import share_text, significant
 from qplayground.ui.widgets import theme
 
@@ -27,21 +29,14 @@ class KnobsBox(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._quantized: QuantizedMatrix | None = None
+        self._sizes: tuple[int | None, ...] = ()
         self.method = QComboBox()
         self.method.setAccessibleName("Method")
-        for method in (method for method in Method if method.is_available):
-            self.method.addItem(method.label, method)
+        for method in available_methods():
+            self.method.addItem(method.label, method.name)
         self.block_size = QComboBox()
         self.block_size.setAccessibleName("Weights that share a scale")
-        for size in BLOCK_SIZES:
-            self.block_size.addItem(f"{size:,} weights", size)
-        self.block_size.addItem(_WHOLE, None)
         self.double_quant = QCheckBox("&Double quantization")
-        self.double_quant.setToolTip(
-            "Store the scales themselves in 8 bits, in blocks of 256 scales; of INT8 by block, in blocks as "
-            "long as its own. The second scales, the mean and a table of 1 kB a matrix stay in 32 bits, so with few "
-            "scales it takes more than it saves."
-        )
         self.dtype = QComboBox()
         self.dtype.setAccessibleName("Type that the weights come back in")
         self.dtype.setToolTip(
@@ -115,7 +110,7 @@ class KnobsBox(QWidget):
     def knobs(self) -> Knobs:
         """As they stand."""
         return Knobs(
-            method=Method(self.method.currentData()),
+            method=self._method.name,
             block_size=self.block_size.currentData(),
             double_quant=self.double_quant.isChecked(),
             dtype=Dtype(self.dtype.currentData()),
@@ -127,14 +122,13 @@ class KnobsBox(QWidget):
         for box in boxes:
             box.blockSignals(True)
         self.method.setCurrentIndex(self.method.findData(knobs.method))
-        if knobs.method.has_blocks:
-            place = len(BLOCK_SIZES) if knobs.block_size is None else self.block_size.findData(knobs.block_size)
-            self.block_size.setCurrentIndex(place)
+        self._show_what_counts()
+        if knobs.kind.has_blocks:
+            self.block_size.setCurrentIndex(knobs.kind.block_sizes.index(knobs.block_size))
             self.double_quant.setChecked(knobs.double_quant)
         self.dtype.setCurrentIndex(self.dtype.findData(knobs.dtype))
         for box in boxes:
             box.blockSignals(False)
-        self._show_what_counts()
 
     def show_quantized(self, quantized: QuantizedMatrix | None) -> None:
         """Show what came of it; None: it is not known."""
@@ -171,11 +165,24 @@ class KnobsBox(QWidget):
 
     # ---- widget → model --------------------------------------------------------------------------------------
 
+    @property
+    def _method(self) -> Method:
+        return METHODS[self.method.currentData()]
+
     def _show_what_counts(self) -> None:
-        has_blocks = Method(self.method.currentData()).has_blocks
-        self.block_size.setEnabled(has_blocks)
-        self.double_quant.setEnabled(has_blocks)
-        self.block_size.setToolTip("" if has_blocks else "This method keeps one scale a row.")
+        method = self._method
+        if method.has_blocks and method.block_sizes != self._sizes:
+            chosen, self._sizes = self.block_size.currentData(), method.block_sizes
+            with QSignalBlocker(self.block_size):
+                self.block_size.clear()
+                for size in self._sizes:
+                    self.block_size.addItem(_WHOLE if size is None else f"{size:,} weights", size)
+                self.block_size.setCurrentIndex(self._sizes.index(chosen) if chosen in self._sizes else 0)
+        self.block_size.setEnabled(method.has_blocks)
+        self.block_size.setToolTip("" if method.has_blocks else "This method keeps one scale a row.")
+        self.double_quant.setEnabled(bool(method.double))
+        if method.double:
+            self.double_quant.setToolTip(method.double)
 
     @Slot()
     def _on_changed(self) -> None:

@@ -6,7 +6,7 @@ from qplayground.core.units import bytes_text, significant
 
 def block_weights(knobs: Knobs, matrix: Matrix) -> int:
     """How many weights share a scale."""
-    if not knobs.method.has_blocks:
+    if not knobs.kind.has_blocks:
         return matrix.columns
     return knobs.block_size or matrix.rows * matrix.columns
 
@@ -21,7 +21,7 @@ def matrix_title(matrix: Matrix) -> str:
 
 def blocks_text(quantized: QuantizedMatrix) -> str:
     """How many there are, and how long the last one is where it is short."""
-    rows = not quantized.knobs.method.has_blocks
+    rows = not quantized.knobs.kind.has_blocks
     count = f"{quantized.blocks:,} {'row' if rows else 'block'}{'s' * (quantized.blocks != 1)}"
     size = quantized.knobs.block_size
     short = size is not None and not rows and quantized.last_block != size

@@ -27,7 +27,7 @@ class ChoicesPicture(TourPicture):
     def __init__(self, name: str, knobs: tuple[Knobs, ...]) -> None:
         self.chart = ChoicesChart(name)
         super().__init__({name: self.chart})
-        methods = {each.method.label for each in knobs}
+        methods = {each.kind.label for each in knobs}
         self._method = methods.pop() if len(methods) == 1 else ""
         self.table = SmallTable((self._method or "Choice", *_HEADINGS))
         self._knobs = knobs
@@ -61,7 +61,7 @@ class BitsPicture(ChoicesPicture):
         bars = []
         for each in found:
             if each.figures is not None:
-                codes = each.knobs.method.bits
+                codes = each.knobs.kind.bits
                 bars.append((each.knobs.label, (float(codes), each.figures.bits_per_weight - codes)))
         self.chart.show_bars("bits a weight", bars, ("codes", "scales and code tables"))
 

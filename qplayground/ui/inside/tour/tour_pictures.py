@@ -4,7 +4,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
-from qplayground.core.inside import Knobs, Method, Picture, QuantizedMatrix
+from qplayground.core.inside import Knobs, Picture, QuantizedMatrix
 from qplayground.core.measures.floats import Counts
 from qplayground.core.units import bytes_text, share_text, significant
 from qplayground.ui.charts.inside.heat_map import HeatMap
@@ -17,9 +17,9 @@ from qplayground.ui.widgets import theme
 
 NF4 = Knobs()
 NF4_TWICE = Knobs(double_quant=True)
-EVEN = Knobs(method=Method.UNIFORM4)
-EVEN_WHOLE = Knobs(method=Method.UNIFORM4, block_size=None)
-INT8 = Knobs(method=Method.INT8).checked()
+EVEN = Knobs(method="uniform4")
+EVEN_WHOLE = Knobs(method="uniform4", block_size=None)
+INT8 = Knobs(method="int8").checked()
 
 _FEW = 64
 """Weights of a row that are looked at: a block of the smallest size."""
@@ -177,7 +177,7 @@ class CodebooksPicture(TourPicture):
             quantized = facts.quantized(knobs)
             plot.show_matrix(facts.matrix, quantized.levels, median_absmax(quantized.scales))
             parts.append(
-                f"{knobs.method.label}: relative error {_error(quantized)}, the level used most has "
+                f"{knobs.kind.label}: relative error {_error(quantized)}, the level used most has "
                 f"{share_text(_largest_share(quantized.usage))} of the weights"
             )
         self.caption.setText(f"{'; '.join(parts)}.{price_of(facts.quantized(NF4), facts.quantized(EVEN))}")
