@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,7 +29,6 @@ from tests.unit.stub_hub import running_hub
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "qplayground"]
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
@@ -80,12 +79,8 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture(scope="module")
-def run_scripted(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """As `run`, with an engine that imports no torch, which takes seconds."""
-    script = tmp_path_factory.mktemp("scripted") / "program.py"
-    script.write_text(WITH_SCRIPTED_ENGINE)
-    return functools.partial(run, program=[sys.executable, str(script)], PYTHONPATH=str(ROOT))
+run_scripted = functools.partial(run, program=[sys.executable, "-c", WITH_SCRIPTED_ENGINE], PYTHONPATH=str(ROOT))
+"""As `run`, with an engine that imports no torch, which takes seconds."""
 
 
 def check_refused(done: "subprocess.CompletedProcess[str]", part: str) -> None:
@@ -229,6 +224,13 @@ REFUSED = [
     (["estimate", "--precisions", "fp32,nf5", *FOLDER], "There is no precision named 'nf5'"),
     (["estimate", "--precisions", "nf4,nf4", *FOLDER], "named twice"),
     (["estimate", "--json", "no/such/folder/x.json", *FOLDER], "cannot be written"),
+    (["inspect", "--methods", "nf5", *FOLDER], "There is no method named 'nf5'"),
+    (["inspect", "--block-sizes", "63", *FOLDER], "'63' is no block size"),
+    (["inspect", "--dtype", "float8", *FOLDER], "invalid choice: 'float8'"),
+    (["inspect", "--model", "/no/such/folder"], "There is no folder /no/such/folder"),
+    (["inspect", "--model", "empty"], "config.json"),
+    (["inspect", "--json", "no/such/folder/x.json", *FOLDER], "cannot be written"),
+    (["doctor", "--json", "no/such/folder/x.json"], "cannot be written"),
 ]
 REFUSING = """
 import contextlib, io, json, sys
@@ -285,7 +287,7 @@ def test_wrong_usage_ends_the_program_with_a_code_of_its_own(tmp_path: Path) -> 
     check_refused(run("compare", "--model", str(tmp_path / "none")), "There is no folder")
 
 
-def test_a_gpu_that_is_not_there_is_wrong_usage(run_scripted: Run, folder: Path) -> None:
+def test_a_gpu_that_is_not_there_is_wrong_usage(folder: Path) -> None:
     check_refused(run_scripted("compare", "--model", str(folder), "--device", "cuda:97"), "There is no device cuda:97")
 
 
@@ -331,7 +333,7 @@ def test_a_precision_that_fails_is_exit_1_and_in_the_json(folder: Path, tmp_path
     assert "nf4: failed for the same reason" in done.stderr
 
 
-def test_what_does_not_fit_is_said_before_it_is_loaded_all_the_same(run_scripted: Run, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_said_before_it_is_loaded_all_the_same(tmp_path: Path) -> None:
     """Of a model that the scripted engine reckons in TB, on a machine that has some."""
     model = write_model(tmp_path / "huge")
     done = run_scripted("compare", "--model", str(model), "--precisions", "fp32,bf16,nf4")
@@ -474,9 +476,8 @@ def test_a_placement_and_what_came_of_it_are_in_the_json(
 
 
 @pytest.mark.exhaustive
-def test_without_a_display_it_compares_and_leaves_a_report(run_scripted: Run, demo_cache: Path, tmp_path: Path) -> None:
-    display = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
-    done = run_scripted(cwd=tmp_path, **dict.fromkeys(display, ""))
+def test_without_a_display_it_compares_and_leaves_a_report(demo_cache: Path, tmp_path: Path) -> None:
+    done = run_scripted(cwd=tmp_path, DISPLAY="", WAYLAND_DISPLAY="", QT_QPA_PLATFORM="")
     assert done.returncode == 0, done.stderr
     assert "There is no display here" in done.stderr
     assert done.stdout.startswith("Precision")
@@ -628,7 +629,7 @@ def test_ctrl_c_while_the_program_is_imported_ends_it_quietly(module: str) -> No
 
 @pytest.mark.exhaustive
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
-def test_a_full_disk_behind_standard_output_is_said(run_scripted: Run) -> None:
+def test_a_full_disk_behind_standard_output_is_said() -> None:
     with Path("/dev/full").open("w") as full:
         done = run_scripted("models", stdout=full)
     assert done.returncode == 1
@@ -636,7 +637,7 @@ def test_a_full_disk_behind_standard_output_is_said(run_scripted: Run) -> None:
 
 
 @pytest.mark.exhaustive
-def test_a_reader_who_has_heard_enough_is_left_in_peace(run_scripted: Run) -> None:
+def test_a_reader_who_has_heard_enough_is_left_in_peace() -> None:
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as closed:
@@ -665,7 +666,7 @@ def test_the_detail_of_a_run_that_failed_is_shown_when_it_is_asked_for(tmp_path:
 
 
 @pytest.mark.exhaustive
-def test_a_model_whose_cached_files_are_gone_is_told_so_without_a_network(run_scripted: Run, tmp_path: Path) -> None:
+def test_a_model_whose_cached_files_are_gone_is_told_so_without_a_network(tmp_path: Path) -> None:
     snapshot = write_model(cache_repo(tmp_path / "hub", "owner/lost"))
     for path in list(snapshot.iterdir()):
         path.unlink()
