@@ -1,5 +1,6 @@
 """Isolation for every test, and the demo model for those that need real weights."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -30,6 +31,13 @@ _DEMO_FOLDER = demo_folder()  # the user's own cache, where `make run` puts it t
 def pytest_configure() -> None:
     """A test process beside another one ignores Ctrl-C, and what it starts would too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """No garbage collection looks again at the test modules and all that they import: that would take most of the time
+    of many tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

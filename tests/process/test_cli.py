@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,9 @@ from tests.comparisons import comparison
 from tests.comparisons import done as done_run
 from tests.daily import daily
 from tests.engine import tiny
+from tests.process.command_line import Running, check_refused, run, run_scripted
 from tests.unit.catalog_files import cache_repo, write_model
 from tests.unit.stub_hub import running_hub
-
-PROGRAM = [sys.executable, "-m", "qplayground"]
 
 
 @pytest.fixture
@@ -40,29 +37,6 @@ def demo_cache(demo_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def folder(tmp_path: Path) -> Path:
     """A folder that passes for a model until an engine looks into it."""
     return write_model(tmp_path / "a model")
-
-
-def run(*arguments: str, cwd: Path | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run the program to its end."""
-    done = subprocess.run(
-        [*PROGRAM, *arguments],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        cwd=cwd,
-        env={**os.environ, **environment},
-        timeout=600,
-    )
-    assert "QThread" not in done.stderr and "leaked" not in done.stderr, done.stderr  # nothing is left behind
-    return done
-
-
-def check_refused(done: "subprocess.CompletedProcess[str]", part: str) -> None:
-    """Wrong usage: exit code 2, one sentence on standard error, nothing else."""
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    assert part in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 # ---- without an engine --------------------------------------------------------------------------------------------
@@ -138,12 +112,6 @@ def test_saved_comparisons_that_are_named_are_opened_beside_the_window(tmp_path:
     assert (done.returncode, done.stdout.splitlines()) == (0, ["fp32 nf4", "fp32 int8"]), done.stderr
 
 
-@pytest.mark.parametrize(("name", "part"), [("missing.json", "No such file"), ("other.json", "not a comparison")])
-def test_a_file_that_is_no_comparison_is_wrong_usage(tmp_path: Path, name: str, part: str) -> None:
-    (tmp_path / "other.json").write_text("{}")
-    check_refused(run(str(tmp_path / name), DISPLAY="", WAYLAND_DISPLAY="", QT_QPA_PLATFORM=""), part)
-
-
 def test_help_of_compare_names_every_setting() -> None:
     done = run("compare", "--help")
     assert done.returncode == 0
@@ -162,63 +130,114 @@ def test_version() -> None:
     assert (done.returncode, done.stdout) == (0, f"qplayground {__version__}\n")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        (["reboot"], "invalid choice: 'reboot'"),
-        (["compare", "--max-new-tokens", "many"], "invalid int value: 'many'"),
-        (["compare", "--unheard-of"], "unrecognized arguments"),
-        (["compare", "--precisions", "fp32,nf5"], "There is no precision named 'nf5'. Known ones: fp32, bf16"),
-        (["compare", "--precisions", " , "], "No precision is named."),
-        (["compare", "--prompt", " \n"], "The prompt is empty."),
-        (["compare", "--max-new-tokens", "0"], "Max new tokens must be between"),
-        (["compare", "--temperature", "nan", "--sample"], "The temperature must be"),
-        (["compare", "--top-p", "1.5", "--sample"], "Top-p must be"),
-        (["compare", "--top-k", "-1", "--sample"], "Top-k must be"),
-        (["compare", "--repetition-penalty", "0"], "The repetition penalty must be"),
-        (["compare", "--seed", "-1", "--sample"], "The seed must be"),
-        (["compare", "--temperature", "0.5", "--seed", "7"], "--temperature, --seed without --sample"),
-        (["compare", "--model", "./no/such/folder"], "There is no folder ./no/such/folder"),
-        (["compare", "--device-map", "sequential"], "'sequential' is the name of no device"),
-        (["compare", "--device-map", "no/such/map.json"], "cannot be read"),
-        (["compare", "--max-memory", "cpu=banana"], "'cpu=banana' is no limit of memory"),
-        (["compare", "--max-memory", "cpu=1GB", "--device-map", "cpu"], "Limits of memory say nothing"),
-        (["compare", "--threads", "0"], "0 threads compute nothing"),
-        (["estimate", "--threads", "many"], "invalid int value: 'many'"),
-        (["compare", "--model", "/no/such/folder"], "There is no folder /no/such/folder"),
-        (["estimate", "--model", " "], "The model's name is empty."),
-    ],
-)
-def test_wrong_usage(arguments: list[str], part: str) -> None:
-    check_refused(run(*arguments), part)
+FOLDER = ["--model", "a model"]
+"""That passes for a model until an engine looks into it."""
+REFUSED = [
+    (["reboot"], "invalid choice: 'reboot'"),
+    (["missing.json"], "No such file"),
+    (["other.json"], "not a comparison"),
+    (["compare", "--max-new-tokens", "many"], "invalid int value: 'many'"),
+    (["compare", "--unheard-of"], "unrecognized arguments"),
+    (["compare", "--precisions", "fp32,nf5"], "There is no precision named 'nf5'. Known ones: fp32, bf16"),
+    (["compare", "--precisions", " , "], "No precision is named."),
+    (["compare", "--precisions", "nf4,nf4", *FOLDER], "named twice"),
+    (["compare", "--prompt", " \n"], "The prompt is empty."),
+    (["compare", "--prompt", "\udcff", *FOLDER], "no text"),
+    (["compare", "--max-new-tokens", "0"], "Max new tokens must be between"),
+    (["compare", "--temperature", "nan", "--sample"], "The temperature must be"),
+    (["compare", "--top-p", "1.5", "--sample"], "Top-p must be"),
+    (["compare", "--top-k", "-1", "--sample"], "Top-k must be"),
+    (["compare", "--repetition-penalty", "0"], "The repetition penalty must be"),
+    (["compare", "--seed", "-1", "--sample"], "The seed must be"),
+    (["compare", "--temperature", "0.5", "--seed", "7"], "--temperature, --seed without --sample"),
+    (["compare", "--model", "./no/such/folder"], "There is no folder ./no/such/folder"),
+    (["compare", "--model", "/no/such/folder"], "There is no folder /no/such/folder"),
+    (["compare", "--model", "empty"], "config.json"),
+    (["compare", "--device-map", "sequential"], "'sequential' is the name of no device"),
+    (["compare", "--device-map", "no/such/map.json"], "cannot be read"),
+    (["compare", "--max-memory", "cpu=banana"], "'cpu=banana' is no limit of memory"),
+    (["compare", "--max-memory", "cpu=1GB", "--device-map", "cpu"], "Limits of memory say nothing"),
+    (["compare", "--threads", "0"], "0 threads compute nothing"),
+    (["compare", "--precisions", "fp32", "--baseline", "q9", *FOLDER], "baseline 'q9' is not among"),
+    (["compare", "--runs", "0", *FOLDER], "1 to 100 rounds"),
+    (["compare", "--runs", "3", "--sample", *FOLDER], "A benchmark is greedy"),
+    (["compare", "--out", "/proc/nowhere", *FOLDER], "/proc/nowhere cannot be written"),
+    (["compare", "--json", "no/such/folder/result.json", *FOLDER], "no/such/folder/result.json cannot be written:"),
+    (["compare", "--json", ".", *FOLDER], ". cannot be written:"),
+    (["models", "--json", "no/such/folder/result.json"], "no/such/folder/result.json cannot be written:"),
+    (["models", "--json", "."], ". cannot be written:"),
+    (["estimate", "--threads", "many"], "invalid int value: 'many'"),
+    (["estimate", "--model", " "], "The model's name is empty."),
+    (["estimate", "--model", "/no/such/folder"], "There is no folder /no/such/folder"),
+    (["estimate", "--context", "0", *FOLDER], "'0' is not a number of tokens"),
+    (["estimate", "--precisions", "fp32,nf5", *FOLDER], "There is no precision named 'nf5'"),
+    (["estimate", "--precisions", "nf4,nf4", *FOLDER], "named twice"),
+    (["estimate", "--json", "no/such/folder/x.json", *FOLDER], "cannot be written"),
+    (["inspect", "--methods", "nf5", *FOLDER], "There is no method named 'nf5'"),
+    (["inspect", "--block-sizes", "63", *FOLDER], "'63' is no block size"),
+    (["inspect", "--dtype", "float8", *FOLDER], "invalid choice: 'float8'"),
+    (["inspect", "--model", "/no/such/folder"], "There is no folder /no/such/folder"),
+    (["inspect", "--model", "empty"], "config.json"),
+    (["inspect", "--json", "no/such/folder/x.json", *FOLDER], "cannot be written"),
+    (["doctor", "--json", "no/such/folder/x.json"], "cannot be written"),
+]
+REFUSING = """
+import contextlib, io, json, sys
+from qplayground import cli
+
+done = []
+for arguments in json.loads(sys.argv[1]):
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        try:
+            code = cli.main(arguments)
+        except SystemExit as end:
+            code = end.code
+    done.append((code, output.getvalue(), errors.getvalue()))
+json.dump(done, sys.stdout)
+"""
+Answers = dict[str, "subprocess.CompletedProcess[str]"]
 
 
-def test_a_folder_without_a_model_is_wrong_usage(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    check_refused(run("compare", "--model", str(tmp_path / "empty")), "config.json")
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """What the program answers to each of REFUSED, one after the other in one process: starting it takes longest."""
+    place = tmp_path_factory.mktemp("refused")
+    write_model(place / "a model")
+    (place / "empty").mkdir()
+    (place / "other.json").write_text("{}")
+    asked = [arguments for arguments, _ in REFUSED]
+    display = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"), "")
+    kept = {f"QPLAYGROUND_{name}": str(place / name) for name in ("CONFIG", "CACHE")} | {"HF_HOME": str(place / "hf")}
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSING, json.dumps(asked)],
+        capture_output=True,
+        text=True,
+        cwd=place,
+        env={**os.environ, **display, **kept},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    return {
+        str(arguments): subprocess.CompletedProcess(arguments, *answer)
+        for arguments, answer in zip(asked, found, strict=True)
+    }
 
 
-def test_a_precision_that_is_named_twice_is_wrong_usage(folder: Path) -> None:
-    check_refused(run("compare", "--model", str(folder), "--precisions", "nf4,nf4"), "named twice")
+@pytest.mark.parametrize(("arguments", "part"), REFUSED)
+def test_wrong_usage(arguments: list[str], part: str, answers: Answers) -> None:
+    done = answers[str(arguments)]
+    check_refused(done, part)
+    assert "starting" not in done.stderr  # it is said before the work
+
+
+def test_wrong_usage_ends_the_program_with_a_code_of_its_own(tmp_path: Path) -> None:
+    check_refused(run("compare", "--model", str(tmp_path / "none")), "There is no folder")
 
 
 def test_a_gpu_that_is_not_there_is_wrong_usage(folder: Path) -> None:
-    check_refused(run("compare", "--model", str(folder), "--device", "cuda:97"), "There is no device cuda:97")
-
-
-def test_a_prompt_that_is_no_text_is_wrong_usage(folder: Path) -> None:
-    check_refused(run("compare", "--model", str(folder), "--prompt", "\udcff"), "no text")
-
-
-@pytest.mark.parametrize("place", ["no/such/folder/result.json", "."])
-@pytest.mark.parametrize("command", [["compare", "--model"], ["models"]])
-def test_a_result_that_cannot_be_written_is_said_before_the_work(
-    folder: Path, tmp_path: Path, place: str, command: list[str]
-) -> None:
-    arguments = [*command, str(folder)] if command[0] == "compare" else command
-    done = run(*arguments, "--json", place, cwd=tmp_path)
-    check_refused(done, f"{place} cannot be written:")
-    assert "starting" not in done.stderr
+    check_refused(run_scripted("compare", "--model", str(folder), "--device", "cuda:97"), "There is no device cuda:97")
 
 
 # ---- with an engine -----------------------------------------------------------------------------------------------
@@ -257,36 +276,16 @@ def test_a_precision_that_fails_is_exit_1_and_in_the_json(folder: Path, tmp_path
         assert run_["error"]["code"] != "internal"
         assert run_["error"]["message"] in done.stdout
         assert f"{run_['id']}: failed" in done.stderr
+        assert run_["error"]["detail"] and run_["error"]["detail"] not in done.stderr
+    assert "add --verbose" in done.stderr
     assert done.stderr.count(result["runs"][0]["error"]["message"]) == 1
     assert "nf4: failed for the same reason" in done.stderr
 
 
-COMPARING = """
-import functools
-import sys
-from qplayground import cli
-from qplayground.console import commands
-from qplayground.runtime.comparison import conductor
-
-if __name__ == "__main__":
-    commands.Launcher = functools.partial(commands.Launcher, "tests.fakes.engine")
-    conductor.free_memory = lambda: {"cpu": 280 * 10**12}
-    sys.exit(cli.main(sys.argv[1:]))
-"""
-
-
 def test_what_does_not_fit_is_said_before_it_is_loaded_all_the_same(tmp_path: Path) -> None:
     """Of a model that the scripted engine reckons in TB, on a machine that has some."""
-    script = tmp_path / "comparing.py"
-    script.write_text(COMPARING)
     model = write_model(tmp_path / "huge")
-    done = subprocess.run(
-        [sys.executable, str(script), "compare", "--model", str(model), "--precisions", "fp32,bf16,nf4"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        timeout=300,
-    )
+    done = run_scripted("compare", "--model", str(model), "--precisions", "fp32,bf16,nf4")
     assert done.returncode == 0, done.stderr
     said = done.stderr.splitlines()
     too_large = "fp32 needs 538 TB where 280 TB are available; it is loaded anyway"
@@ -295,20 +294,9 @@ def test_what_does_not_fit_is_said_before_it_is_loaded_all_the_same(tmp_path: Pa
     assert said.index(too_large) < said.index("fp32: loading") < said.index(tight) < said.index("bf16: loading")
 
 
-@pytest.mark.demo
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        (("--context", "0"), "'0' is not a number of tokens"),
-        (("--precisions", "fp32,nf5"), "There is no precision named 'nf5'"),
-        (("--precisions", "nf4,nf4"), "named twice"),
-        (("--device", "cuda:97"), "There is no device cuda:97"),
-        (("--model", "/no/such/folder"), "There is no folder /no/such/folder"),
-        (("--json", "no/such/folder/x.json"), "cannot be written"),
-    ],
-)
-def test_wrong_questions_about_memory(demo_cache: Path, arguments: tuple[str, ...], part: str) -> None:
-    check_refused(run("estimate", *arguments), part)
+@pytest.mark.exhaustive
+def test_an_estimate_for_a_gpu_that_is_not_there_is_wrong_usage(folder: Path) -> None:
+    check_refused(run("estimate", "--model", str(folder), "--device", "cuda:97"), "There is no device cuda:97")
 
 
 @pytest.mark.exhaustive
@@ -320,8 +308,6 @@ def test_an_estimate_is_what_the_comparison_then_holds(demo_cache: Path) -> None
     ran = run("compare", "--precisions", names, "--max-new-tokens", "5", "--json", "-")
     runs = {each["id"]: each["memory"] for each in json.loads(ran.stdout)["runs"]}
     assert estimate["model"] == "demo"
-    table = run("estimate", "--precisions", "nf4,fp4").stdout
-    assert "Load peak is without the KV cache" in table and "FP4 takes more than NF4" in table
     for row in estimate["precisions"]:
         memory = runs[row["precision"]]
         assert row["weight_bytes"] == memory["weight_bytes"] == memory["predicted_weight_bytes"]
@@ -357,7 +343,7 @@ def test_a_model_on_the_hub_is_estimated_without_its_weights(tmp_path: Path) -> 
 
 @pytest.mark.exhaustive
 def test_an_estimate_as_a_table(folder: Path) -> None:
-    asked = run("estimate", "--model", str(folder), "--precisions", "fp32,nf4", "--context", "100")
+    asked = run("estimate", "--model", str(folder), "--precisions", "fp32,nf4,fp4", "--context", "100")
     assert asked.returncode == 0, asked.stderr
     lines = asked.stdout.splitlines()
     assert (
@@ -366,13 +352,25 @@ def test_an_estimate_as_a_table(folder: Path) -> None:
         and lines[3].startswith("nf4 ")
     )
     assert "a text of 100 tokens" in lines[-1]
+    assert "Load peak is without the KV cache" in asked.stdout and "FP4 takes more than NF4" in asked.stdout
 
 
-def test_a_comparison_as_json(demo_cache: Path) -> None:
-    done = run(
-        *("compare", "--model", "demo", "--precisions", "fp32,nf4", "--max-new-tokens", "8", "--json", "-"),
+SHORT = ("--precisions", "fp32,nf4", "--max-new-tokens", "8", "--threads", "1", "--json", "-")
+
+
+@pytest.fixture(scope="module")
+def compared(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedProcess[str]":
+    """The demo model in fp32 and nf4."""
+    return run(
+        *("compare", "--model", "demo", *SHORT),
         PYTHONIOENCODING="ascii",
+        QPLAYGROUND_CACHE=str(demo_model.parent.parent),
+        QPLAYGROUND_CONFIG=str(tmp_path_factory.mktemp("config")),
     )
+
+
+def test_a_comparison_as_json(compared: "subprocess.CompletedProcess[str]") -> None:
+    done = compared
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)  # and nothing but that
     assert set(result) >= {"schema", "environment", "prompt", "settings", "baseline", "runs"}
@@ -405,12 +403,13 @@ def _check_done(run: dict[str, Any], tokens: int) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.demo
-def test_a_placement_and_what_came_of_it_are_in_the_json(demo_cache: Path, tmp_path: Path) -> None:
+def test_a_placement_and_what_came_of_it_are_in_the_json(
+    compared: "subprocess.CompletedProcess[str]", demo_cache: Path, tmp_path: Path
+) -> None:
     """The demo model in fp32 takes 538 MB, so a part goes to disk; in nf4 it fits."""
-    arguments = ["--precisions", "fp32,nf4", "--max-new-tokens", "8", "--threads", "1", "--json", "-"]
-    whole = json.loads(run("compare", *arguments).stdout)
+    whole = json.loads(compared.stdout)
     limited = ["--device-map", "auto", "--max-memory", "cpu=300MB"]
-    done = run("compare", *arguments, *limited, "--offload-folder", str(tmp_path / "away"))
+    done = run("compare", *SHORT, *limited, "--offload-folder", str(tmp_path / "away"))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["placement"]["max_memory"] == {"cpu": 300_000_000} and found["placement"]["threads"] == 1
@@ -427,8 +426,7 @@ def test_a_placement_and_what_came_of_it_are_in_the_json(demo_cache: Path, tmp_p
 
 @pytest.mark.exhaustive
 def test_without_a_display_it_compares_and_leaves_a_report(demo_cache: Path, tmp_path: Path) -> None:
-    display = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
-    done = run(cwd=tmp_path, **dict.fromkeys(display, ""))
+    done = run_scripted(cwd=tmp_path, DISPLAY="", WAYLAND_DISPLAY="", QT_QPA_PLATFORM="")
     assert done.returncode == 0, done.stderr
     assert "There is no display here" in done.stderr
     assert done.stdout.startswith("Precision")
@@ -443,9 +441,22 @@ def test_without_a_display_it_compares_and_leaves_a_report(demo_cache: Path, tmp
 
 
 @pytest.mark.exhaustive
-def test_a_benchmark_with_every_report(demo_cache: Path, tmp_path: Path) -> None:
+def test_a_benchmark_with_every_report(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path / "tiny")
     done = run(
-        *("compare", "--precisions", "bf16,nf4", "--max-new-tokens", "6", "--runs", "2", "--baseline", "nf4"),
+        *(
+            "compare",
+            "--model",
+            str(folder),
+            "--precisions",
+            "bf16,nf4",
+            "--max-new-tokens",
+            "6",
+            "--runs",
+            "2",
+            "--baseline",
+            "nf4",
+        ),
         *("--keep-loaded", "--json", "-", "--out", str(tmp_path / "reports")),
     )
     assert done.returncode == 0, done.stderr
@@ -465,56 +476,7 @@ def test_a_benchmark_with_every_report(demo_cache: Path, tmp_path: Path) -> None
     assert json.loads((tmp_path / "reports" / "qplayground-report.json").read_bytes()) == result
 
 
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        (("--baseline", "q9"), "baseline 'q9' is not among"),
-        (("--runs", "0"), "1 to 100 rounds"),
-        (("--runs", "3", "--sample"), "A benchmark is greedy"),
-        (("--out", "/proc/nowhere"), "/proc/nowhere cannot be written"),
-    ],
-)
-def test_wrong_benchmarks_and_targets(demo_cache: Path, arguments: tuple[str, ...], part: str) -> None:
-    check_refused(run("compare", "--precisions", "fp32", *arguments), part)
-
-
 # ---- Ctrl-C -------------------------------------------------------------------------------------------------------
-
-
-class Running:
-    """The program at work, in a process group of its own as in a terminal."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [*PROGRAM, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,
-        )
-        self.errors = ""
-
-    def wait_for(self, part: str) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.errors += line
-            if part in line:
-                return
-        pytest.fail(f"it ended without saying {part!r}:\n{self.errors}")
-
-    def interrupt(self) -> tuple[int, str, float]:
-        """Press Ctrl-C; the exit code, standard output, and how many seconds it took."""
-        family = psutil.Process(self.process.pid).children(recursive=True)
-        started = time.monotonic()
-        os.killpg(self.process.pid, signal.SIGINT)
-        output, errors = self.process.communicate(timeout=30)
-        took = time.monotonic() - started
-        self.errors += errors
-        _, alive = psutil.wait_procs(family, timeout=3)
-        assert alive == []
-        assert "Traceback" not in self.errors, self.errors
-        return self.process.returncode, output, took
 
 
 @pytest.fixture
@@ -582,7 +544,7 @@ def test_ctrl_c_while_the_program_is_imported_ends_it_quietly(module: str) -> No
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 def test_a_full_disk_behind_standard_output_is_said() -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([*PROGRAM, "models"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = run_scripted("models", stdout=full)
     assert done.returncode == 1
     assert done.stderr == "qplayground: the result cannot be written: No space left on device. Send it elsewhere.\n"
 
@@ -592,7 +554,7 @@ def test_a_reader_who_has_heard_enough_is_left_in_peace() -> None:
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as closed:
-        done = subprocess.run([*PROGRAM, "models"], stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+        done = run_scripted("models", stdout=closed)
     assert (done.returncode, done.stderr) == (1, "")
 
 
@@ -611,11 +573,8 @@ def test_the_detail_of_a_refusal_is_shown_when_it_is_asked_for(folder: Path) -> 
 def test_the_detail_of_a_run_that_failed_is_shown_when_it_is_asked_for(tmp_path: Path) -> None:
     folder = tiny.make(tmp_path / "tiny")
     tiny.edit_json(folder / "config.json", rms_norm_eps="1e-5")
-    asked = ("compare", "--model", str(folder), "--precisions", "fp32", "--device", "cpu")
-    without = run(*asked)
-    assert without.returncode == 1 and "rms_norm_eps" in without.stdout
-    assert "StrictDataclass" not in without.stderr and "add --verbose" in without.stderr
-    shown = run(*asked, "--verbose")
+    shown = run("compare", "--model", str(folder), "--precisions", "fp32", "--device", "cpu", "--verbose")
+    assert shown.returncode == 1 and "rms_norm_eps" in shown.stdout and "add --verbose" not in shown.stderr
     assert "Detail of fp32:" in shown.stderr and "StrictDataclassFieldValidationError" in shown.stderr
 
 
@@ -625,7 +584,7 @@ def test_a_model_whose_cached_files_are_gone_is_told_so_without_a_network(tmp_pa
     for path in list(snapshot.iterdir()):
         path.unlink()
         path.symlink_to(f"../../blobs/{path.name}")
-    done = run("estimate", "--model", "owner/lost", HF_HUB_CACHE=str(tmp_path / "hub"), HF_HUB_OFFLINE="1")
+    done = run_scripted("estimate", "--model", "owner/lost", HF_HUB_CACHE=str(tmp_path / "hub"), HF_HUB_OFFLINE="1")
     assert done.returncode == 1
     assert "3 files (config.json and others) are missing in the Hugging Face cache" in done.stderr
     assert "owner/lost" in done.stderr and "HF_HUB_OFFLINE" in done.stderr

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.engine import by_hand, tiny
-from tests.process.test_cli import Running, check_refused, run
+from tests.process.command_line import Running, run
 
 LAYER = "model.layers.0.mlp.down_proj"
 
@@ -25,25 +25,6 @@ def inspect(folder: Path, *arguments: str) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        (("--methods", "nf5"), "There is no method named 'nf5'"),
-        (("--block-sizes", "63"), "'63' is no block size"),
-        (("--dtype", "float8"), "invalid choice: 'float8'"),
-        (("--model", "/no/such/folder"), "There is no folder /no/such/folder"),
-        (("--json", "no/such/folder/x.json"), "cannot be written"),
-    ],
-)
-def test_wrong_usage(arguments: tuple[str, ...], part: str) -> None:
-    check_refused(run("inspect", *arguments), part)
-
-
-def test_a_folder_without_a_model_is_wrong_usage(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    check_refused(run("inspect", "--model", str(tmp_path / "empty")), "config.json")
 
 
 def test_a_module_that_there_is_not_is_wrong_usage(folder: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import PySide6
 import pytest
 
-from tests.process.test_cli import PROGRAM, check_refused
+from tests.process.command_line import PROGRAM, check_refused
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these are Linux's ways of lacking something")
 

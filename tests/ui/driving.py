@@ -1,12 +1,13 @@
 """Using the window as a person does: typing, ticking, comparing."""
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPointF, Qt
 from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.comparison.results import RunState
 from qplayground.ui.comparison.results_view import ResultsView
 from qplayground.ui.window import MainWindow
+from tests.ui.driving import type_prompt
 
 LEFT = Qt.MouseButton.LeftButton
 
@@ -40,3 +41,19 @@ def choose_in_menu(view: ResultsView, name: str, text: str) -> None:
     (action,) = (action for action in menu.actions() if action.text().replace("&", "") == text)
     assert action.isEnabled()
     action.trigger()
+
+
+class Click:
+    """As pyqtgraph passes one on."""
+
+    def __init__(self, scene: QPointF) -> None:
+        self._scene = scene
+
+    def button(self) -> Qt.MouseButton:
+        return Qt.MouseButton.LeftButton
+
+    def scenePos(self) -> QPointF:
+        return self._scene
+
+    def screenPos(self) -> QPointF:
+        return QPointF(10, 10)

@@ -8,7 +8,9 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.comparison.results import RunState
+from qplayground.core.measures.windows import WINDOW
 from qplayground.runtime.processes.launcher import Launcher
+from qplayground.runtime.storage import evaluation_text
 from qplayground.ui.application import make_window
 from qplayground.ui.widgets import theme
 
@@ -19,6 +21,8 @@ def test_four_precisions_of_the_demo_model_side_by_side(
     qtbot: QtBot, qapp: QApplication, demo_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QPLAYGROUND_CACHE", str(demo_model.parent.parent))
+    one_window = evaluation_text.builtin_text()[:1300]  # eight take minutes
+    monkeypatch.setattr(evaluation_text, "builtin_text", lambda: one_window)
     theme.apply_look(qapp)
     window = make_window(Launcher())
     qtbot.addWidget(window)
@@ -53,7 +57,7 @@ def test_four_precisions_of_the_demo_model_side_by_side(
         assert memory.peak_resident_bytes >= memory.resident_bytes
         assert run.device_map
         assert len(run.token_ids) == 12
-        assert run.quality is not None and run.quality.note is None and run.quality.scored_tokens == 1024
+        assert run.quality is not None and run.quality.note is None and run.quality.scored_tokens == WINDOW // 2
     klds = [run.quality.mean_kld for run in comparison.runs[1:] if run.quality is not None]
     assert None not in klds and klds == sorted(klds, key=float)  # type: ignore[arg-type]
     assert len(comparison.run("nf4").layer_errors) == 210

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import psutil
 from msgspec.structs import replace
-from PySide6.QtCore import QPointF, Qt
+from PySide6.QtCore import QPointF
 from pytestqt.qtbot import QtBot
 
 from qplayground.catalog.inspect import inspect_folder
@@ -16,25 +16,9 @@ from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.ui.inside.window import InsideWindow
 from qplayground.ui.window import MainWindow
 from tests.fakes.inside import LINEAR, SUGGESTED
-from tests.ui.driving import type_prompt
+from tests.ui.driving import Click, type_prompt
 
 WAIT_MS = 30_000
-
-
-class Click:
-    """As pyqtgraph passes one on."""
-
-    def __init__(self, scene: QPointF) -> None:
-        self._scene = scene
-
-    def button(self) -> Qt.MouseButton:
-        return Qt.MouseButton.LeftButton
-
-    def scenePos(self) -> QPointF:
-        return self._scene
-
-    def screenPos(self) -> QPointF:
-        return QPointF(10, 10)
 
 
 def opened(qtbot: QtBot, window: MainWindow) -> InsideWindow:

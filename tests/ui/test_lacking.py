@@ -18,7 +18,7 @@ from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison, done, remote
 from tests.fakes.remote import ELSEWHERE
-from tests.ui.test_inside_opening import Click
+from tests.ui.driving import Click
 
 
 @pytest.fixture

@@ -1,0 +1,102 @@
+"""The program as a person starts it in a terminal."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import psutil
+import pytest
+
+PROGRAM = [sys.executable, "-m", "qplayground"]
+
+
+def run(
+    *arguments: str,
+    program: list[str] = PROGRAM,
+    cwd: Path | None = None,
+    stdout: int | IO[str] = subprocess.PIPE,
+    **environment: str,
+) -> "subprocess.CompletedProcess[str]":
+    """Run the program to its end."""
+    done = subprocess.run(
+        [*program, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        cwd=cwd,
+        env={**os.environ, **environment},
+        timeout=600,
+    )
+    assert "QThread" not in done.stderr and "leaked" not in done.stderr, done.stderr  # nothing is left behind
+    return done
+
+
+def check_refused(done: "subprocess.CompletedProcess[str]", part: str) -> None:
+    """Wrong usage: exit code 2, one sentence on standard error, nothing else."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class Running:
+    """The program at work, in a process group of its own as in a terminal."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        self.errors = ""
+
+    def wait_for(self, part: str) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.errors += line
+            if part in line:
+                return
+        pytest.fail(f"it ended without saying {part!r}:\n{self.errors}")
+
+    def interrupt(self) -> tuple[int, str, float]:
+        """Press Ctrl-C; the exit code, standard output, and how many seconds it took."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        started = time.monotonic()
+        os.killpg(self.process.pid, signal.SIGINT)
+        output, errors = self.process.communicate(timeout=30)
+        took = time.monotonic() - started
+        self.errors += errors
+        _, alive = psutil.wait_procs(family, timeout=3)
+        assert alive == []
+        assert "Traceback" not in self.errors, self.errors
+        return self.process.returncode, output, took
+
+
+ROOT = Path(__file__).parents[2]
+
+
+WITH_SCRIPTED_ENGINE = """
+import functools
+import sys
+from qplayground import cli
+from qplayground.console import commands
+from qplayground.runtime.comparison import conductor
+
+if __name__ == "__main__":
+    commands.Launcher = functools.partial(commands.Launcher, "tests.fakes.engine")
+    conductor.free_memory = lambda: {"cpu": 280 * 10**12}
+    sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+run_scripted = functools.partial(run, program=[sys.executable, "-c", WITH_SCRIPTED_ENGINE], PYTHONPATH=str(ROOT))
+"""As `run`, with an engine that imports no torch, which takes seconds."""
