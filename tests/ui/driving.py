@@ -7,7 +7,6 @@ from pytestqt.qtbot import QtBot
 from qplayground.core.comparison.results import RunState
 from qplayground.ui.comparison.results_view import ResultsView
 from qplayground.ui.window import MainWindow
-from tests.ui.driving import type_prompt
 
 LEFT = Qt.MouseButton.LeftButton
 

@@ -191,6 +191,14 @@ def test_a_load_that_goes_on_after_a_stop_is_said() -> None:
     assert not any(said in note.sentence for note in notes(comparison(done(), run)))
 
 
+def test_that_nothing_can_be_predicted_is_not_said_again_of_a_kept_model() -> None:
+    run = remote()
+    run.load.kept = True
+    assert not any("was not predicted" in note.sentence for note in notes(comparison(done(), run)))
+    del run.lacks[Capability.PREDICTION]
+    assert any("was not predicted" in note.sentence for note in notes(comparison(done(), run)))
+
+
 def test_no_memory_has_no_parts() -> None:
     memory = remote().memory
     for place in (RAM, VRAM):

@@ -66,7 +66,7 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
         found.append(Caveat("a race, on a share of the processor; these times are a show, not figures.", "", _SPEED))
     if run.load.kept:
         text = "in memory already; its load time, and a peak that came of loading, are of when it was put there."
-        if run.memory.predicted_resident_bytes is None:
+        if run.memory.predicted_resident_bytes is None and Capability.PREDICTION not in run.lacks:
             text += " What it takes with this text was not predicted."
         found.append(Caveat(text, "", _LOAD))
     found += _disturbances(comparison, run)
