@@ -1,4 +1,7 @@
-"""Carries out what the scheduler decides: starts engines, gives them commands, ends them."""
+"""Carries out what the scheduler decides: starts engines, gives them commands, ends them.
+
+Longer than most modules: it alone has the engines of a comparison, each verb for them and each thing that they say.
+"""
 
 import time
 from collections.abc import Iterable, Mapping

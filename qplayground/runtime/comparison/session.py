@@ -1,4 +1,7 @@
-"""The session: owner of the comparison in work, for the window and the command line alike."""
+"""The session: owner of the comparison in work, for the window and the command line alike.
+
+Longer than most modules: whatever changes a comparison, or is said of it, goes through its one owner.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

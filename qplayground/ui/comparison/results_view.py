@@ -1,4 +1,7 @@
-"""The columns side by side, and what can be done with them."""
+"""The columns side by side, and what can be done with them.
+
+Longer than most modules: every verb of a column's menu is here, beside the columns that it is about.
+"""
 
 from functools import partial
 

@@ -1,4 +1,7 @@
-"""The bar at the top: which model, on which device, and the two verbs."""
+"""The bar at the top: which model, on which device, and the two verbs.
+
+Longer than most modules: what a picked model is short of, and the way to mend it, is said in the picker.
+"""
 
 from collections.abc import Callable
 

@@ -1,4 +1,7 @@
-"""Where each part of a model goes: shown before a load, worked out by accelerate or moved by hand."""
+"""Where each part of a model goes: shown before a load, worked out by accelerate or moved by hand.
+
+Longer than most modules: each control changes the one plan that all others show.
+"""
 
 from collections.abc import Sequence
 

@@ -3,6 +3,8 @@
 Teacher-forced: each window of the text is shown to the model at once, and the second half of it counts. The
 baseline's log-probabilities are kept on disk, and a candidate reads them row by row, so that neither's memory grows
 with the text.
+
+Longer than most modules: a baseline's scoring and a candidate's are one course of steps over the same text.
 """
 
 import hashlib
