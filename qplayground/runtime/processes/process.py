@@ -87,7 +87,7 @@ class ProcessExit(msgspec.Struct, frozen=True):
                 "Download the model again, or wait until whatever writes to it is done.",
                 self.output_tail,
             )
-        if self.exit_code == -getattr(signal, "SIGPROF", 0) != 0:  # the engine's own limit: `engine.limits`
+        if self.exit_code == -getattr(signal, "SIGPROF", 0) != 0:  # the engine's own limit: `failures.limits`
             sentence = "The model's tokenizer did not come to an end, so the engine was ended."
             return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, sentence, ANOTHER_TOKENIZER, self.output_tail)
         code = self.exit_code or 0

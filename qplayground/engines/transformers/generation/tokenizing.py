@@ -1,7 +1,7 @@
 """A model's tokenizer at work, with bounds on what its files can make it do.
 
 It works in Rust, which nothing in this process interrupts: past a bound the system ends the engine, by SIGPROF or for
-want of memory, and `runtime.process` knows both by their signs.
+want of memory, and `processes.process` knows both by their signs.
 """
 
 import contextlib
