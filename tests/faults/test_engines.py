@@ -264,9 +264,9 @@ def test_of_two_kept_at_once_the_more_exact_one_stays(tmp_path: Path, first: str
 
 @pytest.fixture(scope="module")
 def large_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """250 MB of weights in a few tensors."""
+    """100 MB of weights in a few tensors."""
     folder = tmp_path_factory.mktemp("large")
-    return tiny.make(folder, lambda: tiny.llama(hidden_size=2048, intermediate_size=8192, num_hidden_layers=1))
+    return tiny.make(folder, lambda: tiny.llama(hidden_size=1280, intermediate_size=5120, num_hidden_layers=1))
 
 
 @pytest.fixture(scope="module")
