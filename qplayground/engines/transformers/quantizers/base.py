@@ -52,7 +52,8 @@ class Backend(ABC, Generic[Options]):
     distributed weights makes. The constants of memory are measured; `estimating` says how they are used.
 
     `heap_factor`: what glibc's heap takes for each byte of tensors that reading a prompt needs at once.
-    `quantizing_bytes`: the most that quantizing needs for a moment, an element of the layer in work.
+    `quantizing_bytes`: the most that quantizing needs for a moment, an element of the layer in work, its 16-bit copy
+    included.
     """
 
     expected_error: float

@@ -44,7 +44,7 @@ _CODE_BYTES = 16 * 4
 _NESTED_CODE_BYTES = 256 * 4
 _OFFSET_BYTES = 4
 _EXPECTED_ERROR = {"nf4": 0.092, "fp4": 0.122}
-_QUANTIZING_BYTES = {"nf4": 16, "fp4": 20}
+_QUANTIZING_BYTES = {"nf4": 16, "fp4": 30}
 
 
 class FourBitBackend(BitsandbytesBackend[FourBit]):

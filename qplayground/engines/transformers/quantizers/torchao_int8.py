@@ -22,7 +22,7 @@ class TorchaoInt8Backend(Backend[TorchaoInt8]):
     """nn.Linear with an Int8Tensor as its weight. The library is imported where it is used: it is optional."""
 
     expected_error = 0.0071
-    quantizing_bytes = 12
+    quantizing_bytes = 10
     splits = False
     lists_skips = True  # transformers would convert subclasses of nn.Linear, and match its own list with weights
 
