@@ -24,6 +24,7 @@ from qplayground.runtime.inside.inspector import Inspector
 from qplayground.runtime.inside.survey import LayerSurvey
 from qplayground.runtime.processes.launcher import Launcher
 from tests.fakes.inside import LINEAR, REFUSED, SUGGESTED, figures, outline, quantized, weights
+from tests.process.running import client_of, pid_of, workers_of
 from tests.process.stages import FAKE
 
 WAIT_MS = 10_000
@@ -74,12 +75,6 @@ def opened(inspector: Inspector, heard: Heard, qtbot: QtBot) -> Inspector:
     inspector.open(Q_PROJ)
     qtbot.waitUntil(lambda: bool(heard.quantized), timeout=WAIT_MS)
     return inspector
-
-
-def pid_of(inspector: Inspector) -> int:
-    worker = inspector._client._worker
-    assert worker is not None and worker.pid is not None
-    return worker.pid
 
 
 def test_the_modules_are_listed_and_a_matrix_is_opened_and_quantized(
@@ -163,7 +158,7 @@ def test_a_tile_of_the_matrix_before_is_not_shown(opened: Inspector, heard: Hear
     opened.read_tile(Picture.ORIGINAL, 0, 1, 0, 100, 1, 100)
     opened.open(O_PROJ)
     opened.read_tile(Picture.ORIGINAL, 1, 1, 0, 100, 1, 100)
-    assert opened._next_tile is not None  # until that matrix is there
+    assert opened.matrix is None  # and until it is there, none of it can be read
     qtbot.waitUntil(lambda: bool(heard.tiles), timeout=WAIT_MS)
     assert [tile.first_row for tile in heard.tiles] == [1]
     assert list(heard.tiles[0].values.values) == weights(O_PROJ)[1].tolist()
@@ -221,7 +216,7 @@ def test_an_engine_that_is_killed_while_nothing_is_asked_is_told_of_and_knobs_re
 
 
 def test_an_engine_that_says_nothing_is_ended(opened: Inspector, heard: Heard, qtbot: QtBot) -> None:
-    opened._client._silence.setInterval(100)
+    client_of(opened).silence_ms = 100
     opened.open(HANGS)
     qtbot.waitUntil(lambda: bool(heard.failed), timeout=WAIT_MS)
     assert "said nothing for" in heard.failed[0].message and not opened.is_busy
@@ -232,7 +227,7 @@ def test_nothing_is_read_while_something_is_timed(inspector: Inspector, heard: H
     inspector.look_at(PATH, READY_PRECISIONS)
     inspector.open(Q_PROJ)
     inspector.set_knobs(Knobs(block_size=256))
-    assert inspector._client._worker is None and not inspector.is_busy
+    assert not workers_of(inspector) and not inspector.is_busy
     inspector.hold_back(False)
     qtbot.waitUntil(lambda: bool(heard.quantized), timeout=WAIT_MS)
     assert [each.knobs.block_size for each in heard.quantized] == [256] and inspector.outline is not None
@@ -271,7 +266,7 @@ def test_closing_ends_the_engine(opened: Inspector, heard: Heard) -> None:
     assert not psutil.pid_exists(pid)
     heard.failed.clear()
     opened.open(O_PROJ)
-    assert opened._client._worker is None and not heard.failed
+    assert not workers_of(opened) and not heard.failed
 
 
 # ---- surveys ------------------------------------------------------------------------------------------------------
@@ -301,7 +296,7 @@ def test_a_survey_gives_a_row_for_each_layer_and_knobs_and_lets_its_engine_go(
         (module, each.method) for module in (Q_PROJ, O_PROJ) for each in knobs[:2]
     ]
     assert rows[0].figures == figures(weights(Q_PROJ), Knobs())
-    assert survey._client._worker is None
+    qtbot.waitUntil(lambda: not workers_of(survey), timeout=WAIT_MS)
 
 
 def test_a_cancelled_survey_says_so_once_and_no_more(survey: LayerSurvey, qtbot: QtBot) -> None:
@@ -310,7 +305,8 @@ def test_a_cancelled_survey_says_so_once_and_no_more(survey: LayerSurvey, qtbot:
     with qtbot.waitSignals([survey.cancelled, survey.finished], order="strict"):
         survey.cancel()
     survey.measured.connect(rows.append)
-    assert survey._client._worker is None and not survey.is_running
+    assert not survey.is_running
+    qtbot.waitUntil(lambda: not workers_of(survey), timeout=WAIT_MS)
     with qtbot.waitSignal(survey.succeeded, timeout=WAIT_MS):
         survey.start(PATH, (Knobs(),), (O_PROJ,))
     assert [row.module for row in rows] == [O_PROJ]

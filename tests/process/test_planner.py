@@ -13,9 +13,11 @@ from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory.estimate import Verdict
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
+from qplayground.runtime.clients.engine_client import SILENCE_MS
 from qplayground.runtime.clients.planner import Planner
 from qplayground.runtime.processes.launcher import Launcher
 from tests.fakes.engine import weight_bytes
+from tests.process.running import client_of, pid_of, turn, workers_of
 from tests.process.stages import FAKE
 
 
@@ -76,8 +78,8 @@ def test_the_last_question_counts(planner: Planner, qtbot: QtBot) -> None:
 def test_nothing_is_reckoned_while_something_is_timed(planner: Planner, qtbot: QtBot) -> None:
     planner.hold_back(True)
     planner.ask("/models/one", READY_PRECISIONS)
-    qtbot.waitUntil(lambda: not planner._soon.isActive(), timeout=5000)
-    assert planner._client._worker is None
+    turn(qtbot)
+    assert not workers_of(planner)
     planner.hold_back(False)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
 
@@ -95,9 +97,8 @@ def test_a_model_that_cannot_be_read_says_so_and_the_next_one_is_answered(planne
 def test_an_engine_that_died_is_replaced(planner: Planner, qtbot: QtBot) -> None:
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
-    assert planner._client._worker is not None and planner._client._worker.pid is not None
-    psutil.Process(planner._client._worker.pid).kill()
-    qtbot.waitUntil(lambda: planner._client._worker is None, timeout=10_000)
+    with qtbot.waitSignal(client_of(planner).lost, timeout=10_000):
+        psutil.Process(pid_of(planner)).kill()
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
 
@@ -107,16 +108,15 @@ def test_an_engine_that_dies_over_a_question_says_so(planner: Planner, qtbot: Qt
     planner.failed.connect(said.append)
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
-    assert planner._client._worker is not None and planner._client._worker.pid is not None
-    psutil.Process(planner._client._worker.pid).suspend()
+    psutil.Process(pid_of(planner)).suspend()
     planner.ask("/models/one", READY_PRECISIONS, context_tokens=9)
     assert planner.fit("fp32").verdict is not Verdict.UNKNOWN  # of another length, but of the same weights
     edited = replace(READY_PRECISIONS[0], dtype=Dtype.BFLOAT16)
     planner.ask("/models/one", (edited, *READY_PRECISIONS[1:]))
     assert planner.fit("fp32").verdict is Verdict.UNKNOWN
     assert planner.fit("bf16").verdict is not Verdict.UNKNOWN
-    qtbot.waitUntil(lambda: planner._in_flight is not None, timeout=5000)
-    psutil.Process(planner._client._worker.pid).kill()
+    qtbot.waitUntil(lambda: client_of(planner).is_busy, timeout=5000)
+    psutil.Process(pid_of(planner)).kill()
     qtbot.waitUntil(lambda: len(said) == 1, timeout=10_000)
     assert planner.answer is None
 
@@ -126,13 +126,15 @@ def test_an_engine_that_owes_an_answer_and_says_nothing_is_ended(planner: Planne
     planner.failed.connect(said.append)
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
-    assert not planner._client._silence.isActive()  # nobody waits
-    assert planner._client._worker is not None and planner._client._worker.pid is not None
-    psutil.Process(planner._client._worker.pid).suspend()
-    planner._client._silence.setInterval(100)
+    client = client_of(planner)
+    psutil.Process(pid_of(planner)).suspend()
+    client.silence_ms = 100
+    with qtbot.assertNotEmitted(client.gone, wait=300):  # nobody waits
+        pass
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: bool(said), timeout=10_000)
-    assert "said nothing for" in said[0].message
+    assert "said nothing for 0.1 seconds" in said[0].message
+    client.silence_ms = SILENCE_MS
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
 
@@ -140,11 +142,10 @@ def test_an_engine_that_owes_an_answer_and_says_nothing_is_ended(planner: Planne
 def test_closing_ends_the_engine(planner: Planner, qtbot: QtBot) -> None:
     planner.ask("/models/one", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
-    assert planner._client._worker is not None and planner._client._worker.pid is not None
-    pid = planner._client._worker.pid
+    pid = pid_of(planner)
     planner.close()
     assert not psutil.pid_exists(pid)
     planner.ask("/models/two", READY_PRECISIONS)
     planner.hold_back(False)
-    qtbot.waitUntil(lambda: not planner._soon.isActive(), timeout=5000)
-    assert planner._client._worker is None
+    turn(qtbot)
+    assert not workers_of(planner)

@@ -21,6 +21,7 @@ from qplayground.ui.charts.inside.outliers import outliers_at
 from qplayground.ui.inside.outliers.outliers_view import OutliersView
 from qplayground.ui.widgets import theme
 from tests.fakes.inside import HIDDEN, LINEAR, SLOW_THRESHOLD, SUGGESTED, TOKENS, inputs, outline
+from tests.process.running import client_of
 from tests.ui.conftest import FAKE_ENGINE
 
 OUTLINE = outline(READY_PRECISIONS)
@@ -274,8 +275,8 @@ def test_a_threshold_in_work_ends_when_a_comparison_begins_and_is_tried_again_af
             "A comparison began while the threshold was being tried. It is tried again"
             in shown.view.prompt.state.text()
         )
-        shown.qtbot.waitUntil(lambda: not shown.study._client.is_busy, timeout=20_000)  # its engine gave it up
-        with shown.qtbot.waitSignal(shown.study._client.said, timeout=20_000):
+        shown.qtbot.waitUntil(lambda: not client_of(shown.study).is_busy, timeout=20_000)  # its engine gave it up
+        with shown.qtbot.waitSignal(client_of(shown.study).said, timeout=20_000):
             shown.view.hold_back(False)
             assert is_trying() and "A comparison" not in shown.view.prompt.state.text()
             shown.view.hold_back(True)

@@ -1,6 +1,6 @@
 """The picker: what it lists, what it refuses, and the jobs that add to it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,7 +10,7 @@ from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
-from qplayground.catalog.demo import DemoOrigin, DemoSource
+from qplayground.catalog.demo import HUB_ID, DemoOrigin, DemoSource
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.runtime.machine.gpus import Gpu
@@ -53,6 +53,21 @@ def library(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
     library.close()
 
 
+Find = Callable[[list[ModelEntry]], None]
+
+
+@pytest.fixture
+def find(qtbot: QtBot, library: Library, monkeypatch: pytest.MonkeyPatch) -> Find:
+    """A scan of this machine that finds these models."""
+
+    def scan(entries: list[ModelEntry]) -> None:
+        monkeypatch.setattr(library_module, "list_models", lambda types, folders: entries)
+        with qtbot.waitSignal(library.entries_changed, timeout=10_000):
+            library.refresh()
+
+    return scan
+
+
 @pytest.fixture
 def bar(qtbot: QtBot, library: Library) -> ModelBar:
     bar = ModelBar(library, [Gpu(0, "A GPU", 8_000_000_000, 6_000_000_000, True)])
@@ -68,8 +83,8 @@ def test_before_the_first_scan_it_says_that_it_looks(bar: ModelBar) -> None:
     assert not bar.compare.isEnabled()
 
 
-def test_every_entry_shows_its_size_and_source_and_the_line_below_says_more(bar: ModelBar, library: Library) -> None:
-    library._on_found([DEMO, CACHED])
+def test_every_entry_shows_its_size_and_source_and_the_line_below_says_more(bar: ModelBar, find: Find) -> None:
+    find([DEMO, CACHED])
     assert bar.models.itemText(0) == "SmolLM2-135M-Instruct · 135 M · 538 MB · demo"
     assert bar.models.itemText(1) == "model · 135 M · 538 MB · hub cache"
     for part in ("LlamaForCausalLM", "135 M parameters", "538 MB on disk in float32", "8,192", "from a package"):
@@ -77,8 +92,8 @@ def test_every_entry_shows_its_size_and_source_and_the_line_below_says_more(bar:
     assert bar.compare.isEnabled()
 
 
-def test_a_partial_download_is_listed_and_cannot_be_picked(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
-    library._on_found([DEMO, PARTIAL])
+def test_a_partial_download_is_listed_and_cannot_be_picked(qtbot: QtBot, bar: ModelBar, find: Find) -> None:
+    find([DEMO, PARTIAL])
     model = bar.models.model()
     assert isinstance(model, QStandardItemModel)
     item = model.item(1)
@@ -89,17 +104,17 @@ def test_a_partial_download_is_listed_and_cannot_be_picked(qtbot: QtBot, bar: Mo
     assert bar.current() == DEMO
 
 
-def test_picking_with_the_keyboard_tells_the_window(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
-    library._on_found([DEMO, CACHED])
+def test_picking_with_the_keyboard_tells_the_window(qtbot: QtBot, bar: ModelBar, find: Find) -> None:
+    find([DEMO, CACHED])
     with qtbot.waitSignal(bar.model_changed) as changed:
         qtbot.keyClick(bar.models, Qt.Key.Key_Down)
     assert changed.args == [CACHED]
 
 
-def test_the_pick_survives_a_new_scan(bar: ModelBar, library: Library) -> None:
-    library._on_found([DEMO, CACHED])
+def test_the_pick_survives_a_new_scan(bar: ModelBar, find: Find) -> None:
+    find([DEMO, CACHED])
     bar.models.setCurrentIndex(1)
-    library._on_found([DEMO, PARTIAL, CACHED])
+    find([DEMO, PARTIAL, CACHED])
     assert bar.current() == CACHED
 
 
@@ -111,8 +126,8 @@ def test_the_device_list_has_what_the_machine_has(bar: ModelBar) -> None:
     assert bar.device.placement.device == "cuda:0"
 
 
-def test_busy_swaps_the_verbs(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
-    library._on_found([DEMO])
+def test_busy_swaps_the_verbs(qtbot: QtBot, bar: ModelBar, find: Find) -> None:
+    find([DEMO])
     bar.set_busy(True)
     assert not bar.compare.isEnabled()
     assert bar.stop.isEnabled()
@@ -124,9 +139,9 @@ def test_busy_swaps_the_verbs(qtbot: QtBot, bar: ModelBar, library: Library) -> 
 
 
 def test_opening_a_folder_picks_it(
-    qtbot: QtBot, bar: ModelBar, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    qtbot: QtBot, bar: ModelBar, library: Library, find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library._on_found([DEMO])
+    find([DEMO])
     folder = write_model(tmp_path / "mine")
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(folder))
     with qtbot.waitSignal(library.folder_opened):
@@ -135,14 +150,14 @@ def test_opening_a_folder_picks_it(
     assert current is not None
     assert current.path == str(folder)
     assert not bar.error.isVisible()
-    library._on_found([DEMO])  # a scan that had begun before knows nothing of it
+    find([DEMO])  # a scan that had begun before knows nothing of it
     assert bar.current() == current
 
 
 def test_a_folder_that_is_quantized_already_can_be_looked_into_and_not_compared(
-    qtbot: QtBot, bar: ModelBar, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    qtbot: QtBot, bar: ModelBar, library: Library, find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library._on_found([DEMO])
+    find([DEMO])
     folder = write_model(tmp_path / "mine", {**LLAMA, "quantization_config": {"quant_method": "fp8"}})
     (folder / "model.safetensors").write_bytes(tensor_file(dtype="F8_E4M3", item_bytes=1))
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(folder))
@@ -158,9 +173,9 @@ def test_a_folder_that_is_quantized_already_can_be_looked_into_and_not_compared(
 
 
 def test_a_folder_that_is_no_model_is_explained(
-    qtbot: QtBot, bar: ModelBar, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    qtbot: QtBot, bar: ModelBar, library: Library, find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library._on_found([DEMO])
+    find([DEMO])
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(tmp_path))
     with qtbot.waitSignal(library.folder_opened):
         qtbot.mouseClick(bar.open_folder, LEFT)
@@ -169,8 +184,10 @@ def test_a_folder_that_is_no_model_is_explained(
     assert bar.current() == DEMO
 
 
-def test_a_download_shows_its_progress_and_is_picked_when_done(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
-    library._on_found([DEMO])
+def test_a_download_shows_its_progress_and_is_picked_when_done(
+    qtbot: QtBot, bar: ModelBar, library: Library, find: Find
+) -> None:
+    find([DEMO])
     status = JobStatus(library)
     qtbot.addWidget(status)
     seen: list[str] = []
@@ -186,9 +203,9 @@ def test_a_download_shows_its_progress_and_is_picked_when_done(qtbot: QtBot, bar
 
 
 def test_a_model_on_the_hub_is_looked_up_and_downloaded_afterwards(
-    qtbot: QtBot, bar: ModelBar, library: Library
+    qtbot: QtBot, bar: ModelBar, library: Library, find: Find
 ) -> None:
-    library._on_found([DEMO])
+    find([DEMO])
     bar.hub_id.click()
     qtbot.keyClicks(bar.hub_edit, "made")
     with qtbot.waitSignals([library.model_added, library.job_ended], timeout=10_000):
@@ -198,34 +215,34 @@ def test_a_model_on_the_hub_is_looked_up_and_downloaded_afterwards(
     folder = Path(entry.outline_path)
     assert folder.is_dir() and bar.models.currentText().endswith("not downloaded")
     assert not bar.compare.isEnabled() and "not downloaded" in bar.compare.toolTip()
-    library._on_found([DEMO])  # another look at this machine's models
+    find([DEMO])  # another look at this machine's models
     assert bar.current() == entry
     with qtbot.waitSignals([library.model_added, library.job_ended], timeout=10_000):
         qtbot.mouseClick(bar.prepare, LEFT)
     assert bar.current() == children.ENTRY
-    library._on_found([DEMO])  # began before the download ended
+    find([DEMO])  # began before the download ended
     assert all(found.source is not ModelSource.HUB for found in library.entries)
-    library._on_found([DEMO, msgspec.structs.replace(CACHED, id="made")])
+    find([DEMO, msgspec.structs.replace(CACHED, id="made")])
     assert [found.source for found in library.entries if found.id == "made"] == [ModelSource.CACHE]
     library.close()
     assert not folder.exists()
 
 
-def test_looking_up_what_is_here_picks_it(bar: ModelBar, library: Library) -> None:
-    library._on_found([DEMO, CACHED])
+def test_looking_up_what_is_here_picks_it(bar: ModelBar, library: Library, find: Find) -> None:
+    find([DEMO, CACHED])
     library.look_up(CACHED.id)
     assert library.job is None and bar.current() == CACHED
 
 
-def test_an_interrupted_download_leaves_the_outline(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
+def test_an_interrupted_download_leaves_the_outline(qtbot: QtBot, bar: ModelBar, library: Library, find: Find) -> None:
     with qtbot.waitSignal(library.job_ended, timeout=10_000):
         library.look_up("made")
-    library._on_found([DEMO, msgspec.structs.replace(PARTIAL, id="made")])
+    find([DEMO, msgspec.structs.replace(PARTIAL, id="made")])
     assert [found.source for found in library.entries if found.id == "made"] == [ModelSource.HUB]
 
 
-def test_a_failed_download_says_why_and_the_id_stays(qtbot: QtBot, bar: ModelBar, library: Library) -> None:
-    library._on_found([DEMO])
+def test_a_failed_download_says_why_and_the_id_stays(qtbot: QtBot, bar: ModelBar, library: Library, find: Find) -> None:
+    find([DEMO])
     bar.hub_id.click()
     qtbot.keyClicks(bar.hub_edit, "fail")
     with qtbot.waitSignal(library.job_ended, timeout=10_000):
@@ -287,17 +304,18 @@ def test_a_job_can_be_cancelled(qtbot: QtBot, bar: ModelBar, library: Library) -
 
 
 def test_an_unprepared_demo_offers_to_be_prepared(
-    qtbot: QtBot, bar: ModelBar, library: Library, monkeypatch: pytest.MonkeyPatch
+    qtbot: QtBot, bar: ModelBar, library: Library, find: Find, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[bool] = []
-    library._on_found([UNPREPARED])
+    find([UNPREPARED])
     assert "not prepared yet" in bar.models.itemText(0)
     assert not bar.compare.isEnabled()
     assert bar.prepare.isVisible()
-    monkeypatch.setattr(library, "_download", lambda repo_id: asked.append(True))
     hub = DemoSource(DemoOrigin.HUB, None, "")
     monkeypatch.setattr(library_module, "demo_sources", lambda: [hub])
-    qtbot.mouseClick(bar.prepare, LEFT)
-    assert asked == [True]
-    library._on_found([DEMO])
-    assert not bar.prepare.isVisible()
+    with qtbot.waitSignal(library.job_started) as started:
+        qtbot.mouseClick(bar.prepare, LEFT)
+    assert started.args[0].title == f"Downloading {HUB_ID}" and library.is_preparing
+    with qtbot.waitSignal(library.job_ended, timeout=10_000):
+        library.cancel_job()
+    find([DEMO])
+    qtbot.waitUntil(lambda: not bar.prepare.isVisible())  # the job's end has the models looked for too

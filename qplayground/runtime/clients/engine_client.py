@@ -81,6 +81,17 @@ class EngineClient(QObject):
         """Whether an answer is owed."""
         return bool(self._open)
 
+    @property
+    def silence_ms(self) -> int:
+        """How long an engine that owes an answer may say nothing, in ms, before it is ended. It can be set at any
+        time, and counts at once, anew from then.
+        """
+        return self._silence.interval()
+
+    @silence_ms.setter
+    def silence_ms(self, limit: int) -> None:
+        self._silence.setInterval(limit)
+
     def begin(self) -> None:
         """Begin the engine, for somebody who has to know the machine to ask: `greeted` or `lost` follows."""
         if self._worker is not None or self._closed:
@@ -172,7 +183,7 @@ class EngineClient(QObject):
         self._silence.stop()
         if self._hung:
             self._hung = False
-            sentence = f"The engine said nothing for {SILENCE_MS // 1000} seconds and was ended."
+            sentence = f"The engine said nothing for {self.silence_ms / 1000:g} seconds and was ended."
             error = ErrorInfo(ErrorCode.ENGINE_DIED, sentence, self._hint)
         error = error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", self._hint)
         self._waiting.clear()
