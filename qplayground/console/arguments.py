@@ -121,7 +121,7 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
         default="64,256,4096",
         metavar="LIST",
         help=f"comma-separated: {', '.join(map(str, BLOCK_SIZES))}, or tensor for one scale over all of it; "
-        f"{by_row} have one a row (default: %(default)s)",
+        f"{by_row}: one a row (default: %(default)s)",
     )
     parser.add_argument("--double-quant", action="store_true", help="measure each choice of blocks with it as well")
     parser.add_argument(

@@ -35,10 +35,12 @@ def write_result(target: str | None, data: bytes, text: str) -> None:
         sys.stdout.buffer.write(data + b"\n")  # JSON is UTF-8, whatever the terminal speaks
         sys.stdout.buffer.flush()
         return
-    if target is not None:
-        write(Path(target), data)
-    if text:
-        print(text)
+    try:
+        if target is not None:
+            write(Path(target), data)
+    finally:  # what took hours is not lost with the file
+        if text:
+            print(text)
 
 
 def write(path: Path, data: bytes) -> None:

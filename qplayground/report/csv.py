@@ -4,7 +4,7 @@ import csv
 import io
 
 from qplayground.core.comparison.caveats import caveats
-from qplayground.core.comparison.metrics import METRICS, Metric, ratio
+from qplayground.core.comparison.metrics import METRICS, Metric, ratio, shown_metrics
 from qplayground.core.comparison.results import Comparison, Run
 from qplayground.core.measures.samples import Samples
 
@@ -44,7 +44,7 @@ def to_csv(comparison: Comparison) -> str:
                 *(figure for found in samples for figure in _summary(found)),
                 comparison.mode,
                 _harmless(" ".join(caveat.sentence for caveat in caveats(comparison, run))),
-                _harmless(_not_known(run)),
+                _harmless(_not_known(comparison, run)),
                 _harmless(run.text),
                 _harmless("" if run.error is None else str(run.error)),
             ]
@@ -52,10 +52,10 @@ def to_csv(comparison: Comparison) -> str:
     return output.getvalue()
 
 
-def _not_known(run: Run) -> str:
+def _not_known(comparison: Comparison, run: Run) -> str:
     """Which figures its engine cannot give, and why: `weight_bytes, resident_bytes: The model is elsewhere.`"""
     keys: dict[str, list[str]] = {}
-    for metric in METRICS:
+    for metric in shown_metrics(comparison):
         if metric.lacking(run):
             keys.setdefault(metric.lacking(run), []).append(metric.key)
     return " ".join(f"{', '.join(each)}: {reason}" for reason, each in keys.items())

@@ -41,9 +41,12 @@ class StartUp(QObject):
         self._library = library
         self._importer = _Importer(self)
         self._importer.imported.connect(self._on_imported)
+        self._closed = False
 
     def begin(self) -> None:
         """Begin all of it, once the window is on the screen."""
+        if self._closed:
+            return
         self._library.refresh()
         self.load_charts()
         self._session.probe()
@@ -58,6 +61,7 @@ class StartUp(QObject):
 
     def close(self) -> None:
         """Wait for the import to end; for the program's end."""
+        self._closed = True
         self._importer.wait()
 
     @Slot()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from qplayground.engines.transformers.prediction.tracing import run
+from qplayground.engines.transformers.prediction.tracing import CannotRunError, run
 
 Operation = Callable[[torch.Tensor], torch.Tensor]
 OPERATIONS: dict[str, Operation] = {
@@ -26,13 +26,13 @@ OPERATIONS: dict[str, Operation] = {
     "integers": lambda x: x.long() / x.long(),
     "squared": lambda x: x.float() ** 2,
     "out_of": lambda x: 1 / x,
+    "complex": lambda x: x.float() * 1j,
+    "broadcast_and_turned": lambda x: x.transpose(1, 2)[:1] * x.reshape(2, 8, 3),
 }
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_gives_what_it_would_with_values(name: str) -> None:
-    """Shape, type and order in memory, which later views go by."""
-    real = OPERATIONS[name](torch.ones(2, 3, 8, dtype=torch.bfloat16))
+def traced(operation: Operation) -> torch.Tensor:
+    """What a run without weights has as its output, of a tensor on the meta device."""
 
     class Model(nn.Module):
         config = SimpleNamespace()
@@ -41,8 +41,31 @@ def test_an_operation_gives_what_it_would_with_values(name: str) -> None:
             return False
 
         def forward(self, input_ids: torch.Tensor, use_cache: bool) -> dict[str, Any]:
-            return {"y": OPERATIONS[name](torch.ones(2, 3, 8, dtype=torch.bfloat16, device=input_ids.device))}
+            return {"y": operation(torch.ones(2, 3, 8, dtype=torch.bfloat16, device=input_ids.device))}
 
     output, _ = run(cast(PreTrainedModel, Model()), 4)
-    found = output["y"]
+    return cast(torch.Tensor, output["y"])
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_gives_what_it_would_with_values(name: str) -> None:
+    """Shape, type and order in memory, which later views go by."""
+    found, real = traced(OPERATIONS[name]), OPERATIONS[name](torch.ones(2, 3, 8, dtype=torch.bfloat16))
     assert (found.shape, found.dtype, found.stride()) == (real.shape, real.dtype, real.stride())
+
+
+def test_numbers_that_have_values_keep_them() -> None:
+    """A model's code reads some to know how often to do a thing."""
+    read: list[float] = []
+
+    def operation(x: torch.Tensor) -> torch.Tensor:
+        read.extend((torch.arange(4.0) * 2.0).tolist())
+        return x
+
+    traced(operation)
+    assert read == [0, 2, 4, 6]
+
+
+def test_what_cannot_run_on_one_device_cannot_be_run() -> None:
+    with pytest.raises(CannotRunError):
+        traced(lambda x: x * torch.ones(8, dtype=torch.bfloat16))

@@ -21,7 +21,7 @@ from qplayground.core.measures.quality import TextSource
 from qplayground.core.memory.process_memory import read_process_memory
 from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
 from qplayground.runtime.storage.evaluation_text import builtin_text
-from qplayground.runtime.storage.preferences import Preferences, RunChoices, preferences_path
+from qplayground.runtime.storage.preferences import Preferences, preferences_path
 from qplayground.ui.application import make_window
 from qplayground.ui.watchdog import Watchdog
 from qplayground.ui.widgets import theme
@@ -228,7 +228,7 @@ def score_little() -> None:
     text.parent.mkdir(parents=True, exist_ok=True)
     text.write_text(builtin_text()[:_SCORED_CHARACTERS], encoding="utf-8")
     preferences = Preferences.load()
-    preferences.set_run_choices(RunChoices(text=TextSource.FILE, file=str(text)))
+    preferences.set_run_choices(text=TextSource.FILE, file=str(text))
     preferences.close()
 
 

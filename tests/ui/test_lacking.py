@@ -98,7 +98,7 @@ def test_the_trade_off_says_who_is_not_drawn(qtbot: QtBot, shown: Comparison) ->
     chart = TradeOffChart()
     qtbot.addWidget(chart)
     chart.show_comparison(shown)
-    assert chart.key.text() == "not drawn, see the notes: nf4"
+    assert chart.key.text() == f"nf4 is not drawn: {ELSEWHERE}"
     chart.across.setCurrentIndex(chart.across.findData("ttft_s"))
     assert "not drawn" not in chart.key.text()
 

@@ -66,6 +66,8 @@ def _remarks(comparison: Comparison, run: Run) -> list[Note]:
 
 def _lacking(run: Run) -> list[str]:
     """Which figures its engine cannot give, and why, a sentence a reason; and what it does beyond a stop."""
+    if run.state is RunState.FAILED:
+        return []
     about: dict[str, list[str]] = {}
     for capability, figures in _FIGURES.items():
         if capability in run.lacks:

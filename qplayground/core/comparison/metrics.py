@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.caveats import spoilt
-from qplayground.core.comparison.results import Comparison, Run
+from qplayground.core.comparison.results import Comparison, Run, RunState
 from qplayground.core.measures.samples import Samples
 from qplayground.core.units import bytes_text, number_text, rate_text, ratio_text, seconds_text, share_text, significant
 
@@ -32,8 +32,12 @@ class Metric(NamedTuple):
     needs: Capability | None = None
 
     def lacking(self, run: Run) -> str:
-        """Why that run has no such figure, as a sentence: its engine cannot give it. Empty where that is not so."""
-        return "" if self.needs is None or self.read(run) is not None else run.lacks.get(self.needs, "")
+        """Why that run has no such figure, as a sentence: its engine cannot give it. Empty where that is not so, and of
+        a run that failed, which has an error to say why.
+        """
+        if self.needs is None or run.state is RunState.FAILED or self.read(run) is not None:
+            return ""
+        return run.lacks.get(self.needs, "")
 
 
 def _bytes(value: float | None) -> str:

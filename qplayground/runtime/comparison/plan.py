@@ -21,9 +21,10 @@ class RunPlan(msgspec.Struct, frozen=True):
     def of(cls, run: Run) -> "RunPlan":
         return cls(run.id, run.model.path, run.precision, run.engine)
 
-    def shares_model(self, other: "RunPlan") -> bool:
-        """Whether what one engine says of the model is true of the other's."""
-        return (self.path, self.engine) == (other.path, other.engine)
+    @property
+    def model_key(self) -> tuple[str, str]:
+        """Runs with the same one are told the same of their model by their engines."""
+        return self.path, self.engine
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -209,7 +209,7 @@ class Session(QObject):
         if self._run(precision.name) is not None:
             raise fail(ErrorCode.BAD_PRECISION, f"{precision.label} is in this comparison.", "Run it again there.")
         model = comparison.runs[0].model
-        run = Run(id=precision.name, model=model, precision=precision)
+        run = Run(id=precision.name, model=model, precision=precision, engine=comparison.runs[0].engine)
         self._expect(run, estimate)
         comparison.runs.append(run)
         self._choose_baseline()

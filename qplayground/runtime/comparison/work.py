@@ -24,7 +24,7 @@ class Work:
         self.plan = plan
         self._lacks = lacks
         self._estimates: dict[str, Estimate] = {}  # by run
-        self._contexts: dict[str, ContextSize | None] = {}  # by the model's folder
+        self._contexts: dict[tuple[str, str], ContextSize | None] = {}  # by the model's folder and engine
         self._limits: dict[str, int] | None = None
         self._reference: RunPlan | None = None  # the one that the others are scored against
         self._windows: Windows | None = None  # of the text, as that one's engine scored it
@@ -54,7 +54,7 @@ class Work:
             placement=replace(self.plan.placement, offload_folder=offload_folder),
             limits=self._limits,
             request=self.plan.request,
-            context=self._contexts.get(run.path),
+            context=self._contexts.get(run.model_key),
             others=self._unknown_beside(run) if asks_beside and Capability.PREDICTION not in self.lacks(run.id) else (),
         )
 
@@ -94,11 +94,11 @@ class Work:
 
     def take_loaded(self, run: RunPlan, event: Loaded) -> None:
         """Note what a load says, of its model's other runs too."""
-        self._contexts[run.path] = event.context
+        self._contexts[run.model_key] = event.context
         known = [*event.others, *([] if event.estimate is None else [event.estimate])]
         estimates = {estimate.precision: estimate for estimate in known}
         for other in self.plan.runs:
-            if other.shares_model(run) and other.precision.name in estimates:
+            if other.model_key == run.model_key and other.precision.name in estimates:
                 self._estimates[other.id] = estimates[other.precision.name]
 
     def take_scored(self, run_id: str, event: Scored) -> None:
@@ -126,9 +126,12 @@ class Work:
         """
         if not kept or Capability.MEMORY in self.lacks(run_id):
             return True
-        found = fit_now([self._estimates.get(run_id)], scores=self.scores)
+        lacks = self.lacks(run_id)  # what is known of a run is transformers', and not of another engine
+        known = None if Capability.PREDICTION in lacks else self._estimates.get(run_id)
+        found = fit_now([known], scores=self.scores)
         return found.verdict in (Verdict.FITS, Verdict.TIGHT)
 
     def _unknown_beside(self, run: RunPlan) -> tuple[Precision, ...]:
         known = {run.id, *self._estimates}
-        return tuple(other.precision for other in self.plan.runs if other.shares_model(run) and other.id not in known)
+        beside = [other for other in self.plan.runs if other.model_key == run.model_key]
+        return tuple(other.precision for other in beside if other.id not in known)

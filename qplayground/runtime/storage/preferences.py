@@ -274,10 +274,10 @@ class Preferences:
         """How comparisons are run; the usual ones too when this version does not know those that were kept."""
         return _converted(self._kept.run_choices, RunChoices)
 
-    def set_run_choices(self, choices: RunChoices) -> None:
-        """Keep how comparisons are run."""
-        builtins = msgspec.to_builtins(choices)
-        self._file.change(lambda kept: replace(kept, run_choices=builtins))
+    def set_run_choices(self, **changed: Any) -> None:
+        """Keep these fields of RunChoices."""
+        builtins = msgspec.to_builtins(changed)
+        self._file.change(lambda kept: replace(kept, run_choices={**kept.run_choices, **builtins}))
 
     @property
     def inside_knobs(self) -> Knobs:

@@ -1,9 +1,7 @@
 """How a comparison is run: once, as a benchmark, or as a race; whether models stay in memory; what text is scored."""
 
 from pathlib import Path
-from typing import Any
 
-from msgspec.structs import replace
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -130,7 +128,7 @@ class RunOptions(QWidget):
 
     @Slot()
     def _on_quality_changed(self) -> None:
-        self._keep(scored_tokens=self.quality.currentData())
+        self._preferences.set_run_choices(scored_tokens=self.quality.currentData())
         self.text.setEnabled(self.scores)
 
     @Slot(int)
@@ -144,7 +142,7 @@ class RunOptions(QWidget):
             elif not self._file:
                 self.text.setCurrentIndex(0)
         self._show_file()
-        self._keep(text=TextSource(self.text.currentData()), file=self._file)
+        self._preferences.set_run_choices(text=TextSource(self.text.currentData()), file=self._file)
 
     def _is_text(self, name: str) -> bool:
         """Whether it can be scored; says so at once where it cannot."""
@@ -159,18 +157,15 @@ class RunOptions(QWidget):
         place = self.text.findData(str(TextSource.FILE))
         self.text.setItemText(place, f"{Path(self._file).name}…" if self._file else "file…")
 
-    def _keep(self, **changed: Any) -> None:
-        self._preferences.set_run_choices(replace(self._preferences.run_choices, **changed))
-
     def _show_tip(self) -> None:
         self.modes.setToolTip(_TIPS[self.mode])
 
     def _on_changed(self) -> None:
-        self._keep(mode=self.mode, rounds=self.rounds)
+        self._preferences.set_run_choices(mode=self.mode, rounds=self.rounds)
         self._show_tip()
 
     def _on_keep_toggled(self, keep: bool) -> None:
-        self._keep(keep_loaded=keep)
+        self._preferences.set_run_choices(keep_loaded=keep)
         self.keep_loaded_changed.emit(keep)
 
 

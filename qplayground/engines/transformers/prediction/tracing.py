@@ -200,11 +200,11 @@ def _elementwise_like(values: Sequence[Any]) -> torch.Tensor | None:
     """The operand that an elementwise result is like; None where torch should say itself what comes of it."""
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
     first = tensors[0]
-    if not first.is_floating_point() or any(each.dtype is not first.dtype or not each.dim() for each in tensors):
+    alike = all(each.is_meta and each.dtype is first.dtype and each.dim() for each in tensors)
+    if not alike or not first.is_floating_point() or any(isinstance(value, complex) for value in values):
         return None
     shape = torch.broadcast_shapes(*(each.shape for each in tensors))  # type: ignore[no-untyped-call]
-    like = next((each for each in tensors if each.shape == shape), None)
-    return like if like is not None and _aten.is_non_overlapping_and_dense(like) else None
+    return first if first.shape == shape and _aten.is_non_overlapping_and_dense(first) else None
 
 
 class _FusedAttention(TorchFunctionMode):

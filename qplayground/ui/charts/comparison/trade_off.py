@@ -156,8 +156,9 @@ class TradeOffChart(Chart):
             if any(self._is_doubtful(run) for run, _ in self._points())
             else []
         )
-        missing = [run.id for run in runs if any(metric.lacking(run) for metric in self._metrics())]
-        parts += [f"not drawn, see the notes: {', '.join(missing)}"] if missing else []
+        for run in runs:
+            reasons = dict.fromkeys(filter(None, (metric.lacking(run) for metric in self._metrics())))
+            parts += [f"{run.id} is not drawn: {' '.join(reasons)}"] if reasons else []
         self.key.setText(" · ".join(parts))
 
     def reading(self, x: float, y: float) -> str:
