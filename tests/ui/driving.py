@@ -1,10 +1,12 @@
 """Using the window as a person does: typing, ticking, comparing."""
 
 from PySide6.QtCore import QPointF, Qt
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.comparison.results import RunState
+from qplayground.ui.charts.comparison.layer_errors import LayerErrors
 from qplayground.ui.comparison.results_view import ResultsView
 from qplayground.ui.window import MainWindow
 
@@ -40,6 +42,16 @@ def choose_in_menu(view: ResultsView, name: str, text: str) -> None:
     (action,) = (action for action in menu.actions() if action.text().replace("&", "") == text)
     assert action.isEnabled()
     action.trigger()
+
+
+def offered_at(layers: LayerErrors, spot: QPointF) -> QAction:
+    """What is offered where a layer's bar is clicked; the menu is closed again."""
+    layers.plot.scene().sigMouseClicked.emit(Click(layers.plot.vb.mapViewToScene(spot)))
+    menu = layers.findChild(QMenu, options=Qt.FindChildOption.FindDirectChildrenOnly)
+    assert menu is not None and menu.isVisible()
+    (action,) = menu.actions()
+    menu.close()
+    return action
 
 
 class Click:

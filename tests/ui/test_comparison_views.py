@@ -5,6 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pyqtgraph as pg
 import pytest
 from msgspec.structs import replace
 from PySide6.QtCore import QPoint, Qt
@@ -470,10 +471,10 @@ def test_axes_say_the_figures_in_the_units_of_their_labels(qtbot: QtBot) -> None
     charts.show_comparison(sampled())
     theme.paint(QApplication.instance(), dark=True)  # type: ignore[arg-type]
     theme.paint(QApplication.instance(), dark=False)  # type: ignore[arg-type]
-    for plot in (*charts._bars.values(), charts.latency):
+    for plot in (*charts.bars.values(), charts.latency):
         for side in ("left", "bottom"):
             assert plot.getAxis(side).autoSIPrefixScale == 1.0
-    first = charts._bars["ttft_s"].getAxis("bottom")
+    first = charts.bars["ttft_s"].getAxis("bottom")
     assert 0.04 < first.range[1] < 0.2
 
 
@@ -483,11 +484,12 @@ def test_the_crosshair_reads_the_tokens_times(qtbot: QtBot) -> None:
     charts.resize(900, 300)
     charts.show()
     charts.show_comparison(three())
-    assert charts._reading(1.2, 5.0) == "token 1: fp32 200 ms · nf4 200 ms"
-    assert charts._reading(40, 5.0) == ""
+    assert charts.reading(1.2, 5.0) == "token 1: fp32 200 ms · nf4 200 ms"
+    assert charts.reading(40, 5.0) == ""
     box = charts.latency.vb.sceneBoundingRect()
     charts.latency.scene().sigMouseMoved.emit(box.center())
-    assert charts._crosshair._lines[0].isVisible()
+    lines = [item for item in charts.latency.items if isinstance(item, pg.InfiniteLine)]
+    assert lines and all(line.isVisible() for line in lines)
 
 
 def test_a_run_is_drawn_again_where_its_figures_changed_and_only_then(qtbot: QtBot) -> None:
@@ -496,8 +498,8 @@ def test_a_run_is_drawn_again_where_its_figures_changed_and_only_then(qtbot: QtB
     for widget in (charts, chart):
         qtbot.addWidget(widget)
         widget.show_comparison(made)
-    speed, first = charts._items["decode_tokens_per_s"].shown, charts._items["ttft_s"].shown
-    dots, curves = chart._dots.shown, charts._curves.shown
+    speed, first = charts.items["decode_tokens_per_s"].shown, charts.items["ttft_s"].shown
+    dots, curves = chart.dots.shown, charts.curves.shown
     before = [dict(shown) for shown in (speed, first, dots, curves)]
     made.runs[1].speed.decode_tokens_per_s = 12.5
     for widget in (charts, chart):
@@ -526,12 +528,12 @@ def test_what_something_spoilt_is_drawn_pale_and_the_charts_say_what_that_means(
     for widget in (charts, chart):
         widget.show_comparison(made)
     assert charts.key.text.startswith("pale and *: disturbed") and "pale and *" in chart.key.text()
-    for items in charts._items.values():
+    for items in charts.items.values():
         sound, spoilt = (items.shown[name][0].opts["brush"].alpha() for name in ("fp32", "nf4"))
         assert sound == 255 and spoilt < 100
-    sound, spoilt = (chart._dots.shown[name][0].opts["brush"].color().alpha() for name in ("fp32", "nf4"))
+    sound, spoilt = (chart.dots.shown[name][0].opts["brush"].color().alpha() for name in ("fp32", "nf4"))
     assert sound == 255 and spoilt < 100
-    sound, spoilt = (charts._curves.shown[name][0].opts["pen"].color().alpha() for name in ("fp32", "nf4"))
+    sound, spoilt = (charts.curves.shown[name][0].opts["pen"].color().alpha() for name in ("fp32", "nf4"))
     assert sound == 255 and spoilt < 150
 
 
@@ -562,13 +564,13 @@ def tabs(qtbot: QtBot) -> ComparisonTabs:
 
 
 def drawn(tabs: ComparisonTabs) -> bool:
-    return tabs.trade_off is not None and tabs.trade_off._comparison is not None
+    return tabs.trade_off is not None and bool(tabs.trade_off.dots.shown)
 
 
 def test_tabs_are_drawn_when_they_are_seen(tabs: ComparisonTabs) -> None:
     assert not tabs.save.isEnabled()
     tabs.show_comparison(three())
-    assert tabs.speed is not None and tabs.speed._comparison is not None
+    assert tabs.speed is not None and tabs.speed.curves.shown
     assert not drawn(tabs)
     tabs.setCurrentIndex(2)
     assert drawn(tabs)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import psutil
+import pytest
 from msgspec.structs import replace
 from PySide6.QtCore import QPointF
 from pytestqt.qtbot import QtBot
@@ -13,10 +14,12 @@ from qplayground.core.comparison.results import ComparedModel
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.measures.quality import LayerError
 from qplayground.core.model import ModelEntry, ModelSource
+from qplayground.runtime.models import library as library_module
 from qplayground.ui.inside.window import InsideWindow
 from qplayground.ui.window import MainWindow
 from tests.fakes.inside import LINEAR, SUGGESTED
-from tests.ui.driving import Click, type_prompt
+from tests.process.running import pid_of, workers_of
+from tests.ui.driving import offered_at, type_prompt
 
 WAIT_MS = 30_000
 
@@ -47,9 +50,7 @@ def test_outliers_follow_the_prompt_that_is_typed_meanwhile(qtbot: QtBot, ready_
 
 def test_it_ends_with_the_program(qtbot: QtBot, ready_window: MainWindow) -> None:
     ready_window.models.inside.click()
-    worker = opened(qtbot, ready_window).inspector._client._worker
-    assert worker is not None and worker.pid is not None
-    pid = worker.pid
+    pid = pid_of(opened(qtbot, ready_window).inspector)
     ready_window.close()
     assert not psutil.pid_exists(pid) and ready_window.inside.window is None
 
@@ -61,12 +62,13 @@ def test_there_is_nothing_to_open_before_a_model_is_there(window: MainWindow) ->
 
 
 def test_a_model_that_was_quantized_before_can_be_looked_into_and_not_compared(
-    window: MainWindow, tmp_path: Path
+    qtbot: QtBot, window: MainWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = ErrorInfo(ErrorCode.ALREADY_QUANTIZED, "It is quantized already.", "Choose the original.")
     entry = ModelEntry(id="quantized", source=ModelSource.FOLDER, path=str(tmp_path), complete=True, problem=problem)
-    window.library._entries = [entry]
-    window.library.entries_changed.emit()
+    monkeypatch.setattr(library_module, "list_models", lambda types, folders: [entry])
+    with qtbot.waitSignal(window.library.entries_changed, timeout=WAIT_MS):
+        window.library.refresh()
     assert window.models.current() == entry
     assert window.models.inside.isEnabled() and not window.models.compare.isEnabled()
     assert ModelEntry(id="x", source=ModelSource.HUB, path="/x", complete=True).inside_path is None
@@ -84,11 +86,9 @@ def test_a_layers_bar_leads_inside(qtbot: QtBot, compared: MainWindow) -> None:
     layers = compared.tabs.quality.layers
     layers.show_comparison(comparison)
     compared.tabs.quality.pages.setCurrentWidget(layers)
-    layers._on_clicked(Click(layers.plot.vb.mapViewToScene(QPointF(1, 1))))
-    (action,) = layers._offer.actions()
+    action = offered_at(layers, QPointF(1, 1))
     assert action.text() == f"Look inside {LINEAR[1]}"
     action.trigger()
-    layers._offer.close()
     assert opened(qtbot, compared).inspector.module == LINEAR[1]
     layers.inside_requested.emit(comparison.run("nf4").model, LINEAR[2])
     inside = compared.inside.window
@@ -109,18 +109,13 @@ def test_a_saved_comparison_leads_inside_as_long_as_its_model_is_there(
     assert reader.tabs.quality is not None
     layers = reader.tabs.quality.layers
     reader.tabs.quality.pages.setCurrentWidget(layers)  # a page is drawn when it is seen
-    click = Click(layers.plot.vb.mapViewToScene(QPointF(1, 1)))
-    layers._on_clicked(click)
-    (action,) = layers._offer.actions()
+    action = offered_at(layers, QPointF(1, 1))
     assert action.text() == f"Look inside {LINEAR[1]}"
     action.trigger()
-    layers._offer.close()
     assert opened(qtbot, compared).inspector.module == LINEAR[1]
     Path(comparison.models[0].path).rename(tmp_path / "elsewhere")
-    layers._on_clicked(click)
-    (action,) = layers._offer.actions()
+    action = offered_at(layers, QPointF(1, 1))
     assert not action.isEnabled() and "no longer here" in action.text()
-    layers._offer.close()
     reader.close()
 
 
@@ -144,7 +139,7 @@ def test_while_a_comparison_runs_it_holds_back(qtbot: QtBot, ready_window: MainW
     assert entry is not None and entry.path is not None
     ready_window.inside.open(entry.title, entry.path)
     inside = ready_window.inside.window
-    assert inside is not None and inside.inspector._client._worker is None
+    assert inside is not None and not workers_of(inside.inspector)
     assert inside.matrix.message.isVisible() and not inside.layers.start.isEnabled()
     with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=WAIT_MS):
         ready_window.models.stop.click()

@@ -18,7 +18,7 @@ from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison, done, remote
 from tests.fakes.remote import ELSEWHERE
-from tests.ui.driving import Click
+from tests.ui.driving import offered_at
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_bars_of_memory_have_a_dash_in_its_place(qtbot: QtBot, shown: Compar
     bars = MemoryBars()
     qtbot.addWidget(bars)
     bars.show_comparison(shown)
-    labels = [item for item in bars._plot.items if isinstance(item, pg.TextItem)]
+    labels = [item for item in bars.plot.items if isinstance(item, pg.TextItem)]
     assert [label.toPlainText() for label in labels] == ["1.00 GB", "–"]
     assert [label.toolTip() for label in labels] == ["", theme.tip(ELSEWHERE)]
 
@@ -112,9 +112,7 @@ def test_a_layer_that_cannot_be_looked_into_says_why(qtbot: QtBot, shown: Compar
     layers.offers_inside = True
     qtbot.addWidget(layers)
     layers.show_comparison(shown)
-    layers._on_clicked(Click(layers.plot.vb.mapViewToScene(QPointF(1, 0.1))))
-    (action,) = layers._offer.actions()
-    layers._offer.close()
+    action = offered_at(layers, QPointF(1, 0.1))
     assert not action.isEnabled() and action.text() == "The server does not show its weights."
 
 

@@ -1,5 +1,6 @@
 """The tree of what each module holds."""
 
+from PySide6.QtWidgets import QTreeWidgetItem
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.comparison.results import from_json, to_json
@@ -16,8 +17,26 @@ MODULES = {
 }
 
 
+def items(dialog: ModulesDialog) -> dict[str, QTreeWidgetItem]:
+    """The rows of the tree, by the names of their branches."""
+    found: dict[str, QTreeWidgetItem] = {}
+
+    def walk(branch: str, item: QTreeWidgetItem | None) -> None:
+        assert item is not None
+        found[branch] = item
+        for place in range(item.childCount()):
+            child = item.child(place)
+            assert child is not None
+            walk(f"{branch}.{child.text(0).rstrip('*')}".lstrip("."), child)
+
+    (whole,) = [dialog.tree.topLevelItem(place) for place in range(dialog.tree.topLevelItemCount())]
+    walk("", whole)
+    return found
+
+
 def texts(dialog: ModulesDialog, branch: str) -> list[str]:
-    return [dialog._items[branch].text(column) for column in range(dialog.tree.columnCount())]
+    item = items(dialog)[branch]
+    return [item.text(column) for column in range(dialog.tree.columnCount())]
 
 
 def test_every_branch_has_its_sum(qtbot: QtBot) -> None:
@@ -45,10 +64,10 @@ def test_a_search_shows_what_it_finds_and_what_that_is_part_of(qtbot: QtBot) -> 
     dialog = ModulesDialog("nf4", MODULES, [], {})
     qtbot.addWidget(dialog)
     dialog.search.setText("LAYERS.1")
-    shown = {branch for branch, item in dialog._items.items() if not item.isHidden()}
+    shown = {branch for branch, item in items(dialog).items() if not item.isHidden()}
     assert shown == {"", "model", "model.layers", "model.layers.1", "model.layers.1.q_proj"}
     dialog.search.clear()
-    assert not any(item.isHidden() for item in dialog._items.values())
+    assert not any(item.isHidden() for item in items(dialog).values())
 
 
 def test_a_columns_menu_opens_it(qtbot: QtBot, ready_window: MainWindow) -> None:

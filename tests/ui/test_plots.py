@@ -6,6 +6,7 @@ from typing import Any
 
 import pyqtgraph as pg
 import pytest
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
@@ -58,14 +59,16 @@ def test_the_axis_starts_at_zero_until_somebody_zooms(qtbot: QtBot, timeline: Me
     timeline.plot.vb.sigRangeChangedManually.emit([True, True])
     timeline.plot.setYRange(505, 515, padding=0)
     timeline.add_samples("nf4", [sample(2, 900)])
-    qtbot.waitUntil(lambda: not timeline._stale)
+    qtbot.waitUntil(lambda: len(timeline.ram.curves["nf4"].getData()[0]) == 3)
     assert timeline.plot.viewRange()[1] == pytest.approx([505, 515])
 
 
 def test_what_is_not_seen_is_not_drawn_until_it_is(qtbot: QtBot, timeline: MemoryTimeline) -> None:
     timeline.hide()
     timeline.add_samples("nf4", [sample(0, 500)])
-    qtbot.waitUntil(lambda: not timeline._timer.isActive())
+    timer = timeline.findChild(QTimer, options=Qt.FindChildOption.FindDirectChildrenOnly)
+    assert timer is not None
+    qtbot.waitUntil(lambda: not timer.isActive())
     assert not timeline.ram.curves
     timeline.show()
     assert list(timeline.ram.curves) == ["nf4"]
@@ -85,7 +88,7 @@ def test_phases_follow_one_another_and_end_with_the_last_sample(timeline: Memory
     spans = [(span.phase, span.start_s, span.end_s) for span in timeline.lane.spans]
     assert spans == [(Phase.LOAD, 0, 2), (Phase.DECODE, 2, 5)]
     assert timeline.lane.spans_at(1.0) == timeline.lane.spans[:1]
-    assert "fp32 · load · 400 MB" in timeline._reading(1.0)
+    assert "fp32 · load · 400 MB" in timeline.reading(1.0)
 
 
 def test_an_idle_engine_is_not_drawn_as_if_it_worked(timeline: MemoryTimeline) -> None:
@@ -94,7 +97,7 @@ def test_an_idle_engine_is_not_drawn_as_if_it_worked(timeline: MemoryTimeline) -
     timeline.end_phases("fp32")
     timeline.add_samples("fp32", [sample(30, 400)])
     assert [(span.start_s, span.end_s) for span in timeline.lane.spans] == [(0, 2)]
-    assert timeline._reading(15.0) == "15.00 s"
+    assert timeline.reading(15.0) == "15.00 s"
     assert len(timeline.ram.series["fp32"].times_s) == 2
     timeline.begin_phase("fp32", PhaseStarted(2, Phase.PREFILL, 41.0))
     timeline.add_samples("fp32", [sample(42, 400)])
@@ -126,7 +129,7 @@ def test_no_line_leads_from_one_engine_to_the_next(qtbot: QtBot, timeline: Memor
     assert timeline.ram.series["fp32"].highest_megabytes == 500
     qtbot.waitUntil(lambda: "fp32" in timeline.ram.curves)
     assert timeline.ram.curves["fp32"].opts["connect"] == "finite"
-    assert "fp32" in timeline._reading(51.5) and timeline._reading(20.0) == "20.00 s"
+    assert "fp32" in timeline.reading(51.5) and timeline.reading(20.0) == "20.00 s"
     timeline.forget("fp32")
     assert not timeline.ram.series and not timeline.lane.spans
 
@@ -220,9 +223,9 @@ def test_parts_that_come_to_more_than_was_measured_are_said(qtbot: QtBot) -> Non
     bars = MemoryBars()
     qtbot.addWidget(bars)
     bars.show_comparison(comparison(short))
-    (text,) = [item.toPlainText() for item in bars._plot.items if isinstance(item, pg.TextItem)]
+    (text,) = [item.toPlainText() for item in bars.plot.items if isinstance(item, pg.TextItem)]
     assert text == "400 MB, predicted 504 MB\nits parts: 84.0 MB more"
-    tips = {item.toolTip() for item in bars._plot.items if isinstance(item, pg.BarGraphItem)}
+    tips = {item.toolTip() for item in bars.plot.items if isinstance(item, pg.BarGraphItem)}
     assert "measured: 30.0 MB quantized weights, of 80.0 MB that are accounted for" in tips
     (sentence,) = memory_sentences(short)
     assert sentence.startswith("Its known parts come to 84.0 MB more than was measured in RAM")
@@ -288,9 +291,9 @@ def test_the_bars_of_several_runs_are_drawn(qtbot: QtBot) -> None:
     bars = MemoryBars()
     qtbot.addWidget(bars)
     bars.show_comparison(comparison(figures(), MemoryFigures(), figures()))
-    texts = [item.toPlainText() for item in bars._plot.items if isinstance(item, pg.TextItem)]
+    texts = [item.toPlainText() for item in bars.plot.items if isinstance(item, pg.TextItem)]
     assert texts == ["500 MB, predicted 504 MB", "500 MB, predicted 504 MB"]
-    tips = {item.toolTip() for item in bars._plot.items if isinstance(item, pg.BarGraphItem)}
+    tips = {item.toolTip() for item in bars.plot.items if isinstance(item, pg.BarGraphItem)}
     assert "measured: 16.0 MB unexplained" in tips and "predicted: 20.0 MB working memory" in tips
 
 
@@ -299,25 +302,25 @@ def test_bars_are_drawn_again_when_their_figures_change_and_only_then(qtbot: QtB
     qtbot.addWidget(bars)
     shown = comparison(figures(), figures())
     bars.show_comparison(shown)
-    before = {name: list(items) for name, items in bars._items.shown.items()}
+    before = {name: list(items) for name, items in bars.items.shown.items()}
     shown.runs[1].memory.peak_resident_bytes = 700 * MB
     bars.show_comparison(shown)
     first, second = (run.id for run in shown.runs)
-    assert bars._items.shown[first] == before[first] and bars._items.shown[second] != before[second]
-    assert set(bars._plot.items) == {item for items in bars._items.shown.values() for item in items}
+    assert bars.items.shown[first] == before[first] and bars.items.shown[second] != before[second]
+    assert set(bars.plot.items) == {item for items in bars.items.shown.values() for item in items}
     shown.runs.pop()
     bars.show_comparison(shown)
-    assert list(bars._items.shown) == [first] and set(bars._plot.items) == set(bars._items.shown[first])
+    assert list(bars.items.shown) == [first] and set(bars.plot.items) == set(bars.items.shown[first])
 
 
 def test_what_was_predicted_is_a_line_as_long_as_the_engine_was_there(qtbot: QtBot, timeline: MemoryTimeline) -> None:
     timeline.set_level("nf4", 504 * MB)
     timeline.add_samples("nf4", [sample(0, 300), sample(5, 500)])
-    qtbot.waitUntil(lambda: "nf4" in timeline._level_lines)
-    times, levels = timeline._level_lines["nf4"].getData()
+    qtbot.waitUntil(lambda: "nf4" in timeline.level_lines)
+    times, levels = timeline.level_lines["nf4"].getData()
     assert list(levels) == [504, 504] and times[-1] - times[0] == 5
     timeline.set_level("nf4", None)
-    qtbot.waitUntil(lambda: not timeline._level_lines)
+    qtbot.waitUntil(lambda: not timeline.level_lines)
 
 
 def test_charts_follow_the_scheme(qtbot: QtBot, qapp: QApplication, timeline: MemoryTimeline) -> None:
@@ -342,8 +345,8 @@ def test_the_curves_have_the_room_of_a_low_timeline(qtbot: QtBot, timeline: Memo
 def test_a_predicted_level_has_marks_at_its_ends_and_curves_none(qtbot: QtBot, timeline: MemoryTimeline) -> None:
     timeline.add_samples("nf4", [sample(0, 400), sample(1, 500)])
     timeline.set_level("nf4", 450 * MB)
-    qtbot.waitUntil(lambda: "nf4" in timeline._level_lines)
-    assert timeline._level_lines["nf4"].opts["symbol"] is not None
+    qtbot.waitUntil(lambda: "nf4" in timeline.level_lines)
+    assert timeline.level_lines["nf4"].opts["symbol"] is not None
     assert timeline.ram.curves["nf4"].opts["symbol"] is None
     assert "◇" in timeline.plot.getAxis("bottom").labelText
 

@@ -4,6 +4,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
+import pyqtgraph as pg
 import pytest
 from msgspec.structs import replace
 from PySide6.QtCore import Qt
@@ -86,6 +87,11 @@ def open_page(view: QualityView, title: str) -> None:
     view.pages.setCurrentIndex(next(place for place in range(view.pages.count()) if view.pages.tabText(place) == title))
 
 
+def curves(plot: pg.PlotItem) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What is drawn, by name: where, and how high."""
+    return {item.name(): (item.xData, item.yData) for item in plot.listDataItems()}
+
+
 def cells(view: QualityView) -> dict[str, dict[str, str]]:
     """By precision and heading."""
     model = view.table.model()
@@ -97,7 +103,7 @@ def cells(view: QualityView) -> dict[str, dict[str, str]]:
 
 def test_the_baseline_is_a_dot_that_the_others_are_seen_against(view: QualityView) -> None:
     open_page(view, "Against memory")
-    places = {run.id: up for run, (_, up) in view.trade_off._points()}
+    places = {name: float(items[0].getData()[1][0]) for name, items in view.trade_off.dots.shown.items()}
     assert places["fp32"] == 0 and all(places[name] > 0 for name in ("bf16", "int8", "nf4"))
 
 
@@ -137,12 +143,12 @@ def test_a_page_shows_what_came_while_another_was_seen(view: QualityView, compar
     comparison.runs = [run for run in comparison.runs if run.id != "int8"]
     open_page(view, "Distribution")
     view.show_comparison(comparison)
-    assert set(view.histogram._shares) == {"bf16", "nf4"} and "int8" in view.along._curves
+    assert set(curves(view.histogram.plot)) == {"bf16", "nf4"} and "int8" in curves(view.along.plot)
     open_page(view, "Along the text")
-    assert set(view.along._curves) == {"bf16", "nf4"}
+    assert set(curves(view.along.plot)) == {"bf16", "nf4"}
     assert [view.candidate.itemText(place) for place in range(view.candidate.count())] == ["bf16", "nf4"]
     open_page(view, "Against memory")
-    assert set(view.trade_off._dots.shown) == {"fp32", "bf16", "nf4"}
+    assert set(view.trade_off.dots.shown) == {"fp32", "bf16", "nf4"}
     open_page(view, "Figures")
     assert "int8" not in view.sentences.text() and set(cells(view)) == {"fp32", "bf16", "nf4"}
 
@@ -169,19 +175,21 @@ def test_the_histogram_ends_with_the_decade_of_the_largest_divergence(view: Qual
             assert run.scored is not None
             run.scored = replace(run.scored, kld=Floats.of([0.002, largest]))
         view.histogram.show_comparison(comparison)
-        assert view.histogram._edges[-1] == pytest.approx(end)
-        assert sum(view.histogram._shares["nf4"]) == pytest.approx(100)
+        edges, shares = curves(view.histogram.plot)["nf4"]
+        assert edges[-1] == pytest.approx(end)
+        assert sum(shares) == pytest.approx(100)
 
 
 def test_a_spot_in_the_chart_leads_to_the_text_and_back(view: QualityView, qtbot: QtBot) -> None:
     open_page(view, "Along the text")
     view.along.picked.emit(500)
-    assert view.text.textCursor().selectedText() == view.text._pieces[500]
+    assert view.text.expectations(500)[0] == f"Here stands {view.text.textCursor().selectedText()!r}."
     said = view.expected.text()
     assert "fp32 expected" in said and "nf4 expected" in said and "nats" in said
     assert view.expected.wordWrap()  # beside the chart there is no room for a line
     view.text.picked.emit(20)
-    assert view.along._mark.value() == 20.5 and view.expected.text() != said
+    lines = [item for item in view.along.plot.items if isinstance(item, pg.InfiniteLine)]
+    assert [line.value() for line in lines if line.isVisible()] == [20.5] and view.expected.text() != said
 
 
 def test_the_ground_is_the_chosen_candidates(view: QualityView) -> None:
@@ -194,14 +202,14 @@ def test_the_ground_is_the_chosen_candidates(view: QualityView) -> None:
 def test_the_charts_say_what_their_curves_are_and_not_where_the_mouse_is(view: QualityView) -> None:
     open_page(view, "Distribution")
     open_page(view, "Along the text")
-    curves = view.along._curves
-    assert view.along._reading(100.7, 5.0) == view.along._reading(100.2, 0.0)
-    assert f"nf4 {number_text(curves['nf4'][100])}" in view.along._reading(100.0, 9.0)
-    assert view.along._reading(-1.0, 0.0) == view.along._reading(5000.0, 0.0) == ""
-    shares = view.histogram._shares["nf4"]
+    _, along = curves(view.along.plot)["nf4"]
+    assert view.along.reading(100.7, 5.0) == view.along.reading(100.2, 0.0)
+    assert f"nf4 {number_text(along[100])}" in view.along.reading(100.0, 9.0)
+    assert view.along.reading(-1.0, 0.0) == view.along.reading(5000.0, 0.0) == ""
+    edges, shares = curves(view.histogram.plot)["nf4"]
     highest = int(shares.argmax())
-    inside = float(np.log10(view.histogram._edges[highest])) + 0.01
-    assert f"nf4 {number_text(shares[highest])} %" in view.histogram._reading(inside, 0.0)
+    inside = float(np.log10(edges[highest])) + 0.01
+    assert f"nf4 {number_text(shares[highest])} %" in view.histogram.reading(inside, 0.0)
 
 
 def test_without_candidates_the_charts_cannot_be_opened(view: QualityView, compared: MainWindow) -> None:
@@ -227,7 +235,7 @@ def test_the_worst_layer_is_named(view: QualityView, compared: MainWindow) -> No
     assert view.layers.worst.text().startswith("worst: layers.8.mlp 8.00 %")
     view.layers.what.setCurrentIndex(1)
     assert "9.00 %" in view.layers.worst.text()
-    assert "weights 9.00 %, outputs 4.00 %" in view.layers._reading(4.2, 0)
+    assert "weights 9.00 %, outputs 4.00 %" in view.layers.reading(4.2, 0)
 
 
 def test_the_tab_shows_it_and_saves_its_charts(compared: MainWindow) -> None:

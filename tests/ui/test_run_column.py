@@ -35,7 +35,7 @@ def column(qtbot: QtBot, run: Run) -> RunColumn:
 
 def test_the_peak_of_a_run_that_was_scored_says_that_it_is_without_that(column: RunColumn, run: Run) -> None:
     run.memory = MemoryFigures(peak_resident_bytes=920_000_000, phases=[PhasePeak("score", 1_070_000_000)])
-    name, value = column.figures._names["peak_resident_bytes"], column.figures.labels["peak_resident_bytes"]
+    name, value = column.figures.names["peak_resident_bytes"], column.figures.labels["peak_resident_bytes"]
     column.refresh()
     width = column.figures.sizeHint().width()
     assert (name.text(), value.text()) == ("Peak RAM w/o scoring", "920 MB")

@@ -33,7 +33,7 @@ class RunFigures(QWidget):
         super().__init__(parent)
         self.labels: dict[str, QLabel] = {}
         self.ratios: dict[str, QLabel] = {}
-        self._names: dict[str, QLabel] = {}
+        self.names: dict[str, QLabel] = {}
         self.setFont(theme.tabular(theme.small(self.font())))  # once, for all of its labels
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -57,7 +57,7 @@ class RunFigures(QWidget):
             label.setAlignment(side | Qt.AlignmentFlag.AlignTop)
             spans = 2 if label is name and metric.key == _PEAK else 1  # a long one, beside a figure without a range
             grid.addWidget(label, row, place, 1, spans)
-        self._names[metric.key], self.labels[metric.key], self.ratios[metric.key] = name, value, beside
+        self.names[metric.key], self.labels[metric.key], self.ratios[metric.key] = name, value, beside
 
     def show_run(self, comparison: Comparison, run: Run) -> None:
         """Show what the run has, and what that is to the baseline's; spoilt figures are marked and faint."""
@@ -73,13 +73,13 @@ class RunFigures(QWidget):
                 self._show_peak(metric, run)
             self.ratios[key].setText(beside_text(metric, run, comparison))
         for key in _ONLY_ON_GPU:
-            for label in (self._names[key], self.labels[key], self.ratios[key]):
+            for label in (self.names[key], self.labels[key], self.ratios[key]):
                 label.setVisible(run.memory.vram_allocated_bytes is not None)
 
     def _show_peak(self, metric: Metric, run: Run) -> None:
         """The curve beside it goes higher where a text was scored."""
         tip = theme.literal(metric.description + _detail(metric, run) + _scoring_detail(run))
-        for label in (self._names[_PEAK], self.labels[_PEAK], self.ratios[_PEAK]):
+        for label in (self.names[_PEAK], self.labels[_PEAK], self.ratios[_PEAK]):
             label.setToolTip(tip)
 
 

@@ -51,7 +51,7 @@ class DivergenceHistogram(Chart):
         self._legend = self.plot.addLegend(offset=(-8, 8))
         self._shares: dict[str, Values] = {}
         self._edges: Values = np.empty(0)
-        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self._crosshair = Crosshair(self.plot, self, self.reading)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
@@ -82,8 +82,8 @@ class DivergenceHistogram(Chart):
             self.plot.plot(edges, self._shares[name], stepMode="center", pen=pen, name=name)
         self._edges = edges
 
-    def _reading(self, x: float, _y: float) -> str:
-        """Of the bar under the mouse: x is the logarithm."""
+    def reading(self, x: float, _y: float) -> str:
+        """What is said of the bar at x, which is the logarithm of a divergence; empty where there is none."""
         place = int(np.searchsorted(np.log10(self._edges), x)) - 1 if len(self._edges) else -1
         if not 0 <= place < len(self._edges) - 1:
             return ""
@@ -122,7 +122,7 @@ class DivergenceAlongText(Chart):
         self.plot.setLimits(xMin=0, yMin=0)
         self._mark = pg.InfiniteLine(angle=90, movable=False)
         self._curves: dict[str, Values] = {}
-        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self._crosshair = Crosshair(self.plot, self, self.reading)
         self.plot.scene().sigMouseClicked.connect(self._on_clicked)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -151,8 +151,8 @@ class DivergenceAlongText(Chart):
             places = np.arange(len(values)) + 0.5
             self.plot.plot(places, values, pen=style.curve_pen(run.id, self, 1.5), name=run.id)
 
-    def _reading(self, x: float, _y: float) -> str:
-        """What the curves are where the mouse is."""
+    def reading(self, x: float, _y: float) -> str:
+        """What the curves are at x, a scored token; empty where there is none."""
         place = int(x)
         there = {name: values[place] for name, values in self._curves.items() if 0 <= place < len(values)}
         if x < 0 or not there:

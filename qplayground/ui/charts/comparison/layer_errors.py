@@ -57,7 +57,7 @@ class LayerErrors(Chart):
         self.plot.showGrid(x=False, y=True, alpha=0.15)
         self.plot.setMouseEnabled(x=True, y=False)
         self.plot.setLimits(xMin=-1, yMin=0)
-        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self._crosshair = Crosshair(self.plot, self, self.reading)
         self._offer = QMenu(self)
         self.plot.scene().sigMouseClicked.connect(self._on_clicked)
         row = QHBoxLayout()
@@ -117,7 +117,8 @@ class LayerErrors(Chart):
         self.plot.setXRange(-1, len(layers), padding=0)
         self.plot.setYRange(0, 1.1 * float(heights.max()) or 1, padding=0)
 
-    def _reading(self, x: float, _y: float) -> str:
+    def reading(self, x: float, _y: float) -> str:
+        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
         layers, place = self._layers(), round(x)
         if not 0 <= place < len(layers):
             return ""

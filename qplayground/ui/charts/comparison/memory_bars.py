@@ -55,12 +55,12 @@ class MemoryBars(Chart):
         self._comparison: Comparison | None = None
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("Memory of each precision, predicted and measured, by what it is made of")
-        self._plot = self.view.addPlot()
-        self._plot.setLabel("bottom", place.label)
-        self._plot.setMouseEnabled(x=True, y=False)
-        self._plot.setMenuEnabled(False)
-        self._plot.showGrid(x=True, y=False, alpha=0.15)
-        self._items = RunItems(self._plot, self._draw_run)
+        self.plot = self.view.addPlot()
+        self.plot.setLabel("bottom", place.label)
+        self.plot.setMouseEnabled(x=True, y=False)
+        self.plot.setMenuEnabled(False)
+        self.plot.showGrid(x=True, y=False, alpha=0.15)
+        self.items = RunItems(self.plot, self._draw_run)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
@@ -77,13 +77,13 @@ class MemoryBars(Chart):
             run.id: _Row(len(runs) - 1 - row, copy(run.memory), run.lacks.get(Capability.MEMORY, ""))
             for row, run in enumerate(runs)
         }
-        self._items.show(rows)
+        self.items.show(rows)
         ticks = [(row.y, name) for name, row in rows.items()]
         highest = max((self._highest(run.memory) for run in runs), default=0)
-        self._plot.getAxis("left").setTicks([ticks])
-        self._plot.getAxis("bottom").setStyle(showValues=highest > 0)  # a scale without data would be made up
-        self._plot.setXRange(0, max(highest / style.MEGABYTE, 1) * 1.9, padding=0)
-        self._plot.setYRange(-0.6, max(len(runs), 1) - 0.4, padding=0)
+        self.plot.getAxis("left").setTicks([ticks])
+        self.plot.getAxis("bottom").setStyle(showValues=highest > 0)  # a scale without data would be made up
+        self.plot.setXRange(0, max(highest / style.MEGABYTE, 1) * 1.9, padding=0)
+        self.plot.setYRange(-0.6, max(len(runs), 1) - 0.4, padding=0)
 
     def _highest(self, memory: MemoryFigures) -> int:
         bars = (self._place.predicted(memory), self._place.measured(memory))
@@ -144,8 +144,8 @@ class MemoryBars(Chart):
     def _paint(self) -> None:
         super()._paint()
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        style.paint(self._plot, self)
-        self._plot.getAxis("left").setStyle(tickLength=0)
-        self._plot.getAxis("left").setPen(pg.mkPen(QColor(Qt.GlobalColor.transparent)))
-        self._items.clear()
+        style.paint(self.plot, self)
+        self.plot.getAxis("left").setStyle(tickLength=0)
+        self.plot.getAxis("left").setPen(pg.mkPen(QColor(Qt.GlobalColor.transparent)))
+        self.items.clear()
         self._draw()

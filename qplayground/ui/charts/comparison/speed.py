@@ -59,15 +59,15 @@ class SpeedCharts(Chart):
         self._comparison: Comparison | None = None
         self.view = pg.GraphicsLayoutWidget()
         self.view.setAccessibleName("Decode speed, time to first token, and the time of each token")
-        self._bars = {key: self._add_bars(column, key) for column, key in enumerate(("decode_tokens_per_s", "ttft_s"))}
+        self.bars = {key: self._add_bars(column, key) for column, key in enumerate(("decode_tokens_per_s", "ttft_s"))}
         self.latency = self.view.addPlot(row=0, col=2, axisItems={"bottom": CountAxis("bottom")})
         self.latency.setLabel("left", "ms a token")
         self.latency.setLabel("bottom", "token")
         self.latency.showGrid(x=False, y=True, alpha=0.15)
         self.latency.setLimits(xMin=0, yMin=0)
-        self._crosshair = Crosshair(self.latency, self, self._reading)
-        self._items = {key: RunItems(plot, self._draw_bar) for key, plot in self._bars.items()}
-        self._curves = RunItems(self.latency, self._draw_curve)
+        self._crosshair = Crosshair(self.latency, self, self.reading)
+        self.items = {key: RunItems(plot, self._draw_bar) for key, plot in self.bars.items()}
+        self.curves = RunItems(self.latency, self._draw_curve)
         self.view.ci.layout.setColumnStretchFactor(2, 2)
         self.key = pg.LabelItem(justify="left")  # in the picture, so that a saved one has it too
         self.view.addItem(self.key, row=1, col=0, colspan=3)
@@ -93,7 +93,7 @@ class SpeedCharts(Chart):
 
     def _draw(self) -> None:
         runs = [] if self._comparison is None else self._comparison.runs
-        for key, plot in self._bars.items():
+        for key, plot in self.bars.items():
             self._draw_bars(plot, BY_KEY[key], runs)
         repeated = self._comparison is not None and self._comparison.rounds > 1
         self.latency.setLabel("bottom", "token, of the last round" if repeated else "token")
@@ -102,8 +102,8 @@ class SpeedCharts(Chart):
             for run in runs
             if run.tokens
         }
-        self._curves.show(times)
-        self._show_key(any(self._is_doubtful(run, key) for run in runs for key in self._bars))
+        self.curves.show(times)
+        self._show_key(any(self._is_doubtful(run, key) for run in runs for key in self.bars))
 
     def _is_doubtful(self, run: Run, key: str) -> bool:
         """Whether the run has that figure and something spoilt it."""
@@ -130,7 +130,7 @@ class SpeedCharts(Chart):
                 bars[run.id] = _Bar(
                     len(runs) - 1 - row, value, () if samples is None else tuple(samples.values), text, doubtful
                 )
-        self._items[metric.key].show(bars)
+        self.items[metric.key].show(bars)
         highest = max((bar.right for bar in bars.values()), default=0.0)
         plot.getAxis("left").setTicks([[(len(runs) - 1 - row, run.id) for row, run in enumerate(runs)]])
         plot.getAxis("bottom").setStyle(showValues=highest > 0)  # a scale without data would be made up
@@ -159,7 +159,8 @@ class SpeedCharts(Chart):
         label.setPos(bar.right * 1.02, y)
         return [*items, label]
 
-    def _reading(self, x: float, _y: float) -> str:
+    def reading(self, x: float, _y: float) -> str:
+        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
         index = round(x) - 1
         runs = [] if self._comparison is None else self._comparison.runs
         found = [
@@ -172,16 +173,16 @@ class SpeedCharts(Chart):
     def _paint(self) -> None:
         super()._paint()
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        for plot in (*self._bars.values(), self.latency):
+        for plot in (*self.bars.values(), self.latency):
             style.paint(plot, self)
-        for plot in self._bars.values():
+        for plot in self.bars.values():
             plot.getAxis("left").setStyle(tickLength=0)
             plot.getAxis("left").setPen(pg.mkPen(QColor(Qt.GlobalColor.transparent)))
         self._crosshair.paint()
         self.key.setAttr("color", style.secondary(self))
-        for bars in self._items.values():
+        for bars in self.items.values():
             bars.clear()
-        self._curves.clear()
+        self.curves.clear()
         self._draw()
 
 

@@ -41,7 +41,7 @@ class MemoryTimeline(Chart):
         self._began_s: float | None = None
         self.gpus: dict[str, MemoryPlot] = {}
         self._levels: dict[str, float] = {}
-        self._level_lines: dict[str, pg.PlotDataItem] = {}
+        self.level_lines: dict[str, pg.PlotDataItem] = {}
         self._stale = False
         self._follows = True
         self._timer = QTimer(self, interval=_REFRESH_MS)
@@ -211,20 +211,20 @@ class MemoryTimeline(Chart):
         super().showEvent(event)
 
     def _draw_levels(self) -> None:
-        for name in [name for name in self._level_lines if name not in self._levels]:
-            self.plot.removeItem(self._level_lines.pop(name))
+        for name in [name for name in self.level_lines if name not in self._levels]:
+            self.plot.removeItem(self.level_lines.pop(name))
         for name, level in self._levels.items():
             if name not in self.ram.series:
                 continue
-            if name not in self._level_lines:
-                self._level_lines[name] = pg.PlotDataItem(symbol="d", symbolSize=_END)
+            if name not in self.level_lines:
+                self.level_lines[name] = pg.PlotDataItem(symbol="d", symbolSize=_END)
                 self._paint_level(name)
-                self.plot.addItem(self._level_lines[name], ignoreBounds=True)
+                self.plot.addItem(self.level_lines[name], ignoreBounds=True)
             times = self.ram.series[name].times_s
-            self._level_lines[name].setData([times[0], times[-1]], [level, level])
+            self.level_lines[name].setData([times[0], times[-1]], [level, level])
 
     def _paint_level(self, name: str) -> None:
-        line = self._level_lines[name]
+        line = self.level_lines[name]
         line.setPen(style.level_pen(name, self))
         line.setSymbolPen(style.level_pen(name, self))
         line.setSymbolBrush(self.palette().color(QPalette.ColorRole.Base))
@@ -259,7 +259,7 @@ class MemoryTimeline(Chart):
             return
         time_s = self.plot.vb.mapSceneToView(position).x()
         self._cursor.setPos(time_s)
-        self._say(self._reading(time_s))
+        self._say(self.reading(time_s))
 
     def _say(self, text: str) -> None:
         """Below the lowest plot: what its axis is, or what is read where the pointer is. A line for each takes room."""
@@ -267,7 +267,8 @@ class MemoryTimeline(Chart):
         if axis.labelText != text:
             axis.setLabel(text)
 
-    def _reading(self, time_s: float) -> str:
+    def reading(self, time_s: float) -> str:
+        """What is said of that moment: the engines at work then, and their memory."""
         parts = [f"{time_s:.2f} s"]
         for span in self.lane.spans_at(time_s):
             samples = self.ram.series.get(span.name)
@@ -288,7 +289,7 @@ class MemoryTimeline(Chart):
         for each in self._memory_plots:
             each.paint()
         style.paint_legend(self.legend, self)
-        for name in self._level_lines:
+        for name in self.level_lines:
             self._paint_level(name)
         self._lane_plot.getAxis("left").setPen(pg.mkPen(theme.palette(theme.is_dark(self)).base().color()))
         self.lane.update()

@@ -46,11 +46,11 @@ class TradeOffChart(Chart):
         self.view.setAccessibleName("Two figures of every precision against each other")
         self.plot = self.view.addPlot()
         self.plot.showGrid(x=True, y=True, alpha=0.15)
-        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self._crosshair = Crosshair(self.plot, self, self.reading)
         self._front_line = pg.PlotCurveItem()
         self._front_line.setZValue(-1)  # below the dots
         self.plot.addItem(self._front_line)
-        self._dots = RunItems(self.plot, self._draw_dot)
+        self.dots = RunItems(self.plot, self._draw_dot)
         row = QHBoxLayout()
         row.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, 0)
         row.setSpacing(theme.GRID)
@@ -134,7 +134,7 @@ class TradeOffChart(Chart):
         for run, place in points:
             doubtful = self._is_doubtful(run)
             dots[run.id] = _Dot(*place, run.id + "*" * doubtful, doubtful)
-        self._dots.show(dots)
+        self.dots.show(dots)
         if points:
             self.plot.setXRange(0, 1.15 * max(across for _, (across, _) in points), padding=_MARGIN)
             self.plot.setYRange(0, 1.15 * max(up for _, (_, up) in points), padding=_MARGIN)
@@ -160,7 +160,8 @@ class TradeOffChart(Chart):
         parts += [f"not drawn, see the notes: {', '.join(missing)}"] if missing else []
         self.key.setText(" · ".join(parts))
 
-    def _reading(self, x: float, y: float) -> str:
+    def reading(self, x: float, y: float) -> str:
+        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
         across, up = self._metrics()
         return f"{across.text(x * _scale(across))} · {up.text(y * _scale(up))}"
 
@@ -170,7 +171,7 @@ class TradeOffChart(Chart):
         style.paint(self.plot, self)
         self._crosshair.paint()
         self._front_line.setPen(pg.mkPen(style.secondary(self), width=1.5))
-        self._dots.clear()
+        self.dots.clear()
         self._draw()
 
 

@@ -36,7 +36,7 @@ class LayerBars(Chart):
         self.plot.setMouseEnabled(x=True, y=False)
         self.plot.setLimits(xMin=-1, yMin=0)
         self.plot.setMenuEnabled(False)
-        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self._crosshair = Crosshair(self.plot, self, self.reading)
         self.plot.scene().sigMouseClicked.connect(self._on_clicked)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -69,7 +69,8 @@ class LayerBars(Chart):
         self.plot.setXRange(-1, len(heights), padding=0)
         self.plot.setYRange(0, 1.1 * float(heights.max()) or 1, padding=0)
 
-    def _reading(self, x: float, _y: float) -> str:
+    def reading(self, x: float, _y: float) -> str:
+        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
         place = round(x)
         if not 0 <= place < len(self._rows):
             return ""

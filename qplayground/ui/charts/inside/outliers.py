@@ -59,7 +59,7 @@ class OutliersPlot(Chart):
             self.plot.addItem(item)
         for line in (self._default, self.line):
             self.plot.addItem(line, ignoreBounds=True)
-        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self._crosshair = Crosshair(self.plot, self, self.reading)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
@@ -131,7 +131,8 @@ class OutliersPlot(Chart):
         value = 10**value if self._logarithmic else value
         self.threshold_dragged.emit(min(max(value, 0.0), self._top))
 
-    def _reading(self, x: float, _y: float) -> str:
+    def reading(self, x: float, _y: float) -> str:
+        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
         place = round(x)
         if not 0 <= place < len(self._magnitudes):
             return ""

@@ -46,7 +46,7 @@ class RoundingPlot(Chart):
         for item in (self._lines, self._moves, self._dots, self._rings):
             self.plot.addItem(item)
         self.plot.addItem(self._mark, ignoreBounds=True)
-        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self._crosshair = Crosshair(self.plot, self, self.reading)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
@@ -79,7 +79,8 @@ class RoundingPlot(Chart):
         self._mark.setVisible(self._marked is not None)
         self._mark.setPos(self._marked or 0)
 
-    def _reading(self, x: float, _y: float) -> str:
+    def reading(self, x: float, _y: float) -> str:
+        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
         place = round(x)
         if not 0 <= place < len(self._before):
             return ""

@@ -51,7 +51,7 @@ class ScalesPlot(Chart):
             self.plot.addItem(item)
         self.plot.addItem(self._line, ignoreBounds=True)
         self.beside.addItem(self.bars)
-        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self._crosshair = Crosshair(self.plot, self, self.reading)
         self.plot.scene().sigMouseClicked.connect(self._on_clicked)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -141,7 +141,8 @@ class ScalesPlot(Chart):
         round_count = max(1.0, float(f"{0.6 * most:.0e}"))
         self.beside.getAxis("bottom").setTicks([[(round_count, f"{round_count:,.0f}")]])  # there is room for one number
 
-    def _reading(self, x: float, _y: float) -> str:
+    def reading(self, x: float, _y: float) -> str:
+        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
         scales = self._scales
         if scales is None or not 0 <= x < scales.count:
             return ""

@@ -46,7 +46,7 @@ class WeightHistogram(Chart):
         self.plot.setMouseEnabled(x=True, y=False)
         self.plot.setLimits(yMin=0)
         self.plot.setMenuEnabled(False)
-        self._crosshair = Crosshair(self.plot, self, self._reading)
+        self._crosshair = Crosshair(self.plot, self, self.reading)
         self.bars = pg.PlotDataItem(stepMode="center", fillLevel=0)
         self.lines = pg.PlotCurveItem(connect="pairs", antialias=False)
         self.ticks = pg.PlotCurveItem(connect="pairs", antialias=False)
@@ -153,8 +153,8 @@ class WeightHistogram(Chart):
         self.ticks.setData(*_uprights(self._block, _TICK * top))
         self.ticks.setPen(pg.mkPen(theme.color("fp4", theme.is_dark(self)), width=1))
 
-    def _reading(self, x: float, _y: float) -> str:
-        """Of the bar under the mouse, and of the level nearest to it."""
+    def reading(self, x: float, _y: float) -> str:
+        """What is said of the bar at x, and of the level nearest to it; empty where there is none."""
         if self._matrix is None:
             return ""
         edges, counts = self._edges(), _counts(self._matrix.histogram.counts)
