@@ -63,14 +63,14 @@ class MainWindow(QMainWindow):
         start_up: StartUp,
     ) -> None:
         super().__init__()
-        self._history = history
+        self.history_store = history
         self.session = session
         self.library = library
         self.planner = planner
         self.doctor = doctor
         self.inside = inside
         self.start_up = start_up
-        self._preferences = preferences
+        self.preferences = preferences
         self.setWindowTitle("qplayground")
         gpus = list_gpus()
         self.models = ModelBar(library, gpus)
@@ -119,28 +119,28 @@ class MainWindow(QMainWindow):
         self._across = self._split(Qt.Orientation.Horizontal, "across", self._left, self._right)
         self._across.setStretchFactor(0, 0)
         self._across.setStretchFactor(1, 1)
-        self._notice = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self._notice.setWordWrap(True)
-        self._notice.setForegroundRole(QPalette.ColorRole.BrightText)
-        self._notice.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
+        self.notice = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.notice.setWordWrap(True)
+        self.notice.setForegroundRole(QPalette.ColorRole.BrightText)
+        self.notice.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
         page = QWidget()
         layout = QVBoxLayout(page)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(self.models)
-        layout.addWidget(self._notice)
+        layout.addWidget(self.notice)
         layout.addWidget(self._across, 1)
         self.setCentralWidget(scrolling_page(page))
         self._show_notice()
         self._preferences_told.connect(self._on_preferences_told)
-        self._preferences.tell(self._preferences_told.emit)
+        self.preferences.tell(self._preferences_told.emit)
         self.statusBar().setSizeGripEnabled(False)
         self.statusBar().addWidget(MachineStatus(self.session), 1)
         self.kept = KeptModels(self.session)
         self.statusBar().addPermanentWidget(self.kept)
         self.job = JobStatus(self.library)
         self.statusBar().addPermanentWidget(self.job)
-        self.text_size = TextSize(self._preferences)
+        self.text_size = TextSize(self.preferences)
         self.statusBar().addPermanentWidget(self.text_size)
 
     def _split(self, orientation: Qt.Orientation, name: str, *widgets: QWidget) -> QSplitter:
@@ -262,9 +262,9 @@ class MainWindow(QMainWindow):
 
     def _show_notice(self, message: str = "") -> None:
         """Say what cannot be kept."""
-        notices = " ".join(filter(None, (self._preferences.notice, self._history.notice, message)))
-        self._notice.setText(notices)
-        self._notice.setVisible(bool(notices))
+        notices = " ".join(filter(None, (self.preferences.notice, self.history_store.notice, message)))
+        self.notice.setText(notices)
+        self.notice.setVisible(bool(notices))
 
     @Slot(int)
     def _on_tab_changed(self, _index: int) -> None:
@@ -284,7 +284,7 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_folder_opened(self, entry: ModelEntry) -> None:
         if entry.usable and entry.path is not None:
-            self._preferences.remember_folder(Path(entry.path))
+            self.preferences.remember_folder(Path(entry.path))
 
     @Slot(object, object)
     def _on_job_failed(self, job: Job, error: ErrorInfo) -> None:
@@ -294,16 +294,16 @@ class MainWindow(QMainWindow):
 
     def _restore(self) -> None:
         size_for_screen(self)
-        self.restoreGeometry(self._preferences.layout("window"))
+        self.restoreGeometry(self.preferences.layout("window"))
         for splitter in (self._left, self._right, self._across):
-            splitter.restoreState(self._preferences.layout(splitter.objectName()))
-        self.models.want(self._preferences.last_model)
+            splitter.restoreState(self.preferences.layout(splitter.objectName()))
+        self.models.want(self.preferences.last_model)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Keep the layout and end everything that runs."""
         layouts = {each.objectName(): each.saveState() for each in (self._left, self._right, self._across)}
         layouts["window"] = self.saveGeometry()
-        self._preferences.set_layouts({name: bytes(layout.data()) for name, layout in layouts.items()})
+        self.preferences.set_layouts({name: bytes(layout.data()) for name, layout in layouts.items()})
         self.readers.close()
         self.inside.close()
         self.start_up.close()
@@ -311,6 +311,6 @@ class MainWindow(QMainWindow):
         self.planner.close()
         self.session.close()
         self.library.close()
-        self._history.close()
-        self._preferences.close()
+        self.history_store.close()
+        self.preferences.close()
         super().closeEvent(event)

@@ -31,7 +31,7 @@ def main(folder: str, int8: str) -> int:
         compare()
 
     def say_what_is_kept() -> None:
-        print(f"kept {len(window._history.entries())}", flush=True)
+        print(f"kept {len(window.history_store.entries())}", flush=True)
 
     def on_phase(name: str, event: PhaseStarted) -> None:
         print(f"{name} {event.phase} {finished}", flush=True)

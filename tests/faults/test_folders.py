@@ -96,7 +96,7 @@ def test_a_comparison_that_cannot_be_kept_is_shown_and_said(
 ) -> None:
     with opened(qtbot, tmp_path) as window:
         compare(qtbot, window)
-        qtbot.waitUntil(lambda: len(window._history.entries()) == 1)
+        qtbot.waitUntil(lambda: len(window.history_store.entries()) == 1)
         if trouble == "full":
             disk.fill()
         elif trouble == "read-only":
@@ -106,8 +106,8 @@ def test_a_comparison_that_cannot_be_kept_is_shown_and_said(
         compare(qtbot, window)
         check_all_done(window)
         if trouble != "gone":
-            qtbot.waitUntil(lambda: "could not be kept in the history" in window._notice.text(), timeout=10_000)
-            assert "Export it to keep it." in window._notice.text() and window._notice.isVisible()
+            qtbot.waitUntil(lambda: "could not be kept in the history" in window.notice.text(), timeout=10_000)
+            assert "Export it to keep it." in window.notice.text() and window.notice.isVisible()
         target = tmp_path / "export.json"
         assert window.session.comparison is not None
         write_report(window.session.comparison, target)
@@ -120,8 +120,8 @@ def test_a_comparison_that_cannot_be_kept_is_shown_and_said(
         check_all_done(window)
         newest = window.session.comparison
         assert newest is not None
-        qtbot.waitUntil(lambda: newest.id in [entry.id for entry in window._history.entries()], timeout=10_000)
-        assert window._notice.isVisible() is (trouble == "gone")  # what was before is not there any more
+        qtbot.waitUntil(lambda: newest.id in [entry.id for entry in window.history_store.entries()], timeout=10_000)
+        assert window.notice.isVisible() is (trouble == "gone")  # what was before is not there any more
     kept = {entry.id for entry in History().entries()}
     assert newest.id in kept and len(kept) >= 2  # where the folder was gone, all from then on
 
@@ -130,24 +130,24 @@ def test_a_folder_that_goes_away_in_the_middle_costs_no_run(qtbot: QtBot, tmp_pa
     with opened(qtbot, tmp_path) as window:
         type_prompt(qtbot, window, "Once nf4=slow")
         window.models.compare.click()
-        qtbot.waitUntil(lambda: len(window._history.entries()) == 1, timeout=10_000)
+        qtbot.waitUntil(lambda: len(window.history_store.entries()) == 1, timeout=10_000)
         qtbot.waitUntil(lambda: bool(window.results.columns["nf4"].run.token_ids), timeout=10_000)
         shutil.rmtree(disk.path / "config")
         with qtbot.waitSignal(window.session.comparison_finished, timeout=10_000):
             window.session.stop()
         found = window.session.comparison
         assert found is not None
-        qtbot.waitUntil(lambda: len(window._history.entries()) == 1, timeout=10_000)
-        qtbot.waitUntil(lambda: len(window._history.load(found.id).runs) == 4, timeout=10_000)
-        kept = window._history.load(found.id)
+        qtbot.waitUntil(lambda: len(window.history_store.entries()) == 1, timeout=10_000)
+        qtbot.waitUntil(lambda: len(window.history_store.load(found.id).runs) == 4, timeout=10_000)
+        kept = window.history_store.load(found.id)
         assert [(run.state, run.text) for run in kept.runs] == [(run.state, run.text) for run in found.runs]
-        qtbot.waitUntil(lambda: "went away" in window._notice.text(), timeout=10_000)
+        qtbot.waitUntil(lambda: "went away" in window.notice.text(), timeout=10_000)
 
 
 def test_a_program_starts_where_nothing_can_be_kept(qtbot: QtBot, tmp_path: Path, disk: Disk) -> None:
     disk.make_read_only()
     with opened(qtbot, tmp_path) as window:
-        assert "history" in window._notice.text().lower()
+        assert "history" in window.notice.text().lower()
         compare(qtbot, window)
         check_all_done(window)
 
@@ -197,5 +197,5 @@ def test_a_clock_that_is_set_back_loses_nothing(qtbot: QtBot, tmp_path: Path, mo
         check_all_done(window)
         found = window.session.comparison
         assert found is not None and all((run.speed.ttft_s or 0) >= 0 for run in found.runs)
-        qtbot.waitUntil(lambda: len(window._history.entries()) == 2)
-        assert window._history.load(found.id).runs[0].state is RunState.DONE
+        qtbot.waitUntil(lambda: len(window.history_store.entries()) == 2)
+        assert window.history_store.load(found.id).runs[0].state is RunState.DONE

@@ -199,7 +199,7 @@ def measure(window: MainWindow) -> dict[str, dict[str, int]]:
     wait_for(lambda: not window.session.loaded and not window.session.is_busy)
     wait_for(lambda: len(engines()) <= 1)  # the planner's own
     wait_for(lambda: not any(thread.isRunning() for thread in window.session.findChildren(QThread)))
-    window._history.entries()
+    window.history_store.entries()
     gc.collect()
     process = psutil.Process()
     server = [child for child in process.children() if "multiprocessing.forkserver" in " ".join(child.cmdline())]

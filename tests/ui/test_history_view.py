@@ -18,6 +18,7 @@ from qplayground.ui.history.comparison_window import ComparisonWindow
 from qplayground.ui.history.history_view import HistoryView
 from qplayground.ui.window import MainWindow
 from tests.comparisons import comparison, done, failed
+from tests.process.running import turn
 from tests.ui.driving import compare, tick, type_prompt
 from tests.unit.histories import made
 
@@ -150,7 +151,7 @@ def test_a_saved_comparison_shows_its_memory(qtbot: QtBot) -> None:
     assert window.tabs.tabText(0) == "Memor&y" and window.memory is not None and window.memory.isVisible()
     ram, vram = window.memory.bars
     assert ram.isVisible() and not vram.isVisible()
-    assert [bool(ram._items.shown[name]) for name in ("fp32", "nf4", "int8")] == [True, True, False]
+    assert [bool(ram.items.shown[name]) for name in ("fp32", "nf4", "int8")] == [True, True, False]
     assert window.tabs.chart() is ram.view and window.tabs.save.isEnabled()
 
 
@@ -207,10 +208,10 @@ def test_a_run_that_goes_again_makes_its_comparison_running(qtbot: QtBot, ready_
     history = History()
     seen: list[str] = []
     qtbot.waitUntil(lambda: [entry.state for entry in history.entries()] == ["done"])
-    flush = ready_window._history._writer.submit
+    store = ready_window.history_store
 
     def look(name: str) -> None:
-        flush(lambda: None).result()
+        store.annotate("another", "").result()  # whatever was to be written before it is
         seen.extend(entry.state for entry in history.entries())
 
     ready_window.session.run_changed.connect(look)
@@ -357,8 +358,8 @@ def test_what_could_not_be_written_is_written_with_the_next(
     type_prompt(qtbot, ready_window, "Once fast=6")
     with qtbot.waitSignal(ready_window.recorder.failed, timeout=10_000):
         compare(qtbot, ready_window)
-    ready_window._history._writer.submit(lambda: None).result()  # every write before it has failed by now
-    qtbot.waitUntil(lambda: ready_window.recorder._unsaved == {"bf16", "nf4"})
+    assert ready_window.history_store.annotate("another", "").exception()  # as every write before it by now
+    turn(qtbot)  # and the recorder has heard of them
     broken[0] = False
     with qtbot.waitSignal(ready_window.recorder.saved, timeout=10_000):
         ready_window.session.set_baseline("nf4")

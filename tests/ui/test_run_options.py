@@ -125,12 +125,12 @@ def test_what_was_deleted_stays_deleted(qtbot: QtBot, ready_window: MainWindow) 
     with qtbot.waitSignal(ready_window.recorder.saved):
         compare(qtbot, ready_window)
     shown = current(ready_window).id
-    qtbot.waitUntil(lambda: any(entry.id == shown for entry in ready_window._history.entries()))
+    qtbot.waitUntil(lambda: any(entry.id == shown for entry in ready_window.history_store.entries()))
     ready_window.history.deleted.emit([shown])
-    ready_window._history.delete([shown]).result()
+    ready_window.history_store.delete([shown]).result()
     choose_in_menu(ready_window.results, "int8", "Use as baseline")
-    ready_window._history.annotate("another", "").result()  # whatever was to be written before it is
-    assert all(entry.id != shown for entry in ready_window._history.entries())
+    ready_window.history_store.annotate("another", "").result()  # whatever was to be written before it is
+    assert all(entry.id != shown for entry in ready_window.history_store.entries())
 
 
 def test_a_finished_comparison_is_changed_column_by_column(qtbot: QtBot, ready_window: MainWindow) -> None:

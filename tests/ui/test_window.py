@@ -191,19 +191,19 @@ def test_prompts_and_the_model_are_remembered(qtbot: QtBot, ready_window: MainWi
     compare(qtbot, ready_window)
     picked = ready_window.models.current()
     ready_window.close()
-    again = make_window(ready_window.session._launcher)
+    again = make_window(Launcher(FAKE_ENGINE))
     qtbot.addWidget(again)
     with qtbot.waitSignal(again.library.entries_changed, timeout=10_000):
         again.library.refresh()
     assert again.models.current() == picked
-    assert again._preferences.recent_prompts[0] == "Remember fast=2"
+    assert again.preferences.recent_prompts[0] == "Remember fast=2"
     assert [precision.name for precision in again.precisions.selected()] == ["fp32"]
 
 
 def test_a_busy_disk_holds_up_no_tick_and_closing_waits_for_it(
     qtbot: QtBot, window: MainWindow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_go, close = threading.Event(), window._preferences.close
+    let_go, close = threading.Event(), window.preferences.close
 
     def save(path: Path, data: bytes, *, private: bool) -> None:
         let_go.wait(20)
@@ -214,7 +214,7 @@ def test_a_busy_disk_holds_up_no_tick_and_closing_waits_for_it(
         close()
 
     monkeypatch.setattr(preferences_file, "save_file", save)
-    monkeypatch.setattr(window._preferences, "close", let_go_and_close)
+    monkeypatch.setattr(window.preferences, "close", let_go_and_close)
     for names in (("fp32",), ("bf16", "fp4")):
         tick(qtbot, window, *names)
         assert tuple(precision.name for precision in window.precisions.selected()) == names
@@ -278,7 +278,7 @@ def test_damaged_preferences_are_set_aside_and_said(qtbot: QtBot, tmp_path: Path
     path.write_text(json.dumps({"ticked": 7}))
     window = make_window(Launcher(FAKE_ENGINE))
     qtbot.addWidget(window)
-    assert window._notice.text()
+    assert window.notice.text()
     window.close()
 
 
@@ -290,11 +290,11 @@ def test_preferences_that_cannot_be_written_are_said_at_once(
 
     with monkeypatch.context() as patch:
         patch.setattr(preferences_file, "save_file", save)
-        window._preferences.set_last_model("gpt2")
-        qtbot.waitUntil(lambda: "No space left on device" in window._notice.text())
-    assert window._notice.isVisible()
-    window._preferences.set_last_model("another")
-    qtbot.waitUntil(lambda: not window._notice.isVisible())
+        window.preferences.set_last_model("gpt2")
+        qtbot.waitUntil(lambda: "No space left on device" in window.notice.text())
+    assert window.notice.isVisible()
+    window.preferences.set_last_model("another")
+    qtbot.waitUntil(lambda: not window.notice.isVisible())
 
 
 def test_files_that_are_named_are_opened_once_the_charts_are_there(
