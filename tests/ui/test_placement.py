@@ -75,7 +75,7 @@ def dialog(qtbot: QtBot, ready_window: MainWindow) -> PlacementDialog:
 
 
 def wait_for_plan(qtbot: QtBot, dialog: PlacementDialog) -> None:
-    qtbot.waitUntil(lambda: any(column.parts.count() for column in dialog._columns.values()), timeout=10_000)
+    qtbot.waitUntil(lambda: any(column.parts.count() for column in dialog.columns.values()), timeout=10_000)
 
 
 def is_overfull(column: DeviceColumn) -> bool:
@@ -88,17 +88,17 @@ def names(column: DeviceColumn) -> list[str]:
 
 def move(qtbot: QtBot, dialog: PlacementDialog, rows: tuple[int, int], source: str, target: str) -> None:
     """A range of layers, as a person does: a click, and one with Shift."""
-    parts = dialog._columns[source].parts
+    parts = dialog.columns[source].parts
     for row, keys in zip(rows, (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier), strict=True):
         middle: QPoint = parts.visualItemRect(parts.item(row)).center()
         QTest.mouseClick(parts.viewport(), LEFT, keys, middle)
-    before = names(dialog._columns[target])
-    dialog._columns[target].move_here.click()
-    qtbot.waitUntil(lambda: names(dialog._columns[target]) != before, timeout=10_000)
+    before = names(dialog.columns[target])
+    dialog.columns[target].move_here.click()
+    qtbot.waitUntil(lambda: names(dialog.columns[target]) != before, timeout=10_000)
 
 
 def test_every_part_is_shown_where_it_goes_with_the_sum(dialog: PlacementDialog) -> None:
-    ram, disk = dialog._columns[CPU], dialog._columns[DISK]
+    ram, disk = dialog.columns[CPU], dialog.columns[DISK]
     assert names(ram) == ["layers.0", "layers.1", "layers.2", "head"] and names(disk) == []
     assert ram.sum.text().startswith("404 MB of weights, ") and ram.sum.text().endswith(" free")
     assert disk.sum.text().startswith("0 B of weights, ") and not disk.limit.isVisibleTo(disk)
@@ -116,16 +116,18 @@ def test_what_is_free_is_shown_as_it_is_now(
     dialog = ready_window.placing.dialog
     assert dialog is not None
     wait_for_plan(qtbot, dialog)
-    ram, disk = dialog._columns[CPU], dialog._columns[DISK]
+    ram, disk = dialog.columns[CPU], dialog.columns[DISK]
     assert ram.sum.text() == "404 MB of weights, 500 MB free" and not is_overfull(ram)
     assert disk.sum.text() == "0 B of weights, 90.0 MB free"
     free[CPU] = 400_000_000
     qtbot.waitUntil(lambda: ram.sum.text() == "404 MB of weights, 400 MB free")
     assert is_overfull(ram)
-    move(qtbot, dialog, (0, 1), CPU, DISK)
+    with qtbot.waitSignal(ready_window.planner.planned, timeout=10_000) as answered:
+        move(qtbot, dialog, (0, 1), CPU, DISK)
     assert disk.sum.text() == "269 MB of weights, 90.0 MB free" and not is_overfull(disk)  # nothing of it is written
-    plans = tuple(replace(plan, rewritten_bytes=100_000_000) for plan in dialog._plans.values())
-    dialog._on_planned(PlacementPlanned(command_id=1, plans=plans))
+    (planned,) = answered.args
+    plans = tuple(replace(plan, rewritten_bytes=100_000_000) for plan in planned.plans)
+    ready_window.planner.planned.emit(PlacementPlanned(command_id=1, plans=plans))
     assert disk.sum.text() == "269 MB of weights, 100 MB to write, 90.0 MB free" and is_overfull(disk)
     assert "Choose another folder" in dialog.message.text() and "100 MB" in dialog.message.text()
     free[DISK] = 110_000_000
@@ -137,10 +139,10 @@ def test_layers_are_moved_with_what_shares_their_weight(
     qtbot: QtBot, dialog: PlacementDialog, ready_window: MainWindow
 ) -> None:
     move(qtbot, dialog, (0, 1), CPU, DISK)
-    assert names(dialog._columns[DISK]) == ["layers.0", "layers.1", "head"]
-    assert names(dialog._columns[CPU]) == ["layers.2"]
-    assert dialog._columns[DISK].sum.text().startswith("269 MB of weights, ")
-    assert dialog.mode.currentText() == "by hand" and dialog._columns[CPU].limit.isHidden()
+    assert names(dialog.columns[DISK]) == ["layers.0", "layers.1", "head"]
+    assert names(dialog.columns[CPU]) == ["layers.2"]
+    assert dialog.columns[DISK].sum.text().startswith("269 MB of weights, ")
+    assert dialog.mode.currentText() == "by hand" and dialog.columns[CPU].limit.isHidden()
     assert dialog.placement.modules == {"layers.0": DISK, "layers.1": DISK, "layers.2": CPU, "head": DISK}
     assert "Refused so" in dialog.message.text()
     texts = [dialog.shown.itemText(row) for row in range(dialog.shown.count())]
@@ -164,19 +166,19 @@ def test_it_is_saved_under_a_name_and_taken_away_again(
     ready_window.models.device.edit_requested.emit()
     again = ready_window.placing.dialog
     assert again is not None
-    qtbot.waitUntil(lambda: names(again._columns[DISK]) == ["layers.2"], timeout=10_000)
+    qtbot.waitUntil(lambda: names(again.columns[DISK]) == ["layers.2"], timeout=10_000)
     again.mode.setCurrentIndex(0)
-    qtbot.waitUntil(lambda: names(again._columns[DISK]) == [], timeout=10_000)
+    qtbot.waitUntil(lambda: names(again.columns[DISK]) == [], timeout=10_000)
     again.name.setCurrentText("last away")
     again.name.activated.emit(0)
-    qtbot.waitUntil(lambda: names(again._columns[DISK]) == ["layers.2"], timeout=10_000)
+    qtbot.waitUntil(lambda: names(again.columns[DISK]) == ["layers.2"], timeout=10_000)
     again.delete.click()
     again.reject()
     assert "last away" not in labels(ready_window.models.device)
 
 
 def test_limits_threads_and_the_folder_are_asked_for(qtbot: QtBot, dialog: PlacementDialog) -> None:
-    ram = dialog._columns[CPU]
+    ram = dialog.columns[CPU]
     ram.limit.setValue(0.2)
     qtbot.waitUntil(lambda: dialog.message.text() == "Limited.", timeout=10_000)
     assert ram.sum.text() == "404 MB of weights, 200 MB allowed"
@@ -219,7 +221,7 @@ def test_a_gpu_of_the_drivers_that_torch_cannot_use_counts_for_nothing(
     assert window.precisions.precisions() == READY_PRECISIONS
     window.placing.edit()
     dialog = window.placing.dialog
-    assert dialog is not None and list(dialog._columns) == [CPU, DISK]
+    assert dialog is not None and list(dialog.columns) == [CPU, DISK]
     dialog.reject()
     window.close()
 

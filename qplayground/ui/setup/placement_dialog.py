@@ -71,7 +71,7 @@ class PlacementDialog(QDialog):
         self._gpus = tuple(gpus)
         self._modules = dict(placement.modules)
         self._plans: dict[str, PlacementPlan] = {}
-        self._columns: dict[str, DeviceColumn] = {}
+        self.columns: dict[str, DeviceColumn] = {}
         self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)
         self._soon.timeout.connect(self._ask)
         self._build(placement, cpus)
@@ -101,7 +101,7 @@ class PlacementDialog(QDialog):
             column.limit_changed.connect(self._on_limit_changed)
             column.selection_changed.connect(self._show_movable)
             column.move_here_requested.connect(self._on_move)
-            self._columns[device] = column
+            self.columns[device] = column
             columns.addWidget(column)
         layout.addLayout(columns, 1)
         self.message = QLabel(textFormat=Qt.TextFormat.PlainText)
@@ -210,7 +210,7 @@ class PlacementDialog(QDialog):
         device = str(self.mode.currentData())
         if device == CUSTOM and len(places := set(self._modules.values())) == 1 and DISK not in places:
             device = places.pop()
-        limits = {name: column.limit_bytes for name, column in self._columns.items()}
+        limits = {name: column.limit_bytes for name, column in self.columns.items()}
         return Placement(
             device=device,
             modules=dict(self._modules) if device == CUSTOM else {},
@@ -228,7 +228,7 @@ class PlacementDialog(QDialog):
         self.mode.blockSignals(True)
         self.mode.setCurrentIndex(max(0, self.mode.findData(CUSTOM if placement.is_single else placement.device)))
         self.mode.blockSignals(False)
-        for name, column in self._columns.items():
+        for name, column in self.columns.items():
             column.set_limit(placement.max_memory.get(name))
             column.show_limit(self.mode.currentData() != CUSTOM)
 
@@ -264,7 +264,7 @@ class PlacementDialog(QDialog):
         plain = {device: plan.quantized and stays_plain(device, plan.devices) for device in plan.devices}
         placed = list(zip(plan.blocks, plan.devices, strict=True))
         largest = max((block.plain_bytes if plain[place] else block.num_bytes for block, place in placed), default=0)
-        for device, column in self._columns.items():
+        for device, column in self.columns.items():
             here = [block for block, place in placed if place == device]
             column.show_parts(
                 here,
@@ -278,7 +278,7 @@ class PlacementDialog(QDialog):
 
     def _say_plan(self, plan: PlacementPlan) -> None:
         said = plan.caution if plan.problem is None else str(plan.problem)
-        if self._columns[DISK].is_overfull:
+        if self.columns[DISK].is_overfull:
             said = (
                 f"{bytes_text(plan.rewritten_bytes)} of the weights must be written into the offload folder, and its "
                 f"disk has less free. Choose another folder, or put parts elsewhere. {said}"
@@ -293,10 +293,10 @@ class PlacementDialog(QDialog):
     @Slot()
     def _show_free(self) -> None:
         """What devices and the offload folder's disk have free now; a plan that was worked out before stays."""
-        disk = self._columns[DISK]
+        disk = self.columns[DISK]
         was_overfull = disk.is_overfull
         free = {**free_memory(), DISK: free_on_disk(offload_folder(self.placement))}
-        for device, column in self._columns.items():
+        for device, column in self.columns.items():
             column.set_free(free.get(device))
         if self._plan is not None and disk.is_overfull != was_overfull:
             self._say_plan(self._plan)
@@ -312,8 +312,8 @@ class PlacementDialog(QDialog):
 
     @Slot()
     def _show_movable(self) -> None:
-        chosen = {device for device, column in self._columns.items() if column.selected()}
-        for device, column in self._columns.items():
+        chosen = {device for device, column in self.columns.items() if column.selected()}
+        for device, column in self.columns.items():
             column.move_here.setEnabled(bool(chosen - {device}))
 
     # ---- what a person does ----------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ class PlacementDialog(QDialog):
     def _on_mode_changed(self) -> None:
         if self.mode.currentData() == CUSTOM and not self._modules:
             self._modules = self._shown_map()
-        for column in self._columns.values():
+        for column in self.columns.values():
             column.show_limit(self.mode.currentData() != CUSTOM)
         self._ask()
 
@@ -336,7 +336,7 @@ class PlacementDialog(QDialog):
         plan = self._plan
         if plan is None:
             return
-        chosen = {name for column in self._columns.values() for name in column.selected()}
+        chosen = {name for column in self.columns.values() for name in column.selected()}
         chosen |= {block.tied for block in plan.blocks if block.tied and block.name in chosen}
         chosen |= {block.name for block in plan.blocks if block.tied in chosen}
         before = self._shown_map()
@@ -346,7 +346,7 @@ class PlacementDialog(QDialog):
         self.mode.blockSignals(True)
         self.mode.setCurrentIndex(self.mode.findData(CUSTOM))
         self.mode.blockSignals(False)
-        for column in self._columns.values():
+        for column in self.columns.values():
             column.parts.clearSelection()
             column.show_limit(False)
         self._ask()
