@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFileDialog
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtWidgets import QApplication, QFileDialog
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.inside import Histogram, Knobs, Picture, ProbedWeight, Scales, Tile
@@ -37,7 +37,7 @@ def view(qtbot: QtBot, inside: InsideWindow) -> MatrixView:
 def wait_for(qtbot: QtBot, view: MatrixView, picture: Picture) -> None:
     def is_shown() -> bool:
         tile = view.heat.tiles.overview
-        return tile is not None and tile.picture is picture and view.image._overview_is_true
+        return tile is not None and tile.picture is picture and view.image.is_current
 
     qtbot.waitUntil(is_shown, timeout=WAIT_MS)
 
@@ -49,6 +49,13 @@ def has_detail(view: MatrixView) -> bool:
 def values_in(heat: HeatMap) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     assert heat.tiles.overview is not None
     return tile_values(heat.tiles.overview)
+
+
+def levels(heat: HeatMap) -> tuple[float, float]:
+    """From where to where the colours go, in the picture as in the key beside it."""
+    low, high = heat.key.levels()
+    assert list(heat.overview.getLevels()) == [low, high]
+    return low, high
 
 
 # ---- pictures -----------------------------------------------------------------------------------------------------
@@ -70,19 +77,19 @@ def test_each_picture_shows_its_values(qtbot: QtBot, view: MatrixView, picture: 
 
 
 def test_colours_are_around_zero_and_the_same_before_and_after(qtbot: QtBot, view: MatrixView) -> None:
-    first = view.heat._levels
+    first = levels(view.heat)
     assert first[0] == -first[1]
     assert f"from {significant(first[0])} to {significant(first[1])}" in view.image.legend.text()
     view.image.pictures[Picture.DEQUANTIZED].click()
     wait_for(qtbot, view, Picture.DEQUANTIZED)
-    assert view.heat._levels == first
+    assert levels(view.heat) == first
     view.image.pictures[Picture.ERROR].click()
     wait_for(qtbot, view, Picture.ERROR)
-    low, high = view.heat._levels
+    low, high = levels(view.heat)
     assert low == -high and 0 < high <= figures(weights(SUGGESTED), Knobs()).max_abs_error
     view.image.pictures[Picture.CODES].click()
     wait_for(qtbot, view, Picture.CODES)
-    assert view.heat._levels == (0.0, 15.0)
+    assert levels(view.heat) == (0.0, 15.0)
 
 
 def test_colours_of_codes_follow_their_levels_and_say_so(qtbot: QtBot, view: MatrixView) -> None:
@@ -106,7 +113,7 @@ def test_colours_of_codes_follow_their_levels_and_say_so(qtbot: QtBot, view: Mat
     )
     view.heat.show_tile(tile, 0, scale.highest_rank, scale)
     assert view.heat.overview.image.tolist() == [[0, 15], [7, 8]]
-    assert list(view.heat._levels) == [0, 15] and view.heat.key.axis._tickLevels == [scale.ticks()]
+    assert list(levels(view.heat)) == [0, 15] and view.heat.key.axis._tickLevels == [scale.ticks()]
     view.image.pictures[Picture.CODES].click()
     wait_for(qtbot, view, Picture.CODES)
     assert "in the order of the levels, from code 0 (level -1) to code 15 (level 1)" in view.image.legend.text()
@@ -129,7 +136,7 @@ def test_other_knobs_draw_the_codes_anew(qtbot: QtBot, inside: InsideWindow, vie
     wait_quantized(qtbot, inside, wanted)
     wait_for(qtbot, view, Picture.CODES)
     assert np.array_equal(values_in(view.heat), quantized(weights(SUGGESTED), wanted)[0])
-    assert view.heat._levels == (0.0, 254.0)
+    assert levels(view.heat) == (0.0, 254.0)
 
 
 def test_a_large_matrix_has_an_overview_and_the_part_in_view_in_detail(
@@ -180,16 +187,17 @@ def test_a_part_that_is_sharp_already_is_not_asked_for_again(
     qtbot: QtBot,
     inside: InsideWindow,
     view: MatrixView,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[object] = []
     choose(qtbot, inside, LARGE)
     wait_for(qtbot, view, Picture.ORIGINAL)
     view.heat.plot.setRange(xRange=(100, 180), yRange=(50, 90), padding=0)
     qtbot.waitUntil(lambda: view.heat.tiles.detail is not None, timeout=WAIT_MS)
-    inside.inspector.tile_read.connect(asked.append)
+    monkeypatch.setattr(inside.inspector, "read_tile", lambda *question: asked.append(question))
     with qtbot.waitSignal(view.heat.settled):
         view.heat.plot.setRange(xRange=(110, 150), yRange=(60, 80), padding=0)
-    assert view.image._asked is None and not asked
+    assert not asked
 
 
 def test_the_error_cannot_be_chosen_where_nothing_is_there_to_compare_with(
@@ -263,7 +271,7 @@ def test_borders_are_drawn_from_six_pixels_on(qtbot: QtBot, view: MatrixView) ->
 
 def test_the_weight_under_the_mouse_is_followed(qtbot: QtBot, view: MatrixView) -> None:
     at = view.heat.plot.vb.mapViewToScene(view.heat.plot.vb.viewRect().center().__class__(5.5, 3.5))
-    view.heat._on_mouse_moved(at)
+    view.heat.plot.scene().sigMouseMoved.emit(at)
     qtbot.waitUntil(lambda: "→" in view.probe.text(), timeout=WAIT_MS)
     of = weights(SUGGESTED)
     codes, absmax, back = quantized(of, Knobs())
@@ -273,9 +281,10 @@ def test_the_weight_under_the_mouse_is_followed(qtbot: QtBot, view: MatrixView) 
     assert f"code {int(codes[3, 5])} →" in text and f"absmax {significant(float(absmax[block]))}" in text
     assert f"→ {significant(float(back[3, 5]))}, error" in text
     assert view.histogram.level_weights.max() == pytest.approx(float(absmax[block]))
-    assert len(view.histogram._block) == 64
-    view.heat._take_under_mouse(None)
-    assert "→" not in view.probe.text() and not len(view.histogram._block)
+    assert len(view.histogram.ticks.getData()[0]) == 2 * 64  # a line's two ends for each weight of the block
+    QApplication.sendEvent(view.heat.view, QEvent(QEvent.Type.Leave))
+    x, _ = view.histogram.ticks.getData()
+    assert "→" not in view.probe.text() and (x is None or not len(x))
     assert view.histogram.level_weights.max() == pytest.approx(float(np.median(absmax)))
 
 

@@ -91,6 +91,11 @@ class MatrixImage(QWidget):
         """The one that is chosen."""
         return self._picture
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the whole of the chosen picture is drawn, of the matrix and the knobs as they are."""
+        return self._overview_is_true
+
     def show_nothing(self) -> None:
         """Forget the matrix that is shown."""
         self._overview_is_true = False
