@@ -3,7 +3,6 @@
 import shutil
 import threading
 from collections.abc import Iterator
-from concurrent.futures import wait
 from pathlib import Path
 
 import msgspec
@@ -62,7 +61,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 def at_the_next_start(preferences: Preferences) -> Preferences:
     """What another window reads, once everything is written."""
     preferences.flush()
-    return Preferences.load(preferences._file._path)
+    return Preferences.load(preferences.path)
 
 
 def ready(name: str) -> Precision:
@@ -144,8 +143,9 @@ def test_a_window_that_hangs_in_a_write_loses_nothing_of_anothers(path: Path, di
     assert disk.begun.wait(20)
     disk.held = False  # the other's writes are let through, if it comes to one
     other.set_last_model("other")
-    assert other._file._last_write is not None
-    wait([other._file._last_write], timeout=1)
+    flushing = threading.Thread(target=other.flush, daemon=True)
+    flushing.start()
+    flushing.join(timeout=1)
     disk.let_go.set()
     one.close()
     other.close()

@@ -67,6 +67,11 @@ class Preferences:
         return cls(path or preferences_path())
 
     @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
+
+    @property
     def notice(self) -> str:
         """A sentence for the user, empty as a rule: the file was damaged and set aside, or cannot be written."""
         return self._file.notice

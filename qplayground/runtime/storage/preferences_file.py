@@ -58,7 +58,7 @@ class PreferencesFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="preferences")
         self._last_write: Future[None] | None = None
         self._lock = threading.Lock()  # held for moments, never during a write
@@ -87,9 +87,9 @@ class PreferencesFile:
         with self._lock:
             if self._writable and not self._writing:
                 with contextlib.suppress(*_UNREADABLE):
-                    stamp = _stamp(self._path)
+                    stamp = _stamp(self.path)
                     if stamp != self._seen:
-                        self._read, self._seen = _read(self._path), stamp
+                        self._read, self._seen = _read(self.path), stamp
             return _changed(self._read, self._changes)
 
     def change(self, change: Change) -> None:
@@ -132,7 +132,7 @@ class PreferencesFile:
         read, seen, unwritten = self._read, self._seen, ""
         before = self.notice
         try:
-            with _alone(self._path):
+            with _alone(self.path):
                 read, seen = self._read_again()
                 new = _changed(read, changes)
                 if new != read and self._writable:
@@ -140,7 +140,7 @@ class PreferencesFile:
                 read = new
         except Exception as error:  # whatever it is, the changes stay, and are tried again with the next one
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            unwritten = f"The preferences cannot be written to {self._path}: {reason}."
+            unwritten = f"The preferences cannot be written to {self.path}: {reason}."
         with self._lock:
             self._read, self._seen = read, seen
             self._unwritten = unwritten
@@ -156,9 +156,9 @@ class PreferencesFile:
         """The file, if it is another by now. What somebody has edited and damaged is not written over."""
         if self._writable:
             try:
-                stamp = _stamp(self._path)
+                stamp = _stamp(self.path)
                 if stamp != self._seen:
-                    return _read(self._path), stamp
+                    return _read(self.path), stamp
             except OSError:
                 pass  # it is gone, or nobody may read it: writing will tell
             except _UNREADABLE as error:
@@ -166,9 +166,9 @@ class PreferencesFile:
         return self._read, self._seen
 
     def _save(self, kept: Kept) -> _Stamp:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(self._path, msgspec.json.format(msgspec.json.encode(kept), indent=2), private=True)
-        return _stamp(self._path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(self.path, msgspec.json.format(msgspec.json.encode(kept), indent=2), private=True)
+        return _stamp(self.path)
 
     # ---- damage ----------------------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class PreferencesFile:
         try:
             self._look()
         except _UNREADABLE:
-            with contextlib.suppress(TimeoutError), _alone(self._path):  # without the lock the next write looks again
+            with contextlib.suppress(TimeoutError), _alone(self.path):  # without the lock the next write looks again
                 try:
                     self._look()
                 except _UNREADABLE as error:
@@ -189,19 +189,19 @@ class PreferencesFile:
 
     def _look(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            stamp = _stamp(self._path)
-            self._read, self._seen = _read(self._path), stamp
+            stamp = _stamp(self.path)
+            self._read, self._seen = _read(self.path), stamp
 
     def _set_aside(self, error: Exception) -> None:
         number = 1
-        while (aside := self._path.with_name(f"{self._path.name}.damaged-{number}")).exists():
+        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
             number += 1
         try:
-            self._path.replace(aside)
+            self.path.replace(aside)
             self._damage = f"The preferences could not be read ({error}). They were set aside as {aside.name}."
         except OSError:
             self._writable = False  # what cannot be read and cannot be moved is not overwritten either
-            self._damage = f"The preferences in {self._path} could not be read ({error}). Nothing is kept this time."
+            self._damage = f"The preferences in {self.path} could not be read ({error}). Nothing is kept this time."
 
 
 def _changed(kept: Kept, changes: list[Change]) -> Kept:
