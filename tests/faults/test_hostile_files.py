@@ -434,9 +434,12 @@ def as_markup(widget: QWidget) -> list[str]:
     return [text for text in shown if "<img" in text]
 
 
-def test_the_model_bar_shows_names_and_errors_as_they_are(qtbot: QtBot, qapp: QApplication) -> None:
+def test_the_model_bar_shows_names_and_errors_as_they_are(
+    qtbot: QtBot, qapp: QApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PySide6.QtCore import Qt
 
+    from qplayground.runtime.models import library as library_module
     from qplayground.runtime.models.library import Library
     from qplayground.runtime.processes.launcher import Launcher
     from qplayground.ui.setup.model_bar import ModelBar
@@ -451,8 +454,9 @@ def test_the_model_bar_shows_names_and_errors_as_they_are(qtbot: QtBot, qapp: QA
         ),
         ModelEntry(id=MARKUP, source=ModelSource.FOLDER, path="/x", problem=problem),
     ):
-        library._entries = [entry]
-        library.entries_changed.emit()
+        monkeypatch.setattr(library_module, "list_models", lambda types, folders, entry=entry: [entry])
+        with qtbot.waitSignal(library.entries_changed, timeout=10_000):
+            library.refresh()
         bar.show_error(problem)
         tips = [bar.models.model().index(0, 0).data(Qt.ItemDataRole.ToolTipRole)]
         assert MARKUP.replace("<", "&lt;")[:10] in tips[0].replace("'", "&#x27;")

@@ -215,15 +215,15 @@ def test_killed_while_starting(make_child: MakeChild, monkeypatch: pytest.Monkey
     """The kill comes when there is a process that the child does not know of yet."""
     child = make_child()
     pids: list[int] = []
-    process_class = type(child._context.Process())  # type: ignore[attr-defined]
-    start = process_class.start
+    start = BaseProcess.start
 
-    def start_slowly(process: object) -> None:
+    def start_slowly(process: BaseProcess) -> None:
         start(process)
-        pids.append(process.pid)  # type: ignore[attr-defined]
+        assert process.pid is not None
+        pids.append(process.pid)
         child.kill()
 
-    monkeypatch.setattr(process_class, "start", start_slowly)
+    monkeypatch.setattr(BaseProcess, "start", start_slowly)
     with child:
         assert list(child.events()) == []
     assert child.outcome is not None
@@ -252,8 +252,7 @@ def test_killed_from_another_thread_while_it_is_listened_to(make_child: MakeChil
 def test_a_burial_waits_for_a_kill_in_work(make_child: MakeChild, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill that another thread has begun must not find the process closed under it."""
     child = make_child()
-    process_class = type(child._context.Process())  # type: ignore[attr-defined]
-    close, steps = process_class.close, []
+    close, steps = BaseProcess.close, []
     begun, closed = threading.Event(), threading.Event()
 
     def kill_slowly(process: BaseProcess) -> None:
@@ -266,8 +265,8 @@ def test_a_burial_waits_for_a_kill_in_work(make_child: MakeChild, monkeypatch: p
         steps.append("closed")
         closed.set()
 
-    monkeypatch.setattr(process_class, "kill", kill_slowly)
-    monkeypatch.setattr(process_class, "close", note_close)
+    monkeypatch.setattr(BaseProcess, "kill", kill_slowly)
+    monkeypatch.setattr(BaseProcess, "close", note_close)
     killer = threading.Thread(target=child.kill)
     with child:
         child.send(asked("complete"))
@@ -409,7 +408,7 @@ def test_a_system_that_starts_nothing_is_an_os_error(
     def refuse(process: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(type(child._context.Process()), "start", refuse)  # type: ignore[attr-defined]
+    monkeypatch.setattr(BaseProcess, "start", refuse)
     with pytest.raises(OSError, match="temporarily unavailable"), child:
         pass
     assert list(logs.iterdir()) == []
@@ -421,14 +420,14 @@ def test_a_fork_server_that_is_gone_is_an_error(make_child: MakeChild, monkeypat
     def end_of_file(process: object) -> None:
         raise EOFError("unexpected EOF")
 
-    monkeypatch.setattr(type(child._context.Process()), "start", end_of_file)  # type: ignore[attr-defined]
+    monkeypatch.setattr(BaseProcess, "start", end_of_file)
     with pytest.raises(EOFError), child:
         pass
 
 
 def log_size(child: ChildProcess) -> int:
-    assert child._log is not None
-    return os.fstat(child._log.fileno()).st_size
+    """Of the file that its standard output goes to, which has no name any more."""
+    return Path(f"/proc/{child.pid}/fd/1").stat().st_size
 
 
 # ---- the log ------------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def test_layers_that_stay_as_they_are_and_an_unknown_cache_are_said(
         return replace(found, caution="6 of 31 layers stay in bfloat16.", kv_cache_bytes=None, unknown="X cannot run.")
 
     monkeypatch.setattr(ready_window.planner, "estimate", estimate)
-    ready_window.comparing.plan._show()
+    ready_window.planner.changed.emit()
     row = ready_window.precisions.row("nf4")
     assert row is not None and size(ready_window, "nf4").endswith("· note")
     assert "6 of 31 layers stay in bfloat16." in row.size_text.toolTip()
