@@ -8,11 +8,21 @@ from pathlib import Path
 import psutil
 import pytest
 
-from qplayground.core.system import owner
+from qplayground.core.system.owner import this_process
 from qplayground.core.system.temporary import clear_left, owned_prefix
 
 HERE, _, STARTED = owned_prefix().removesuffix("-").rpartition(f"-{os.getpid()}-")
 NOBODY = f"{HERE}-999999999-1-"
+
+
+ELSEWHERE = """
+from pathlib import Path
+readlink = Path.readlink
+Path.readlink = lambda path: Path("pid:[1]") if str(path) == "/proc/self/ns/pid" else readlink(path)
+from qplayground.core.system.owner import this_process
+print(this_process().machine)
+"""
+"""Says what a process in another container takes its machine for."""
 
 
 def test_what_a_dead_program_left_goes_and_all_else_stays(tmp_path: Path) -> None:
@@ -24,11 +34,14 @@ def test_what_a_dead_program_left_goes_and_all_else_stays(tmp_path: Path) -> Non
     (folder / f"{NOBODY}folder" / "below" / "config.json").touch()
     (folder / f"{NOBODY}1.log").touch()
     (folder / f"{NOBODY}link").symlink_to(outside)
-    living = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    says = "from qplayground.core.system.temporary import owned_prefix; print(owned_prefix(), flush=True); input()"
+    pipe = subprocess.PIPE
+    living = subprocess.Popen([sys.executable, "-c", says], stdin=pipe, stdout=pipe, text=True)
+    assert living.stdout is not None
     stay = [
         f"{owned_prefix()}1.log",
         f"{owned_prefix('offload')}nf4",
-        f"{HERE}-{living.pid}-{owner._started(living.pid)}-1.log",
+        f"{living.stdout.readline().strip()}1.log",
         f"{HERE}x-999999999-1-1.log",  # another machine's
         f"{HERE}-999999999-1",
         f"{HERE}-{9**30}-1-1.log",
@@ -40,7 +53,7 @@ def test_what_a_dead_program_left_goes_and_all_else_stays(tmp_path: Path) -> Non
     try:
         clear_left(folder)
     finally:
-        living.communicate(b"\n")
+        living.communicate("\n")
     assert sorted(path.name for path in folder.iterdir()) == sorted(stay)
     assert (outside / "folder").is_dir()
     clear_left(folder)
@@ -63,17 +76,11 @@ def test_a_process_that_has_anothers_id_does_not_keep_what_that_left(tmp_path: P
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has pid namespaces")
 def test_what_a_living_process_of_another_container_of_that_name_uses_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    readlink = Path.readlink
-
-    def elsewhere(path: Path) -> Path:
-        return Path("pid:[1]") if path == Path("/proc/self/ns/pid") else readlink(path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "readlink", elsewhere)
-        there = owner._machine()
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True, check=True)
+    there = done.stdout.strip()
     theirs = tmp_path / f"qplayground-offload-{there}-999999999-1-nf4"
     theirs.mkdir()
     clear_left(tmp_path)
-    assert theirs.exists() and there != owner._machine()
+    assert theirs.exists() and there != this_process().machine
