@@ -13,16 +13,19 @@ from typing import NamedTuple
 
 import pytest
 from msgspec.structs import replace
+from PySide6.QtCore import QThread
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.diagnosis.diagnosis import Diagnosis, Facts, MethodCheck, Outcome
 from qplayground.core.precision import Precision
 from qplayground.runtime.clients import doctor as doctor_module
 from qplayground.runtime.clients.doctor import QUANTIZED, Doctor
+from qplayground.runtime.clients.engine_client import SILENCE_MS
 from qplayground.runtime.machine.this_machine import gather_facts
 from qplayground.runtime.processes.launcher import Launcher
 from tests.fakes.engine import EXIT_CODE, FAILURE
 from tests.process.command_line import Running, run, run_scripted
+from tests.process.running import client_of
 
 FAKE = "tests.fakes.engine"
 INT8, NF4 = QUANTIZED[:2]
@@ -124,6 +127,7 @@ def test_ctrl_c_ends_it() -> None:
 def test_the_console_command_imports_no_torch() -> None:
     code = """
 import sys, qplayground.console.commands
+from qplayground.runtime.clients.engine_client import SILENCE_MS
 from qplayground.runtime.machine.this_machine import gather_facts
 gather_facts()
 print(*sys.modules)
@@ -140,7 +144,7 @@ class Consultation:
     """A doctor over the fake engine, and what it says."""
 
     def __init__(self, qtbot: QtBot, launcher: Launcher) -> None:
-        self._qtbot = qtbot
+        self.qtbot = qtbot
         self._launcher = launcher
         self.signals: list[str] = []
         self.found: list[Diagnosis] = []
@@ -158,7 +162,7 @@ class Consultation:
     def check(self, *behaviours: str) -> dict[str, MethodCheck]:
         """Run it to its end; what was found by precision."""
         doctor = self.about(*behaviours)
-        with self._qtbot.waitSignal(doctor.finished, timeout=20_000):
+        with self.qtbot.waitSignal(doctor.finished, timeout=20_000):
             doctor.start()
         assert self.signals == ["started", "succeeded", "finished"]
         return {check.precision: check for check in self.found[0].facts.checks}
@@ -215,12 +219,14 @@ def test_what_an_engine_refuses_altogether_is_a_finding(consultation: Consultati
 
 def test_an_engine_that_hangs_is_ended(consultation: Consultation) -> None:
     doctor = consultation.about("hang-checking", "")
-    doctor.progressed.connect(lambda label, *_: doctor._client._silence.timeout.emit() if "INT8" in label else None)
-    with consultation._qtbot.waitSignal(doctor.finished, timeout=20_000):
+    client = client_of(doctor)
+    doctor.progressed.connect(lambda label, *_: setattr(client, "silence_ms", 100 if "INT8" in label else SILENCE_MS))
+    client.lost.connect(lambda _error: setattr(client, "silence_ms", SILENCE_MS))  # for the next one, from its start
+    with consultation.qtbot.waitSignal(doctor.finished, timeout=20_000):
         doctor.start()
     int8, nf4 = consultation.found[0].facts.checks
     assert (int8.outcome, nf4.outcome) == ("failed", "works")
-    assert "said nothing for 120 seconds" in int8.problem
+    assert "said nothing for 0.1 seconds" in int8.problem
 
 
 @pytest.mark.parametrize("fork", [True, False])
@@ -252,20 +258,20 @@ def test_own_names_are_not_in_the_output_of_a_crash(
 
 def test_it_can_be_stopped_and_started_again(consultation: Consultation) -> None:
     doctor = consultation.about("hang-checking")
-    with consultation._qtbot.waitSignal(doctor.progressed, check_params_cb=lambda label, *_: "INT8" in label):
+    with consultation.qtbot.waitSignal(doctor.progressed, check_params_cb=lambda label, *_: "INT8" in label):
         doctor.start()
-    with consultation._qtbot.waitSignal(doctor.finished):
+    with consultation.qtbot.waitSignal(doctor.finished):
         doctor.cancel()
     assert consultation.signals == ["started", "cancelled", "finished"]
     doctor.cancel()  # there is nothing to stop
     for _ in range(2):  # while the engine that was stopped is still ending, too
-        with consultation._qtbot.waitSignal(doctor.progressed, check_params_cb=lambda label, *_: "INT8" in label):
+        with consultation.qtbot.waitSignal(doctor.progressed, check_params_cb=lambda label, *_: "INT8" in label):
             doctor.start()
             doctor.cancel()
             doctor.start()
         doctor.cancel()
     consultation.signals[3:] = []
-    with consultation._qtbot.waitSignal(doctor.progressed, check_params_cb=lambda label, *_: "INT8" in label):
+    with consultation.qtbot.waitSignal(doctor.progressed, check_params_cb=lambda label, *_: "INT8" in label):
         doctor.start()
     doctor.close()
     doctor.start()  # a closed one starts nothing
@@ -285,7 +291,7 @@ def test_a_check_goes_on_with_the_look_at_the_machine_that_the_one_before_began(
         return gather_facts()
 
     monkeypatch.setattr(doctor_module, "gather_facts", gather)
-    doctor, qtbot = consultation.about(""), consultation._qtbot
+    doctor, qtbot = consultation.about(""), consultation.qtbot
     doctor.start()
     qtbot.waitUntil(lambda: len(begun) == 1)
     doctor.cancel()
@@ -298,7 +304,7 @@ def test_a_check_goes_on_with_the_look_at_the_machine_that_the_one_before_began(
     qtbot.waitUntil(lambda: len(begun) == 2)
     doctor.cancel()
     may_end.set()
-    qtbot.waitUntil(lambda: doctor._gathering is None, timeout=20_000)
+    qtbot.waitUntil(lambda: not doctor.findChildren(QThread), timeout=20_000)  # and what it found was heard
     with qtbot.waitSignal(doctor.succeeded, timeout=20_000):
         doctor.start()
     assert len(begun) == 3 and len(consultation.found) == 2

@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QThread
 from pytestqt.qtbot import QtBot
 
 from qplayground.catalog.demo import DEMO_ID, HUB_ID, DemoOrigin, DemoSource
@@ -122,7 +123,7 @@ def test_closing_waits_for_the_scan(qtbot: QtBot, shelf: Shelf, disk: Disk) -> N
     qtbot.waitUntil(lambda: len(disk.looks) == 1)
     threading.Timer(0, disk.may_answer.set).start()
     shelf.library.close()
-    assert not any(scan.isRunning() for scan in shelf.library.findChildren(library_module._Scan))
+    assert not any(scan.isRunning() for scan in shelf.library.findChildren(QThread))
 
 
 # ---- folders ------------------------------------------------------------------------------------------------------

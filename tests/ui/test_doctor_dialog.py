@@ -6,8 +6,12 @@ from PySide6.QtGui import QGuiApplication, QPalette
 from pytestqt.qtbot import QtBot
 
 from qplayground.report.diagnosis import diagnosis_text
+from qplayground.runtime.clients.doctor import QUANTIZED, Doctor
+from qplayground.runtime.processes.launcher import Launcher
 from qplayground.ui.dialogs.doctor_dialog import DoctorDialog
+from qplayground.ui.status.log_view import LogView
 from qplayground.ui.window import MainWindow
+from tests.ui.conftest import FAKE_ENGINE
 from tests.ui.driving import type_prompt
 
 
@@ -58,16 +62,18 @@ def test_closing_it_ends_the_check(qtbot: QtBot, window: MainWindow) -> None:
 
 
 def test_what_will_not_work_alarms(qtbot: QtBot, window: MainWindow) -> None:
-    good = window.doctor._precisions
     for precisions, role in (
-        ((replace(good[0], skip_modules=("exit-checking",)),), QPalette.ColorRole.BrightText),
-        (good, QPalette.ColorRole.WindowText),
+        ((replace(QUANTIZED[0], skip_modules=("exit-checking",)),), QPalette.ColorRole.BrightText),
+        (QUANTIZED, QPalette.ColorRole.WindowText),
     ):
-        window.doctor._precisions = precisions
-        with qtbot.waitSignal(window.doctor.finished, timeout=20_000):
-            dialog = open_dialog(qtbot, window)
-        assert dialog.state.foregroundRole() == role
-        assert (dialog.state.text() == "1 problem: something will not work here.") == (precisions != good)
+        doctor = Doctor(Launcher(FAKE_ENGINE), precisions)
+        view = LogView(window.session, doctor)
+        qtbot.addWidget(view)
+        with qtbot.waitSignal(doctor.finished, timeout=20_000):
+            qtbot.mouseClick(view.check, Qt.MouseButton.LeftButton)
+        assert view.dialog is not None and view.dialog.state.foregroundRole() == role
+        assert (view.dialog.state.text() == "1 problem: something will not work here.") == (precisions != QUANTIZED)
+        doctor.close()
 
 
 def test_a_comparison_ends_the_check_and_none_begins_meanwhile(qtbot: QtBot, ready_window: MainWindow) -> None:
