@@ -10,7 +10,7 @@ from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
-from qplayground.catalog.demo import DemoOrigin, DemoSource
+from qplayground.catalog.demo import HUB_ID, DemoOrigin, DemoSource
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.runtime.machine.gpus import Gpu
@@ -306,15 +306,16 @@ def test_a_job_can_be_cancelled(qtbot: QtBot, bar: ModelBar, library: Library) -
 def test_an_unprepared_demo_offers_to_be_prepared(
     qtbot: QtBot, bar: ModelBar, library: Library, find: Find, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[bool] = []
     find([UNPREPARED])
     assert "not prepared yet" in bar.models.itemText(0)
     assert not bar.compare.isEnabled()
     assert bar.prepare.isVisible()
-    monkeypatch.setattr(library, "_download", lambda repo_id: asked.append(True))
     hub = DemoSource(DemoOrigin.HUB, None, "")
     monkeypatch.setattr(library_module, "demo_sources", lambda: [hub])
-    qtbot.mouseClick(bar.prepare, LEFT)
-    assert asked == [True]
+    with qtbot.waitSignal(library.job_started) as started:
+        qtbot.mouseClick(bar.prepare, LEFT)
+    assert started.args[0].title == f"Downloading {HUB_ID}" and library.is_preparing
+    with qtbot.waitSignal(library.job_ended, timeout=10_000):
+        library.cancel_job()
     find([DEMO])
-    assert not bar.prepare.isVisible()
+    qtbot.waitUntil(lambda: not bar.prepare.isVisible())  # the job's end has the models looked for too
