@@ -1,6 +1,7 @@
 """The fake engine's answers about the inside of quantization: small matrices made by a formula, really quantized.
 
-A folder named `broken` cannot be read. Modules whose last name is one of these behave so:
+A folder named `broken` cannot be read; the models in `gptq` and `gptq-unreadable` were quantized before, and of the
+latter's suggested layer nothing can be shown. Modules whose last name is one of these behave so:
 
 - `rests`: it is quantized already, its knobs rest and its codes are shown
 - `breaks`: it cannot be read
@@ -17,6 +18,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from qplayground.core.errors import ErrorCode, fail
@@ -70,6 +72,8 @@ LARGE_ROWS, LARGE_COLUMNS = 1500, 2100
 SUGGESTED = "model.layers.1.mlp.up_proj"
 REFUSED = Knobs(method="fp4", double_quant=True)
 SLOW_THRESHOLD = 77.0
+UNREADABLE = "model.layers.2.mlp.breaks"
+"""A layer that cannot be opened."""
 TOKENS = 7
 HIDDEN = 100
 LINEAR = tuple(
@@ -114,7 +118,9 @@ class FakeInside:
     def _outline(self, command: OutlineModel) -> None:
         if Path(command.path).name == "broken":
             raise _FAILURE
-        self._channel.send(ModelOutlined(command.id, outline(command.precisions)))
+        before = {"gptq": quantized_before(), "gptq-unreadable": quantized_before(UNREADABLE)}
+        found = before.get(Path(command.path).name) or outline(command.precisions)
+        self._channel.send(ModelOutlined(command.id, found))
 
     def _open(self, command: OpenMatrix) -> None:
         name = command.module.rpartition(".")[2]
@@ -273,6 +279,25 @@ def outline(precisions: tuple[Precision, ...]) -> ModelOutline:
     extra = ("model.layers.2.mlp.rests", "model.layers.2.mlp.breaks", "model.layers.2.mlp.exits")
     names = ("model.embed_tokens", *LINEAR, *extra, "model.layers.2.mlp.hangs", "model.norm", "lm_head")
     return ModelOutline(modules=tuple(_module(name, precisions) for name in names), suggested=SUGGESTED)
+
+
+def quantized_before(unreadable: str = "") -> ModelOutline:
+    """The modules of a model that GPTQ quantized; that layer's tensors have other names than weight."""
+    listed = outline(())
+    if not unreadable:
+        return replace(listed, quantized_by="GPTQ")
+    modules = tuple(
+        replace(
+            each,
+            tensor="",
+            is_quantized=each.name == unreadable,
+            stored_bytes=each.stored_bytes * (each.name == unreadable),
+        )
+        if each.name in (unreadable, "model.norm")
+        else each
+        for each in listed.modules
+    )
+    return replace(listed, modules=modules, quantized_by="GPTQ", suggested=unreadable)
 
 
 def _module(name: str, precisions: tuple[Precision, ...]) -> ModuleOutline:

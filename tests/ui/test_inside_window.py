@@ -7,7 +7,7 @@ import psutil
 import pytest
 from msgspec.structs import replace
 from pyqtgraph.graphicsItems.ScatterPlotItem import Symbols
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QModelIndex, Qt
 from pytestqt.qtbot import QtBot
 
 from qplayground.core.dtype import Dtype
@@ -26,33 +26,37 @@ from qplayground.ui.inside.layers.layers_view import every_method
 from qplayground.ui.inside.matrix.knobs_box import KnobsBox
 from qplayground.ui.inside.window import InsideWindow, Subject, int8_dtype
 from qplayground.ui.widgets import theme
-from tests.fakes.inside import COLUMNS, LINEAR, REFUSED, ROWS, SUGGESTED, figures, outline, weights
+from tests.fakes.inside import COLUMNS, LINEAR, REFUSED, ROWS, SUGGESTED, UNREADABLE, figures, outline, weights
+from tests.process.running import pid_of, workers_of
 from tests.ui.conftest import FAKE_ENGINE, SUBJECT
 from tests.ui.inside_driving import WAIT_MS, choose, turn, wait_quantized
 
 OTHER = LINEAR[0]
 
 
-def names(window: InsideWindow) -> list[str]:
-    """The dotted names that are listed, in their order."""
-    found: list[str] = []
+def rows(window: InsideWindow) -> dict[str, QModelIndex]:
+    """Those that are listed, in their order, by the dotted names."""
+    found: dict[str, QModelIndex] = {}
     model = window.modules.tree.model()
 
     def walk(parent: object) -> None:
         for row in range(model.rowCount(parent)):  # type: ignore[arg-type]
             index = model.index(row, 0, parent)  # type: ignore[arg-type]
-            found.append(str(index.data(Qt.ItemDataRole.UserRole + 1)))
+            found[str(index.data(Qt.ItemDataRole.UserRole + 1))] = index
             walk(index)
 
     walk(model.index(-1, -1))
     return found
 
 
+def names(window: InsideWindow) -> list[str]:
+    return list(rows(window))
+
+
 def cells(window: InsideWindow, module: str) -> dict[str, str]:
     """By the heading."""
-    item = window.modules._items[module]
-    model = window.modules._model
-    index = item.index()
+    index = rows(window)[module]
+    model = window.modules.tree.model()
     return {
         str(model.headerData(column, Qt.Orientation.Horizontal)): str(index.siblingAtColumn(column).data())
         for column in range(model.columnCount())
@@ -78,7 +82,7 @@ def test_the_tree_has_every_module_with_its_figures_and_sums_for_parents(inside:
 def test_what_is_not_quantized_says_why(inside: InsideWindow) -> None:
     assert cells(inside, OTHER)["Quantized"] == "yes"
     assert cells(inside, "lm_head")["Quantized"] == "no, tied" and cells(inside, "model")["Quantized"] == ""
-    assert Kept.NOT_LINEAR in inside.modules._items["model.norm"].toolTip()
+    assert Kept.NOT_LINEAR in rows(inside)["model.norm"].data(Qt.ItemDataRole.ToolTipRole)
     inside.modules.select("lm_head")
     assert f"Not quantized, because {Kept.TIED}." in inside.modules.details.text()
 
@@ -96,7 +100,7 @@ def test_what_matters_is_seen_without_scrolling(qtbot: QtBot, inside: InsideWind
     """In the smallest window that is designed for, however many precisions there are."""
     inside.resize(1280, 720)
     qtbot.waitUntil(lambda: inside.width() == 1280)
-    tree, model = inside.modules.tree, inside.modules._model
+    tree, model = inside.modules.tree, inside.modules.tree.model()
     ends = {
         str(model.headerData(column, Qt.Orientation.Horizontal)): tree.columnViewportPosition(column)
         + tree.columnWidth(column)
@@ -325,9 +329,9 @@ def test_a_model_that_cannot_be_listed_says_so(qtbot: QtBot, inside: InsideWindo
 def test_a_model_that_could_not_be_listed_is_asked_for_again(qtbot: QtBot, inside: InsideWindow) -> None:
     broken = Subject("broken", "/models/broken", READY_PRECISIONS, GenerationRequest())
     inside.show_model(broken)
-    worker = inside.inspector._client._worker
+    worker = workers_of(inside.inspector)[-1]
     inside.show_model(broken)
-    assert inside.inspector._client._worker is worker  # it is still being listed
+    assert workers_of(inside.inspector)[-1] is worker  # it is still being listed
     for _ in range(2):
         with qtbot.waitSignal(inside.inspector.failed, timeout=WAIT_MS):
             inside.show_model(broken)
@@ -342,18 +346,9 @@ def test_a_layer_that_another_method_quantized_says_so_where_its_matrix_would_be
     qtbot: QtBot, inside: InsideWindow
 ) -> None:
     """Its tensors have other names than weight; what the engine says of it is shown as long as it is chosen."""
-    listed = outline(())
-    layer = "model.layers.2.mlp.breaks"
-    modules = tuple(
-        replace(each, tensor="", is_quantized=each.name == layer, stored_bytes=each.stored_bytes * (each.name == layer))
-        if each.name in (layer, "model.norm")
-        else each
-        for each in listed.modules
-    )
-    inside.inspector._outline = replace(listed, modules=modules, quantized_by="GPTQ", suggested=layer)
     with qtbot.waitSignal(inside.inspector.failed, timeout=WAIT_MS):
-        inside.inspector.outlined.emit(inside.inspector.outline)
-    assert inside.inspector.module == layer and inside.matrix.title.text() == layer
+        inside.show_model(SUBJECT._replace(path="/models/gptq-unreadable"))
+    assert inside.inspector.module == inside.matrix.title.text() == UNREADABLE
     assert inside.matrix.nothing.isVisible() and "told to fail" in inside.matrix.nothing.text()
     header = inside.modules.tree.header()
     assert header.count() == 5  # no column of a precision: nothing would be quantized to it
@@ -535,11 +530,8 @@ def test_the_layers_of_a_model_that_was_quantized_before_are_not_measured_and_wh
     qtbot: QtBot, inside: InsideWindow
 ) -> None:
     assert inside.layers.start.isEnabled()
-    inside.inspector._outline = replace(outline(()), quantized_by="GPTQ")
-    with qtbot.waitSignal(inside.inspector.quantized, timeout=WAIT_MS):
-        inside.inspector._quantized = None
-        inside.inspector.outlined.emit(inside.inspector.outline)
-        choose(qtbot, inside, OTHER)
+    inside.show_model(SUBJECT._replace(path="/models/gptq"))
+    wait_quantized(qtbot, inside)
     layers = inside.layers
     assert not layers.start.isEnabled() and not layers.all_methods.isEnabled()
     assert "quantized before it was saved (GPTQ)" in layers.state.text() and "GPTQ" in layers.start.toolTip()
@@ -582,9 +574,7 @@ def test_the_modules_of_a_model_that_is_looked_at_while_a_comparison_runs_are_li
 
 
 def test_closing_ends_every_engine(qtbot: QtBot, inside: InsideWindow) -> None:
-    worker = inside.inspector._client._worker
-    assert worker is not None and worker.pid is not None
-    pid = worker.pid
+    pid = pid_of(inside.inspector)
     with qtbot.waitSignal(inside.closed):
         inside.close()
     assert not psutil.pid_exists(pid)
