@@ -67,6 +67,7 @@ class Stage:
 
     def __init__(self, qtbot: QtBot, launcher: Launcher) -> None:
         self._qtbot = qtbot
+        self._launcher = launcher
         self.session = Session(launcher)
         self.said: list[tuple[str, ...]] = []
         self.states: list[tuple[str, RunState]] = []
@@ -128,8 +129,8 @@ class Stage:
 
     def engines(self) -> list[int]:
         """The engines that belong to a run; the one that may wait ahead of the next comparison does not."""
-        spare = self.session._launcher._spare
-        return [pid for pid in engines() if spare is None or pid != spare.pid]
+        spare_pid = self._launcher.spare_pid
+        return [pid for pid in engines() if pid != spare_pid]
 
     def stop(self) -> float:
         """Stop, and say how many seconds it took."""

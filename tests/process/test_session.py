@@ -432,10 +432,10 @@ def test_without_a_fork_server_an_engine_waits_ahead_of_the_next_comparison(qtbo
     with qtbot.waitSignal(session.machine_known, timeout=10_000):
         session.probe()
     try:
-        qtbot.waitUntil(lambda: launcher._spare is not None, timeout=5000)
+        qtbot.waitUntil(lambda: launcher.spare_pid is not None, timeout=5000)
         with qtbot.waitSignal(session.comparison_finished, timeout=20_000):
             session.compare(MODEL, wanted(["fp32", "bf16"], "Once fast=2"))
-        assert launcher._spare is not None
+        assert launcher.spare_pid is not None
     finally:
         session.close()
-    assert launcher._spare is None
+    assert launcher.spare_pid is None

@@ -12,10 +12,11 @@ from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
 from qplayground.core.memory.estimate import Estimate, Verdict, WeightKinds
 from qplayground.core.memory.fit import Fit
-from qplayground.core.messages.events import Failed, Generated, PhaseStarted
+from qplayground.core.messages.events import Failed, Generated, Hello, PhaseStarted
 from qplayground.core.placement import Placement
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.runtime.comparison import work as work_module
+from qplayground.runtime.comparison.engines import Engines
 from qplayground.runtime.comparison.request import ComparisonRequest
 from qplayground.runtime.processes.launcher import Launcher
 from tests.fakes.engine import FAILURE
@@ -127,7 +128,7 @@ def test_kept_engines_stay_when_what_is_known_of_the_next_one_says_that_it_fits(
     run(stage, qtbot, "once", "fp32", "int8", *(["nf4"] if how == "run again" else []))
     if how == "run again":
         stage.session._conductor._planned._estimates.clear()
-        stage.session._conductor.let_go("nf4")
+        stage.session.let_go("nf4")
         qtbot.waitUntil(lambda: len(stage.engines()) == 2, timeout=5000)
     before = stage.engines()
     asked.clear()
@@ -310,12 +311,16 @@ def test_a_race_is_stopped_while_it_loads(stage: Stage, qtbot: QtBot) -> None:
 
 
 def test_what_an_engine_says_of_a_run_that_was_given_up_changes_nothing(stage: Stage, qtbot: QtBot) -> None:
+    engines = stage.session.findChild(Engines)
+    assert isinstance(engines, Engines)
+    hellos: list[Hello] = []
+    engines.greeted.connect(lambda _name, hello: hellos.append(hello))
     stage.start("hang-loading", ["fp32"])
     qtbot.waitUntil(lambda: stage.run("fp32").state is RunState.LOADING, timeout=10_000)
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=5000):
         stage.session.stop()
-        stage.session._conductor._on_said("fp32", Failed(1, FAILURE.info))
-        stage.session._conductor._on_said(
+        engines.said.emit("fp32", Failed(1, FAILURE.info))
+        engines.said.emit(
             "fp32",
             Generated(
                 command_id=1,
@@ -324,7 +329,7 @@ def test_what_an_engine_says_of_a_run_that_was_given_up_changes_nothing(stage: S
                 ttft_s=1.0,
                 prefill_tokens_per_s=1.0,
                 decode_tokens_per_s=1.0,
-                memory=stage.session._hello.memory,  # type: ignore[union-attr]
+                memory=hellos[0].memory,
                 peak_resident_bytes=1,
                 weight_bytes=1,
             ),

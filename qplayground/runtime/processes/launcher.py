@@ -60,6 +60,12 @@ class Launcher:
         """Whether engines come from a fork server."""
         return self._fork
 
+    @property
+    def spare_pid(self) -> int | None:
+        """The process id of the engine that imports ahead of the next one asked for, None where there is none."""
+        spare = self._spare
+        return None if spare is None else spare.pid
+
     def warm(self) -> None:
         """Begin importing, without waiting for it. A system that refuses is met again, and told of, by `engine`."""
         with contextlib.suppress(OSError):
