@@ -83,8 +83,8 @@ def download(repo_id: str, model_types: ModelTypes | None, report: Report) -> Mo
     wanted = {name: size for name, size in sizes.items() if name in weights or SIDE_FILE.fullmatch(name)}
     cached = sum(_cached_bytes(repo_id, str(info.sha), name) for name in wanted)
     total = sum(wanted.values())
-    _require_space(total - cached)
-    progress = _Progress(report, cached, total)
+    require_space(total - cached)
+    progress = Progress(report, cached, total)
     folder = snapshot_download(repo_id, allow_patterns=sorted(wanted), tqdm_class=progress.bar_class())
     progress.finish()
     entry = inspect_folder(Path(folder), source=ModelSource.CACHE, model_types=model_types, id=repo_id)
@@ -177,7 +177,8 @@ def _cached_bytes(repo_id: str, revision: str, name: str) -> int:
     return Path(found).stat().st_size if isinstance(found, str) else 0
 
 
-def _require_space(needed: int) -> None:
+def require_space(needed: int) -> None:
+    """Raise PlaygroundError(DISK_FULL) where so many bytes do not fit into the hub's cache."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cache = Path(HF_HUB_CACHE)
@@ -215,7 +216,7 @@ class _Silent:
     set_description = set_description_str = set_postfix = set_postfix_str = refresh
 
 
-class _Progress:
+class Progress:
     """Bytes on their way, reported at most ten times a second; the bars count in several threads at once."""
 
     def __init__(self, report: Report, cached: int, total: int) -> None:

@@ -63,7 +63,7 @@ class MainWindow(QMainWindow):
         start_up: StartUp,
     ) -> None:
         super().__init__()
-        self.history_store = history
+        self.history_store = history  # what is kept; `history` shows it
         self.session = session
         self.library = library
         self.planner = planner

@@ -2,8 +2,10 @@
 filtered.
 """
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -67,7 +69,6 @@ def _timeline(app: object) -> list[float]:
 
     timeline = MemoryTimeline()
     timeline.resize(1200, 400)
-    timeline.show()
     timeline.clear(0.0)
     random = np.random.default_rng(0)
     for number, precision in enumerate(READY_PRECISIONS[:ENGINES]):
@@ -76,7 +77,7 @@ def _timeline(app: object) -> list[float]:
             MemorySample(index / SAMPLES_PER_S, ProcessMemory(int(level), 0)) for index, level in enumerate(levels)
         ]
         timeline.add_samples(precision.name, samples)
-    timeline._on_refresh()
+    timeline.show()  # which draws what came before
     app.processEvents()  # type: ignore[attr-defined]
     times = []
     for frame in range(FRAMES):
@@ -142,7 +143,7 @@ def _history(app: object, path: Path) -> tuple[list[float], list[float]]:
     kept.History(path).close()
     prompts = ("The future of AI is", "Once upon a time", "Write a haiku about rain and the sea")
     models = ("org/Llama-3", "HuggingFaceTB/SmolLM2-135M", "gpt2")
-    with kept._opened(path, 10.0) as file, file:
+    with contextlib.closing(sqlite3.connect(path)) as file, file:
         for number in range(COMPARISONS):
             one = made(number, "fp32", "nf4", prompt=f"{prompts[number % 3]} {number}", model=models[number % 3 - 1])
             one.started_at = f"{number:08}"

@@ -72,7 +72,7 @@ def use_processor(monkeypatch: pytest.MonkeyPatch) -> Iterator[UseProcessor]:
             others[name](monkeypatch)
 
     yield use
-    kernels._tried.cache_clear()  # what the other one answered
+    kernels.tried.cache_clear()  # what the other one answered
 
 
 class RecordingChannel(Channel):

@@ -24,7 +24,7 @@ _TILE = 32
 
 def use_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dequantize as with AVX-512 and no more."""
-    kernels._tried.cache_clear()  # what this processor answered
+    kernels.tried.cache_clear()  # what this processor answered
     _set_bf16(monkeypatch, False)
     monkeypatch.setattr(bitsandbytes.functional, "dequantize_4bit", _dequantize_with_avx512)
     monkeypatch.setattr(bitsandbytes.autograd._functions, "matmul_4bit", _matmul)

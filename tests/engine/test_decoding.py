@@ -1,6 +1,7 @@
 """What is read of each token, how long a benchmark's text is, and what the clocks count."""
 
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -202,7 +203,7 @@ def test_threads_are_given_back_after_a_race(model_folder: ModelFolder) -> None:
     [(0, 50, 100, 0.5), (10, 500, 100, 1.0), (None, 50, 100, None), (0, 0, 0, None), (7, 7, 100, 0.0)],
 )
 def test_the_disks_share_of_a_load(before: int | None, after: int | None, total: int, share: float | None) -> None:
-    assert loading._share(before, after, total) == share
+    assert loading.disk_share(before, after, total) == share
 
 
 def test_reads_from_the_disk_are_counted_or_unknown() -> None:
@@ -223,10 +224,15 @@ def test_a_benchmark_fits_where_its_text_does(model_folder: ModelFolder) -> None
 
 
 def test_output_that_is_not_a_number_is_an_error(load_shared: LoadShared) -> None:
-    watch = token_insight.LogitsWatch()
-    watch._last = torch.tensor([1.0, float("nan"), 2.0])
-    with pytest.raises(PlaygroundError) as failed:
-        watch.insight(0, load_shared("llama", "fp32").tokenizer)
-    assert failed.value.info.code is ErrorCode.NON_FINITE_OUTPUT
-    watch._last = torch.tensor([1.0, float("-inf"), 2.0])
-    assert watch.insight(0, load_shared("llama", "fp32").tokenizer).rank == 2
+    class Says(torch.nn.Module):
+        def forward(self, *scores: float) -> SimpleNamespace:
+            return SimpleNamespace(logits=torch.tensor([[scores]]))
+
+    model = Says()
+    with token_insight.LogitsWatch().on(model) as watch:
+        model(1.0, float("nan"), 2.0)
+        with pytest.raises(PlaygroundError) as failed:
+            watch.insight(0, load_shared("llama", "fp32").tokenizer)
+        assert failed.value.info.code is ErrorCode.NON_FINITE_OUTPUT
+        model(1.0, float("-inf"), 2.0)
+        assert watch.insight(0, load_shared("llama", "fp32").tokenizer).rank == 2

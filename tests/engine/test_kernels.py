@@ -174,7 +174,7 @@ def test_weights_as_small_as_float16_has_them_are_no_alarm(precision: Precision)
         quantizer = backend(narrow.quantization)
         layer = quantizer.layer(weight.half()).eval().to("cpu")
         with torch.inference_mode():
-            assert kernels._computes(layer, quantizer.leading_rows(layer, 4), torch.float16), scale
+            assert kernels.computes(layer, quantizer.leading_rows(layer, 4), torch.float16), scale
 
 
 def test_a_layer_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_a_layer_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(layer, *rest)
 
     monkeypatch.setattr(kernels, "_made", make)
-    kernels._tried.cache_clear()
+    kernels.tried.cache_clear()
     for rows in (70, 102, 4070):  # alike but for whole tiles of rows
         obstacle(Layer(rows, 80), nf4(), Dtype.BFLOAT16)
     obstacle(Layer(64, 64), nf4(), Dtype.BFLOAT16)

@@ -203,14 +203,14 @@ def test_a_failure_on_the_way_leaves_nothing(
         (work / "model.safetensors").write_bytes(bytes(100))
         raise error
 
-    monkeypatch.setattr(prepare, "_convert", convert)
+    monkeypatch.setattr(prepare, "convert", convert)
     assert refusal(gguf, target).code is code
     assert leftovers(target) == []
 
 
 def finish_by_hand(folder: Path, content: bytes = b"{}") -> Path:
     write_model(folder, marker__json=content)
-    prepare._write_manifest(folder)
+    prepare.write_manifest(folder)
     return folder
 
 
@@ -274,7 +274,7 @@ def stuck_child(connection: Connection) -> None:
         report("Stuck", 0, 0, "")
         threading.Event().wait()
 
-    prepare._convert = convert
+    prepare.convert = convert
     prepare.main(Channel(connection))
 
 

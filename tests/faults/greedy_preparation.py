@@ -21,5 +21,5 @@ def main(channel: Channel) -> None:
         channel.receive()
         torch.zeros(1 << 30)
 
-    prepare._convert = want_much
+    prepare.convert = want_much
     prepare.main(channel)

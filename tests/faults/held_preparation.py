@@ -13,12 +13,12 @@ HELD = "held"
 
 def main(channel: Channel) -> None:
     """As the preparation's own."""
-    write_manifest = prepare._write_manifest
+    write_manifest = prepare.write_manifest
 
     def wait_and_write(work: Path) -> None:
         channel.send(Progressed(1, HELD, 0, 0, ""))
         channel.receive()
         write_manifest(work)
 
-    prepare._write_manifest = wait_and_write
+    prepare.write_manifest = wait_and_write
     prepare.main(channel)

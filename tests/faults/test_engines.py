@@ -24,8 +24,10 @@ from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.precision import Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.engines.transformers.scoring.baselines import Baselines, KeptScores
+from qplayground.runtime.comparison.conductor import Conductor
 from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
 from qplayground.runtime.processes.process import ProcessExit
+from qplayground.runtime.processes.worker import ChildWorker
 from tests.daily import daily
 from tests.engine import tiny
 from tests.faults.baselines import KEY
@@ -46,6 +48,18 @@ def stage(qtbot: QtBot) -> Iterator[Stage]:
     stage = Stage(qtbot, Launcher(FAKE))
     yield stage
     stage.session.close()
+
+
+def fork_servers() -> list[psutil.Process]:
+    """Those of this process that live."""
+    living = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in living if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+
+
+def conductor_of(stage: Stage) -> Conductor:
+    conductor = stage.session.findChild(Conductor)
+    assert isinstance(conductor, Conductor)
+    return conductor
 
 
 def compare(stage: Stage, qtbot: QtBot, prompt: str, *names: str, **how: Any) -> None:
@@ -135,9 +149,9 @@ def test_an_idle_engine_that_crashes_costs_nothing(stage: Stage, qtbot: QtBot) -
     compare(stage, qtbot, "once", "fp32", "int8")
     texts = {run.id: run.text for run in stage.comparison.runs}
     assert set(stage.session.loaded) == {"fp32", "int8"}
-    child = stage.session._conductor._engines._workers["int8"]._child
-    assert child is not None and child.pid is not None
-    os.kill(child.pid, signal.SIGSEGV)
+    worker = stage.session.findChild(ChildWorker, "int8")
+    assert worker is not None and worker.pid is not None
+    os.kill(worker.pid, signal.SIGSEGV)
     stage.wait_for(lambda: set(stage.session.loaded) == {"fp32"})
     assert any(line.startswith("int8, loaded and idle: ") and "SIGSEGV" in line for line in stage.log), stage.log
     assert stage.outcomes() == {"fp32": RunState.DONE, "int8": RunState.DONE}
@@ -157,10 +171,8 @@ def test_a_failed_run_has_the_engines_last_output(stage: Stage, qtbot: QtBot) ->
 
 @pytest.mark.parametrize("when", ["idle", "busy"])
 def test_a_fork_server_that_is_killed_is_replaced(stage: Stage, qtbot: QtBot, when: str) -> None:
-    assert stage.session._launcher._server is not None
     compare(stage, qtbot, "once")
-    server = stage.session._launcher._server._process
-    assert server is not None
+    (server,) = fork_servers()
     if when == "busy":
         before = stage.phases("int8").count(Phase.DECODE)
         stage.session.compare(MODEL, wanted(AROUND, "int8=slow"))
@@ -323,7 +335,7 @@ def test_memory_that_runs_out_is_said_and_the_smaller_one_runs(qtbot: QtBot, lar
             limit_address_space(hello.pid, spare_mb)
             limited.append(hello.pid)
 
-    stage.session._conductor.greeted.connect(limit)
+    conductor_of(stage).greeted.connect(limit)
     compare_two(stage, qtbot, large_model)
     assert limited and stage.outcomes() == {"fp32": RunState.FAILED, "nf4": RunState.DONE}
     error = stage.error("fp32")
@@ -348,8 +360,8 @@ def limit_fp32_after(stage: Stage, said: str) -> None:
         if name == "fp32":
             limit_address_space(pids[0], 20)
 
-    stage.session._conductor.greeted.connect(lambda name, hello: pids.append(hello.pid) if name == "fp32" else None)
-    getattr(stage.session._conductor, said).connect(on_said)
+    conductor_of(stage).greeted.connect(lambda name, hello: pids.append(hello.pid) if name == "fp32" else None)
+    getattr(conductor_of(stage), said).connect(on_said)
 
 
 @pytest.mark.exhaustive
@@ -389,7 +401,7 @@ def test_memory_that_is_gone_when_a_kept_model_is_used_again_is_said(
     """While it waits nothing is wanted of it: the next, longer text fails, and after that it is loaded anew."""
     stage = real_stage
     greeted: dict[str, int] = {}
-    stage.session._conductor.greeted.connect(lambda name, hello: greeted.update({name: hello.pid}))
+    conductor_of(stage).greeted.connect(lambda name, hello: greeted.update({name: hello.pid}))
     stage.session.set_keep_loaded(True)
     compare_two(stage, qtbot, wide_model, 2, FOUR_BIT_MLP)
     assert set(stage.session.loaded) == {"fp32", "nf4"}

@@ -11,7 +11,6 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.comparison.results import Comparison, RunState, from_json, to_json
 from qplayground.core.placement import Placement
-from qplayground.runtime.storage import history as history_module
 from qplayground.runtime.storage.history import History
 from qplayground.ui.dialogs.exporting import export
 from qplayground.ui.history.comparison_window import ComparisonWindow
@@ -345,15 +344,15 @@ def test_the_last_run_is_kept_before_its_engine_is_gone(qtbot: QtBot, ready_wind
 def test_what_could_not_be_written_is_written_with_the_next(
     qtbot: QtBot, ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = history_module._opened
+    connect = sqlite3.connect
     broken = [True]
 
-    def opened_or_not(path: Path, timeout_s: float) -> object:
+    def connect_or_not(path: Path, timeout: float) -> sqlite3.Connection:
         if broken[0]:
             raise sqlite3.OperationalError("database is locked")
-        return opened(path, timeout_s)
+        return connect(path, timeout=timeout)
 
-    monkeypatch.setattr(history_module, "_opened", opened_or_not)
+    monkeypatch.setattr(sqlite3, "connect", connect_or_not)
     tick(qtbot, ready_window, "bf16", "nf4")
     type_prompt(qtbot, ready_window, "Once fast=6")
     with qtbot.waitSignal(ready_window.recorder.failed, timeout=10_000):

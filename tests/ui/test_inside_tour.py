@@ -1,5 +1,6 @@
 """The guided tour: its texts, and pictures whose figures come from the engine."""
 
+import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ from qplayground.ui.inside.tour.tour_steps import Step, read_steps
 from qplayground.ui.inside.tour.tour_view import PICTURES, TourView
 from qplayground.ui.widgets import theme
 from tests.fakes.inside import SUGGESTED, figures, levels_of, outline, quantized, weights
+from tests.process.running import workers_of
 from tests.ui.conftest import FAKE_ENGINE
 
 OUTLINE = outline(READY_PRECISIONS)
@@ -108,7 +110,7 @@ def test_next_and_back_go_through_all_steps(tour: Tour) -> None:
         assert tour.view.list.currentRow() == place
         assert tour.view.text.toPlainText().startswith(step.title)
         tour.qtbot.waitUntil(lambda: tour.view.stack.currentWidget() is tour.view.picture, timeout=WAIT_MS)
-        assert tour.caption and all(chart.table() for chart in tour.view.picture.save._offered.values())
+        assert tour.caption and all(chart.table() for chart in tour.view.picture.save.charts.values())
         assert tour.view.next.isEnabled() == (place < 9)
         tour.view.next.click()
     tour.view.back.click()
@@ -203,7 +205,9 @@ def test_absmax_and_codebooks_are_the_engines(tour: Tour) -> None:
 def test_nf4s_larger_single_error_is_explained_where_it_is_so(tour: Tour) -> None:
     tour.show_model()
     tour.go_to("codebooks")
-    quantized_by = tour.view._facts.quantized
+    facts = tour.view.findChild(TourFacts)
+    assert isinstance(facts, TourFacts)
+    quantized_by = facts.quantized
     assert quantized_by(NF4).figures is not None
     levels = [-1.0, -0.6962, *[place / 20 for place in range(-6, 6)], 0.723, 1.0]
 
@@ -302,8 +306,7 @@ def test_an_engine_that_was_lost_is_begun_again(tour: Tour) -> None:
     tour.show_model()
     tour.go_to("weight-matrix")
     with tour.qtbot.waitSignal(tour.inspector.failed, timeout=WAIT_MS):
-        worker = tour.inspector._client._worker
-        assert worker is not None
+        (worker,) = workers_of(tour.inspector)
         worker.end()
     tour.go_to("rounding")
 
@@ -338,11 +341,15 @@ def test_pictures_are_saved_in_every_format(tour: Tour, qapp: QApplication, tmp_
     tour.show_model()
     for step in STEPS:
         tour.go_to(step.name)
-        for name, chart in {action.text(): chart for action, chart in tour.view.picture.save._offered.items()}.items():
+        for name, chart in tour.view.picture.save.charts.items():
             for suffix in (".png", ".svg", ".csv"):
                 target = tmp_path / f"{name}{suffix}"
                 with tour.qtbot.waitSignal(tour.view.said) as said:
                     tour.view.picture.save.save(chart, target)
                 assert said.args == [f"Saved as {target}"]
-                assert target.stat().st_size > 100, target
+                if suffix == ".csv":
+                    rows = list(csv.reader(target.read_text("utf-8").splitlines()))
+                    assert len(rows) == len(chart.table()) > 1, target
+                else:
+                    assert target.stat().st_size > 100, target
     theme.paint(qapp, False)

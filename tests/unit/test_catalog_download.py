@@ -17,8 +17,10 @@ from qplayground.core.messages.codec import COMMANDS, EVENTS
 from qplayground.core.messages.commands import Download
 from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
 from tests.unit.catalog_files import LLAMA, TYPES, tensor_file
-from tests.unit.hub import REPO, WAIT_S, sharded, tiny_repo
+from tests.unit.hub import REPO, WAIT_S, hub, sharded, tiny_repo
 from tests.unit.stub_hub import COMMIT, StubHub
+
+__all__ = ["hub"]  # the fixture
 
 
 @pytest.fixture
@@ -186,7 +188,7 @@ def test_the_offline_switch_is_named(hub: StubHub, monkeypatch: pytest.MonkeyPat
 def test_a_full_disk_is_noticed_before_and_during(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(Exception, match="are free at") as caught:
-        module._require_space(10**18)
+        module.require_space(10**18)
     assert explain(caught.value, REPO).code is ErrorCode.DISK_FULL
     wrapped = RuntimeError("in a thread")
     wrapped.__cause__ = OSError(errno.ENOSPC, "No space left on device")
@@ -197,7 +199,7 @@ def test_bytes_are_reported_at_most_ten_times_a_second(monkeypatch: pytest.Monke
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     reports: list[tuple[int, int]] = []
-    progress = module._Progress(lambda done, total: reports.append((done, total)), cached=100, total=1100)
+    progress = module.Progress(lambda done, total: reports.append((done, total)), cached=100, total=1100)
     bar_class = progress.bar_class()
     received, written = bar_class(unit="B", total=0, initial=0), bar_class(unit="B", total=0, initial=0)
     files = bar_class(desc="Fetching 4 files", total=4)

@@ -86,7 +86,12 @@ def test_versions_are_those_that_are_installed(monkeypatch: pytest.MonkeyPatch) 
     assert versions["torch"] == importlib.metadata.version("torch")
     assert versions["PySide6"] == importlib.metadata.version("PySide6-Essentials")
     assert "kernels" not in versions
-    monkeypatch.setitem(this_machine._LIBRARIES, "torch", "no-such-distribution")
+    version = importlib.metadata.version
+
+    def without_torch(name: str) -> str:
+        return version("no-such-distribution" if name == "torch" else name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_torch)
     assert gather_facts().versions["torch"] == ""
 
 

@@ -73,8 +73,8 @@ def prepare(gguf: Path, target: Path, report: Report) -> ModelEntry:
         _require_space(target.parent)
         verify(gguf, report)
         with _temporary_sibling(target) as work:
-            _convert(gguf, work, report)
-            _write_manifest(work)
+            convert(gguf, work, report)
+            write_manifest(work)
             publish(work, target)
     entry = described(target, GGUF_PROVENANCE)
     if not entry.usable:
@@ -211,7 +211,8 @@ def _temporary_sibling(target: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)  # gone already when it was published
 
 
-def _convert(gguf: Path, work: Path, report: Report) -> None:
+def convert(gguf: Path, work: Path, report: Report) -> None:
+    """Write the model in the GGUF file and its tokenizer into the folder `work`, as transformers keeps them."""
     report("Starting", 0, 0, "")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -267,7 +268,8 @@ def _unfaithful(detail: str) -> PlaygroundError:
     )
 
 
-def _write_manifest(work: Path) -> None:
+def write_manifest(work: Path) -> None:
+    """Write down what lies in the folder `work` and what made it, without which it counts as not finished."""
     manifest = Manifest(
         name=HUB_ID,
         source=GGUF_PROVENANCE,

@@ -23,7 +23,9 @@ class Savable(Protocol):
 
 
 class SaveButton(QToolButton):
-    """Saves a chart, or offers several by their names. Signals: `saved(Path)`; `failed(ErrorInfo)`."""
+    """Saves a chart, or offers several by their names; `charts` has them. Signals: `saved(Path)`;
+    `failed(ErrorInfo)`.
+    """
 
     saved = Signal(object)
     failed = Signal(object)
@@ -32,6 +34,7 @@ class SaveButton(QToolButton):
         super().__init__(parent)
         self.setAutoRaise(True)
         self.setToolTip("Save as PNG or SVG, or the numbers as CSV")
+        self.charts = dict(charts)
         self._offered: dict[QAction, Savable] = {}
         if len(charts) == 1:
             ((name, chart),) = charts.items()

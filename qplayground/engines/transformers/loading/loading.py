@@ -181,7 +181,7 @@ def load(
         position_limit=preflight.position_limit,
         seconds=seconds,
         other_cpus=other_cpus,
-        disk_share=_share(read_before, read_after, checkpoint.total_bytes),
+        disk_share=disk_share(read_before, read_after, checkpoint.total_bytes),
         quantized_modules=quantized,
         runtime_memory=runtime_memory,
         by_module=held,
@@ -236,7 +236,10 @@ def _make_folder(path: Path) -> None:
         ) from error
 
 
-def _share(before: int | None, after: int | None, total: int) -> float | None:
+def disk_share(before: int | None, after: int | None, total: int) -> float | None:
+    """How much of `total` bytes came from the disk, from 0 to 1, by the bytes that were read `before` and `after`; None
+    where those are unknown.
+    """
     if before is None or after is None or total == 0:
         return None
     return min(1.0, (after - before) / total)

@@ -46,18 +46,21 @@ def obstacle(layer: Layer, quantization: Quantization, dtype: Dtype) -> str:
     if backend(quantization).is_usual(layer):
         return ""
     few = layer.rows if layer.rows <= 2 * _TILE else _TILE + layer.rows % _TILE
-    return _tried(layer._replace(rows=few), quantization, dtype)
+    return tried(layer._replace(rows=few), quantization, dtype)
 
 
 @lru_cache(maxsize=1024)
 @torch.inference_mode()
-def _tried(layer: Layer, quantization: Quantization, dtype: Dtype) -> str:
+def tried(layer: Layer, quantization: Quantization, dtype: Dtype) -> str:
+    """What came of computing with such a layer: why it must stay as it is, or nothing. A layer is tried once, until the
+    cache is cleared.
+    """
     quantizer = backend(quantization)
     made = _made(layer, quantizer, getattr(torch, dtype))
     expected = quantizer.leading_rows(made, _sampled_rows(quantizer, layer.rows, layer.columns))
     try:
         with torch.compiler.set_stance("force_eager"):  # odd widths are compiled, which takes seconds
-            is_right = _computes(made, expected, getattr(torch, dtype), layer.dimensions)
+            is_right = computes(made, expected, getattr(torch, dtype), layer.dimensions)
     except (RuntimeError, AssertionError, ValueError, IndexError):
         return f"{quantization.library} cannot compute with layers of that shape on this processor"
     return "" if is_right else f"{quantization.library} computes wrongly with layers of that shape on this processor"
@@ -101,7 +104,7 @@ def verify_computed(model: nn.Module, taken: list[Sample], precision: Precision)
     for sample in taken:
         assert precision.quantization is not None
         layer: Any = model.get_submodule(sample.name)
-        if not _computes(layer, sample.expected, getattr(torch, precision.dtype)):
+        if not computes(layer, sample.expected, getattr(torch, precision.dtype)):
             raise fail(
                 ErrorCode.WRONG_VALUES,
                 f"{backend(precision.quantization).library} computes wrongly with {precision.label} layers of "
@@ -121,7 +124,7 @@ def _quantized(model: nn.Module) -> Iterator[tuple[str, Any]]:
             yield name, module
 
 
-def _computes(layer: Any, expected: torch.Tensor, dtype: torch.dtype, dimensions: int = _USUAL_DIMENSIONS) -> bool:
+def computes(layer: Any, expected: torch.Tensor, dtype: torch.dtype, dimensions: int = _USUAL_DIMENSIONS) -> bool:
     """Whether the layer gives the columns of its weight for inputs that are one at a place and zero elsewhere; for all
     of them at once, which goes through the kernels of a prompt, and for one, which goes through those of a token.
     """
