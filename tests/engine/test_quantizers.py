@@ -2,6 +2,7 @@
 scripts in test_script, and what they write beside a plain script in test_loading.
 """
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PhimoeConfig, Phim
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode
 from qplayground.core.inside import Knobs
-from qplayground.core.memory.process_memory import forget_peak, peak_resident_bytes
 from qplayground.core.messages.commands import EstimateMemory
 from qplayground.core.messages.events import Failed, MemoryEstimated
 from qplayground.core.placement import Placement
@@ -23,7 +23,6 @@ from qplayground.core.quantizers.base import Method
 from qplayground.core.quantizers.registry import FAMILIES, METHODS
 from qplayground.engines.transformers.inside.quantized import QuantizedValues, quantize
 from qplayground.engines.transformers.inside.source import SourceWeight
-from qplayground.engines.transformers.machine import allocator
 from qplayground.engines.transformers.quantizers.registry import BACKENDS, backend, configuration, family_of
 from qplayground.engines.transformers.quantizers.torchao_int8 import TorchaoInt8Backend
 from tests.engine import tiny
@@ -124,21 +123,16 @@ def test_a_method_is_what_a_model_in_that_precision_computes_with(method: Method
     assert torch.allclose(held.double(), back, rtol=1e-6)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-@EVERY
-def test_quantizing_a_layer_takes_what_it_says(precision: Precision) -> None:
-    """The peak of this process beyond what it held without the layer in 16 bits."""
-    assert precision.quantization is not None
-    quantizer = backend(precision.quantization)
-    weight = torch.randn(2048, 2048).to(torch.bfloat16)
-    quantizer.layer(weight[:64].clone()).to("cpu")  # what it imports and loads
-    allocator.enter_loading()
-    allocator.release()
-    forget_peak()
-    before = peak_resident_bytes()
-    layer = quantizer.layer(weight).to("cpu")
-    taken = (peak_resident_bytes() - before + weight.nbytes) / weight.numel()
-    assert 0.5 < taken / quantizer.quantizing_bytes < 1.1, f"{taken:.1f} bytes an element for {layer}"
+def test_quantizing_a_layer_takes_what_its_family_says() -> None:
+    quantized = {each.name: each.quantization for each in READY_PRECISIONS if each.quantization is not None}
+    command = [sys.executable, "-m", "tests.engine.quantizing", *quantized]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = {name: float(taken) for name, taken in map(str.split, done.stdout.splitlines())}
+    for name, quantization in quantized.items():
+        assert 0.5 < found[name] / backend(quantization).quantizing_bytes < 1.1, found
 
 
 @EVERY
