@@ -18,8 +18,8 @@ PACKAGE := .venv-package
 
 help:
 	@echo "make run     open the window (without a display: compare in the terminal)"
-	@echo "make test    run the tests (about 13 minutes on two cores)"
-	@echo "make test-all   run the exhaustive ones too, as CI does (about 30 minutes)"
+	@echo "make test    run the tests (about 9 minutes on two cores)"
+	@echo "make test-all   run the exhaustive ones too, as CI does (about 15 minutes)"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make soak    hundreds of random comparisons with faults: what is left of them"
 	@echo "make sweep   every causal model type of transformers, tiny, here and in plain transformers; writes sweep.json"
@@ -47,11 +47,11 @@ run: $(READY)
 	@$(BIN)/qplayground
 
 test: $(READY)
-	@echo "Running the tests: about 13 minutes on two cores. make test-all runs the exhaustive ones too."
+	@echo "Running the tests: about 9 minutes on two cores. make test-all runs the exhaustive ones too."
 	@$(BIN)/python -m pytest $(BESIDE) --durations=15
 
 test-all: $(READY)
-	@echo "Running all tests: about 30 minutes on two cores."
+	@echo "Running all tests: about 15 minutes on two cores."
 	@$(BIN)/python -m pytest $(BESIDE) --durations=15 -m "exhaustive or not exhaustive"
 
 check: $(READY)
