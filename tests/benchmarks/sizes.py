@@ -26,7 +26,9 @@ def measure() -> list[Figure]:
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True, timeout=600)
     picked = json.loads(done.stdout.splitlines()[-1])
     return [
-        median_of("a billion: sizes of all ready precisions after it is picked", picked["first_ms"], "ms", at_most=300.0),
+        median_of(
+            "a billion: sizes of all ready precisions after it is picked", picked["first_ms"], "ms", at_most=300.0
+        ),
         median_of("a billion: with the prompt's length and all sums", picked["final_ms"], "ms"),
     ]
 

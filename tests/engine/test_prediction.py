@@ -40,6 +40,7 @@ from transformers import (
     RwkvConfig,
     RwkvForCausalLM,
     XGLMConfig,
+    XLNetConfig,
 )
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
@@ -201,7 +202,7 @@ def test_kinds_add_up_to_all_that_is_held(model_folder: ModelFolder) -> None:
 def test_a_model_whose_code_runs_in_float32_only_has_a_known_cache(
     model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """XLNet and Reformer make float32 states whatever the weights are, and multiply them with these."""
+    """Reformer makes float32 states whatever the weights are, and multiplies them with these."""
     folder = model_folder("llama")
     forward = LlamaForCausalLM.forward
 
@@ -559,6 +560,7 @@ def test_layers_of_deepseek_that_int8_cannot_take_stay_as_they_are(tmp_path: Pat
         (LlamaConfig(**{**SMALL, "max_position_embeddings": 8}), None),
         (BloomConfig(n_layer=1), None),
         (MambaConfig(num_hidden_layers=1), None),
+        (XLNetConfig(d_model=64, n_layer=1, n_head=4, d_inner=64), None),  # says -1
     ],
     ids=lambda value: type(value).__name__,
 )

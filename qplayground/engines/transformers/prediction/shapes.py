@@ -141,7 +141,7 @@ class Shapes:
         Positions that are looked up in a table end with it; those that are computed do not.
         """
         made_for = made_for or getattr(self.config.get_text_config(), "max_position_embeddings", None)
-        if not isinstance(made_for, int):
+        if not isinstance(made_for, int) or made_for < 1:  # XLNet's says -1
             return None
         try:
             sizes = self._first_run.table_sizes
