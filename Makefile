@@ -43,7 +43,7 @@ $(READY): pyproject.toml packaging/constraints.txt
 	@touch $@
 
 run: $(READY)
-	@echo "Opening qplayground, which takes a few seconds. The demo model is prepared at its first use (20 seconds)."
+	@echo "Starting qplayground, which takes a few seconds. The demo model is prepared at its first use (20 seconds)."
 	@$(BIN)/qplayground
 
 test: $(READY)

@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
     )
     add_general(parser)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog="qplayground")
     _add_compare(commands.add_parser("compare", help="compare precisions without a window", epilog=_EXIT_CODES))
     _add_estimate(commands.add_parser("estimate", help="say what precisions will take in memory", epilog=_EXIT_CODES))
     _add_inspect(commands.add_parser("inspect", help="measure what quantizing costs each layer", epilog=_EXIT_CODES))
