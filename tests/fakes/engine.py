@@ -15,7 +15,7 @@ is just a prompt. A precision that is told nothing is `ok`. Several behaviours c
 - `twice`: say the end of each command two times
 - `nonsense`: after the third token, send bytes that are no message
 
-What it lacks is said before any prompt, so it is told by whoever serves: `tests.fakes.remote` lacks everything.
+What it lacks is said before any prompt, so the serving module says it: `tests.fakes.remote` lacks everything.
 """
 
 import faulthandler

@@ -15,7 +15,7 @@ from qplayground.core.memory.fit import Fit
 from qplayground.core.model import ModelEntry
 from qplayground.core.system.machine import Machine
 from qplayground.report.table import plain_table
-from qplayground.runtime.comparison import work as work_module
+from qplayground.runtime.comparison import plan_state
 from qplayground.runtime.comparison.request import ComparisonRequest
 from qplayground.runtime.comparison.sampler import Sampler
 from qplayground.runtime.processes.launcher import Launcher
@@ -124,7 +124,7 @@ def test_no_prediction_is_asked_and_no_room_made_for_what_is_elsewhere(
     stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scripted engine fails when it is asked; and once it is known to hold nothing here, nothing leaves for it."""
-    monkeypatch.setattr(work_module, "fit_now", lambda estimates, scores: NOT_FOUND)
+    monkeypatch.setattr(plan_state, "fit_now", lambda estimates, scores: NOT_FOUND)
     compare(stage, qtbot, ["int8", "nf4"], ["int8", "nf4"])
     stage.session.set_keep_loaded(True)
 

@@ -15,7 +15,7 @@ from qplayground.core.memory.fit import Fit
 from qplayground.core.messages.events import Failed, Generated, Hello, PhaseStarted
 from qplayground.core.placement import Placement
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
-from qplayground.runtime.comparison import work as work_module
+from qplayground.runtime.comparison import plan_state
 from qplayground.runtime.comparison.engines import Engines
 from qplayground.runtime.comparison.request import ComparisonRequest
 from qplayground.runtime.processes.launcher import Launcher
@@ -101,7 +101,7 @@ def test_the_coldest_engine_goes_when_room_is_needed(
         asked.append(estimates[0].precision)
         return Fit(verdicts[estimates[0].precision])
 
-    monkeypatch.setattr(work_module, "fit_now", fit)
+    monkeypatch.setattr(plan_state, "fit_now", fit)
     stage.session.set_keep_loaded(True)
     kept: list[list[str]] = []
     stage.session.loaded_changed.connect(lambda loaded: kept.append(list(loaded)))
@@ -123,7 +123,7 @@ def test_kept_engines_stay_when_what_is_known_of_the_next_one_says_that_it_fits(
         asked.extend(filter(None, estimates))
         return Fit(Verdict.UNKNOWN if None in estimates else Verdict.FITS)
 
-    monkeypatch.setattr(work_module, "fit_now", fit)
+    monkeypatch.setattr(plan_state, "fit_now", fit)
     stage.session.set_keep_loaded(True)
     run(stage, qtbot, "once", "fp32", "int8", *(["nf4"] if how == "run again" else []))
     if how == "run again":

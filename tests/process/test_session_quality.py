@@ -10,7 +10,7 @@ from qplayground.core.comparison.results import Mode, RunState, from_json, to_js
 from qplayground.core.errors import ErrorCode
 from qplayground.core.measures.quality import QualityRequest, TextSource
 from qplayground.core.messages.commands import Score
-from qplayground.runtime.comparison.work import Work
+from qplayground.runtime.comparison.plan_state import PlanState
 from qplayground.runtime.processes.launcher import Launcher
 from tests.process.stages import FAKE, MODEL, Stage, wanted
 
@@ -66,14 +66,14 @@ def test_without_a_text_nothing_is_scored(stage: Stage, qtbot: QtBot) -> None:
 
 def test_the_prompts_tokens_come_from_the_baseline(stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, int] = {}
-    score = Work.score
+    score = PlanState.score
 
-    def note(work: Work, run_id: str, command_id: int) -> Score:
+    def note(work: PlanState, run_id: str, command_id: int) -> Score:
         command = score(work, run_id, command_id)
         given[run_id] = len(command.token_ids)
         return command
 
-    monkeypatch.setattr(Work, "score", note)
+    monkeypatch.setattr(PlanState, "score", note)
     run(stage, qtbot, "once", "fp32", "nf4", quality=PROMPT)
     assert given == {"fp32": 0, "nf4": 240}
 

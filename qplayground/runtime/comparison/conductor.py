@@ -35,8 +35,8 @@ from qplayground.core.messages.events import (
 from qplayground.core.placement import Placement
 from qplayground.runtime.comparison.engines import Engines
 from qplayground.runtime.comparison.plan import Plan, RunPlan
+from qplayground.runtime.comparison.plan_state import PlanState
 from qplayground.runtime.comparison.scheduler import Action, Happened, Scheduler, Verb
-from qplayground.runtime.comparison.work import Work
 from qplayground.runtime.machine.devices import free_memory
 from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.storage.offload_folders import OffloadFolders
@@ -108,7 +108,7 @@ class Conductor(QObject):
         self._engines.gone.connect(self._on_gone)
         self._engines.memory_sampled.connect(self._on_memory_sampled)
         self._scheduler: Scheduler | None = None
-        self._work: Work | None = None
+        self._state: PlanState | None = None
         self._kept: dict[str, _Kept] = {}
         self._offload_folders = OffloadFolders()
         self._loaded: dict[str, int | None] = {}
@@ -148,11 +148,11 @@ class Conductor(QObject):
 
     def lacks(self, name: str) -> dict[Capability, str]:
         """What that run's engine cannot do or say, each with the reason. Empty until an engine has said so."""
-        return {} if self._work is None else self._work.lacks(name)
+        return {} if self._state is None else self._state.lacks(name)
 
     def state(self, name: str) -> RunState | None:
         """Where that run stands, None when there is none."""
-        if self._scheduler is None or self._work is None or self._work.plan.find(name) is None:
+        if self._scheduler is None or self._state is None or self._state.plan.find(name) is None:
             return None
         return self._scheduler.state(name)
 
@@ -161,30 +161,30 @@ class Conductor(QObject):
     def prepare(self, plan: Plan, estimates: Mapping[str, Estimate]) -> None:
         """Take on a new plan; `begin` follows. Not while busy. `estimates`: what is known of its runs already."""
         before = self._scheduler
-        self._work = work = Work(plan, self._lacks)
-        work.take_estimates(estimates, gpus=self._gpu_count)
+        self._state = state = PlanState(plan, self._lacks)
+        state.take_estimates(estimates, gpus=self._gpu_count)
         self.started_s = time.monotonic()
         self._scheduler = Scheduler(
             plan.order,
-            scores=work.scores,
+            scores=state.scores,
             reference=None if plan.reference is None else plan.reference.id,
             rounds=plan.rounds,
             race=plan.mode is Mode.RACE,
             keep_loaded=self._keep_loaded,
             loaded=() if before is None else before.loaded,
             ending=() if before is None else before.ending,
-            has_room=work.has_room,
-            can_score=lambda name: Capability.SCORING not in work.lacks(name),
+            has_room=state.has_room,
+            can_score=lambda name: Capability.SCORING not in state.lacks(name),
         )
         self._busy = True
         self._launcher.warm()
 
     def queue(self, run: RunPlan, estimate: Estimate | None = None) -> None:
         """Take on one more run, or one that is over again; `begin` follows."""
-        if self._scheduler is not None and self._work is not None:
-            self._work.plan = self._work.plan.with_run(run)
+        if self._scheduler is not None and self._state is not None:
+            self._state.plan = self._state.plan.with_run(run)
             if estimate is not None:
-                self._work.take_estimates({run.id: estimate}, gpus=self._gpu_count)
+                self._state.take_estimates({run.id: estimate}, gpus=self._gpu_count)
             self._asked_to_stop.discard(run.id)
             self._scheduler.queue(run.id)
             self._busy = True
@@ -198,9 +198,9 @@ class Conductor(QObject):
 
     def remove(self, name: str) -> None:
         """Forget a run that is over, and end its engine."""
-        if self._scheduler is not None and self._work is not None:
+        if self._scheduler is not None and self._state is not None:
             actions = self._scheduler.remove(name)
-            self._work.remove(name)
+            self._state.remove(name)
             self._do(actions)
 
     def let_go(self, name: str) -> None:
@@ -245,9 +245,9 @@ class Conductor(QObject):
         return [action for name in misfits for action in scheduler.let_go(name)]
 
     @property
-    def _planned(self) -> Work:
-        assert self._work is not None
-        return self._work
+    def _planned(self) -> PlanState:
+        assert self._state is not None
+        return self._state
 
     def _do(self, wanted: Iterable[Action]) -> None:
         scheduler, actions = self._scheduler, list(wanted)
@@ -282,11 +282,11 @@ class Conductor(QObject):
             self._engines.submit(name, make)
 
     def _load(self, name: str, command_id: int) -> Load:
-        work = self._planned
-        folder = self._offload_folders.folder(work.plan.placement, name)
+        state = self._planned
+        folder = self._offload_folders.folder(state.plan.placement, name)
         self._free[name] = free_memory()
-        return work.load(
-            work.plan.run(name),
+        return state.load(
+            state.plan.run(name),
             command_id,
             offload_folder=folder,
             gpus=self._gpu_count,
@@ -345,18 +345,18 @@ class Conductor(QObject):
     def _on_said(self, name: str, event: RunEvent) -> None:
         if not self._is_open(name):
             return  # the run was given up meanwhile; what it says now would contradict what is shown
-        work = self._planned
+        state = self._planned
         match event:
             case PhaseStarted():
                 self.phase_started.emit(name, event)
             case Progressed():
                 self.progressed.emit(name, event)
             case LoadEstimated():
-                self.fit_known.emit(name, fit([event.estimate], self._free[name], scores=work.scores))
+                self.fit_known.emit(name, fit([event.estimate], self._free[name], scores=state.scores))
             case Loaded():
-                run = work.plan.run(name)
-                work.take_loaded(run, event)
-                self._kept[name] = _Kept(run, work.plan.placement.same_weights, event)
+                run = state.plan.run(name)
+                state.take_loaded(run, event)
+                self._kept[name] = _Kept(run, state.plan.placement.same_weights, event)
                 self.loaded_now.emit(name, event)
                 self._happened(name, Happened.LOADED)
             case PromptRead():
@@ -368,7 +368,7 @@ class Conductor(QObject):
                 interrupted = event.finish_reason == "cancelled"
                 self._happened(name, Happened.INTERRUPTED if interrupted else Happened.GENERATED)
             case Scored():
-                work.take_scored(name, event)
+                state.take_scored(name, event)
                 self.scored.emit(name, event)
                 self._happened(name, Happened.SCORED)
             case Failed(error=error):

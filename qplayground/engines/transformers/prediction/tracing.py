@@ -31,7 +31,7 @@ _ELEMENTWISE = (
     _aten.pow.Tensor_Scalar,
     _aten.neg.default,
 )
-"""Most of a model's operations, and the slow ones without a device: torch reckons their outputs' shapes in Python."""
+"""Most of a model's operations, and the slow ones without a device: torch finds their outputs' shapes in Python."""
 _VIEWS = (torch.Tensor.T, torch.Tensor.mT, torch.Tensor.H, torch.Tensor.mH, torch.Tensor.data)
 """Attributes that hand the values on; others only describe them."""
 _LOOK_UPS = frozenset({"embedding", "gather", "index_select", "take", "__getitem__", "narrow"})

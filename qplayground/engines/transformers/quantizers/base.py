@@ -152,9 +152,9 @@ class Backend(ABC, Generic[Options]):
     # ---- looked inside --------------------------------------------------------------------------------------------
 
     @staticmethod
+    @abstractmethod
     def codec(knobs: Knobs, columns: int) -> Codec:
         """How one of the methods that the options declare stores a matrix of so many columns."""
-        raise NotImplementedError
 
     @staticmethod
     def stored_as(tensor: str) -> str:

@@ -17,7 +17,7 @@ from qplayground.runtime.machine.fitting import fit_now
 from qplayground.runtime.storage.evaluation_text import BASELINES_LIMIT_BYTES, baselines_folder
 
 
-class Work:
+class PlanState:
     """A plan, and what came out of it that later commands need. `lacks`: what each run's last engine cannot do."""
 
     def __init__(self, plan: Plan, lacks: Mapping[RunPlan, Mapping[Capability, str]]) -> None:
