@@ -501,3 +501,14 @@ def test_a_request_of_another_version_costs_nothing_else(path: Path, settings: s
     assert preferences.last_request is None
     assert preferences.ticked == ("nf4",)
     assert preferences.notice == ""
+
+
+def test_two_windows_that_change_different_run_options_keep_both(tmp_path: Path) -> None:
+    one, other = (Preferences(tmp_path / "preferences.json") for _ in range(2))
+    assert one.run_choices == other.run_choices
+    one.set_run_choices(keep_loaded=True)
+    other.set_run_choices(rounds=5)
+    one.close()
+    other.close()
+    kept = Preferences(tmp_path / "preferences.json").run_choices
+    assert (kept.keep_loaded, kept.rounds) == (True, 5)
