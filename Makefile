@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --log .venv/pip.log
+PIP := $(BIN)/python -m pip install --quiet --progress-bar off --disable-pip-version-check --log .venv/pip.log
 # Two test processes beside each other, each with whole files, so that a model which a file shares is made once. In their
 # order: the short ones come last.
 BESIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -12,10 +12,10 @@ from typing import NoReturn
 
 from qplayground.console.arguments import add_general, build_parser, check_sampling, request_of, split_files
 from qplayground.console.details import say_details
-from qplayground.core.errors import ErrorCode, PlaygroundError, fail
+from qplayground.core.errors import USAGE_ERRORS, ErrorCode, PlaygroundError, fail
 
 _OUTPUT_FAILS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
-EXIT_USAGE = 2
+EXIT_FAILED, EXIT_USAGE = 1, 2
 
 
 def has_display() -> bool:
@@ -114,6 +114,8 @@ def _run(argv: Sequence[str] | None) -> int:
             return _show_window(arguments, files)
         if files:
             return commands.run_shown(files)
+        if arguments.watchdog:
+            parser.error("--watchdog watches the window, and there is no display here to open one.")
         print("There is no display here, so the comparison runs without a window.", file=sys.stderr)
         arguments = parser.parse_args(["compare"])
         check_sampling(parser, arguments)
@@ -151,4 +153,4 @@ def _refuse(error: PlaygroundError, *, verbose: bool | None = None) -> NoReturn:
     print(f"qplayground: {error.info}", file=sys.stderr)
     if verbose is not None:
         say_details((("this error", error.info),), verbose=verbose)
-    raise SystemExit(EXIT_USAGE)
+    raise SystemExit(EXIT_USAGE if error.info.code in USAGE_ERRORS else EXIT_FAILED)

@@ -83,7 +83,8 @@ def run_estimate(arguments: argparse.Namespace) -> int:
     if answer is None or entry is None:
         complain(console.error, verbose=arguments.verbose)
         return 1
-    problems = [(each.precision, each.problem) for each in answer.estimates if each.problem is not None]
+    found = [(each.precision, each.problem) for each in answer.estimates] + [("tokenizer", answer.tokenizer_problem)]
+    problems = [(name, problem) for name, problem in found if problem is not None]
     say_details(problems, verbose=arguments.verbose)
     data, table = estimate_json(entry, placement, answer, fits), estimate_table(entry, placement, answer, fits)
     write_result(arguments.json, data, table)

@@ -1,5 +1,7 @@
 """A comparison without a window."""
 
+import time
+
 from msgspec.structs import replace
 from PySide6.QtCore import Slot
 
@@ -16,6 +18,9 @@ from qplayground.runtime.comparison.request import ComparisonRequest, as_run_on,
 from qplayground.runtime.comparison.session import Session
 from qplayground.runtime.models.library import Library
 
+SILENCE_S = 5.0
+"""After so long without a line, one says how many tokens there are."""
+
 
 class ConsoleComparison(ConsoleTask):
     """Runs one comparison, which is then in `comparison`, and says how it goes."""
@@ -25,10 +30,12 @@ class ConsoleComparison(ConsoleTask):
         self._wanted: ComparisonRequest | None = None
         self.comparison: Comparison | None = None
         self._reasons: set[str] = set()
+        self._said_at = 0.0
         session.run_changed.connect(self._on_run_changed)
         session.fit_known.connect(self._on_fit_known)
         session.phase_started.connect(self._on_phase_started)
         session.progressed.connect(self._on_progressed)
+        session.tokens_added.connect(self._on_tokens_added)
         session.comparison_finished.connect(self._on_finished)
 
     def run(self, model: str, wanted: ComparisonRequest) -> None:
@@ -98,6 +105,19 @@ class ConsoleComparison(ConsoleTask):
     def _on_progressed(self, name: str, progress: Progressed) -> None:
         if progress.done == progress.total and progress.total:
             self.say(f"{name}: {progress.label.lower()}, {amount_text(progress)}")
+
+    @Slot(str, object)
+    def _on_tokens_added(self, name: str, _tokens: object) -> None:
+        """A slow text shows that it goes on."""
+        comparison = self.session.comparison
+        if comparison is not None and time.monotonic() - self._said_at >= SILENCE_S:
+            count = len(comparison.run(name).tokens)
+            self.say(f"{name}: {count} of {comparison.settings.max_new_tokens} tokens")
+
+    def say(self, text: str) -> None:
+        """Tell how it goes, and remember when."""
+        self._said_at = time.monotonic()
+        super().say(text)
 
     @Slot(object)
     def _on_finished(self, comparison: Comparison) -> None:

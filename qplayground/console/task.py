@@ -132,8 +132,10 @@ class ConsoleTask(QObject):
 
     @Slot(object, object)
     def _on_job_failed(self, _job: Job, error: ErrorInfo) -> None:
-        if self._left is not None and error.code is ErrorCode.NO_NETWORK:
-            error = replace(error, message=f"{self._left.message} {error.message}")
+        if error.code is ErrorCode.NO_NETWORK:
+            here = "is neither a folder nor a model in the Hugging Face cache."
+            message = f"{self._model} {here}" if self._left is None else self._left.message
+            error = replace(error, message=f"{message} {error.message}")
         self.give_up(error)
 
     @Slot(object)

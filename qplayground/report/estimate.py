@@ -23,6 +23,7 @@ def estimate_json(entry: ModelEntry, placement: Placement, answer: MemoryEstimat
         "placement": placement,
         "context_tokens": answer.context_tokens,
         "precisions": rows,
+        "tokenizer_error": answer.tokenizer_problem,
     }
     return msgspec.json.format(msgspec.json.encode(shown), indent=2)
 
@@ -47,6 +48,8 @@ def estimate_table(entry: ModelEntry, placement: Placement, answer: MemoryEstima
     shown += dict.fromkeys(f"KV cache unknown: {each.unknown}" for each in answer.estimates if each.unknown)
     if entry.context_tokens is not None and answer.context_tokens > entry.context_tokens:
         shown.append(f"{answer.context_tokens:,} tokens are more than the {entry.context_tokens:,} it was made for.")
+    if answer.tokenizer_problem is not None:
+        shown.append(f"No text can be written with it. {answer.tokenizer_problem}")
     shown.append(_LOAD_PEAK)
     shown.append(f"RAM is the whole engine's, libraries included, after a text of {answer.context_tokens:,} tokens.")
     return "\n".join(shown)

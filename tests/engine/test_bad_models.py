@@ -150,7 +150,7 @@ def test_weights_that_cannot_be_read(damage: Damage, code: ErrorCode, folder: Pa
 def test_a_tensor_missing_from_the_file(name: str, precision: str, folder: Path, refused: Any) -> None:
     change(folder, **{name: None})
 
-    error = refused(folder, precision)
+    error = refused(folder, precision, before_weights=True)
 
     assert error.code is ErrorCode.MISSING_TENSORS
     assert name in error.detail
@@ -192,7 +192,27 @@ def test_a_conv1d_missing_from_the_file(model_folder: ModelFolder, tmp_path: Pat
     folder = Path(shutil.copytree(model_folder("gpt2"), tmp_path / "model"))
     change(folder, **{"transformer.h.0.mlp.c_fc.weight": None})
 
-    assert refused(folder, "nf4").code is ErrorCode.MISSING_TENSORS
+    assert refused(folder, "nf4", before_weights=True).code is ErrorCode.MISSING_TENSORS
+
+
+def test_an_expert_missing_from_the_file(model_folder: ModelFolder, tmp_path: Path, refused: Any) -> None:
+    """Many experts' tensors become one of the model's: by its name alone nothing would be missing."""
+    folder = Path(shutil.copytree(model_folder("mixtral"), tmp_path / "model"))
+    experts = sorted(name for name in load_file(folder / "model.safetensors") if ".experts.1.w2" in name)
+    change(folder, **{experts[0]: None})
+
+    error = refused(folder, before_weights=True)
+
+    assert error.code is ErrorCode.BROKEN_WEIGHTS and "experts.down_proj" in error.message
+
+
+def test_a_tensor_of_another_size(folder: Path, refused: Any) -> None:
+    change(folder, **{NORM: lambda tensor: tensor[:-1]})
+
+    error = refused(folder, before_weights=True)
+
+    assert error.code is ErrorCode.BROKEN_WEIGHTS
+    assert f"hold 63 numbers for {NORM}, and config.json says 64." in error.message
 
 
 @pytest.mark.parametrize("precision", daily(ALL, "fp32", "nf4"))

@@ -87,7 +87,7 @@ def test_a_cancel_ends_it_between_two_knobs(model_folder: ModelFolder) -> None:
 def test_what_was_asked_wrong_is_refused(model_folder: ModelFolder, tmp_path: Path) -> None:
     path = model_folder("llama")
     unknown = refused(carry_out(measuring(path, "model.layers.0.mlp.up_prj"))).error
-    assert unknown.code is ErrorCode.UNSUPPORTED and "model.layers.0.mlp.up_proj" in unknown.hint
+    assert unknown.code is ErrorCode.BAD_SETTINGS and "model.layers.0.mlp.up_proj" in unknown.hint
     odd = refused(carry_out(measuring(path, knobs=(Knobs(block_size=100),)))).error
     assert odd.code is ErrorCode.BAD_SETTINGS
     assert refused(carry_out(measuring(model_folder("falcon")))).error.code is ErrorCode.NOT_QUANTIZED

@@ -46,7 +46,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from qplayground.catalog.outline import OUTLINE, Outline
 from qplayground.core.dtype import Dtype
-from qplayground.core.errors import PlaygroundError
+from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.measures.windows import WINDOW
 from qplayground.core.memory.estimate import ContextSize, TensorSize, WeightKinds
 from qplayground.core.memory.process_memory import ProcessMemory
@@ -342,6 +342,23 @@ def test_a_context_that_is_given_needs_no_tokenizer(model_folder: ModelFolder, t
     first, final = ask(folder, READY_PRECISIONS[0], context_tokens=100)
     assert isinstance(first, MemoryEstimated) and isinstance(final, MemoryEstimated)
     assert final.final and first.context_tokens == final.context_tokens == 100
+    assert final.tokenizer_problem is not None and final.tokenizer_problem.code is ErrorCode.BROKEN_TOKENIZER
+    assert final.estimates == first.estimates
+
+
+@pytest.mark.parametrize("family", ["llama", "llama-tied", "gpt2", "mixtral", "gemma3"])
+def test_a_checkpoint_that_lacks_a_tensor_has_no_estimate(
+    model_folder: ModelFolder, tmp_path: Path, family: str
+) -> None:
+    """As the load would refuse it; a tied head is not missing."""
+    folder = Path(shutil.copytree(model_folder(family), tmp_path / "model"))
+    assert isinstance(ask(folder, READY_PRECISIONS[0], context_tokens=8)[-1], MemoryEstimated)
+    tensors = load_file(folder / "model.safetensors")
+    gone = next(name for name in sorted(tensors) if "norm" in name or "ln_" in name)
+    save_file({name: value for name, value in tensors.items() if name != gone}, folder / "model.safetensors")
+    (refused,) = ask(folder, READY_PRECISIONS[0], context_tokens=8)
+    assert isinstance(refused, Failed) and refused.error.code is ErrorCode.MISSING_TENSORS
+    assert gone in refused.error.message
 
 
 def test_a_recurrent_model_is_reckoned_at_once_and_does_not_grow() -> None:

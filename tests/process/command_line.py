@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -37,9 +37,9 @@ def run(
     return done
 
 
-def check_refused(done: "subprocess.CompletedProcess[str]", part: str) -> None:
-    """Wrong usage: exit code 2, one sentence on standard error, nothing else."""
-    assert done.returncode == 2, done.stderr
+def check_refused(done: "subprocess.CompletedProcess[str]", part: str, *, code: int = 2) -> None:
+    """One sentence on standard error, nothing else; exit code 2 for wrong usage."""
+    assert done.returncode == code, done.stderr
     assert done.stdout == ""
     assert part in done.stderr
     assert "Traceback" not in done.stderr
@@ -48,9 +48,10 @@ def check_refused(done: "subprocess.CompletedProcess[str]", part: str) -> None:
 class Running:
     """The program at work, in a process group of its own as in a terminal."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, program: list[str] = PROGRAM, **environment: str) -> None:
         self.process = subprocess.Popen(
-            [*PROGRAM, *arguments],
+            [*program, *arguments],
+            env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -98,5 +99,6 @@ if __name__ == "__main__":
 """
 
 
-run_scripted = functools.partial(run, program=[sys.executable, "-c", WITH_SCRIPTED_ENGINE], PYTHONPATH=str(ROOT))
+SCRIPTED: Any = {"program": [sys.executable, "-c", WITH_SCRIPTED_ENGINE], "PYTHONPATH": str(ROOT)}
+run_scripted = functools.partial(run, **SCRIPTED)
 """As `run`, with an engine that imports no torch, which takes seconds."""

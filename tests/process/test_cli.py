@@ -21,7 +21,7 @@ from tests.comparisons import comparison
 from tests.comparisons import done as done_run
 from tests.daily import daily
 from tests.engine import tiny
-from tests.process.command_line import Running, check_refused, run, run_scripted
+from tests.process.command_line import SCRIPTED, Running, check_refused, run, run_scripted
 from tests.unit.catalog_files import cache_repo, write_model
 from tests.unit.stub_hub import running_hub
 
@@ -228,12 +228,29 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
 @pytest.mark.parametrize(("arguments", "part"), REFUSED)
 def test_wrong_usage(arguments: list[str], part: str, answers: Answers) -> None:
     done = answers[str(arguments)]
-    check_refused(done, part)
+    check_refused(done, part, code=1 if "empty" in arguments else 2)  # that folder is there, and is no model
     assert "starting" not in done.stderr  # it is said before the work
 
 
 def test_wrong_usage_ends_the_program_with_a_code_of_its_own(tmp_path: Path) -> None:
     check_refused(run("compare", "--model", str(tmp_path / "none")), "There is no folder")
+
+
+def test_what_is_wrong_with_a_model_is_no_wrong_usage(tmp_path: Path) -> None:
+    """Whether its files show it or an engine finds it."""
+    (write_model(tmp_path / "model") / "config.json").write_text("{")
+    check_refused(run("compare", "--model", str(tmp_path / "model")), "config.json cannot be read as JSON", code=1)
+
+
+def test_a_name_that_is_nothing_here_is_said_to_be_that(tmp_path: Path) -> None:
+    done = run("estimate", "--model", "smolm", HF_HUB_OFFLINE="1")
+    assert done.returncode == 1
+    assert "smolm is neither a folder nor a model in the Hugging Face cache." in done.stderr
+
+
+def test_without_a_display_there_is_nothing_to_watch() -> None:
+    done = run_scripted("--watchdog", DISPLAY="", WAYLAND_DISPLAY="", QT_QPA_PLATFORM="")
+    assert done.returncode == 2 and "--watchdog watches the window" in done.stderr
 
 
 def test_a_gpu_that_is_not_there_is_wrong_usage(folder: Path) -> None:
@@ -489,6 +506,17 @@ def long_comparison(demo_cache: Path) -> Iterator[Running]:
 
 
 @pytest.mark.demo
+def test_a_slow_text_says_how_far_it_is(tmp_path: Path) -> None:
+    """The scripted engine writes a hundred tokens a second, and after five seconds of silence a line says so."""
+    model = str(write_model(tmp_path / "model"))
+    asked = ["--precisions", "fp32", "--prompt", "Once slow", "--max-new-tokens", "4000"]
+    running = Running("compare", "--model", model, *asked, **SCRIPTED)
+    running.wait_for(" of 4000 tokens")
+    running.interrupt()
+    (line,) = (line for line in running.errors.splitlines() if " of 4000 tokens" in line)
+    assert re.fullmatch(r"fp32: [1-9]\d\d of 4000 tokens", line)
+
+
 @pytest.mark.parametrize(
     "moment",
     daily(["fp32: starting", "fp32: load", "fp32: reading the prompt", "fp32: generating"], "fp32: generating"),
@@ -562,10 +590,10 @@ def test_the_detail_of_a_refusal_is_shown_when_it_is_asked_for(folder: Path) -> 
     (folder / "model.safetensors.index.json").write_text("[")
     (folder / "model.safetensors").unlink()
     without = run("estimate", "--model", str(folder))
-    assert without.returncode == 2 and "is not valid JSON" in without.stderr
+    assert without.returncode == 1 and "is not valid JSON" in without.stderr
     assert "Expecting value" not in without.stderr and "add --verbose" in without.stderr
     shown = run("estimate", "--model", str(folder), "--verbose")
-    assert shown.returncode == 2 and "Expecting value: line 1" in shown.stderr and "add --verbose" not in shown.stderr
+    assert shown.returncode == 1 and "Expecting value: line 1" in shown.stderr and "add --verbose" not in shown.stderr
     (folder / "model.safetensors.index.json").unlink()  # what has no detail does not offer one
     assert "verbose" not in run("estimate", "--model", str(folder)).stderr
 

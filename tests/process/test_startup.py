@@ -67,7 +67,7 @@ def missing_before() -> frozenset[str]:
 def check_named(done: "subprocess.CompletedProcess[str]", *names: str) -> None:
     """Those libraries are said to be missing, in order, and no other but what is missing here anyway."""
     everything = sorted({*names, *missing_before()})
-    check_refused(done, f"Libraries that Qt needs are missing on this system: {', '.join(everything)}.")
+    check_refused(done, f"Libraries that Qt needs are missing on this system: {', '.join(everything)}.", code=1)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_what_the_window_lacks_the_command_line_needs_not(tmp_path: Path) -> Non
 @pytest.mark.parametrize("arguments", [["models"], ["doctor"], ["compare"]])
 def test_a_library_that_everything_needs_is_named(tmp_path: Path, arguments: list[str]) -> None:
     done = changed(without(tmp_path, "libglib-2.0.so.0"), [*PROGRAM, *arguments], DISPLAY=NO_SERVER)
-    check_refused(done, "missing on this system: libglib-2.0.so.0.")
+    check_refused(done, "missing on this system: libglib-2.0.so.0.", code=1)
     assert "Or use" not in done.stderr
 
 
@@ -127,14 +127,14 @@ def test_help_needs_no_library_of_the_system(tmp_path: Path) -> None:
 )
 def test_a_display_that_does_not_answer_is_said(environment: dict[str, str], display: str) -> None:
     done = run(PROGRAM, **environment)
-    check_refused(done, f"The display cannot be reached (DISPLAY={display}).")
+    check_refused(done, f"The display cannot be reached (DISPLAY={display}).", code=1)
     assert "qplayground compare" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_platform_that_qt_has_not_is_said() -> None:
     done = run(PROGRAM, QT_QPA_PLATFORM="no-such")
-    check_refused(done, "Qt has no platform 'no-such' here. Unset QT_QPA_PLATFORM")
+    check_refused(done, "Qt has no platform 'no-such' here. Unset QT_QPA_PLATFORM", code=1)
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -166,7 +166,7 @@ def test_ldd_is_asked_only_when_no_platform_works(tmp_path: Path) -> None:
 def test_a_library_of_the_programs_that_is_missing_is_named() -> None:
     code = "import sys; sys.modules['psutil'] = None; from qplayground.__main__ import main; main()"
     done = run([sys.executable, "-c", code, "models"])
-    check_refused(done, "The library psutil is not installed. Install the program with its libraries:")
+    check_refused(done, "The library psutil is not installed. Install the program with its libraries:", code=1)
 
 
 def test_what_lies_in_the_working_folder_is_not_imported(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.comparison.caveats import caveats
 from qplayground.core.comparison.results import RunState
+from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.memory.estimate import Estimate, Verdict
 from qplayground.core.memory.fit import Fit, Term
 from qplayground.core.precision import READY_PRECISIONS
@@ -91,6 +92,19 @@ def test_layers_that_stay_as_they_are_and_an_unknown_cache_are_said(
     assert "6 of 31 layers stay in bfloat16." in row.size_text.toolTip()
     assert "KV cache unknown: X cannot run." in row.size_text.toolTip()
     assert not size(ready_window, "int8").endswith("note")
+
+
+def test_a_tokenizer_that_cannot_be_used_is_said_beside_every_size(
+    qtbot: QtBot, ready_window: MainWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for_sizes(qtbot, ready_window)
+    problem = ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "tokenizer.json is damaged.", "Choose another model.")
+    monkeypatch.setattr(type(ready_window.planner), "tokenizer_problem", problem)
+    ready_window.planner.changed.emit()
+    for precision in READY_PRECISIONS:
+        assert size(ready_window, precision.name).endswith("· won't run")
+    row = ready_window.precisions.row("nf4")
+    assert row is not None and row.size_text.toolTip().startswith(str(problem))
 
 
 def test_a_changed_option_is_reckoned_again(qtbot: QtBot, ready_window: MainWindow) -> None:

@@ -1,5 +1,6 @@
 """A comparison as a table for the terminal and as Markdown; what a model wrote is never markup."""
 
+import json
 import re
 
 import pytest
@@ -9,13 +10,14 @@ from msgspec.structs import replace
 
 from qplayground.core.comparison.caveats import caveats
 from qplayground.core.dtype import Dtype
+from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.generation import GenerationSettings
 from qplayground.core.memory.estimate import Estimate, Verdict, WeightKinds
 from qplayground.core.memory.fit import Fit
 from qplayground.core.messages.events import MemoryEstimated
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.placement import Placement
-from qplayground.report.estimate import estimate_table
+from qplayground.report.estimate import estimate_json, estimate_table
 from qplayground.report.html import to_html
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import outcome, plain_table, table_rows
@@ -212,6 +214,16 @@ def test_a_cache_that_is_unknown_and_a_context_that_is_too_long_are_said() -> No
     shown = estimate_table(MODEL, Placement(), answer, dict.fromkeys(("fp32", "bf16"), Fit(Verdict.UNKNOWN)))
     assert shown.count("KV cache unknown: X cannot be run.") == 1
     assert "5,000 tokens are more than the 4,096 it was made for." in shown
+
+
+def test_an_estimate_says_that_no_text_can_be_written() -> None:
+    problem = ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "tokenizer.json is damaged.", "Choose another model.")
+    estimates = (Estimate(precision="fp32"),)
+    answer = MemoryEstimated(command_id=1, estimates=estimates, context_tokens=9, tokenizer_problem=problem)
+    fits = {"fp32": Fit(Verdict.UNKNOWN)}
+    shown = estimate_table(MODEL, Placement(), answer, fits)
+    assert "No text can be written with it. tokenizer.json is damaged. Choose another model." in shown
+    assert json.loads(estimate_json(MODEL, Placement(), answer, fits))["tokenizer_error"]["code"] == "broken_tokenizer"
 
 
 @pytest.mark.parametrize(

@@ -117,13 +117,15 @@ class MemoryEstimated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """One estimate for each precision that was asked for, in that order.
 
     `context_tokens` is the length that their KV cache was reckoned for. `final` is False for what is said at once,
-    before the tokenizer is read: its memory, and the prompt's length, are not in it yet.
+    before the tokenizer is read: its memory, and the prompt's length, are not in it yet. With a `tokenizer_problem` the
+    weights can be loaded, and no text can be written with them.
     """
 
     command_id: int
     estimates: tuple[Estimate, ...]
     context_tokens: int
     final: bool = True
+    tokenizer_problem: ErrorInfo | None = None
 
 
 class PlacementPlanned(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -55,6 +55,11 @@ class Planner(QObject):
         """The latest answer to the latest question, None while there is none."""
         return self._answer
 
+    @property
+    def tokenizer_problem(self) -> ErrorInfo | None:
+        """Why no text can be written with the model, once that is known."""
+        return None if self._answer is None else self._answer.tokenizer_problem
+
     def estimate(self, name: str) -> Estimate | None:
         """That of one precision."""
         estimates = () if self._answer is None else self._answer.estimates

@@ -141,11 +141,17 @@ class MemoryPlan(QObject):
                 self._precisions.set_size_text(precision.name, text, str(estimate.problem), warns=not is_missing)
             else:
                 fit = self._fit(precision)
-                words = [word for word in (_WORDS.get(fit.verdict), "note" if estimate.caution else None) if word]
+                problem = self._planner.tokenizer_problem
+                verdict = "won't run" if problem is not None else _WORDS.get(fit.verdict)
+                words = [word for word in (verdict, "note" if estimate.caution else None) if word]
                 text = " · ".join([bytes_text(estimate.weight_bytes), *words])
-                self._precisions.set_size_text(
-                    precision.name, text, self._details(estimate, fit), warns=fit.verdict is Verdict.WONT_FIT
+                details = (
+                    f"{problem}\n\n{self._details(estimate, fit)}"
+                    if problem is not None
+                    else self._details(estimate, fit)
                 )
+                warns = problem is not None or fit.verdict is Verdict.WONT_FIT
+                self._precisions.set_size_text(precision.name, text, details, warns=warns)
 
     def _details(self, estimate: Estimate, fit: Fit) -> str:
         answer = self._planner.answer

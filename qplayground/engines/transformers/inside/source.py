@@ -19,7 +19,7 @@ from qplayground.catalog.quantized import method_of_tensors
 from qplayground.catalog.weights import wanted_files
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.engines.transformers.loading.ties import loaded_as
+from qplayground.engines.transformers.loading.tensor_names import loaded_as
 from qplayground.engines.transformers.prediction.shapes import Shapes
 
 FLOATING = ("float64", "float32", "bfloat16", "float16")
@@ -135,7 +135,7 @@ class Source:
             return modules[name]
         close = difflib.get_close_matches(name, [each for each in modules if each], n=3)
         hint = f"Perhaps {' or '.join(close)} is meant." if close else _ANOTHER
-        raise fail(ErrorCode.UNSUPPORTED, f"This model has no module named {name!r}.", hint)
+        raise fail(ErrorCode.BAD_SETTINGS, f"This model has no module named {name!r}.", hint)
 
     def weight(self, module: str) -> StoredTensor:
         """The tensor of a module's own weight, a matrix.

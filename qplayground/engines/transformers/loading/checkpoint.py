@@ -11,7 +11,7 @@ import psutil
 from huggingface_hub import get_local_safetensors_metadata
 from transformers.utils import logging
 
-from qplayground.catalog.headers import TORCH_NAMES
+from qplayground.catalog.headers import BITS, TORCH_NAMES
 from qplayground.catalog.outline import read_outline
 from qplayground.engines.transformers.loading.progress import OnProgress
 from qplayground.engines.transformers.loading.residency import let_go_of_source
@@ -22,10 +22,11 @@ HELD_SOURCE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensor name → bytes, file → tensor names, and the types that are stored, by torch's names."""
+    """Tensor name → bytes, tensor name → elements, file → tensor names, and the stored types by torch's names."""
 
     path: Path
     tensor_bytes: dict[str, int]
+    elements: dict[str, int]
     files: dict[Path, tuple[str, ...]]
     dtypes: frozenset[str]
 
@@ -54,14 +55,16 @@ class Checkpoint:
     @classmethod
     def _of(cls, path: Path, headers: dict[Path, dict[str, tuple[str, int]]]) -> "Checkpoint":
         tensor_bytes: dict[str, int] = {}
+        elements: dict[str, int] = {}
         files: dict[Path, tuple[str, ...]] = {}
         dtypes: set[str] = set()
         for file, tensors in headers.items():
             sizes = {name: num_bytes for name, (_, num_bytes) in tensors.items()}
             tensor_bytes.update(sizes)
+            elements |= {name: 8 * num_bytes // BITS[dtype] for name, (dtype, num_bytes) in tensors.items()}
             files[file] = tuple(sizes)
             dtypes |= {TORCH_NAMES.get(dtype, dtype) for dtype, _ in tensors.values()}
-        return cls(path, tensor_bytes, files, frozenset(dtypes))
+        return cls(path, tensor_bytes, elements, files, frozenset(dtypes))
 
 
 def bytes_read_from_disk() -> int | None:

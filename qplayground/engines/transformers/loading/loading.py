@@ -109,10 +109,9 @@ def load(
     placed = device_map(preflight.shapes, precision, command.placement, command.limits)
     placed = {name: pick_device(asked) for name, asked in placed.items()}  # tried, before anything large is
     device = torch.device(main_device(placed.values()))
-    shapes = preflight.shapes
+    shapes, checkpoint = preflight.shapes, preflight.checkpoint
     converted = converted_layers(shapes, precision, placed)
     skips = conversion_at(shapes, precision, placed).skips
-    checkpoint = Checkpoint.read(path)
     expected = weights_by_module(shapes, precision, placed)
     context, unknown = command.context, ""
     if context is None:

@@ -15,9 +15,10 @@ from qplayground.core.generation import GenerationRequest
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.system.frozen import remedy
 from qplayground.engines.transformers.failures.failures import first_line
-from qplayground.engines.transformers.failures.missing import COMPARE_HINT
 from qplayground.engines.transformers.generation.prompt import read_prompt
 from qplayground.engines.transformers.generation.tokenizing import check_decoder
+from qplayground.engines.transformers.loading.checkpoint import Checkpoint
+from qplayground.engines.transformers.loading.completeness import check_complete
 from qplayground.engines.transformers.prediction.model_config import model_types, remote_code, wants_code
 from qplayground.engines.transformers.prediction.shapes import Shapes
 
@@ -31,6 +32,7 @@ class Preflight:
     """
 
     shapes: Shapes
+    checkpoint: Checkpoint
     tokenizer: PreTrainedTokenizerBase
     prompt_ids: list[int]
     context_tokens: int | None
@@ -44,12 +46,13 @@ def inspect_model(path: Path, request: GenerationRequest) -> Preflight:
     """
     entry = check_folder(path)
     shapes = Shapes.read(path)
-    _check_size(shapes, entry)
+    checkpoint = Checkpoint.read(path)
+    check_complete(shapes.skeleton(Dtype.BFLOAT16), checkpoint)
     tokenizer = read_tokenizer(path)
     limit = shapes.position_limit(entry.context_tokens)
     prompt_ids = read_prompt(tokenizer, request, limit).ids
     _check_ids(shapes, prompt_ids)
-    return Preflight(shapes, tokenizer, prompt_ids, entry.context_tokens, limit)
+    return Preflight(shapes, checkpoint, tokenizer, prompt_ids, entry.context_tokens, limit)
 
 
 def check_folder(path: Path) -> ModelEntry:
@@ -58,17 +61,6 @@ def check_folder(path: Path) -> ModelEntry:
     if entry.problem is not None:
         raise PlaygroundError(entry.problem)
     return entry
-
-
-def _check_size(shapes: Shapes, entry: ModelEntry) -> None:
-    """transformers makes what the files lack, at random, however large it is: that is found before and not after."""
-    held = entry.parameters or 0
-    if shapes.parameters > 2 * held:
-        raise fail(
-            ErrorCode.BROKEN_WEIGHTS,
-            f"config.json describes a model of {shapes.parameters:,} parameters, and the weight files hold {held:,}.",
-            COMPARE_HINT,
-        )
 
 
 def _check_ids(shapes: Shapes, prompt_ids: list[int]) -> None:

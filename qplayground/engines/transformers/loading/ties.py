@@ -3,7 +3,6 @@
 transformers ties them only where both are equal, so what is loaded depends on the values.
 """
 
-from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from transformers import PreTrainedModel
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from qplayground.catalog.weights import wanted_files
+from qplayground.engines.transformers.loading.tensor_names import loaded_as
 
 _ROWS = 64
 _PLACES = 16
@@ -40,25 +38,6 @@ def differing_ties(folder: Path, skeleton: PreTrainedModel) -> frozenset[str]:
             for target, source in both.items()
             if not _equal(*((where[name], name) for name in (stored[target], stored[source])))
         )
-
-
-def loaded_as(model: PreTrainedModel, stored: Iterable[str]) -> dict[str, str]:
-    """The model's parameter that each tensor of a checkpoint is loaded as, by transformers' own rules.
-
-    Older checkpoints have other names, a checkpoint may leave out the base model's name or have one more before it, and
-    the tensors of a mixture's experts become one parameter.
-    """
-    rules = get_model_conversion_mapping(model)
-    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
-    converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
-    known = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
-    found = {}
-    for name in stored:
-        renamed = str(rename_source_key(name, renamings, converters, model.base_model_prefix, known)[0])
-        if renamed not in known and name in known:
-            renamed = str(rename_source_key(name, [], [], model.base_model_prefix, known)[0])
-        found[name] = renamed
-    return found
 
 
 def _equal(one: tuple[Any, str], other: tuple[Any, str]) -> bool:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import psutil
 import torch
+from msgspec.structs import replace
 from transformers import PreTrainedTokenizerBase
 
 from qplayground.catalog.config import read_config
 from qplayground.catalog.outline import read_outline
+from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.measures.windows import WINDOW
 from qplayground.core.memory.estimate import ContextSize, Estimate, WeightKinds
@@ -23,6 +25,7 @@ from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.installed import missing
 from qplayground.engines.transformers.generation.prompt import encode_prompt
 from qplayground.engines.transformers.loading.checkpoint import HELD_SOURCE_BYTES, Checkpoint
+from qplayground.engines.transformers.loading.completeness import check_complete
 from qplayground.engines.transformers.loading.preflight import check_folder, read_tokenizer
 from qplayground.engines.transformers.machine import allocator
 from qplayground.engines.transformers.machine.warmup import warm_libraries
@@ -245,12 +248,16 @@ class Estimator:
         tokens = command.context_tokens or command.request.settings.max_new_tokens
         prompt_tokens = command.context_tokens
         self._check_context(path, prompt_tokens)
-        with contextlib.suppress(PlaygroundError):  # what is wrong with the tokenizer is said when the prompt is run
-            tokenizer = self._tokenizer
-            if tokenizer is None:
-                yield self._answer(command, prompt_tokens, tokens, final=False)
-                tokenizer = self._read_tokenizer(command)
-            if command.context_tokens is None:
+        if self._tokenizer is None:
+            yield self._answer(command, prompt_tokens, tokens, final=False)
+        try:
+            tokenizer = self._tokenizer or self._read_tokenizer(command)
+        except PlaygroundError as error:
+            answer = self._answer(command, prompt_tokens, max(tokens, 1), final=True)
+            yield replace(answer, tokenizer_problem=error.info)
+            return
+        if command.context_tokens is None:
+            with contextlib.suppress(PlaygroundError):  # what is wrong with the prompt is said when it is run
                 prompt_tokens = len(encode_prompt(tokenizer, command.request).ids)
                 tokens += prompt_tokens - 1  # the last one is never read
         yield self._answer(command, prompt_tokens, max(tokens, 1), final=True)
@@ -286,9 +293,10 @@ class Estimator:
         self._key = self._shapes = self._checkpoint = self._tokenizer = None
         self._context = (None, None, "")
         self._before_bytes = _resident_bytes()
-        self._shapes = Shapes.read(path)
-        self._contexts = ContextSizes(self._shapes)
-        self._checkpoint = Checkpoint.read(path)
+        shapes, checkpoint = Shapes.read(path), Checkpoint.read(path)
+        check_complete(shapes.skeleton(Dtype.BFLOAT16), checkpoint)
+        self._shapes, self._checkpoint = shapes, checkpoint
+        self._contexts = ContextSizes(shapes)
         self._key = key
 
     def _read_tokenizer(self, command: EstimateMemory) -> PreTrainedTokenizerBase:
@@ -296,7 +304,8 @@ class Estimator:
         before = _resident_bytes()
         try:
             self._tokenizer = read_tokenizer(Path(command.path))
-            encode_prompt(self._tokenizer, command.request)
+            with contextlib.suppress(PlaygroundError):
+                encode_prompt(self._tokenizer, command.request)
             return self._tokenizer
         finally:
             self._model_bytes += max(0, _resident_bytes() - before)
