@@ -83,7 +83,7 @@ class _Plain:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from qplayground.engines.transformers.prediction.shapes import Shapes
+        from qplayground.engines.transformers.model.shapes import Shapes
         from qplayground.engines.transformers.quantizers.registry import configuration
 
         self._torch = torch

@@ -19,9 +19,8 @@ from qplayground.core.measures.quality import Quality, TextSource
 from qplayground.core.messages.commands import Load, Score
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.engines.transformers.loading import loading
-from qplayground.engines.transformers.loading.loading import LoadedModel
-from qplayground.engines.transformers.scoring import scoring
+from qplayground.engines.transformers.loading.load import LoadedModel, load_model
+from qplayground.engines.transformers.scoring.score import score_text
 from qplayground.engines.transformers.scoring.scored_text import read_text
 from qplayground.engines.transformers.scoring.token_scores import ROWS
 from qplayground.runtime.storage.evaluation_text import builtin_text
@@ -50,14 +49,12 @@ def main(path: str, name: str, folder: str) -> None:
         folder=f"{folder}/truth",
         limit_bytes=4 << 30,
     )
-    scored = scoring.score(base, command, (), lambda: False, lambda *_: None)
+    scored = score_text(base, command, (), lambda: False, lambda *_: None)
     assert scored.windows is not None
     p = _log_probabilities(base, ids, scored.windows.starts)
     found = scored.quality
     if name != "fp32":
-        found = scoring.score(
-            loaded, replace(command, windows=scored.windows), (), lambda: False, lambda *_: None
-        ).quality
+        found = score_text(loaded, replace(command, windows=scored.windows), (), lambda: False, lambda *_: None).quality
     q = _log_probabilities(loaded, ids, scored.windows.starts)
     targets = torch.tensor([ids[position] for position in scored.windows.positions]).unsqueeze(-1)
     off = _off(found, p, q, targets, compared=name != "fp32")
@@ -92,7 +89,7 @@ def _load(path: str, name: str) -> LoadedModel:
     command = Load(
         id=1, path=path, precision=_READY[name], placement=Placement(device="cpu"), request=GenerationRequest()
     )
-    return loading.load(command, lambda phase: None, lambda *_: None)
+    return load_model(command, lambda phase: None, lambda *_: None)
 
 
 def _windows(loaded: LoadedModel, ids: list[int]) -> int:
@@ -151,7 +148,7 @@ def _seconds(loaded: LoadedModel, command: Score, starts: Sequence[int]) -> tupl
         for start in starts:
             loaded.model(input_ids=shown[start], use_cache=False, logits_to_keep=128)
     bare = time.perf_counter() - began
-    scored = scoring.score(loaded, command, (), lambda: False, lambda *_: None)
+    scored = score_text(loaded, command, (), lambda: False, lambda *_: None)
     return bare, float(scored.quality.seconds)
 
 

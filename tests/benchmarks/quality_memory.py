@@ -12,15 +12,15 @@ from qplayground.core.measures.windows import ALL_TOKENS
 from qplayground.core.memory.process_memory import forget_peak, peak_resident_bytes, read_process_memory
 from qplayground.core.messages.commands import Score
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.engines.transformers.loading import loading
-from qplayground.engines.transformers.scoring import scoring
+from qplayground.engines.transformers.loading.load import load_model
+from qplayground.engines.transformers.scoring.score import score_text
 from tests.engine import tiny
 
 
 def main(tokens: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = tiny.make(Path(folder) / "model")
-        loaded = loading.load(tiny.load_command(path), lambda phase: None, lambda *_: None)
+        loaded = load_model(tiny.load_command(path), lambda phase: None, lambda *_: None)
         word = len(loaded.tokenizer(" cat dog", add_special_tokens=False)["input_ids"])
         command = Score(
             id=1,
@@ -35,7 +35,7 @@ def main(tokens: int) -> None:
         )
         before = read_process_memory(psutil.Process()).resident_bytes
         forget_peak()
-        scoring.score(loaded, command, (), lambda: False, lambda *_: None)
+        score_text(loaded, command, (), lambda: False, lambda *_: None)
         print(json.dumps({"grown": peak_resident_bytes() - before}))
 
 

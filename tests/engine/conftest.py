@@ -13,13 +13,13 @@ from qplayground.core.messages.events import Event, TokensGenerated
 from qplayground.core.precision import Precision
 from qplayground.core.tokens import Token
 from qplayground.engines.transformers import host
-from qplayground.engines.transformers.loading import loading
-from qplayground.engines.transformers.machine import kernels
+from qplayground.engines.transformers.loading.load import LoadedModel, load_model
+from qplayground.engines.transformers.quantizers import kernels
 from tests.engine import processors, tiny
 
 ModelFolder = Callable[[str], Path]
 UseProcessor = Callable[[str], None]
-LoadShared = Callable[[str, str], loading.LoadedModel]
+LoadShared = Callable[[str, str], LoadedModel]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -44,9 +44,9 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
 @pytest.fixture(scope="session")
 def load_shared(model_folder: ModelFolder) -> LoadShared:
     """Loads a family in a ready precision, once a session."""
-    kept: dict[tuple[str, str], loading.LoadedModel] = {}
+    kept: dict[tuple[str, str], LoadedModel] = {}
 
-    def load(family: str, precision: str) -> loading.LoadedModel:
+    def load(family: str, precision: str) -> LoadedModel:
         key = (family, precision)
         if key not in kept:
             kept[key] = load_quietly(model_folder(family), precision)
@@ -55,11 +55,9 @@ def load_shared(model_folder: ModelFolder) -> LoadShared:
     return load
 
 
-def load_quietly(
-    folder: Path, recipe: str | Precision = "fp32", asked: GenerationRequest | None = None
-) -> loading.LoadedModel:
+def load_quietly(folder: Path, recipe: str | Precision = "fp32", asked: GenerationRequest | None = None) -> LoadedModel:
     """Load without listening to phases and progress."""
-    return loading.load(tiny.load_command(folder, recipe, asked), lambda phase: None, lambda label, done, total: None)
+    return load_model(tiny.load_command(folder, recipe, asked), lambda phase: None, lambda label, done, total: None)
 
 
 @pytest.fixture

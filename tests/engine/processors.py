@@ -15,8 +15,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from qplayground.engines.transformers.machine import kernels
-from qplayground.engines.transformers.quantizers import bitsandbytes_4bit, bitsandbytes_int8
+from qplayground.engines.transformers.quantizers import bitsandbytes_4bit, bitsandbytes_int8, kernels
 
 _LANES = 16
 _TILE = 32

@@ -34,8 +34,8 @@ from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.engines.transformers.loading import preflight
-from qplayground.engines.transformers.loading.checkpoint import Checkpoint
 from qplayground.engines.transformers.loading.verify import verify_finite
+from qplayground.engines.transformers.model.checkpoint import Checkpoint
 from tests.daily import daily
 from tests.engine import foreign, tiny
 from tests.engine.conftest import ModelFolder, carry_out

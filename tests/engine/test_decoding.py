@@ -13,10 +13,11 @@ from qplayground.core.messages.commands import Generate
 from qplayground.core.messages.events import Failed, Generated, Loaded, Phase, PhaseStarted, TokensGenerated
 from qplayground.engines.transformers.generation import decoding, token_insight
 from qplayground.engines.transformers.generation.token_insight import Insight
-from qplayground.engines.transformers.loading import checkpoint, loading
-from qplayground.engines.transformers.loading.loading import LoadedModel
+from qplayground.engines.transformers.loading import load
+from qplayground.engines.transformers.loading.load import LoadedModel, disk_share
 from qplayground.engines.transformers.machine import stopwatch
 from qplayground.engines.transformers.machine.stopwatch import Stopwatch
+from qplayground.engines.transformers.model import checkpoint
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly, tokens_of
 
@@ -160,10 +161,10 @@ def test_a_benchmark_warms_up_and_sends_its_tokens_at_the_end(model_folder: Mode
 
 def test_what_others_used_is_reported(model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     spans = iter([0.25, 0.5, 0.75])  # the load, the prefill, the decode
-    for module in (loading, decoding):
+    for module in (load, decoding):
         monkeypatch.setattr(module, "used_by_others", lambda before, after: next(spans))
-    load = tiny.load_command(model_folder("llama"), "fp32")
-    events = carry_out(load, Generate(id=2, request=load.request))
+    command = tiny.load_command(model_folder("llama"), "fp32")
+    events = carry_out(command, Generate(id=2, request=command.request))
     assert [event.other_cpus for event in events if isinstance(event, Loaded)] == [0.25]
     assert [event.other_cpus for event in events if isinstance(event, Generated)] == [0.75]
 
@@ -203,7 +204,7 @@ def test_threads_are_given_back_after_a_race(model_folder: ModelFolder) -> None:
     [(0, 50, 100, 0.5), (10, 500, 100, 1.0), (None, 50, 100, None), (0, 0, 0, None), (7, 7, 100, 0.0)],
 )
 def test_the_disks_share_of_a_load(before: int | None, after: int | None, total: int, share: float | None) -> None:
-    assert loading.disk_share(before, after, total) == share
+    assert disk_share(before, after, total) == share
 
 
 def test_reads_from_the_disk_are_counted_or_unknown() -> None:

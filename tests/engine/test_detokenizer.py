@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from qplayground.engines.transformers.generation.detokenizer import Detokenizer
+from qplayground.engines.transformers.text.detokenizer import Detokenizer
 from tests.engine import tiny
 
 KINDS = {"byte-level": tiny.byte_level_tokenizer, "byte-fallback": tiny.byte_fallback_tokenizer}

@@ -12,8 +12,8 @@ from qplayground.core.messages.events import Failed
 from qplayground.core.messages.inside import ModelOutlined, OutlineModel
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.engines.transformers.inside.outline import kept_modules
-from qplayground.engines.transformers.loading.checkpoint import Checkpoint
-from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.model.checkpoint import Checkpoint
+from qplayground.engines.transformers.model.shapes import Shapes
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out
 

@@ -19,7 +19,7 @@ from qplayground.core.messages.inside import (
     OpenMatrix,
     QuantizeMatrix,
 )
-from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.model.shapes import Shapes
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, carry_out
 

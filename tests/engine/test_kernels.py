@@ -15,11 +15,11 @@ from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.engines.transformers.loading.accounting import kinds_by_module
-from qplayground.engines.transformers.machine import kernels
-from qplayground.engines.transformers.machine.kernels import obstacle
+from qplayground.engines.transformers.model.shapes import Shapes
 from qplayground.engines.transformers.prediction.estimating import weights_by_module
-from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.quantizers import kernels
 from qplayground.engines.transformers.quantizers.base import Layer
+from qplayground.engines.transformers.quantizers.kernels import obstacle
 from qplayground.engines.transformers.quantizers.registry import backend
 from tests.daily import daily
 from tests.engine import tiny

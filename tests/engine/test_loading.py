@@ -27,10 +27,10 @@ from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.core.quantizers.torchao_int8 import TorchaoInt8
 from qplayground.engines.transformers.generation import decoding
-from qplayground.engines.transformers.loading import loading
 from qplayground.engines.transformers.loading.accounting import held_tensors
-from qplayground.engines.transformers.loading.checkpoint import Checkpoint
+from qplayground.engines.transformers.loading.load import LoadedModel, load_model
 from qplayground.engines.transformers.loading.residency import let_go_of_source, make_resident
+from qplayground.engines.transformers.model.checkpoint import Checkpoint
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly, tokens_of
 
@@ -45,7 +45,7 @@ EVERY = [case if case[1] in DAILY else pytest.param(*case, marks=pytest.mark.exh
 BLOCK = 64
 
 
-def continuation(loaded: loading.LoadedModel, prompt: str = tiny.PROMPT, **settings: Any) -> list[int]:
+def continuation(loaded: LoadedModel, prompt: str = tiny.PROMPT, **settings: Any) -> list[int]:
     ids: list[int] = []
     decoding.generate(
         loaded,
@@ -301,7 +301,7 @@ def test_two_parameters_over_one_mapped_tensor_become_one_copy(tmp_path: Path) -
 )
 def test_progress_counts_bytes_up_to_the_total(family: str, precision: str, model_folder: ModelFolder) -> None:
     steps: list[tuple[str, int, int]] = []
-    loading.load(
+    load_model(
         tiny.load_command(model_folder(family), precision),
         lambda phase: None,
         lambda label, done, total: steps.append((label, done, total)),
@@ -320,7 +320,7 @@ def test_progress_counts_bytes_up_to_the_total(family: str, precision: str, mode
 
 def test_phases_come_in_order(model_folder: ModelFolder) -> None:
     phases: list[Phase] = []
-    loading.load(tiny.load_command(model_folder("llama"), "int8"), phases.append, lambda label, done, total: None)
+    load_model(tiny.load_command(model_folder("llama"), "int8"), phases.append, lambda label, done, total: None)
 
     assert phases == [Phase.START, Phase.QUANTIZE, Phase.COPY, Phase.WARM_UP, Phase.CHECK]
 

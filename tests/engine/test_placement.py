@@ -19,9 +19,10 @@ from qplayground.core.messages.events import Failed, Loaded, MemoryEstimated, Pl
 from qplayground.core.placement import CPU, CUSTOM, DISK, Placement, held_bytes, named_device
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.engines.transformers.loading.accounting import kinds_by_device, weight_bytes
-from qplayground.engines.transformers.loading.loading import load
+from qplayground.engines.transformers.loading.load import load_model
 from qplayground.engines.transformers.loading.residency import make_resident
 from qplayground.engines.transformers.loading.verify import verify_loaded
+from qplayground.engines.transformers.model.shapes import Shapes
 from qplayground.engines.transformers.prediction.estimating import weights_by_module
 from qplayground.engines.transformers.prediction.placement import (
     block_names,
@@ -30,7 +31,6 @@ from qplayground.engines.transformers.prediction.placement import (
     converted_layers,
     device_map,
 )
-from qplayground.engines.transformers.prediction.shapes import Shapes
 from qplayground.engines.transformers.quantizers.registry import configuration
 from tests.daily import daily
 from tests.engine import tiny
@@ -166,7 +166,7 @@ def test_what_a_load_writes_into_the_offload_folder_is_known_before(
     placement = Placement(max_memory=limits, offload_folder=str(away))
     asked = PlanPlacement(id=1, path=str(folder), precisions=(READY[precision],), placement=placement, limits=limits)
     [planned] = [event for event in carry_out(asked) if isinstance(event, PlacementPlanned)]
-    load(
+    load_model(
         replace(tiny.load_command(folder, precision), placement=placement, limits=limits),
         lambda phase: None,
         lambda label, done, total: None,

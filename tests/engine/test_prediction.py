@@ -57,11 +57,11 @@ from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.engines.transformers.generation import decoding
 from qplayground.engines.transformers.loading.accounting import held_tensors, kinds_by_module
+from qplayground.engines.transformers.model.shapes import Shapes
+from qplayground.engines.transformers.model.tracing import FEW, CannotRunError, run
 from qplayground.engines.transformers.prediction.context import ContextSizes, _Kept
 from qplayground.engines.transformers.prediction.estimating import known_context, weights_by_module
-from qplayground.engines.transformers.prediction.prediction import predicted_weights
-from qplayground.engines.transformers.prediction.shapes import Shapes
-from qplayground.engines.transformers.prediction.tracing import FEW, CannotRunError, run
+from qplayground.engines.transformers.prediction.weights import predicted_weights
 from qplayground.engines.transformers.quantizers import bitsandbytes_4bit
 from tests.daily import daily
 from tests.engine import tiny

@@ -24,12 +24,13 @@ from qplayground.core.messages.commands import Generate, Score
 from qplayground.core.messages.events import Progressed, Scored
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.system.temporary import owned_prefix
-from qplayground.engines.transformers.loading.loading import LoadedModel
-from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.loading.load import LoadedModel
+from qplayground.engines.transformers.model.shapes import Shapes
 from qplayground.engines.transformers.quantizers.bitsandbytes_4bit import FourBitBackend
 from qplayground.engines.transformers.scoring import baselines as baselines_module
-from qplayground.engines.transformers.scoring import scored_text, scoring
+from qplayground.engines.transformers.scoring import scored_text
 from qplayground.engines.transformers.scoring.fingerprint import HASHING
+from qplayground.engines.transformers.scoring.score import StoppedError, score_text
 from qplayground.engines.transformers.scoring.token_scores import ROWS, Rows, VocabularySums
 from tests.daily import daily
 from tests.engine import tiny
@@ -61,7 +62,7 @@ def asked(folder: Path, **changes: object) -> Score:
 
 
 def score(loaded: LoadedModel, command: Score, written: tuple[int, ...] = ()) -> Scored:
-    return scoring.score(loaded, command, written, lambda: False, lambda label, done, total, unit="bytes": None)
+    return score_text(loaded, command, written, lambda: False, lambda label, done, total, unit="bytes": None)
 
 
 @torch.inference_mode()
@@ -161,7 +162,8 @@ def test_what_was_scored_in_another_place_is_scored_again(
     base, loaded = score(load_shared("llama", "fp32"), asked(folder)), load_shared("llama", "nf4")
     command = asked(folder, windows=base.windows, place=base.place)
     assert score(loaded, command).quality.mean_kld and score(loaded, command).reused
-    monkeypatch.setattr(scoring, "place_of", lambda loaded: "split, [('lm_head', 'cpu')]")
+    place = "split, [('lm_head', 'cpu')]"
+    monkeypatch.setattr("qplayground.engines.transformers.scoring.score.place_of", lambda loaded: place)
     again = score(loaded, command)
     assert again.quality.mean_kld and not again.reused  # against the baseline, which was where it was
     assert not score(load_shared("llama", "fp32"), asked(folder)).reused
@@ -322,16 +324,14 @@ def test_progress_says_what_is_counted(load_shared: LoadShared, folder: Path) ->
         units[label] = unit
 
     command = asked(folder / "other", windows=base.windows)
-    scoring.score(load_shared("llama", "nf4"), command, (), lambda: False, note)
+    score_text(load_shared("llama", "nf4"), command, (), lambda: False, note)
     assert units == {HASHING: "bytes", "Scoring": "tokens", "Measuring each layer": "layers"}
 
 
 def test_reading_the_weights_for_their_hash_can_be_stopped(load_shared: LoadShared, folder: Path) -> None:
     said: list[str] = []
-    with pytest.raises(scoring.StoppedError):
-        scoring.score(
-            load_shared("llama", "fp32"), asked(folder), (), lambda: True, lambda label, *_: said.append(label)
-        )
+    with pytest.raises(StoppedError):
+        score_text(load_shared("llama", "fp32"), asked(folder), (), lambda: True, lambda label, *_: said.append(label))
     assert not said and not list(folder.glob("*"))
 
 
@@ -495,6 +495,6 @@ def test_the_layers_of_a_quantized_baseline_are_kept_too(
 ) -> None:
     loaded = load_shared("llama", "nf4")
     first = score(loaded, asked(folder, baseline=READY["nf4"]))
-    monkeypatch.setattr(scoring, "measured", None)
+    monkeypatch.setattr("qplayground.engines.transformers.scoring.score.measured", None)
     again = score(loaded, asked(folder, baseline=READY["nf4"]))
     assert first.layers and again.layers == first.layers and again.reused

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from qplayground.engines.transformers.prediction.tracing import CannotRunError, run
+from qplayground.engines.transformers.model.tracing import CannotRunError, run
 
 Operation = Callable[[torch.Tensor], torch.Tensor]
 OPERATIONS: dict[str, Operation] = {

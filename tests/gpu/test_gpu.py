@@ -15,8 +15,8 @@ from qplayground.core.messages.commands import Generate, Load
 from qplayground.core.messages.events import Event, Failed, Generated, Hello, Loaded, TokensGenerated
 from qplayground.core.placement import CPU, DISK, Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.engines.transformers.model.shapes import Shapes
 from qplayground.engines.transformers.prediction.placement import block_names
-from qplayground.engines.transformers.prediction.shapes import Shapes
 from qplayground.engines.transformers.quantizers.registry import configuration
 from qplayground.runtime.machine.devices import weight_limits
 from qplayground.runtime.machine.gpus import list_gpus

@@ -14,8 +14,8 @@ from qplayground.core.messages.events import CheckedUp, CheckStarted, CudaFound,
 from qplayground.core.placement import CPU, MPS
 from qplayground.core.precision import Precision
 from qplayground.core.units import share_text
-from qplayground.engines.transformers.machine.kernels import obstacle
 from qplayground.engines.transformers.quantizers.base import Backend, Layer
+from qplayground.engines.transformers.quantizers.kernels import obstacle
 from qplayground.engines.transformers.quantizers.registry import backend
 
 _ROWS, _COLUMNS = 128, 256

@@ -39,21 +39,21 @@ from qplayground.core.messages.inside import InsideCommand
 from qplayground.core.precision import Precision
 from qplayground.core.tokens import Token
 from qplayground.engines.transformers.checkup import check_up
-from qplayground.engines.transformers.failures.failures import explain
+from qplayground.engines.transformers.failures.explaining import explain
 from qplayground.engines.transformers.generation import decoding
-from qplayground.engines.transformers.generation.detokenizer import Detokenizer
-from qplayground.engines.transformers.generation.prompt import read_prompt
 from qplayground.engines.transformers.generation.token_insight import Insight
 from qplayground.engines.transformers.generation.token_stream import TokenStream
 from qplayground.engines.transformers.inside.viewer import Viewer
-from qplayground.engines.transformers.loading import loading
+from qplayground.engines.transformers.loading.load import LoadedModel, load_model
 from qplayground.engines.transformers.machine import allocator
-from qplayground.engines.transformers.machine.machine import describe_machine
+from qplayground.engines.transformers.machine.devices import describe_machine
 from qplayground.engines.transformers.machine.phase_meter import PhaseMeter
 from qplayground.engines.transformers.machine.vram import VramMeter
+from qplayground.engines.transformers.model.config import model_types
 from qplayground.engines.transformers.prediction.estimating import Estimator
-from qplayground.engines.transformers.prediction.model_config import model_types
-from qplayground.engines.transformers.scoring import scoring
+from qplayground.engines.transformers.scoring.score import StoppedError, score_text
+from qplayground.engines.transformers.text.detokenizer import Detokenizer
+from qplayground.engines.transformers.text.prompt import read_prompt
 
 _PROGRESS_INTERVAL_S = 0.2  # each report wakes the window, which takes processor time from the load
 
@@ -84,7 +84,7 @@ class Engine:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._loaded: loading.LoadedModel | None = None
+        self._loaded: LoadedModel | None = None
         self._estimator = Estimator()
         self._meter = PhaseMeter()
         self._written_ids: list[int] = []
@@ -134,7 +134,7 @@ class Engine:
     def _load(self, command: Load) -> None:
         self._loaded = None  # the model before goes first: never two in memory, nor an old one after a failure
         torch.set_num_threads(command.placement.threads or self._threads)
-        loaded = loading.load(command, self._on_phase, self._on_progress, self._on_estimate)
+        loaded = load_model(command, self._on_phase, self._on_progress, self._on_estimate)
         self._loaded = loaded
         self._channel.send(
             Loaded(
@@ -227,8 +227,8 @@ class Engine:
 
         try:
             torch.set_num_threads(command.threads or self._threads)
-            scored = scoring.score(loaded, command, tuple(self._written_ids), should_stop, self._on_progress)
-        except scoring.StoppedError:
+            scored = score_text(loaded, command, tuple(self._written_ids), should_stop, self._on_progress)
+        except StoppedError:
             scored = Scored(command_id=command.id, quality=Quality(text=command.name, note=SCORING_STOPPED))
         except Exception as error:
             _log_failure()
@@ -238,7 +238,7 @@ class Engine:
         allocator.release()
         self._channel.send(msgspec.structs.replace(scored, phases=self._meter.peaks()))
 
-    def _finish_reason(self, command: Generate, ids: list[int], loaded: loading.LoadedModel) -> str:
+    def _finish_reason(self, command: Generate, ids: list[int], loaded: LoadedModel) -> str:
         if ids and ids[-1] in decoding.end_token_ids(loaded):
             return "stop"
         return "length" if len(ids) >= command.request.settings.max_new_tokens else "cancelled"

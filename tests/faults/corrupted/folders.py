@@ -18,7 +18,7 @@ from qplayground.core.model import ModelSource
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.engines.transformers import host
-from qplayground.engines.transformers.prediction.model_config import model_types
+from qplayground.engines.transformers.model.config import model_types
 from tests.engine import tiny
 from tests.engine.conftest import RecordingChannel
 

@@ -20,9 +20,9 @@ from qplayground.core.generation import GenerationSettings
 from qplayground.core.memory.process_memory import ProcessMemory, read_process_memory
 from qplayground.core.system.processor import read_processor, used_by_others
 from qplayground.engines.transformers.generation.token_insight import Insight, LogitsWatch
-from qplayground.engines.transformers.loading.loading import LoadedModel
+from qplayground.engines.transformers.loading.load import LoadedModel
 from qplayground.engines.transformers.machine import allocator
-from qplayground.engines.transformers.machine.machine import synchronize
+from qplayground.engines.transformers.machine.devices import synchronize
 from qplayground.engines.transformers.machine.stopwatch import Stopwatch
 
 WARM_UP_TOKENS = 8

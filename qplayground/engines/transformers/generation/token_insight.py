@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.tokens import Alternative
-from qplayground.engines.transformers.generation.tokenizing import decode
+from qplayground.engines.transformers.text.tokenizing import decode
 
 ALTERNATIVES = 5
 

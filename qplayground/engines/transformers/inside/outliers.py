@@ -16,15 +16,15 @@ from qplayground.core.messages.commands import Load
 from qplayground.core.messages.inside import CaptureInputs
 from qplayground.core.placement import CPU, Placement
 from qplayground.core.precision import Precision
-from qplayground.engines.transformers.generation.prompt import read_prompt
 from qplayground.engines.transformers.inside.bands import bands
 from qplayground.engines.transformers.inside.outline import quantized_modules
 from qplayground.engines.transformers.inside.quantized import quantize
 from qplayground.engines.transformers.inside.source import Source, SourceWeight, read_weight
 from qplayground.engines.transformers.inside.values import floats
-from qplayground.engines.transformers.loading import loading
-from qplayground.engines.transformers.loading.progress import OnPhase, OnProgress
+from qplayground.engines.transformers.loading.load import load_model
+from qplayground.engines.transformers.progress import OnPhase, OnProgress
 from qplayground.engines.transformers.quantizers.registry import BACKENDS
+from qplayground.engines.transformers.text.prompt import read_prompt
 
 READING = "Reading the prompt"
 MOST_TOKENS = 256
@@ -54,14 +54,14 @@ def capture(command: CaptureInputs, source: Source, on_phase: OnPhase, on_progre
     """Load the model on the processor, and have it read the beginning of the prompt. It is gone when this returns.
 
     `on_progress` is told of the load in bytes, and then, labelled READING, how many layers were reached, of how many.
-    Raises what `loading.load` raises, and PlaygroundError(NOT_QUANTIZED) for a model without layers to quantize.
+    Raises what `load_model` raises, and PlaygroundError(NOT_QUANTIZED) for a model without layers to quantize.
     """
     precision = Precision(name=str(command.dtype), label=str(command.dtype), dtype=command.dtype)
     load = Load(
         id=command.id, path=command.path, precision=precision, placement=Placement(device=CPU), request=command.request
     )
     wanted = frozenset(quantized_modules(source.shapes))
-    loaded = loading.load(load, on_phase, on_progress)
+    loaded = load_model(load, on_phase, on_progress)
     ids = read_prompt(loaded.tokenizer, command.request, loaded.position_limit).ids[:MOST_TOKENS]
     keeper = _Keeper(lambda reached: on_progress(READING, reached, len(wanted)))
     on_progress(READING, 0, len(wanted))

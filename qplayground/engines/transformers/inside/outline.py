@@ -14,9 +14,9 @@ from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.installed import missing
 from qplayground.engines.transformers.inside.source import Source, StoredTensor
 from qplayground.engines.transformers.inside.stored import is_stored_quantized, method_name
-from qplayground.engines.transformers.loading.conversion import conversion
-from qplayground.engines.transformers.prediction.prediction import predicted_weights
-from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.model.conversion import conversion
+from qplayground.engines.transformers.model.shapes import Shapes
+from qplayground.engines.transformers.prediction.weights import predicted_weights
 from qplayground.engines.transformers.quantizers.registry import backend
 
 

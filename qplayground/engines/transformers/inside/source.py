@@ -19,8 +19,8 @@ from qplayground.catalog.quantized import method_of_tensors
 from qplayground.catalog.weights import wanted_files
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.engines.transformers.loading.tensor_names import loaded_as
-from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.model.shapes import Shapes
+from qplayground.engines.transformers.model.tensor_names import loaded_as
 
 FLOATING = ("float64", "float32", "bfloat16", "float16")
 _ANOTHER = "Choose another layer."

@@ -31,8 +31,8 @@ from qplayground.engines.transformers.inside.outliers import READING, ThresholdB
 from qplayground.engines.transformers.inside.outline import outline
 from qplayground.engines.transformers.inside.source import Source
 from qplayground.engines.transformers.inside.survey import measure_layers
-from qplayground.engines.transformers.loading.progress import OnCounted, OnPhase
 from qplayground.engines.transformers.machine import allocator
+from qplayground.engines.transformers.progress import OnCounted, OnPhase
 
 _LABEL = "Quantizing layers"
 

@@ -14,13 +14,13 @@ from qplayground.core.errors import ANOTHER_TOKENIZER, ErrorCode, PlaygroundErro
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.system.frozen import remedy
-from qplayground.engines.transformers.failures.failures import first_line
-from qplayground.engines.transformers.generation.prompt import read_prompt
-from qplayground.engines.transformers.generation.tokenizing import check_decoder
-from qplayground.engines.transformers.loading.checkpoint import Checkpoint
-from qplayground.engines.transformers.loading.completeness import check_complete
-from qplayground.engines.transformers.prediction.model_config import model_types, remote_code, wants_code
-from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.failures.explaining import first_line
+from qplayground.engines.transformers.model.checkpoint import Checkpoint
+from qplayground.engines.transformers.model.completeness import check_complete
+from qplayground.engines.transformers.model.config import model_types, remote_code, wants_code
+from qplayground.engines.transformers.model.shapes import Shapes
+from qplayground.engines.transformers.text.prompt import read_prompt
+from qplayground.engines.transformers.text.tokenizing import check_decoder
 
 _TOKENIZER_JSON = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from qplayground.engines.transformers.loading.offload import offloaded_in_ram
-from qplayground.engines.transformers.loading.progress import OnProgress
+from qplayground.engines.transformers.progress import OnProgress
 
 _MADV_DONTNEED = 4
 

@@ -13,8 +13,8 @@ from qplayground.core.placement import device_of, main_device, stays_plain
 from qplayground.core.precision import Precision
 from qplayground.engines.transformers.failures.missing import COMPARE_HINT, missing_tensors
 from qplayground.engines.transformers.loading.accounting import HeldTensor, held_tensors
-from qplayground.engines.transformers.loading.checkpoint import Checkpoint
-from qplayground.engines.transformers.loading.progress import OnProgress
+from qplayground.engines.transformers.model.checkpoint import Checkpoint
+from qplayground.engines.transformers.progress import OnProgress
 from qplayground.engines.transformers.quantizers.registry import family_of
 
 _LABEL = "Checking every weight"

@@ -14,8 +14,8 @@ from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidi
 from qplayground.core.dtype import Dtype
 from qplayground.core.measures.windows import WINDOW
 from qplayground.core.memory.estimate import ContextSize, TensorSize
-from qplayground.engines.transformers.prediction.shapes import Shapes
-from qplayground.engines.transformers.prediction.tracing import FEW, run
+from qplayground.engines.transformers.model.shapes import Shapes
+from qplayground.engines.transformers.model.tracing import FEW, run
 
 _NOT_KEPT = ("logits", "loss", "hidden_state", "attentions")
 """What is in the names of outputs that the next token does not need."""

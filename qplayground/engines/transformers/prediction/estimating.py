@@ -23,19 +23,19 @@ from qplayground.core.messages.events import MemoryEstimated, PlacementPlanned
 from qplayground.core.placement import CPU, DISK, Placement, device_of, main_device
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.installed import missing
-from qplayground.engines.transformers.generation.prompt import encode_prompt
-from qplayground.engines.transformers.loading.checkpoint import HELD_SOURCE_BYTES, Checkpoint
-from qplayground.engines.transformers.loading.completeness import check_complete
 from qplayground.engines.transformers.loading.preflight import check_folder, read_tokenizer
 from qplayground.engines.transformers.machine import allocator
-from qplayground.engines.transformers.machine.warmup import warm_libraries
+from qplayground.engines.transformers.model.checkpoint import HELD_SOURCE_BYTES, Checkpoint
+from qplayground.engines.transformers.model.completeness import check_complete
+from qplayground.engines.transformers.model.shapes import Shapes
+from qplayground.engines.transformers.model.tracing import CannotRunError
 from qplayground.engines.transformers.prediction.context import ContextSizes
 from qplayground.engines.transformers.prediction.placement import by_device, caution, converted_layers, device_map, plan
-from qplayground.engines.transformers.prediction.prediction import predicted_weights
-from qplayground.engines.transformers.prediction.shapes import Shapes
-from qplayground.engines.transformers.prediction.tracing import CannotRunError
+from qplayground.engines.transformers.prediction.weights import predicted_weights
 from qplayground.engines.transformers.quantizers.registry import backend
+from qplayground.engines.transformers.quantizers.warmup import warm_libraries
 from qplayground.engines.transformers.scoring.token_scores import ROUNDED_ROWS, ROWS
+from qplayground.engines.transformers.text.prompt import encode_prompt
 
 WORKING_BYTES = 14_000_000
 """What stays beside weights and cache: pages of kernels that the first text touches. Measured on the demo model in all

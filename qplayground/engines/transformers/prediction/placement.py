@@ -33,11 +33,11 @@ from qplayground.core.placement import (
 )
 from qplayground.core.placement import named_device as device_name
 from qplayground.core.precision import Precision
-from qplayground.engines.transformers.loading.conversion import Conversion, conversion
 from qplayground.engines.transformers.loading.offload import rewritten_bytes
-from qplayground.engines.transformers.machine.machine import named_device
-from qplayground.engines.transformers.prediction.prediction import predicted_weights
-from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.machine.devices import named_device
+from qplayground.engines.transformers.model.conversion import Conversion, conversion
+from qplayground.engines.transformers.model.shapes import Shapes
+from qplayground.engines.transformers.prediction.weights import predicted_weights
 from qplayground.engines.transformers.quantizers.registry import backend, configuration
 
 _WORDS = {CPU: "RAM"}

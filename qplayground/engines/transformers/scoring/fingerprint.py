@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from qplayground.core.system.saving import save_file
-from qplayground.engines.transformers.loading.progress import OnProgress
+from qplayground.engines.transformers.progress import OnProgress
 
 HASHING = "Hashing the weights"
 _MEMO = "digests.json"

@@ -16,10 +16,10 @@ from safetensors import safe_open
 from torch.nn import functional
 
 from qplayground.core.measures.quality import LayerError
-from qplayground.engines.transformers.loading.checkpoint import Checkpoint
-from qplayground.engines.transformers.loading.loading import LoadedModel
+from qplayground.engines.transformers.loading.load import LoadedModel
 from qplayground.engines.transformers.loading.residency import let_go_of_source
-from qplayground.engines.transformers.loading.tensor_names import loaded_as
+from qplayground.engines.transformers.model.checkpoint import Checkpoint
+from qplayground.engines.transformers.model.tensor_names import loaded_as
 from qplayground.engines.transformers.quantizers.registry import family_of
 
 

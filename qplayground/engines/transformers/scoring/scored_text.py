@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerBase
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.measures.quality import Evaluation
 from qplayground.core.measures.windows import WINDOW, Windows, plan_windows
-from qplayground.engines.transformers.generation.detokenizer import Detokenizer
-from qplayground.engines.transformers.generation.tokenizing import encode
+from qplayground.engines.transformers.text.detokenizer import Detokenizer
+from qplayground.engines.transformers.text.tokenizing import encode
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from qplayground.core.dtype import Dtype
 from qplayground.core.measures.floats import Floats
 from qplayground.core.measures.quality import ScoredTokens
-from qplayground.engines.transformers.generation.tokenizing import decode
+from qplayground.engines.transformers.text.tokenizing import decode
 
 ROWS = 16
 """Rows of the vocabulary's width that are worked on at once: a few megabytes, which stay in the processor's cache."""

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from qplayground.catalog.weights import wanted_files
-from qplayground.engines.transformers.loading.tensor_names import loaded_as
+from qplayground.engines.transformers.model.tensor_names import loaded_as
 
 _ROWS = 64
 _PLACES = 16

@@ -14,8 +14,8 @@ from transformers.pytorch_utils import Conv1D
 
 from qplayground.core.memory.estimate import WeightKinds
 from qplayground.core.precision import Precision
-from qplayground.engines.transformers.prediction.shapes import Shapes
-from qplayground.engines.transformers.prediction.tracing import LayerUse
+from qplayground.engines.transformers.model.shapes import Shapes
+from qplayground.engines.transformers.model.tracing import LayerUse
 from qplayground.engines.transformers.quantizers.base import Backend
 from qplayground.engines.transformers.quantizers.registry import backend
 

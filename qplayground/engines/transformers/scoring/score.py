@@ -33,9 +33,9 @@ from qplayground.core.measures.windows import WINDOW, Windows
 from qplayground.core.messages.commands import Score
 from qplayground.core.messages.events import Scored
 from qplayground.core.quantizers.installed import installed_version
-from qplayground.engines.transformers.loading.loading import LoadedModel
-from qplayground.engines.transformers.loading.progress import OnCounted
-from qplayground.engines.transformers.machine.machine import processor_name
+from qplayground.engines.transformers.loading.load import LoadedModel
+from qplayground.engines.transformers.machine.devices import processor_name
+from qplayground.engines.transformers.progress import OnCounted
 from qplayground.engines.transformers.scoring.baselines import (
     BaselineKey,
     Baselines,
@@ -57,7 +57,7 @@ class StoppedError(Exception):
 
 
 @torch.inference_mode()
-def score(
+def score_text(
     loaded: LoadedModel,
     command: Score,
     written_ids: tuple[int, ...],

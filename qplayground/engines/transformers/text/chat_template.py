@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import chat_template_utils
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.engines.transformers.failures.failures import first_line, shortened
+from qplayground.engines.transformers.failures.explaining import first_line, shortened
 from qplayground.engines.transformers.failures.limits import TookTooLongError, memory_limit, time_limit
 
 LIMIT_S = 5.0

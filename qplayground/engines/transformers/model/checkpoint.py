@@ -13,8 +13,8 @@ from transformers.utils import logging
 
 from qplayground.catalog.headers import BITS, TORCH_NAMES
 from qplayground.catalog.outline import read_outline
-from qplayground.engines.transformers.loading.progress import OnProgress
 from qplayground.engines.transformers.loading.residency import let_go_of_source
+from qplayground.engines.transformers.progress import OnProgress
 
 HELD_SOURCE_BYTES = 64 << 20
 """After so many bytes of the file have been read, their pages are let go."""

@@ -6,7 +6,7 @@ from torch.nn import functional
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.precision import Precision
 from qplayground.core.system.frozen import remedy
-from qplayground.engines.transformers.machine.machine import synchronize
+from qplayground.engines.transformers.machine.devices import synchronize
 from qplayground.engines.transformers.quantizers.registry import backend
 
 _WIDTH = 64

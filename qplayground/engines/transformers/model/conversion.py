@@ -9,9 +9,9 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.precision import Precision
-from qplayground.engines.transformers.machine.kernels import obstacle
-from qplayground.engines.transformers.prediction.shapes import Shapes
+from qplayground.engines.transformers.model.shapes import Shapes
 from qplayground.engines.transformers.quantizers.base import Layer
+from qplayground.engines.transformers.quantizers.kernels import obstacle
 from qplayground.engines.transformers.quantizers.registry import backend
 
 _USED_PAST = "the model's code uses their weights without calling them"

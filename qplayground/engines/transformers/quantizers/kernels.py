@@ -18,7 +18,7 @@ from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.precision import Precision
 from qplayground.core.quantizers.registry import Quantization
 from qplayground.core.system.frozen import remedy
-from qplayground.engines.transformers.prediction.tracing import LayerUse
+from qplayground.engines.transformers.model.tracing import LayerUse
 from qplayground.engines.transformers.quantizers.base import Backend, Layer
 from qplayground.engines.transformers.quantizers.registry import backend, family_of
 

@@ -26,16 +26,13 @@ from qplayground.core.placement import DISK, main_device
 from qplayground.core.precision import Precision
 from qplayground.core.system.processor import read_processor, used_by_others
 from qplayground.engines.transformers.loading.accounting import held_map, kinds_by_device, kinds_by_module, weight_bytes
-from qplayground.engines.transformers.loading.checkpoint import Checkpoint, bytes_read_from_disk, loading_progress
 from qplayground.engines.transformers.loading.preflight import Preflight, inspect_model
-from qplayground.engines.transformers.loading.progress import OnEstimate, OnPhase, OnProgress
 from qplayground.engines.transformers.loading.residency import make_resident
 from qplayground.engines.transformers.loading.verify import verify_finite, verify_loaded
 from qplayground.engines.transformers.machine import allocator
-from qplayground.engines.transformers.machine.kernels import samples, verify_computed
-from qplayground.engines.transformers.machine.machine import pick_device, synchronize_all
+from qplayground.engines.transformers.machine.devices import pick_device, synchronize_all
 from qplayground.engines.transformers.machine.vram import VramMeter
-from qplayground.engines.transformers.machine.warmup import warm_libraries
+from qplayground.engines.transformers.model.checkpoint import Checkpoint, bytes_read_from_disk, loading_progress
 from qplayground.engines.transformers.prediction.context import ContextSizes
 from qplayground.engines.transformers.prediction.estimating import estimated, known_context, weights_by_module
 from qplayground.engines.transformers.prediction.placement import (
@@ -44,7 +41,10 @@ from qplayground.engines.transformers.prediction.placement import (
     converted_layers,
     device_map,
 )
+from qplayground.engines.transformers.progress import OnEstimate, OnPhase, OnProgress
+from qplayground.engines.transformers.quantizers.kernels import samples, verify_computed
 from qplayground.engines.transformers.quantizers.registry import configuration
+from qplayground.engines.transformers.quantizers.warmup import warm_libraries
 
 
 @dataclass
@@ -94,7 +94,7 @@ class LoadedModel:
         return kinds_by_device(self.model)
 
 
-def load(
+def load_model(
     command: Load, on_phase: OnPhase, on_progress: OnProgress, on_estimate: OnEstimate | None = None
 ) -> LoadedModel:
     """Carry out a load command.

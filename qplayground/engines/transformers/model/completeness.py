@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.engines.transformers.failures.missing import COMPARE_HINT, missing_tensors
-from qplayground.engines.transformers.loading.checkpoint import Checkpoint
-from qplayground.engines.transformers.loading.tensor_names import targets
+from qplayground.engines.transformers.model.checkpoint import Checkpoint
+from qplayground.engines.transformers.model.tensor_names import targets
 
 
 def check_complete(skeleton: PreTrainedModel, checkpoint: Checkpoint) -> None:

@@ -18,14 +18,14 @@ from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.precision import Precision
 from qplayground.engines.transformers.failures.limits import TookTooLongError, time_limit
-from qplayground.engines.transformers.loading.ties import differing_ties
-from qplayground.engines.transformers.prediction.model_config import (
+from qplayground.engines.transformers.model.config import (
     BUILD_LIMIT_S,
     broken_config,
     endless,
     read_model_config,
 )
-from qplayground.engines.transformers.prediction.tracing import FEW, CannotRunError, LayerUse, Watch, run
+from qplayground.engines.transformers.model.ties import differing_ties
+from qplayground.engines.transformers.model.tracing import FEW, CannotRunError, LayerUse, Watch, run
 from qplayground.engines.transformers.quantizers.registry import backend
 
 _RESERVED_POSITIONS = 8

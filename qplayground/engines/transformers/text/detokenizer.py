@@ -2,7 +2,7 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from qplayground.engines.transformers.generation.tokenizing import decode
+from qplayground.engines.transformers.text.tokenizing import decode
 
 _CONTEXT_TOKENS = 6
 _LONGEST_CHARACTER = 4

@@ -6,8 +6,8 @@ from transformers import PreTrainedTokenizerBase
 
 from qplayground.core.errors import ANOTHER_TOKENIZER, ErrorCode, fail
 from qplayground.core.generation import GenerationRequest
-from qplayground.engines.transformers.generation.chat_template import render
-from qplayground.engines.transformers.generation.tokenizing import encode
+from qplayground.engines.transformers.text.chat_template import render
+from qplayground.engines.transformers.text.tokenizing import encode
 
 MOST_TOKENS_PER_BYTE = 2
 """Tokenizers make one at the most, but for a few characters that they spell out."""

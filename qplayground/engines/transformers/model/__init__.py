@@ -1,0 +1,1 @@
+"""What a model is, by its config and its files' headers: shapes without weights, names, which layers are converted."""
