@@ -16,13 +16,13 @@ from msgspec.structs import replace
 
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.measures.quality import Quality, TextSource
+from qplayground.core.measures.windows import ROWS
 from qplayground.core.messages.commands import Load, Score
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.engines.transformers.loading.load import LoadedModel, load_model
 from qplayground.engines.transformers.scoring.score import score_text
 from qplayground.engines.transformers.scoring.scored_text import read_text
-from qplayground.engines.transformers.scoring.token_scores import ROWS
 from qplayground.runtime.storage.evaluation_text import builtin_text
 
 _MOST_TURNS = 9

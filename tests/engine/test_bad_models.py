@@ -33,9 +33,9 @@ from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
-from qplayground.engines.transformers.loading import preflight
 from qplayground.engines.transformers.loading.verify import verify_finite
 from qplayground.engines.transformers.model.checkpoint import Checkpoint
+from qplayground.engines.transformers.text.tokenizer import read_tokenizer
 from tests.daily import daily
 from tests.engine import foreign, tiny
 from tests.engine.conftest import ModelFolder, carry_out
@@ -522,7 +522,7 @@ def test_a_tokenizer_of_sentencepiece_reads_as_sentencepiece_does(folder: Path) 
 
     (loaded,) = (event for event in carry_out(tiny.load_command(folder)) if isinstance(event, Loaded | Failed))
     assert isinstance(loaded, Loaded), loaded
-    prompt = preflight.read_tokenizer(folder)(tiny.PROMPT, add_special_tokens=False)["input_ids"]
+    prompt = read_tokenizer(folder)(tiny.PROMPT, add_special_tokens=False)["input_ids"]
     assert prompt == theirs
 
 
@@ -653,7 +653,7 @@ def test_a_chat_template_that_takes_parts_is_given_parts(template: str, folder: 
     events = carry_out(tiny.load_command(folder, asked=asked), Generate(id=2, request=asked))
 
     (prompt,) = (event for event in events if isinstance(event, PromptRead))
-    expected = preflight.read_tokenizer(folder)(f"<user>{tiny.PROMPT}<assistant>", add_special_tokens=False)
+    expected = read_tokenizer(folder)(f"<user>{tiny.PROMPT}<assistant>", add_special_tokens=False)
     assert list(prompt.token_ids) == expected["input_ids"] and prompt.in_parts
 
 

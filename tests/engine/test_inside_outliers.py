@@ -18,8 +18,8 @@ from qplayground.core.messages.events import Failed, PhaseStarted
 from qplayground.core.messages.inside import CaptureInputs, InputsCaptured, ThresholdTried, TryThreshold
 from qplayground.engines.transformers import host
 from qplayground.engines.transformers.inside import bands
-from qplayground.engines.transformers.loading.preflight import read_tokenizer
 from qplayground.engines.transformers.text.prompt import encode_prompt
+from qplayground.engines.transformers.text.tokenizer import read_tokenizer
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, RecordingChannel
 

@@ -29,7 +29,8 @@ from qplayground.core.quantizers.torchao_int8 import TorchaoInt8
 from qplayground.engines.transformers.generation import decoding
 from qplayground.engines.transformers.loading.accounting import held_tensors
 from qplayground.engines.transformers.loading.load import LoadedModel, load_model
-from qplayground.engines.transformers.loading.residency import let_go_of_source, make_resident
+from qplayground.engines.transformers.loading.residency import make_resident
+from qplayground.engines.transformers.machine.mapped_files import release_pages
 from qplayground.engines.transformers.model.checkpoint import Checkpoint
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly, tokens_of
@@ -272,7 +273,7 @@ def test_letting_go_touches_no_other_file(tmp_path: Path) -> None:
         written = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
         source = mmap.mmap(other.fileno(), 0, access=mmap.ACCESS_COPY)
         written[:4] = source[:4] = b"RELO"
-        let_go_of_source([link])
+        release_pages([link])
         assert written[:4] == b"RELO"
         assert source[:4] == b"AAAA"
 

@@ -20,6 +20,7 @@ from tokenizers.processors import TemplateProcessing
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.measures.quality import TextSource
+from qplayground.core.measures.windows import ROWS
 from qplayground.core.messages.commands import Generate, Score
 from qplayground.core.messages.events import Progressed, Scored
 from qplayground.core.precision import READY_PRECISIONS
@@ -31,7 +32,7 @@ from qplayground.engines.transformers.scoring import baselines as baselines_modu
 from qplayground.engines.transformers.scoring import scored_text
 from qplayground.engines.transformers.scoring.fingerprint import HASHING
 from qplayground.engines.transformers.scoring.score import StoppedError, score_text
-from qplayground.engines.transformers.scoring.token_scores import ROWS, Rows, VocabularySums
+from qplayground.engines.transformers.scoring.token_scores import Rows, VocabularySums
 from tests.daily import daily
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly

@@ -15,9 +15,9 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.comparison.results import RunState
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.engines.transformers.loading.preflight import read_tokenizer
 from qplayground.engines.transformers.text.detokenizer import Detokenizer
 from qplayground.engines.transformers.text.prompt import encode_prompt
+from qplayground.engines.transformers.text.tokenizer import read_tokenizer
 from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.application import make_window

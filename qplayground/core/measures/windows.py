@@ -11,6 +11,11 @@ ALL_TOKENS = 0
 MIN_SCORED = 100
 """Below so many scored tokens nothing is summed up."""
 
+ROWS = 16
+"""Scored tokens whose logits are worked on at once: a few megabytes, which stay in the processor's cache."""
+ROUNDED_ROWS = 8
+"""Of each window, those of which the effect of rounding is measured: enough for a mean."""
+
 
 class Windows(NamedTuple):
     """`starts` are positions in the text's tokens, `stride` apart, each the start of `window` tokens."""

@@ -50,7 +50,7 @@ from qplayground.engines.transformers.machine.devices import describe_machine
 from qplayground.engines.transformers.machine.phase_meter import PhaseMeter
 from qplayground.engines.transformers.machine.vram import VramMeter
 from qplayground.engines.transformers.model.config import model_types
-from qplayground.engines.transformers.prediction.estimating import Estimator
+from qplayground.engines.transformers.prediction.estimator import Estimator
 from qplayground.engines.transformers.scoring.score import StoppedError, score_text
 from qplayground.engines.transformers.text.detokenizer import Detokenizer
 from qplayground.engines.transformers.text.prompt import read_prompt

@@ -21,10 +21,10 @@ from qplayground.core.measures.floats import Floats
 from qplayground.core.measures.quality import Quality, ScoredTokens
 from qplayground.core.placement import parse_max_memory, read_map
 from qplayground.core.precision import READY_PRECISIONS
-from qplayground.engines.transformers.loading.preflight import read_tokenizer
 from qplayground.engines.transformers.scoring.baselines import SCORES, BaselineKey, Baselines, KeptScores
 from qplayground.engines.transformers.scoring.fingerprint import weights_sha256
 from qplayground.engines.transformers.scoring.scored_text import read_text
+from qplayground.engines.transformers.text.tokenizer import read_tokenizer
 from qplayground.runtime.storage.evaluation_text import read_text_file
 from qplayground.runtime.storage.history import History
 from qplayground.runtime.storage.preferences import Preferences

@@ -9,9 +9,9 @@ from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.messages.events import Failed, Loaded, MemoryEstimated
 from qplayground.engines.transformers import host
 from qplayground.engines.transformers.failures.limits import TookTooLongError, time_limit
-from qplayground.engines.transformers.loading.preflight import read_tokenizer
 from qplayground.engines.transformers.text import chat_template
 from qplayground.engines.transformers.text.prompt import encode_prompt
+from qplayground.engines.transformers.text.tokenizer import read_tokenizer
 from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
 from tests.engine import tiny
 from tests.faults.corrupted.folders import PATIENCE_S, ask

@@ -150,7 +150,9 @@ def load_model(
     )  # the first forward would crash, or read astray
     on_phase(Phase.COPY)
     make_resident(model, on_progress)
-    sampled = samples(model, precision.quantization, shapes.layer_use) if precision.quantization else []
+    use = shapes.layer_use
+    computing = use.ran - use.rescaled  # text goes through them, and the model's code leaves their weights alone
+    sampled = samples(model, precision.quantization, computing) if precision.quantization else []
     allocator.enter_warm_up()
     on_phase(Phase.WARM_UP)
     _first_forward(model, preflight.prompt_ids, device)  # which repacks weights on some CPUs: still a part of loading

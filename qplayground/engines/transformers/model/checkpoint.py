@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from qplayground.catalog.headers import BITS, TORCH_NAMES
 from qplayground.catalog.outline import read_outline
-from qplayground.engines.transformers.loading.residency import let_go_of_source
+from qplayground.engines.transformers.machine.mapped_files import release_pages
 from qplayground.engines.transformers.progress import OnProgress
 
 HELD_SOURCE_BYTES = 64 << 20
@@ -113,6 +113,6 @@ def _counted(items: list[Any], checkpoint: Checkpoint, on_progress: OnProgress) 
         done += size
         held += size
         if held >= HELD_SOURCE_BYTES:
-            let_go_of_source(checkpoint.files)
+            release_pages(checkpoint.files)
             held = 0
     on_progress("Reading weights", total, total)

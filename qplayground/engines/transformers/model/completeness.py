@@ -23,9 +23,9 @@ def check_complete(skeleton: PreTrainedModel, checkpoint: Checkpoint) -> None:
     needed = skeleton.state_dict(keep_vars=True)
     held: Counter[tuple[str, ...]] = Counter()  # numbers by what they become; many experts' tensors become one
     unused = []
-    for name, parameters in targets(skeleton, checkpoint.elements).items():
-        if parameters[0] in needed:
-            held[parameters] += checkpoint.elements[name]
+    for name, target in targets(skeleton, checkpoint.elements).items():
+        if target.names[0] in needed:
+            held[target.names] += checkpoint.elements[name]
         else:
             unused.append(name)
     there = {parameter for parameters in held for parameter in parameters}

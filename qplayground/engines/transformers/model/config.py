@@ -14,8 +14,9 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from qplayground.catalog.config import ENCODERS_BY_DEFAULT
+from qplayground.catalog.inspect import inspect_folder
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.core.model import ModelTypes
+from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 from qplayground.engines.transformers.failures.config_errors import config_sentence
 from qplayground.engines.transformers.failures.limits import TookTooLongError, time_limit
 
@@ -45,6 +46,14 @@ def read_model_config(path: Path) -> tuple[PretrainedConfig, bool]:
             "Pick a model made for text generation.",
         )
     return config, asked
+
+
+def check_folder(path: Path) -> ModelEntry:
+    """What is in that folder. Raises PlaygroundError for anything that cannot be loaded."""
+    entry = inspect_folder(path, source=ModelSource.FOLDER, model_types=model_types())
+    if entry.problem is not None:
+        raise PlaygroundError(entry.problem)
+    return entry
 
 
 def model_types() -> ModelTypes:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from msgspec.structs import replace
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.integrations.accelerate import _get_device_map
 from transformers.quantizers import AutoHfQuantizer
@@ -33,10 +33,10 @@ from qplayground.core.placement import (
 )
 from qplayground.core.placement import named_device as device_name
 from qplayground.core.precision import Precision
-from qplayground.engines.transformers.loading.offload import rewritten_bytes
 from qplayground.engines.transformers.machine.devices import named_device
 from qplayground.engines.transformers.model.conversion import Conversion, conversion
 from qplayground.engines.transformers.model.shapes import Shapes
+from qplayground.engines.transformers.model.tensor_names import targets
 from qplayground.engines.transformers.prediction.weights import predicted_weights
 from qplayground.engines.transformers.quantizers.registry import backend, configuration
 
@@ -158,7 +158,7 @@ def plan(
     try:
         placed = device_map(shapes, precision, placement, limits)
         said = caution(shapes, precision, placed, limits)
-        rewritten = rewritten_bytes(shapes.skeleton(precision.dtype), tensors, placed)
+        rewritten = _rewritten_bytes(shapes.skeleton(precision.dtype), tensors, placed)
     except PlaygroundError as error:
         problem, placed = error.info, placement.modules
     found = [device_of(block.name, placed) or CPU for block in shown]
@@ -170,6 +170,20 @@ def plan(
         problem=problem,
         caution=said,
         rewritten_bytes=rewritten,
+    )
+
+
+def _rewritten_bytes(skeleton: PreTrainedModel, tensors: Iterable[str], placed: Mapping[str, str]) -> int:
+    """Bytes of the weights on disk that a load writes into the offload folder: those that are not one tensor of the
+    checkpoint as it is, such as a mixture's experts, as `offload_and_maybe_resave_param` of transformers decides it.
+    """
+    if DISK not in placed.values():
+        return 0
+    rewritten = {name for target in targets(skeleton, tensors).values() if target.converted for name in target.names}
+    return sum(
+        parameter.numel() * parameter.element_size()
+        for name, parameter in skeleton.named_parameters()
+        if name in rewritten and device_of(name, placed) == DISK
     )
 
 

@@ -6,7 +6,7 @@ multiple of 64 inputs and 32 outputs. So nothing here knows versions or processo
 of that width before a load, and on the loaded layers after it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,7 +18,6 @@ from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.precision import Precision
 from qplayground.core.quantizers.registry import Quantization
 from qplayground.core.system.frozen import remedy
-from qplayground.engines.transformers.model.tracing import LayerUse
 from qplayground.engines.transformers.quantizers.base import Backend, Layer
 from qplayground.engines.transformers.quantizers.registry import backend, family_of
 
@@ -81,15 +80,13 @@ class Sample(NamedTuple):
     expected: torch.Tensor
 
 
-def samples(model: nn.Module, quantization: Quantization, use: LayerUse) -> list[Sample]:
-    """A layer of each distinct kind and shape that text goes through, but for those whose weight the model's code will
-    change. To be called before the first forward.
-    """
+def samples(model: nn.Module, quantization: Quantization, names: Collection[str]) -> list[Sample]:
+    """A layer of each distinct kind and shape among those names. To be called before the first forward."""
     found: dict[tuple[str, int, int, str], Sample] = {}
     quantizer = backend(quantization)
     for name, module in _quantized(model):
         key = (type(module).__name__, module.out_features, module.in_features, str(module.weight.device))
-        if key not in found and name in use.ran and name not in use.rescaled:
+        if key not in found and name in names:
             rows = _sampled_rows(quantizer, module.out_features, module.in_features)
             found[key] = Sample(name, quantizer.leading_rows(module, rows))
     return list(found.values())

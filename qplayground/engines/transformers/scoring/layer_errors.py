@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from qplayground.core.measures.quality import LayerError
 from qplayground.engines.transformers.loading.load import LoadedModel
-from qplayground.engines.transformers.loading.residency import let_go_of_source
+from qplayground.engines.transformers.machine.mapped_files import release_pages
 from qplayground.engines.transformers.model.checkpoint import Checkpoint
 from qplayground.engines.transformers.model.tensor_names import loaded_as
 from qplayground.engines.transformers.quantizers.registry import family_of
@@ -74,7 +74,7 @@ def _hook(
         bias = None if module.bias is None else module.bias.float()
         ideal = functional.linear(inputs[0].float(), exact, bias)
         errors.append(LayerError(name, _relative(held, exact), _relative(output.float(), ideal)))
-        let_go_of_source(files)
+        release_pages(files)
 
     return measure
 

@@ -29,7 +29,7 @@ from qplayground.core.measures.quality import (
     comparison_figures,
     perplexity_figures,
 )
-from qplayground.core.measures.windows import WINDOW, Windows
+from qplayground.core.measures.windows import ROWS, WINDOW, Windows
 from qplayground.core.messages.commands import Score
 from qplayground.core.messages.events import Scored
 from qplayground.core.quantizers.installed import installed_version
@@ -47,7 +47,7 @@ from qplayground.engines.transformers.scoring.baselines import (
 from qplayground.engines.transformers.scoring.fingerprint import weights_sha256
 from qplayground.engines.transformers.scoring.layer_errors import measured
 from qplayground.engines.transformers.scoring.scored_text import ScoredText, read_text, windows_of, written_text
-from qplayground.engines.transformers.scoring.token_scores import ROWS, RoundingFloor, Rows, TokenScores, VocabularySums
+from qplayground.engines.transformers.scoring.token_scores import RoundingFloor, Rows, TokenScores, VocabularySums
 
 _NOTE_CHARACTERS = 200
 

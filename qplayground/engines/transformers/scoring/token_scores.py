@@ -11,14 +11,10 @@ from transformers import PreTrainedTokenizerBase
 from qplayground.core.dtype import Dtype
 from qplayground.core.measures.floats import Floats
 from qplayground.core.measures.quality import ScoredTokens
+from qplayground.core.measures.windows import ROUNDED_ROWS, ROWS
 from qplayground.engines.transformers.text.tokenizing import decode
 
-ROWS = 16
-"""Rows of the vocabulary's width that are worked on at once: a few megabytes, which stay in the processor's cache."""
-
 _ROUNDED = (Dtype.BFLOAT16, Dtype.FLOAT16)
-ROUNDED_ROWS = 8
-"""Of each window: enough for a mean."""
 
 
 class Rows(NamedTuple):

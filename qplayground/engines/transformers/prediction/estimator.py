@@ -1,0 +1,182 @@
+"""Answers about the memory of one model at a time, whose shapes and tokenizer are kept between questions."""
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import torch
+from msgspec.structs import replace
+from transformers import PreTrainedTokenizerBase
+
+from qplayground.catalog.config import read_config
+from qplayground.catalog.outline import read_outline
+from qplayground.core.dtype import Dtype
+from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
+from qplayground.core.memory.estimate import ContextSize, Estimate
+from qplayground.core.memory.process_memory import read_process_memory, shared_bytes
+from qplayground.core.messages.commands import EstimateMemory, PlanPlacement
+from qplayground.core.messages.events import MemoryEstimated, PlacementPlanned
+from qplayground.core.precision import READY_PRECISIONS, Precision
+from qplayground.core.quantizers.installed import missing
+from qplayground.engines.transformers.machine import allocator
+from qplayground.engines.transformers.model.checkpoint import Checkpoint
+from qplayground.engines.transformers.model.completeness import check_complete
+from qplayground.engines.transformers.model.config import check_folder
+from qplayground.engines.transformers.model.shapes import Shapes
+from qplayground.engines.transformers.prediction.context import ContextSizes
+from qplayground.engines.transformers.prediction.estimating import estimated, known_context, weights_by_module
+from qplayground.engines.transformers.prediction.placement import plan
+from qplayground.engines.transformers.quantizers.warmup import warm_libraries
+from qplayground.engines.transformers.text.prompt import encode_prompt
+from qplayground.engines.transformers.text.tokenizer import read_tokenizer
+
+
+class Estimator:
+    """Answers for one model at a time, whose shapes and tokenizer it keeps."""
+
+    def __init__(self) -> None:
+        self._runtime_bytes: dict[str, int] = {}  # with the libraries warm, by the quantizer's
+        self._unusable: dict[str, ErrorInfo] = {}  # libraries that are installed and do not work
+        self._shared_bytes = 0
+        self._key: object = None  # the folder, and its files as they were
+        self._shapes: Shapes | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._contexts: ContextSizes | None = None
+        self._context: tuple[object, ContextSize | None, str] = (None, None, "")  # of the lengths asked for last
+        self._before_bytes = 0  # of the process, before it read the model
+        self._model_bytes = 0  # what that added: shapes, the first context's run, tokenizer, the first encoding
+
+    def warm(self) -> None:
+        """Measure what the libraries take by themselves; every engine warms them before it loads."""
+        if not self._runtime_bytes:
+            cpu = torch.device("cpu")
+            for precision in READY_PRECISIONS:
+                library = _library(precision)
+                if library in {*self._runtime_bytes, *self._unusable} or missing(precision.quantization) is not None:
+                    continue
+                try:
+                    warm_libraries(precision, cpu)
+                    self._runtime_bytes[library] = _resident_bytes()
+                except PlaygroundError as error:
+                    self._unusable[library] = error.info
+            self._shared_bytes = shared_bytes()
+
+    def estimate(self, command: EstimateMemory) -> Iterator[MemoryEstimated]:
+        """Answer at once, and again with the tokenizer's share when it had to be read.
+
+        Raises PlaygroundError for a model that cannot be loaded at all; what forbids one precision is in its estimate.
+        """
+        self.warm()
+        path = Path(command.path)
+        self._read(path)
+        tokens = command.context_tokens or command.request.settings.max_new_tokens
+        prompt_tokens = command.context_tokens
+        self._check_context(path, prompt_tokens)
+        if self._tokenizer is None:
+            yield self._answer(command, prompt_tokens, tokens, final=False)
+        try:
+            tokenizer = self._tokenizer or self._read_tokenizer(command)
+        except PlaygroundError as error:
+            answer = self._answer(command, prompt_tokens, max(tokens, 1), final=True)
+            yield replace(answer, tokenizer_problem=error.info)
+            return
+        if command.context_tokens is None:
+            with contextlib.suppress(PlaygroundError):  # what is wrong with the prompt is said when it is run
+                prompt_tokens = len(encode_prompt(tokenizer, command.request).ids)
+                tokens += prompt_tokens - 1  # the last one is never read
+        yield self._answer(command, prompt_tokens, max(tokens, 1), final=True)
+
+    def _check_context(self, path: Path, wanted: int | None) -> None:
+        limit = self._known_shapes.position_limit(read_config(path / "config.json").context_tokens) if wanted else None
+        if limit is not None and wanted is not None and wanted > limit:
+            raise fail(
+                ErrorCode.PROMPT_TOO_LONG,
+                f"A context of {wanted:,} tokens is more than the model has positions for, {limit:,}.",
+                f"Ask for {limit:,} at most.",
+            )
+
+    def plan(self, command: PlanPlacement) -> PlacementPlanned:
+        """Where the parts of the model would be. Raises as `estimate` does."""
+        self._read(Path(command.path))
+        shapes = self._known_shapes
+        assert self._checkpoint is not None
+        tensors = tuple(self._checkpoint.tensor_bytes)
+        plans = tuple(
+            plan(shapes, each, command.placement, command.limits, partial(weights_by_module, shapes, each), tensors)
+            for each in command.precisions
+        )
+        return PlacementPlanned(command_id=command.id, plans=plans)
+
+    def _read(self, path: Path) -> None:
+        if read_outline(path) is None:
+            check_folder(path)
+        files = ((file.name, file.stat()) for file in path.iterdir() if file.is_file())
+        key = (str(path), tuple(sorted((name, found.st_mtime_ns, found.st_size) for name, found in files)))
+        if key == self._key:
+            return
+        self._key = self._shapes = self._checkpoint = self._tokenizer = None
+        self._context = (None, None, "")
+        self._before_bytes = _resident_bytes()
+        shapes, checkpoint = Shapes.read(path), Checkpoint.read(path)
+        check_complete(shapes.skeleton(Dtype.BFLOAT16), checkpoint)
+        self._shapes, self._checkpoint = shapes, checkpoint
+        self._contexts = ContextSizes(shapes)
+        self._key = key
+
+    def _read_tokenizer(self, command: EstimateMemory) -> PreTrainedTokenizerBase:
+        """What it takes stays in every engine, and what encoding a text for the first time does."""
+        before = _resident_bytes()
+        try:
+            self._tokenizer = read_tokenizer(Path(command.path))
+            with contextlib.suppress(PlaygroundError):
+                encode_prompt(self._tokenizer, command.request)
+            return self._tokenizer
+        finally:
+            self._model_bytes += max(0, _resident_bytes() - before)
+
+    def _answer(
+        self, command: EstimateMemory, prompt_tokens: int | None, tokens: int, *, final: bool
+    ) -> MemoryEstimated:
+        assert self._contexts is not None
+        key = (prompt_tokens, tokens)
+        if self._context[0] != key:
+            first = self._context[0] is None
+            self._context = (key, *known_context(self._contexts, prompt_tokens, tokens))
+            if first:
+                self._model_bytes = max(0, _resident_bytes() - self._before_bytes)
+        estimates = tuple(self._estimate(command, precision) for precision in command.precisions)
+        return MemoryEstimated(command_id=command.id, estimates=estimates, context_tokens=tokens, final=final)
+
+    def _estimate(self, command: EstimateMemory, precision: Precision) -> Estimate:
+        assert self._checkpoint is not None
+        problem = self._unusable.get(_library(precision))
+        if problem is not None:
+            return Estimate(precision=precision.name, problem=problem)
+        return estimated(
+            self._known_shapes,
+            precision,
+            placement=command.placement,
+            limits=command.limits,
+            checkpoint=self._checkpoint,
+            context=self._context[1],
+            unknown=self._context[2],
+            runtime_bytes=self._runtime_bytes.get(_library(precision), 0) + self._model_bytes,
+            shared_bytes=self._shared_bytes,
+        )
+
+    @property
+    def _known_shapes(self) -> Shapes:
+        assert self._shapes is not None
+        return self._shapes
+
+
+def _library(precision: Precision) -> str:
+    return "" if precision.quantization is None else precision.quantization.library
+
+
+def _resident_bytes() -> int:
+    allocator.release()
+    return read_process_memory(psutil.Process()).resident_bytes
