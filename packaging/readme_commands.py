@@ -90,15 +90,15 @@ class Place:
         self._work = work
         self._root = root
         self._clones = 0
-        self._folder = work
+        self.folder = work
 
     def clone(self) -> None:
         """Go on in a new clone of what is committed."""
         self._clones += 1
-        self._folder = self._work / f"clone-{self._clones}" / "qplayground"
-        _check(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(self._folder)])
+        self.folder = self._work / f"clone-{self._clones}" / "qplayground"
+        _check(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(self.folder)])
         if self._root is not None:
-            _check(["chown", "-R", f"{PERSON}:{PERSON}", str(self._folder.parent)])
+            _check(["chown", "-R", f"{PERSON}:{PERSON}", str(self.folder.parent)])
 
     def run(self, command: str, settings: list[str], extra: dict[str, str]) -> tuple[int, str]:
         """Its exit code and the last of what it printed."""
@@ -108,7 +108,7 @@ class Place:
         environment |= {name: os.environ[name] for name in ("TMPDIR",) if name in os.environ and self._root is None}
         line = ["bash", "-ec", script]
         if self._root is not None:
-            inside = shlex.quote("/" + str(self._folder.relative_to(self._root)))
+            inside = shlex.quote("/" + str(self.folder.relative_to(self._root)))
             environment |= {"PATH": "/usr/bin:/bin", "HOME": "/home/person", "USER": "person"}
             user = f"--userspec={PERSON}:{PERSON}"
             line = [
@@ -120,7 +120,7 @@ class Place:
                 f"cd {inside}\n{script}",
             ]
         (self._work / "home").mkdir(exist_ok=True)
-        folder = None if self._root is not None else self._folder
+        folder = None if self._root is not None else self.folder
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
             code = subprocess.run(
                 line, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
@@ -150,7 +150,7 @@ def make_debian(work: Path, install: str, release: str, bound: list[Path]) -> Pl
     place = Place(root / "home" / "person", root)
     place.clone()
     _check(["chroot", str(root), "apt-get", "update", "-qq"])
-    inside = "/" + str(place._folder.relative_to(root))
+    inside = "/" + str(place.folder.relative_to(root))
     quiet = install.replace("apt-get install", "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq", 1)
     _check(["chroot", str(root), "bash", "-ec", f"cd {shlex.quote(inside)}\n{quiet}"])
     return place

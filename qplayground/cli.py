@@ -27,7 +27,7 @@ def has_display() -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code: 0 fine, 1 something failed, 2 wrong usage."""
-    return _guarded(lambda: _run(argv))
+    return _guarded(lambda: run_program(argv))
 
 
 def main_window(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def main_window(argv: Sequence[str] | None = None) -> int:
     if sys.stdout is None or sys.stderr is None:  # Windows gives a program without a console none
         nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - it lasts as long as the program
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
-    return _guarded(lambda: _open_window(argv))
+    return _guarded(lambda: open_window(argv))
 
 
 def _guarded(run: Callable[[], int]) -> int:
@@ -65,7 +65,8 @@ def _give_up_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _open_window(argv: Sequence[str] | None) -> int:
+def open_window(argv: Sequence[str] | None) -> int:
+    """The window alone; the exit code."""
     parser = argparse.ArgumentParser(
         prog="qplayground-window",
         usage="%(prog)s [-h] [--version] [--watchdog] [FILE ...]",
@@ -89,7 +90,8 @@ def _open_window(argv: Sequence[str] | None) -> int:
         _refuse(error)
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def run_program(argv: Sequence[str] | None) -> int:
+    """What the arguments ask for: a command or the window, without a display a comparison. Returns the exit code."""
     parser = build_parser()
     rest, files = split_files(sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args(rest)

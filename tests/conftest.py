@@ -62,9 +62,9 @@ def one_fork_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
 @pytest.fixture(autouse=True)
 def no_process_left() -> Iterator[None]:
     """Every engine and job that a test starts is gone when it ends."""
-    before = set(_engines())
+    before = set(running_engines())
     yield
-    _, alive = psutil.wait_procs(set(_engines()) - before, timeout=10)  # two seconds, and more on a busy machine
+    _, alive = psutil.wait_procs(set(running_engines()) - before, timeout=10)  # two seconds, and more on a busy machine
     assert not alive, f"left behind: {alive}"
 
 
@@ -97,7 +97,7 @@ def _prepare(folder: Path) -> None:
     pytest.fail(f"preparing the demo model ended early: {job.outcome}")
 
 
-def _engines() -> list[psutil.Process]:
+def running_engines() -> list[psutil.Process]:
     """This process's descendants, without the fork server and the resource tracker, which live as long as it does."""
     kept = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
     found = []

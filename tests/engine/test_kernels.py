@@ -179,13 +179,13 @@ def test_weights_as_small_as_float16_has_them_are_no_alarm(precision: Precision)
 
 def test_a_layer_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Layer] = []
-    real = kernels._made
+    real = kernels.quantized_layer
 
     def make(layer: Layer, *rest: Any) -> torch.nn.Module:
         made.append(layer)
         return real(layer, *rest)
 
-    monkeypatch.setattr(kernels, "_made", make)
+    monkeypatch.setattr(kernels, "quantized_layer", make)
     kernels.tried.cache_clear()
     for rows in (70, 102, 4070):  # alike but for whole tiles of rows
         obstacle(Layer(rows, 80), nf4(), Dtype.BFLOAT16)

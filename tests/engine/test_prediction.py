@@ -59,7 +59,7 @@ from qplayground.engines.transformers.generation import decoding
 from qplayground.engines.transformers.loading.accounting import held_tensors, kinds_by_module
 from qplayground.engines.transformers.model.shapes import Shapes
 from qplayground.engines.transformers.model.tracing import FEW, CannotRunError, run
-from qplayground.engines.transformers.prediction.context import ContextSizes, _Kept
+from qplayground.engines.transformers.prediction.context import ContextSizes, Kept
 from qplayground.engines.transformers.prediction.estimating import known_context, weights_by_module
 from qplayground.engines.transformers.prediction.weights import predicted_weights
 from qplayground.engines.transformers.quantizers import bitsandbytes_4bit
@@ -380,7 +380,7 @@ def test_weights_are_no_activations() -> None:
 def test_a_hybrid_model_whose_operations_do_not_grow_is_run_at_its_length() -> None:
     shapes = Shapes(Lfm2Config(vocab_size=320, hidden_size=64, intermediate_size=128, num_hidden_layers=3))
     sizes = ContextSizes(shapes)
-    context, run = sizes.of(300, 300), sizes._run(300)
+    context, run = sizes.of(300, 300), sizes.run_at(300)
     assert context.activations == run.activations and context.cache == run.cache
 
 
@@ -464,7 +464,7 @@ def test_a_sliding_window_ends_in_a_recurrent_model_too() -> None:
     sizes = ContextSizes(shapes)
     grows = sizes.of(None, 1000).cache - sizes.of(None, 100).cache
     assert grows == TensorSize(900 * 2 * 2 * 2 * 16)  # keys and values of two layers
-    few, twice = (_Kept.of(run(shapes.skeleton(Dtype.BFLOAT16), tokens)[0]) for tokens in (FEW, 2 * FEW))
+    few, twice = (Kept.of(run(shapes.skeleton(Dtype.BFLOAT16), tokens)[0]) for tokens in (FEW, 2 * FEW))
     for kept in (few, twice):
         for layer in [layer for layer in kept.layers if type(layer) is DynamicLayer]:
             layer.__class__ = DynamicSlidingWindowLayer

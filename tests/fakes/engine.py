@@ -449,7 +449,7 @@ class FakeEngine:
         self._channel.send(Failed(earlier, FAILURE.info))
 
     def _send_nonsense(self) -> None:
-        self._channel._connection.send_bytes(b"\xc1 is no msgpack")
+        self._channel.connection.send_bytes(b"\xc1 is no msgpack")
 
     def _enter(self, command_id: int, phase: Phase) -> None:
         self._channel.send(PhaseStarted(command_id, phase, time.monotonic()))

@@ -11,7 +11,7 @@ START = """
 import runpy, signal, sys
 import qplayground.cli as cli
 
-sys.executable, cli._run, cli._open_window = "/opt/qplayground/" + sys.argv.pop(1), {run}, {open_window}
+sys.executable, cli.run_program, cli.open_window = "/opt/qplayground/" + sys.argv.pop(1), {run}, {open_window}
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs the tests may have it ignored
 {more}
 runpy.run_path("packaging/frozen_main.py", run_name="__main__")
@@ -19,8 +19,8 @@ runpy.run_path("packaging/frozen_main.py", run_name="__main__")
 """The start of the frozen program, as if it were the executable that its first argument names."""
 
 
-def start(*arguments: str, run: str = "cli._run", more: str = "") -> "subprocess.CompletedProcess[str]":
-    code = START.format(run=run, open_window=run.replace("_run", "_open_window"), more=more)
+def start(*arguments: str, run: str = "cli.run_program", more: str = "") -> "subprocess.CompletedProcess[str]":
+    code = START.format(run=run, open_window=run.replace("run_program", "open_window"), more=more)
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=120)
 

@@ -101,7 +101,7 @@ def _freeze(channel: Channel, argument: str) -> None:
 
 def _close_and_hang(channel: Channel, argument: str) -> None:
     """Say that nothing more will be said, and stay."""
-    with socket.socket(fileno=os.dup(channel._connection.fileno())) as pipe:
+    with socket.socket(fileno=os.dup(channel.connection.fileno())) as pipe:
         pipe.shutdown(socket.SHUT_WR)
     signal.raise_signal(signal.SIGSTOP)
 
@@ -132,7 +132,7 @@ def _write_mebibyte(number: int) -> None:
 
 def _talk_nonsense(channel: Channel, argument: str) -> None:
     say(channel, "sense")
-    channel._connection.send_bytes(b"\xc1 is no msgpack")
+    channel.connection.send_bytes(b"\xc1 is no msgpack")
     threading.Event().wait()
 
 

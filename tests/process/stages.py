@@ -53,7 +53,7 @@ def wanted(names: Sequence[str], prompt: str, tokens: int = 8, **how: Any) -> Co
 def engines() -> list[int]:
     """The engines that are alive, by process id."""
     pids = []
-    for process in conftest._engines():
+    for process in conftest.running_engines():
         try:
             if process.status() != psutil.STATUS_ZOMBIE:
                 pids.append(process.pid)

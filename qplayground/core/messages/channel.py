@@ -16,10 +16,11 @@ class Channel:
     """Reads commands on a thread of its own, so that a cancel and the parent's end are noticed while the child works.
 
     When the parent closes its end, or dies, the process ends at once: nothing that a child holds outlives the window.
+    `connection` is this end of the pipe.
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
         self._sending = threading.Lock()
@@ -33,7 +34,7 @@ class Channel:
         """Send one event; ends the process when nobody is left to read it."""
         try:
             with self._sending:
-                self._connection.send_bytes(EVENTS.encode(event))
+                self.connection.send_bytes(EVENTS.encode(event))
         except OSError:
             os._exit(0)
 
@@ -44,7 +45,7 @@ class Channel:
     def _read(self) -> None:
         while True:
             try:
-                command = COMMANDS.decode(self._connection.recv_bytes())
+                command = COMMANDS.decode(self.connection.recv_bytes())
             except (EOFError, OSError):
                 os._exit(0)
             except msgspec.MsgspecError:

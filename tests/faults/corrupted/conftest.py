@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from qplayground.catalog.weights import SINGLE
-from qplayground.engines.transformers import host
 from tests.engine import tiny
-from tests.engine.conftest import RecordingChannel
-from tests.faults.corrupted.folders import PATIENCE_S
+from tests.faults.corrupted.folders import PATIENCE_S, RecordedEngine
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +57,6 @@ def shards(good_in_shards: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="package")
-def engine() -> host.Engine:
+def engine() -> RecordedEngine:
     """One engine for all that is damaged: what it met before must not matter."""
-    return host.Engine(RecordingChannel())
+    return RecordedEngine()

@@ -44,7 +44,15 @@ class Answers(NamedTuple):
         return self.load.error.code if isinstance(self.load, Failed) else None
 
 
-def ask(engine: host.Engine, folder: Path, asked: GenerationRequest | None = None) -> Answers:
+class RecordedEngine(host.Engine):
+    """An engine in this process; what it says is in `recorded`."""
+
+    def __init__(self) -> None:
+        self.recorded = RecordingChannel()
+        super().__init__(self.recorded)
+
+
+def ask(engine: RecordedEngine, folder: Path, asked: GenerationRequest | None = None) -> Answers:
     """List, estimate and load; every refusal is a sentence with a hint, and the folder is as it was."""
     before = _state(folder)
     began = time.monotonic()
@@ -75,12 +83,10 @@ def _state(folder: Path) -> dict[str, tuple[int, int, int]]:
     return {str(path): (stat.st_mode, stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
 
 
-def _carry_out(engine: host.Engine, command: EstimateMemory | Load) -> Event:
-    channel = engine._channel
-    assert isinstance(channel, RecordingChannel)
-    channel.sent.clear()
+def _carry_out(engine: RecordedEngine, command: EstimateMemory | Load) -> Event:
+    engine.recorded.sent.clear()
     engine.carry_out(command)
-    return channel.sent[-1]
+    return engine.recorded.sent[-1]
 
 
 def _load(folder: Path, asked: GenerationRequest | None) -> Load:

@@ -12,10 +12,9 @@ import pytest
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.commands import Generate
 from qplayground.core.messages.events import Failed, Generated, PromptRead
-from qplayground.engines.transformers import host
 from tests.engine import tiny
 from tests.engine.conftest import carry_out
-from tests.faults.corrupted.folders import ask
+from tests.faults.corrupted.folders import RecordedEngine, ask
 
 pytestmark = [
     pytest.mark.exhaustive,
@@ -31,7 +30,7 @@ SIZES = ["hidden_size", "intermediate_size", "vocab_size", "num_attention_heads"
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element")  # an engine prints warnings
 @pytest.mark.parametrize("field", [*SIZES, "num_hidden_layers", "max_position_embeddings", "num_labels"])
-def test_a_size_that_no_model_has(field: str, folder: Path, engine: host.Engine) -> None:
+def test_a_size_that_no_model_has(field: str, folder: Path, engine: RecordedEngine) -> None:
     """Refused or run, but never built: 10⁶ layers would take minutes and a width of 10⁶ all memory."""
     values: list[Any] = [
         -1,
@@ -83,7 +82,7 @@ def test_a_size_that_no_model_has(field: str, folder: Path, engine: host.Engine)
     ],
     ids=range(17),
 )
-def test_a_config_that_cannot_be_read(text: bytes, folder: Path, engine: host.Engine) -> None:
+def test_a_config_that_cannot_be_read(text: bytes, folder: Path, engine: RecordedEngine) -> None:
     (folder / "config.json").write_bytes(text)
     assert ask(engine, folder).code is ErrorCode.BROKEN_CONFIG
 
@@ -102,7 +101,7 @@ ODD: list[tuple[str, Any]] = [
 ]  # fmt: skip
 
 
-def test_a_config_with_an_odd_value(folder: Path, engine: host.Engine) -> None:
+def test_a_config_with_an_odd_value(folder: Path, engine: RecordedEngine) -> None:
     config = (folder / "config.json").read_bytes()
     for field, value in ODD:
         tiny.edit_json(folder / "config.json", **{field: value})

@@ -11,8 +11,7 @@ import pytest
 from qplayground.catalog.weights import INDEX
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.events import Loaded
-from qplayground.engines.transformers import host
-from tests.faults.corrupted.folders import FIRST, Damage, ask, put
+from tests.faults.corrupted.folders import FIRST, Damage, RecordedEngine, ask, put
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes and links as POSIX has them")
 
@@ -30,7 +29,7 @@ def point_to(place: str) -> Damage:
     return index(lambda names: names.update({FIRST: place}))
 
 
-def test_shards_that_are_whole_load(shards: Path, engine: host.Engine) -> None:
+def test_shards_that_are_whole_load(shards: Path, engine: RecordedEngine) -> None:
     assert isinstance(ask(engine, shards).load, Loaded)
 
 
@@ -58,12 +57,12 @@ def test_shards_that_are_whole_load(shards: Path, engine: host.Engine) -> None:
         put(INDEX, b'{"a":"' + b"x" * 65_000_000 + b'"}'),
     ],
 )  # fmt: skip
-def test_an_index_that_is_no_use(damage: Damage, shards: Path, engine: host.Engine) -> None:
+def test_an_index_that_is_no_use(damage: Damage, shards: Path, engine: RecordedEngine) -> None:
     damage(shards)
     assert ask(engine, shards).code in (ErrorCode.BROKEN_WEIGHTS, ErrorCode.INCOMPLETE_DOWNLOAD)
 
 
-def test_a_shard_that_is_missing_or_a_folder_or_no_weights(shards: Path, engine: host.Engine) -> None:
+def test_a_shard_that_is_missing_or_a_folder_or_no_weights(shards: Path, engine: RecordedEngine) -> None:
     for path in sorted(shards.glob("model-*.safetensors")):
         data = path.read_bytes()
         path.unlink()
@@ -76,13 +75,13 @@ def test_a_shard_that_is_missing_or_a_folder_or_no_weights(shards: Path, engine:
         path.write_bytes(data)
 
 
-def test_an_index_that_leaves_a_shard_out(shards: Path, engine: host.Engine) -> None:
+def test_an_index_that_leaves_a_shard_out(shards: Path, engine: RecordedEngine) -> None:
     last = max(shards.glob("model-*.safetensors")).name
     index(lambda names: [names.pop(name) for name in [*names] if names[name] == last])(shards)
     assert ask(engine, shards).code is ErrorCode.MISSING_TENSORS
 
 
-def test_an_index_that_names_the_wrong_shard(shards: Path, engine: host.Engine) -> None:
+def test_an_index_that_names_the_wrong_shard(shards: Path, engine: RecordedEngine) -> None:
     first = min(shards.glob("model-*.safetensors")).name
     index(lambda names: names.update(dict.fromkeys(names, first)))(shards)
     assert ask(engine, shards).code in (ErrorCode.MISSING_TENSORS, ErrorCode.BROKEN_WEIGHTS)

@@ -15,9 +15,8 @@ from qplayground.catalog.weights import SINGLE
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.events import Failed, Loaded, MemoryEstimated
 from qplayground.core.model import ModelSource
-from qplayground.engines.transformers import host
 from tests.daily import daily
-from tests.faults.corrupted.folders import FIRST, TYPES, ask, check_sentence
+from tests.faults.corrupted.folders import FIRST, TYPES, RecordedEngine, ask, check_sentence
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes and links as POSIX has them")
 
@@ -46,7 +45,7 @@ PLACES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("place", daily(PLACES, "nowhere", "outside"))
-def test_no_file_where_one_is_expected(place: str, good: Path, tmp_path: Path, engine: host.Engine) -> None:
+def test_no_file_where_one_is_expected(place: str, good: Path, tmp_path: Path, engine: RecordedEngine) -> None:
     for number, name in enumerate(FILES if place in ("pipe", "zeros", "itself") else FILES[:4]):
         folder = Path(shutil.copytree(good, tmp_path / str(number)))
         if name == "tokenizer_config.json":
@@ -68,7 +67,7 @@ def test_a_pipe_is_called_one(name: str, folder: Path) -> None:
     assert problem.message == f"{name} is a pipe, a device or a folder and not a file."
 
 
-def test_a_snapshot_of_links_into_the_cache_is_fine(good: Path, tmp_path: Path, engine: host.Engine) -> None:
+def test_a_snapshot_of_links_into_the_cache_is_fine(good: Path, tmp_path: Path, engine: RecordedEngine) -> None:
     snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
     blobs = tmp_path / "models--a--b" / "blobs"
     snapshot.mkdir(parents=True)
@@ -88,7 +87,7 @@ def test_a_snapshot_of_links_into_the_cache_is_fine(good: Path, tmp_path: Path, 
     ],
     ids=["spaces", "dashes", "others"],
 )
-def test_a_folder_with_any_name(names: list[str], good: Path, tmp_path: Path, engine: host.Engine) -> None:
+def test_a_folder_with_any_name(names: list[str], good: Path, tmp_path: Path, engine: RecordedEngine) -> None:
     """One inside the other, and files of these names beside the model's."""
     folder = Path(shutil.copytree(good, tmp_path.joinpath(*names)))
     for name in names:
@@ -107,7 +106,7 @@ def test_a_folder_whose_name_is_no_text(good: Path, tmp_path: Path) -> None:
     msgspec.json.encode(entry)
 
 
-def test_files_that_may_not_be_read(folder: Path, engine: host.Engine) -> None:
+def test_files_that_may_not_be_read(folder: Path, engine: RecordedEngine) -> None:
     if os.geteuid() == 0:
         pytest.skip("permissions do not bind this user")
     for name in FILES[:3]:
@@ -122,7 +121,7 @@ def test_files_that_may_not_be_read(folder: Path, engine: host.Engine) -> None:
 @pytest.mark.parametrize(
     "text", [b"", b"{", b"[" * 100_000, b'{"files": {"../x": {}}}', b'{"files": {"a": {"b": ["F32", -1]}}}', b"\xff"]
 )
-def test_an_outline_that_is_damaged(text: bytes, folder: Path, engine: host.Engine) -> None:
+def test_an_outline_that_is_damaged(text: bytes, folder: Path, engine: RecordedEngine) -> None:
     (folder / OUTLINE).write_bytes(text)
     assert isinstance(ask(engine, folder).load, Loaded)  # the weights speak for themselves
     (folder / SINGLE).unlink()
@@ -130,7 +129,7 @@ def test_an_outline_that_is_damaged(text: bytes, folder: Path, engine: host.Engi
     assert isinstance(answers.estimate, Failed) and answers.estimate.error.code is ErrorCode.BROKEN_WEIGHTS
 
 
-def test_an_outline_cannot_speak_for_weights(folder: Path, engine: host.Engine) -> None:
+def test_an_outline_cannot_speak_for_weights(folder: Path, engine: RecordedEngine) -> None:
     tensors = {FIRST: ("F32", 10**15)}
     (folder / OUTLINE).write_bytes(msgspec.json.encode({"files": {SINGLE: tensors}}))
     estimate = ask(engine, folder).estimate

@@ -7,14 +7,13 @@ import pytest
 
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.messages.events import Failed, Loaded, MemoryEstimated
-from qplayground.engines.transformers import host
 from qplayground.engines.transformers.failures.limits import TookTooLongError, time_limit
 from qplayground.engines.transformers.text import chat_template
 from qplayground.engines.transformers.text.prompt import encode_prompt
 from qplayground.engines.transformers.text.tokenizer import read_tokenizer
 from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
 from tests.engine import tiny
-from tests.faults.corrupted.folders import PATIENCE_S, ask
+from tests.faults.corrupted.folders import PATIENCE_S, RecordedEngine, ask
 
 pytestmark = [
     pytest.mark.exhaustive,
@@ -52,7 +51,7 @@ TEMPLATES = {
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_chat_template_that_does_harm(
-    name: str, folder: Path, engine: host.Engine, monkeypatch: pytest.MonkeyPatch
+    name: str, folder: Path, engine: RecordedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chat_template, "LIMIT_S", 2.0)
     template, told = TEMPLATES[name]

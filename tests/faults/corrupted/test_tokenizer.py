@@ -10,9 +10,8 @@ import pytest
 
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.events import Failed, Loaded
-from qplayground.engines.transformers import host
 from tests.engine import tiny
-from tests.faults.corrupted.folders import ask
+from tests.faults.corrupted.folders import RecordedEngine, ask
 
 pytestmark = [
     pytest.mark.exhaustive,
@@ -50,19 +49,19 @@ def shift(fields: dict[str, Any]) -> None:
     ],
     ids=["other ids", "added beyond", "no vocabulary", "unknown merge", "cut", "pattern"],
 )  # fmt: skip
-def test_a_tokenizer_that_does_not_fit(change: Any, folder: Path, engine: host.Engine) -> None:
+def test_a_tokenizer_that_does_not_fit(change: Any, folder: Path, engine: RecordedEngine) -> None:
     edit_tokenizer(folder, change)
     assert ask(engine, folder).code is ErrorCode.BROKEN_TOKENIZER
 
 
-def test_a_tokenizer_of_a_newer_kind(folder: Path, engine: host.Engine) -> None:
+def test_a_tokenizer_of_a_newer_kind(folder: Path, engine: RecordedEngine) -> None:
     edit_tokenizer(folder, lambda fields: fields["model"].update(type="Never"))
     answers = ask(engine, folder)
     assert isinstance(answers.load, Failed) and answers.code is ErrorCode.MISSING_PACKAGE
     assert "tokenizer.json" in answers.load.error.message and "'Never'" in answers.load.error.message
 
 
-def test_what_the_library_says_of_a_tokenizer_is_said(folder: Path, engine: host.Engine) -> None:
+def test_what_the_library_says_of_a_tokenizer_is_said(folder: Path, engine: RecordedEngine) -> None:
     """Whole JSON that does not fit can be damaged or newer, so neither is claimed."""
     edit_tokenizer(folder, lambda fields: fields["model"].update(merges=[["never", "heard"]]))
     answers = ask(engine, folder)
@@ -70,7 +69,7 @@ def test_what_the_library_says_of_a_tokenizer_is_said(folder: Path, engine: host
     assert "Exception: " in answers.load.error.message and "damaged" not in answers.load.error.message
 
 
-def test_a_tokenizer_that_fills_up_and_one_that_multiplies(folder: Path, engine: host.Engine) -> None:
+def test_a_tokenizer_that_fills_up_and_one_that_multiplies(folder: Path, engine: RecordedEngine) -> None:
     padding = {"strategy": {"Fixed": 10**12}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0}
     edit_tokenizer(folder, lambda fields: fields.update(padding={**padding, "pad_type_id": 0, "pad_token": "x"}))
     assert isinstance(ask(engine, folder).load, Loaded)
@@ -90,7 +89,7 @@ def test_a_tokenizer_that_fills_up_and_one_that_multiplies(folder: Path, engine:
     ],
     ids=str,
 )  # fmt: skip
-def test_tokenizer_settings_that_are_odd(fields: dict[str, Any], folder: Path, engine: host.Engine) -> None:
+def test_tokenizer_settings_that_are_odd(fields: dict[str, Any], folder: Path, engine: RecordedEngine) -> None:
     tiny.edit_json(folder / "tokenizer_config.json", **fields)
     assert ask(engine, folder).code in (None, ErrorCode.BROKEN_TOKENIZER)
     assert ask(engine, folder, tiny.request(chat_template=True)).code in (None, ErrorCode.BROKEN_TOKENIZER)

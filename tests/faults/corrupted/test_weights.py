@@ -12,13 +12,12 @@ import pytest
 from qplayground.catalog.weights import SINGLE
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.events import Loaded
-from qplayground.engines.transformers import host
-from tests.faults.corrupted.folders import FIRST, ask, parts, whole
+from tests.faults.corrupted.folders import FIRST, RecordedEngine, ask, parts, whole
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="alarms, pipes and links as POSIX has them")
 
 
-def test_weights_cut_off_at_every_interesting_place(folder: Path, engine: host.Engine) -> None:
+def test_weights_cut_off_at_every_interesting_place(folder: Path, engine: RecordedEngine) -> None:
     data = (folder / SINGLE).read_bytes()
     header, weights = parts(data)
     begin = len(data) - len(weights)
@@ -33,13 +32,13 @@ def test_weights_cut_off_at_every_interesting_place(folder: Path, engine: host.E
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 100_000_001, 2**31, 2**32 + 8, 2**63 - 1, 2**63, 2**64 - 1])
-def test_a_header_of_a_forged_length(length: int, folder: Path, engine: host.Engine) -> None:
+def test_a_header_of_a_forged_length(length: int, folder: Path, engine: RecordedEngine) -> None:
     header, weights = parts((folder / SINGLE).read_bytes())
     (folder / SINGLE).write_bytes(whole(header, weights, length))
     assert ask(engine, folder).code is ErrorCode.BROKEN_WEIGHTS
 
 
-def test_a_header_of_the_largest_length_in_a_file_with_holes(folder: Path, engine: host.Engine) -> None:
+def test_a_header_of_the_largest_length_in_a_file_with_holes(folder: Path, engine: RecordedEngine) -> None:
     """100 MB of zeros, which take no room on the disk."""
     with (folder / SINGLE).open("wb") as file:
         file.write(struct.pack("<Q", 100_000_000))
@@ -117,14 +116,14 @@ FORGED: dict[str, Callable[[dict[str, Any], bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("forged", FORGED)
-def test_a_forged_header(forged: str, folder: Path, engine: host.Engine) -> None:
+def test_a_forged_header(forged: str, folder: Path, engine: RecordedEngine) -> None:
     header, weights = parts((folder / SINGLE).read_bytes())
     (folder / SINGLE).write_bytes(FORGED[forged](header, weights))
     answers = ask(engine, folder)
     assert answers.code in (ErrorCode.BROKEN_WEIGHTS, ErrorCode.NO_WEIGHTS, ErrorCode.MISSING_TENSORS), answers
 
 
-def test_weights_of_another_type_of_the_same_width(folder: Path, engine: host.Engine) -> None:
+def test_weights_of_another_type_of_the_same_width(folder: Path, engine: RecordedEngine) -> None:
     """Nothing tells integers from floats but the name of the type: what comes of them is a model, or a sentence."""
     header, weights = parts((folder / SINGLE).read_bytes())
     for dtype in ("I32", "U32"):

@@ -45,7 +45,7 @@ class ContextSizes:
         if few.keeps_all_tokens:
             return _scaled(few.size, tokens, FEW)
         if few.is_attention:
-            return self._run(tokens).cache
+            return self.run_at(tokens).cache
         return self._at(tokens).cache
 
     @cached_property
@@ -58,7 +58,7 @@ class ContextSizes:
         tokens, and what grows is taken to grow on.
         """
         if self._few.is_attention or tokens <= FEW or not self._is_recurrent:
-            return self._run(tokens, logits)
+            return self.run_at(tokens, logits)
         one, two = self._short_run(FEW), self._short_run(2 * FEW)
         activations = _continued(one.activations, two.activations, tokens)
         return one._replace(cache=one.kept.continued(two.kept, tokens), activations=activations)
@@ -71,30 +71,31 @@ class ContextSizes:
 
     def _short_run(self, tokens: int) -> "_Run":
         if tokens not in self._short_runs:
-            self._short_runs[tokens] = self._run(tokens)
+            self._short_runs[tokens] = self.run_at(tokens)
         return self._short_runs[tokens]
 
-    def _run(self, tokens: int, logits: int = 1) -> "_Run":
+    def run_at(self, tokens: int, logits: int = 1) -> "_Run":
+        """Run the model's code on so many tokens, without weights. Raises CannotRunError."""
         skeleton = self._shapes.running_skeleton
         given = [*skeleton.parameters(), *skeleton.buffers()]
         output, live = run(skeleton, tokens, logits, meter=lambda: _LiveTensors(given))
-        kept = _Kept.of(output)
+        kept = Kept.of(output)
         return _Run(kept, kept.size, live.peak - kept.size, live.operations)
 
     @cached_property
-    def _few(self) -> "_Kept":
+    def _few(self) -> "Kept":
         """For its cache alone, which is what is shown first: following what is allocated takes a third of the time."""
-        return _Kept.of(self._shapes.first_output)
+        return Kept.of(self._shapes.first_output)
 
 
-class _Kept(NamedTuple):
+class Kept(NamedTuple):
     """What an output keeps for the next token: tensors, and the layers of a cache that hold some of them."""
 
     tensors: Mapping[int, torch.Tensor]
     layers: Sequence[CacheLayerMixin]
 
     @classmethod
-    def of(cls, output: Mapping[str, Any]) -> "_Kept":
+    def of(cls, output: Mapping[str, Any]) -> "Kept":
         parts = list(_parts([value for name, value in output.items() if not any(word in name for word in _NOT_KEPT)]))
         tensors = {id(part): part for part in parts if isinstance(part, torch.Tensor) and part.is_floating_point()}
         return cls(tensors, [part for part in parts if isinstance(part, CacheLayerMixin)])
@@ -115,7 +116,7 @@ class _Kept(NamedTuple):
         whole = all(type(layer) is DynamicLayer and layer.get_seq_length() == FEW for layer in self.layers)
         return whole and self.is_attention
 
-    def continued(self, twice: "_Kept", tokens: int) -> TensorSize:
+    def continued(self, twice: "Kept", tokens: int) -> TensorSize:
         """What `tokens` tokens keep, where this is of FEW and `twice` of twice as many."""
         total = _continued(_size(self._outside), _size(twice._outside), tokens)
         for layer, other in zip(self.layers, twice.layers, strict=True):
@@ -136,7 +137,7 @@ class _Kept(NamedTuple):
 class _Run(NamedTuple):
     """One run of the shapes: what it keeps, how much that is, what it needs besides, how many operations it took."""
 
-    kept: _Kept
+    kept: Kept
     cache: TensorSize
     activations: TensorSize
     operations: int

@@ -55,7 +55,7 @@ def tried(layer: Layer, quantization: Quantization, dtype: Dtype) -> str:
     cache is cleared.
     """
     quantizer = backend(quantization)
-    made = _made(layer, quantizer, getattr(torch, dtype))
+    made = quantized_layer(layer, quantizer, getattr(torch, dtype))
     expected = quantizer.leading_rows(made, _sampled_rows(quantizer, layer.rows, layer.columns))
     try:
         with torch.compiler.set_stance("force_eager"):  # odd widths are compiled, which takes seconds
@@ -65,7 +65,7 @@ def tried(layer: Layer, quantization: Quantization, dtype: Dtype) -> str:
     return "" if is_right else f"{quantization.library} computes wrongly with layers of that shape on this processor"
 
 
-def _made(layer: Layer, quantizer: Backend[Any], dtype: torch.dtype) -> nn.Module:
+def quantized_layer(layer: Layer, quantizer: Backend[Any], dtype: torch.dtype) -> nn.Module:
     """A quantized layer of that shape, whose blocks differ in size, so that a scale taken from another one shows."""
     random = torch.Generator().manual_seed(0)
     weight = torch.randn(layer.rows * layer.columns, generator=random)
