@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.engines.transformers.failures.explaining import explain
+from qplayground.engines.transformers.explaining import explain
 
 MADE_UP = [
     (

@@ -39,7 +39,7 @@ from qplayground.core.messages.inside import InsideCommand
 from qplayground.core.precision import Precision
 from qplayground.core.tokens import Token
 from qplayground.engines.transformers.checkup import check_up
-from qplayground.engines.transformers.failures.explaining import explain
+from qplayground.engines.transformers.explaining import explain
 from qplayground.engines.transformers.generation import decoding
 from qplayground.engines.transformers.generation.token_insight import Insight
 from qplayground.engines.transformers.generation.token_stream import TokenStream

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDataclassFieldValidationError
 
-from qplayground.engines.transformers.failures.explaining import first_line, shortened
+from qplayground.engines.transformers.failures.wording import first_line, shortened
 
 _FIELD = re.compile(
     r"Field '(\w+)' (?:expected \w+, got \w+ \(value: (.*?)\)(?:;|$)|with value (.*?) doesn't match)", re.DOTALL

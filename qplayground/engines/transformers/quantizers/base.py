@@ -1,7 +1,7 @@
 """What the engine asks of a family of quantizers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -119,6 +119,13 @@ class Backend(ABC, Generic[Options]):
     def rows_until_a_block_begins(self, columns: int) -> int:
         """After so many rows, and not before, blocks of weights that share a scale begin with a row again."""
         return 1
+
+    @staticmethod
+    def refusal(text: str, functions: Set[str]) -> str:
+        """Why the library refused layers, as a sentence, by what it raised (in small letters) and the functions that
+        were running; empty where that is not known.
+        """
+        return ""
 
     # ---- in a loaded model ----------------------------------------------------------------------------------------
 

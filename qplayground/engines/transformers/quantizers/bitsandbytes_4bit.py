@@ -12,7 +12,7 @@ Block size B = 64; a layer of `out` x `in` = n elements has nb = ceil(n / B) blo
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import bitsandbytes as bnb
@@ -45,6 +45,8 @@ _NESTED_CODE_BYTES = 256 * 4
 _OFFSET_BYTES = 4
 _EXPECTED_ERROR = {"nf4": 0.092, "fp4": 0.122}
 _QUANTIZING_BYTES = {"nf4": 16, "fp4": 30}
+_REFUSED, _PACKING = "n must be divisible by block_n", "_convert_weight_packed_for_cpu"
+"""What the fused kernel raises, and the function that prepares a layer for it, which raises for shapes alone."""
 
 
 class FourBitBackend(BitsandbytesBackend[FourBit]):
@@ -66,6 +68,15 @@ class FourBitBackend(BitsandbytesBackend[FourBit]):
             llm_int8_skip_modules=list(skips) or None,
             llm_int8_enable_fp32_cpu_offload=offloads,
         )
+
+    @staticmethod
+    def refusal(text: str, functions: Set[str]) -> str:
+        if _REFUSED in text or _PACKING in functions:
+            return (
+                "bitsandbytes' 4-bit kernel for this processor needs layers whose outputs are a multiple of 32 and "
+                "whose inputs are a multiple of the block size, 64."
+            )
+        return ""
 
     def predicted(self, rows: int, elements: int, *, repacks: bool) -> WeightKinds:
         blocks = -(-elements // BLOCK)

@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import chat_template_utils
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.engines.transformers.failures.explaining import first_line, shortened
 from qplayground.engines.transformers.failures.limits import TookTooLongError, memory_limit, time_limit
+from qplayground.engines.transformers.failures.wording import first_line, shortened
 
 LIMIT_S = 5.0
 MEMORY_BYTES = 300_000_000

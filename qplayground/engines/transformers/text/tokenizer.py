@@ -9,7 +9,7 @@ from qplayground.catalog.config import read_json
 from qplayground.catalog.tokenizer_files import newer_tokenizer, sentencepiece_file
 from qplayground.core.errors import ANOTHER_TOKENIZER, ErrorCode, PlaygroundError, fail
 from qplayground.core.system.frozen import remedy
-from qplayground.engines.transformers.failures.explaining import first_line
+from qplayground.engines.transformers.failures.wording import first_line
 from qplayground.engines.transformers.model.config import remote_code, wants_code
 from qplayground.engines.transformers.text.tokenizing import check_decoder
 

@@ -13,19 +13,13 @@ from qplayground.core.errors import TRY_SMALLER, ErrorCode, ErrorInfo, Playgroun
 from qplayground.core.precision import Precision
 from qplayground.engines.transformers.failures.memory_errors import lack_of_memory
 from qplayground.engines.transformers.failures.missing import COMPARE_HINT
+from qplayground.engines.transformers.failures.wording import first_line
+from qplayground.engines.transformers.quantizers.registry import BACKENDS
 
-_SAID_CHARACTERS = 300
-_END_CHARACTERS = 100
 _DOWNLOAD_AGAIN = "Download the model again."
 
 _PLAIN = "Use bf16, fp16 or fp32 for this model."
 _OTHER_MODEL = "A newer version of transformers may run it. Until then choose another model."
-_PACKED = (
-    "bitsandbytes' 4-bit kernel for this processor needs layers whose outputs are a multiple of 32 and whose inputs "
-    "are a multiple of the block size, 64."
-)
-_PACKING = "_convert_weight_packed_for_cpu"
-"""bitsandbytes' function that prepares a layer for that kernel. What it raises is about shapes alone."""
 _MODELS = "transformers.models."
 
 _BY_TEXT: tuple[tuple[str, ErrorCode, str, str], ...] = (
@@ -34,12 +28,6 @@ _BY_TEXT: tuple[tuple[str, ErrorCode, str, str], ...] = (
         ErrorCode.BROKEN_WEIGHTS,
         "A weights file is damaged or cut short.",
         _DOWNLOAD_AGAIN,
-    ),
-    (
-        "n must be divisible by block_n",
-        ErrorCode.UNSUPPORTED,
-        _PACKED,
-        _PLAIN,
     ),
     (
         "ignore_mismatched_sizes",
@@ -89,8 +77,9 @@ def explain(error: BaseException, precision: Precision | None = None) -> ErrorIn
         if part in text:
             return ErrorInfo(code, message, hint, detail)
     frames = list(traceback.walk_tb(error.__traceback__))
-    if any(frame.f_code.co_name == _PACKING for frame, _ in frames):
-        return ErrorInfo(ErrorCode.UNSUPPORTED, _PACKED, _PLAIN, detail)
+    names = frozenset(frame.f_code.co_name for frame, _ in frames)
+    if refusal := next((said for family in BACKENDS.values() if (said := family.refusal(text, names))), ""):
+        return ErrorInfo(ErrorCode.UNSUPPORTED, refusal, _PLAIN, detail)
     if isinstance(error, SafetensorError):
         return ErrorInfo(ErrorCode.BROKEN_WEIGHTS, "A weights file is damaged.", _DOWNLOAD_AGAIN, detail)
     if isinstance(error, FileNotFoundError):
@@ -119,20 +108,6 @@ def _part_of_model(frames: Sequence[tuple[FrameType, int]]) -> str:
     """The class of the innermost part of the model that was running; empty where none was."""
     parts = (type(frame.f_locals.get("self")) for frame, _ in reversed(frames))
     return next((part.__name__ for part in parts if part.__module__.startswith(_MODELS)), "")
-
-
-def first_line(error: BaseException) -> str:
-    """The kind of an exception and its first line that says something, as the end of a sentence."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return shortened(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
-
-
-def shortened(said: str) -> str:
-    """A library's words as the end of a sentence; of long ones the beginning and the end."""
-    said = " ".join(said.split())
-    if len(said) > _SAID_CHARACTERS:
-        said = f"{said[: _SAID_CHARACTERS - _END_CHARACTERS]} … {said[-_END_CHARACTERS:]}"
-    return said if said.endswith(".") else f"{said}."
 
 
 def _out_of_memory(error: BaseException) -> ErrorInfo:
