@@ -4,7 +4,7 @@
     python packaging/release.py --dry-run    the steps, and whether they would be begun
     python packaging/release.py --without test,bench    to try the rest; the notes then say what was left out
 
-The version is `__version__` in qplayground/__init__.py; its notes are that version's section of the README's Changes
+The version is `__version__` in qplayground/__init__.py; its notes are that version's section of CHANGELOG.md
 and the targets that the benchmark missed. Nothing is tagged or uploaded: what lies in dist/ is looked at first.
 """
 
@@ -50,20 +50,19 @@ def version_of(init: str) -> str:
     return found[1]
 
 
-def notes_of(readme: str, version: str) -> str:
-    """What the README's Changes say of a version, as Markdown.
+def notes_of(changelog: str, version: str) -> str:
+    """What the changelog says of a version, as Markdown.
 
-    Raises RefusedError where they say nothing of it, or where some belong to no version yet.
+    Raises RefusedError where it says nothing of it, or where some changes belong to no version yet.
     """
-    found = re.search(r"^## Changes\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL)
-    parts = re.split(r"^### (.+)\n", found[1], flags=re.MULTILINE)[1:] if found else []
-    changes = {name.strip(): text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+    parts = re.split(r"^## \[(.+?)\].*\n", changelog, flags=re.MULTILINE)[1:]
+    changes = {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
     if not changes.get(version):
-        raise RefusedError(f"The README's Changes have no section '### {version}'. Write what is new in {version}.")
-    unreleased = [name for name in changes if not re.match(r"\d+\.\d+\.\d+", name)]
-    if unreleased:
+        raise RefusedError(f"CHANGELOG.md has no section '## [{version}]'. Write what is new in {version}.")
+    unreleased = next((name for name, text in changes.items() if text and not re.match(r"\d+\.\d+\.\d+", name)), None)
+    if unreleased is not None:
         raise RefusedError(
-            f"The README's Changes have '### {unreleased[0]}', which belongs to no version. "
+            f"CHANGELOG.md has changes under '## [{unreleased}]', which belong to no version. "
             f"Raise __version__ and call the section by it."
         )
     return f"# qplayground {version}\n\n{changes[version]}\n"
@@ -122,7 +121,7 @@ def release(root: Path, *, dry_run: bool, without: Collection[str] = ()) -> None
     Raises RefusedError before the first one, or where a step fails.
     """
     version = version_of((root / "qplayground" / "__init__.py").read_text("utf-8"))
-    notes = notes_of((root / "README.md").read_text("utf-8"), version) + left_out(without)
+    notes = notes_of((root / "CHANGELOG.md").read_text("utf-8"), version) + left_out(without)
     check_clean(root)
     dist = root / "dist"
     print(notes)

@@ -10,25 +10,23 @@ from tests.packaging.scripts import ROOT, load_script
 
 script = load_script("release")
 
-README = """# Something
+CHANGELOG = """# Changelog
 
 - 0.2.0: not this line.
 
-## Changes
+## [Unreleased]
 
-### 0.2.0
+## [0.2.0] - 2026-11-30
+
+### Added
 
 - A window
   on the weights.
 - Quality.
 
-### 0.1.0
+## [0.1.0]
 
 - Pick a model, compare.
-
-## After
-
-- 0.2.0: nor this one.
 """
 
 
@@ -39,7 +37,7 @@ def checkout(tmp_path: Path) -> Path:
     tmp_path.mkdir()
     (tmp_path / "qplayground").mkdir()
     (tmp_path / "qplayground" / "__init__.py").write_text('"""It."""\n\n__version__ = "0.2.0"\n')
-    (tmp_path / "README.md").write_text(README)
+    (tmp_path / "CHANGELOG.md").write_text(CHANGELOG)
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "All"]):
         identity = ["-c", "user.name=A Person", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True)
@@ -47,19 +45,20 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_notes_are_the_versions_own() -> None:
-    assert script.notes_of(README, "0.2.0") == "# qplayground 0.2.0\n\n- A window\n  on the weights.\n- Quality.\n"
-    assert script.notes_of(README, "0.1.0") == "# qplayground 0.1.0\n\n- Pick a model, compare.\n"
+    added = "### Added\n\n- A window\n  on the weights.\n- Quality.\n"
+    assert script.notes_of(CHANGELOG, "0.2.0") == f"# qplayground 0.2.0\n\n{added}"
+    assert script.notes_of(CHANGELOG, "0.1.0") == "# qplayground 0.1.0\n\n- Pick a model, compare.\n"
 
 
 def test_a_version_without_changes_is_refused() -> None:
-    for readme in (README, "", "## Changes\n", "## Changes\n\n### 0.3.0\n"):
-        with pytest.raises(script.RefusedError, match=r"have no section '### 0\.3\.0'"):
-            script.notes_of(readme, "0.3.0")
+    for changelog in (CHANGELOG, "", "## [0.3.0]\n"):
+        with pytest.raises(script.RefusedError, match=r"has no section '## \[0\.3\.0\]'"):
+            script.notes_of(changelog, "0.3.0")
 
 
 def test_changes_that_belong_to_no_version_are_refused() -> None:
-    waiting = README.replace("\n## After", "\n### Since then\n\n- More.\n\n## After")
-    with pytest.raises(script.RefusedError, match="'### Since then', which belongs to no version"):
+    waiting = CHANGELOG.replace("## [Unreleased]\n", "## [Unreleased]\n\n- More.\n")
+    with pytest.raises(script.RefusedError, match=r"'## \[Unreleased\]', which belong to no version"):
         script.notes_of(waiting, "0.2.0")
 
 
@@ -74,7 +73,7 @@ def test_the_programs_own_version_can_be_read() -> None:
     from qplayground import __version__
 
     assert script.version_of((ROOT / "qplayground" / "__init__.py").read_text("utf-8")) == __version__
-    assert f"### {__version__}\n" in (ROOT / "README.md").read_text("utf-8")
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
 def test_a_dry_run_shows_the_steps_and_does_none(
@@ -84,11 +83,11 @@ def test_a_dry_run_shows_the_steps_and_does_none(
     script.release(checkout, dry_run=True)
     shown = capsys.readouterr().out
     assert "$ touch check-was-run\n" in shown and "- Quality.\n" in shown
-    assert sorted(path.name for path in checkout.iterdir()) == [".git", "README.md", "qplayground"]
+    assert sorted(path.name for path in checkout.iterdir()) == [".git", "CHANGELOG.md", "qplayground"]
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-@pytest.mark.parametrize("name", ["README.md", "new file"])
+@pytest.mark.parametrize("name", ["CHANGELOG.md", "new file"])
 def test_a_tree_that_is_not_committed_is_refused(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, name: str, dry_run: bool
 ) -> None:
