@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="qplayground",
         usage="%(prog)s [-h] [--version] [--watchdog] [FILE ... | COMMAND ...]",
         description="See what quantization does to a language model on this machine. "
-        "Without a command it opens the window, with the saved comparisons (JSON) that are named.",
+        "Without a command it opens the window, and the saved comparisons (JSON) that are given.",
         epilog=_EXIT_CODES,
     )
     add_general(parser)
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_inspect(commands.add_parser("inspect", help="measure what quantizing costs each layer", epilog=_EXIT_CODES))
     doctor = commands.add_parser(
         "doctor",
-        help="say whether this machine can quantize, and all that a bug report needs",
+        help="check this machine, and print what a bug report needs",
         epilog="Exit codes: 0 nothing is wrong, 1 something will not work, 2 wrong usage.",
     )
     doctor.add_argument("--json", metavar="FILE", help="write what was found as JSON to FILE, or '-' for stdout")
@@ -50,7 +50,7 @@ def add_general(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watchdog",
         action="store_true",
-        help="log when the window can be used, and where it is when it is held up for more than 100 ms",
+        help="log when the window is ready, and where it hangs for more than 100 ms",
     )
 
 
@@ -79,12 +79,14 @@ def _add_precisions(parser: argparse.ArgumentParser, precisions: Sequence[str]) 
         help="auto, balanced, cpu, cuda:N, mps, or a JSON FILE of modules and devices (default: auto)",
     )
     parser.add_argument(
-        "--max-memory", metavar="LIMITS", help="bytes of weights on each device, for auto and balanced: 0=4GiB,cpu=8GiB"
+        "--max-memory",
+        metavar="LIMITS",
+        help="the most bytes of weights on each device, for auto and balanced: 0=4GiB,cpu=8GiB",
     )
     parser.add_argument(
         "--offload-folder",
         metavar="DIR",
-        help="where weights go that are on disk and not in the checkpoint as they are",
+        help="the folder for offloaded weights that must be rewritten",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the processor (default: all)")
 
@@ -95,7 +97,7 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
         "--context",
         type=_tokens,
         metavar="N",
-        help="tokens that the KV cache is to hold (default: those of compare's own prompt and length)",
+        help="tokens in the KV cache (default: those of compare's own prompt and length)",
     )
     parser.add_argument("--json", metavar="FILE", help="write the estimates as JSON to FILE, or '-' for stdout")
 
@@ -154,7 +156,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "--repetition-penalty", type=float, default=defaults.repetition_penalty, metavar="R", help="1 is off (default)"
     )
     parser.add_argument("--seed", type=int, metavar="N", help=f"for --sample (default: {defaults.seed})")
-    parser.add_argument("--chat-template", action="store_true", help="give the prompt as a user's turn of a chat")
+    parser.add_argument("--chat-template", action="store_true", help="use the model's chat template")
     parser.add_argument(
         "--baseline", metavar="NAME", help="the precision that the others are compared with (default: the widest)"
     )

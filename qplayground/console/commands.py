@@ -162,7 +162,7 @@ def run_shown(files: Sequence[Path]) -> int:
             comparison = from_json(path.read_bytes())
         except OSError as error:
             raise fail(
-                ErrorCode.BAD_FILE, f"{path} cannot be read: {error.strerror}.", "Name a comparison that was saved."
+                ErrorCode.BAD_FILE, f"{path} cannot be read: {error.strerror}.", "Name a saved comparison."
             ) from error
         print(plain_table(comparison))
     return 0

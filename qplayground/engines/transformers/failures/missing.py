@@ -17,10 +17,11 @@ _LISTED = 50
 def missing_tensors(model: nn.Module, missing: Sequence[str], unused: Sequence[str]) -> PlaygroundError:
     """transformers would fill them with random numbers. `unused` are tensors of the files that the model lacks."""
     shown = ", ".join(missing[:_SHOWN]) + (" and others" if len(missing) > _SHOWN else "")
-    they = "it" if len(missing) == 1 else "they"
+    them = "it" if len(missing) == 1 else "them"
     return fail(
         ErrorCode.MISSING_TENSORS,
-        f"The checkpoint lacks {len(missing)} of the model's tensors, {shown}; {they} would be random numbers.",
+        f"The checkpoint lacks {len(missing)} of the model's tensors: {shown}. "
+        f"transformers would fill {them} with random numbers.",
         _hint(model, missing, unused),
         ", ".join(missing[:_LISTED]),
     )
@@ -29,8 +30,8 @@ def missing_tensors(model: nn.Module, missing: Sequence[str], unused: Sequence[s
 def _hint(model: nn.Module, missing: Sequence[str], unused: Sequence[str]) -> str:
     if list(missing) == [_head_weight(model)]:
         return (
-            'If the model has its embedding as its head too, write "tie_word_embeddings": true in config.json. '
-            "Otherwise the head was left out when it was saved: choose a copy that has it."
+            'If the model ties its head to its embedding, write "tie_word_embeddings": true in config.json. Otherwise '
+            "choose a copy of the model that has the head."
         )
     if unused:
         return f"The files hold {len(unused)} tensors of other names, {unused[0]} first. {COMPARE_HINT}"

@@ -34,7 +34,7 @@ class OpenedMatrix:
         Raises PlaygroundError: UNSUPPORTED where knobs rest, else what `quantized.quantize` raises.
         """
         if self.matrix.knobs_rest:
-            raise fail(ErrorCode.UNSUPPORTED, self.matrix.knobs_rest, "Choose another layer or model.")
+            raise fail(ErrorCode.UNSUPPORTED, self.matrix.knobs_rest, "Choose another layer or another model.")
         made = quantize(self._values, knobs, self.matrix.tensor)
         found = described(made, figures(self._values, self._summary.square_sum, made))
         self._quantized = made
@@ -48,7 +48,7 @@ class OpenedMatrix:
         """One weight's way. Raises PlaygroundError(BAD_SETTINGS) for one outside, or before anything is quantized."""
         made = self._quantized
         if made is None or not (0 <= row < made.rows and 0 <= column < made.columns):
-            raise fail(ErrorCode.BAD_SETTINGS, "There is no such weight, or no code of it.", "Point at another one.")
+            raise fail(ErrorCode.BAD_SETTINGS, "There is no such weight, or it has no code.", "Point at another one.")
         index = row * made.columns + column
         block = index // made.block_size
         block_first = block * made.block_size

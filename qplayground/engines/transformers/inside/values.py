@@ -70,7 +70,7 @@ def _non_finite(values: Values, name: str) -> PlaygroundError:
             row, column = divmod(begin + int(wrong[0]), values.columns)
             return fail(
                 ErrorCode.NON_FINITE_WEIGHTS,
-                f"{name} holds a weight that is not a finite number, first of all in row {row:,}, column {column:,}.",
+                f"{name} holds a weight that is not a finite number, first in row {row:,}, column {column:,}.",
                 "Choose another layer, or download the model again.",
             )
     raise ValueError("all weights are finite")

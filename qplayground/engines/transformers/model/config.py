@@ -80,7 +80,7 @@ def remote_code(error: Exception) -> PlaygroundError:
     """The same for a person."""
     return fail(
         ErrorCode.REMOTE_CODE,
-        "This model brings Python code of its own, which is never run here.",
+        "This model needs Python code of its own, which this program never runs.",
         "Pick a model whose architecture is part of transformers.",
         str(error),
     )

@@ -378,7 +378,7 @@ def _unkept(error: OSError | None) -> ErrorInfo:
         ErrorCode.DISK_FULL,
         "The baseline's probabilities could not be kept, so nothing is compared with them"
         f"{'' if error is None else f': {error.strerror or error}'}.",
-        "Make room on the disk of the cache.",
+        "Free space on the disk that holds the cache.",
         "" if error is None else str(error),
     )
 

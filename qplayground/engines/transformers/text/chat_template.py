@@ -97,7 +97,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, prompt: str, content: str | list
             text = str(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
             text.encode()
     except TookTooLongError:
-        raise _refused(f"did not come to an end in {LIMIT_S:g} seconds") from None
+        raise _refused(f"did not finish in {LIMIT_S:g} seconds") from None
     except MemoryError:  # from None: it is the template that wants memory, not the machine that lacks it
         raise _refused("asks for more memory than any chat needs") from None
     except Exception as error:

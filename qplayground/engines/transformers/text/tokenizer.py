@@ -66,7 +66,7 @@ def _no_sentencepiece(name: str, detail: str) -> PlaygroundError:
     except Exception as error:  # the two packages can be of versions that do not fit
         return fail(
             ErrorCode.MISSING_PACKAGE,
-            f"{name} is read with sentencepiece and protobuf, and the installed ones do not work together: "
+            f"{name} is read with sentencepiece and protobuf, and the installed versions do not work together: "
             f"{first_line(error)}",
             remedy("Update both: `python -m pip install --upgrade sentencepiece protobuf`."),
             detail,
