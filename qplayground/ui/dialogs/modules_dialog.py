@@ -46,15 +46,13 @@ class ModulesDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(f"What each module of {name} holds")
         self._unforeseen = frozenset(unforeseen)
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Search by name")
-        self.search.setClearButtonEnabled(True)
+        self.search = QLineEdit(placeholderText="Search by name", clearButtonEnabled=True)
         self.search.textChanged.connect(self._on_search)
         self.tree = QTreeWidget()
+        self.tree.setUniformRowHeights(True)
         self.tree.setAccessibleName(self.windowTitle())
         self.tree.setHeaderLabels(_COLUMNS)
         self.tree.setAlternatingRowColors(True)
-        self.tree.setUniformRowHeights(True)
         self.tree.setFont(theme.tabular(self.tree.font()))
         self.tree.header().setStretchLastSection(False)
         self.tree.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
@@ -62,11 +60,9 @@ class ModulesDialog(QDialog):
         self.tree.setColumnHidden(_DEVICE, len(set(device_map.values())) < 2)
         self._items: dict[str, QTreeWidgetItem] = {}
         self._fill(modules, device_map)
-        note = QLabel(self._verdict(), textFormat=Qt.TextFormat.PlainText)
-        note.setWordWrap(True)
-        note.setForegroundRole(
-            QPalette.ColorRole.BrightText if self._unforeseen else QPalette.ColorRole.PlaceholderText
-        )
+        note = QLabel(self._verdict(), textFormat=Qt.TextFormat.PlainText, wordWrap=True)
+        role = QPalette.ColorRole.BrightText if self._unforeseen else QPalette.ColorRole.PlaceholderText
+        note.setForegroundRole(role)
         layout = QVBoxLayout(self)
         close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         close.rejected.connect(self.reject)
@@ -87,7 +83,7 @@ class ModulesDialog(QDialog):
                 sums[branch] = sums.get(branch, WeightKinds()) + kinds
                 devices.setdefault(branch, set()).update(filter(None, [device_of(module, device_map)]))
         for branch, kinds in sums.items():
-            above = self._items[_parent(branch)] if branch else self.tree.invisibleRootItem()
+            above = self._items[branch.rpartition(".")[0]] if branch else self.tree.invisibleRootItem()
             mark = "*" * (branch in self._unforeseen)
             amounts = (kinds.quantized, kinds.scales, kinds.plain, kinds.buffers, kinds.total)
             label = f"{branch.rpartition('.')[2] or _WHOLE}{mark}"
@@ -127,7 +123,3 @@ def _branches(module: str) -> list[str]:
     """`a.b` → the whole, `a`, `a.b`."""
     parts = module.split(".") if module else []
     return ["", *(".".join(parts[: place + 1]) for place in range(len(parts)))]
-
-
-def _parent(branch: str) -> str:
-    return branch.rpartition(".")[0]

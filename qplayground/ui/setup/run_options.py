@@ -3,16 +3,7 @@
 from pathlib import Path
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFileDialog,
-    QHBoxLayout,
-    QLabel,
-    QMessageBox,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QMessageBox, QWidget
 
 from qplayground.core.comparison.results import Mode
 from qplayground.core.errors import PlaygroundError
@@ -21,6 +12,7 @@ from qplayground.core.measures.windows import ALL_TOKENS, QUICK_TOKENS
 from qplayground.runtime.storage.evaluation_text import quality_request, read_text_file
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import caption, in_column, in_row
 
 _ROUNDS = (3, 5, 10, 20)
 _SCORED = (QUICK_TOKENS, 2000, 4000)
@@ -38,8 +30,8 @@ class RunOptions(QWidget):
 
     keep_loaded_changed = Signal(bool)
 
-    def __init__(self, preferences: Preferences, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, preferences: Preferences) -> None:
+        super().__init__()
         self._preferences = preferences
         kept = preferences.run_choices
         self.modes = QComboBox()
@@ -54,18 +46,15 @@ class RunOptions(QWidget):
             "Leave models in memory after a run, as long as there is room, so that the next prompt needs no loading"
         )
         self.keep_loaded.setChecked(kept.keep_loaded)
-        label = QLabel("R&un")
-        label.setBuddy(self.modes)
         self.quality = self._quality_box()
-        quality_label = QLabel("&Quality")
-        quality_label.setBuddy(self.quality)
-        self.text = QComboBox()
+        self.text = QComboBox(
+            minimumContentsLength=8,
+            sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon,
+        )
         self.text.setAccessibleName("Text that is scored")
         self.text.addItem("built-in text", str(TextSource.BUILTIN))
         self.text.addItem("prompt and answer", str(TextSource.PROMPT))
         self.text.addItem("file…", str(TextSource.FILE))
-        self.text.setMinimumContentsLength(8)
-        self.text.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.text.setToolTip(
             "Mixed prose, dialogue, code, lists and languages, written for this; the prompt with the baseline's "
             "answer; or a text file of your own"
@@ -75,16 +64,13 @@ class RunOptions(QWidget):
         _choose(self.text, str(kept.text))
         self.text.activated.connect(self._on_text_activated)
         self.quality.currentIndexChanged.connect(self._on_quality_changed)
-        rows = QVBoxLayout(self)
-        rows.setContentsMargins(theme.GRID, 0, theme.GRID, theme.GRID)
-        rows.setSpacing(theme.HALF_GRID)
-        for widgets in ((label, self.modes, self.keep_loaded), (quality_label, self.quality, self.text)):
-            row = QHBoxLayout()
-            row.setSpacing(theme.GRID)
-            for widget in widgets:
-                row.addWidget(widget)
-            row.addStretch()
-            rows.addLayout(row)
+        in_column(
+            in_row(caption("R&un", self.modes), self.modes, self.keep_loaded, None),
+            in_row(caption("&Quality", self.quality), self.quality, self.text, None),
+            within=self,
+            spacing=theme.HALF_GRID,
+            margins=(theme.GRID, 0, theme.GRID, theme.GRID),
+        )
         self._show_tip()
         self.text.setEnabled(self.scores)
         self.modes.currentIndexChanged.connect(self._on_changed)
