@@ -25,7 +25,7 @@ from qplayground.ui.comparison.comparison_tabs import ComparisonTabs
 from qplayground.ui.comparison.memory_view import MemoryView
 from qplayground.ui.comparison.results_view import ResultsView
 from qplayground.ui.dialogs.exporting import export
-from qplayground.ui.dialogs.modules_dialog import show_modules
+from qplayground.ui.dialogs.modules_dialog import ModulesDialog
 from qplayground.ui.history.history_view import HistoryView
 from qplayground.ui.history.readers import Readers
 from qplayground.ui.inside.opening import Opening
@@ -178,7 +178,7 @@ class MainWindow(QMainWindow):
     def _show_modules(self, name: str) -> None:
         comparison = self.session.comparison
         if comparison is not None:
-            show_modules(comparison.run(name), self)
+            ModulesDialog(comparison.run(name), self).show()
 
     # ---- verbs -----------------------------------------------------------------------------------------------
 

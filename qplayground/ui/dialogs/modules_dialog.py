@@ -1,6 +1,6 @@
 """What each module of a loaded model holds, as a tree with the sum at every branch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QPalette
@@ -29,23 +29,16 @@ _WHOLE = "whole model"
 
 
 class ModulesDialog(QDialog):
-    """The tensors that one run's model holds, by module and kind, and which are not as they were predicted.
+    """The tensors that a run's model held, by module and kind, and which were not as they were predicted.
 
-    Of a model on several devices, `device_map` by module, also where they are.
+    Of a model on several devices also where they were.
     """
 
-    def __init__(
-        self,
-        name: str,
-        modules: dict[str, WeightKinds],
-        unforeseen: Iterable[str],
-        device_map: Mapping[str, str],
-        parent: QWidget | None = None,
-    ) -> None:
+    def __init__(self, run: Run, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(f"What each module of {name} holds")
-        self._unforeseen = frozenset(unforeseen)
+        self.setWindowTitle(f"What each module of {run.id} holds")
+        self._unforeseen = frozenset(run.memory.unforeseen)
         self.search = QLineEdit(placeholderText="Search by name", clearButtonEnabled=True)
         self.search.textChanged.connect(self._on_search)
         self.tree = QTreeWidget()
@@ -57,9 +50,9 @@ class ModulesDialog(QDialog):
         self.tree.header().setStretchLastSection(False)
         self.tree.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.tree.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.tree.setColumnHidden(_DEVICE, len(set(device_map.values())) < 2)
+        self.tree.setColumnHidden(_DEVICE, len(set(run.device_map.values())) < 2)
         self._items: dict[str, QTreeWidgetItem] = {}
-        self._fill(modules, device_map)
+        self._fill(run.memory.by_module, run.device_map)
         note = QLabel(self._verdict(), textFormat=Qt.TextFormat.PlainText, wordWrap=True)
         role = QPalette.ColorRole.BrightText if self._unforeseen else QPalette.ColorRole.PlaceholderText
         note.setForegroundRole(role)
@@ -111,12 +104,6 @@ class ModulesDialog(QDialog):
             self.tree.expandAll()
         else:
             self._unfold()
-
-
-def show_modules(run: Run, parent: QWidget) -> None:
-    """Open it on what a run's model held."""
-    memory = run.memory
-    ModulesDialog(run.id, memory.by_module, memory.unforeseen, run.device_map, parent).show()
 
 
 def _branches(module: str) -> list[str]:

@@ -15,7 +15,7 @@ from qplayground.report.describe import machine_text, settings_text, when_text
 from qplayground.ui.comparison.comparison_tabs import ComparisonTabs
 from qplayground.ui.comparison.results_view import ResultsView
 from qplayground.ui.dialogs.exporting import export
-from qplayground.ui.dialogs.modules_dialog import show_modules
+from qplayground.ui.dialogs.modules_dialog import ModulesDialog
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.page import scrolling_page
 from qplayground.ui.widgets.parts import in_column
@@ -68,7 +68,7 @@ class ComparisonWindow(QMainWindow):
         refresh_divergence(comparison)
         view = ResultsView(read_only=True)
         view.show_comparison(comparison)
-        view.modules_requested.connect(lambda name: show_modules(comparison.run(name), self))
+        view.modules_requested.connect(lambda name: ModulesDialog(comparison.run(name), self).show())
         view.baseline_chosen.connect(lambda name: self._set_baseline(comparison, view, name))
         view.export_requested.connect(partial(export, self, comparison))
         return view
