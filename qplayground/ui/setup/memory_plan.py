@@ -84,10 +84,14 @@ class MemoryPlan(QObject):
         }
         if not too_large:
             return tuple(wanted)
+        lines = [
+            f"{name} needs {bytes_text(fit.needed_bytes)}, and {bytes_text(fit.available_bytes)} are available."
+            for name, fit in too_large.items()
+        ]
         details = "\n\n".join(f"{name}\n{fit}" for name, fit in too_large.items())
         rest = tuple(precision for precision in wanted if precision.name not in too_large)
         ways = [_LEAVE_OUT, _ANYWAY] if rest else [_ANYWAY]
-        chosen = self._asked("Memory", _too_large_text(too_large), ways, details)
+        chosen = self._asked("Memory", "\n".join([*lines, _CONSEQUENCE]), ways, details)
         return {_LEAVE_OUT: rest, _ANYWAY: tuple(wanted)}.get(chosen)
 
     def _asked(self, title: str, text: str, ways: Sequence[_Role], details: str = "") -> _Role:
@@ -163,11 +167,3 @@ class MemoryPlan(QObject):
     def _on_failed(self, error: ErrorInfo) -> None:
         for precision in self._precisions.precisions():
             self._precisions.set_size_text(precision.name, "unknown", str(error))
-
-
-def _too_large_text(too_large: dict[str, Fit]) -> str:
-    lines = [
-        f"{name} needs {bytes_text(fit.needed_bytes)}, and {bytes_text(fit.available_bytes)} are available."
-        for name, fit in too_large.items()
-    ]
-    return "\n".join([*lines, _CONSEQUENCE])

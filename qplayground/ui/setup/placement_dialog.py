@@ -44,7 +44,7 @@ from qplayground.runtime.storage.offload_folders import offload_folder
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.setup.device_column import DeviceColumn
 from qplayground.ui.widgets import theme
-from qplayground.ui.widgets.parts import button, caption, in_row
+from qplayground.ui.widgets.parts import button, caption, choice, in_row
 
 _SIZE = QSize(1000, 600)
 _SOON_MS = 150
@@ -117,16 +117,11 @@ class PlacementDialog(QDialog):
         refresh.start()
 
     def _build_choice(self) -> QHBoxLayout:
-        self.mode = QComboBox()
-        self.mode.setAccessibleName("How it is placed")
-        for label, device in _MODES.items():
-            if device != BALANCED or len(self._gpus) > 1:
-                self.mode.addItem(label, device)
+        modes = [item for item in _MODES.items() if item[1] != BALANCED or len(self._gpus) > 1]
+        self.mode = choice("How it is placed", modes)
         self.mode.currentIndexChanged.connect(self._on_mode_changed)
-        self.shown = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
-        self.shown.setAccessibleName("Precision that is shown")
-        for precision in self._precisions:
-            self.shown.addItem(precision.label, precision.name)
+        self.shown = choice("Precision that is shown", [(each.label, each.name) for each in self._precisions])
+        self.shown.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.shown.currentIndexChanged.connect(self._show_plan)
         return in_row(caption("&Placed", self.mode), self.mode, caption("S&hown for", self.shown), self.shown, None)
 

@@ -7,7 +7,6 @@ from PySide6.QtCore import QRegularExpression, QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QPalette, QRegularExpressionValidator
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QDoubleSpinBox,
     QGridLayout,
     QHBoxLayout,
@@ -22,7 +21,7 @@ from qplayground.core.generation import MAX_NEW_TOKENS_LIMIT, GenerationRequest,
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.setup.prompt_menu import PromptMenu, TitledPrompt, example_prompts
 from qplayground.ui.widgets import theme
-from qplayground.ui.widgets.parts import caption, flat_button, heading, in_column, in_row, sentences
+from qplayground.ui.widgets.parts import caption, choice, flat_button, heading, in_column, in_row, sentences
 
 _NO_CHAT_TEMPLATE = "This model brings no chat template."
 _CHAT_TEMPLATE = "Wrap the prompt the way this model was trained to be talked to."
@@ -108,9 +107,7 @@ class PromptBox(QWidget):
 
     def _build_length(self) -> QGridLayout:
         self.max_new_tokens = QSpinBox(minimum=1, maximum=MAX_NEW_TOKENS_LIMIT)
-        self.decoding = QComboBox()
-        self.decoding.addItem("Greedy", False)
-        self.decoding.addItem("Sampling", True)
+        self.decoding = choice("Decoding", [("Greedy", False), ("Sampling", True)])
         self.decoding.setToolTip("Greedy always takes the likeliest token; sampling draws one.")
         self.options = flat_button("&Options", "Sampling, repetition penalty, chat template", checkable=True)
         self.options.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)

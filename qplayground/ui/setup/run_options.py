@@ -12,7 +12,7 @@ from qplayground.core.measures.windows import ALL_TOKENS, QUICK_TOKENS
 from qplayground.runtime.storage.evaluation_text import quality_request, read_text_file
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.widgets import theme
-from qplayground.ui.widgets.parts import caption, in_column, in_row
+from qplayground.ui.widgets.parts import caption, choice, in_column, in_row
 
 _ROUNDS = (3, 5, 10, 20)
 _SCORED = (QUICK_TOKENS, 2000, 4000)
@@ -34,12 +34,8 @@ class RunOptions(QWidget):
         super().__init__()
         self._preferences = preferences
         kept = preferences.run_choices
-        self.modes = QComboBox()
-        self.modes.setAccessibleName("How to run")
-        self.modes.addItem("Once", (Mode.ONCE, 1))
-        for rounds in _ROUNDS:
-            self.modes.addItem(f"Benchmark × {rounds}", (Mode.BENCHMARK, rounds))
-        self.modes.addItem("Race", (Mode.RACE, 1))
+        benchmarks = [(f"Benchmark × {rounds}", (Mode.BENCHMARK, rounds)) for rounds in _ROUNDS]
+        self.modes = choice("How to run", [("Once", (Mode.ONCE, 1)), *benchmarks, ("Race", (Mode.RACE, 1))])
         _choose(self.modes, (kept.mode, kept.rounds))
         self.keep_loaded = QCheckBox("&Keep loaded")
         self.keep_loaded.setToolTip(
@@ -99,12 +95,8 @@ class RunOptions(QWidget):
         return quality_request(self._file if source == TextSource.FILE else source, self.quality.currentData())
 
     def _quality_box(self) -> QComboBox:
-        box = QComboBox()
-        box.setAccessibleName("How much of a text is scored")
-        box.addItem("off", None)
-        for tokens in _SCORED:
-            box.addItem(f"{tokens:,} tokens", tokens)
-        box.addItem("all", ALL_TOKENS)
+        amounts = [(f"{tokens:,} tokens", tokens) for tokens in _SCORED]
+        box = choice("How much of a text is scored", [("off", None), *amounts, ("all", ALL_TOKENS)])
         _choose(box, self._preferences.run_choices.scored_tokens)
         box.setToolTip(
             "Score about so many tokens of a text after each run: how well the model predicts them, and how far it is "

@@ -1,10 +1,20 @@
 """What widgets are put together from, an expression each: rows and columns, labels, buttons."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from PySide6.QtCore import Qt, SignalInstance
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QLabel, QLayout, QPushButton, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QBoxLayout,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from qplayground.ui.widgets import theme
 
@@ -89,6 +99,15 @@ def note(text: str) -> QLabel:
     label.setFont(theme.small(label.font()))
     label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
     return label
+
+
+def choice(name: str, items: Iterable[tuple[str, object]]) -> QComboBox:
+    """A box with these texts, each with what it stands for; `name` is for a screen reader."""
+    box = QComboBox()
+    box.setAccessibleName(name)
+    for text, data in items:
+        box.addItem(text, data)
+    return box
 
 
 def button(text: str, act: Act, tip: str = "") -> QPushButton:
