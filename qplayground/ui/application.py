@@ -10,17 +10,9 @@ from PySide6.QtCore import QTimer, Slot
 from PySide6.QtWidgets import QApplication
 
 from qplayground import APPLICATION_ID
-from qplayground.runtime.clients.doctor import Doctor
-from qplayground.runtime.clients.planner import Planner
-from qplayground.runtime.comparison.session import Session
-from qplayground.runtime.models.library import Library
 from qplayground.runtime.processes.interrupts import Interrupts
 from qplayground.runtime.processes.launcher import Launcher
-from qplayground.runtime.storage.history import History
-from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.first_picture import FirstPicture
-from qplayground.ui.inside.opening import Opening
-from qplayground.ui.start_up import StartUp
 from qplayground.ui.watchdog import Watchdog
 from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
@@ -29,23 +21,14 @@ _COLLECT_MS = 5000
 
 
 def make_window(launcher: Launcher, files: Sequence[Path] = ()) -> MainWindow:
-    """A window with a session, a library and preferences of its own. Starts nothing.
+    """A window whose garbage is collected on its own thread. Starts nothing.
 
     `files`: saved comparisons that are opened beside it as soon as there are charts.
     """
-    preferences = Preferences.load()
-    session = Session(launcher)
-    library = Library(launcher, tuple(str(folder) for folder in preferences.recent_folders))
-    planner = Planner(launcher)
-    doctor = Doctor(launcher)
-    inside = Opening(launcher, preferences)
-    start_up = StartUp(session, library)
-    window = MainWindow(session, library, planner, doctor, preferences, History(), inside, start_up)
-    for owned in (session, library, planner, doctor, inside, start_up):
-        owned.setParent(window)
-    start_up.charts_ready.connect(_spare_collector)
+    window = MainWindow(launcher)
+    window.start_up.charts_ready.connect(_spare_collector)
     if files:
-        start_up.charts_ready.connect(functools.partial(window.open_files, files))
+        window.start_up.charts_ready.connect(functools.partial(window.open_files, files))
     collector = QTimer(window, interval=_COLLECT_MS)
     collector.timeout.connect(gc.collect)
     collector.start()

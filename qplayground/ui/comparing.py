@@ -1,24 +1,22 @@
 """What the verbs ask of the session: a comparison, one run of it again, one precision more."""
 
 from collections.abc import Callable
+from functools import partial
 
 from PySide6.QtCore import QObject, Slot
-from PySide6.QtWidgets import QWidget
 
 from qplayground.core.comparison.results import Comparison, Mode
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory.estimate import Estimate
+from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
 from qplayground.runtime.clients.planner import Planner
 from qplayground.runtime.comparison.request import ComparisonRequest
 from qplayground.runtime.comparison.session import Session
 from qplayground.runtime.storage.preferences import Preferences
+from qplayground.ui.setup.choosers import Choosers
 from qplayground.ui.setup.memory_plan import MemoryPlan
-from qplayground.ui.setup.model_bar import ModelBar
-from qplayground.ui.setup.precision_panel import PrecisionPanel
-from qplayground.ui.setup.prompt_box import PromptBox
-from qplayground.ui.setup.run_options import RunOptions
 
 _AT_THE_PROMPT = {
     ErrorCode.EMPTY_PROMPT,
@@ -29,32 +27,17 @@ _AT_THE_PROMPT = {
 
 
 class Comparing(QObject):
-    """Reads what was chosen, asks about what does not fit, and says what forbids it where it belongs.
-
-    `parent` is the window, over which questions are asked.
-    """
+    """Reads what was chosen, asks about what does not fit, and says what forbids it where it belongs."""
 
     def __init__(
-        self,
-        session: Session,
-        planner: Planner,
-        preferences: Preferences,
-        models: ModelBar,
-        precisions: PrecisionPanel,
-        prompt: PromptBox,
-        options: RunOptions,
-        parent: QWidget,
+        self, session: Session, planner: Planner, preferences: Preferences, choosers: Choosers, parent: QObject
     ) -> None:
         super().__init__(parent)
         self._session = session
         self._planner = planner
         self._preferences = preferences
-        self._models = models
-        self._precisions = precisions
-        self._prompt = prompt
-        self._options = options
-        self._window = parent
-        self.plan = MemoryPlan(planner, session, models, precisions, prompt, options)
+        self._models, self._precisions, self._prompt, self._options = choosers
+        self.plan = MemoryPlan(planner, session, choosers)
         session.comparison_finished.connect(self._on_finished)
 
     @Slot()
@@ -65,11 +48,9 @@ class Comparing(QObject):
             return
         self._models.show_error(None)
         self._prompt.show_error("")
-        self._say_what_forbids(self._compare)
+        self._say_what_forbids(partial(self._compare, entry))
 
-    def _compare(self) -> None:
-        entry = self._models.current()
-        assert entry is not None
+    def _compare(self, entry: ModelEntry) -> None:
         request, quality = self._prompt.request(), self._options.quality_request()
         wanted, device = self._confirmed(self._precisions.selected()), self._models.device
         if wanted is None:
@@ -109,19 +90,19 @@ class Comparing(QObject):
 
     def _confirmed(self, wanted: tuple[Precision, ...]) -> tuple[Precision, ...] | None:
         """What is to run of it, once somebody was asked about what cannot be loaded and what does not fit."""
-        loadable = self.plan.loadable(wanted, self._window)
+        loadable = self.plan.loadable(wanted)
         if loadable is None:
             return None
         if self._options.mode is Mode.RACE:
-            return loadable if self.plan.confirm_race(loadable, self._window) else None
-        return self.plan.confirm(loadable, self._window)
+            return loadable if self.plan.confirm_race(loadable) else None
+        return self.plan.confirm(loadable)
 
     def _confirmed_beside(self, comparison: Comparison, precision: Precision) -> bool:
         """The comparison's model may be another one than is picked, of which nothing is known then."""
         if not self._planner.is_about(comparison.runs[0].model.path, comparison.placement):
             return True
-        loadable = self.plan.loadable([precision], self._window)
-        return bool(loadable and self.plan.confirm(loadable, self._window))
+        loadable = self.plan.loadable([precision])
+        return bool(loadable and self.plan.confirm(loadable))
 
     def _chosen_baseline(self) -> str | None:
         """The one that was chosen for the comparison before, where it is ticked."""

@@ -40,7 +40,8 @@ class StartUp(QObject):
         self._session = session
         self._library = library
         self._importer = _Importer(self)
-        self._importer.imported.connect(self._on_imported)
+        self._importer.imported.connect(self.charts_imported)
+        self._importer.imported.connect(self.charts_ready)  # after it, since it is connected after it
         self._closed = False
 
     def begin(self) -> None:
@@ -63,11 +64,6 @@ class StartUp(QObject):
         """Wait for the import to end; for the program's end."""
         self._closed = True
         self._importer.wait()
-
-    @Slot()
-    def _on_imported(self) -> None:
-        self.charts_imported.emit()
-        self.charts_ready.emit()
 
     @Slot()
     def _prepare_demo_once(self) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QPalette, QShortcut
-from PySide6.QtWidgets import QFileDialog, QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QLabel, QMainWindow, QSplitter, QWidget
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.messages.events import Hello
@@ -17,6 +17,7 @@ from qplayground.runtime.comparison.session import Session
 from qplayground.runtime.machine.gpus import list_gpus
 from qplayground.runtime.models.jobs import Job
 from qplayground.runtime.models.library import Library
+from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.storage.history import History
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.comparing import Comparing
@@ -24,10 +25,11 @@ from qplayground.ui.comparison.comparison_tabs import ComparisonTabs
 from qplayground.ui.comparison.memory_view import MemoryView
 from qplayground.ui.comparison.results_view import ResultsView
 from qplayground.ui.dialogs.exporting import export
-from qplayground.ui.dialogs.modules_dialog import show_modules
+from qplayground.ui.dialogs.modules_dialog import ModulesDialog
 from qplayground.ui.history.history_view import HistoryView
 from qplayground.ui.history.readers import Readers
 from qplayground.ui.inside.opening import Opening
+from qplayground.ui.setup.choosers import Choosers
 from qplayground.ui.setup.model_bar import ModelBar
 from qplayground.ui.setup.placing import Placing
 from qplayground.ui.setup.precision_panel import PrecisionPanel
@@ -40,6 +42,7 @@ from qplayground.ui.status.log_view import LogView
 from qplayground.ui.status.machine_status import MachineStatus
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.page import scrolling_page
+from qplayground.ui.widgets.parts import in_column
 from qplayground.ui.widgets.text_size import TextSize
 from qplayground.ui.widgets.window_size import size_for_screen
 
@@ -47,109 +50,76 @@ _MESSAGE_MS = 10_000
 
 
 class MainWindow(QMainWindow):
-    """Model bar on top; precisions and prompt on the left; columns and charts on the right."""
+    """Model bar on top; precisions and prompt on the left; columns and charts on the right.
+
+    It has a session, a library and preferences of its own, and starts nothing.
+    """
 
     _preferences_told = Signal()  # from the thread that writes them
 
-    def __init__(
-        self,
-        session: Session,
-        library: Library,
-        planner: Planner,
-        doctor: Doctor,
-        preferences: Preferences,
-        history: History,
-        inside: Opening,
-        start_up: StartUp,
-    ) -> None:
+    def __init__(self, launcher: Launcher) -> None:
         super().__init__()
-        self.history_store = history  # what is kept; `history` shows it
-        self.session = session
-        self.library = library
-        self.planner = planner
-        self.doctor = doctor
-        self.inside = inside
-        self.start_up = start_up
-        self.preferences = preferences
+        self.preferences = preferences = Preferences.load()
+        self.history_store = History()  # what is kept; `history` shows it
+        self.session = session = Session(launcher)
+        self.library = Library(launcher, tuple(str(folder) for folder in preferences.recent_folders))
+        self.planner = Planner(launcher)
+        self.doctor = Doctor(launcher)
+        self.inside = Opening(launcher, preferences)
+        self.start_up = StartUp(session, self.library)
         self.setWindowTitle("qplayground")
         gpus = list_gpus()
-        self.models = ModelBar(library, gpus)
+        self.models = ModelBar(self.library, gpus)
         self.precisions = PrecisionPanel(preferences)
         if gpus:  # until an engine says what torch can use
             self.precisions.set_bfloat16_available(gpus[0].bfloat16)
         self.prompt = PromptBox(preferences)
         self.options = RunOptions(preferences)
         self.results = ResultsView()
-        self.placing = Placing(planner, session, preferences, self.models, self.precisions, self)
-        self.comparing = Comparing(
-            session, planner, preferences, self.models, self.precisions, self.prompt, self.options, self
-        )
+        choosers = Choosers(self.models, self.precisions, self.prompt, self.options)
+        self.placing = Placing(session, self.planner, preferences, choosers, self)
+        self.comparing = Comparing(session, self.planner, preferences, choosers, self)
         self.memory = MemoryView(session)
-        self.history = HistoryView(history)
-        self.recorder = Recorder(session, history, self)
+        self.history = HistoryView(self.history_store)
+        self.recorder = Recorder(session, self.history_store, self)
         self.readers = Readers(self)
-        self.log_view = LogView(session, doctor)
+        self.log_view = LogView(session, self.doctor)
         self.log = self.log_view.text
         self._build()
         self._connect()
         self._restore()
+        for owned in (session, self.library, self.planner, self.doctor, self.inside, self.start_up):
+            owned.setParent(self)
 
     # ---- build -----------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
         self.tabs = ComparisonTabs()
-        self.tabs.offers_inside = True
         self.tabs.insertTab(0, self.memory, "Memor&y")
         self.tabs.addTab(self.history, "H&istory")
         self.tabs.addTab(self.log_view, "Log")
         self.tabs.setCurrentIndex(0)
         asking = QWidget()
-        column = QVBoxLayout(asking)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.prompt, 1)
-        column.addWidget(self.options)
-        self._left = self._split(Qt.Orientation.Vertical, "left", self.precisions, asking)
-        self._right = self._split(Qt.Orientation.Vertical, "right", self.results, self.tabs)
-        self._right.setStretchFactor(0, 3)
-        self._right.setStretchFactor(1, 2)
+        in_column(self.prompt, self.options, within=asking, grows=self.prompt)
+        self._left = _split(Qt.Orientation.Vertical, "left", (self.precisions, 1), (asking, 0))
+        self._right = _split(Qt.Orientation.Vertical, "right", (self.results, 3), (self.tabs, 2))
         self._right.setSizes([440, 240])
-        self._left.setStretchFactor(0, 1)
-        self._left.setStretchFactor(1, 0)
-        self._across = self._split(Qt.Orientation.Horizontal, "across", self._left, self._right)
-        self._across.setStretchFactor(0, 0)
-        self._across.setStretchFactor(1, 1)
-        self.notice = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.notice.setWordWrap(True)
+        self._across = _split(Qt.Orientation.Horizontal, "across", (self._left, 0), (self._right, 1))
+        self.notice = QLabel(textFormat=Qt.TextFormat.PlainText, wordWrap=True)
         self.notice.setForegroundRole(QPalette.ColorRole.BrightText)
         self.notice.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
         page = QWidget()
-        layout = QVBoxLayout(page)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self.models)
-        layout.addWidget(self.notice)
-        layout.addWidget(self._across, 1)
+        in_column(self.models, self.notice, self._across, within=page, grows=self._across)
         self.setCentralWidget(scrolling_page(page))
         self._show_notice()
-        self._preferences_told.connect(self._on_preferences_told)
+        self._preferences_told.connect(self._show_notice)
         self.preferences.tell(self._preferences_told.emit)
         self.statusBar().setSizeGripEnabled(False)
         self.statusBar().addWidget(MachineStatus(self.session), 1)
-        self.kept = KeptModels(self.session)
-        self.statusBar().addPermanentWidget(self.kept)
-        self.job = JobStatus(self.library)
-        self.statusBar().addPermanentWidget(self.job)
+        self.kept, self.job = KeptModels(self.session), JobStatus(self.library)
         self.text_size = TextSize(self.preferences)
-        self.statusBar().addPermanentWidget(self.text_size)
-
-    def _split(self, orientation: Qt.Orientation, name: str, *widgets: QWidget) -> QSplitter:
-        splitter = QSplitter(orientation)
-        splitter.setObjectName(name)
-        splitter.setChildrenCollapsible(False)
-        for widget in widgets:
-            splitter.addWidget(widget)
-        return splitter
+        for widget in (self.kept, self.job, self.text_size):
+            self.statusBar().addPermanentWidget(widget)
 
     def _connect(self) -> None:
         QShortcut(QKeySequence(QKeySequence.StandardKey.Quit), self).activated.connect(self.close)
@@ -161,7 +131,6 @@ class MainWindow(QMainWindow):
         self.tabs.inside_requested.connect(self.inside.open_layer)
         self.readers.inside_requested.connect(self.inside.open_layer)
         self.prompt.submitted.connect(self.comparing.compare)
-        self.prompt.changed.connect(lambda: self.prompt.show_error(""))
         self.session.machine_known.connect(self._on_machine_known)
         self.session.busy_changed.connect(self.models.set_busy)
         self._connect_results()
@@ -191,7 +160,7 @@ class MainWindow(QMainWindow):
         self.history.opened.connect(self.readers.read)
         self.history.deleted.connect(self.recorder.forget)
         self.recorder.saved.connect(self._on_saved)
-        self.recorder.failed.connect(self._on_not_saved)
+        self.recorder.failed.connect(self._show_notice)
         self.tabs.currentChanged.connect(self._on_tab_changed)
         self.tabs.chart_saved.connect(self._on_written)
         session.comparison_started.connect(self.tabs.show_comparison)
@@ -209,7 +178,7 @@ class MainWindow(QMainWindow):
     def _show_modules(self, name: str) -> None:
         comparison = self.session.comparison
         if comparison is not None:
-            show_modules(comparison.run(name), self)
+            ModulesDialog(comparison.run(name), self).show()
 
     # ---- verbs -----------------------------------------------------------------------------------------------
 
@@ -233,7 +202,7 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _show_addable(self) -> None:
-        self.results.set_addable(self.precisions.usable())
+        self.results.addable = self.precisions.usable()
 
     # ---- what happens ----------------------------------------------------------------------------------------
 
@@ -253,21 +222,15 @@ class MainWindow(QMainWindow):
             self.history.refresh()
 
     @Slot()
-    def _on_preferences_told(self) -> None:
-        self._show_notice()
-
     @Slot(str)
-    def _on_not_saved(self, message: str) -> None:
-        self._show_notice(message)
-
     def _show_notice(self, message: str = "") -> None:
         """Say what cannot be kept."""
         notices = " ".join(filter(None, (self.preferences.notice, self.history_store.notice, message)))
         self.notice.setText(notices)
         self.notice.setVisible(bool(notices))
 
-    @Slot(int)
-    def _on_tab_changed(self, _index: int) -> None:
+    @Slot()
+    def _on_tab_changed(self) -> None:
         if self.tabs.currentWidget() is self.history:
             self.history.refresh()
 
@@ -304,13 +267,18 @@ class MainWindow(QMainWindow):
         layouts = {each.objectName(): each.saveState() for each in (self._left, self._right, self._across)}
         layouts["window"] = self.saveGeometry()
         self.preferences.set_layouts({name: bytes(layout.data()) for name, layout in layouts.items()})
-        self.readers.close()
-        self.inside.close()
-        self.start_up.close()
-        self.doctor.close()
-        self.planner.close()
-        self.session.close()
-        self.library.close()
+        for owner in (self.readers, self.inside, self.start_up, self.doctor, self.planner, self.session, self.library):
+            owner.close()
         self.history_store.close()
         self.preferences.close()
         super().closeEvent(event)
+
+
+def _split(orientation: Qt.Orientation, name: str, *parts: tuple[QWidget, int]) -> QSplitter:
+    """Each part with its share of what there is more."""
+    splitter = QSplitter(orientation, childrenCollapsible=False)
+    splitter.setObjectName(name)
+    for place, (widget, share) in enumerate(parts):
+        splitter.addWidget(widget)
+        splitter.setStretchFactor(place, share)
+    return splitter

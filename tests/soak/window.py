@@ -253,9 +253,9 @@ def main(kind: str, rounds: int, seed: int) -> None:
     assert window.models.compare.isEnabled(), "there is no demo model"
     assert scripted or window.options.text.currentData() == TextSource.FILE, "a long text would be scored"
     soak = Soak(window, seed, scripted=scripted)
-    window.comparing.plan.loadable = lambda wanted, parent: tuple(wanted)  # type: ignore[method-assign]
-    window.comparing.plan.confirm = lambda wanted, parent: tuple(wanted)  # type: ignore[method-assign]
-    window.comparing.plan.confirm_race = lambda wanted, parent: True  # type: ignore[method-assign]
+    window.comparing.plan.loadable = lambda wanted: tuple(wanted)  # type: ignore[method-assign]
+    window.comparing.plan.confirm = lambda wanted: tuple(wanted)  # type: ignore[method-assign]
+    window.comparing.plan.confirm_race = lambda wanted: True  # type: ignore[method-assign]
     for tab in range(window.tabs.count()):
         window.tabs.setCurrentIndex(tab)
         soak.plain()

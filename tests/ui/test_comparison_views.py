@@ -424,7 +424,7 @@ def test_the_table_sorts_by_figures_and_not_by_their_text(qtbot: QtBot) -> None:
     made.runs[0].speed.decode_tokens_per_s = 103.0
     table = FiguresTable()
     qtbot.addWidget(table)
-    table.show_comparison(made)
+    table.show_comparisons([made])
     column = column_of(table, "Decode")
 
     def order() -> list[str]:
@@ -440,7 +440,7 @@ def test_the_table_sorts_by_figures_and_not_by_their_text(qtbot: QtBot) -> None:
 def test_the_table_is_copied_as_cells(qtbot: QtBot) -> None:
     table = FiguresTable()
     qtbot.addWidget(table)
-    table.show_comparison(three())
+    table.show_comparisons([three()])
     qtbot.keyClick(table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
     lines = [line.split("\t") for line in QGuiApplication.clipboard().text().split("\n")]
     assert [line[0] for line in lines] == ["Precision", "fp32 (baseline)", "nf4", "int8"]

@@ -45,7 +45,7 @@ def test_a_reason_from_a_file_is_never_markup(qtbot: QtBot, shown: Comparison) -
     for widget in (view, table):
         qtbot.addWidget(widget)
     view.show_comparison(shown)
-    table.show_comparison(shown)
+    table.show_comparisons([shown])
     tips = [view.columns["nf4"].figures.labels["resident_bytes"].toolTip(), describe(shown.runs[1].tokens[0], "<img>")]
     tips += [str(table.model().index(1, column).data(Qt.ItemDataRole.ToolTipRole)) for column in range(2, 9)]
     assert not any("<img" in tip for tip in tips) and sum("&lt;img" in tip for tip in tips) == 5
@@ -54,7 +54,7 @@ def test_a_reason_from_a_file_is_never_markup(qtbot: QtBot, shown: Comparison) -
 def test_its_row_has_dashes_whose_tips_say_why(qtbot: QtBot, shown: Comparison) -> None:
     table = FiguresTable()
     qtbot.addWidget(table)
-    table.show_comparison(shown)
+    table.show_comparisons([shown])
     model = table.model()
     titles = [model.headerData(column, Qt.Orientation.Horizontal) for column in range(model.columnCount())]
     for title in ("Weights", "RAM", "Peak RAM w/o scoring"):
@@ -109,7 +109,6 @@ def test_a_layer_that_cannot_be_looked_into_says_why(qtbot: QtBot, shown: Compar
         LayerError("model.layers.1.mlp", 0.1, 0.2),
     ]
     layers = LayerErrors()
-    layers.offers_inside = True
     qtbot.addWidget(layers)
     layers.show_comparison(shown)
     action = offered_at(layers, QPointF(1, 0.1))

@@ -3,11 +3,12 @@
 from PySide6.QtWidgets import QTreeWidgetItem
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.comparison.results import from_json, to_json
+from qplayground.core.comparison.results import Run, from_json, to_json
 from qplayground.core.memory.estimate import WeightKinds
 from qplayground.ui.dialogs.modules_dialog import ModulesDialog
 from qplayground.ui.history.comparison_window import ComparisonWindow
 from qplayground.ui.window import MainWindow
+from tests.comparisons import done
 from tests.ui.driving import compare, type_prompt
 
 MODULES = {
@@ -15,6 +16,12 @@ MODULES = {
     "model.layers.0.q_proj": WeightKinds(quantized=500, scales=20),
     "model.layers.1.q_proj": WeightKinds(quantized=500, scales=30),
 }
+
+
+def held(device_map: dict[str, str], *unforeseen: str) -> Run:
+    run = done("nf4")
+    run.memory.by_module, run.memory.unforeseen, run.device_map = MODULES, list(unforeseen), device_map
+    return run
 
 
 def items(dialog: ModulesDialog) -> dict[str, QTreeWidgetItem]:
@@ -40,7 +47,7 @@ def texts(dialog: ModulesDialog, branch: str) -> list[str]:
 
 
 def test_every_branch_has_its_sum(qtbot: QtBot) -> None:
-    dialog = ModulesDialog("nf4", MODULES, ["model.layers.1.q_proj"], {"": "cpu"})
+    dialog = ModulesDialog(held({"": "cpu"}, "model.layers.1.q_proj"))
     qtbot.addWidget(dialog)
     assert texts(dialog, "") == ["whole model", "1.00 kB", "50 B", "1.00 kB", "–", "2.05 kB", "RAM"]
     assert texts(dialog, "model.layers") == ["layers", "1.00 kB", "50 B", "–", "–", "1.05 kB", "RAM"]
@@ -49,19 +56,19 @@ def test_every_branch_has_its_sum(qtbot: QtBot) -> None:
 
 
 def test_a_split_model_says_where_each_module_is(qtbot: QtBot) -> None:
-    dialog = ModulesDialog("nf4", MODULES, [], {"model": "cuda:0", "model.layers.1": "cpu"})
+    dialog = ModulesDialog(held({"model": "cuda:0", "model.layers.1": "cpu"}))
     qtbot.addWidget(dialog)
     assert not dialog.tree.isColumnHidden(6)
     assert texts(dialog, "")[-1] == texts(dialog, "model.layers")[-1] == "cuda:0, RAM"
     assert texts(dialog, "model.layers.1.q_proj")[-1] == "RAM"
     assert texts(dialog, "model.embed_tokens")[-1] == "cuda:0"
-    whole = ModulesDialog("nf4", MODULES, [], {"": "cpu"})
+    whole = ModulesDialog(held({"": "cpu"}))
     qtbot.addWidget(whole)
     assert whole.tree.isColumnHidden(6)
 
 
 def test_a_search_shows_what_it_finds_and_what_that_is_part_of(qtbot: QtBot) -> None:
-    dialog = ModulesDialog("nf4", MODULES, [], {})
+    dialog = ModulesDialog(held({}))
     qtbot.addWidget(dialog)
     dialog.search.setText("LAYERS.1")
     shown = {branch for branch, item in items(dialog).items() if not item.isHidden()}

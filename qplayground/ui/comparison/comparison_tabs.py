@@ -5,14 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QFileDialog, QLabel, QMessageBox, QStackedLayout, QTabWidget, QToolButton, QWidget
+from PySide6.QtCore import QTimer, Signal, Slot
+from PySide6.QtWidgets import QFileDialog, QTabWidget, QToolButton, QWidget
 
 from qplayground.core.comparison.results import ComparedModel, Comparison
 from qplayground.ui.comparison.figures_table import FiguresTable
-from qplayground.ui.dialogs.exporting import may_replace
-from qplayground.ui.widgets import theme
+from qplayground.ui.dialogs.exporting import may_replace, say_not_written
+from qplayground.ui.widgets.later import Later
 
 if TYPE_CHECKING:
     from qplayground.ui.charts.comparison.speed import SpeedCharts
@@ -29,72 +28,42 @@ _SOON_MS = 100
 _CHART_FILES = "PNG picture (*.png);;SVG drawing (*.svg)"
 
 
-class _Later(QWidget):
-    """Says what will be shown until it is."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        label = QLabel(text)
-        label.setWordWrap(True)  # so that a sentence makes no window wider
-        label.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        self._stack = QStackedLayout(self)
-        self._stack.setContentsMargins(0, 0, 0, 0)
-        self._stack.addWidget(label)
-
-    def put(self, widget: QWidget) -> None:
-        self._stack.addWidget(widget)
-
-    def reveal(self, shown: bool) -> None:
-        self._stack.setCurrentIndex(int(shown and self._stack.count() > 1))
-
-
 class ComparisonTabs(QTabWidget):
     """Speed, Quality, Trade-off and Table of a comparison. A tab is drawn when it is seen.
 
-    Signals: `chart_saved(Path)`; `inside_requested(ComparedModel, str)` with a layer, while `offers_inside`.
+    Signals: `chart_saved(Path)`; `inside_requested(ComparedModel, str)` with a layer.
     """
 
     chart_saved = Signal(object)
     inside_requested = Signal(object, str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setDocumentMode(True)
-        self._comparison: Comparison | None = None
-        self._both: tuple[Comparison, ...] = ()
+    def __init__(self) -> None:
+        super().__init__(documentMode=True)
+        self._comparisons: tuple[Comparison, ...] = ()
         self._stale: set[QWidget] = set()
-        self.offers_inside = False
-        self.inside_obstacle: Callable[[ComparedModel], str] = lambda _model: (
-            ""
-        )  # why not after all: a saved comparison's model may be gone
+        # Why not after all: a saved comparison's model may be gone.
+        self.inside_obstacle: Callable[[ComparedModel], str] = lambda _model: ""
         self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)
         self._soon.timeout.connect(self.refresh)
         self.speed: SpeedCharts | None = None
         self.quality: QualityView | None = None
         self.trade_off: TradeOffChart | None = None
         self.table = FiguresTable()
-        self._speed_tab = _Later("How fast each precision reads and writes is drawn here once one has run.")
-        self._quality_tab = _Later(
+        self._speed_tab = Later("How fast each precision reads and writes is drawn here once one has run.")
+        self._quality_tab = Later(
             "What each precision costs in accuracy is shown here once a text was scored. How much: Quality, below Run."
         )
-        self._trade_off_tab = _Later("Any two figures are drawn against each other here once a precision has run.")
+        self._trade_off_tab = Later("Any two figures are drawn against each other here once a precision has run.")
         self.addTab(self._speed_tab, "&Speed")
         self.addTab(self._quality_tab, "&Quality")
         self.addTab(self._trade_off_tab, "Tr&ade-off")
         self.addTab(self.table, "Ta&ble")
-        self.save = QToolButton()
+        self.save = QToolButton(autoRaise=True)
         self.save.setText("Save chart…")
-        self.save.setAutoRaise(True)
         self.save.setToolTip("Save the chart that is shown as PNG or SVG")
         self.save.clicked.connect(self._on_save)
         self.setCornerWidget(self.save)
-        self.currentChanged.connect(self._on_current_changed)
-
-    @property
-    def has_charts(self) -> bool:
-        """Whether `load_charts` was called, and so the charting library is imported."""
-        return self.speed is not None
+        self.currentChanged.connect(self._draw_current)
 
     def load_charts(self) -> None:
         """Make the charts. Takes half a second unless CHART_MODULES have been imported before."""
@@ -111,13 +80,12 @@ class ComparisonTabs(QTabWidget):
     @Slot(object)
     def show_comparison(self, comparison: Comparison) -> None:
         """Show its figures as they are now."""
-        self._comparison = comparison
+        self._comparisons = (comparison,)
         self.refresh()
 
     def show_both(self, comparisons: Sequence[Comparison]) -> None:
         """Let the table hold the figures of several, and nothing else be shown."""
-        self._both = tuple(comparisons)
-        self._comparison = self._both[0]
+        self._comparisons = tuple(comparisons)
         for tab in (self._speed_tab, self._quality_tab, self._trade_off_tab):
             self.removeTab(self.indexOf(tab))
         self.refresh()
@@ -134,33 +102,30 @@ class ComparisonTabs(QTabWidget):
 
     def chart(self) -> QWidget | None:
         """The chart of the tab that is seen, if it has one that can be saved."""
-        current = self.currentWidget()
-        if current is self._speed_tab:
-            return None if self.speed is None else self.speed.view
-        if current is self._quality_tab:
-            return None if self.quality is None else self.quality.view
-        if current is self._trade_off_tab:
-            return None if self.trade_off is None else self.trade_off.view
-        chart = getattr(current, "chart", None)  # a tab that another one has added
+        chart = getattr(self.currentWidget(), "chart", None)  # it may be a tab that another one has added
         return chart if isinstance(chart, QWidget) else None
 
+    @Slot()
     def _draw_current(self) -> None:
         current = self.currentWidget()
         self._show_whether_savable()
-        if current not in self._stale or self._comparison is None:
+        if current not in self._stale or not self._comparisons:
             return
         self._stale.discard(current)
         if current is self.table:
-            self.table.show_comparisons(self._both or [self._comparison])
+            self.table.show_comparisons(self._comparisons)
             return
-        ran = any(run.speed.ttft_s is not None for run in self._comparison.runs)
-        if current is self._speed_tab and self.speed is not None:
-            self.speed.show_comparison(self._comparison)
+        comparison = self._comparisons[0]
+        ran = any(run.speed.ttft_s is not None for run in comparison.runs)
+        if self.speed is None or self.trade_off is None:
+            return  # the charts are not loaded yet
+        if current is self._speed_tab:
+            self.speed.show_comparison(comparison)
             self._speed_tab.reveal(ran)
-        elif current is self._quality_tab and self.has_charts:
-            self._show_quality(self._comparison)
-        elif current is self._trade_off_tab and self.trade_off is not None:
-            self.trade_off.show_comparison(self._comparison)
+        elif current is self._quality_tab:
+            self._show_quality(comparison)
+        else:
+            self.trade_off.show_comparison(comparison)
             self._trade_off_tab.reveal(ran)
 
     def _show_quality(self, comparison: Comparison) -> None:
@@ -169,7 +134,6 @@ class ComparisonTabs(QTabWidget):
             from qplayground.ui.comparison.quality_view import QualityView
 
             self.quality = QualityView()
-            self.quality.layers.offers_inside = self.offers_inside
             self.quality.layers.inside_obstacle = self.inside_obstacle
             self.quality.layers.inside_requested.connect(self.inside_requested)
             self.quality.pages.currentChanged.connect(self._show_whether_savable)
@@ -179,11 +143,7 @@ class ComparisonTabs(QTabWidget):
 
     @Slot()
     def _show_whether_savable(self) -> None:
-        self.save.setEnabled(self.chart() is not None and self._comparison is not None)
-
-    @Slot(int)
-    def _on_current_changed(self, _index: int) -> None:
-        self._draw_current()
+        self.save.setEnabled(self.chart() is not None and bool(self._comparisons))
 
     @Slot()
     def _on_save(self) -> None:
@@ -206,8 +166,6 @@ class ComparisonTabs(QTabWidget):
         try:
             save_chart(chart, path)
         except OSError as error:
-            reason = error.strerror or str(error)
-            sentence = f"{path} cannot be written: {reason}. Choose another place."
-            QMessageBox.warning(self, "Save the chart", theme.literal(sentence))
+            say_not_written(self, "Save the chart", path, error)
             return
         self.chart_saved.emit(path)

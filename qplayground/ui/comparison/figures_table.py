@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSortFilterProxyModel, Qt, Slot
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSortFilterProxyModel, Qt
 from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence
-from PySide6.QtWidgets import QAbstractItemView, QTableView, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QTableView
 
 from qplayground.core.comparison.metrics import METRICS, Metric, beside_text, shown_metrics
 from qplayground.core.comparison.results import Comparison, Run
@@ -87,31 +87,23 @@ class _FiguresModel(QAbstractTableModel):
 class FiguresTable(QTableView):
     """Click a heading to sort; Ctrl+C copies what is selected, Ctrl+A selects all. × is to the baseline."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__(sortingEnabled=True, showGrid=False, wordWrap=False)
         self._figures = _FiguresModel()
         proxy = QSortFilterProxyModel(self)
         proxy.setSourceModel(self._figures)
         proxy.setSortRole(_SORT)
         self.setModel(proxy)
-        self.setSortingEnabled(True)
         self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
         self.setAccessibleName("Figures of every precision")
         self.setFont(theme.tabular(self.font()))
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setAlternatingRowColors(True)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
         self.verticalHeader().hide()
         self.horizontalHeader().setHighlightSections(False)
 
-    @Slot(object)
-    def show_comparison(self, comparison: Comparison) -> None:
-        """Show every run's figures as they are now."""
-        self.show_comparisons([comparison])
-
     def show_comparisons(self, comparisons: Sequence[Comparison]) -> None:
-        """Show the figures of several, numbered, each with ratios to its own baseline."""
+        """Show every run's figures as they are now; several are numbered, each with ratios to its own baseline."""
         self._figures.show(comparisons)
         self.resizeColumnsToContents()
 

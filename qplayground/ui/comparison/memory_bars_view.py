@@ -2,15 +2,17 @@
 
 from functools import partial
 
-from PySide6.QtCore import QRect, Qt
+from PySide6.QtCore import QRect
 from PySide6.QtGui import QPainter, QPalette
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from qplayground.core.comparison.memory_segments import RAM, VRAM
 from qplayground.core.comparison.results import Comparison
 from qplayground.ui.charts.comparison.memory_bars import MemoryBars, part_brush, part_pen
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.flowing_key import FlowingKey, Phrase
+from qplayground.ui.widgets.page import scroll_area
+from qplayground.ui.widgets.parts import in_column, in_row
 
 _LEAST_HEIGHT = 140
 _KEY = (
@@ -35,24 +37,19 @@ def _paint(role: str, painter: QPainter, area: QRect, shown: QWidget) -> None:
 class MemoryBarsView(QWidget):
     """Two bars a precision, of RAM and, where one was used, of the GPUs. `marks`: what else the key has to explain."""
 
-    def __init__(self, *marks: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, *marks: str) -> None:
+        super().__init__()
         self.bars = [MemoryBars(RAM), MemoryBars(VRAM)]
         parts = [Phrase(name, partial(_paint, role)) for role, name in _KEY]
         self.key = FlowingKey([*map(Phrase, marks), Phrase(_BEFORE), *parts, Phrase(_AFTER)])
-        line = QHBoxLayout()
-        line.setContentsMargins(theme.GRID, 0, theme.GRID, theme.HALF_GRID)
-        line.addWidget(self.key)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
         stacked = QWidget()
-        column = QVBoxLayout(stacked)
-        column.setContentsMargins(0, 0, 0, 0)
+        above = QVBoxLayout(stacked)
+        above.setContentsMargins(0, 0, 0, 0)
         for bars in self.bars:
-            column.addWidget(bars, 1)
-        layout.addWidget(scrolled(stacked), 1)
-        layout.addLayout(line)
+            above.addWidget(bars, 1)
+        area = scroll_area(stacked, only_down=True)
+        key = in_row(self.key, margins=(theme.GRID, 0, theme.GRID, theme.HALF_GRID))
+        in_column(area, key, within=self, grows=area)
 
     @property
     def chart(self) -> QWidget:
@@ -67,13 +64,3 @@ class MemoryBarsView(QWidget):
             bars.setVisible(shown)
             bars.setMinimumHeight(_LEAST_HEIGHT if on_gpu else 0)  # the tab scrolls then
             bars.show_comparison(comparison)
-
-
-def scrolled(widget: QWidget) -> QScrollArea:
-    """What holds a chart in a tab that may be lower than it."""
-    area = QScrollArea()
-    area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setWidgetResizable(True)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setWidget(widget)
-    return area

@@ -4,12 +4,15 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QLabel, QSplitter, QStackedLayout, QWidget
+from PySide6.QtWidgets import QSplitter, QWidget
 
-from qplayground.core.comparison.results import Comparison, RunState
+from qplayground.core.comparison.results import Comparison
 from qplayground.core.memory.process_memory import MemorySample
 from qplayground.core.messages.events import PhaseStarted
 from qplayground.runtime.comparison.session import Session
+from qplayground.ui.comparison.run_column import IN_WORK
+from qplayground.ui.widgets.later import Later
+from qplayground.ui.widgets.page import scroll_area
 
 if TYPE_CHECKING:
     from qplayground.ui.charts.comparison.timeline import MemoryTimeline
@@ -19,20 +22,14 @@ MEMORY_MODULES = ("qplayground.ui.charts.comparison.timeline", "qplayground.ui.c
 _BARS_SOON_MS = 100
 
 
-class MemoryView(QWidget):
+class MemoryView(Later):
     """Shows what the session measures, once `load_charts` was called."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__("The memory of each engine is drawn here while it runs.")
         self._session = session
         self._timeline: MemoryTimeline | None = None
         self._bars: MemoryBarsView | None = None
-        self._stack = QStackedLayout(self)
-        self._stack.setContentsMargins(0, 0, 0, 0)
-        self._waiting = QLabel("The memory of each engine is drawn here while it runs.")
-        self._waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._waiting.setForegroundRole(self.palette().ColorRole.PlaceholderText)
-        self._stack.addWidget(self._waiting)
         self._bars_soon = QTimer(self, singleShot=True, interval=_BARS_SOON_MS)  # once for what changes in a moment
         self._bars_soon.timeout.connect(self._show_bars)
 
@@ -52,76 +49,71 @@ class MemoryView(QWidget):
     def load_charts(self) -> None:
         """Make the charts. Takes half a second unless MEMORY_MODULES have been imported before."""
         from qplayground.ui.charts.comparison.timeline import MemoryTimeline
-        from qplayground.ui.comparison.memory_bars_view import MemoryBarsView, scrolled
+        from qplayground.ui.comparison.memory_bars_view import MemoryBarsView
 
         self._timeline = MemoryTimeline()
         self._bars = MemoryBarsView("◇–◇:\N{NO-BREAK SPACE}predicted")
-        splitter = QSplitter(Qt.Orientation.Horizontal)
-        splitter.setChildrenCollapsible(False)
-        splitter.addWidget(scrolled(self._timeline))
+        splitter = QSplitter(Qt.Orientation.Horizontal, childrenCollapsible=False)
+        splitter.addWidget(scroll_area(self._timeline, only_down=True))
         splitter.addWidget(self._bars)
         splitter.setStretchFactor(0, 3)
         splitter.setStretchFactor(1, 2)
-        self._stack.addWidget(splitter)
-        self._session.memory_sampled.connect(self._on_memory_sampled)
-        self._session.phase_started.connect(self._timeline.begin_phase)
-        self._session.unloading.connect(self._on_unloading)
-        self._session.run_changed.connect(self._on_run_changed)
-        self._session.run_cleared.connect(self._on_cleared)
-        self._session.comparison_started.connect(self._on_started)
-        self._session.comparison_changed.connect(self._on_changed)
-        self._session.comparison_finished.connect(self._on_finished)
-        if self._session.comparison is not None:
-            self._on_started(self._session.comparison)
+        self.put(splitter)
+        session = self._session
+        session.memory_sampled.connect(self._on_memory_sampled)
+        session.phase_started.connect(self._timeline.begin_phase)
+        session.unloading.connect(self._on_unloading)
+        session.run_changed.connect(self._on_run_changed)
+        session.run_cleared.connect(self._on_cleared)
+        session.comparison_started.connect(self._on_started)
+        session.comparison_changed.connect(self._on_changed)
+        session.comparison_finished.connect(self._timeline.show_all)
+        if session.comparison is not None:
+            self._on_started()
 
-    @Slot(object)
-    def _on_started(self, _comparison: Comparison) -> None:
-        if self._timeline is not None:
-            self._timeline.clear(self._session.started_s)
-            self._show_bars()
-            self._stack.setCurrentIndex(1)  # axes without data would show figures that nothing measured
+    @Slot()
+    def _on_started(self) -> None:
+        self.timeline.clear(self._session.started_s)
+        self._show_bars()
+        self.reveal()  # axes without data would show figures that nothing measured
+
+    def _is_shown(self, name: str) -> bool:
+        """Whether it is one of the comparison's own engines: others may be kept for another time."""
+        comparison = self._session.comparison
+        return comparison is not None and any(run.id == name for run in comparison.runs)
 
     @Slot(str, object)
     def _on_memory_sampled(self, name: str, samples: list[MemorySample]) -> None:
-        """Of the comparison's own engines: others may be kept for another time."""
-        comparison = self._session.comparison
-        if comparison is not None and any(run.id == name for run in comparison.runs):
+        if self._is_shown(name):
             self.timeline.add_samples(name, samples)
 
     @Slot(str, object)
     def _on_unloading(self, name: str, event: PhaseStarted) -> None:
-        comparison = self._session.comparison
-        if comparison is not None and any(run.id == name for run in comparison.runs):
+        if self._is_shown(name):
             self.timeline.begin_phase(name, event)
 
     @Slot(str)
     def _on_cleared(self, name: str) -> None:
         """A run that goes again has no figures any more; one that begins its next round has."""
         comparison = self._session.comparison
-        if self._timeline is not None and comparison is not None and comparison.run(name).load.seconds is None:
-            self._timeline.forget(name)
+        if comparison is not None and comparison.run(name).load.seconds is None:
+            self.timeline.forget(name)
 
     @Slot(object)
     def _on_changed(self, comparison: Comparison) -> None:
-        if self._timeline is not None:
-            self._timeline.keep_only({run.id for run in comparison.runs})
-            self._show_bars()
-
-    @Slot(object)
-    def _on_finished(self, _comparison: Comparison) -> None:
-        if self._timeline is not None:
-            self._timeline.show_all()
+        self.timeline.keep_only({run.id for run in comparison.runs})
+        self._show_bars()
 
     @Slot(str)
     def _on_run_changed(self, name: str) -> None:
         self._bars_soon.start()
         comparison = self._session.comparison
-        if self._timeline is None or comparison is None:
+        if comparison is None:
             return
         run = comparison.run(name)
-        self._timeline.set_level(name, run.memory.predicted_resident_bytes)
-        if run.state not in (RunState.STARTING, RunState.LOADING, RunState.GENERATING, RunState.SCORING):
-            self._timeline.end_phases(name)
+        self.timeline.set_level(name, run.memory.predicted_resident_bytes)
+        if run.state not in IN_WORK:
+            self.timeline.end_phases(name)
 
     @Slot()
     def _show_bars(self) -> None:

@@ -2,12 +2,14 @@
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QPalette, QResizeEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from qplayground.core.commentary.notes import notes
 from qplayground.core.commentary.recommendation import recommendation
 from qplayground.core.comparison.results import Comparison
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.page import scroll_area
+from qplayground.ui.widgets.parts import flat_button, in_column, in_row, sentences
 
 LINES = 3
 """What it takes of the columns' room before somebody asks for more."""
@@ -19,47 +21,33 @@ class NotesStrip(QWidget):
     What is beyond the first LINES is scrolled to, or unfolded by a click.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.advice = self._label(QPalette.ColorRole.WindowText, "Which precision to pick")
-        self.caveats = self._label(QPalette.ColorRole.BrightText, "What spoilt speeds, or sets figures apart")
-        self.remarks = self._label(
-            QPalette.ColorRole.PlaceholderText, "What spoilt load times, and what explains figures"
+    def __init__(self) -> None:
+        super().__init__()
+        self.advice = sentences("Which precision to pick")
+        self.caveats = sentences("What spoilt speeds, or sets figures apart", QPalette.ColorRole.BrightText)
+        self.remarks = sentences(
+            "What spoilt load times, and what explains figures", QPalette.ColorRole.PlaceholderText
         )
-        self._text = QWidget()
-        column = QVBoxLayout(self._text)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        for label in (self.advice, self.caveats, self.remarks):
-            column.addWidget(label)
-        self.area = QScrollArea()
-        self.area.setFrameShape(QFrame.Shape.NoFrame)
-        self.area.setWidgetResizable(True)
-        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.area.setAccessibleName("Notes on the figures")
-        self.area.setWidget(self._text)
-        self.more = QToolButton()
-        self.more.setCheckable(True)
-        self.more.setAutoRaise(True)
-        self.more.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._labels = (self.advice, self.caveats, self.remarks)
+        for label in self._labels:
+            label.setFont(theme.small(label.font()))
+        text = QWidget()
+        in_column(*self._labels, within=text)
+        self.area = scroll_area(text, name="Notes on the figures", only_down=True)
+        self.more = flat_button("", checkable=True)
         self.more.setFont(theme.small(self.more.font()))
         self.more.toggled.connect(self._fit)
-        self._row = row = QHBoxLayout(self)
-        row.setContentsMargins(theme.GRID + theme.HALF_GRID, 0, theme.GRID, theme.HALF_GRID)
-        row.setSpacing(theme.HALF_GRID)
-        row.addWidget(self.area, 1)
-        row.addWidget(self.more, 0, Qt.AlignmentFlag.AlignBottom)
+        self._row = in_row(
+            self.area,
+            self.more,
+            within=self,
+            grows=self.area,
+            spacing=theme.HALF_GRID,
+            margins=(theme.GRID + theme.HALF_GRID, 0, theme.GRID, theme.HALF_GRID),
+        )
+        self._row.setAlignment(self.more, Qt.AlignmentFlag.AlignBottom)
         theme.follow_text(self, self._fit)
         self.hide()
-
-    def _label(self, role: QPalette.ColorRole, name: str) -> QLabel:
-        label = QLabel(textFormat=Qt.TextFormat.PlainText)
-        label.setForegroundRole(role)
-        label.setAccessibleName(name)
-        label.setWordWrap(True)
-        label.setFont(theme.small(label.font()))
-        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        return label
 
     def show_comparison(self, comparison: Comparison) -> None:
         """Show which precision to pick, and what is to be said of the runs."""
@@ -92,5 +80,4 @@ class NotesStrip(QWidget):
         self.area.setFixedHeight(least if folded else whole)
 
     def _height(self, width: int) -> int:
-        shown = [label for label in (self.advice, self.caveats, self.remarks) if label.text()]
-        return sum(label.heightForWidth(max(width, 1)) for label in shown)
+        return sum(label.heightForWidth(max(width, 1)) for label in self._labels if label.text())

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Slot
-from PySide6.QtGui import QPalette, QResizeEvent
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QHBoxLayout,
     QLabel,
-    QScrollArea,
     QSplitter,
     QTableWidget,
     QTableWidgetItem,
@@ -36,6 +34,8 @@ from qplayground.ui.charts.comparison.trade_off import TradeOffChart
 from qplayground.ui.comparison.scored_text_view import ScoredTextView
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.name_box import NameBox
+from qplayground.ui.widgets.page import scroll_area
+from qplayground.ui.widgets.parts import in_column, in_row, note, sentences
 
 _MINIMUM_HEIGHT = 120
 _LOW_PAGE = 260
@@ -111,8 +111,7 @@ class _AlongPage(QSplitter):
     """The chart above the text, or beside it where there is no room for both."""
 
     def __init__(self) -> None:
-        super().__init__(Qt.Orientation.Vertical)
-        self.setChildrenCollapsible(False)
+        super().__init__(Qt.Orientation.Vertical, childrenCollapsible=False)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         is_low = event.size().height() < _LOW_PAGE
@@ -126,18 +125,12 @@ class _AlongPage(QSplitter):
 class QualityView(QWidget):
     """Sentences, a table, and charts of a comparison whose runs scored a text."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._comparison: Comparison | None = None
         self._stale: set[int] = set()  # pages that show an earlier state
-        self.sentences = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.sentences.setWordWrap(True)
-        self.sentences.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.sentences.setAccessibleName("What each precision costs in accuracy")
-        self.source = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.source.setFont(theme.small(self.source.font()))
-        self.source.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        self.source.setWordWrap(True)
+        self.sentences = sentences("What each precision costs in accuracy")
+        self.source = note("")
         self.table = QTableWidget(0, 1 + len(_FIGURES))
         self.table.setAccessibleName("Quality figures of every precision")
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -155,18 +148,14 @@ class QualityView(QWidget):
         self.candidate.currentIndexChanged.connect(self._show_text)
         self.layers = LayerErrors()
         self.trade_off = TradeOffChart(across="weight_bytes", up="mean_kld")
-        self.expected = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.expected = sentences("What was expected at the picked token")
         self.expected.setMinimumWidth(1)
-        self.expected.setWordWrap(True)
-        self.expected.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.expected.setAccessibleName("What was expected at the picked token")
         self._picked: int | None = None
         self.along.picked.connect(self.text.select)
         self.text.picked.connect(self.along.mark)
         for source in (self.along, self.text):
             source.picked.connect(self._on_picked)
-        self.pages = QTabWidget()
-        self.pages.setDocumentMode(True)
+        self.pages = QTabWidget(documentMode=True)
         self.pages.addTab(self._figures_page(), "Figures")
         self.pages.addTab(self.histogram, "Distribution")
         self.pages.addTab(self._along_page(), "Along the text")
@@ -186,11 +175,8 @@ class QualityView(QWidget):
     @property
     def view(self) -> QWidget | None:
         """The chart that is seen, if one is."""
-        page = self.pages.currentWidget()
-        charts = (self.histogram, self.along, self.layers, self.trade_off)
-        shown = next(
-            (chart for chart in charts if page is chart or (page is not None and page.isAncestorOf(chart))), None
-        )
+        charts = (None, self.histogram, self.along, self.layers, self.trade_off)
+        shown = charts[self.pages.currentIndex()]
         return None if shown is None else cast(QWidget, shown.view)
 
     @Slot(object)
@@ -235,43 +221,27 @@ class QualityView(QWidget):
 
     def _figures_page(self) -> QWidget:
         """As high as it needs to be; a small window scrolls it."""
-        inside = QWidget()
-        layout = QVBoxLayout(inside)
-        layout.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, theme.HALF_GRID)
-        layout.setSpacing(theme.GRID)
-        layout.addWidget(self.sentences)
-        layout.addWidget(self.table)
-        layout.addWidget(self.source)
-        layout.addStretch()
-        page = QScrollArea()
-        page.setFrameShape(QScrollArea.Shape.NoFrame)
-        page.setWidgetResizable(True)
-        page.setWidget(inside)
-        return page
+        page = QWidget()
+        margins = (theme.GRID, theme.HALF_GRID, theme.GRID, theme.HALF_GRID)
+        in_column(self.sentences, self.table, self.source, None, within=page, spacing=theme.GRID, margins=margins)
+        return scroll_area(page)
 
     def _along_page(self) -> QWidget:
-        below = QWidget()
-        row = QHBoxLayout()
-        row.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
-        row.addWidget(QLabel("Colour:"))
-        row.addWidget(self.candidate)
-        key = QLabel(
+        key = note(
             "the stronger, the farther from the reference, full at 1 nat · click a spot in the chart or the text"
         )
-        key.setFont(theme.small(key.font()))
-        key.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         key.setMinimumWidth(1)
-        key.setWordWrap(True)
-        row.addWidget(key, 1)
-        layout = QVBoxLayout(below)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.HALF_GRID)
-        layout.addLayout(row)
-        about = QHBoxLayout()
-        about.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
-        about.addWidget(self.expected)
-        layout.addLayout(about)
-        layout.addWidget(self.text, 1)
+        margins = (theme.GRID, 0, theme.GRID, 0)
+        chosen = in_row(QLabel("Colour:"), self.candidate, key, grows=key, spacing=theme.HALF_GRID, margins=margins)
+        below = QWidget()
+        in_column(
+            chosen,
+            in_row(self.expected, margins=margins),
+            self.text,
+            within=below,
+            grows=self.text,
+            spacing=theme.HALF_GRID,
+        )
         splitter = _AlongPage()
         splitter.addWidget(self.along)
         splitter.addWidget(below)

@@ -6,17 +6,11 @@ Longer than most modules: every verb of a column's menu is here, beside the colu
 from functools import partial
 
 from PySide6.QtCore import QPoint, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QAction, QGuiApplication, QPalette
+from PySide6.QtGui import QAction, QGuiApplication
 from PySide6.QtWidgets import (
     QCheckBox,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
     QMenu,
-    QScrollArea,
-    QStackedWidget,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -33,6 +27,9 @@ from qplayground.ui.comparison.tint_legend import TintLegend
 from qplayground.ui.comparison.token_text import TokenText
 from qplayground.ui.dialogs.failure_dialog import FailureDialog
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.later import Later
+from qplayground.ui.widgets.page import scroll_area
+from qplayground.ui.widgets.parts import Act, flat_button, in_column, in_row
 
 
 class ResultsView(QWidget):
@@ -52,20 +49,20 @@ class ResultsView(QWidget):
     export_requested = Signal()
     open_requested = Signal()
 
-    def __init__(self, *, read_only: bool = False, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, *, read_only: bool = False) -> None:
+        super().__init__()
         self.columns: dict[str, RunColumn] = {}
-        self._comparison: Comparison | None = None
-        self._addable: tuple[Precision, ...] = ()
+        self.comparison: Comparison | None = None
+        """What is shown."""
+        self.addable: tuple[Precision, ...] = ()
+        """What Add offers, without those that are shown already."""
         self._read_only = read_only
         self._read_at: TokenText | None = None
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self._build_tools())
-        layout.addWidget(self._build_strip(), 1)
         self.notes = NotesStrip()
-        layout.addWidget(self.notes)
+        self._scroll = scroll_area(name="Results")
+        self._strip = Later("Tick precisions, type a prompt, press Compare.\nEach precision writes its text here.")
+        self._strip.put(self._scroll)
+        in_column(self._build_tools(), self._strip, self.notes, within=self, grows=self._strip)
         self._show_tools()
 
     # ---- build -----------------------------------------------------------------------------------------------
@@ -76,65 +73,36 @@ class ResultsView(QWidget):
         self.changes.toggled.connect(self._on_changes_toggled)
         self.tint = QCheckBox("&Tint by probability")
         self.tint.setToolTip("The less likely the model found a token, the stronger its ground; hover one for more")
-        self.tint.toggled.connect(self._on_tint_toggled)
+        self.tint.toggled.connect(self._show_tint)
         self.copy = self._button("Co&py", "Copy the figures and all texts as Markdown", self._copy_all)
-        self.export = self._button("&Export…", "Save as JSON, HTML, Markdown, CSV (Ctrl+S)", self.export_requested.emit)
-        self.open = self._button("Open…", "Open a saved comparison (JSON)", self.open_requested.emit)
+        self.export = self._button("&Export…", "Save as JSON, HTML, Markdown, CSV (Ctrl+S)", self.export_requested)
+        self.open = self._button("Open…", "Open a saved comparison (JSON)", self.open_requested)
         self.add = self._button("&Add ▾", "Add a precision to this comparison and run it", self._show_add_menu)
-        bar = QWidget()
-        row = QHBoxLayout(bar)
-        row.setContentsMargins(theme.GRID + theme.HALF_GRID, theme.HALF_GRID, theme.GRID, 0)
-        row.setSpacing(theme.GRID)
         self.legend = TintLegend()
         self.legend.hide()
-        for widget in (self.changes, self.tint, self.legend):
-            row.addWidget(widget)
-        row.addStretch()
-        for button in (self.add, self.copy, self.export, self.open):
-            row.addWidget(button)
+        bar = QWidget()
+        tools = (self.changes, self.tint, self.legend, None, self.add, self.copy, self.export, self.open)
+        in_row(*tools, within=bar, margins=(theme.GRID + theme.HALF_GRID, theme.HALF_GRID, theme.GRID, 0))
         return bar
 
-    def _button(self, text: str, tip: str, act: object) -> QToolButton:
-        button = QToolButton()
-        button.setText(text)
-        button.setToolTip(tip)
-        button.setAutoRaise(True)
-        button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    def _button(self, text: str, tip: str, act: Act) -> QToolButton:
+        button = flat_button(text, tip, act)
         button.setAccessibleName(text.replace("&", "").rstrip("… ▾"))
-        button.clicked.connect(act)
         return button
 
-    def _build_strip(self) -> QWidget:
-        empty = QLabel("Tick precisions, type a prompt, press Compare.\nEach precision writes its text here.")
-        empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        empty.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        self._scroll = QScrollArea()
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setAccessibleName("Results")
-        self._stack = QStackedWidget()
-        self._stack.addWidget(empty)
-        self._stack.addWidget(self._scroll)
-        return self._stack
-
     # ---- model → widget --------------------------------------------------------------------------------------
-
-    @property
-    def comparison(self) -> Comparison | None:
-        """What is shown."""
-        return self._comparison
 
     @Slot(object)
     def show_comparison(self, comparison: Comparison) -> None:
         """Show its runs in their order. A run that stayed keeps its column; other columns show what is new."""
-        if comparison is not self._comparison:
+        if comparison is not self.comparison:
             self._read_at = None
-        shown = {id(column.run): column for column in self.columns.values()} if comparison is self._comparison else {}
+        shown = {id(column.run): column for column in self.columns.values()} if comparison is self.comparison else {}
         came = [run.id for run in comparison.runs if run.id not in self.columns] if shown else []
         before = list(self.columns.values())
         kept = [shown.get(id(run)) for run in comparison.runs]
         spare = [column for column in before if column not in kept]
-        self._comparison = comparison
+        self.comparison = comparison
         self.columns = {}
         for run, column in zip(comparison.runs, kept, strict=True):
             if column is not None:
@@ -147,22 +115,18 @@ class ResultsView(QWidget):
             self.columns[run.id] = column
         if list(self.columns.values()) != before:
             self._lay_out()
-        self._stack.setCurrentIndex(1)
+        self._strip.reveal()
         self.notes.show_comparison(comparison)
         self._show_tools()
         if came:
             QTimer.singleShot(0, self, lambda: self._reveal(came[-1]))  # once the columns have their places
-
-    def set_addable(self, precisions: tuple[Precision, ...]) -> None:
-        """What Add offers, without those that are shown already."""
-        self._addable = precisions
 
     @Slot(str)
     def refresh_run(self, name: str) -> None:
         """Show its state and figures; a baseline's matter to all."""
         if name not in self.columns:
             return
-        comparison = self._comparison
+        comparison = self.comparison
         assert comparison is not None
         state = comparison.run(name).state
         everyone = comparison.baseline == name and state.is_final
@@ -178,7 +142,7 @@ class ResultsView(QWidget):
         """It writes anew."""
         if name not in self.columns:
             return
-        comparison = self._comparison
+        comparison = self.comparison
         everyone = comparison is not None and comparison.baseline == name
         for column in self.columns.values() if everyone else (self.columns[name],):
             column.show_text()
@@ -205,11 +169,8 @@ class ResultsView(QWidget):
     def _lay_out(self) -> None:
         """In a strip of its own, so that the Tab key takes the columns in their order; those without a run go."""
         strip = QWidget()
-        layout = QHBoxLayout(strip)
-        layout.setContentsMargins(theme.HALF_GRID, 0, theme.HALF_GRID, theme.HALF_GRID)
-        layout.setSpacing(theme.HALF_GRID)
-        for column in self.columns.values():
-            layout.addWidget(column)
+        margins = (theme.HALF_GRID, 0, theme.HALF_GRID, theme.HALF_GRID)
+        in_row(*self.columns.values(), within=strip, spacing=theme.HALF_GRID, margins=margins)
         old = self._scroll.takeWidget()
         self._scroll.setWidget(strip)
         if old is not None:
@@ -230,7 +191,7 @@ class ResultsView(QWidget):
         return column
 
     def _show_tools(self) -> None:
-        there = self._comparison is not None
+        there = self.comparison is not None
         for widget in (self.changes, self.copy, self.export):
             widget.setEnabled(there)
         self.tint.setEnabled(there and not self.changes.isChecked())
@@ -241,7 +202,7 @@ class ResultsView(QWidget):
 
     def _show_legend(self) -> None:
         """Beside tinted texts; a benchmark's have no probabilities, and a plain ground says nothing of them."""
-        timed = self._comparison is not None and self._comparison.mode is Mode.BENCHMARK
+        timed = self.comparison is not None and self.comparison.mode is Mode.BENCHMARK
         self.legend.setVisible(self.tint.isChecked() and self.tint.isEnabled() and not timed)
 
     # ---- widget → model --------------------------------------------------------------------------------------
@@ -277,10 +238,7 @@ class ResultsView(QWidget):
         self.tint.setEnabled(not shown)  # words have no probability
         self._show_tint()
 
-    @Slot(bool)
-    def _on_tint_toggled(self, _tinted: bool) -> None:
-        self._show_tint()
-
+    @Slot()
     def _show_tint(self) -> None:
         self._show_legend()
         for column in self.columns.values():
@@ -292,8 +250,7 @@ class ResultsView(QWidget):
         return self.tint.isChecked() and not self.changes.isChecked()
 
     def _show_menu(self, column: RunColumn, button: QToolButton) -> None:
-        menu = self.make_menu(column.run.id)
-        menu.popup(button.mapToGlobal(QPoint(0, button.height())))
+        self.make_menu(column.run.id).popup(button.mapToGlobal(QPoint(0, button.height())))
 
     def _show_failure(self, column: RunColumn) -> None:
         name, error = column.run.id, column.run.error
@@ -304,7 +261,7 @@ class ResultsView(QWidget):
 
     def make_menu(self, name: str) -> QMenu:
         """What can be done with that run."""
-        comparison = self._comparison
+        comparison = self.comparison
         assert comparison is not None
         run = comparison.run(name)
         place, count = comparison.runs.index(run), len(comparison.runs)
@@ -341,7 +298,7 @@ class ResultsView(QWidget):
     def _show_add_menu(self) -> None:
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        for precision in self._addable:
+        for precision in self.addable:
             if precision.name not in self.columns:
                 self._action(
                     menu, precision.label.replace("&", "&&"), True, partial(self.add_requested.emit, precision)
@@ -350,8 +307,8 @@ class ResultsView(QWidget):
 
     @Slot()
     def _copy_all(self) -> None:
-        if self._comparison is not None:
-            _copy(to_markdown(self._comparison))
+        if self.comparison is not None:
+            _copy(to_markdown(self.comparison))
 
 
 def _copy(text: str) -> None:

@@ -4,16 +4,7 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QSizePolicy,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout
 
 from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.baseline import text_changes
@@ -26,6 +17,7 @@ from qplayground.report.describe import PHASE_TEXT
 from qplayground.ui.comparison.run_figures import RunFigures
 from qplayground.ui.comparison.token_text import TokenText
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import flat_button, heading, in_column, in_row, sentences
 
 FLUSH_MS = 100
 MINIMUM_WIDTH = 232
@@ -40,7 +32,7 @@ _STATE_TEXT = {
     RunState.FAILED: "failed",
     RunState.CANCELLED: "stopped",
 }
-_IN_WORK = (RunState.STARTING, RunState.LOADING, RunState.GENERATING, RunState.SCORING)
+IN_WORK = (RunState.STARTING, RunState.LOADING, RunState.GENERATING, RunState.SCORING)
 
 
 class RunColumn(QFrame):
@@ -55,24 +47,26 @@ class RunColumn(QFrame):
     menu_requested = Signal(object)
     details_requested = Signal()
 
-    def __init__(
-        self, comparison: Comparison, run: Run, *, is_saved: bool = False, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, comparison: Comparison, run: Run, *, is_saved: bool = False) -> None:
+        super().__init__()
         self._is_saved = is_saved
         self._shows_changes = False
         self._pending: list[Token] = []
         theme.follow_text(self, lambda: self.setMinimumWidth(round(MINIMUM_WIDTH * theme.text_scale())))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, theme.GRID)
-        layout.setSpacing(theme.HALF_GRID)
-        layout.addLayout(self._build_header())
-        layout.addWidget(self._build_text(), 1)
-        layout.addWidget(self._build_progress())
-        layout.addLayout(self._build_state())
+        self.text = TokenText()
         self.figures = RunFigures()
-        layout.addWidget(self.figures)
+        in_column(
+            self._build_header(),
+            self.text,
+            self._build_progress(),
+            self._build_state(),
+            self.figures,
+            within=self,
+            grows=self.text,
+            spacing=theme.HALF_GRID,
+            margins=(theme.GRID, theme.HALF_GRID, theme.GRID, theme.GRID),
+        )
         self._flush_timer = QTimer(self, singleShot=True, interval=FLUSH_MS)
         self._flush_timer.timeout.connect(self.flush)
         self.show_run(comparison, run)
@@ -81,33 +75,15 @@ class RunColumn(QFrame):
 
     def _build_header(self) -> QHBoxLayout:
         self._swatch = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self._title = QLabel(textFormat=Qt.TextFormat.PlainText)  # a saved comparison can hold anybody's text
-        font = self._title.font()
-        font.setBold(True)
-        self._title.setFont(font)
+        self._title = heading()
         self._tag = QLabel(textFormat=Qt.TextFormat.PlainText)
         self._tag.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        self.menu = QToolButton()
-        self.menu.setText("⋯")
-        self.menu.setAutoRaise(True)
-        self.menu.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.menu = flat_button("⋯")
         self.menu.clicked.connect(lambda: self.menu_requested.emit(self.menu))
-        row = QHBoxLayout()
-        row.setSpacing(theme.GRID)
-        row.addWidget(self._swatch)
-        row.addWidget(self._title)
-        row.addStretch()
-        row.addWidget(self._tag)
-        row.addWidget(self.menu)
-        return row
-
-    def _build_text(self) -> TokenText:
-        self.text = TokenText()
-        return self.text
+        return in_row(self._swatch, self._title, None, self._tag, self.menu)
 
     def _build_progress(self) -> QProgressBar:
-        self.progress = QProgressBar()
-        self.progress.setTextVisible(False)
+        self.progress = QProgressBar(textVisible=False)
         self.progress.setFixedHeight(theme.HALF_GRID)
         self.progress.setAccessibleName("Progress")
         policy = self.progress.sizePolicy()
@@ -116,21 +92,12 @@ class RunColumn(QFrame):
         return self.progress
 
     def _build_state(self) -> QVBoxLayout:
-        self.state = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.state.setWordWrap(True)
-        self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.state.setAccessibleName("State")
-        self.details = QToolButton()
-        self.details.setText("Details…")
-        self.details.setAutoRaise(True)
+        self.state = sentences("State")
+        tip = "What happened, with the engine's last output"
+        self.details = flat_button("Details…", tip, self.details_requested)
         self.details.hide()
-        self.details.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.details.setToolTip("What happened, with the engine's last output")
-        self.details.clicked.connect(self.details_requested)
-        rows = QVBoxLayout()
-        rows.setSpacing(0)
-        rows.addWidget(self.state)
-        rows.addWidget(self.details, 0, Qt.AlignmentFlag.AlignLeft)
+        rows = in_column(self.state, self.details)
+        rows.setAlignment(self.details, Qt.AlignmentFlag.AlignLeft)
         return rows
 
     # ---- model → widget --------------------------------------------------------------------------------------
@@ -179,7 +146,7 @@ class RunColumn(QFrame):
             self._shows_changes = changes
         self._pending.clear()
         self._compared_with: Run | None = None
-        baseline = self._baseline()
+        baseline = self.comparison.baseline_run
         if self._shows_changes and baseline is not None and baseline is not self.run and self._both_are_over(baseline):
             self.text.show_changes(self.comparison.lead, text_changes(self.run, baseline))
         else:
@@ -190,16 +157,15 @@ class RunColumn(QFrame):
         """Show what the engine is busy with."""
         self._phase = phase
         # An animated bar would take processor time from what is timed.
+        most, done = self.comparison.settings.max_new_tokens, 0
         samples = self.run.speed.ttft_samples
         if phase is Phase.SCORE:
-            self.progress.setRange(0, 1000)
-            self.progress.setValue(0)
+            most = 1000
         elif self.comparison.rounds > 1 and phase in (Phase.WARM_UP, Phase.PREFILL, Phase.DECODE):
-            self.progress.setRange(0, self.comparison.rounds)  # a round says nothing before its end
-            self.progress.setValue(0 if samples is None else samples.n)
-        else:
-            self.progress.setRange(0, self.comparison.settings.max_new_tokens)
-            self.progress.setValue(0)
+            most = self.comparison.rounds  # a round says nothing before its end
+            done = 0 if samples is None else samples.n
+        self.progress.setRange(0, most)
+        self.progress.setValue(done)
         self._show_state()
 
     def show_progress(self, event: Progressed) -> None:
@@ -224,16 +190,15 @@ class RunColumn(QFrame):
         self._tag.setToolTip(
             "The precision that the others are compared with" if is_baseline else theme.tip(run.precision.summary)
         )
-        self.progress.setVisible(run.state in _IN_WORK)
+        self.progress.setVisible(run.state in IN_WORK)
         self._show_state()
         self.text.no_probabilities = run.lacks.get(Capability.PROBABILITIES, "")
         self.figures.show_run(self.comparison, run)
 
     def _show_state(self) -> None:
         run = self.run
-        self.state.setForegroundRole(
-            QPalette.ColorRole.BrightText if run.error is not None else QPalette.ColorRole.PlaceholderText
-        )
+        role = QPalette.ColorRole.PlaceholderText if run.error is None else QPalette.ColorRole.BrightText
+        self.state.setForegroundRole(role)
         self.details.setVisible(run.error is not None)
         if run.error is not None:
             self.state.setText(f"Failed: {run.error}")
@@ -272,7 +237,7 @@ class RunColumn(QFrame):
         divergence = self.run.divergence
         if divergence is None or self.run.id == self.comparison.baseline:
             return ""
-        baseline = self._baseline()
+        baseline = self.comparison.baseline_run
         if divergence.first_token is None and baseline is not None:
             if len(baseline.token_ids) == len(self.run.token_ids):
                 return " · same text"
@@ -282,7 +247,7 @@ class RunColumn(QFrame):
 
     def _mark_difference(self) -> None:
         """While it still writes too: the baseline's text is there before, as a rule."""
-        baseline = self._baseline()
+        baseline = self.comparison.baseline_run
         if baseline is None or baseline is self.run or not baseline.state.is_final:
             self.text.set_first_difference(None)
             return
@@ -297,9 +262,6 @@ class RunColumn(QFrame):
         """Matching words takes a while, which is not to be taken from what is timed."""
         both_wrote = bool(self.run.text) and bool(baseline.text)
         return both_wrote and self.run.state.is_final and baseline.state.is_final
-
-    def _baseline(self) -> Run | None:
-        return self.comparison.baseline_run
 
     def _paint_swatch(self) -> None:
         self._swatch.setPixmap(theme.swatch(self.run.id, self).pixmap(theme.SWATCH, theme.SWATCH))

@@ -29,8 +29,8 @@ _ONLY_ON_GPU = ("vram_allocated_bytes", "vram_peak_bytes")
 class RunFigures(QWidget):
     """A row a metric: its name, the figure with the range of a benchmark's readings below it, and the ratio."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.labels: dict[str, QLabel] = {}
         self.ratios: dict[str, QLabel] = {}
         self.names: dict[str, QLabel] = {}

@@ -4,12 +4,13 @@ import math
 from bisect import bisect_right
 from itertools import accumulate
 
-from PySide6.QtCore import QEvent, Signal
-from PySide6.QtGui import QColor, QHelpEvent, QMouseEvent, QPalette, QTextCharFormat, QTextCursor
-from PySide6.QtWidgets import QFrame, QPlainTextEdit, QTextEdit, QToolTip, QWidget
+from PySide6.QtCore import QPoint, Signal
+from PySide6.QtGui import QColor, QMouseEvent, QPalette
+from PySide6.QtWidgets import QTextEdit
 
 from qplayground.core.measures.quality import Evaluation, ScoredTokens
 from qplayground.core.units import number_text, share_text
+from qplayground.ui.comparison.token_text import HoveredText
 from qplayground.ui.widgets import theme
 
 _STRONGEST = 190
@@ -17,15 +18,13 @@ _FULL_NATS = 1.0
 _GAP = " … "
 
 
-class ScoredTextView(QPlainTextEdit):
+class ScoredTextView(HoveredText):
     """Read-only. Hover a token for what reference and candidate expected there. Signal: `picked(int)`, one clicked."""
 
     picked = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setReadOnly(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
+    def __init__(self) -> None:
+        super().__init__()
         self.setAccessibleName("The scored text; the stronger a token's ground, the farther it diverges")
         self._starts: list[int] = []
         self._pieces: tuple[str, ...] = ()
@@ -58,8 +57,7 @@ class ScoredTextView(QPlainTextEdit):
         if not 0 <= token < len(self._pieces):
             return
         self._selected = token
-        cursor = self._cursor(token)
-        self.setTextCursor(cursor)
+        self.setTextCursor(self.span(self._starts[token], self._starts[token + 1]))
         self.centerCursor()
         self._shade()
 
@@ -77,14 +75,10 @@ class ScoredTextView(QPlainTextEdit):
             lines.append(f"Divergence: {number_text(self._candidate.kld.values[token])} nats.")
         return lines
 
-    def _tip(self, token: int) -> str:
-        return "<br>".join(theme.tip(line) for line in self.expectations(token))
-
-    def _cursor(self, token: int) -> QTextCursor:
-        cursor = QTextCursor(self.document())
-        cursor.setPosition(self._starts[token])
-        cursor.setPosition(self._starts[token + 1], QTextCursor.MoveMode.KeepAnchor)
-        return cursor
+    def tip_at(self, position: QPoint) -> str:
+        """What was expected of the token there."""
+        token = self._token_at(position)
+        return "" if token is None else "<br>".join(theme.tip(line) for line in self.expectations(token))
 
     def _shade(self) -> None:
         klds = [] if self._candidate is None else list(self._candidate.kld.values)
@@ -95,35 +89,21 @@ class ScoredTextView(QPlainTextEdit):
                 continue
             ground = QColor(self._hue)
             ground.setAlpha(alpha)
-            selections.append(self._extra(token, ground))
+            selections.append(self._on_ground(token, ground))
         if self._selected is not None and self._selected < len(self._pieces):
-            selections.append(self._extra(self._selected, self.palette().color(QPalette.ColorRole.Accent)))
+            selections.append(self._on_ground(self._selected, self.palette().color(QPalette.ColorRole.Accent)))
         self.setExtraSelections(selections)
 
-    def _extra(self, token: int, ground: QColor) -> QTextEdit.ExtraSelection:
-        selection = QTextEdit.ExtraSelection()
-        selection.cursor = self._cursor(token)
-        selection.format = QTextCharFormat()
-        selection.format.setBackground(ground)
-        return selection
+    def _on_ground(self, token: int, color: QColor) -> QTextEdit.ExtraSelection:
+        return self.ground(self._starts[token], self._starts[token + 1], color)
 
-    def _token_at(self, position: int) -> int | None:
-        token = bisect_right(self._starts, position) - 1
+    def _token_at(self, position: QPoint) -> int | None:
+        token = bisect_right(self._starts, self.cursorForPosition(position).position()) - 1
         return token if 0 <= token < len(self._pieces) else None
-
-    def viewportEvent(self, event: QEvent) -> bool:
-        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
-            token = self._token_at(self.cursorForPosition(event.pos()).position())
-            if token is None:
-                QToolTip.hideText()
-            else:
-                QToolTip.showText(event.globalPos(), self._tip(token), self)
-            return True
-        return super().viewportEvent(event)
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         super().mouseReleaseEvent(event)
-        token = self._token_at(self.cursorForPosition(event.position().toPoint()).position())
+        token = self._token_at(event.position().toPoint())
         if token is not None and not self.textCursor().hasSelection():
             self._selected = token
             self._shade()

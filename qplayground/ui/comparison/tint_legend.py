@@ -2,10 +2,11 @@
 
 from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QLinearGradient, QPainter, QPaintEvent, QPalette
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 
 from qplayground.ui.comparison.token_text import doubt_color
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import in_row
 
 _WIDTH, _HEIGHT = 72, 12
 
@@ -13,21 +14,15 @@ _WIDTH, _HEIGHT = 72, 12
 class TintLegend(QWidget):
     """The scale of the grounds, between the probabilities at its ends."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(theme.HALF_GRID)
-        for part in (self._label("likely (100 %)"), _Scale(), self._label("unlikely (0 %)")):
-            row.addWidget(part)
+    def __init__(self) -> None:
+        super().__init__()
+        ends = [QLabel("likely (100 %)"), QLabel("unlikely (0 %)")]
+        for label in ends:
+            label.setFont(theme.small(label.font()))
+            label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        in_row(ends[0], _Scale(), ends[1], within=self, spacing=theme.HALF_GRID)
         self.setToolTip("How likely the model found each token as it wrote it. Hover a token for its own probability.")
         self.setAccessibleName("Plain ground: a likely token; strong ground: an unlikely one")
-
-    def _label(self, text: str) -> QLabel:
-        label = QLabel(text)
-        label.setFont(theme.small(label.font()))
-        label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        return label
 
 
 class _Scale(QWidget):

@@ -7,7 +7,7 @@ from itertools import accumulate, islice
 
 from PySide6.QtCore import QEvent, QPoint, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QHelpEvent, QKeyEvent, QPalette, QResizeEvent, QTextCharFormat, QTextCursor
-from PySide6.QtWidgets import QFrame, QPlainTextEdit, QTextEdit, QToolTip, QWidget
+from PySide6.QtWidgets import QFrame, QPlainTextEdit, QTextEdit, QToolTip
 
 from qplayground.core.measures.divergence import Change
 from qplayground.core.tokens import Token
@@ -26,7 +26,39 @@ def doubt_color(palette: QPalette, probability: float) -> QColor:
     return color
 
 
-class TokenText(QPlainTextEdit):
+class HoveredText(QPlainTextEdit):
+    """Read-only, and of `tip_at` what is under the mouse."""
+
+    def __init__(self) -> None:
+        super().__init__(readOnly=True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+
+    def tip_at(self, position: QPoint) -> str:
+        """Rich text on what stands at a place in the viewport, empty where nothing does."""
+        raise NotImplementedError
+
+    def span(self, start: int, end: int) -> QTextCursor:
+        """What stands between two places in the document."""
+        cursor = QTextCursor(self.document())
+        cursor.setPosition(start)
+        cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
+        return cursor
+
+    def ground(self, start: int, end: int, color: QColor) -> QTextEdit.ExtraSelection:
+        """That on a ground of a colour of its own."""
+        selection = QTextEdit.ExtraSelection()
+        selection.cursor = self.span(start, end)
+        selection.format.setBackground(color)
+        return selection
+
+    def viewportEvent(self, event: QEvent) -> bool:
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            QToolTip.showText(event.globalPos(), self.tip_at(event.pos()), self)  # an empty one is hidden
+            return True
+        return super().viewportEvent(event)
+
+
+class TokenText(HoveredText):
     """Read-only. A lead in quiet colour, then the text, streamed or whole.
 
     Hovering a token shows its probability, rank and alternatives. `tinted`: the less likely a token, the stronger its
@@ -38,13 +70,11 @@ class TokenText(QPlainTextEdit):
 
     scrolled_by_hand = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setReadOnly(True)
+    def __init__(self) -> None:
+        super().__init__()
         self.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
-        self.setFrameShape(QFrame.Shape.NoFrame)
         self._lead = ""
         self._tokens: list[Token] = []
         self._starts: list[int] = []  # of each token, in the document's UTF-16 units; one more for the end
@@ -65,13 +95,11 @@ class TokenText(QPlainTextEdit):
         if not text:
             self._streams, self._follows = False, True  # it is written anew
         self._lead = lead
-        self._tokens = list(tokens)
         written = "".join(token.text for token in tokens)
-        self._rest = text.removeprefix(written) if text.startswith(written) else ""
-        if tokens and not text.startswith(written):
+        if text.startswith(written):
+            self._tokens, self._rest = list(tokens), text.removeprefix(written)
+        else:
             self._tokens, self._rest = [], text
-        elif not tokens:
-            self._rest = text
         self._changes = None
         self._render()
 
@@ -175,16 +203,10 @@ class TokenText(QPlainTextEdit):
             self.setExtraSelections([])
             return
         start, after = self._starts[index], self._starts[index + 1]
-        shade = [] if self._tinted else [self._range(after, self._end(), _SHADE)]  # which would cover the tint
-        self.setExtraSelections([self._range(start, after, _MARK), *shade])
-
-    def _range(self, start: int, end: int, alpha: int) -> QTextEdit.ExtraSelection:
-        selection = QTextEdit.ExtraSelection()
-        selection.cursor = QTextCursor(self.document())
-        selection.cursor.setPosition(start)
-        selection.cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
-        selection.format.setBackground(self._accent(alpha))
-        return selection
+        marked = [self.ground(start, after, self._accent(_MARK))]
+        if not self._tinted:  # the shade would cover the tint
+            marked.append(self.ground(after, self._end(), self._accent(_SHADE)))
+        self.setExtraSelections(marked)
 
     def _end(self) -> int:
         return self.document().characterCount() - 1
@@ -222,15 +244,10 @@ class TokenText(QPlainTextEdit):
         if self.verticalScrollBar().value() != before:
             self._on_scrolled_by_hand()
 
-    def viewportEvent(self, event: QEvent) -> bool:
-        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
-            token = self.token_at(event.pos())
-            if token is None:
-                QToolTip.hideText()
-            else:
-                QToolTip.showText(event.globalPos(), describe(token, self.no_probabilities), self)
-            return True
-        return super().viewportEvent(event)
+    def tip_at(self, position: QPoint) -> str:
+        """A token and the model's view of it."""
+        token = self.token_at(position)
+        return "" if token is None else describe(token, self.no_probabilities)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

@@ -1,5 +1,7 @@
 """The check of this machine: how far it is, what it found, and a button that copies it for a bug report."""
 
+from functools import partial
+
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QGuiApplication, QPalette
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QProgressBar, QVBoxLayout, QWidget
@@ -16,7 +18,7 @@ _SIZE = QSize(880, 620)
 class DoctorDialog(QDialog):
     """Shows what the doctor says and does. Closing it ends the check."""
 
-    def __init__(self, doctor: Doctor, parent: QWidget | None = None) -> None:
+    def __init__(self, doctor: Doctor, parent: QWidget) -> None:
         super().__init__(parent)
         self._doctor = doctor
         self._allowed = True
@@ -24,9 +26,8 @@ class DoctorDialog(QDialog):
         self.state = QLabel(wordWrap=True, textFormat=Qt.TextFormat.PlainText)
         self.bar = QProgressBar()
         self.bar.setAccessibleName("Progress of the check")
-        self.text = QPlainTextEdit(readOnly=True)
+        self.text = QPlainTextEdit(readOnly=True, lineWrapMode=QPlainTextEdit.LineWrapMode.NoWrap)
         self.text.setAccessibleName("What was found")
-        self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.text.setFont(theme.fixed_font())
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         self.copy = buttons.addButton("C&opy", QDialogButtonBox.ButtonRole.ActionRole)
@@ -45,7 +46,7 @@ class DoctorDialog(QDialog):
         doctor.progressed.connect(self._on_progressed)
         doctor.succeeded.connect(self._on_succeeded)
         doctor.failed.connect(self._on_failed)
-        doctor.cancelled.connect(self._on_cancelled)
+        doctor.cancelled.connect(partial(self._say, "The check was stopped."))
         doctor.finished.connect(self._refresh)
         self._refresh()
 
@@ -78,10 +79,6 @@ class DoctorDialog(QDialog):
     def _on_failed(self, error: ErrorInfo) -> None:
         self._say(str(error), alarming=True)
         self.text.setPlainText(error.detail)
-
-    @Slot()
-    def _on_cancelled(self) -> None:
-        self._say("The check was stopped.")
 
     @Slot()
     def _refresh(self) -> None:

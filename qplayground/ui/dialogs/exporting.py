@@ -23,6 +23,12 @@ def may_replace(parent: QWidget, path: Path) -> bool:
     return answer == QMessageBox.StandardButton.Yes
 
 
+def say_not_written(parent: QWidget, title: str, path: Path, error: OSError) -> None:
+    """Why, and what can be done."""
+    sentence = f"{path} cannot be written: {error.strerror or error}. Choose another place."
+    QMessageBox.warning(parent, title, theme.literal(sentence))
+
+
 def export(parent: QWidget, comparison: Comparison) -> Path | None:
     """Ask for a file and write it; where it cannot be written, say why and ask for another place. None: not saved."""
     start = f"{STEM}.json"
@@ -39,9 +45,7 @@ def export(parent: QWidget, comparison: Comparison) -> Path | None:
         try:
             write_report(comparison, path)
         except OSError as error:
-            reason = error.strerror or str(error)
-            sentence = f"{path} cannot be written: {reason}. Choose another place."
-            QMessageBox.warning(parent, "Export the comparison", theme.literal(sentence))
+            say_not_written(parent, "Export the comparison", path, error)
             start = path.name
             continue
         return path

@@ -20,11 +20,12 @@ class FailureDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(f"What happened to {title}")
         self._error = error
-        sentence = QLabel(str(error), textFormat=Qt.TextFormat.PlainText, wordWrap=True)
-        sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.output = QPlainTextEdit(error.detail, readOnly=True)
+        selectable = Qt.TextInteractionFlag.TextSelectableByMouse
+        sentence = QLabel(
+            str(error), textFormat=Qt.TextFormat.PlainText, wordWrap=True, textInteractionFlags=selectable
+        )
+        self.output = QPlainTextEdit(error.detail, readOnly=True, placeholderText="There is no more to say.")
         self.output.setAccessibleName("Technical detail and the engine's last output")
-        self.output.setPlaceholderText("There is no more to say.")
         self.output.setFont(theme.fixed_font())
         self.output.moveCursor(self.output.textCursor().MoveOperation.End)  # the newest is what failed
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)

@@ -1,6 +1,6 @@
 """What each module of a loaded model holds, as a tree with the sum at every branch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from PySide6.QtCore import QSize, Qt, Slot
 from PySide6.QtGui import QPalette
@@ -29,44 +29,33 @@ _WHOLE = "whole model"
 
 
 class ModulesDialog(QDialog):
-    """The tensors that one run's model holds, by module and kind, and which are not as they were predicted.
+    """The tensors that a run's model held, by module and kind, and which were not as they were predicted.
 
-    Of a model on several devices, `device_map` by module, also where they are.
+    Of a model on several devices also where they were.
     """
 
-    def __init__(
-        self,
-        name: str,
-        modules: dict[str, WeightKinds],
-        unforeseen: Iterable[str],
-        device_map: Mapping[str, str],
-        parent: QWidget | None = None,
-    ) -> None:
+    def __init__(self, run: Run, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(f"What each module of {name} holds")
-        self._unforeseen = frozenset(unforeseen)
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Search by name")
-        self.search.setClearButtonEnabled(True)
+        self.setWindowTitle(f"What each module of {run.id} holds")
+        self._unforeseen = frozenset(run.memory.unforeseen)
+        self.search = QLineEdit(placeholderText="Search by name", clearButtonEnabled=True)
         self.search.textChanged.connect(self._on_search)
         self.tree = QTreeWidget()
+        self.tree.setUniformRowHeights(True)
         self.tree.setAccessibleName(self.windowTitle())
         self.tree.setHeaderLabels(_COLUMNS)
         self.tree.setAlternatingRowColors(True)
-        self.tree.setUniformRowHeights(True)
         self.tree.setFont(theme.tabular(self.tree.font()))
         self.tree.header().setStretchLastSection(False)
         self.tree.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.tree.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.tree.setColumnHidden(_DEVICE, len(set(device_map.values())) < 2)
+        self.tree.setColumnHidden(_DEVICE, len(set(run.device_map.values())) < 2)
         self._items: dict[str, QTreeWidgetItem] = {}
-        self._fill(modules, device_map)
-        note = QLabel(self._verdict(), textFormat=Qt.TextFormat.PlainText)
-        note.setWordWrap(True)
-        note.setForegroundRole(
-            QPalette.ColorRole.BrightText if self._unforeseen else QPalette.ColorRole.PlaceholderText
-        )
+        self._fill(run.memory.by_module, run.device_map)
+        note = QLabel(self._verdict(), textFormat=Qt.TextFormat.PlainText, wordWrap=True)
+        role = QPalette.ColorRole.BrightText if self._unforeseen else QPalette.ColorRole.PlaceholderText
+        note.setForegroundRole(role)
         layout = QVBoxLayout(self)
         close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         close.rejected.connect(self.reject)
@@ -87,7 +76,7 @@ class ModulesDialog(QDialog):
                 sums[branch] = sums.get(branch, WeightKinds()) + kinds
                 devices.setdefault(branch, set()).update(filter(None, [device_of(module, device_map)]))
         for branch, kinds in sums.items():
-            above = self._items[_parent(branch)] if branch else self.tree.invisibleRootItem()
+            above = self._items[branch.rpartition(".")[0]] if branch else self.tree.invisibleRootItem()
             mark = "*" * (branch in self._unforeseen)
             amounts = (kinds.quantized, kinds.scales, kinds.plain, kinds.buffers, kinds.total)
             label = f"{branch.rpartition('.')[2] or _WHOLE}{mark}"
@@ -117,17 +106,7 @@ class ModulesDialog(QDialog):
             self._unfold()
 
 
-def show_modules(run: Run, parent: QWidget) -> None:
-    """Open it on what a run's model held."""
-    memory = run.memory
-    ModulesDialog(run.id, memory.by_module, memory.unforeseen, run.device_map, parent).show()
-
-
 def _branches(module: str) -> list[str]:
     """`a.b` → the whole, `a`, `a.b`."""
     parts = module.split(".") if module else []
     return ["", *(".".join(parts[: place + 1]) for place in range(len(parts)))]
-
-
-def _parent(branch: str) -> str:
-    return branch.rpartition(".")[0]

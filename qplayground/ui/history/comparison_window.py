@@ -1,11 +1,12 @@
 """Saved comparisons in a window of their own, to be read."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
-from PySide6.QtWidgets import QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QMainWindow, QSplitter, QWidget
 
 from qplayground.catalog.saved_model import saved_model_obstacle
 from qplayground.core.comparison.baseline import refresh_divergence
@@ -14,9 +15,10 @@ from qplayground.report.describe import machine_text, settings_text, when_text
 from qplayground.ui.comparison.comparison_tabs import ComparisonTabs
 from qplayground.ui.comparison.results_view import ResultsView
 from qplayground.ui.dialogs.exporting import export
-from qplayground.ui.dialogs.modules_dialog import show_modules
+from qplayground.ui.dialogs.modules_dialog import ModulesDialog
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.page import scrolling_page
+from qplayground.ui.widgets.parts import in_column
 from qplayground.ui.widgets.window_size import size_for_screen
 
 if TYPE_CHECKING:
@@ -35,42 +37,40 @@ class ComparisonWindow(QMainWindow):
     closed = Signal(object)
     inside_requested = Signal(object, str)
 
-    def __init__(self, comparisons: Sequence[Comparison], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, comparisons: Sequence[Comparison]) -> None:
+        super().__init__()
         self.setWindowTitle(" | ".join(f"{shown.title}, {when_text(shown)}" for shown in comparisons))
         size_for_screen(self)
         self.comparisons = tuple(comparisons)
-        self._titles = [QLabel() for _ in comparisons]
+        self._titles = [QLabel(textFormat=Qt.TextFormat.PlainText, wordWrap=True) for _ in comparisons]
         self.views = [self._view(comparison) for comparison in comparisons]
         self.tabs = ComparisonTabs()
-        self.tabs.offers_inside = True
         self.tabs.inside_obstacle = saved_model_obstacle
         self.tabs.inside_requested.connect(self.inside_requested)
         self.tabs.load_charts()
-        self.tabs.show_comparison(comparisons[0])
         self.memory: MemoryBarsView | None = None
         if len(comparisons) > 1:
             self.tabs.show_both(comparisons)
         else:
+            self.tabs.show_comparison(comparisons[0])
             self._add_memory(comparisons[0])
-        splitter = QSplitter(Qt.Orientation.Vertical)
-        splitter.setChildrenCollapsible(False)
+        splitter = QSplitter(Qt.Orientation.Vertical, childrenCollapsible=False)
         for view, title in zip(self.views, self._titles, strict=True):
             splitter.addWidget(self._titled(view, title))
         self._show_titles()
         splitter.addWidget(self.tabs)
         splitter.setSizes([_VIEW_HEIGHT] * len(self.views) + [_TABS_HEIGHT])
         self.setCentralWidget(scrolling_page(splitter))
-        QShortcut(QKeySequence(QKeySequence.StandardKey.Close), self).activated.connect(self.close)
-        QShortcut(QKeySequence(QKeySequence.StandardKey.Save), self).activated.connect(self._export_first)
+        QShortcut(QKeySequence(QKeySequence.StandardKey.Close), self, self.close)
+        QShortcut(QKeySequence(QKeySequence.StandardKey.Save), self, partial(export, self, self.comparisons[0]))
 
     def _view(self, comparison: Comparison) -> ResultsView:
         refresh_divergence(comparison)
         view = ResultsView(read_only=True)
         view.show_comparison(comparison)
-        view.modules_requested.connect(lambda name: show_modules(comparison.run(name), self))
+        view.modules_requested.connect(lambda name: ModulesDialog(comparison.run(name), self).show())
         view.baseline_chosen.connect(lambda name: self._set_baseline(comparison, view, name))
-        view.export_requested.connect(lambda: export(self, comparison))
+        view.export_requested.connect(partial(export, self, comparison))
         return view
 
     def _add_memory(self, comparison: Comparison) -> None:
@@ -82,15 +82,9 @@ class ComparisonWindow(QMainWindow):
         self.tabs.setCurrentIndex(0)
 
     def _titled(self, view: ResultsView, title: QLabel) -> QWidget:
-        title.setTextFormat(Qt.TextFormat.PlainText)
-        title.setWordWrap(True)
         title.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, 0)
         box = QWidget()
-        column = QVBoxLayout(box)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(title)
-        column.addWidget(view, 1)
+        in_column(title, view, within=box, grows=view)
         return box
 
     def _show_titles(self) -> None:
@@ -112,7 +106,3 @@ class ComparisonWindow(QMainWindow):
         """Whoever keeps this window may let it go."""
         super().closeEvent(event)
         self.closed.emit(self)
-
-    @Slot()
-    def _export_first(self) -> None:
-        export(self, self.comparisons[0])

@@ -6,15 +6,12 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelInd
 from PySide6.QtGui import QHideEvent, QPalette, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QHBoxLayout,
     QHeaderView,
     QInputDialog,
     QLabel,
     QLineEdit,
     QMessageBox,
-    QPushButton,
     QTableView,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -23,6 +20,7 @@ from qplayground.core.errors import PlaygroundError
 from qplayground.runtime.storage.history import History
 from qplayground.runtime.storage.history_rows import HistoryEntry
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import button, in_column, in_row
 
 _COLUMNS = ("Date", "Model", "Precisions", "State", "Prompt", "Note")
 _WIDTHS = (150, 170, 160, 130, 200)
@@ -78,42 +76,33 @@ class HistoryView(QWidget):
     deleted = Signal(object)
     _written = Signal(str)
 
-    def __init__(self, history: History, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, history: History) -> None:
+        super().__init__()
         self._history = history
         self._running: frozenset[str] = frozenset()
         self._look = QTimer(self, interval=_LOOK_MS)
         self._look.timeout.connect(self._on_look)
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Search by model, precision, prompt, date or note")
-        self.search.setClearButtonEnabled(True)
+        self.search = QLineEdit(
+            placeholderText="Search by model, precision, prompt, date or note", clearButtonEnabled=True
+        )
         self.search.setAccessibleName("Search the history")
-        self.open = QPushButton("Open")
-        self.open.setToolTip("Open the marked comparison, or two beside each other (Return)")
-        self.annotate = QPushButton("Note…")
-        self.annotate.setToolTip("Write a note beside the marked comparison")
-        self.delete = QPushButton("Delete…")
-        self.delete.setToolTip("Delete the marked comparisons")
-        self.message = QLabel()
-        self.message.setTextFormat(Qt.TextFormat.PlainText)
+        self.open = button("Open", self._on_open, "Open the marked comparison, or two beside each other (Return)")
+        self.annotate = button("Note…", self._on_annotate, "Write a note beside the marked comparison")
+        self.delete = button("Delete…", self._on_delete, "Delete the marked comparisons")
+        self.message = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.message.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self._entries = _EntriesModel()
-        self.table = QTableView()
+        self.table = QTableView(showGrid=False, wordWrap=False)
         self._build_table()
-        row = QHBoxLayout()
-        row.setSpacing(theme.GRID)
-        row.addWidget(self.search, 1)
-        for widget in (self.message, self.open, self.annotate, self.delete):
-            row.addWidget(widget)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.GRID, theme.HALF_GRID, theme.GRID, theme.HALF_GRID)
-        layout.setSpacing(theme.HALF_GRID)
-        layout.addLayout(row)
-        layout.addWidget(self.table, 1)
+        in_column(
+            in_row(self.search, self.message, self.open, self.annotate, self.delete, grows=self.search),
+            self.table,
+            within=self,
+            grows=self.table,
+            spacing=theme.HALF_GRID,
+            margins=(theme.GRID, theme.HALF_GRID, theme.GRID, theme.HALF_GRID),
+        )
         self.search.textChanged.connect(self.refresh)
-        self.open.clicked.connect(self._on_open)
-        self.annotate.clicked.connect(self._on_annotate)
-        self.delete.clicked.connect(self._on_delete)
         self.table.activated.connect(self._on_open)
         self._written.connect(self._after_write)
         self._show_buttons()
@@ -123,8 +112,6 @@ class HistoryView(QWidget):
         self.table.setAccessibleName("Comparisons that were run")
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.table.setShowGrid(False)
-        self.table.setWordWrap(False)
         self.table.setAlternatingRowColors(True)
         self.table.setTabKeyNavigation(False)
         self.table.verticalHeader().hide()

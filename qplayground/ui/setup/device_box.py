@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QComboBox, QWidget
+from PySide6.QtCore import QSignalBlocker, Signal, Slot
+from PySide6.QtWidgets import QComboBox
 
 from qplayground.core.placement import AUTO, BALANCED, CPU, CUSTOM, MPS, Placement
 from qplayground.core.units import bytes_text
@@ -23,16 +23,15 @@ class DeviceBox(QComboBox):
     placement_changed = Signal()
     edit_requested = Signal()
 
-    def __init__(self, gpus: Sequence[Gpu], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._gpus = tuple(gpus)
+    def __init__(self, gpus: Sequence[Gpu]) -> None:
+        super().__init__(minimumContentsLength=8, sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.gpus = tuple(gpus)
+        """NVIDIA's that are offered: those of the driver that torch can use, as far as that is known."""
         self._has_mps = False
         self._saved: dict[str, Placement] = {}
         self._placement = Placement()
         self.setAccessibleName("Device")
         self.setToolTip(_TIP)
-        self.setMinimumContentsLength(8)
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self._offer()
         self.currentIndexChanged.connect(self._on_index_changed)
 
@@ -45,11 +44,6 @@ class DeviceBox(QComboBox):
     def placement_name(self) -> str:
         """What it was saved under; empty where it was not."""
         return next((name for name, saved in self._saved.items() if saved == self._placement), "")
-
-    @property
-    def gpus(self) -> tuple[Gpu, ...]:
-        """NVIDIA's that are offered: those of the driver that torch can use, as far as that is known."""
-        return self._gpus
 
     def set_placement(self, placement: Placement) -> None:
         """Choose that; what is neither offered nor saved is offered from now on as long as it is chosen."""
@@ -66,35 +60,34 @@ class DeviceBox(QComboBox):
 
     def set_usable(self, gpu_count: int, mps: bool) -> None:
         """Offer what torch can use, once an engine has said so: the driver may know more GPUs. `mps`: Apple's."""
-        self._gpus = self._gpus[:gpu_count]
+        self.gpus = self.gpus[:gpu_count]
         self._has_mps = mps
         self._offer()
 
     def _offer(self) -> None:
         items = [("Auto", Placement(device=AUTO))]
-        if len(self._gpus) > 1:
+        if len(self.gpus) > 1:
             items.append(("Balanced", Placement(device=BALANCED)))
         items += [
             (f"{self._named(gpu)} · {bytes_text(gpu.free_bytes)} free", Placement(device=f"cuda:{gpu.index}"))
-            for gpu in self._gpus
+            for gpu in self.gpus
         ]
         if self._has_mps:
             items.append(("Apple GPU", Placement(device=MPS)))
         items += [("CPU", Placement(device=CPU)), *self._saved.items()]
         if self._placement not in [placement for _, placement in items]:
             items.append((described(self._placement), self._placement))
-        self.blockSignals(True)
-        self.clear()
-        for label, placement in items:
-            self.addItem(label, placement)
-        self.insertSeparator(self.count())
-        self.addItem(_EDIT, None)
-        self._show_chosen()
-        self.blockSignals(False)
+        with QSignalBlocker(self):
+            self.clear()
+            for label, placement in items:
+                self.addItem(label, placement)
+            self.insertSeparator(self.count())
+            self.addItem(_EDIT, None)
+            self._show_chosen()
 
     def _named(self, gpu: Gpu) -> str:
         """With its number where another has the same name."""
-        twins = sum(each.name == gpu.name for each in self._gpus)
+        twins = sum(each.name == gpu.name for each in self.gpus)
         return f"{gpu.name} ({gpu.index})" if twins > 1 else gpu.name
 
     def _show_chosen(self) -> None:
@@ -106,9 +99,8 @@ class DeviceBox(QComboBox):
         if isinstance(chosen, Placement):
             self.set_placement(chosen)
             return
-        self.blockSignals(True)
-        self._show_chosen()
-        self.blockSignals(False)
+        with QSignalBlocker(self):
+            self._show_chosen()
         self.edit_requested.emit()
 
 

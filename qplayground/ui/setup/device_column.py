@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QPalette, QValidator
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -13,15 +13,13 @@ from PySide6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QProgressBar,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
 )
 
 from qplayground.core.placement import DISK, Block
 from qplayground.core.units import bytes_text
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.block_bars import SHARE, BlockBars
+from qplayground.ui.widgets.parts import button, heading, in_column
 
 _GB = 1_000_000_000
 _FULL = 1000
@@ -55,17 +53,13 @@ class DeviceColumn(QFrame):
     selection_changed = Signal()
     move_here_requested = Signal(str)
 
-    def __init__(self, device: str, title: str, free_bytes: int | None = None, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, device: str, title: str, free_bytes: int | None = None) -> None:
+        super().__init__()
         self.device = device
         self._free_bytes = free_bytes
         self._held_bytes = self._rewritten_bytes = 0
         self._is_limited = True
         self.setFrameShape(QFrame.Shape.StyledPanel)
-        heading = QLabel(title)
-        font = heading.font()
-        font.setBold(True)
-        heading.setFont(font)
         self.sum = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.sum.setFont(theme.tabular(self.sum.font()))
         self.sum.setAccessibleName(f"Sum on {title}")
@@ -74,10 +68,7 @@ class DeviceColumn(QFrame):
         self.fill = QProgressBar(maximum=_FULL, textVisible=False)
         self.fill.setFixedHeight(theme.GRID)
         self.fill.setAccessibleName(f"Weights on {title} against what is free or allowed")
-        self.limit = _BytesBox()
-        self.limit.setDecimals(2)
-        self.limit.setMaximum(100_000)
-        self.limit.setSuffix(" GB of weights at most")
+        self.limit = _BytesBox(decimals=2, maximum=100_000, suffix=" GB of weights at most")
         self.limit.setSpecialValueText("what is free")
         self.limit.setToolTip(
             "Bytes of weights that may go here when they are placed by themselves. The engine takes more: libraries, "
@@ -86,21 +77,17 @@ class DeviceColumn(QFrame):
         self.limit.setAccessibleName(f"Limit of {title}")
         self.limit.valueChanged.connect(self.limit_changed)
         self.parts = QListWidget()
+        self.parts.setUniformItemSizes(True)
         self.parts.setAccessibleName(f"Parts on {title}")
         self.parts.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.parts.setUniformItemSizes(True)
         self.parts.setItemDelegate(BlockBars(self.parts))
         self.parts.setFont(theme.tabular(self.parts.font()))
         self.parts.itemSelectionChanged.connect(self.selection_changed)
-        self.move_here = QPushButton("Move the selection here")
+        self.move_here = button("Move the selection here", self._on_move_here)
         self.move_here.setEnabled(False)
         self.move_here.setAccessibleName(f"Move the selection to {title}")
-        self.move_here.clicked.connect(self._on_move_here)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.GRID)
-        layout.setSpacing(theme.HALF_GRID)
-        for widget in (heading, self.sum, self.fill, self.limit, self.parts, self.move_here):
-            layout.addWidget(widget)
+        shown = (heading(title), self.sum, self.fill, self.limit, self.parts, self.move_here)
+        in_column(*shown, within=self, spacing=theme.HALF_GRID, margins=theme.GRID)
         self.fill.setVisible(device != DISK)
         self.show_limit(True)
 
@@ -115,9 +102,8 @@ class DeviceColumn(QFrame):
 
     def set_limit(self, num_bytes: int | None) -> None:
         """Show a limit; says nothing."""
-        self.limit.blockSignals(True)
-        self.limit.setValue((num_bytes or 0) / _GB)
-        self.limit.blockSignals(False)
+        with QSignalBlocker(self.limit):
+            self.limit.setValue((num_bytes or 0) / _GB)
 
     def set_free(self, num_bytes: int | None) -> None:
         """What the device, or the disk of the offload folder, has free now."""
@@ -132,11 +118,8 @@ class DeviceColumn(QFrame):
         """
         limit = self.limit_bytes if self._is_limited else None
         room = self._free_bytes if limit is None else limit
-        return room is not None and self._needed_bytes > room
-
-    @property
-    def _needed_bytes(self) -> int:
-        return self._rewritten_bytes if self.device == DISK else self._held_bytes
+        needed = self._rewritten_bytes if self.device == DISK else self._held_bytes
+        return room is not None and needed > room
 
     def show_parts(
         self,
@@ -151,22 +134,21 @@ class DeviceColumn(QFrame):
         is not. `limited`: the limit counts. `rewritten_bytes`: what of them is written into the offload folder.
         """
         chosen = set(self.selected())
-        self.parts.blockSignals(True)
-        self.parts.clear()
-        for block in blocks:
-            num_bytes = block.plain_bytes if plain else block.num_bytes
-            amount = bytes_text(num_bytes)
-            item = QListWidgetItem(f"{block.name} · {amount}")
-            item.setData(Qt.ItemDataRole.UserRole, block.name)
-            tied = f", one weight with {block.tied}" if block.tied else ""
-            if block.tied:
-                item.setText(f"{block.name} · shares {block.tied}")
-            elif largest_bytes:
-                item.setData(SHARE, num_bytes / largest_bytes)
-            item.setToolTip(theme.literal(f"{block.name}: {amount}{', unquantized here' if plain else ''}{tied}"))
-            self.parts.addItem(item)
-            item.setSelected(block.name in chosen)
-        self.parts.blockSignals(False)
+        with QSignalBlocker(self.parts):
+            self.parts.clear()
+            for block in blocks:
+                num_bytes = block.plain_bytes if plain else block.num_bytes
+                amount = bytes_text(num_bytes)
+                item = QListWidgetItem(f"{block.name} · {amount}")
+                item.setData(Qt.ItemDataRole.UserRole, block.name)
+                tied = f", one weight with {block.tied}" if block.tied else ""
+                if block.tied:
+                    item.setText(f"{block.name} · shares {block.tied}")
+                elif largest_bytes:
+                    item.setData(SHARE, num_bytes / largest_bytes)
+                item.setToolTip(theme.literal(f"{block.name}: {amount}{', unquantized here' if plain else ''}{tied}"))
+                self.parts.addItem(item)
+                item.setSelected(block.name in chosen)
         self._held_bytes = sum(block.plain_bytes if plain else block.num_bytes for block in blocks)
         self._is_limited, self._rewritten_bytes = limited, rewritten_bytes
         self._show_sum()

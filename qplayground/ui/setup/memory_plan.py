@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from PySide6.QtCore import QObject, Qt, QTimer, Slot
-from PySide6.QtWidgets import QMessageBox, QWidget
+from PySide6.QtWidgets import QMessageBox
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.memory.estimate import Estimate, Verdict
@@ -13,40 +13,29 @@ from qplayground.core.quantizers.installed import missing
 from qplayground.core.units import bytes_text
 from qplayground.runtime.clients.planner import Planner
 from qplayground.runtime.comparison.session import Session
-from qplayground.ui.setup.model_bar import ModelBar
-from qplayground.ui.setup.precision_panel import PrecisionPanel
-from qplayground.ui.setup.prompt_box import PromptBox
-from qplayground.ui.setup.run_options import RunOptions
+from qplayground.ui.setup.choosers import Choosers
 
 _REFRESH_MS = 2000
 _CONSEQUENCE = "Loading it anyway can make the whole machine slow, or end programs."
+_Role = QMessageBox.ButtonRole
+_LEAVE_OUT, _ANYWAY = _Role.AcceptRole, _Role.DestructiveRole
+_WAYS = {_LEAVE_OUT: "Leave out", _ANYWAY: "Load anyway"}
 _WORDS = {Verdict.TIGHT: "tight", Verdict.WONT_FIT: "won't fit"}
 
 
 class MemoryPlan(QObject):
     """Asks the planner whenever model, precisions, device, prompt or length change, and shows its answers."""
 
-    def __init__(
-        self,
-        planner: Planner,
-        session: Session,
-        models: ModelBar,
-        precisions: PrecisionPanel,
-        prompt: PromptBox,
-        options: RunOptions,
-    ) -> None:
-        super().__init__(precisions)
+    def __init__(self, planner: Planner, session: Session, choosers: Choosers) -> None:
+        super().__init__(choosers.precisions)
         self._planner = planner
         self._session = session
-        self._models = models
-        self._precisions = precisions
-        self._prompt = prompt
-        self._options = options
-        models.model_changed.connect(self.ask)
-        models.device.placement_changed.connect(self.ask)
-        precisions.precisions_changed.connect(self.ask)
-        prompt.changed.connect(self.ask)
-        options.quality.currentIndexChanged.connect(self._show)
+        self._models, self._precisions, self._prompt, self._options = choosers
+        self._models.model_changed.connect(self.ask)
+        self._models.device.placement_changed.connect(self.ask)
+        self._precisions.precisions_changed.connect(self.ask)
+        self._prompt.changed.connect(self.ask)
+        self._options.quality.currentIndexChanged.connect(self._show)
         session.busy_changed.connect(planner.hold_back)
         planner.changed.connect(self._show)
         planner.failed.connect(self._on_failed)
@@ -66,7 +55,7 @@ class MemoryPlan(QObject):
             request=self._prompt.request(),
         )
 
-    def loadable(self, wanted: Sequence[Precision], parent: QWidget) -> tuple[Precision, ...] | None:
+    def loadable(self, wanted: Sequence[Precision]) -> tuple[Precision, ...] | None:
         """Say which cannot be loaded, and why, and ask whether to go on without; None for not."""
         entry = self._models.current()
         path = "" if entry is None else entry.outline_path or ""
@@ -76,15 +65,9 @@ class MemoryPlan(QObject):
             return tuple(wanted)
         rest = tuple(precision for precision in wanted if precision.name not in refused)
         text = "\n".join(f"{name} cannot be loaded: {problem}" for name, problem in refused.items())
-        box = QMessageBox(QMessageBox.Icon.Warning, "Compare", text, parent=parent)
-        box.setTextFormat(Qt.TextFormat.PlainText)
-        leave_out = box.addButton("Leave out", QMessageBox.ButtonRole.AcceptRole) if rest else None
-        cancel = box.addButton(QMessageBox.StandardButton.Cancel)
-        box.setDefaultButton(leave_out or cancel)
-        box.exec()
-        return rest if leave_out is not None and box.clickedButton() is leave_out else None
+        return rest if self._asked("Compare", text, [_LEAVE_OUT] if rest else []) is _LEAVE_OUT else None
 
-    def confirm_race(self, wanted: Sequence[Precision], parent: QWidget) -> bool:
+    def confirm_race(self, wanted: Sequence[Precision]) -> bool:
         """Ask whether to go on where the models do not fit beside each other."""
         fit = self._fit(*wanted)
         if fit.verdict is not Verdict.WONT_FIT:
@@ -92,33 +75,35 @@ class MemoryPlan(QObject):
         needed, available = bytes_text(fit.needed_bytes), bytes_text(fit.available_bytes)
         sentence = f"A race needs all models in memory at once: {needed}, and {available} are available."
         text = f"{sentence}\nTick fewer precisions, or run them one after another. {_CONSEQUENCE}"
-        box = QMessageBox(QMessageBox.Icon.Warning, "Memory", text, parent=parent)
-        box.setTextFormat(Qt.TextFormat.PlainText)
-        box.setDetailedText(str(fit))
-        anyway = box.addButton("Load anyway", QMessageBox.ButtonRole.DestructiveRole)
-        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        box.exec()
-        return box.clickedButton() is anyway
+        return self._asked("Memory", text, [_ANYWAY], str(fit)) is _ANYWAY
 
-    def confirm(self, wanted: Sequence[Precision], parent: QWidget) -> tuple[Precision, ...] | None:
+    def confirm(self, wanted: Sequence[Precision]) -> tuple[Precision, ...] | None:
         """Ask what is to be done with precisions that do not fit; those to run, None for none at all."""
         too_large = {
             precision.name: fit for precision in wanted if (fit := self._fit(precision)).verdict is Verdict.WONT_FIT
         }
         if not too_large:
             return tuple(wanted)
-        box = QMessageBox(QMessageBox.Icon.Warning, "Memory", _too_large_text(too_large), parent=parent)
-        box.setTextFormat(Qt.TextFormat.PlainText)
-        box.setDetailedText("\n\n".join(f"{name}\n{fit}" for name, fit in too_large.items()))
+        lines = [
+            f"{name} needs {bytes_text(fit.needed_bytes)}, and {bytes_text(fit.available_bytes)} are available."
+            for name, fit in too_large.items()
+        ]
+        details = "\n\n".join(f"{name}\n{fit}" for name, fit in too_large.items())
         rest = tuple(precision for precision in wanted if precision.name not in too_large)
-        leave_out = box.addButton("Leave out", QMessageBox.ButtonRole.AcceptRole) if rest else None
-        anyway = box.addButton("Load anyway", QMessageBox.ButtonRole.DestructiveRole)
+        ways = [_LEAVE_OUT, _ANYWAY] if rest else [_ANYWAY]
+        chosen = self._asked("Memory", "\n".join([*lines, _CONSEQUENCE]), ways, details)
+        return {_LEAVE_OUT: rest, _ANYWAY: tuple(wanted)}.get(chosen)
+
+    def _asked(self, title: str, text: str, ways: Sequence[_Role], details: str = "") -> _Role:
+        """Which of these ways to go on somebody chose; another role for none."""
+        box = QMessageBox(QMessageBox.Icon.Warning, title, text, parent=self._precisions.window())
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setDetailedText(details)
+        buttons = {way: box.addButton(_WAYS[way], way) for way in ways}
         cancel = box.addButton(QMessageBox.StandardButton.Cancel)
-        box.setDefaultButton(leave_out or cancel)
+        box.setDefaultButton(buttons.get(_LEAVE_OUT, cancel))
         box.exec()
-        if box.clickedButton() is anyway:
-            return tuple(wanted)
-        return rest if leave_out is not None and box.clickedButton() is leave_out else None
+        return box.buttonRole(box.clickedButton())
 
     def _fit(self, *precisions: Precision) -> Fit:
         names = (precision.name for precision in precisions)
@@ -145,11 +130,9 @@ class MemoryPlan(QObject):
                 verdict = "won't run" if problem is not None else _WORDS.get(fit.verdict)
                 words = [word for word in (verdict, "note" if estimate.caution else None) if word]
                 text = " · ".join([bytes_text(estimate.weight_bytes), *words])
-                details = (
-                    f"{problem}\n\n{self._details(estimate, fit)}"
-                    if problem is not None
-                    else self._details(estimate, fit)
-                )
+                details = self._details(estimate, fit)
+                if problem is not None:
+                    details = f"{problem}\n\n{details}"
                 warns = problem is not None or fit.verdict is Verdict.WONT_FIT
                 self._precisions.set_size_text(precision.name, text, details, warns=warns)
 
@@ -184,11 +167,3 @@ class MemoryPlan(QObject):
     def _on_failed(self, error: ErrorInfo) -> None:
         for precision in self._precisions.precisions():
             self._precisions.set_size_text(precision.name, "unknown", str(error))
-
-
-def _too_large_text(too_large: dict[str, Fit]) -> str:
-    lines = [
-        f"{name} needs {bytes_text(fit.needed_bytes)}, and {bytes_text(fit.available_bytes)} are available."
-        for name, fit in too_large.items()
-    ]
-    return "\n".join([*lines, _CONSEQUENCE])

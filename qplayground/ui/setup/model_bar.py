@@ -4,20 +4,11 @@ Longer than most modules: what a picked model is short of, and the way to mend i
 """
 
 from collections.abc import Callable
+from functools import partial
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QKeySequence, QPalette, QShortcut, QStandardItem, QStandardItemModel
-from PySide6.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QToolButton, QWidget
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.model import ModelEntry, ModelSource
@@ -27,6 +18,7 @@ from qplayground.runtime.models.jobs import Job
 from qplayground.runtime.models.library import Library
 from qplayground.ui.setup.device_box import DeviceBox
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import button, caption, in_column, in_row, sentences
 
 _SOURCE_TEXT = {
     ModelSource.DEMO: "demo",
@@ -49,8 +41,8 @@ class ModelBar(QWidget):
     inside_requested = Signal()
     escaped = Signal()
 
-    def __init__(self, library: Library, gpus: list[Gpu], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, library: Library, gpus: list[Gpu]) -> None:
+        super().__init__()
         self._library = library
         self._wanted_id: str | None = None
         self._asks_hub = False
@@ -68,43 +60,33 @@ class ModelBar(QWidget):
     # ---- build -----------------------------------------------------------------------------------------------
 
     def _build(self, gpus: list[Gpu]) -> None:
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.HALF_GRID)
-        layout.setSpacing(theme.HALF_GRID)
-        layout.addLayout(self._build_row(gpus))
-        layout.addWidget(self._build_hub_row())
-        self.details = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.details = sentences("About the model", QPalette.ColorRole.PlaceholderText)
+        self.details.setWordWrap(False)
         self.details.setFont(theme.small(self.details.font()))
-        self.details.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        self.details.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.details.setMinimumWidth(1)
-        self.details.setAccessibleName("About the model")
-        self.prepare = QPushButton()  # what a model needs that is not there yet
-        self.prepare.clicked.connect(self._on_prepare)
-        about = QHBoxLayout()
-        about.addWidget(self.details, 1)
-        about.addWidget(self.prepare)
-        layout.addLayout(about)
-        self.error = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.error.setWordWrap(True)
-        self.error.setForegroundRole(QPalette.ColorRole.BrightText)
-        self.error.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.error.setAccessibleName("What is wrong")
+        self.prepare = button("", self._on_prepare)  # what a model needs that is not there yet
+        self.error = sentences("What is wrong", QPalette.ColorRole.BrightText)
         self.error.hide()
-        layout.addWidget(self.error)
+        in_column(
+            self._build_row(gpus),
+            self._build_hub_row(),
+            in_row(self.details, self.prepare, grows=self.details, spacing=theme.HALF_GRID),
+            self.error,
+            within=self,
+            spacing=theme.HALF_GRID,
+            margins=(theme.GRID, theme.GRID, theme.GRID, theme.HALF_GRID),
+        )
 
     def _build_row(self, gpus: list[Gpu]) -> QHBoxLayout:
-        label = QLabel("&Model")
-        self.models = QComboBox()
+        self.models = QComboBox(
+            minimumContentsLength=12,
+            sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon,
+        )
         self.models.setAccessibleName("Model")
-        self.models.setMinimumContentsLength(12)
-        self.models.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.models.currentIndexChanged.connect(self._on_current_changed)
-        label.setBuddy(self.models)
-        self.open_folder = QPushButton("Open &folder…")
+        tip = "Pick a folder that holds a model in safetensors (Ctrl+O)"
+        self.open_folder = button("Open &folder…", self._on_open_folder, tip)
         self._add_key(QKeySequence.StandardKey.Open, self.open_folder)
-        self.open_folder.setToolTip("Pick a folder that holds a model in safetensors (Ctrl+O)")
-        self.open_folder.clicked.connect(self._on_open_folder)
         self.hub_id = QPushButton("Hub id…")
         self.hub_id.setCheckable(True)
         self._add_key("Ctrl+D", self.hub_id)
@@ -112,27 +94,17 @@ class ModelBar(QWidget):
             "Download a model from the Hugging Face hub by its id, or show what it would take (Ctrl+D)"
         )
         self.hub_id.toggled.connect(self._on_hub_toggled)
-        self.inside = QPushButton("Inside…")
+        self.inside = button("Inside…", self.inside_requested)
         self._add_key("Ctrl+I", self.inside)
-        self.inside.clicked.connect(self.inside_requested)
-        device_label = QLabel("De&vice")
         self.device = DeviceBox(gpus)
-        device_label.setBuddy(self.device)
-        self.compare = QPushButton("▶ &Compare")
+        self.compare = button("▶ &Compare", self.compare_requested)
         self.compare.setDefault(True)
         self._add_key("Ctrl+Return", self.compare)
-        self.compare.clicked.connect(self.compare_requested)
-        self.stop = QPushButton("■ &Stop")
-        QShortcut(QKeySequence("Esc"), self).activated.connect(self._on_escape)
-        self.stop.setToolTip("Stop the comparison (Esc)")
-        self.stop.clicked.connect(self.stop_requested)
+        self.stop = button("■ &Stop", self.stop_requested, "Stop the comparison (Esc)")
         self.stop.setEnabled(False)
-        row = QHBoxLayout()
-        row.setSpacing(theme.GRID)
-        row.addWidget(label)
-        row.addWidget(self.models, 1)
-        for widget in (self.open_folder, self.hub_id, self.inside, device_label, self.device):
-            row.addWidget(widget)
+        QShortcut(QKeySequence("Esc"), self).activated.connect(self._on_escape)
+        asking = (self.open_folder, self.hub_id, self.inside, caption("De&vice", self.device), self.device)
+        row = in_row(caption("&Model", self.models), self.models, *asking, grows=self.models)
         row.addSpacing(theme.GRID)
         row.addWidget(self.compare)
         row.addWidget(self.stop)
@@ -152,28 +124,21 @@ class ModelBar(QWidget):
             self.escaped.emit()
 
     def _build_hub_row(self) -> QWidget:
-        self._hub_row = QWidget()
-        row = QHBoxLayout(self._hub_row)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(theme.GRID)
-        label = QLabel("Hub id")
-        self.hub_edit = QLineEdit()
-        self.hub_edit.setPlaceholderText("owner/name, for example HuggingFaceTB/SmolLM2-135M-Instruct")
+        self.hub_edit = QLineEdit(placeholderText="owner/name, for example HuggingFaceTB/SmolLM2-135M-Instruct")
         self.hub_edit.setAccessibleName("Hub id")
-        self.hub_edit.returnPressed.connect(self._on_download)
-        label.setBuddy(self.hub_edit)
-        self.download = QPushButton("Do&wnload")
-        self.download.clicked.connect(self._on_download)
-        self.look_up = QPushButton("Si&zes only")
-        self.look_up.setToolTip("Fetch config, tokenizer and headers, and show what each precision would take")
-        self.look_up.clicked.connect(self._on_look_up)
+        download = partial(self._ask_hub, self._library.download)
+        self.hub_edit.returnPressed.connect(download)
+        self.download = button("Do&wnload", download)
+        tip = "Fetch config, tokenizer and headers, and show what each precision would take"
+        self.look_up = button("Si&zes only", partial(self._ask_hub, self._library.look_up), tip)
         close = QToolButton()
         close.setText("✕")
         close.setToolTip("Close this line")
         close.setAccessibleName("Close the hub id line")
         close.clicked.connect(lambda: self.hub_id.setChecked(False))
-        for widget in (label, self.hub_edit, self.download, self.look_up, close):
-            row.addWidget(widget)
+        self._hub_row = QWidget()
+        label = caption("Hub id", self.hub_edit)
+        in_row(label, self.hub_edit, self.download, self.look_up, close, within=self._hub_row)
         self._hub_row.hide()
         return self._hub_row
 
@@ -224,11 +189,10 @@ class ModelBar(QWidget):
             item = QStandardItem("Looking for models…")
             item.setEnabled(False)
             model.appendRow(item)
-        self.models.blockSignals(True)
-        self.models.setModel(model)
-        index = next((row for row, entry in enumerate(entries) if entry.id == kept), 0)
-        self.models.setCurrentIndex(index)
-        self.models.blockSignals(False)
+        with QSignalBlocker(self.models):
+            self.models.setModel(model)
+            index = next((row for row, entry in enumerate(entries) if entry.id == kept), 0)
+            self.models.setCurrentIndex(index)
         self._show_current()
         self.model_changed.emit(self.current())
 
@@ -256,8 +220,8 @@ class ModelBar(QWidget):
 
     # ---- widget → model --------------------------------------------------------------------------------------
 
-    @Slot(int)
-    def _on_current_changed(self, _index: int) -> None:
+    @Slot()
+    def _on_current_changed(self) -> None:
         self._wanted_id = None
         self.show_error(None)
         self._show_current()
@@ -285,14 +249,6 @@ class ModelBar(QWidget):
             self._library.download(entry.id)
         else:
             self._library.prepare_demo()
-
-    @Slot()
-    def _on_download(self) -> None:
-        self._ask_hub(self._library.download)
-
-    @Slot()
-    def _on_look_up(self) -> None:
-        self._ask_hub(self._library.look_up)
 
     def _ask_hub(self, ask: Callable[[str], None]) -> None:
         repo_id = self.hub_edit.text().strip()

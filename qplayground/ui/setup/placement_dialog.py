@@ -5,7 +5,7 @@ Longer than most modules: each control changes the one plan that all others show
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QSize, Qt, QTimer, Slot
+from PySide6.QtCore import QSignalBlocker, QSize, Qt, QTimer, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import (
     QComboBox,
@@ -44,6 +44,7 @@ from qplayground.runtime.storage.offload_folders import offload_folder
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.setup.device_column import DeviceColumn
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import button, caption, choice, in_row
 
 _SIZE = QSize(1000, 600)
 _SOON_MS = 150
@@ -63,7 +64,7 @@ class PlacementDialog(QDialog):
         placement: Placement,
         gpus: Sequence[Gpu],
         cpus: int,
-        parent: QWidget | None = None,
+        parent: QWidget,
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Placement")
@@ -89,8 +90,6 @@ class PlacementDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.setSpacing(theme.GRID)
         layout.addLayout(self._build_choice())
-        columns = QHBoxLayout()
-        columns.setSpacing(theme.GRID)
         titles = {f"cuda:{gpu.index}": f"cuda:{gpu.index} {gpu.name}" for gpu in self._gpus} | {
             CPU: "RAM",
             DISK: "disk",
@@ -101,14 +100,12 @@ class PlacementDialog(QDialog):
             named |= set(each.modules.values())
         for device in devices_in_order({*titles, *named}):
             column = DeviceColumn(device, titles.get(device, device))
-            column.limit_changed.connect(self._on_limit_changed)
+            column.limit_changed.connect(self._soon.start)
             column.selection_changed.connect(self._show_movable)
             column.move_here_requested.connect(self._on_move)
             self.columns[device] = column
-            columns.addWidget(column)
-        layout.addLayout(columns, 1)
-        self.message = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.message.setWordWrap(True)
+        layout.addLayout(in_row(*self.columns.values()), 1)
+        self.message = QLabel(textFormat=Qt.TextFormat.PlainText, wordWrap=True)
         self.message.setAccessibleName("What is to be known of it")
         layout.addWidget(self.message)
         layout.addLayout(self._build_options(placement, cpus))
@@ -120,27 +117,13 @@ class PlacementDialog(QDialog):
         refresh.start()
 
     def _build_choice(self) -> QHBoxLayout:
-        self.mode = QComboBox()
-        self.mode.setAccessibleName("How it is placed")
-        for label, device in _MODES.items():
-            if device != BALANCED or len(self._gpus) > 1:
-                self.mode.addItem(label, device)
+        modes = [item for item in _MODES.items() if item[1] != BALANCED or len(self._gpus) > 1]
+        self.mode = choice("How it is placed", modes)
         self.mode.currentIndexChanged.connect(self._on_mode_changed)
-        self.shown = QComboBox()
-        self.shown.setAccessibleName("Precision that is shown")
+        self.shown = choice("Precision that is shown", [(each.label, each.name) for each in self._precisions])
         self.shown.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-        for precision in self._precisions:
-            self.shown.addItem(precision.label, precision.name)
         self.shown.currentIndexChanged.connect(self._show_plan)
-        row = QHBoxLayout()
-        row.setSpacing(theme.GRID)
-        for text, box in (("&Placed", self.mode), ("S&hown for", self.shown)):
-            caption = QLabel(text)
-            caption.setBuddy(box)
-            row.addWidget(caption)
-            row.addWidget(box)
-        row.addStretch()
-        return row
+        return in_row(caption("&Placed", self.mode), self.mode, caption("S&hown for", self.shown), self.shown, None)
 
     def _build_options(self, placement: Placement, cpus: int) -> QHBoxLayout:
         self.folder = QLineEdit(placement.offload_folder)
@@ -151,29 +134,22 @@ class PlacementDialog(QDialog):
             "such as a mixture's experts, are written here"
         )
         self.folder.editingFinished.connect(self._show_free)
-        browse = QPushButton("&Browse…")
-        browse.clicked.connect(self._on_browse)
-        self.threads = QSpinBox()
-        self.threads.setRange(0, max(cpus, placement.threads or 0))
+        self.threads = QSpinBox(maximum=max(cpus, placement.threads or 0))
         self.threads.setSpecialValueText("all")
         self.threads.setValue(placement.threads or 0)
         self.threads.setAccessibleName("Threads of the processor")
         self.threads.setToolTip(f"How many the processor computes with, {self.threads.maximum()} at most")
-        row = QHBoxLayout()
-        row.setSpacing(theme.GRID)
-        folder, threads = QLabel("&Offload folder"), QLabel("&Threads")
-        folder.setBuddy(self.folder)
-        threads.setBuddy(self.threads)
-        row.addWidget(folder)
-        row.addWidget(self.folder, 1)
-        for widget in (browse, threads, self.threads):
-            row.addWidget(widget)
-        return row
+        return in_row(
+            caption("&Offload folder", self.folder),
+            self.folder,
+            button("&Browse…", self._on_browse),
+            caption("&Threads", self.threads),
+            self.threads,
+            grows=self.folder,
+        )
 
     def _build_end(self) -> QHBoxLayout:
-        self.name = QComboBox()
-        self.name.setEditable(True)
-        self.name.setMinimumContentsLength(20)
+        self.name = QComboBox(editable=True, minimumContentsLength=20)
         self.name.setAccessibleName("Name to save it under")
         self.name.addItems(list(self._preferences.placements))
         self.name.setCurrentText("")
@@ -182,28 +158,17 @@ class PlacementDialog(QDialog):
             edit.setPlaceholderText("name")
         self.name.editTextChanged.connect(self._show_savable)
         self.name.activated.connect(self._on_saved_chosen)
-        self.save = QPushButton("&Save")
-        self.save.setToolTip("Save it under this name; it is then offered beside the devices")
-        self.save.clicked.connect(self._on_save)
-        self.delete = QPushButton("&Delete")
-        self.delete.clicked.connect(self._on_delete)
+        tip = "Save it under this name; it is then offered beside the devices"
+        self.save = button("&Save", self._on_save, tip)
+        self.delete = button("&Delete", self._on_delete)
         buttons = QDialogButtonBox()
-        self.use = QPushButton("&Use")
-        self.use.setDefault(True)
+        self.use = QPushButton("&Use", default=True)
         buttons.addButton(self.use, QDialogButtonBox.ButtonRole.AcceptRole)
         buttons.addButton(QDialogButtonBox.StandardButton.Cancel)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
-        row = QHBoxLayout()
-        row.setSpacing(theme.GRID)
-        label = QLabel("Sa&ve as")
-        label.setBuddy(self.name)
-        for widget in (label, self.name, self.save, self.delete):
-            row.addWidget(widget)
-        row.addStretch()
-        row.addWidget(buttons)
         self._show_savable()
-        return row
+        return in_row(caption("Sa&ve as", self.name), self.name, self.save, self.delete, None, buttons)
 
     # ---- what is asked for -----------------------------------------------------------------------------------
 
@@ -228,9 +193,8 @@ class PlacementDialog(QDialog):
         """Take over what was asked for before; one device is all modules on it, by hand."""
         if placement.is_single:
             self._modules = {"": placement.device}
-        self.mode.blockSignals(True)
-        self.mode.setCurrentIndex(max(0, self.mode.findData(CUSTOM if placement.is_single else placement.device)))
-        self.mode.blockSignals(False)
+        with QSignalBlocker(self.mode):
+            self.mode.setCurrentIndex(max(0, self.mode.findData(CUSTOM if placement.is_single else placement.device)))
         for name, column in self.columns.items():
             column.set_limit(placement.max_memory.get(name))
             column.show_limit(self.mode.currentData() != CUSTOM)
@@ -329,10 +293,6 @@ class PlacementDialog(QDialog):
             column.show_limit(self.mode.currentData() != CUSTOM)
         self._ask()
 
-    @Slot()
-    def _on_limit_changed(self) -> None:
-        self._soon.start()
-
     @Slot(str)
     def _on_move(self, device: str) -> None:
         """Move what is selected in the other columns, with what shares a weight with it."""
@@ -346,9 +306,8 @@ class PlacementDialog(QDialog):
         if self.mode.currentData() == CUSTOM:  # an earlier move may not be answered yet
             before = {name: device_of(name, self._modules) or place for name, place in before.items()}
         self._modules = {**before, **dict.fromkeys(chosen, device)}
-        self.mode.blockSignals(True)
-        self.mode.setCurrentIndex(self.mode.findData(CUSTOM))
-        self.mode.blockSignals(False)
+        with QSignalBlocker(self.mode):
+            self.mode.setCurrentIndex(self.mode.findData(CUSTOM))
         for column in self.columns.values():
             column.parts.clearSelection()
             column.show_limit(False)

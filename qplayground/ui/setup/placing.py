@@ -12,34 +12,27 @@ from qplayground.runtime.clients.planner import Planner
 from qplayground.runtime.comparison.request import check_devices
 from qplayground.runtime.comparison.session import Session
 from qplayground.runtime.storage.preferences import Preferences
-from qplayground.ui.setup.model_bar import ModelBar
+from qplayground.ui.setup.choosers import Choosers
 from qplayground.ui.setup.placement_dialog import PlacementDialog
-from qplayground.ui.setup.precision_panel import PrecisionPanel
 
 
 class Placing(QObject):
     """Between the device picker and those who know models, precisions and this machine."""
 
     def __init__(
-        self,
-        planner: Planner,
-        session: Session,
-        preferences: Preferences,
-        models: ModelBar,
-        precisions: PrecisionPanel,
-        parent: QWidget,
+        self, session: Session, planner: Planner, preferences: Preferences, choosers: Choosers, parent: QWidget
     ) -> None:
         super().__init__(parent)
         self._planner = planner
         self._session = session
         self._preferences = preferences
-        self._models = models
-        self._precisions = precisions
+        self._models, self._precisions = choosers.models, choosers.precisions
         self._window = parent
         self.dialog: PlacementDialog | None = None
-        models.device.set_saved(preferences.placements)
-        models.device.set_placement(preferences.last_placement)
-        models.device.edit_requested.connect(self.edit)
+        device = self._models.device
+        device.set_saved(preferences.placements)
+        device.set_placement(preferences.last_placement)
+        device.edit_requested.connect(self.edit)
         session.machine_known.connect(self._on_machine_known)
 
     @Slot()

@@ -3,9 +3,9 @@
 from typing import assert_never
 
 import msgspec
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QPalette, QStandardItemModel, QWheelEvent
-from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QLabel, QLineEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLabel, QLineEdit, QWidget
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
@@ -13,6 +13,7 @@ from qplayground.core.precision import Precision
 from qplayground.core.quantizers.base import Choice, Number, Option, Quantizer, Switch
 from qplayground.core.quantizers.registry import FAMILIES, Quantization
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import button, caption, in_row, note, sentences
 
 NO_BFLOAT16 = "This machine cannot compute in bfloat16, so float16 is used instead."
 _KINDS = (("Not quantized", None), *((family.title, family) for family in FAMILIES))
@@ -43,7 +44,7 @@ class _Choice(QComboBox):
         event.ignore()
 
     def value(self) -> object:
-        return self.itemData(self.currentIndex())
+        return self.currentData()
 
     def choose(self, value: object) -> None:
         values = [self.itemData(index) for index in range(self.count())]
@@ -62,8 +63,8 @@ class PrecisionEditor(QWidget):
     remove_requested = Signal()
     error_shown = Signal()
 
-    def __init__(self, precision: Precision, *, ready: bool, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, precision: Precision, *, ready: bool) -> None:
+        super().__init__()
         self._precision = precision
         self._ready = ready
         self._rows: dict[QWidget, tuple[QLabel, QLabel]] = {}
@@ -87,9 +88,8 @@ class PrecisionEditor(QWidget):
         self._options = {
             family: {option.name: _control(option, family()) for option in family.options} for family in FAMILIES
         }
-        self.skip_modules = QLineEdit()
-        self.skip_modules.setPlaceholderText("none")
-        self.fixed = _note("")
+        self.skip_modules = QLineEdit(placeholderText="none")
+        self.fixed = note("")
         self._form.addWidget(self.fixed, 0, 0, 1, 2)
         self.fixed.setVisible(self._ready)
         self._add("N&ame", self.name, "Also its name on the command line.")
@@ -100,37 +100,28 @@ class PrecisionEditor(QWidget):
                 label = "" if isinstance(option, Switch) else option.label
                 self._add(label, self.option(family, option.name), option.explanation)
         self._add("Skip mod&ules", self.skip_modules, _SKIP)
-        self.error = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.error.setWordWrap(True)
-        self.error.setForegroundRole(QPalette.ColorRole.BrightText)
-        self.error.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.error.setAccessibleName("What is wrong with these options")
+        self.error = sentences("What is wrong with these options", QPalette.ColorRole.BrightText)
         self._form.addWidget(self.error, self._form.rowCount(), 0, 1, 2)
-        self.reset = QPushButton("R&eset")
-        self.reset.setToolTip("Give this precision its own options back")
-        self.remove = QPushButton("Remo&ve")
-        self.remove.setToolTip("Forget this precision")
-        buttons = QHBoxLayout()
-        buttons.addStretch()
-        for button in (self.reset, self.remove):
-            button.setAccessibleDescription(button.toolTip())
-            button.setAutoDefault(False)
-            buttons.addWidget(button)
+        self.reset = button("R&eset", self.reset_requested, "Give this precision its own options back")
+        self.remove = button("Remo&ve", self.remove_requested, "Forget this precision")
+        for each in (self.reset, self.remove):
+            each.setAccessibleDescription(each.toolTip())
+            each.setAutoDefault(False)
+        buttons = in_row(None, self.reset, self.remove)
         self._form.addLayout(buttons, self._form.rowCount(), 0, 1, 2)
         self.remove.setVisible(not self._ready)
 
     def _add(self, label: str, control: QWidget, explanation: str) -> None:
         row = self._form.rowCount()
-        text = QLabel(label)
-        text.setBuddy(control)
+        text = caption(label, control)
         self._form.addWidget(text, row, 0)
         self._form.addWidget(control, row, 1 if label else 0, 1, 1 if label else 2)
-        note = _note(explanation)
-        self._form.addWidget(note, row + 1, 0, 1, 2)
+        below = note(explanation)
+        self._form.addWidget(below, row + 1, 0, 1, 2)
         name = label or (control.text() if isinstance(control, QCheckBox) else "")
         control.setAccessibleName(name.replace("&", ""))
         control.setAccessibleDescription(explanation)
-        self._rows[control] = (text, note)
+        self._rows[control] = (text, below)
 
     def controls(self) -> list[QWidget]:
         """Every control that changes the precision, from top to bottom."""
@@ -192,14 +183,14 @@ class PrecisionEditor(QWidget):
         for family in FAMILIES:
             for option in family.options:
                 visible[self.option(family, option.name)] = kind is family and not (option.is_fixed and self._ready)
-        for control, (text, note) in self._rows.items():
-            for widget in (text, control, note):
+        for control, labels in self._rows.items():
+            for widget in (control, *labels):
                 widget.setVisible(visible[control])
-        text, note = self._rows[self.dtype]
+        text, below = self._rows[self.dtype]
         text.setText("Fo&rmat of the rest" if kind else "Fo&rmat")
-        note.setText(_FORMAT_QUANTIZED if kind else _FORMAT_PLAIN)
+        below.setText(_FORMAT_QUANTIZED if kind else _FORMAT_PLAIN)
         self.dtype.setAccessibleName(text.text().replace("&", ""))
-        self.dtype.setAccessibleDescription(note.text())
+        self.dtype.setAccessibleDescription(below.text())
 
     # ---- widget → model -------------------------------------------------------------------------------------------
 
@@ -211,8 +202,6 @@ class PrecisionEditor(QWidget):
                 control.clicked.connect(self._on_edited)
             elif isinstance(control, QLineEdit):
                 control.editingFinished.connect(self._on_edited)
-        self.reset.clicked.connect(self.reset_requested)
-        self.remove.clicked.connect(self.remove_requested)
 
     def draft(self) -> Precision:
         """The precision as put in. Raises PlaygroundError(BAD_PRECISION) when it is not a valid one."""
@@ -247,14 +236,6 @@ class PrecisionEditor(QWidget):
         self.show_error("")
         if draft != self._precision:
             self.edited.emit(draft)
-
-
-def _note(text: str) -> QLabel:
-    note = QLabel(text)
-    note.setWordWrap(True)
-    note.setFont(theme.small(note.font()))
-    note.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-    return note
 
 
 def _control(option: Option, defaults: Quantizer) -> QWidget:

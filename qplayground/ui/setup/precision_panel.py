@@ -5,7 +5,7 @@ from itertools import pairwise
 import msgspec
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QApplication, QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QWidget
 
 from qplayground.core import hues
 from qplayground.core.errors import PlaygroundError
@@ -14,19 +14,20 @@ from qplayground.core.quantizers.installed import missing
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.setup.precision_row import PrecisionRow
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.page import scroll_area
+from qplayground.ui.widgets.parts import button, heading, in_column, in_row
 
 
 class PrecisionPanel(QWidget):
     """Which precisions there are, which are ticked, and what their options are. Preferences own all three.
 
-    Signals: `ticked_changed(tuple)` with the ticked names in list order, `precisions_changed()`.
+    Signal: `precisions_changed()`.
     """
 
-    ticked_changed = Signal(tuple)
     precisions_changed = Signal()
 
-    def __init__(self, preferences: Preferences, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, preferences: Preferences) -> None:
+        super().__init__()
         self._preferences = preferences
         self._bfloat16 = True
         self._rows: list[PrecisionRow] = []
@@ -87,36 +88,23 @@ class PrecisionPanel(QWidget):
     # ---- build ----------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        heading = QLabel("Precisions")
-        font = heading.font()
-        font.setBold(True)
-        heading.setFont(font)
-        heading.setContentsMargins(theme.GRID, 0, 0, 0)
+        title = heading("Precisions")
+        title.setContentsMargins(theme.GRID, 0, 0, 0)
         inner = QWidget()
-        self._list = QVBoxLayout(inner)
-        self._list.setContentsMargins(0, 0, 0, 0)
-        self._list.setSpacing(0)
-        self._list.addStretch()
-        self._scroll = QScrollArea()
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._list = in_column(None, within=inner)
+        self._scroll = scroll_area(inner, name="Precisions", only_down=True)
         self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._scroll.setWidget(inner)
-        self._scroll.setAccessibleName("Precisions")
-        self.new = QPushButton("&New precision…")
-        self.new.clicked.connect(self._on_new)
-        bottom = QHBoxLayout()
-        bottom.setContentsMargins(theme.GRID, 0, theme.GRID, 0)
-        bottom.addWidget(self.new)
-        bottom.addStretch()
+        self.new = button("&New precision…", self._on_new)
         theme.follow_text(self, lambda: self.setMinimumWidth(round(theme.GRID * 36 * theme.text_scale())))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.GRID, 0, theme.GRID)
-        layout.setSpacing(theme.HALF_GRID)
-        layout.addWidget(heading)
-        layout.addWidget(self._scroll, 1)
-        layout.addLayout(bottom)
+        in_column(
+            title,
+            self._scroll,
+            in_row(self.new, None, margins=(theme.GRID, 0, theme.GRID, 0)),
+            within=self,
+            grows=self._scroll,
+            spacing=theme.HALF_GRID,
+            margins=(0, theme.GRID, 0, theme.GRID),
+        )
 
     def _add_row(self, precision: Precision) -> PrecisionRow:
         row = PrecisionRow(precision, ready=self._preferences.is_ready(precision.name))
@@ -181,7 +169,6 @@ class PrecisionPanel(QWidget):
 
     def _on_ticked(self) -> None:
         self._preferences.set_ticked(tuple(row.precision.name for row in self._rows if row.tick.isChecked()))
-        self.ticked_changed.emit(self._preferences.ticked)
 
     def _on_options_toggled(self, row: PrecisionRow, opened: bool) -> None:
         if not opened:
@@ -202,7 +189,7 @@ class PrecisionPanel(QWidget):
             return
         hues.rename(old, edited.name)
         row.precision = edited
-        self._after_change(renamed=old != edited.name)
+        self._after_change()
 
     def _on_reset(self, row: PrecisionRow) -> None:
         self._preferences.reset_precision(row.precision.name)
@@ -210,9 +197,8 @@ class PrecisionPanel(QWidget):
         row.options.setFocus()
 
     def _on_remove(self, row: PrecisionRow) -> None:
-        was_ticked = row.tick.isChecked()
         self._preferences.remove_precision(row.precision.name)
-        self._after_change(renamed=was_ticked)
+        self._after_change()
         self.new.setFocus()
 
     def _on_new(self) -> None:
@@ -223,15 +209,13 @@ class PrecisionPanel(QWidget):
         made = msgspec.structs.replace(like, name=name, label=name)
         self._preferences.save_precision(made)
         self._preferences.set_ticked((*self._preferences.ticked, name))
-        self._after_change(renamed=True)
+        self._after_change()
         row = self._rows[-1]
         row.options.setChecked(True)  # which closes the options of the one before
         self._just_made = made
         row.editor.name.setFocus()
         row.editor.name.selectAll()
 
-    def _after_change(self, *, renamed: bool = False) -> None:
+    def _after_change(self) -> None:
         self.refresh()
         self.precisions_changed.emit()
-        if renamed:
-            self.ticked_changed.emit(self._preferences.ticked)

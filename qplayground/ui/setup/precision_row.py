@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QStyle,
     QStyleOptionButton,
     QStylePainter,
-    QToolButton,
     QWidget,
 )
 
@@ -19,6 +18,7 @@ from qplayground.core.precision import Precision
 from qplayground.core.quantizers.installed import missing
 from qplayground.ui.setup.precision_editor import NO_BFLOAT16, PrecisionEditor
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import flat_button
 
 
 class _TickBox(QCheckBox):
@@ -73,11 +73,7 @@ class PrecisionRow(QFrame):
             textFormat=Qt.TextFormat.PlainText, alignment=Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         )
         self.size_text.setFont(theme.tabular(theme.small(self.size_text.font())))
-        self.options = QToolButton()
-        self.options.setText("⚙")
-        self.options.setCheckable(True)
-        self.options.setAutoRaise(True)
-        self.options.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.options = flat_button("⚙", checkable=True)
         self.summary = _ElidedLabel()
         self.editor = PrecisionEditor(precision, ready=ready)
         self.editor.hide()

@@ -7,24 +7,21 @@ from PySide6.QtCore import QRegularExpression, QSize, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QPalette, QRegularExpressionValidator
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QDoubleSpinBox,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPlainTextEdit,
     QSizePolicy,
     QSpinBox,
-    QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
 from qplayground.core.generation import MAX_NEW_TOKENS_LIMIT, GenerationRequest, GenerationSettings
 from qplayground.runtime.storage.preferences import Preferences
-from qplayground.ui.setup.prompt_menu import PromptMenu, example_prompts
+from qplayground.ui.setup.prompt_menu import PromptMenu, TitledPrompt, example_prompts
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import caption, choice, flat_button, heading, in_column, in_row, sentences
 
 _NO_CHAT_TEMPLATE = "This model brings no chat template."
 _CHAT_TEMPLATE = "Wrap the prompt the way this model was trained to be talked to."
@@ -35,10 +32,7 @@ class _Number(QDoubleSpinBox):
     """A number shown with no more digits than it has."""
 
     def __init__(self, lowest: float, highest: float, step: float) -> None:
-        super().__init__()
-        self.setDecimals(6)
-        self.setRange(lowest, highest)
-        self.setSingleStep(step)
+        super().__init__(decimals=6, minimum=lowest, maximum=highest, singleStep=step)
 
     def textFromValue(self, value: float) -> str:
         return self.locale().toString(value, "g", 6)
@@ -71,8 +65,8 @@ class PromptBox(QWidget):
     changed = Signal()
     submitted = Signal()
 
-    def __init__(self, preferences: Preferences, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, preferences: Preferences) -> None:
+        super().__init__()
         self._preferences = preferences
         self._chat_template_available = False
         self._chat_template_wanted = False
@@ -84,13 +78,9 @@ class PromptBox(QWidget):
     # ---- build ----------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.GRID)
-        layout.setSpacing(theme.GRID)
-        layout.addLayout(self._build_heading())
-        layout.addWidget(self._build_text(), 1)
-        layout.addLayout(self._build_length())
-        layout.addWidget(self._build_options())
+        head, text = self._build_heading(), self._build_text()
+        below = (self._build_length(), self._build_options())
+        in_column(head, text, *below, within=self, grows=text, spacing=theme.GRID, margins=theme.GRID)
         order = (
             self.text, self.examples, self.recent, self.max_new_tokens, self.decoding, self.options, self.temperature,
             self.top_p, self.seed, self.top_k, self.repetition_penalty, self.chat_template,
@@ -99,55 +89,29 @@ class PromptBox(QWidget):
             self.setTabOrder(before, after)
 
     def _build_heading(self) -> QHBoxLayout:
-        self.text = QPlainTextEdit()
-        self.text.setTabChangesFocus(True)
+        self.text = QPlainTextEdit(tabChangesFocus=True, placeholderText="Type a few words for the model to continue.")
         self.text.setAccessibleName("Prompt")
-        self.text.setPlaceholderText("Type a few words for the model to continue.")
-        heading = QLabel("&Prompt")
-        font = heading.font()
-        font.setBold(True)
-        heading.setFont(font)
-        heading.setBuddy(self.text)
-        self.examples = PromptMenu("Examp&les", "Prompts to start from", self._examples)
+        title = heading("&Prompt")
+        title.setBuddy(self.text)
+        self.examples = PromptMenu("Examp&les", "Prompts to start from", example_prompts)
         self.recent = PromptMenu("Recen&t", "Prompts that were run before", self._recent_prompts)
-        row = QHBoxLayout()
-        row.addWidget(heading)
-        row.addStretch()
-        row.addWidget(self.examples)
-        row.addWidget(self.recent)
-        return row
+        return in_row(title, None, self.examples, self.recent)
 
     def _build_text(self) -> QWidget:
         theme.follow_text(self.text, lambda: self.text.setMinimumHeight(3 * self.text.fontMetrics().lineSpacing()))
-        self.error = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.error.setWordWrap(True)
+        self.error = sentences("What is wrong with the prompt or its options", QPalette.ColorRole.BrightText)
         self.error.hide()
-        self.error.setForegroundRole(QPalette.ColorRole.BrightText)
-        self.error.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.error.setAccessibleName("What is wrong with the prompt or its options")
         area = _Area(8)
-        column = QVBoxLayout(area)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(theme.HALF_GRID)
-        column.addWidget(self.text, 1)
-        column.addWidget(self.error)
+        in_column(self.text, self.error, within=area, grows=self.text, spacing=theme.HALF_GRID)
         return area
 
     def _build_length(self) -> QGridLayout:
-        self.max_new_tokens = QSpinBox()
-        self.max_new_tokens.setRange(1, MAX_NEW_TOKENS_LIMIT)
-        self.decoding = QComboBox()
-        self.decoding.addItem("Greedy", False)
-        self.decoding.addItem("Sampling", True)
+        self.max_new_tokens = QSpinBox(minimum=1, maximum=MAX_NEW_TOKENS_LIMIT)
+        self.decoding = choice("Decoding", [("Greedy", False), ("Sampling", True)])
         self.decoding.setToolTip("Greedy always takes the likeliest token; sampling draws one.")
-        self.options = QToolButton()
-        self.options.setText("&Options")
-        self.options.setCheckable(True)
-        self.options.setAutoRaise(True)
+        self.options = flat_button("&Options", "Sampling, repetition penalty, chat template", checkable=True)
         self.options.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.options.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.options.setAccessibleName("Options")
-        self.options.setToolTip("Sampling, repetition penalty, chat template")
         grid = QGridLayout()
         grid.setHorizontalSpacing(theme.GRID)
         grid.setVerticalSpacing(theme.HALF_GRID)
@@ -160,8 +124,7 @@ class PromptBox(QWidget):
     def _build_options(self) -> QWidget:
         self.temperature = _Number(0, 100, 0.1)
         self.top_p = _Number(0, 1, 0.05)
-        self.top_k = QSpinBox()
-        self.top_k.setRange(0, 1_000_000)
+        self.top_k = QSpinBox(maximum=1_000_000)
         self.top_k.setSpecialValueText("off")
         self.seed = QLineEdit()
         self.seed.setValidator(QRegularExpressionValidator(QRegularExpression("[0-9]{1,19}"), self.seed))
@@ -234,11 +197,8 @@ class PromptBox(QWidget):
         self._options_area.setVisible(opened)
         self.options.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
 
-    def _examples(self) -> list[tuple[str, str]]:
-        return [(example.title, example.prompt) for example in example_prompts()]
-
-    def _recent_prompts(self) -> list[tuple[str, str]]:
-        return [(prompt, prompt) for prompt in self._preferences.recent_prompts]
+    def _recent_prompts(self) -> list[TitledPrompt]:
+        return [TitledPrompt(prompt, prompt) for prompt in self._preferences.recent_prompts]
 
     # ---- widget → model -------------------------------------------------------------------------------------------
 
@@ -304,9 +264,7 @@ class PromptBox(QWidget):
 def _labelled(
     grid: QGridLayout, row: int, column: int, text: str, field: QWidget, *, label_columns: int = 1, columns: int = 1
 ) -> None:
-    label = QLabel(text)
-    label.setBuddy(field)
     field.setAccessibleName(text.replace("&", ""))
     field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    grid.addWidget(label, row, column, 1, label_columns)
+    grid.addWidget(caption(text, field), row, column, 1, label_columns)
     grid.addWidget(field, row, column + label_columns, 1, columns)

@@ -1,6 +1,6 @@
 """Prompts to choose from: the ones that come with the program, and the ones that were run before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from PySide6.QtCore import Qt, Signal
@@ -12,28 +12,28 @@ from qplayground.ui.widgets.menu_button import MenuButton
 _CHARACTERS = 48
 
 
-class ExamplePrompt(msgspec.Struct, frozen=True):
-    """One entry of the Examples menu."""
+class TitledPrompt(msgspec.Struct, frozen=True):
+    """One entry of a menu."""
 
     title: str
     prompt: str
 
 
-def example_prompts() -> tuple[ExamplePrompt, ...]:
+def example_prompts() -> tuple[TitledPrompt, ...]:
     """The prompts that come with the program."""
     data = resource("prompts.json").read_bytes()
-    return msgspec.json.decode(data, type=tuple[ExamplePrompt, ...])
+    return msgspec.json.decode(data, type=tuple[TitledPrompt, ...])
 
 
 class PromptMenu(MenuButton):
-    """A button with a menu of prompts, read from `entries` (title, prompt) whenever it opens.
+    """A button with a menu of prompts, read from `entries` whenever it opens.
 
     Signals: `chosen(str)` with the whole prompt.
     """
 
     chosen = Signal(str)
 
-    def __init__(self, text: str, tooltip: str, entries: Callable[[], list[tuple[str, str]]]) -> None:
+    def __init__(self, text: str, tooltip: str, entries: Callable[[], Sequence[TitledPrompt]]) -> None:
         super().__init__()
         self._entries = entries
         self.setText(text)
@@ -48,10 +48,10 @@ class PromptMenu(MenuButton):
 
     def _fill(self) -> None:
         self._menu.clear()
-        for title, prompt in self._entries():
-            action = self._menu.addAction(_one_line(title).replace("&", "&&"))
-            action.setToolTip(theme.literal(prompt))
-            action.triggered.connect(lambda _=False, chosen=prompt: self.chosen.emit(chosen))
+        for entry in self._entries():
+            action = self._menu.addAction(_one_line(entry.title).replace("&", "&&"))
+            action.setToolTip(theme.literal(entry.prompt))
+            action.triggered.connect(lambda _=False, chosen=entry.prompt: self.chosen.emit(chosen))
         if self._menu.isEmpty():
             self._menu.addAction("None yet").setEnabled(False)
 

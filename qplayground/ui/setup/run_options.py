@@ -3,16 +3,7 @@
 from pathlib import Path
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFileDialog,
-    QHBoxLayout,
-    QLabel,
-    QMessageBox,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QComboBox, QFileDialog, QMessageBox, QWidget
 
 from qplayground.core.comparison.results import Mode
 from qplayground.core.errors import PlaygroundError
@@ -21,6 +12,7 @@ from qplayground.core.measures.windows import ALL_TOKENS, QUICK_TOKENS
 from qplayground.runtime.storage.evaluation_text import quality_request, read_text_file
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import caption, choice, in_column, in_row
 
 _ROUNDS = (3, 5, 10, 20)
 _SCORED = (QUICK_TOKENS, 2000, 4000)
@@ -38,34 +30,27 @@ class RunOptions(QWidget):
 
     keep_loaded_changed = Signal(bool)
 
-    def __init__(self, preferences: Preferences, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, preferences: Preferences) -> None:
+        super().__init__()
         self._preferences = preferences
         kept = preferences.run_choices
-        self.modes = QComboBox()
-        self.modes.setAccessibleName("How to run")
-        self.modes.addItem("Once", (Mode.ONCE, 1))
-        for rounds in _ROUNDS:
-            self.modes.addItem(f"Benchmark × {rounds}", (Mode.BENCHMARK, rounds))
-        self.modes.addItem("Race", (Mode.RACE, 1))
+        benchmarks = [(f"Benchmark × {rounds}", (Mode.BENCHMARK, rounds)) for rounds in _ROUNDS]
+        self.modes = choice("How to run", [("Once", (Mode.ONCE, 1)), *benchmarks, ("Race", (Mode.RACE, 1))])
         _choose(self.modes, (kept.mode, kept.rounds))
         self.keep_loaded = QCheckBox("&Keep loaded")
         self.keep_loaded.setToolTip(
             "Leave models in memory after a run, as long as there is room, so that the next prompt needs no loading"
         )
         self.keep_loaded.setChecked(kept.keep_loaded)
-        label = QLabel("R&un")
-        label.setBuddy(self.modes)
         self.quality = self._quality_box()
-        quality_label = QLabel("&Quality")
-        quality_label.setBuddy(self.quality)
-        self.text = QComboBox()
+        self.text = QComboBox(
+            minimumContentsLength=8,
+            sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon,
+        )
         self.text.setAccessibleName("Text that is scored")
         self.text.addItem("built-in text", str(TextSource.BUILTIN))
         self.text.addItem("prompt and answer", str(TextSource.PROMPT))
         self.text.addItem("file…", str(TextSource.FILE))
-        self.text.setMinimumContentsLength(8)
-        self.text.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.text.setToolTip(
             "Mixed prose, dialogue, code, lists and languages, written for this; the prompt with the baseline's "
             "answer; or a text file of your own"
@@ -75,16 +60,13 @@ class RunOptions(QWidget):
         _choose(self.text, str(kept.text))
         self.text.activated.connect(self._on_text_activated)
         self.quality.currentIndexChanged.connect(self._on_quality_changed)
-        rows = QVBoxLayout(self)
-        rows.setContentsMargins(theme.GRID, 0, theme.GRID, theme.GRID)
-        rows.setSpacing(theme.HALF_GRID)
-        for widgets in ((label, self.modes, self.keep_loaded), (quality_label, self.quality, self.text)):
-            row = QHBoxLayout()
-            row.setSpacing(theme.GRID)
-            for widget in widgets:
-                row.addWidget(widget)
-            row.addStretch()
-            rows.addLayout(row)
+        in_column(
+            in_row(caption("R&un", self.modes), self.modes, self.keep_loaded, None),
+            in_row(caption("&Quality", self.quality), self.quality, self.text, None),
+            within=self,
+            spacing=theme.HALF_GRID,
+            margins=(theme.GRID, 0, theme.GRID, theme.GRID),
+        )
         self._show_tip()
         self.text.setEnabled(self.scores)
         self.modes.currentIndexChanged.connect(self._on_changed)
@@ -113,12 +95,8 @@ class RunOptions(QWidget):
         return quality_request(self._file if source == TextSource.FILE else source, self.quality.currentData())
 
     def _quality_box(self) -> QComboBox:
-        box = QComboBox()
-        box.setAccessibleName("How much of a text is scored")
-        box.addItem("off", None)
-        for tokens in _SCORED:
-            box.addItem(f"{tokens:,} tokens", tokens)
-        box.addItem("all", ALL_TOKENS)
+        amounts = [(f"{tokens:,} tokens", tokens) for tokens in _SCORED]
+        box = choice("How much of a text is scored", [("off", None), *amounts, ("all", ALL_TOKENS)])
         _choose(box, self._preferences.run_choices.scored_tokens)
         box.setToolTip(
             "Score about so many tokens of a text after each run: how well the model predicts them, and how far it is "

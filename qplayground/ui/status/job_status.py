@@ -1,13 +1,13 @@
 """The job in work, in the status bar: what, how far, and a button that ends it."""
 
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
+from PySide6.QtWidgets import QLabel, QProgressBar, QWidget
 
 from qplayground.core.messages.events import Progressed
 from qplayground.core.units import bytes_text
 from qplayground.runtime.models.jobs import Job
 from qplayground.runtime.models.library import Library
-from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import button, in_row
 
 _BAR_WIDTH = 160
 
@@ -15,19 +15,14 @@ _BAR_WIDTH = 160
 class JobStatus(QWidget):
     """Hidden while there is no job."""
 
-    def __init__(self, library: Library, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, library: Library) -> None:
+        super().__init__()
         self.label = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.bar = QProgressBar()
         self.bar.setFixedWidth(_BAR_WIDTH)
         self.bar.setAccessibleName("Progress of the job")
-        self.cancel = QPushButton("Cancel")
-        self.cancel.clicked.connect(library.cancel_job)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.GRID)
-        for widget in (self.label, self.bar, self.cancel):
-            layout.addWidget(widget)
+        self.cancel = button("Cancel", library.cancel_job)
+        in_row(self.label, self.bar, self.cancel, within=self)
         library.job_started.connect(self._on_started)
         library.job_ended.connect(self.hide)
         self.hide()

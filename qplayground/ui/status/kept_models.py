@@ -3,7 +3,6 @@
 from functools import partial
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QWidget
 
 from qplayground.core.units import bytes_text
 from qplayground.runtime.comparison.session import Session
@@ -16,8 +15,8 @@ class KeptModels(MenuButton):
     What is shown are the weights: the libraries' pages are shared among the engines, and would count several times.
     """
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__()
         self._session = session
         self.setToolTip("Models that are kept loaded, and the bytes of their weights; click to let go of one")
         self.menu().aboutToShow.connect(self._fill)

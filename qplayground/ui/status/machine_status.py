@@ -3,7 +3,7 @@
 import os
 
 from PySide6.QtCore import Qt, QTimer, Slot
-from PySide6.QtWidgets import QLabel, QWidget
+from PySide6.QtWidgets import QLabel
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.messages.events import Hello
@@ -18,11 +18,10 @@ _REFRESH_MS = 2000
 class MachineStatus(QLabel):
     """Threads, the memory that can still be had, in a container of its limit; GPUs; whether the hub may be asked."""
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, session: Session) -> None:
+        super().__init__(textFormat=Qt.TextFormat.PlainText)
         self._session = session
         self.setAccessibleName("This machine")
-        self.setTextFormat(Qt.TextFormat.PlainText)
         self._waiting = "starting the engines…"
         session.machine_known.connect(self._on_machine_known)
         session.machine_unknown.connect(self._on_machine_unknown)

@@ -1,8 +1,9 @@
 """How large the program's text is: one step for all windows, taken at once and kept."""
 
 from collections.abc import Callable
+from functools import partial
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QFont, QKeySequence
 from PySide6.QtWidgets import QApplication, QWidget
 
@@ -21,9 +22,9 @@ class TextSize(MenuButton):
         super().__init__(parent)
         self._preferences = preferences
         self.setToolTip("How large text is, in every window (Ctrl++, Ctrl+-, Ctrl+0)")
-        self.larger = self._action("&Larger text", ["Ctrl++", "Ctrl+="], self._on_larger)
-        self.smaller = self._action("&Smaller text", ["Ctrl+-"], self._on_smaller)
-        self.usual = self._action("&Usual size", ["Ctrl+0"], self._on_usual)
+        self.larger = self._action("&Larger text", ["Ctrl++", "Ctrl+="], partial(self._step, 1))
+        self.smaller = self._action("&Smaller text", ["Ctrl+-"], partial(self._step, -1))
+        self.usual = self._action("&Usual size", ["Ctrl+0"], partial(self._choose, _USUAL))
         self._show()
 
     def _action(self, text: str, keys: list[str], act: Callable[[], None]) -> QAction:
@@ -51,17 +52,9 @@ class TextSize(MenuButton):
         self._preferences.set_text_percent(percent)
         self._show()
 
-    @Slot()
-    def _on_larger(self) -> None:
-        self._choose(next((step for step in TEXT_PERCENTS if step > self.percent), self.percent))
-
-    @Slot()
-    def _on_smaller(self) -> None:
-        self._choose(next((step for step in reversed(TEXT_PERCENTS) if step < self.percent), self.percent))
-
-    @Slot()
-    def _on_usual(self) -> None:
-        self._choose(_USUAL)
+    def _step(self, steps: int) -> None:
+        place = TEXT_PERCENTS.index(self.percent) + steps
+        self._choose(TEXT_PERCENTS[min(max(place, 0), len(TEXT_PERCENTS) - 1)])
 
 
 def apply(percent: int) -> None:

@@ -27,8 +27,8 @@ _WHAT = (("outputs on the text", "outputs"), ("weights", "weights"))
 class LayerErrors(Chart):
     """One precision's relative error, layer by layer. The worst ones are those to skip first.
 
-    Signal: `inside_requested(ComparedModel, str)`, the module that is to be looked into; offered at its bar while
-    `offers_inside`, unless `inside_obstacle` has a sentence on why not, which then stands there.
+    Signal: `inside_requested(ComparedModel, str)`, the module that is to be looked into; offered at its bar unless
+    `inside_obstacle` has a sentence on why not, which then stands there.
     """
 
     inside_requested = Signal(object, str)
@@ -36,7 +36,6 @@ class LayerErrors(Chart):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._comparison: Comparison | None = None
-        self.offers_inside = False
         self.inside_obstacle: Callable[[ComparedModel], str] = lambda _model: ""
         self.candidate = NameBox()
         self.candidate.setAccessibleName("Precision")
@@ -129,7 +128,7 @@ class LayerErrors(Chart):
         """Offer to look inside the layer whose bar was clicked."""
         position = event.scenePos()  # type: ignore[attr-defined]
         is_left = event.button() == Qt.MouseButton.LeftButton  # type: ignore[attr-defined]
-        if not self.offers_inside or not is_left or not self.plot.vb.sceneBoundingRect().contains(position):
+        if not is_left or not self.plot.vb.sceneBoundingRect().contains(position):
             return
         run, place = self._run(), round(self.plot.vb.mapSceneToView(position).x())
         if run is not None and 0 <= place < len(run.layer_errors):
