@@ -135,9 +135,8 @@ class MemoryPlot:
             self.plot.setYRange(0, highest * _GROWTH, padding=0)
 
     def paint(self) -> None:
-        """Take over the colours of the look and the size of its text."""
+        """Take over the colours of the look for its curves, and the size of its text for their axis."""
         self.plot.getAxis("left").setWidth(axis_width())
-        style.paint(self.plot, self._shown)
         for name, curve in self.curves.items():
-            width = 1 if curve.opts["antialias"] is False else None
+            width = 1 if curve.opts["antialias"] is False else style.CURVE_WIDTH
             curve.setPen(style.curve_pen(name, self._shown, width=width))
