@@ -46,7 +46,7 @@ class Chart(QWidget):
         self._is_painted = True
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         for item in self.view.ci.items:
-            if isinstance(item, pg.PlotItem):
+            if isinstance(item, pg.PlotItem) and not isinstance(item, pg.ColorBarItem):
                 style.paint(item, self)
         if self._crosshair is not None:
             self._crosshair.paint()

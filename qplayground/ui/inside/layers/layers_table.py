@@ -1,7 +1,5 @@
 """Layers that were measured, as a sortable table."""
 
-from collections.abc import Sequence
-
 from PySide6.QtCore import (
     QAbstractTableModel,
     QModelIndex,
@@ -11,7 +9,7 @@ from PySide6.QtCore import (
     Signal,
     Slot,
 )
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from qplayground.core.inside import LayerRow
 from qplayground.core.units import share_text, significant
@@ -41,9 +39,9 @@ class _Rows(QAbstractTableModel):
         super().__init__()
         self.rows: list[LayerRow] = []
 
-    def show(self, rows: Sequence[LayerRow]) -> None:
+    def clear(self) -> None:
         self.beginResetModel()
-        self.rows = list(rows)
+        self.rows.clear()
         self.endResetModel()
 
     def add(self, row: LayerRow) -> None:
@@ -96,20 +94,17 @@ class LayersTable(QTableView):
 
     module_chosen = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__(showGrid=False, wordWrap=False)
         self._rows = _Rows()
-        self._sorted = QSortFilterProxyModel(self)
+        self._sorted = QSortFilterProxyModel(self, sortRole=_SORTED_BY)
         self._sorted.setSourceModel(self._rows)
-        self._sorted.setSortRole(_SORTED_BY)
         self.setModel(self._sorted)
         self.setAccessibleName("What quantizing costs each layer")
         self.setToolTip("Double-click a layer to look at it")
         self.setSortingEnabled(True)
         self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
         self.setTextElideMode(Qt.TextElideMode.ElideLeft)  # the end of a name tells layers apart
         self.setAlternatingRowColors(True)
         self.setTabKeyNavigation(False)
@@ -119,7 +114,7 @@ class LayersTable(QTableView):
         header.setMinimumSectionSize(theme.GRID)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         theme.follow_text(self, self._fit_text)
-        self._show_method()
+        self.setColumnHidden(_METHOD, True)
         self.activated.connect(self._on_activated)
 
     def _fit_text(self) -> None:
@@ -133,19 +128,16 @@ class LayersTable(QTableView):
         """In the order in which they came."""
         return self._rows.rows
 
-    def show_rows(self, rows: Sequence[LayerRow]) -> None:
-        """Show these."""
-        self._rows.show(rows)
-        self._show_method()
+    def clear(self) -> None:
+        """Show none."""
+        self._rows.clear()
+        self.setColumnHidden(_METHOD, True)
 
     def add_row(self, row: LayerRow) -> None:
         """Show one more."""
         self._rows.add(row)
         if row.knobs != self.rows[0].knobs:
             self.setColumnHidden(_METHOD, False)
-
-    def _show_method(self) -> None:
-        self.setColumnHidden(_METHOD, len({row.knobs for row in self.rows}) < 2)
 
     @Slot(QModelIndex)
     def _on_activated(self, index: QModelIndex) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSortFilterProxyModel, Qt, Signal
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from qplayground.core.units import significant
 from qplayground.ui.charts.inside.outliers import outliers_at
@@ -95,12 +95,11 @@ class OutliersTable(QTableView):
 
     module_chosen = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__(showGrid=False, wordWrap=False)
         self._layers = _LayersModel()
-        self._proxy = QSortFilterProxyModel(self)
+        self._proxy = QSortFilterProxyModel(self, sortRole=_SORT)
         self._proxy.setSourceModel(self._layers)
-        self._proxy.setSortRole(_SORT)
         self._proxy.setDynamicSortFilter(False)  # rows hold still under a moving threshold
         self.setModel(self._proxy)
         self.setSortingEnabled(True)
@@ -111,8 +110,6 @@ class OutliersTable(QTableView):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setTextElideMode(Qt.TextElideMode.ElideLeft)  # the end of a name tells layers apart
         self.setAlternatingRowColors(True)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
         self.verticalHeader().hide()
         theme.follow_text(
             self, lambda: self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + theme.GRID)

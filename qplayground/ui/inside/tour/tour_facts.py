@@ -35,7 +35,8 @@ Need = Knobs | TileNeed | ProbeNeed
 class TourFacts(QObject):
     """Drives an inspector that nobody else uses: turns its knobs and asks for tiles and weights, until all is known.
 
-    Signals: `changed()` when something more is known, or is known not to come.
+    `outline` has the model's modules, `matrix` is None until it is open; it outlives its engine, and so does what is
+    known of it. Signals: `changed()` when something more is known, or is known not to come.
     """
 
     changed = Signal()
@@ -43,9 +44,9 @@ class TourFacts(QObject):
     def __init__(self, inspector: Inspector, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._inspector = inspector
-        self._outline: ModelOutline | None = None
+        self.outline: ModelOutline | None = None
         self._module = ""
-        self._matrix: Matrix | None = None
+        self.matrix: Matrix | None = None
         self._needs: tuple[Need, ...] = ()
         self._asked: Need | None = None
         self._awaited = ""  # which signal of the inspector answers it
@@ -63,16 +64,6 @@ class TourFacts(QObject):
     # ---- what is known --------------------------------------------------------------------------------------------
 
     @property
-    def outline(self) -> ModelOutline | None:
-        """The model's modules."""
-        return self._outline
-
-    @property
-    def matrix(self) -> Matrix | None:
-        """The matrix, None until it is open. It outlives its engine, and so does what is known of it."""
-        return self._matrix
-
-    @property
     def trouble(self) -> str:
         """A sentence on why something that is needed now will not come; empty while all is well."""
         matrix = self.matrix
@@ -83,7 +74,7 @@ class TourFacts(QObject):
     @property
     def is_complete(self) -> bool:
         """Whether all that is needed now is known."""
-        return self._outline is not None and all(self._knows(need) for need in self._needs)
+        return self.outline is not None and all(self._knows(need) for need in self._needs)
 
     def quantized(self, knobs: Knobs) -> QuantizedMatrix:
         """What these knobs make of the matrix. Raises KeyError while that is not known; so do the others."""
@@ -101,7 +92,7 @@ class TourFacts(QObject):
 
     def start(self, outline: ModelOutline | None) -> None:
         """Read the matrix of that model that is worth looking at first; what was known of another is forgotten."""
-        self._outline, self._matrix = outline, None
+        self.outline, self.matrix = outline, None
         self._module = "" if outline is None else _first_matrix(outline)
         self._trouble = "" if outline is None or self._module else "No matrix of this model can be looked at."
         self._asked, self._awaited = None, ""
@@ -143,8 +134,8 @@ class TourFacts(QObject):
             self._inspector.set_knobs(knobs)
         elif isinstance(need, TileNeed):
             self._awaited = "tile"
-            rows, columns = need.rows or matrix.rows, need.columns or matrix.columns
-            rows, columns = min(rows, matrix.rows), min(columns, matrix.columns)
+            rows = min(need.rows or matrix.rows, matrix.rows)
+            columns = min(need.columns or matrix.columns, matrix.columns)
             self._inspector.read_tile(need.picture, 0, rows, 0, columns, min(rows, _HEIGHT), min(columns, _WIDTH))
         elif isinstance(need, ProbeNeed):
             self._awaited = "probe"
@@ -155,7 +146,7 @@ class TourFacts(QObject):
 
     @Slot(object)
     def _on_opened(self, matrix: Matrix) -> None:
-        self._matrix, self._trouble = matrix, ""
+        self.matrix, self._trouble = matrix, ""
         self.changed.emit()
         self._go_on()
 

@@ -1,19 +1,24 @@
 """The pictures of the tour that show a matrix or a part of it. Every number comes from the engine."""
 
-from PySide6.QtCore import Qt, Signal
+from collections.abc import Mapping
+
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QSpinBox, QWidget
 
 from qplayground.core.inside import Knobs, Picture, QuantizedMatrix
 from qplayground.core.measures.floats import Counts
 from qplayground.core.units import bytes_text, share_text, significant
+from qplayground.ui.charts.choices import ChoicesChart
 from qplayground.ui.charts.inside.heat_map import HeatMap
 from qplayground.ui.charts.inside.rounding import RoundingPlot
 from qplayground.ui.charts.inside.scales_plot import ScalesPlot, median_absmax
 from qplayground.ui.charts.inside.weight_histogram import WeightHistogram
-from qplayground.ui.inside.saving import Savable, SaveButton
+from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.inside.tour.tour_facts import Need, ProbeNeed, TileNeed, TourFacts
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.boxes import column_of, row_of
+from qplayground.ui.widgets.labels import selectable_label
 
 NF4 = Knobs()
 NF4_TWICE = Knobs(double_quant=True)
@@ -24,36 +29,30 @@ INT8 = Knobs(method="int8").checked()
 _FEW = 64
 """Weights of a row that are looked at: a block of the smallest size."""
 _ORIGINAL = TileNeed(Picture.ORIGINAL, rows=1, columns=_FEW)
+_Chart = HeatMap | RoundingPlot | ScalesPlot | WeightHistogram | ChoicesChart
+
+
+def _row_needs(knobs: Knobs) -> tuple[Need, ...]:
+    return (knobs, _ORIGINAL, TileNeed(Picture.DEQUANTIZED, knobs, 1, _FEW), ProbeNeed(knobs, 0, 0))
 
 
 class TourPicture(QWidget):
-    """A chart, and below it a line of figures. Signal: `needs_changed()`."""
+    """Charts, and below them a line of figures. `needs` are what `draw` reads. Signal: `needs_changed()`."""
 
     needs_changed = Signal()
+    needs: tuple[Need, ...] = ()
 
-    def __init__(self, charts: dict[str, Savable], parent: QWidget | None = None) -> None:
-        """`charts` by the names under which they are saved; a subclass lays them out in `body`."""
-        super().__init__(parent)
-        self.caption = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.caption.setWordWrap(True)
+    def __init__(self, charts: Mapping[str, _Chart]) -> None:
+        """`charts` by the names under which they are saved; they are in `body`, where a subclass adds what it has."""
+        super().__init__()
+        self.caption = selectable_label("Figures of the picture")
         self.caption.setMinimumWidth(1)
         self.caption.setFont(theme.tabular(self.caption.font()))
-        self.caption.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.caption.setAccessibleName("Figures of the picture")
         self.save = SaveButton(charts)
-        self.body = QVBoxLayout()
-        below = QHBoxLayout()
-        below.addWidget(self.caption, 1)
-        below.addWidget(self.save, 0, Qt.AlignmentFlag.AlignTop)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(self.body, 1)
-        layout.addLayout(below)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        """What `draw` reads."""
-        return ()
+        self.body = column_of(*((chart, 1) for chart in charts.values()))
+        below = row_of((self.caption, 1), self.save)
+        below.setAlignment(self.save, Qt.AlignmentFlag.AlignTop)
+        self.setLayout(column_of((self.body, 1), below))
 
     def draw(self, facts: TourFacts) -> None:
         """Show what is known; all that is needed is."""
@@ -63,14 +62,11 @@ class TourPicture(QWidget):
 class MatrixPicture(TourPicture):
     """The whole matrix."""
 
+    needs = (TileNeed(Picture.ORIGINAL),)
+
     def __init__(self) -> None:
         self.map = HeatMap()
         super().__init__({"Weight matrix": self.map})
-        self.body.addWidget(self.map)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (TileNeed(Picture.ORIGINAL),)
 
     def draw(self, facts: TourFacts) -> None:
         matrix = facts.matrix
@@ -89,14 +85,11 @@ class MatrixPicture(TourPicture):
 class RoundingPicture(TourPicture):
     """The first weights of a row, with levels of their own."""
 
+    needs = _row_needs(EVEN)
+
     def __init__(self) -> None:
         self.plot = RoundingPlot()
         super().__init__({"Rounding": self.plot})
-        self.body.addWidget(self.plot)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return _row_needs(EVEN)
 
     def draw(self, facts: TourFacts) -> None:
         before, after, levels = _row(facts, EVEN)
@@ -112,14 +105,11 @@ class RoundingPicture(TourPicture):
 class WholeScalePicture(TourPicture):
     """The same weights, with the levels of the whole matrix."""
 
+    needs = (EVEN, TileNeed(Picture.DEQUANTIZED, EVEN, 1, _FEW), *_row_needs(EVEN_WHOLE))
+
     def __init__(self) -> None:
         self.plot = RoundingPlot()
         super().__init__({"One scale for all": self.plot})
-        self.body.addWidget(self.plot)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (EVEN, TileNeed(Picture.DEQUANTIZED, EVEN, 1, _FEW), EVEN_WHOLE, *_row_needs(EVEN_WHOLE))
 
     def draw(self, facts: TourFacts) -> None:
         before, after, levels = _row(facts, EVEN_WHOLE)
@@ -137,14 +127,11 @@ class WholeScalePicture(TourPicture):
 class AbsmaxPicture(TourPicture):
     """The absmax of every block."""
 
+    needs = (NF4,)
+
     def __init__(self) -> None:
         self.plot = ScalesPlot()
         super().__init__({"Absmax of every block": self.plot})
-        self.body.addWidget(self.plot)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (NF4,)
 
     def draw(self, facts: TourFacts) -> None:
         quantized = facts.quantized(NF4)
@@ -160,15 +147,11 @@ class AbsmaxPicture(TourPicture):
 class CodebooksPicture(TourPicture):
     """How the weights are distributed, under NF4's levels and under even ones."""
 
+    needs = (NF4, EVEN)
+
     def __init__(self) -> None:
         self.plots = {NF4: WeightHistogram(), EVEN: WeightHistogram()}
         super().__init__({"NF4's levels": self.plots[NF4], "Even levels": self.plots[EVEN]})
-        for plot in self.plots.values():
-            self.body.addWidget(plot, 1)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (NF4, EVEN)
 
     def draw(self, facts: TourFacts) -> None:
         assert facts.matrix is not None
@@ -189,22 +172,18 @@ class DequantizePicture(TourPicture):
     def __init__(self) -> None:
         self.plot = RoundingPlot()
         super().__init__({"One weight": self.plot})
-        self.column = QSpinBox()
-        self.column.setRange(0, _FEW - 1)
+        self.column = QSpinBox(maximum=_FEW - 1)
         self.column.setAccessibleName("Column of the weight")
-        self.column.valueChanged.connect(self.needs_changed)
-        row = QHBoxLayout()
+        self.column.valueChanged.connect(self._follow)
         label = QLabel("Follow the weight in row 0, column")
         label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        row.addWidget(label)
-        row.addWidget(self.column)
-        row.addStretch()
-        self.body.addWidget(self.plot, 1)
-        self.body.addLayout(row)
+        self.body.addLayout(row_of(label, self.column, None))
+        self._follow(0)
 
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (*_row_needs(NF4), ProbeNeed(NF4, 0, self.column.value()))
+    @Slot(int)
+    def _follow(self, column: int) -> None:
+        self.needs = (*_row_needs(NF4), ProbeNeed(NF4, 0, column))
+        self.needs_changed.emit()
 
     def draw(self, facts: TourFacts) -> None:
         before, after, levels = _row(facts, NF4)
@@ -217,10 +196,6 @@ class DequantizePicture(TourPicture):
             f"{scaled}  →  nearest level: code {weight.code}  →  level {significant(weight.level, 4)}  →  times the "
             f"absmax: {significant(weight.back, 4)}, error {significant(weight.error)}."
         )
-
-
-def _row_needs(knobs: Knobs) -> tuple[Need, ...]:
-    return (knobs, _ORIGINAL, TileNeed(Picture.DEQUANTIZED, knobs, 1, _FEW), ProbeNeed(knobs, 0, 0))
 
 
 def _row(facts: TourFacts, knobs: Knobs) -> tuple[list[float], list[float], list[float]]:
