@@ -68,14 +68,11 @@ def curve_pen(name: str, shown: QWidget, width: float = CURVE_WIDTH) -> object:
     return pg.mkPen(theme.color(name, theme.is_dark(shown)), width=width, style=theme.line_style(name))
 
 
-def data_brush(hue: QColor, is_doubtful: bool) -> QColor:
-    """The fill of a bar or a dot: the precision's hue, pale where something spoilt the figure."""
-    return faded(hue, _PALE) if is_doubtful else hue
-
-
-def data_pen(hue: QColor, is_doubtful: bool) -> object:
-    """The edge of the same: only what is pale has one, by which its end is still seen."""
-    return pg.mkPen(hue, width=1) if is_doubtful else pg.mkPen(None)
+def data_look(hue: QColor, is_doubtful: bool) -> dict[str, object]:
+    """Brush and pen of a bar or a dot: pale where something spoilt the figure, with an edge that shows its end."""
+    if is_doubtful:
+        return {"brush": faded(hue, _PALE), "pen": pg.mkPen(hue, width=1)}
+    return {"brush": hue, "pen": pg.mkPen(None)}
 
 
 def doubtful_pen(name: str, shown: QWidget) -> object:

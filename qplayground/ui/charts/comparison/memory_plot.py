@@ -8,6 +8,7 @@ from qplayground.ui.charts import style
 from qplayground.ui.widgets import theme
 
 _LONG = 2000
+"""More points than a screen has columns."""
 _FIRST_SPAN_S = 5.0
 _FIRST_SPAN_MB = 500.0
 _GROWTH = 1.25
@@ -41,11 +42,6 @@ class Series:
         """The line ends here; the next sample begins another."""
         if self._count:
             self.add(time_s, np.nan)
-
-    @property
-    def is_long(self) -> bool:
-        """More points than a screen has columns."""
-        return self._count > _LONG
 
     @property
     def highest_megabytes(self) -> float:
@@ -112,7 +108,7 @@ class MemoryPlot:
             self.curves[name] = self.plot.plot(pen=pen, autoDownsampleFactor=1.0, connect="finite")
         for name, samples in self.series.items():
             curve = self.curves[name]
-            if samples.is_long and curve.opts["antialias"] is not False:
+            if len(samples.times_s) > _LONG and curve.opts["antialias"] is not False:
                 # A wide smooth line of thousands of points takes Qt 20 ms to stroke, and looks no better.
                 curve.setPen(style.curve_pen(name, self._shown, width=1))
                 curve.opts["antialias"] = False

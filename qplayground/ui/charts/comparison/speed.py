@@ -97,7 +97,7 @@ class SpeedCharts(ComparisonChart):
         self.key.setMaximumHeight(round(_KEY_HEIGHT * theme.text_scale()) if is_needed else 0)
 
     def _draw_curve(self, name: str, shown: _Times) -> list[pg.GraphicsObject]:
-        latencies = _latencies_ms(shown.times_s)
+        latencies = latencies_ms(shown.times_s)
         pen = style.doubtful_pen(name, self) if shown.is_doubtful else style.curve_pen(name, self)
         return [pg.PlotDataItem(np.arange(1, len(latencies) + 1), latencies, pen=pen)]
 
@@ -117,8 +117,8 @@ class SpeedCharts(ComparisonChart):
         y = bar.y
         text = self.palette().color(QPalette.ColorRole.Text)
         hue = theme.color(name, theme.is_dark(self))
-        brush, pen = style.data_brush(hue, bar.is_doubtful), style.data_pen(hue, bar.is_doubtful)
-        items = [pg.BarGraphItem(x0=0, y=y, width=bar.value, height=_HEIGHT, brush=brush, pen=pen)]
+        look = style.data_look(hue, bar.is_doubtful)
+        items = [pg.BarGraphItem(x0=0, y=y, width=bar.value, height=_HEIGHT, **look)]
         if len(bar.samples) > 1:
             low, high = min(bar.samples), max(bar.samples)
             for xs, ys in (
@@ -137,7 +137,7 @@ class SpeedCharts(ComparisonChart):
         found = [
             f"{run.id} {significant(float(times[index]))} ms"
             for run in self._runs
-            if 0 <= index < len(times := latencies_ms(run))
+            if 0 <= index < len(times := latencies_ms(token.time_s for token in run.tokens))
         ]
         return f"token {index + 1}: {' · '.join(found)}" if found else ""
 
@@ -151,10 +151,6 @@ class SpeedCharts(ComparisonChart):
             self._hide_left_axis(plot)
 
 
-def latencies_ms(run: Run) -> np.ndarray:
+def latencies_ms(times_s: Iterable[float]) -> np.ndarray:
     """Milliseconds from each token to the one before it, the first from the call of generate."""
-    return _latencies_ms(token.time_s for token in run.tokens)
-
-
-def _latencies_ms(times_s: Iterable[float]) -> np.ndarray:
     return 1000 * np.diff([0.0, *times_s])

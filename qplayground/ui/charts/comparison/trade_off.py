@@ -121,8 +121,7 @@ class TradeOffChart(ComparisonChart):
     def _draw_dot(self, name: str, dot: _Dot) -> list[pg.GraphicsObject]:
         hue = theme.color(name, theme.is_dark(self))
         label = style.label(dot.text, dot.across, dot.up, self, anchor=(0, 1))
-        brush, pen = style.data_brush(hue, dot.is_doubtful), style.data_pen(hue, dot.is_doubtful)
-        return [pg.ScatterPlotItem([dot.across], [dot.up], size=_DOT, brush=brush, pen=pen), label]
+        return [pg.ScatterPlotItem([dot.across], [dot.up], size=_DOT, **style.data_look(hue, dot.is_doubtful)), label]
 
     def _show_key(self, front: list[str]) -> None:
         parts = ["line: what no other precision beats in both"] if len(front) > 1 else []

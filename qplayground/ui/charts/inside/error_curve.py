@@ -10,7 +10,7 @@ from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QWidget
 
 from qplayground.core import hues
-from qplayground.core.inside import Knobs, LayerRow
+from qplayground.core.inside import ErrorFigures, Knobs, LayerRow
 from qplayground.core.quantizers.base import Method
 from qplayground.core.quantizers.registry import METHODS
 from qplayground.core.units import number_text, share_text, significant
@@ -141,8 +141,11 @@ def rows_table(rows: Sequence[LayerRow]) -> list[list[object]]:
     return [list(_HEADING), *(["" if cell is None else cell for cell in line] for line in cells)]
 
 
-def _tip(x: float, y: float, data: LayerRow) -> str:
-    figures = data.figures
+def error_text(figures: ErrorFigures) -> str:
+    """The relative error, and how many decibels that is."""
     decibels = "" if figures.snr_db is None else f", {number_text(figures.snr_db)} dB"
-    error = f"relative error {share_text(figures.relative_error)}{decibels}"
-    return f"{data.knobs.label}\n{significant(x, 4)} bits a weight, {error}"
+    return f"relative error {share_text(figures.relative_error)}{decibels}"
+
+
+def _tip(x: float, y: float, data: LayerRow) -> str:
+    return f"{data.knobs.label}\n{significant(x, 4)} bits a weight, {error_text(data.figures)}"

@@ -7,10 +7,10 @@ import pyqtgraph as pg
 from PySide6.QtCore import Signal
 
 from qplayground.core.inside import LayerRow
-from qplayground.core.units import number_text, share_text, significant
+from qplayground.core.units import significant
 from qplayground.ui.charts import style
 from qplayground.ui.charts.chart import Chart, clicked_at
-from qplayground.ui.charts.inside.error_curve import method_color, rows_table
+from qplayground.ui.charts.inside.error_curve import error_text, method_color, rows_table
 
 _MANY = 80
 """Bars between which gaps would be narrower than pixels."""
@@ -62,9 +62,8 @@ class LayerBars(Chart):
         if not 0 <= place < len(self._rows):
             return ""
         row = self._rows[place]
-        snr = "" if row.figures.snr_db is None else f", {number_text(row.figures.snr_db)} dB"
         bits = significant(row.figures.bits_per_weight, 4)
-        return f"{row.module}: relative error {share_text(row.figures.relative_error)}{snr}, {bits} bits a weight"
+        return f"{row.module}: {error_text(row.figures)}, {bits} bits a weight"
 
     def _on_clicked(self, event: object) -> None:
         at = clicked_at(self.plot, event)

@@ -34,7 +34,7 @@ class ChoicesPicture(TourPicture):
         self.body.addWidget(self.table)
 
     def draw(self, facts: TourFacts) -> None:
-        found = [facts.quantized(knobs) for knobs in self._knobs]
+        found = [facts.quantized[knobs] for knobs in self._knobs]
         self._draw_bars(found)
         self.table.show_rows([_figures(quantized, self._name(quantized)) for quantized in found])
         assert facts.matrix is not None

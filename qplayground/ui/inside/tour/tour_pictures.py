@@ -73,7 +73,7 @@ class MatrixPicture(TourPicture):
         assert matrix is not None
         reach = max(abs(matrix.lowest), abs(matrix.highest))
         self.map.show_matrix(matrix.rows, matrix.columns)
-        self.map.show_tile(facts.tile(TileNeed(Picture.ORIGINAL)), -reach, reach)
+        self.map.show_tile(facts.tiles[TileNeed(Picture.ORIGINAL)], -reach, reach)
         self.caption.setText(
             f"{matrix.rows:,} rows × {matrix.columns:,} columns are {matrix.rows * matrix.columns:,} weights, "
             f"{bytes_text(matrix.stored_bytes)} in {matrix.stored_dtype}. They lie between "
@@ -113,14 +113,14 @@ class WholeScalePicture(TourPicture):
 
     def draw(self, facts: TourFacts) -> None:
         before, after, levels = _row(facts, EVEN_WHOLE)
-        own = facts.tile(TileNeed(Picture.DEQUANTIZED, EVEN, 1, _FEW)).values.values
+        own = facts.tiles[TileNeed(Picture.DEQUANTIZED, EVEN, 1, _FEW)].values.values
         self.plot.show_weights(before, after, levels)
         self.caption.setText(
             f"The largest of these {len(before)} weights is {significant(max(map(abs, before)))}, of the whole matrix "
-            f"{significant(facts.probe(ProbeNeed(EVEN_WHOLE, 0, 0)).absmax)}. They now use {len(set(after))} of "
+            f"{significant(facts.probes[ProbeNeed(EVEN_WHOLE, 0, 0)].absmax)}. They now use {len(set(after))} of "
             f"{len(levels)} levels; with a scale of their own they used {len(set(own))}. Relative error of the whole "
-            f"matrix: {_error(facts.quantized(EVEN_WHOLE))}; with a scale for each block of 64, "
-            f"{_error(facts.quantized(EVEN))}."
+            f"matrix: {_error(facts.quantized[EVEN_WHOLE])}; with a scale for each block of 64, "
+            f"{_error(facts.quantized[EVEN])}."
         )
 
 
@@ -134,7 +134,7 @@ class AbsmaxPicture(TourPicture):
         super().__init__({"Absmax of every block": self.plot})
 
     def draw(self, facts: TourFacts) -> None:
-        quantized = facts.quantized(NF4)
+        quantized = facts.quantized[NF4]
         scales = quantized.scales
         self.plot.show_scales(scales, _FEW)
         self.caption.setText(
@@ -157,13 +157,13 @@ class CodebooksPicture(TourPicture):
         assert facts.matrix is not None
         parts = []
         for knobs, plot in self.plots.items():
-            quantized = facts.quantized(knobs)
+            quantized = facts.quantized[knobs]
             plot.show_matrix(facts.matrix, quantized.levels, median_absmax(quantized.scales))
             parts.append(
                 f"{knobs.kind.label}: relative error {_error(quantized)}, the level used most has "
                 f"{share_text(_largest_share(quantized.usage))} of the weights"
             )
-        self.caption.setText(f"{'; '.join(parts)}.{price_of(facts.quantized(NF4), facts.quantized(EVEN))}")
+        self.caption.setText(f"{'; '.join(parts)}.{price_of(facts.quantized[NF4], facts.quantized[EVEN])}")
 
 
 class DequantizePicture(TourPicture):
@@ -187,7 +187,7 @@ class DequantizePicture(TourPicture):
 
     def draw(self, facts: TourFacts) -> None:
         before, after, levels = _row(facts, NF4)
-        weight = facts.probe(ProbeNeed(NF4, 0, self.column.value()))
+        weight = facts.probes[ProbeNeed(NF4, 0, self.column.value())]
         self.column.setMaximum(len(before) - 1)
         self.plot.show_weights(before, after, levels, marked=weight.column)
         scaled = significant(weight.value / weight.absmax) if weight.absmax else "0"
@@ -200,10 +200,10 @@ class DequantizePicture(TourPicture):
 
 def _row(facts: TourFacts, knobs: Knobs) -> tuple[list[float], list[float], list[float]]:
     """The first weights of row 0, what they come back as, and the levels of their block as weights."""
-    before = list(facts.tile(_ORIGINAL).values.values)
-    after = list(facts.tile(TileNeed(Picture.DEQUANTIZED, knobs, 1, _FEW)).values.values)
-    absmax = facts.probe(ProbeNeed(knobs, 0, 0)).absmax
-    return before, after, [absmax * level for level in facts.quantized(knobs).levels.values]
+    before = list(facts.tiles[_ORIGINAL].values.values)
+    after = list(facts.tiles[TileNeed(Picture.DEQUANTIZED, knobs, 1, _FEW)].values.values)
+    absmax = facts.probes[ProbeNeed(knobs, 0, 0)].absmax
+    return before, after, [absmax * level for level in facts.quantized[knobs].levels.values]
 
 
 def _error(quantized: QuantizedMatrix) -> str:
