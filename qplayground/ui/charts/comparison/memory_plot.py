@@ -38,11 +38,6 @@ class Series:
         self._highest = max(self._highest, 0.0 if np.isnan(num_bytes) else num_bytes)
         self._count += 1
 
-    def break_off(self, time_s: float) -> None:
-        """The line ends here; the next sample begins another."""
-        if self._count:
-            self.add(time_s, np.nan)
-
     @property
     def highest_megabytes(self) -> float:
         return self._highest / style.MEGABYTE
@@ -91,7 +86,7 @@ class MemoryPlot:
     def break_off(self, name: str, time_s: float) -> None:
         """The engine's line ends here; the next reading begins another."""
         if name in self.series:
-            self.series[name].break_off(time_s)
+            self.series[name].add(time_s, np.nan)
 
     def forget(self, name: str) -> None:
         """Take an engine's curve away."""

@@ -44,11 +44,11 @@ class ErrorCurve(Chart):
         self._ring = pg.ScatterPlotItem(size=_RING, brush=None)
         self._paint()
 
-    def show_rows(self, rows: Sequence[LayerRow], current: Knobs | None = None) -> None:
+    def show_rows(self, rows: Sequence[LayerRow], current: Knobs) -> None:
         """Draw what was measured of one matrix, the knobs `current` marked."""
         anew = not self._rows or self._rows[0].module != (rows[0].module if rows else "")
         self._rows = tuple(rows)
-        self._current = None if current is None else current.checked()
+        self._current = current.checked()
         self._draw()
         if anew:
             self.plot.enableAutoRange()

@@ -91,17 +91,16 @@ class HeatMap(Chart):
 
     # ---- what it shows ---------------------------------------------------------------------------------------
 
-    def show_matrix(self, rows: int, columns: int, block_size: int | None = None) -> None:
-        """Make room for a matrix of that shape, and forget the one before. `block_size` as in `show_blocks`."""
+    def show_matrix(self, rows: int, columns: int) -> None:
+        """Make room for a matrix of that shape, and forget the one before and its blocks."""
         self.clear()
         self._rows, self._columns = rows, columns
         self._show_axes(True)
-        self._block_size = block_size
+        self._block_size = None
         self.plot.setLimits(
             xMin=0, xMax=columns, yMin=0, yMax=rows, minXRange=min(_FEWEST, columns), minYRange=min(_FEWEST, rows)
         )
         self.show_whole()
-        self._draw_borders()
 
     @Slot()
     def show_whole(self) -> None:

@@ -15,11 +15,12 @@ from qplayground.ui.widgets.labels import selectable_label
 
 _WHOLE = "whole tensor"
 _BUSY_WIDTH = 60
-_TIPS = {
-    "bits": "All that is stored for it, codes, scales and code tables, times 8, divided by the number of weights",
-    "error": "The length of the error over the length of the matrix, as vectors: ‖Q − W‖ / ‖W‖",
-    "snr": "Signal to noise: −20 log10 of the relative error; 6 dB halve the error",
-}
+_TIPS = (
+    "All that is stored for it, codes, scales and code tables, times 8, divided by the number of weights",
+    "The length of the error over the length of the matrix, as vectors: ‖Q − W‖ / ‖W‖",
+    "Signal to noise: −20 log10 of the relative error; 6 dB halve the error",
+)
+"""Of the bits, the error and the signal."""
 
 
 class KnobsBox(QWidget):
@@ -56,7 +57,7 @@ class KnobsBox(QWidget):
         self.rest = QLabel(textFormat=Qt.TextFormat.PlainText, wordWrap=True)
         self.rest.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self.rest.hide()
-        self.bits, self.error, self.snr = (self._figure(_TIPS[key]) for key in ("bits", "error", "snr"))
+        self.bits, self.error, self.snr = map(self._figure, _TIPS)
         self.worst = QToolButton(autoRaise=True)
         self.worst.setToolTip("The largest magnitude of an error, |Q − W|, and where it is; click to show that weight")
         self.worst.clicked.connect(self._on_worst)

@@ -56,7 +56,7 @@ class ThresholdFigures(QWidget):
         for label in self.labels:
             label.setEnabled(False)
 
-    def show_trial(self, trial: ThresholdTrial | None, error_without: float | None = None) -> None:
+    def show_trial(self, trial: ThresholdTrial | None, error_without: float | None) -> None:
         """Show what was measured. `error_without` is the output's with no outliers, where it is known."""
         self._trial, self._error_without = trial, error_without
         for label in self.labels:
