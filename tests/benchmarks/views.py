@@ -116,7 +116,8 @@ def _heat_map(app: object) -> list[float]:
     heat = HeatMap()
     heat.resize(1200, 700)
     heat.show()
-    heat.show_matrix(ROWS, COLUMNS, BLOCK)
+    heat.show_matrix(ROWS, COLUMNS)
+    heat.show_blocks(BLOCK)
     heat.show_tile(tile(0, ROWS, 0, COLUMNS), -0.08, 0.08)
     app.processEvents()  # type: ignore[attr-defined]
     times = []

@@ -208,7 +208,7 @@ def test_the_error_cannot_be_chosen_where_nothing_is_there_to_compare_with(
     view.image.pictures[Picture.ERROR].click()
     wait_for(qtbot, view, Picture.ERROR)
     choose(qtbot, inside, "model.layers.2.mlp.rests")
-    qtbot.waitUntil(lambda: view.image.picture is Picture.ORIGINAL, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: view.image.pictures[Picture.ORIGINAL].isChecked(), timeout=WAIT_MS)
     assert not view.image.pictures[Picture.ERROR].isEnabled() and view.image.pictures[Picture.CODES].isEnabled()
 
 

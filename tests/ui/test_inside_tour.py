@@ -208,14 +208,14 @@ def test_nf4s_larger_single_error_is_explained_where_it_is_so(tour: Tour) -> Non
     facts = tour.view.findChild(TourFacts)
     assert isinstance(facts, TourFacts)
     quantized_by = facts.quantized
-    assert quantized_by(NF4).figures is not None
+    assert quantized_by[NF4].figures is not None
     levels = [-1.0, -0.6962, *[place / 20 for place in range(-6, 6)], 0.723, 1.0]
 
     def price(nf4: tuple[float, float], even: tuple[float, float]) -> str:
         """Of relative and largest errors."""
         made = []
         for knobs, (relative, largest) in ((NF4, nf4), (EVEN, even)):
-            found = quantized_by(knobs)
+            found = quantized_by[knobs]
             assert found.figures is not None
             made.append(replace(found, figures=replace(found.figures, relative_error=relative, max_abs_error=largest)))
         usage = Counts.of([1, *[9] * 14, 1])
@@ -278,7 +278,7 @@ def test_a_tile_is_kept_as_what_it_was_asked_as(qtbot: QtBot, tour: Tour) -> Non
     facts.collect((whole,))
     tour.inspector.opened.connect(lambda: facts.collect((row,)))
     qtbot.waitUntil(lambda: facts.is_complete, timeout=WAIT_MS)
-    assert (facts.tile(row).rows, facts.tile(row).columns) == (1, 64)
+    assert (facts.tiles[row].rows, facts.tiles[row].columns) == (1, 64)
 
 
 # ---- what goes wrong ----------------------------------------------------------------------------------------------

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QFontMetrics, QPalette
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtGui import QFontMetrics
 
 from qplayground.core.units import significant
 from qplayground.ui.charts import style
@@ -25,23 +24,16 @@ _ROOM = 1.18
 class ChoicesChart(Chart):
     """Bars from the left, the first choice on top, each with its figure at the end."""
 
-    def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        """`name` is what a screen reader says."""
-        super().__init__(parent)
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
         self._unit = ""
         self._parts: tuple[str, ...] = ()
         self._bars: list[tuple[str, tuple[float, ...]]] = []
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName(name)
-        self.plot = self.view.addPlot()
+        self.plot = self.view.addPlot(enableMenu=False)
         self.plot.setMouseEnabled(x=False, y=False)
-        self.plot.setMenuEnabled(False)
         self.plot.hideButtons()
         self.plot.showGrid(x=True, y=False, alpha=0.15)
-        self._legend = self.plot.addLegend(offset=(-8, 8))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
+        self.plot.addLegend(offset=(-8, 8))
         self._paint()
 
     def show_bars(self, unit: str, bars: Sequence[tuple[str, tuple[float, ...]]], parts: Sequence[str] = ()) -> None:
@@ -59,7 +51,6 @@ class ChoicesChart(Chart):
 
     def _draw(self) -> None:
         self.plot.clear()
-        self._legend.clear()
         self.plot.setLabel("bottom", self._unit)
         count, dark = len(self._bars), theme.is_dark(self)
         places = [count - 1 - place for place in range(count)]
@@ -74,11 +65,7 @@ class ChoicesChart(Chart):
             self.plot.addItem(bars)
             starts = starts + lengths
         for place, total in zip(places, starts, strict=True):
-            figure = pg.TextItem(significant(float(total)), color=self.palette().color(QPalette.ColorRole.Text))
-            figure.setAnchor((0, 0.5))
-            figure.setFont(style.tick_font(self))
-            figure.setPos(float(total), place)
-            self.plot.addItem(figure)
+            self.plot.addItem(style.label(significant(float(total)), float(total), place, self))
         longest = float(starts.max(initial=0.0))
         self.plot.setXRange(0, _ROOM * longest or 1, padding=0)
         self.plot.setYRange(-0.6, max(0.0, count - 1) + (1.2 if self._parts else 0.6), padding=0)
@@ -89,10 +76,3 @@ class ChoicesChart(Chart):
         names = [metrics.elidedText(name, Qt.TextElideMode.ElideRight, _MOST_NAME) for name, _ in self._bars]
         axis.setWidth(max(map(metrics.horizontalAdvance, names), default=0) + 2 * theme.GRID)
         axis.setTicks([list(zip(places, names, strict=True))])
-
-    def _paint(self) -> None:
-        super()._paint()
-        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        style.paint(self.plot, self)
-        style.paint_legend(self._legend, self)
-        self._draw()

@@ -18,7 +18,6 @@ class Crosshair:
         self._shown = shown
         self._reading = reading
         self._lines = [pg.InfiniteLine(angle=angle, movable=False) for angle in (90, 0)]
-        self.text = ""
         for line in self._lines:
             plot.addItem(line, ignoreBounds=True)
             line.hide()
@@ -40,10 +39,10 @@ class Crosshair:
         inside = self._plot.vb.sceneBoundingRect().contains(position)
         for line in self._lines:
             line.setVisible(inside)
-        self.text = ""
+        text = ""
         if inside:
             at = self._plot.vb.mapSceneToView(position)
             self._lines[0].setPos(at.x())
             self._lines[1].setPos(at.y())
-            self.text = self._reading(at.x(), at.y())
-        self._plot.setTitle(escape(self.text) or None, size="9pt", color=style.secondary(self._shown))
+            text = self._reading(at.x(), at.y())
+        self._plot.setTitle(escape(text) or None, size="9pt", color=style.secondary(self._shown))

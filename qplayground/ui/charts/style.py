@@ -13,13 +13,8 @@ _LEGEND_POINTS = 9
 """The library's own size."""
 
 
-def prepare() -> None:
-    """Settings of the library as a whole; call once, before the first chart."""
-    pg.setConfigOptions(antialias=True)
-
-
 def paint(plot: pg.PlotItem, shown: QWidget) -> None:
-    """Give a plot's axes the palette and the size of text of the widget that shows it."""
+    """Give a plot's axes and its legend the palette and the size of text of the widget that shows it."""
     text = shown.palette().color(QPalette.ColorRole.Text)
     for side in ("left", "bottom", "top", "right"):
         axis = plot.getAxis(side)
@@ -30,6 +25,22 @@ def paint(plot: pg.PlotItem, shown: QWidget) -> None:
         # The labels name their units. Switching the prefixes off alone would keep the one of that moment's range.
         axis.setSIPrefixEnableRanges(())
         axis.enableAutoSIPrefix(False)
+    if plot.legend is not None:
+        paint_legend(plot.legend, shown)
+
+
+def show_values(plot: pg.PlotItem, shown: bool) -> None:
+    """Let its axes have numbers; at those of nothing they would say something."""
+    for side in ("left", "bottom"):
+        plot.getAxis(side).setStyle(showValues=shown)
+
+
+def label(text: str, x: float, y: float, shown: QWidget, anchor: tuple[float, float] = (0, 0.5)) -> pg.TextItem:
+    """A text in a plot, in small letters, whose `anchor` lies at that place."""
+    item = pg.TextItem(text, color=shown.palette().color(QPalette.ColorRole.Text), anchor=anchor)
+    item.setFont(tick_font(shown))
+    item.setPos(x, y)
+    return item
 
 
 def paint_legend(legend: pg.LegendItem, shown: QWidget) -> None:
@@ -52,20 +63,16 @@ def tick_font(shown: QWidget) -> QFont:
     return theme.tabular(theme.small(shown.font()))
 
 
-def curve_pen(name: str, shown: QWidget, width: float | None = None) -> object:
-    """The pen of a precision's curve: its hue and its line style. `width` in pixels, by default CURVE_WIDTH."""
-    color = theme.color(name, theme.is_dark(shown))
-    return pg.mkPen(color, width=CURVE_WIDTH if width is None else width, style=theme.line_style(name))
+def curve_pen(name: str, shown: QWidget, width: float = CURVE_WIDTH) -> object:
+    """The pen of a precision's curve: its hue and its line style. `width` in pixels."""
+    return pg.mkPen(theme.color(name, theme.is_dark(shown)), width=width, style=theme.line_style(name))
 
 
-def data_brush(hue: QColor, is_doubtful: bool) -> QColor:
-    """The fill of a bar or a dot: the precision's hue, pale where something spoilt the figure."""
-    return faded(hue, _PALE) if is_doubtful else hue
-
-
-def data_pen(hue: QColor, is_doubtful: bool) -> object:
-    """The edge of the same: only what is pale has one, by which its end is still seen."""
-    return pg.mkPen(hue, width=1) if is_doubtful else pg.mkPen(None)
+def data_look(hue: QColor, is_doubtful: bool) -> dict[str, object]:
+    """Brush and pen of a bar or a dot: pale where something spoilt the figure, with an edge that shows its end."""
+    if is_doubtful:
+        return {"brush": faded(hue, _PALE), "pen": pg.mkPen(hue, width=1)}
+    return {"brush": hue, "pen": pg.mkPen(None)}
 
 
 def doubtful_pen(name: str, shown: QWidget) -> object:

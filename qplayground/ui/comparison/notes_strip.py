@@ -9,7 +9,7 @@ from qplayground.core.commentary.recommendation import recommendation
 from qplayground.core.comparison.results import Comparison
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.page import scroll_area
-from qplayground.ui.widgets.parts import flat_button, in_column, in_row, sentences
+from qplayground.ui.widgets.parts import flat_button, in_column, in_row, selectable_label
 
 LINES = 3
 """What it takes of the columns' room before somebody asks for more."""
@@ -23,9 +23,9 @@ class NotesStrip(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.advice = sentences("Which precision to pick")
-        self.caveats = sentences("What spoilt speeds, or sets figures apart", QPalette.ColorRole.BrightText)
-        self.remarks = sentences(
+        self.advice = selectable_label("Which precision to pick")
+        self.caveats = selectable_label("What spoilt speeds, or sets figures apart", QPalette.ColorRole.BrightText)
+        self.remarks = selectable_label(
             "What spoilt load times, and what explains figures", QPalette.ColorRole.PlaceholderText
         )
         self._labels = (self.advice, self.caveats, self.remarks)

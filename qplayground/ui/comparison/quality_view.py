@@ -35,7 +35,7 @@ from qplayground.ui.comparison.scored_text_view import ScoredTextView
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.name_box import NameBox
 from qplayground.ui.widgets.page import scroll_area
-from qplayground.ui.widgets.parts import in_column, in_row, note, sentences
+from qplayground.ui.widgets.parts import in_column, in_row, note, selectable_label
 
 _MINIMUM_HEIGHT = 120
 _LOW_PAGE = 260
@@ -129,7 +129,7 @@ class QualityView(QWidget):
         super().__init__()
         self._comparison: Comparison | None = None
         self._stale: set[int] = set()  # pages that show an earlier state
-        self.sentences = sentences("What each precision costs in accuracy")
+        self.sentences = selectable_label("What each precision costs in accuracy")
         self.source = note("")
         self.table = QTableWidget(0, 1 + len(_FIGURES))
         self.table.setAccessibleName("Quality figures of every precision")
@@ -148,7 +148,7 @@ class QualityView(QWidget):
         self.candidate.currentIndexChanged.connect(self._show_text)
         self.layers = LayerErrors()
         self.trade_off = TradeOffChart(across="weight_bytes", up="mean_kld")
-        self.expected = sentences("What was expected at the picked token")
+        self.expected = selectable_label("What was expected at the picked token")
         self.expected.setMinimumWidth(1)
         self._picked: int | None = None
         self.along.picked.connect(self.text.select)

@@ -17,7 +17,7 @@ from qplayground.report.describe import PHASE_TEXT
 from qplayground.ui.comparison.run_figures import RunFigures
 from qplayground.ui.comparison.token_text import TokenText
 from qplayground.ui.widgets import theme
-from qplayground.ui.widgets.parts import flat_button, heading, in_column, in_row, sentences
+from qplayground.ui.widgets.parts import flat_button, heading, in_column, in_row, selectable_label
 
 FLUSH_MS = 100
 MINIMUM_WIDTH = 232
@@ -92,7 +92,7 @@ class RunColumn(QFrame):
         return self.progress
 
     def _build_state(self) -> QVBoxLayout:
-        self.state = sentences("State")
+        self.state = selectable_label("State")
         tip = "What happened, with the engine's last output"
         self.details = flat_button("Details…", tip, self.details_requested)
         self.details.hide()

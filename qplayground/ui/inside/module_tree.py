@@ -15,18 +15,17 @@ from PySide6.QtGui import QFont, QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
-    QLabel,
     QLineEdit,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTreeView,
-    QVBoxLayout,
     QWidget,
 )
 
 from qplayground.core.inside import Kept, ModelOutline, ModuleOutline
 from qplayground.core.units import bytes_text
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import in_column, selectable_label
 
 _FIRST = ("Module", "Kind", "Shape", "Now")
 _BESIDE = ("int8", "nf4")
@@ -66,68 +65,63 @@ class ModuleTree(QWidget):
 
     module_chosen = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Search by name")
-        self.search.setClearButtonEnabled(True)
+    def __init__(self) -> None:
+        super().__init__()
+        self.search = QLineEdit(placeholderText="Search by name", clearButtonEnabled=True)
         self.search.setAccessibleName("Search a module by name")
         self.search.textChanged.connect(self._on_search)
         self._model = QStandardItemModel(self)
-        self._filter = QSortFilterProxyModel(self)
+        self._filter = QSortFilterProxyModel(
+            self,
+            recursiveFilteringEnabled=True,
+            filterRole=_MODULE,
+            filterCaseSensitivity=Qt.CaseSensitivity.CaseInsensitive,
+        )
         self._filter.setSourceModel(self._model)
-        self._filter.setRecursiveFilteringEnabled(True)
-        self._filter.setFilterRole(_MODULE)
-        self._filter.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self._items: dict[str, QStandardItem] = {}
-        self._outline: ModelOutline | None = None
+        self._outline = ModelOutline(modules=())
+        self._whether_column = len(_FIRST)
         self._precisions: tuple[str, ...] = ()
         self._quantizing: set[str] = set()  # those of them that quantize anything
-        self.tree = QTreeView()
+        self.tree = QTreeView(uniformRowHeights=True, indentation=_INDENT)
         self.tree.setModel(self._filter)
         self.tree.setAccessibleName("Modules of the model")
         self.tree.setAlternatingRowColors(True)
-        self.tree.setUniformRowHeights(True)
         self.tree.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.tree.setFont(theme.tabular(theme.small(self.tree.font())))
         self.tree.setItemDelegateForColumn(1, _Kinds(self))
-        self.tree.setIndentation(_INDENT)
         self.tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.tree.header().setStretchLastSection(False)
         self.tree.header().setMinimumSectionSize(theme.GRID)
         self.tree.header().setFont(self.tree.font())
         self.tree.selectionModel().currentChanged.connect(self._on_current_changed)
         self.tree.clicked.connect(self._on_current_changed)  # the current one too: it may have to be read again
-        self.details = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.details = selectable_label("What is known of the chosen module")
         self.details.setFont(theme.tabular(theme.small(self.details.font())))
-        self.details.setWordWrap(True)
         self.details.setMinimumWidth(1)
         self.details.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.details.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.details.setAccessibleName("What is known of the chosen module")
         theme.follow_text(
             self.details,
             lambda: self.details.setFixedHeight(_DETAIL_LINES * self.details.fontMetrics().lineSpacing()),
         )
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.GRID, theme.GRID, 0, theme.GRID)
-        layout.setSpacing(theme.HALF_GRID)
-        layout.addWidget(self.search)
-        layout.addWidget(self.tree, 1)
-        layout.addWidget(self.details)
+        margins = (theme.GRID, theme.GRID, 0, theme.GRID)
+        in_column(
+            self.search, self.tree, self.details, within=self, grows=self.tree, spacing=theme.HALF_GRID, margins=margins
+        )
 
     # ---- what others ask of it -------------------------------------------------------------------------------
 
     def show_outline(self, outline: ModelOutline | None, precisions: Sequence[str] = ()) -> None:
         """List its modules, with a column for each of these precisions; None lists nothing."""
-        self._outline = outline
+        self._outline = outline or ModelOutline(modules=())
         self._items.clear()
         self._model.clear()
         self.details.clear()
         beside = [name for name in _BESIDE if name in precisions]
         others = [name for name in precisions if name not in beside]
         self._precisions = (*beside, *others)
+        self._whether_column = len(_FIRST) + len(beside)
         self._model.setHorizontalHeaderLabels([*_FIRST, *beside, _WHETHER, *others])
         if outline is None:
             return
@@ -139,7 +133,7 @@ class ModuleTree(QWidget):
         for branch, modules in inside.items():  # parents come before what is in them
             above = self._items[branch.rpartition(".")[0]] if branch else self._model.invisibleRootItem()
             own = next((one for one in modules if one.name == branch), None)
-            self._items[branch] = self._add(above, branch, modules, own, len(beside))
+            self._items[branch] = self._add(above, branch, modules, own)
         self._size_columns()
         self._unfold()
 
@@ -174,23 +168,22 @@ class ModuleTree(QWidget):
 
     def module(self, name: str) -> ModuleOutline | None:
         """What is known of it."""
-        modules = () if self._outline is None else self._outline.modules
-        return next((module for module in modules if module.name == name), None)
+        return next((module for module in self._outline.modules if module.name == name), None)
 
     # ---- the items -------------------------------------------------------------------------------------------
 
     def _add(
-        self, above: QStandardItem, name: str, inside: Sequence[ModuleOutline], own: ModuleOutline | None, beside: int
+        self, above: QStandardItem, name: str, inside: Sequence[ModuleOutline], own: ModuleOutline | None
     ) -> QStandardItem:
         title = name.rpartition(".")[2] or _WHOLE
         sizes = self._sizes(inside)
         texts = [title, "" if own is None else own.kind, "" if own is None else _shape(own), *sizes]
-        texts.insert(len(_FIRST) + beside, "" if own is None else self._whether(own))
+        texts.insert(self._whether_column, "" if own is None else self._whether(own))
         row = [QStandardItem(text) for text in texts]
         tip = theme.tip(self._about(name, inside, own).replace("\n", " · "))
         for place, item in enumerate(row):
             item.setToolTip(tip)
-            if place >= 2 and place != len(_FIRST) + beside:
+            if place >= 2 and place != self._whether_column:
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         row[0].setData(name, _MODULE)
         if own is not None and not own.is_matrix:
@@ -233,7 +226,7 @@ class ModuleTree(QWidget):
         lines = [f"{name or _WHOLE}: {first}"]
         if sizes:
             lines.append(" · ".join(f"{each} {size}" for each, size in zip(self._precisions, sizes, strict=True)))
-        if own is not None and own.is_quantized and self._outline is not None:
+        if own is not None and own.is_quantized:
             lines.append(f"Quantized before it was saved ({self._outline.quantized_by}).")
         elif own is not None and self._quantizing:
             lines.append(_why(own, self._quantizing))
@@ -263,8 +256,7 @@ class ModuleTree(QWidget):
             self.module_chosen.emit(str(name))
 
     def _show_details(self, name: str) -> None:
-        modules = () if self._outline is None else self._outline.modules
-        inside = [one for one in modules if not name or one.name == name or one.name.startswith(f"{name}.")]
+        inside = [one for one in self._outline.modules if name in _branches(one.name)]
         text = self._about(name, inside, self.module(name))
         self.details.setText(text)
         self.details.setToolTip(theme.tip(text.replace("\n", " · ")))

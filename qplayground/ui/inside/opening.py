@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Opening(QObject):
     """Owner of the window while it is open. It is imported then: it brings charts."""
 
-    def __init__(self, launcher: Launcher, preferences: Preferences, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, launcher: Launcher, preferences: Preferences) -> None:
+        super().__init__()
         self._launcher = launcher
         self._preferences = preferences
         self._parts: tuple[Session, PrecisionPanel, PromptBox] | None = None

@@ -23,16 +23,15 @@ class Savable(Protocol):
 
 
 class SaveButton(QToolButton):
-    """Saves a chart, or offers several by their names; `charts` has them. Signals: `saved(Path)`;
-    `failed(ErrorInfo)`.
+    """Saves a chart, or offers several by their names; `charts` has them. Signals: `said(str)` that it is saved;
+    `failed(str)`, why it is not.
     """
 
-    saved = Signal(object)
-    failed = Signal(object)
+    said = Signal(str)
+    failed = Signal(str)
 
-    def __init__(self, charts: Mapping[str, Savable], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAutoRaise(True)
+    def __init__(self, charts: Mapping[str, Savable]) -> None:
+        super().__init__(autoRaise=True)
         self.setToolTip("Save as PNG or SVG, or the numbers as CSV")
         self.charts = dict(charts)
         self._offered: dict[QAction, Savable] = {}
@@ -61,9 +60,9 @@ class SaveButton(QToolButton):
                 save_chart(chart.view, path)
         except OSError as error:
             sentence = f"{path} cannot be written: {error.strerror or error}."
-            self.failed.emit(ErrorInfo(ErrorCode.BAD_FILE, sentence, "Choose another place."))
+            self.failed.emit(str(ErrorInfo(ErrorCode.BAD_FILE, sentence, "Choose another place.")))
             return
-        self.saved.emit(path)
+        self.said.emit(f"Saved as {path}")
 
     def _asking(self, name: str, chart: Savable) -> Callable[[], None]:
         return lambda: self._ask(name, chart)

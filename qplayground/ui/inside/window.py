@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
-from PySide6.QtWidgets import QMainWindow, QSplitter, QTabWidget, QWidget
+from PySide6.QtWidgets import QMainWindow, QTabWidget
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorInfo
@@ -23,6 +23,7 @@ from qplayground.ui.inside.module_tree import ModuleTree
 from qplayground.ui.inside.outliers.outliers_view import OutliersView
 from qplayground.ui.inside.tour.tour_view import TourView
 from qplayground.ui.widgets.page import scrolling_page
+from qplayground.ui.widgets.parts import splitter
 from qplayground.ui.widgets.window_size import USUAL, size_for_screen
 
 _MESSAGE_MS = 10_000
@@ -44,8 +45,8 @@ class InsideWindow(QMainWindow):
 
     closed = Signal()
 
-    def __init__(self, launcher: Launcher, preferences: Preferences, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, launcher: Launcher, preferences: Preferences) -> None:
+        super().__init__()
         self._preferences = preferences
         self._subject: Subject | None = None
         self._wanted_module = ""
@@ -60,8 +61,7 @@ class InsideWindow(QMainWindow):
         self.layers = LayersView(self.curve_survey, self.layers_survey)
         self.outliers = OutliersView(self.study)
         self.tour = TourView(self.tour_inspector)
-        self.tabs = QTabWidget()
-        self.tabs.setDocumentMode(True)
+        self.tabs = QTabWidget(documentMode=True)
         for view, title in (
             (self.matrix, "Matri&x"),
             (self.layers, "&Layers"),
@@ -69,11 +69,7 @@ class InsideWindow(QMainWindow):
             (self.tour, "To&ur"),
         ):
             self.tabs.addTab(view, title)
-        self.across = QSplitter(Qt.Orientation.Horizontal)
-        self.across.setChildrenCollapsible(False)
-        self.across.addWidget(self.modules)
-        self.across.addWidget(self.tabs)
-        self.across.setStretchFactor(0, 0)
+        self.across = splitter(Qt.Orientation.Horizontal, self.modules, self.tabs)
         self.across.setStretchFactor(1, 1)
         self.setCentralWidget(scrolling_page(self.across))
         self.statusBar().setSizeGripEnabled(False)
@@ -139,10 +135,8 @@ class InsideWindow(QMainWindow):
             inspector.hold_back(hold)
         if waited:
             self._show_wanted()
-        self.matrix.hold_back(hold)
-        self.layers.hold_back(hold)
-        self.outliers.hold_back(hold)
-        self.tour.hold_back(hold)
+        for view in (self.matrix, self.layers, self.outliers, self.tour):
+            view.hold_back(hold)
 
     # ---- what happens ----------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from qplayground.runtime.models.jobs import Job
 from qplayground.runtime.models.library import Library
 from qplayground.ui.setup.device_box import DeviceBox
 from qplayground.ui.widgets import theme
-from qplayground.ui.widgets.parts import button, caption, in_column, in_row, sentences
+from qplayground.ui.widgets.parts import button, caption, in_column, in_row, selectable_label
 
 _SOURCE_TEXT = {
     ModelSource.DEMO: "demo",
@@ -60,12 +60,12 @@ class ModelBar(QWidget):
     # ---- build -----------------------------------------------------------------------------------------------
 
     def _build(self, gpus: list[Gpu]) -> None:
-        self.details = sentences("About the model", QPalette.ColorRole.PlaceholderText)
+        self.details = selectable_label("About the model", QPalette.ColorRole.PlaceholderText)
         self.details.setWordWrap(False)
         self.details.setFont(theme.small(self.details.font()))
         self.details.setMinimumWidth(1)
         self.prepare = button("", self._on_prepare)  # what a model needs that is not there yet
-        self.error = sentences("What is wrong", QPalette.ColorRole.BrightText)
+        self.error = selectable_label("What is wrong", QPalette.ColorRole.BrightText)
         self.error.hide()
         in_column(
             self._build_row(gpus),

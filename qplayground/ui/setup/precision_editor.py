@@ -13,7 +13,7 @@ from qplayground.core.precision import Precision
 from qplayground.core.quantizers.base import Choice, Number, Option, Quantizer, Switch
 from qplayground.core.quantizers.registry import FAMILIES, Quantization
 from qplayground.ui.widgets import theme
-from qplayground.ui.widgets.parts import button, caption, in_row, note, sentences
+from qplayground.ui.widgets.parts import button, caption, in_row, note, selectable_label
 
 NO_BFLOAT16 = "This machine cannot compute in bfloat16, so float16 is used instead."
 _KINDS = (("Not quantized", None), *((family.title, family) for family in FAMILIES))
@@ -100,7 +100,7 @@ class PrecisionEditor(QWidget):
                 label = "" if isinstance(option, Switch) else option.label
                 self._add(label, self.option(family, option.name), option.explanation)
         self._add("Skip mod&ules", self.skip_modules, _SKIP)
-        self.error = sentences("What is wrong with these options", QPalette.ColorRole.BrightText)
+        self.error = selectable_label("What is wrong with these options", QPalette.ColorRole.BrightText)
         self._form.addWidget(self.error, self._form.rowCount(), 0, 1, 2)
         self.reset = button("R&eset", self.reset_requested, "Give this precision its own options back")
         self.remove = button("Remo&ve", self.remove_requested, "Forget this precision")

@@ -21,7 +21,7 @@ from qplayground.core.generation import MAX_NEW_TOKENS_LIMIT, GenerationRequest,
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.setup.prompt_menu import PromptMenu, TitledPrompt, example_prompts
 from qplayground.ui.widgets import theme
-from qplayground.ui.widgets.parts import caption, choice, flat_button, heading, in_column, in_row, sentences
+from qplayground.ui.widgets.parts import caption, choice, flat_button, heading, in_column, in_row, selectable_label
 
 _NO_CHAT_TEMPLATE = "This model brings no chat template."
 _CHAT_TEMPLATE = "Wrap the prompt the way this model was trained to be talked to."
@@ -99,7 +99,7 @@ class PromptBox(QWidget):
 
     def _build_text(self) -> QWidget:
         theme.follow_text(self.text, lambda: self.text.setMinimumHeight(3 * self.text.fontMetrics().lineSpacing()))
-        self.error = sentences("What is wrong with the prompt or its options", QPalette.ColorRole.BrightText)
+        self.error = selectable_label("What is wrong with the prompt or its options", QPalette.ColorRole.BrightText)
         self.error.hide()
         area = _Area(8)
         in_column(self.text, self.error, within=area, grows=self.text, spacing=theme.HALF_GRID)

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QLayout,
     QPushButton,
+    QSplitter,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -65,6 +66,21 @@ def _fill(
             layout.addLayout(part, int(part is grows))
 
 
+def held(box: QBoxLayout) -> QWidget:
+    """A widget with that in it."""
+    widget = QWidget()
+    widget.setLayout(box)
+    return widget
+
+
+def splitter(orientation: Qt.Orientation, *parts: QWidget) -> QSplitter:
+    """Parts with handles between them, of which none can be folded away."""
+    made = QSplitter(orientation, childrenCollapsible=False)
+    for part in parts:
+        made.addWidget(part)
+    return made
+
+
 def heading(text: str = "") -> QLabel:
     """A bold line."""
     label = QLabel(text, textFormat=Qt.TextFormat.PlainText)
@@ -81,11 +97,13 @@ def caption(text: str, buddy: QWidget) -> QLabel:
     return label
 
 
-def sentences(name: str, role: QPalette.ColorRole = QPalette.ColorRole.WindowText) -> QLabel:
-    """Room for a text that can be selected, and is broken where it has to be; `name` is for a screen reader."""
+def selectable_label(
+    name: str = "", role: QPalette.ColorRole = QPalette.ColorRole.WindowText, *, wraps: bool = True
+) -> QLabel:
+    """A text that is shown as it is and can be copied; `name` is for a screen reader."""
     label = QLabel(
         textFormat=Qt.TextFormat.PlainText,
-        wordWrap=True,
+        wordWrap=wraps,
         textInteractionFlags=Qt.TextInteractionFlag.TextSelectableByMouse,
     )
     label.setForegroundRole(role)

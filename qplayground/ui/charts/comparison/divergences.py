@@ -5,15 +5,14 @@ import math
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
 
 from qplayground.core.comparison.results import Comparison, Run
 from qplayground.core.units import number_text
 from qplayground.ui.charts import style
 from qplayground.ui.charts.axes import CountAxis, DecadeAxis
-from qplayground.ui.charts.chart import Chart
-from qplayground.ui.charts.crosshair import Crosshair
+from qplayground.ui.charts.chart import clicked_at
+from qplayground.ui.charts.comparison.comparison_chart import ComparisonChart
 
 Values = NDArray[np.float64]
 
@@ -34,42 +33,26 @@ def compared(comparison: Comparison | None) -> list[Run]:
     return [run for run in scored if run.scored is not None and len(run.scored.kld)]
 
 
-class DivergenceHistogram(Chart):
+class DivergenceHistogram(ComparisonChart):
     """The share of scored tokens by their divergence, on a logarithmic scale, a curve a precision."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._comparison: Comparison | None = None
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("How many tokens diverge how far")
-        self.plot = self.view.addPlot(axisItems={"bottom": DecadeAxis("bottom")})
-        self.plot.setLabel("bottom", "divergence of a token, nats")
-        self.plot.setLabel("left", "share of tokens, %")
+    def __init__(self) -> None:
+        super().__init__("How many tokens diverge how far")
+        labels = {"bottom": "divergence of a token, nats", "left": "share of tokens, %"}
+        self.plot = self.view.addPlot(axisItems={"bottom": DecadeAxis("bottom")}, labels=labels)
         self.plot.showGrid(x=True, y=True, alpha=0.15)
         self.plot.setLogMode(x=True, y=False)
         self.plot.setLimits(yMin=0)
-        self._legend = self.plot.addLegend(offset=(-8, 8))
+        self.plot.addLegend(offset=(-8, 8))
         self._shares: dict[str, Values] = {}
         self._edges: Values = np.empty(0)
-        self._crosshair = Crosshair(self.plot, self, self.reading)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
+        self._follow_mouse(self.plot, self.reading)
         self._paint()
 
-    def show_comparison(self, comparison: Comparison | None) -> None:
-        """Draw every run that was compared."""
-        self._comparison = comparison
-        self._draw()
-
     def _draw(self) -> None:
-        self.plot.clear()
-        self.plot.setTitle(None)
-        self._legend.clear()
-        self._crosshair.restore()
+        self._clear(self.plot)
         self._shares.clear()
-        runs = compared(self._comparison)
-        values = {run.id: np.maximum(_klds(run), _LOWEST) for run in runs}
+        values = {run.id: np.maximum(_klds(run), _LOWEST) for run in compared(self._comparison)}
         if not values:
             return
         lowest = math.floor(math.log10(min(found.min() for found in values.values())))
@@ -91,16 +74,8 @@ class DivergenceHistogram(Chart):
         shares = ", ".join(f"{name} {number_text(share[place])} %" for name, share in self._shares.items())
         return f"{low} to {high} nats: {shares}"
 
-    def _paint(self) -> None:
-        super()._paint()
-        self.view.setBackground(self.palette().color(self.palette().ColorRole.Base))
-        style.paint(self.plot, self)
-        style.paint_legend(self._legend, self)
-        self._crosshair.paint()
-        self._draw()
 
-
-class DivergenceAlongText(Chart):
+class DivergenceAlongText(ComparisonChart):
     """Each precision's divergence over the scored tokens in the text's order, averaged over a few of them.
 
     Signal: `picked(int)`, the scored token that was clicked, from 0.
@@ -108,31 +83,23 @@ class DivergenceAlongText(Chart):
 
     picked = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._comparison: Comparison | None = None
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("Divergence along the text")
+    def __init__(self) -> None:
+        super().__init__("Divergence along the text")
         self.view.setMinimumHeight(_LOWEST_CHART)
-        self.plot = self.view.addPlot(axisItems={"bottom": CountAxis("bottom")})
-        self.plot.setLabel("bottom", f"scored token · mean of {_SMOOTHED} neighbours")
-        self.plot.setLabel("left", "nats")
+        labels = {"bottom": f"scored token · mean of {_SMOOTHED} neighbours", "left": "nats"}
+        self.plot = self.view.addPlot(axisItems={"bottom": CountAxis("bottom")}, labels=labels)
         self.plot.showGrid(x=False, y=True, alpha=0.15)
         self.plot.setMouseEnabled(x=True, y=False)
         self.plot.setLimits(xMin=0, yMin=0)
         self._mark = pg.InfiniteLine(angle=90, movable=False)
         self._curves: dict[str, Values] = {}
-        self._crosshair = Crosshair(self.plot, self, self.reading)
+        self._follow_mouse(self.plot, self.reading)
         self.plot.scene().sigMouseClicked.connect(self._on_clicked)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
         self._paint()
 
     def show_comparison(self, comparison: Comparison | None) -> None:
         """Draw every run that was compared."""
-        self._comparison = comparison
-        self._draw()
+        super().show_comparison(comparison)
         self.plot.autoRange()
 
     def mark(self, token: int) -> None:
@@ -142,9 +109,7 @@ class DivergenceAlongText(Chart):
             self.plot.addItem(self._mark, ignoreBounds=True)
 
     def _draw(self) -> None:
-        self.plot.clear()
-        self.plot.setTitle(None)
-        self._crosshair.restore()
+        self._clear(self.plot)
         self._curves.clear()
         for run in compared(self._comparison):
             values = self._curves[run.id] = smoothed(_klds(run), _SMOOTHED)
@@ -160,23 +125,15 @@ class DivergenceAlongText(Chart):
         return f"token {place:,}: {', '.join(f'{name} {number_text(value)}' for name, value in there.items())} nats"
 
     def _on_clicked(self, event: object) -> None:
-        if event.button() != Qt.MouseButton.LeftButton:  # type: ignore[attr-defined]
-            return
-        position = event.scenePos()  # type: ignore[attr-defined]
-        if self.plot.vb.sceneBoundingRect().contains(position):
-            token = int(self.plot.vb.mapSceneToView(position).x())
-            runs = compared(self._comparison)
-            if runs and runs[0].scored is not None and 0 <= token < len(runs[0].scored.kld):
-                self.mark(token)
-                self.picked.emit(token)
+        place, runs = clicked_at(self.plot, event), compared(self._comparison)
+        token = -1 if place is None else int(place.x())
+        if runs and 0 <= token < len(_klds(runs[0])):
+            self.mark(token)
+            self.picked.emit(token)
 
     def _paint(self) -> None:
-        super()._paint()
-        self.view.setBackground(self.palette().color(self.palette().ColorRole.Base))
-        style.paint(self.plot, self)
         self._mark.setPen(pg.mkPen(style.secondary(self)))
-        self._crosshair.paint()
-        self._draw()
+        super()._paint()
 
 
 def smoothed(values: Values, width: int) -> Values:

@@ -6,15 +6,15 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QMenu, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QMenu
 
 from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.results import ComparedModel, Comparison, Run
 from qplayground.core.measures.quality import LayerError
 from qplayground.core.units import share_text
 from qplayground.ui.charts import style
-from qplayground.ui.charts.chart import Chart
-from qplayground.ui.charts.crosshair import Crosshair
+from qplayground.ui.charts.chart import clicked_at
+from qplayground.ui.charts.comparison.comparison_chart import ComparisonChart
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.name_box import NameBox
 
@@ -24,7 +24,7 @@ _PARTS = 3
 _WHAT = (("outputs on the text", "outputs"), ("weights", "weights"))
 
 
-class LayerErrors(Chart):
+class LayerErrors(ComparisonChart):
     """One precision's relative error, layer by layer. The worst ones are those to skip first.
 
     Signal: `inside_requested(ComparedModel, str)`, the module that is to be looked into; offered at its bar unless
@@ -33,9 +33,8 @@ class LayerErrors(Chart):
 
     inside_requested = Signal(object, str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._comparison: Comparison | None = None
+    def __init__(self) -> None:
+        super().__init__("Error of each quantized layer")
         self.inside_obstacle: Callable[[ComparedModel], str] = lambda _model: ""
         self.candidate = NameBox()
         self.candidate.setAccessibleName("Precision")
@@ -48,15 +47,12 @@ class LayerErrors(Chart):
         self.worst = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.worst.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self.worst.setMinimumWidth(1)  # names are long, and the window is not to grow with them
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("Error of each quantized layer")
-        self.plot = self.view.addPlot()
-        self.plot.setLabel("left", "relative error, %")
-        self.plot.setLabel("bottom", "quantized layer, in the order in which they compute")
+        labels = {"left": "relative error, %", "bottom": "quantized layer, in the order in which they compute"}
+        self.plot = self.view.addPlot(labels=labels)
         self.plot.showGrid(x=False, y=True, alpha=0.15)
         self.plot.setMouseEnabled(x=True, y=False)
         self.plot.setLimits(xMin=-1, yMin=0)
-        self._crosshair = Crosshair(self.plot, self, self.reading)
+        self._follow_mouse(self.plot, self.reading)
         self._offer = QMenu(self)
         self.plot.scene().sigMouseClicked.connect(self._on_clicked)
         row = QHBoxLayout()
@@ -65,11 +61,7 @@ class LayerErrors(Chart):
         for widget in (QLabel("Error of"), self.candidate, self.what):
             row.addWidget(widget)
         row.addWidget(self.worst, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addLayout(row)
-        layout.addWidget(self.view, 1)
+        self._column.insertLayout(0, row)
         self._paint()
 
     def show_comparison(self, comparison: Comparison | None) -> None:
@@ -79,8 +71,7 @@ class LayerErrors(Chart):
         self._draw()
 
     def _measured(self) -> list[Run]:
-        runs = [] if self._comparison is None else self._comparison.runs
-        return [run for run in runs if run.layer_errors]
+        return [run for run in self._runs if run.layer_errors]
 
     def _run(self) -> Run | None:
         name = self.candidate.currentText()
@@ -95,9 +86,7 @@ class LayerErrors(Chart):
 
     @Slot()
     def _draw(self) -> None:
-        self.plot.clear()
-        self.plot.setTitle(None)  # what was read there is of another run
-        self._crosshair.restore()
+        self._clear(self.plot)
         layers = self._layers()
         worst = sorted(layers, key=self._error, reverse=True)[:_NAMED]
         named = ", ".join(
@@ -126,13 +115,11 @@ class LayerErrors(Chart):
 
     def _on_clicked(self, event: object) -> None:
         """Offer to look inside the layer whose bar was clicked."""
-        position = event.scenePos()  # type: ignore[attr-defined]
-        is_left = event.button() == Qt.MouseButton.LeftButton  # type: ignore[attr-defined]
-        if not is_left or not self.plot.vb.sceneBoundingRect().contains(position):
+        run, at = self._run(), clicked_at(self.plot, event)
+        if run is None or at is None:
             return
-        run, place = self._run(), round(self.plot.vb.mapSceneToView(position).x())
-        if run is not None and 0 <= place < len(run.layer_errors):
-            model, name = run.model, run.layer_errors[place].name
+        if 0 <= round(at.x()) < len(run.layer_errors):
+            model, name = run.model, run.layer_errors[round(at.x())].name
             self._offer.clear()
             obstacle = run.lacks.get(Capability.INSIDE) or self.inside_obstacle(model)
             if obstacle:
@@ -140,10 +127,3 @@ class LayerErrors(Chart):
             else:
                 self._offer.addAction(f"Look inside {name}", lambda: self.inside_requested.emit(model, name))
             self._offer.popup(event.screenPos().toPoint())  # type: ignore[attr-defined]
-
-    def _paint(self) -> None:
-        super()._paint()
-        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        style.paint(self.plot, self)
-        self._crosshair.paint()
-        self._draw()

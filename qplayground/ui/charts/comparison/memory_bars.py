@@ -6,14 +6,14 @@ from typing import NamedTuple
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QBrush, QColor, QPalette
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.memory_segments import KINDS, RAM, Place, Segment
-from qplayground.core.comparison.results import Comparison, MemoryFigures
+from qplayground.core.comparison.results import MemoryFigures
 from qplayground.core.units import bytes_text
 from qplayground.ui.charts import style
-from qplayground.ui.charts.chart import Chart
+from qplayground.ui.charts.comparison.comparison_chart import ComparisonChart
 from qplayground.ui.charts.run_items import RunItems
 from qplayground.ui.widgets import theme
 
@@ -46,44 +46,27 @@ def part_pen(role: str, shown: QWidget) -> object:
     return pg.mkPen(style.secondary(shown), width=1) if role in ("runtime", "unexplained") else pg.mkPen(None)
 
 
-class MemoryBars(Chart):
+class MemoryBars(ComparisonChart):
     """Two bars a precision: what was predicted, and below it what was measured, with a tick at the peak."""
 
-    def __init__(self, place: Place = RAM, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, place: Place = RAM) -> None:
+        super().__init__("Memory of each precision, predicted and measured, by what it is made of")
         self._place = place
-        self._comparison: Comparison | None = None
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("Memory of each precision, predicted and measured, by what it is made of")
-        self.plot = self.view.addPlot()
-        self.plot.setLabel("bottom", place.label)
+        self.plot = self.view.addPlot(labels={"bottom": place.label}, enableMenu=False)
         self.plot.setMouseEnabled(x=True, y=False)
-        self.plot.setMenuEnabled(False)
         self.plot.showGrid(x=True, y=False, alpha=0.15)
         self.items = RunItems(self.plot, self._draw_run)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
         self._paint()
 
-    def show_comparison(self, comparison: Comparison | None) -> None:
-        """Draw the memory of every run that has some."""
-        self._comparison = comparison
-        self._draw()
-
     def _draw(self) -> None:
-        runs = [] if self._comparison is None else self._comparison.runs
+        runs = self._runs
         rows = {
             run.id: _Row(len(runs) - 1 - row, copy(run.memory), run.lacks.get(Capability.MEMORY, ""))
             for row, run in enumerate(runs)
         }
         self.items.show(rows)
-        ticks = [(row.y, name) for name, row in rows.items()]
         highest = max((self._highest(run.memory) for run in runs), default=0)
-        self.plot.getAxis("left").setTicks([ticks])
-        self.plot.getAxis("bottom").setStyle(showValues=highest > 0)  # a scale without data would be made up
-        self.plot.setXRange(0, max(highest / style.MEGABYTE, 1) * 1.9, padding=0)
-        self.plot.setYRange(-0.6, max(len(runs), 1) - 0.4, padding=0)
+        self._fit_rows(self.plot, highest, max(highest / style.MEGABYTE, 1) * 1.9)
 
     def _highest(self, memory: MemoryFigures) -> int:
         bars = (self._place.predicted(memory), self._place.measured(memory))
@@ -93,7 +76,11 @@ class MemoryBars(Chart):
         y, memory, lacking = row
         measured = self._place.measured(memory)
         if not measured:
-            return [self._label("–", 0, y, lacking)] if lacking else []
+            if not lacking:
+                return []
+            dash = style.label("–", 0, y, self)
+            dash.setToolTip(theme.tip(lacking))
+            return [dash]
         hue = theme.color(name, theme.is_dark(self))
         items, right = self._bar(self._place.predicted(memory), "predicted", hue, y + _PREDICTED)
         bar, end = self._bar(measured, "measured", hue, y + _MEASURED)
@@ -103,19 +90,10 @@ class MemoryBars(Chart):
         if peak is not None:
             x = peak / style.MEGABYTE
             middle = y + _MEASURED
-            line = pg.PlotCurveItem(
-                [x, x], [middle - _HEIGHT / 2, middle + _HEIGHT / 2], pen=pg.mkPen(self._text(), width=2)
-            )
-            items.append(line)
+            pen = pg.mkPen(self.palette().color(QPalette.ColorRole.Text), width=2)
+            items.append(pg.PlotCurveItem([x, x], [middle - _HEIGHT / 2, middle + _HEIGHT / 2], pen=pen))
             right = max(right, x)
-        return [*items, self._label(self._place.caption(memory), right * (1 + _LABEL_GAP), y)]
-
-    def _label(self, text: str, x: float, y: float, tip: str = "") -> pg.TextItem:
-        label = pg.TextItem(text, color=self._text(), anchor=(0, 0.5))
-        label.setFont(style.tick_font(self))
-        label.setPos(x, y)
-        label.setToolTip(theme.tip(tip))
-        return label
+        return [*items, style.label(self._place.caption(memory), right * (1 + _LABEL_GAP), y, self)]
 
     def _bar(self, segments: list[Segment], what: str, hue: QColor, y: float) -> tuple[list[pg.GraphicsObject], float]:
         """Its parts, and where it ends."""
@@ -138,14 +116,7 @@ class MemoryBars(Chart):
             left += width
         return parts, left
 
-    def _text(self) -> QColor:
-        return self.palette().color(QPalette.ColorRole.Text)
-
     def _paint(self) -> None:
-        super()._paint()
-        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        style.paint(self.plot, self)
-        self.plot.getAxis("left").setStyle(tickLength=0)
-        self.plot.getAxis("left").setPen(pg.mkPen(QColor(Qt.GlobalColor.transparent)))
         self.items.clear()
-        self._draw()
+        super()._paint()
+        self._hide_left_axis(self.plot)

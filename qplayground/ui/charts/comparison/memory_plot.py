@@ -8,6 +8,7 @@ from qplayground.ui.charts import style
 from qplayground.ui.widgets import theme
 
 _LONG = 2000
+"""More points than a screen has columns."""
 _FIRST_SPAN_S = 5.0
 _FIRST_SPAN_MB = 500.0
 _GROWTH = 1.25
@@ -36,16 +37,6 @@ class Series:
         self._bytes[self._count] = num_bytes
         self._highest = max(self._highest, 0.0 if np.isnan(num_bytes) else num_bytes)
         self._count += 1
-
-    def break_off(self, time_s: float) -> None:
-        """The line ends here; the next sample begins another."""
-        if self._count:
-            self.add(time_s, np.nan)
-
-    @property
-    def is_long(self) -> bool:
-        """More points than a screen has columns."""
-        return self._count > _LONG
 
     @property
     def highest_megabytes(self) -> float:
@@ -95,7 +86,7 @@ class MemoryPlot:
     def break_off(self, name: str, time_s: float) -> None:
         """The engine's line ends here; the next reading begins another."""
         if name in self.series:
-            self.series[name].break_off(time_s)
+            self.series[name].add(time_s, np.nan)
 
     def forget(self, name: str) -> None:
         """Take an engine's curve away."""
@@ -112,7 +103,7 @@ class MemoryPlot:
             self.curves[name] = self.plot.plot(pen=pen, autoDownsampleFactor=1.0, connect="finite")
         for name, samples in self.series.items():
             curve = self.curves[name]
-            if samples.is_long and curve.opts["antialias"] is not False:
+            if len(samples.times_s) > _LONG and curve.opts["antialias"] is not False:
                 # A wide smooth line of thousands of points takes Qt 20 ms to stroke, and looks no better.
                 curve.setPen(style.curve_pen(name, self._shown, width=1))
                 curve.opts["antialias"] = False
@@ -135,9 +126,8 @@ class MemoryPlot:
             self.plot.setYRange(0, highest * _GROWTH, padding=0)
 
     def paint(self) -> None:
-        """Take over the colours of the look and the size of its text."""
+        """Take over the colours of the look for its curves, and the size of its text for their axis."""
         self.plot.getAxis("left").setWidth(axis_width())
-        style.paint(self.plot, self._shown)
         for name, curve in self.curves.items():
-            width = 1 if curve.opts["antialias"] is False else None
+            width = 1 if curve.opts["antialias"] is False else style.CURVE_WIDTH
             curve.setPen(style.curve_pen(name, self._shown, width=width))

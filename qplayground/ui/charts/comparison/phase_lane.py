@@ -82,7 +82,8 @@ class PhaseLane(pg.GraphicsObject):  # type: ignore[misc]
     def refresh(self) -> None:
         """Draw the spans as they are now."""
         self.prepareGeometryChange()
-        self._drawn = self._extent()
+        start = min((span.start_s for span in self.spans), default=0.0)
+        self._drawn = QRectF(start, 0, max((span.end_s for span in self.spans), default=0.0) - start, 1)
         self.update()
 
     def clear(self) -> None:
@@ -97,12 +98,6 @@ class PhaseLane(pg.GraphicsObject):  # type: ignore[misc]
 
     def boundingRect(self) -> QRectF:
         return self._drawn
-
-    def _extent(self) -> QRectF:
-        if not self.spans:
-            return QRectF(0, 0, 0, 1)
-        start = min(span.start_s for span in self.spans)
-        return QRectF(start, 0, max(span.end_s for span in self.spans) - start, 1)
 
     def paint(self, painter: QPainter, _option: QStyleOptionGraphicsItem, _widget: QWidget | None = None) -> None:
         transform = painter.worldTransform()

@@ -5,18 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import Qt, Slot
-from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtGui import QPalette
 
-from qplayground.core.comparison.caveats import spoilt
 from qplayground.core.comparison.metrics import BY_KEY, Metric
-from qplayground.core.comparison.results import Comparison, Run
+from qplayground.core.comparison.results import Run
 from qplayground.core.units import significant
 from qplayground.ui.charts import style
 from qplayground.ui.charts.axes import CountAxis
-from qplayground.ui.charts.chart import Chart
-from qplayground.ui.charts.crosshair import Crosshair
+from qplayground.ui.charts.comparison.comparison_chart import ComparisonChart
 from qplayground.ui.charts.run_items import RunItems
 from qplayground.ui.widgets import theme
 
@@ -34,7 +30,7 @@ class _Bar(NamedTuple):
     value: float
     samples: tuple[float, ...]
     text: str
-    is_doubtful: bool = False
+    is_doubtful: bool
 
     @property
     def right(self) -> float:
@@ -48,53 +44,40 @@ class _Times(NamedTuple):
     is_doubtful: bool
 
 
-class SpeedCharts(Chart):
+class SpeedCharts(ComparisonChart):
     """Bars of decode speed and of the time to first token, a dot a sample; beside them the time of every token.
 
     What is not to be compared is pale, and a line below says so.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._comparison: Comparison | None = None
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("Decode speed, time to first token, and the time of each token")
+    def __init__(self) -> None:
+        super().__init__("Decode speed, time to first token, and the time of each token")
         self.bars = {key: self._add_bars(column, key) for column, key in enumerate(("decode_tokens_per_s", "ttft_s"))}
-        self.latency = self.view.addPlot(row=0, col=2, axisItems={"bottom": CountAxis("bottom")})
-        self.latency.setLabel("left", "ms a token")
-        self.latency.setLabel("bottom", "token")
+        axis, labels = CountAxis("bottom"), {"left": "ms a token", "bottom": "token"}
+        self.latency = self.view.addPlot(row=0, col=2, axisItems={"bottom": axis}, labels=labels)
         self.latency.showGrid(x=False, y=True, alpha=0.15)
         self.latency.setLimits(xMin=0, yMin=0)
-        self._crosshair = Crosshair(self.latency, self, self.reading)
+        self._follow_mouse(self.latency, self.reading)
         self.items = {key: RunItems(plot, self._draw_bar) for key, plot in self.bars.items()}
         self.curves = RunItems(self.latency, self._draw_curve)
         self.view.ci.layout.setColumnStretchFactor(2, 2)
         self.key = pg.LabelItem(justify="left")  # in the picture, so that a saved one has it too
         self.view.addItem(self.key, row=1, col=0, colspan=3)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
         self._paint()
 
     def _add_bars(self, column: int, key: str) -> pg.PlotItem:
-        plot = self.view.addPlot(row=0, col=column)
         metric = BY_KEY[key]
-        plot.setLabel("bottom", f"{metric.title}, {metric.unit}")
+        plot = self.view.addPlot(row=0, col=column, labels={"bottom": f"{metric.title}, {metric.unit}"})
+        plot.setLimits(xMin=0)
         plot.setMouseEnabled(x=True, y=False)
         plot.hideButtons()
         plot.showGrid(x=True, y=False, alpha=0.15)
         return plot
 
-    @Slot(object)
-    def show_comparison(self, comparison: Comparison | None) -> None:
-        """Draw every run that has been timed."""
-        self._comparison = comparison
-        self._draw()
-
     def _draw(self) -> None:
-        runs = [] if self._comparison is None else self._comparison.runs
+        runs = self._runs
         for key, plot in self.bars.items():
-            self._draw_bars(plot, BY_KEY[key], runs)
+            self._draw_bars(plot, BY_KEY[key])
         repeated = self._comparison is not None and self._comparison.rounds > 1
         self.latency.setLabel("bottom", "token, of the last round" if repeated else "token")
         times = {
@@ -107,43 +90,35 @@ class SpeedCharts(Chart):
 
     def _is_doubtful(self, run: Run, key: str) -> bool:
         """Whether the run has that figure and something spoilt it."""
-        return (
-            self._comparison is not None and BY_KEY[key].read(run) is not None and key in spoilt(self._comparison, run)
-        )
+        return BY_KEY[key].read(run) is not None and key in self._spoilt(run)
 
     def _show_key(self, is_needed: bool) -> None:
         self.key.setText(_KEY if is_needed else "")
         self.key.setMaximumHeight(round(_KEY_HEIGHT * theme.text_scale()) if is_needed else 0)
 
     def _draw_curve(self, name: str, shown: _Times) -> list[pg.GraphicsObject]:
-        latencies = _latencies_ms(shown.times_s)
+        latencies = latencies_ms(shown.times_s)
         pen = style.doubtful_pen(name, self) if shown.is_doubtful else style.curve_pen(name, self)
         return [pg.PlotDataItem(np.arange(1, len(latencies) + 1), latencies, pen=pen)]
 
-    def _draw_bars(self, plot: pg.PlotItem, metric: Metric, runs: list[Run]) -> None:
+    def _draw_bars(self, plot: pg.PlotItem, metric: Metric) -> None:
         bars = {}
-        for row, run in enumerate(runs):
+        for y, run in enumerate(reversed(self._runs)):
             value, samples = metric.read(run), metric.spread(run)
             if value is not None:
                 doubtful = self._is_doubtful(run, metric.key)
                 text = metric.text(value) + "*" * doubtful
-                bars[run.id] = _Bar(
-                    len(runs) - 1 - row, value, () if samples is None else tuple(samples.values), text, doubtful
-                )
+                bars[run.id] = _Bar(y, value, () if samples is None else tuple(samples.values), text, doubtful)
         self.items[metric.key].show(bars)
         highest = max((bar.right for bar in bars.values()), default=0.0)
-        plot.getAxis("left").setTicks([[(len(runs) - 1 - row, run.id) for row, run in enumerate(runs)]])
-        plot.getAxis("bottom").setStyle(showValues=highest > 0)  # a scale without data would be made up
-        plot.setLimits(xMin=0)
-        plot.setXRange(0, (highest or 1) * _ROOM, padding=0)
-        plot.setYRange(-0.6, max(len(runs), 1) - 0.4, padding=0)
+        self._fit_rows(plot, highest, (highest or 1) * _ROOM)
 
     def _draw_bar(self, name: str, bar: _Bar) -> list[pg.GraphicsObject]:
         y = bar.y
         text = self.palette().color(QPalette.ColorRole.Text)
         hue = theme.color(name, theme.is_dark(self))
-        brush, pen = style.data_brush(hue, bar.is_doubtful), style.data_pen(hue, bar.is_doubtful)
-        items = [pg.BarGraphItem(x0=0, y=y, width=bar.value, height=_HEIGHT, brush=brush, pen=pen)]
+        look = style.data_look(hue, bar.is_doubtful)
+        items = [pg.BarGraphItem(x0=0, y=y, width=bar.value, height=_HEIGHT, **look)]
         if len(bar.samples) > 1:
             low, high = min(bar.samples), max(bar.samples)
             for xs, ys in (
@@ -154,42 +129,28 @@ class SpeedCharts(Chart):
                 items.append(pg.PlotCurveItem(xs, ys, pen=pg.mkPen(text, width=1.5)))
             dots = {"x": list(bar.samples), "y": [y] * len(bar.samples), "size": 4}
             items.append(pg.ScatterPlotItem(**dots, brush=text, pen=None))
-        label = pg.TextItem(bar.text, color=text, anchor=(0, 0.5))
-        label.setFont(style.tick_font(self))
-        label.setPos(bar.right * 1.02, y)
-        return [*items, label]
+        return [*items, style.label(bar.text, bar.right * 1.02, y, self)]
 
     def reading(self, x: float, _y: float) -> str:
         """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
         index = round(x) - 1
-        runs = [] if self._comparison is None else self._comparison.runs
         found = [
             f"{run.id} {significant(float(times[index]))} ms"
-            for run in runs
-            if 0 <= index < len(times := latencies_ms(run))
+            for run in self._runs
+            if 0 <= index < len(times := latencies_ms(token.time_s for token in run.tokens))
         ]
         return f"token {index + 1}: {' · '.join(found)}" if found else ""
 
     def _paint(self) -> None:
-        super()._paint()
-        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        for plot in (*self.bars.values(), self.latency):
-            style.paint(plot, self)
-        for plot in self.bars.values():
-            plot.getAxis("left").setStyle(tickLength=0)
-            plot.getAxis("left").setPen(pg.mkPen(QColor(Qt.GlobalColor.transparent)))
-        self._crosshair.paint()
         self.key.setAttr("color", style.secondary(self))
         for bars in self.items.values():
             bars.clear()
         self.curves.clear()
-        self._draw()
+        super()._paint()
+        for plot in self.bars.values():
+            self._hide_left_axis(plot)
 
 
-def latencies_ms(run: Run) -> np.ndarray:
+def latencies_ms(times_s: Iterable[float]) -> np.ndarray:
     """Milliseconds from each token to the one before it, the first from the call of generate."""
-    return _latencies_ms(token.time_s for token in run.tokens)
-
-
-def _latencies_ms(times_s: Iterable[float]) -> np.ndarray:
     return 1000 * np.diff([0.0, *times_s])

@@ -6,7 +6,6 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QTimer, Slot
 from PySide6.QtGui import QPalette, QShowEvent
-from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from qplayground.core.memory.process_memory import MemorySample
 from qplayground.core.messages.events import Phase, PhaseStarted
@@ -35,9 +34,9 @@ _X_LABEL = "seconds since the comparison began; ◇–◇ predicted"
 class MemoryTimeline(Chart):
     """Resident RAM of each engine over time, one curve a precision; each GPU in a plot of its own once it is used."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        style.prepare()
+    def __init__(self) -> None:
+        pg.setConfigOptions(antialias=True)  # of all charts; this is the first
+        super().__init__("Memory of each engine over time")
         self._began_s: float | None = None
         self.gpus: dict[str, MemoryPlot] = {}
         self._levels: dict[str, float] = {}
@@ -50,24 +49,19 @@ class MemoryTimeline(Chart):
         self._paint()
 
     def _build(self) -> None:
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("Memory of each engine over time")
         self.view.ci.layout.setContentsMargins(0, 0, theme.GRID, 0)  # the room is the curves'
         self.view.ci.layout.setVerticalSpacing(0)
         self.legend = pg.LegendItem(colCount=_LEGEND_COLUMNS, pen=None, brush=None)
         self.view.addItem(self.legend, row=0, col=0)  # above the plot, where it covers no data
-        lane_plot = self.view.addPlot(row=1, col=0)
+        lane_plot = self.view.addPlot(row=1, col=0, enableMenu=False)
         lane_plot.hideAxis("bottom")
         lane_plot.getAxis("left").setStyle(showValues=False, tickLength=0)
-        lane_plot.getAxis("left").setPen(None)
         lane_plot.setMouseEnabled(x=True, y=False)
         lane_plot.setYRange(0, 1, padding=0)
         lane_plot.hideButtons()
-        lane_plot.setMenuEnabled(False)
         self.lane = PhaseLane(self)
         lane_plot.addItem(self.lane, ignoreBounds=True)
-        self.plot = self.view.addPlot(row=_RAM_ROW, col=0)
-        self.plot.setLabel("bottom", _X_LABEL)
+        self.plot = self.view.addPlot(row=_RAM_ROW, col=0, labels={"bottom": _X_LABEL})
         self.ram = MemoryPlot(self.plot, "RAM, MB", self)
         self._lane_plot = lane_plot
         lane_plot.setXLink(self.plot)
@@ -76,9 +70,6 @@ class MemoryTimeline(Chart):
         self.plot.addItem(self._cursor, ignoreBounds=True)
         self._cursor.hide()
         self.plot.scene().sigMouseMoved.connect(self._on_mouse_moved)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
 
     def _listen(self, plot: pg.PlotItem) -> None:
         plot.vb.sigRangeChangedManually.connect(self._on_range_changed_by_hand)
@@ -246,7 +237,7 @@ class MemoryTimeline(Chart):
             plot.setLabel("bottom", _X_LABEL)
             plot.setXLink(self.plot)
             self._listen(plot)
-            self.gpus[name].paint()
+            self._paint()
             self.view.setMinimumHeight(_LEAST_HEIGHT * (2 + len(self.gpus)))
         return self.gpus[name]
 
@@ -281,7 +272,6 @@ class MemoryTimeline(Chart):
 
     def _paint(self) -> None:
         super()._paint()
-        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         self._lane_plot.getAxis("left").setWidth(axis_width())
         self._fit_lane()
         self._fit_legend()

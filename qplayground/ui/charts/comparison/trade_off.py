@@ -6,14 +6,12 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel
 
-from qplayground.core.comparison.caveats import spoilt
 from qplayground.core.comparison.metrics import BY_KEY, METRICS, Metric, efficient
-from qplayground.core.comparison.results import Comparison, Run
+from qplayground.core.comparison.results import Run
 from qplayground.ui.charts import style
-from qplayground.ui.charts.chart import Chart
-from qplayground.ui.charts.crosshair import Crosshair
+from qplayground.ui.charts.comparison.comparison_chart import ComparisonChart
 from qplayground.ui.charts.run_items import RunItems
 from qplayground.ui.widgets import theme
 
@@ -28,25 +26,20 @@ class _Dot(NamedTuple):
     across: float
     up: float
     text: str
-    is_doubtful: bool = False
+    is_doubtful: bool
 
 
-class TradeOffChart(Chart):
+class TradeOffChart(ComparisonChart):
     """One dot a precision. The line joins those that no other one beats in both figures."""
 
-    def __init__(
-        self, across: str = "weight_bytes", up: str = "decode_tokens_per_s", parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, across: str = "weight_bytes", up: str = "decode_tokens_per_s") -> None:
         """`across` and `up` are the keys of the figures that it begins with."""
-        super().__init__(parent)
-        self._comparison: Comparison | None = None
+        super().__init__("Two figures of every precision against each other")
         self.across = self._metric_box(across, "Across")
         self.up = self._metric_box(up, "Up")
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("Two figures of every precision against each other")
         self.plot = self.view.addPlot()
         self.plot.showGrid(x=True, y=True, alpha=0.15)
-        self._crosshair = Crosshair(self.plot, self, self.reading)
+        self._follow_mouse(self.plot, self.reading)
         self._front_line = pg.PlotCurveItem()
         self._front_line.setZValue(-1)  # below the dots
         self.plot.addItem(self._front_line)
@@ -60,11 +53,7 @@ class TradeOffChart(Chart):
         self.key = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.key.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         row.addWidget(self.key)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addLayout(row)
-        layout.addWidget(self.view, 1)
+        self._column.insertLayout(0, row)
         self._paint()
 
     def _metric_box(self, key: str, name: str) -> QComboBox:
@@ -75,12 +64,6 @@ class TradeOffChart(Chart):
         box.setCurrentIndex(box.findData(key))
         box.currentIndexChanged.connect(self._draw)
         return box
-
-    @Slot(object)
-    def show_comparison(self, comparison: Comparison | None) -> None:
-        """Draw every run that has both figures."""
-        self._comparison = comparison
-        self._draw()
 
     @property
     def front(self) -> list[str]:
@@ -94,17 +77,16 @@ class TradeOffChart(Chart):
 
     def _is_doubtful(self, run: Run) -> bool:
         """Whether something spoilt one of the two figures; such a point is drawn and never leads."""
-        doubtful = frozenset() if self._comparison is None else spoilt(self._comparison, run)
+        doubtful = self._spoilt(run)
         return any(metric.key in doubtful for metric in self._metrics())
 
     def _metrics(self) -> tuple[Metric, Metric]:
         return BY_KEY[self.across.currentData()], BY_KEY[self.up.currentData()]
 
     def _points(self) -> list[tuple[Run, tuple[float, float]]]:
-        runs = [] if self._comparison is None else self._comparison.runs
         x, y = self._metrics()
         found = []
-        for run in runs:
+        for run in self._runs:
             across, up = self._read(x, run), self._read(y, run)
             if across is not None and up is not None:
                 found.append((run, (across / _scale(x), up / _scale(y))))
@@ -112,9 +94,7 @@ class TradeOffChart(Chart):
 
     def _read(self, metric: Metric, run: Run) -> float | None:
         """A reference's distance from itself too: it is what the others are seen against."""
-        is_reference = self._comparison is not None and any(
-            other.quality is not None and other.quality.reference == run.id for other in self._comparison.runs
-        )
+        is_reference = any(other.quality is not None and other.quality.reference == run.id for other in self._runs)
         return metric.itself if is_reference and metric.itself is not None else metric.read(run)
 
     @Slot()
@@ -123,8 +103,7 @@ class TradeOffChart(Chart):
         self.plot.setLabel("bottom", _axis(x))
         self.plot.setLabel("left", _axis(y))
         points = self._points()
-        for axis in ("left", "bottom"):
-            self.plot.getAxis(axis).setStyle(showValues=bool(points))
+        style.show_values(self.plot, bool(points))
         places = {run.id: place for run, place in points}
         front = self.front
         self._show_key(front if len(points) > 1 else [])
@@ -140,15 +119,11 @@ class TradeOffChart(Chart):
             self.plot.setYRange(0, 1.15 * max(up for _, (_, up) in points), padding=_MARGIN)
 
     def _draw_dot(self, name: str, dot: _Dot) -> list[pg.GraphicsObject]:
-        hue, text = theme.color(name, theme.is_dark(self)), self.palette().color(QPalette.ColorRole.Text)
-        label = pg.TextItem(dot.text, color=text, anchor=(0, 1))
-        label.setFont(style.tick_font(self))
-        label.setPos(dot.across, dot.up)
-        brush, pen = style.data_brush(hue, dot.is_doubtful), style.data_pen(hue, dot.is_doubtful)
-        return [pg.ScatterPlotItem([dot.across], [dot.up], size=_DOT, brush=brush, pen=pen), label]
+        hue = theme.color(name, theme.is_dark(self))
+        label = style.label(dot.text, dot.across, dot.up, self, anchor=(0, 1))
+        return [pg.ScatterPlotItem([dot.across], [dot.up], size=_DOT, **style.data_look(hue, dot.is_doubtful)), label]
 
     def _show_key(self, front: list[str]) -> None:
-        runs = [] if self._comparison is None else self._comparison.runs
         parts = ["line: what no other precision beats in both"] if len(front) > 1 else []
         parts += [f"{front[0]} beats or equals all others in both"] if len(front) == 1 else []
         parts += (
@@ -156,7 +131,7 @@ class TradeOffChart(Chart):
             if any(self._is_doubtful(run) for run, _ in self._points())
             else []
         )
-        for run in runs:
+        for run in self._runs:
             reasons = dict.fromkeys(filter(None, (metric.lacking(run) for metric in self._metrics())))
             parts += [f"{run.id} is not drawn: {' '.join(reasons)}"] if reasons else []
         self.key.setText(" · ".join(parts))
@@ -167,13 +142,9 @@ class TradeOffChart(Chart):
         return f"{across.text(x * _scale(across))} · {up.text(y * _scale(up))}"
 
     def _paint(self) -> None:
-        super()._paint()
-        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        style.paint(self.plot, self)
-        self._crosshair.paint()
         self._front_line.setPen(pg.mkPen(style.secondary(self), width=1.5))
         self.dots.clear()
-        self._draw()
+        super()._paint()
 
 
 def _scale(metric: Metric) -> float:

@@ -1,9 +1,8 @@
 """Where the blocks of a matrix meet."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+from qplayground.ui.charts.inside.arrays import Values
 
 
 def block_borders(

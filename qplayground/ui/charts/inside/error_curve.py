@@ -7,10 +7,10 @@ import pyqtgraph as pg
 from msgspec.structs import astuple
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from qplayground.core import hues
-from qplayground.core.inside import Knobs, LayerRow
+from qplayground.core.inside import ErrorFigures, Knobs, LayerRow
 from qplayground.core.quantizers.base import Method
 from qplayground.core.quantizers.registry import METHODS
 from qplayground.core.units import number_text, share_text, significant
@@ -32,30 +32,23 @@ class ErrorCurve(Chart):
 
     picked = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__("Error against bits a weight, for every method and block size")
         self._rows: tuple[LayerRow, ...] = ()
         self._current: Knobs | None = None
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("Error against bits a weight, for every method and block size")
-        self.plot = self.view.addPlot(axisItems={"left": DecadeAxis("left")})
-        self.plot.setLabel("bottom", "bits a weight, scales included")
-        self.plot.setLabel("left", "relative error, %")
+        axis, labels = DecadeAxis("left"), {"bottom": "bits a weight, scales included", "left": "relative error, %"}
+        self.plot = self.view.addPlot(axisItems={"left": axis}, labels=labels, enableMenu=False)
         self.plot.showGrid(x=True, y=True, alpha=0.15)
         self.plot.setLogMode(x=False, y=True)
-        self.plot.setMenuEnabled(False)
-        self._legend = self.plot.addLegend(offset=(-8, 8))
+        self.plot.addLegend(offset=(-8, 8))
         self._ring = pg.ScatterPlotItem(size=_RING, brush=None)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
         self._paint()
 
-    def show_rows(self, rows: Sequence[LayerRow], current: Knobs | None = None) -> None:
+    def show_rows(self, rows: Sequence[LayerRow], current: Knobs) -> None:
         """Draw what was measured of one matrix, the knobs `current` marked."""
         anew = not self._rows or self._rows[0].module != (rows[0].module if rows else "")
         self._rows = tuple(rows)
-        self._current = None if current is None else current.checked()
+        self._current = current.checked()
         self._draw()
         if anew:
             self.plot.enableAutoRange()
@@ -80,9 +73,7 @@ class ErrorCurve(Chart):
 
     def _draw(self) -> None:
         self.plot.clear()
-        self._legend.clear()
-        for axis in ("left", "bottom"):
-            self.plot.getAxis(axis).setStyle(showValues=bool(self._rows))
+        style.show_values(self.plot, bool(self._rows))
         for method in METHODS.values():
             for double_quant in (False, True):
                 rows = sorted(
@@ -133,13 +124,8 @@ class ErrorCurve(Chart):
             self.picked.emit(row.knobs)
 
     def _paint(self) -> None:
+        self._ring.setPen(pg.mkPen(self.palette().color(QPalette.ColorRole.Text), width=2))
         super()._paint()
-        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        style.paint(self.plot, self)
-        text = self.palette().color(QPalette.ColorRole.Text)
-        style.paint_legend(self._legend, self)
-        self._ring.setPen(pg.mkPen(text, width=2))
-        self._draw()
 
 
 def method_color(method: Method, shown: QWidget) -> QColor:
@@ -155,8 +141,11 @@ def rows_table(rows: Sequence[LayerRow]) -> list[list[object]]:
     return [list(_HEADING), *(["" if cell is None else cell for cell in line] for line in cells)]
 
 
-def _tip(x: float, y: float, data: LayerRow) -> str:
-    figures = data.figures
+def error_text(figures: ErrorFigures) -> str:
+    """The relative error, and how many decibels that is."""
     decibels = "" if figures.snr_db is None else f", {number_text(figures.snr_db)} dB"
-    error = f"relative error {share_text(figures.relative_error)}{decibels}"
-    return f"{data.knobs.label}\n{significant(x, 4)} bits a weight, {error}"
+    return f"relative error {share_text(figures.relative_error)}{decibels}"
+
+
+def _tip(x: float, y: float, data: LayerRow) -> str:
+    return f"{data.knobs.label}\n{significant(x, 4)} bits a weight, {error_text(data.figures)}"

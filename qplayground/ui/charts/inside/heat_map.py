@@ -4,7 +4,6 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QObject, QPointF, QRectF, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QImage, QKeyEvent, QPalette
-from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from qplayground.core.inside import Picture, Tile
 from qplayground.ui.charts import style
@@ -59,25 +58,20 @@ class HeatMap(Chart):
     left = Signal()
     stepped = Signal(int, int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__("The matrix as an image")
         self._rows = self._columns = 0
         self._block_size: int | None = None
         self.tiles = TileStack()
         self._under_mouse: tuple[int, int] | None = None
         self._levels = (-1.0, 1.0)
         self._codes: CodeScale | None = None
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("The matrix as an image")
         self.view.setAntialiasing(False)  # nothing here is slanted, and pictures are drawn faster
         self.view.installEventFilter(self)
-        self.plot = self.view.addPlot()
-        self.plot.setLabel("bottom", "column")
-        self.plot.setLabel("left", "row")
+        self.plot = self.view.addPlot(labels={"bottom": "column", "left": "row"}, enableMenu=False)
         self.plot.invertY(True)
         for side in ("left", "bottom"):
             self.plot.getAxis(side).setStyle(maxTickLevel=0)  # each tick is drawn anew in every frame
-        self.plot.setMenuEnabled(False)
         self.overview = _Picture()
         self.detail = _Picture()
         self.borders = pg.PlotCurveItem(connect="pairs", antialias=False)
@@ -92,25 +86,21 @@ class HeatMap(Chart):
         self.plot.vb.sigResized.connect(self._on_range_changed)
         self.plot.scene().sigMouseMoved.connect(self._on_mouse_moved)
         self.plot.scene().sigMouseClicked.connect(self._on_mouse_clicked)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
         self._paint()
         self.clear()
 
     # ---- what it shows ---------------------------------------------------------------------------------------
 
-    def show_matrix(self, rows: int, columns: int, block_size: int | None = None) -> None:
-        """Make room for a matrix of that shape, and forget the one before. `block_size` as in `show_blocks`."""
+    def show_matrix(self, rows: int, columns: int) -> None:
+        """Make room for a matrix of that shape, and forget the one before and its blocks."""
         self.clear()
         self._rows, self._columns = rows, columns
         self._show_axes(True)
-        self._block_size = block_size
+        self._block_size = None
         self.plot.setLimits(
             xMin=0, xMax=columns, yMin=0, yMax=rows, minXRange=min(_FEWEST, columns), minYRange=min(_FEWEST, rows)
         )
         self.show_whole()
-        self._draw_borders()
 
     @Slot()
     def show_whole(self) -> None:
@@ -150,9 +140,7 @@ class HeatMap(Chart):
         self._show_axes(False)
 
     def _show_axes(self, shown: bool) -> None:
-        """Numbers at an axis of nothing would say something."""
-        for axis in ("left", "bottom"):
-            self.plot.getAxis(axis).setStyle(showValues=shown)
+        style.show_values(self.plot, shown)
         self.key.setOpacity(float(shown))
 
     def mark(self, row: int, column: int) -> None:
@@ -242,9 +230,7 @@ class HeatMap(Chart):
 
     def _paint(self) -> None:
         super()._paint()
-        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         text = self.palette().color(QPalette.ColorRole.Text)
-        style.paint(self.plot, self)
         scale = theme.text_scale()
         self.plot.getAxis("left").setWidth(_AXIS_WIDTH * scale)  # else the picture's size would change with the numbers
         self.plot.getAxis("bottom").setHeight(_AXIS_HEIGHT * scale)

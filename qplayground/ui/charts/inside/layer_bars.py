@@ -4,16 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
 
 from qplayground.core.inside import LayerRow
-from qplayground.core.units import number_text, share_text, significant
+from qplayground.core.units import significant
 from qplayground.ui.charts import style
-from qplayground.ui.charts.chart import Chart
-from qplayground.ui.charts.crosshair import Crosshair
-from qplayground.ui.charts.inside.error_curve import method_color, rows_table
+from qplayground.ui.charts.chart import Chart, clicked_at
+from qplayground.ui.charts.inside.error_curve import error_text, method_color, rows_table
 
 _MANY = 80
 """Bars between which gaps would be narrower than pixels."""
@@ -24,23 +21,16 @@ class LayerBars(Chart):
 
     picked = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__("Error of each layer")
         self._rows: tuple[LayerRow, ...] = ()
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("Error of each layer")
-        self.plot = self.view.addPlot()
-        self.plot.setLabel("left", "relative error, %")
-        self.plot.setLabel("bottom", "layer, in the order in which they compute")
+        labels = {"left": "relative error, %", "bottom": "layer, in the order in which they compute"}
+        self.plot = self.view.addPlot(labels=labels, enableMenu=False)
         self.plot.showGrid(x=False, y=True, alpha=0.15)
         self.plot.setMouseEnabled(x=True, y=False)
         self.plot.setLimits(xMin=-1, yMin=0)
-        self.plot.setMenuEnabled(False)
-        self._crosshair = Crosshair(self.plot, self, self.reading)
+        self._follow_mouse(self.plot, self.reading)
         self.plot.scene().sigMouseClicked.connect(self._on_clicked)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
         self._paint()
 
     def show_rows(self, rows: Sequence[LayerRow]) -> None:
@@ -53,11 +43,8 @@ class LayerBars(Chart):
         return rows_table(self._rows)
 
     def _draw(self) -> None:
-        self.plot.clear()
-        self.plot.setTitle(None)
-        self._crosshair.restore()
-        for axis in ("left", "bottom"):
-            self.plot.getAxis(axis).setStyle(showValues=bool(self._rows))
+        self._clear(self.plot)
+        style.show_values(self.plot, bool(self._rows))
         if not self._rows:
             return
         heights = 100 * np.array([row.figures.relative_error for row in self._rows])
@@ -75,21 +62,10 @@ class LayerBars(Chart):
         if not 0 <= place < len(self._rows):
             return ""
         row = self._rows[place]
-        snr = "" if row.figures.snr_db is None else f", {number_text(row.figures.snr_db)} dB"
         bits = significant(row.figures.bits_per_weight, 4)
-        return f"{row.module}: relative error {share_text(row.figures.relative_error)}{snr}, {bits} bits a weight"
+        return f"{row.module}: {error_text(row.figures)}, {bits} bits a weight"
 
     def _on_clicked(self, event: object) -> None:
-        position = event.scenePos()  # type: ignore[attr-defined]
-        is_left = event.button() == Qt.MouseButton.LeftButton  # type: ignore[attr-defined]
-        if is_left and self.plot.vb.sceneBoundingRect().contains(position):
-            place = round(self.plot.vb.mapSceneToView(position).x())
-            if 0 <= place < len(self._rows):
-                self.picked.emit(self._rows[place].module)
-
-    def _paint(self) -> None:
-        super()._paint()
-        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        style.paint(self.plot, self)
-        self._crosshair.paint()
-        self._draw()
+        at = clicked_at(self.plot, event)
+        if at is not None and 0 <= round(at.x()) < len(self._rows):
+            self.picked.emit(self._rows[round(at.x())].module)

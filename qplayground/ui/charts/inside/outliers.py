@@ -4,13 +4,12 @@ import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtGui import QPalette
 
 from qplayground.core.units import significant
 from qplayground.ui.charts import style
 from qplayground.ui.charts.axes import CountAxis, DecadeAxis
 from qplayground.ui.charts.chart import Chart
-from qplayground.ui.charts.crosshair import Crosshair
 from qplayground.ui.widgets import theme
 
 DEFAULT_THRESHOLD = 6.0
@@ -30,18 +29,15 @@ class OutliersPlot(Chart):
 
     threshold_dragged = Signal(float)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__("Largest magnitude of each input dimension")
         self._module = ""
         self._magnitudes: NDArray[np.float32] = np.empty(0, np.float32)
         self._threshold = DEFAULT_THRESHOLD
         self._top = DEFAULT_THRESHOLD
         self._logarithmic = False
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("Largest magnitude of each input dimension")
-        self.plot = self.view.addPlot(axisItems={"left": DecadeAxis("left"), "bottom": CountAxis("bottom")})
-        self.plot.setLabel("bottom", "input dimension")
-        self.plot.setLabel("left", "largest magnitude")
+        axes = {"left": DecadeAxis("left"), "bottom": CountAxis("bottom")}
+        self.plot = self.view.addPlot(axisItems=axes, labels={"bottom": "input dimension", "left": "largest magnitude"})
         self.plot.showGrid(x=False, y=True, alpha=0.15)
         self.plot.setMouseEnabled(x=True, y=False)
         self._quiet = pg.PlotCurveItem(connect="pairs")
@@ -59,10 +55,7 @@ class OutliersPlot(Chart):
             self.plot.addItem(item)
         for line in (self._default, self.line):
             self.plot.addItem(line, ignoreBounds=True)
-        self._crosshair = Crosshair(self.plot, self, self.reading)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
+        self._follow_mouse(self.plot, self.reading)
         self._paint()
 
     @property
@@ -140,20 +133,15 @@ class OutliersPlot(Chart):
         return f"dimension {place:,}: at most {significant(float(self._magnitudes[place]))}{said}"
 
     def _paint(self) -> None:
-        super()._paint()
-        dark = theme.is_dark(self)
-        self.view.setBackground(self.palette().color(self.palette().ColorRole.Base))
-        style.paint(self.plot, self)
+        dark, text = theme.is_dark(self), self.palette().color(QPalette.ColorRole.Text)
         self._quiet.setPen(pg.mkPen(theme.color(_QUIET, dark), width=1))
         self._outliers.setPen(pg.mkPen(theme.color(_OUTLIER, dark), width=2))
-        text = self.palette().color(self.palette().ColorRole.Text)
         self.line.setPen(pg.mkPen(text, width=2))
         self.line.setHoverPen(pg.mkPen(theme.color(_OUTLIER, dark), width=3))
         self.line.label.setColor(text)
         self._default.setPen(pg.mkPen(style.secondary(self), width=1, style=Qt.PenStyle.DashLine))
         self._default.label.setColor(style.secondary(self))
-        self._crosshair.paint()
-        self._draw()
+        super()._paint()
 
 
 def outliers_at(magnitudes: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:

@@ -4,17 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyqtgraph as pg
-from numpy.typing import NDArray
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from qplayground.core.units import significant
 from qplayground.ui.charts import style
 from qplayground.ui.charts.chart import Chart
-from qplayground.ui.charts.crosshair import Crosshair
+from qplayground.ui.charts.inside.arrays import Values
 from qplayground.ui.widgets import theme
-
-Values = NDArray[np.float64]
 
 _BEFORE, _AFTER = "bf16", "fp4"
 """The precisions whose hues they have."""
@@ -26,18 +22,13 @@ _BAND = 14
 class RoundingPlot(Chart):
     """Dots are weights as the checkpoint has them, rings what comes back; a line joins the two of one weight."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__("Weights, and the levels that they are rounded to")
         self._before: Values = np.empty(0)
         self._after: Values = np.empty(0)
         self._levels: Values = np.empty(0)
         self._marked: int | None = None
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("Weights, and the levels that they are rounded to")
-        self.plot = self.view.addPlot()
-        self.plot.setLabel("bottom", "column")
-        self.plot.setLabel("left", "weight")
-        self.plot.setMenuEnabled(False)
+        self.plot = self.view.addPlot(labels={"bottom": "column", "left": "weight"}, enableMenu=False)
         self._lines = pg.PlotCurveItem(connect="pairs", antialias=False)
         self._moves = pg.PlotCurveItem(connect="pairs")
         self._dots = pg.ScatterPlotItem(size=_DOT, pen=None)
@@ -46,10 +37,7 @@ class RoundingPlot(Chart):
         for item in (self._lines, self._moves, self._dots, self._rings):
             self.plot.addItem(item)
         self.plot.addItem(self._mark, ignoreBounds=True)
-        self._crosshair = Crosshair(self.plot, self, self.reading)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
+        self._follow_mouse(self.plot, self.reading)
         self._paint()
 
     def show_weights(
@@ -88,14 +76,10 @@ class RoundingPlot(Chart):
         return f"column {place}: {significant(before)} comes back as {significant(after)}"
 
     def _paint(self) -> None:
-        super()._paint()
         dark, text = theme.is_dark(self), self.palette().color(QPalette.ColorRole.Text)
-        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        style.paint(self.plot, self)
         self._lines.setPen(pg.mkPen(style.faded(style.secondary(self), 110), width=1))
         self._moves.setPen(pg.mkPen(theme.color(_AFTER, dark), width=1))
         self._dots.setBrush(pg.mkBrush(theme.color(_BEFORE, dark)))
         self._rings.setPen(pg.mkPen(theme.color(_AFTER, dark), width=1.5))
         self._mark.setPen(pg.mkPen(style.faded(text, 45), width=_BAND))
-        self._crosshair.paint()
-        self._draw()
+        super()._paint()

@@ -2,19 +2,14 @@
 
 import numpy as np
 import pyqtgraph as pg
-from numpy.typing import NDArray
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from qplayground.core.inside import Scales
-from qplayground.core.measures.floats import Floats
 from qplayground.core.units import number_text
 from qplayground.ui.charts import style
-from qplayground.ui.charts.chart import Chart
-from qplayground.ui.charts.crosshair import Crosshair
-
-Values = NDArray[np.float64]
+from qplayground.ui.charts.chart import Chart, clicked_at
+from qplayground.ui.charts.inside.arrays import Values, bin_rows, bins_of, values_of
 
 
 class ScalesPlot(Chart):
@@ -22,24 +17,18 @@ class ScalesPlot(Chart):
 
     picked = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__("The absmax of every block")
         self._scales: Scales | None = None
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("The absmax of every block")
-        self.plot = self.view.addPlot()
-        self.plot.setLabel("left", "absmax")
+        self.plot = self.view.addPlot(labels={"left": "absmax"}, enableMenu=False)
         self.plot.showGrid(x=False, y=True, alpha=0.15)
         self.plot.setLimits(yMin=0)
-        self.beside = self.view.addPlot()
-        self.beside.setLabel("bottom", "blocks")
+        self.beside = self.view.addPlot(labels={"bottom": "blocks"}, enableMenu=False)
         self.beside.hideAxis("left")
         self.beside.setYLink(self.plot)
         self.beside.setMouseEnabled(x=False, y=True)
         self.view.ci.layout.setColumnStretchFactor(0, 3)
         self.view.ci.layout.setColumnStretchFactor(1, 1)
-        for plot in (self.plot, self.beside):
-            plot.setMenuEnabled(False)
         self.lowest = pg.PlotCurveItem()
         self.highest = pg.PlotCurveItem()
         self.mean = pg.PlotCurveItem()
@@ -51,11 +40,8 @@ class ScalesPlot(Chart):
             self.plot.addItem(item)
         self.plot.addItem(self._line, ignoreBounds=True)
         self.beside.addItem(self.bars)
-        self._crosshair = Crosshair(self.plot, self, self.reading)
+        self._follow_mouse(self.plot, self.reading)
         self.plot.scene().sigMouseClicked.connect(self._on_clicked)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
         self._paint()
         self._show_axes(False)
 
@@ -68,8 +54,8 @@ class ScalesPlot(Chart):
         self._draw()
         self.plot.setLimits(xMin=0, xMax=max(1, scales.count))
         self.plot.setXRange(0, max(1, scales.count), padding=0)
-        highest = float(_values(scales.highest).max(initial=0.0))
-        lowest = float(_values(scales.lowest).min(initial=highest))
+        highest = float(values_of(scales.highest).max(initial=0.0))
+        lowest = float(values_of(scales.lowest).min(initial=highest))
         room = 0.05 * (highest - lowest) or 0.05 * highest or 1.0
         self.plot.setYRange(max(0.0, lowest - room), highest + room, padding=0)
 
@@ -94,39 +80,33 @@ class ScalesPlot(Chart):
         if scales is None:
             return []
         rows: list[list[object]] = [["first block", "blocks", "lowest absmax", "mean absmax", "highest absmax"]]
-        values = (_values(each) for each in (scales.lowest, scales.mean, scales.highest))
+        values = (values_of(each) for each in (scales.lowest, scales.mean, scales.highest))
         for place, (lowest, mean, highest) in enumerate(zip(*values, strict=True)):
             first = place * scales.per_point
             rows.append([first, min(scales.per_point, scales.count - first), lowest, mean, highest])
-        counts = np.array(scales.histogram.counts.values, np.float64)
-        edges = np.linspace(scales.histogram.low, scales.histogram.high, len(counts) + 1)
-        rows += [[], ["absmax from", "to", "blocks"]]
-        rows += [[low, high, int(count)] for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)]
-        return rows
+        return [*rows, [], ["absmax from", "to", "blocks"], *bin_rows(scales.histogram)]
 
     # ---- drawing ---------------------------------------------------------------------------------------------
 
     def _show_axes(self, shown: bool) -> None:
-        for axis in (self.plot.getAxis("left"), self.plot.getAxis("bottom"), self.beside.getAxis("bottom")):
-            axis.setStyle(showValues=shown)
+        for plot in (self.plot, self.beside):
+            style.show_values(plot, shown)
 
     def _draw(self) -> None:
         scales = self._scales
         if scales is None:
             return
         accent = self.palette().color(QPalette.ColorRole.Accent)
-        secondary = style.secondary(self)
         places = _steps(np.minimum(np.arange(len(scales.mean) + 1) * scales.per_point, scales.count))
         with QSignalBlocker(self.lowest):  # so that the area between is made once, of both
-            self.lowest.setData(places, np.repeat(_values(scales.lowest), 2))
+            self.lowest.setData(places, np.repeat(values_of(scales.lowest), 2))
         for curve, values in ((self.highest, scales.highest), (self.mean, scales.mean)):
-            curve.setData(places, np.repeat(_values(values), 2))
+            curve.setData(places, np.repeat(values_of(values), 2))
         self.mean.setPen(pg.mkPen(accent, width=1.5 if scales.per_point == 1 else 2))
         for curve in (self.lowest, self.highest):
             curve.setPen(pg.mkPen(None))
         self._between.setBrush(pg.mkBrush(style.faded(accent, 70)))
-        counts = np.array(scales.histogram.counts.values, np.float64)
-        edges = np.linspace(scales.histogram.low, scales.histogram.high, len(counts) + 1)
+        edges, counts = bins_of(scales.histogram)
         thick = np.diff(edges) if scales.histogram.high > scales.histogram.low else np.full(len(counts), 0.02)
         self.bars.setOpts(
             x0=np.zeros(len(counts)),
@@ -134,7 +114,7 @@ class ScalesPlot(Chart):
             width=counts,
             height=thick,
             pen=None,
-            brush=style.faded(secondary, 150),
+            brush=style.faded(style.secondary(self), 150),
         )
         most = float(counts.max(initial=1.0))
         self.beside.setXRange(0, most, padding=0.02)
@@ -157,35 +137,21 @@ class ScalesPlot(Chart):
         return f"blocks {first:,} to {last:,}: {lowest} to {highest}, mean {mean}"
 
     def _on_clicked(self, event: object) -> None:
-        position = event.scenePos()  # type: ignore[attr-defined]
-        is_left = event.button() == Qt.MouseButton.LeftButton  # type: ignore[attr-defined]
-        if self._scales is None or not is_left or not self.plot.vb.sceneBoundingRect().contains(position):
-            return
-        block = int(self.plot.vb.mapSceneToView(position).x())
-        if 0 <= block < self._scales.count:
-            self.picked.emit(block)
+        at = clicked_at(self.plot, event)
+        if self._scales is not None and at is not None and 0 <= int(at.x()) < self._scales.count:
+            self.picked.emit(int(at.x()))
 
     def _paint(self) -> None:
-        super()._paint()
-        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        for plot in (self.plot, self.beside):
-            style.paint(plot, self)
         self._line.setPen(pg.mkPen(self.palette().color(QPalette.ColorRole.Text), width=1))
-        self._crosshair.paint()
-        self._draw()
+        super()._paint()
 
 
 def median_absmax(scales: Scales) -> float:
     """The middle one of the blocks' absmax, from their histogram where there are too many to have each."""
     if scales.per_point == 1:
-        return float(np.median(_values(scales.mean))) if scales.count else 0.0
-    counts = np.array(scales.histogram.counts.values, np.float64)
-    edges = np.linspace(scales.histogram.low, scales.histogram.high, len(counts) + 1)
+        return float(np.median(values_of(scales.mean))) if scales.count else 0.0
+    edges, counts = bins_of(scales.histogram)
     return float(np.interp(0.5 * counts.sum(), np.concatenate([[0.0], np.cumsum(counts)]), edges))
-
-
-def _values(floats: Floats) -> Values:
-    return np.frombuffer(floats.data, np.float32).astype(np.float64)
 
 
 def _steps(edges: Values) -> Values:

@@ -2,19 +2,15 @@
 
 import numpy as np
 import pyqtgraph as pg
-from numpy.typing import NDArray
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from qplayground.core.inside import Matrix
 from qplayground.core.measures.floats import Counts, Floats
 from qplayground.core.units import number_text, share_text
 from qplayground.ui.charts import style
 from qplayground.ui.charts.chart import Chart
-from qplayground.ui.charts.crosshair import Crosshair
+from qplayground.ui.charts.inside.arrays import Values, bin_rows, bins_of, counts_of, values_of
 from qplayground.ui.widgets import theme
-
-Values = NDArray[np.float64]
 
 _ROOM = 1.15
 """Of the widest level, that is seen at first."""
@@ -30,56 +26,46 @@ class WeightHistogram(Chart):
     A level times the block's absmax is a weight, so the lines move with the absmax.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__("How the weights are distributed, and the levels that they are stored as")
         self._matrix: Matrix | None = None
         self._levels: Values = np.empty(0)
         self._usage: Values = np.empty(0)
         self._first_code = 0
         self._absmax = 0.0
         self._block: Values = np.empty(0)
-        self.view = pg.GraphicsLayoutWidget()
-        self.view.setAccessibleName("How the weights are distributed, and the levels that they are stored as")
-        self.plot = self.view.addPlot()
-        self.plot.setLabel("bottom", "weight")
-        self.plot.setLabel("left", "weights")
+        self.plot = self.view.addPlot(labels={"bottom": "weight", "left": "weights"}, enableMenu=False)
         self.plot.setMouseEnabled(x=True, y=False)
         self.plot.setLimits(yMin=0)
-        self.plot.setMenuEnabled(False)
-        self._crosshair = Crosshair(self.plot, self, self.reading)
+        self._follow_mouse(self.plot, self.reading)
         self.bars = pg.PlotDataItem(stepMode="center", fillLevel=0)
         self.lines = pg.PlotCurveItem(connect="pairs", antialias=False)
         self.ticks = pg.PlotCurveItem(connect="pairs", antialias=False)
         for item in (self.bars, self.lines, self.ticks):
             self.plot.addItem(item, ignoreBounds=item is not self.bars)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
         self._paint()
-        self._show_axes(False)
+        style.show_values(self.plot, False)
 
     def show_matrix(self, matrix: Matrix, levels: Floats | None = None, absmax: float = 0.0) -> None:
         """Draw its values. `levels` between −1 and 1 times `absmax` are the lines; None draws none."""
         self._matrix = matrix
-        self._block = self._usage = np.empty(0)
-        self._show_axes(True)
+        style.show_values(self.plot, True)
         self._draw_bars()
         self.show_levels(levels, absmax)
-        self._look_at_most()
 
     def show_levels(
         self, levels: Floats | None, absmax: float, usage: Counts | None = None, first_code: int = 0
     ) -> None:
         """Draw other levels. `usage` counts how often each occurs, the first of them being `first_code`."""
-        self._levels = _values(levels)
-        self._usage = _counts(usage)
+        self._levels = values_of(levels)
+        self._usage = counts_of(usage)
         self._first_code = first_code
         self.show_block(absmax, None)
 
     def show_block(self, absmax: float, values: Floats | None) -> None:
         """Scale the levels by a block's absmax, and show its own values; None shows none."""
         self._absmax = absmax
-        self._block = _values(values)
+        self._block = values_of(values)
         self._draw_lines()
         self._look_at_most()
 
@@ -89,7 +75,7 @@ class WeightHistogram(Chart):
         self._levels = self._usage = self._block = np.empty(0)
         for item in (self.bars, self.lines, self.ticks):
             item.clear()
-        self._show_axes(False)
+        style.show_values(self.plot, False)
 
     @property
     def level_weights(self) -> Values:
@@ -100,9 +86,7 @@ class WeightHistogram(Chart):
         """The bars, then the levels, for a file."""
         if self._matrix is None:
             return []
-        edges, counts = self._edges(), _counts(self._matrix.histogram.counts)
-        rows: list[list[object]] = [["from", "to", "weights"]]
-        rows += [[low, high, int(count)] for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)]
+        rows: list[list[object]] = [["from", "to", "weights"], *bin_rows(self._matrix.histogram)]
         if len(self._levels):
             rows += [[], ["code", "level", f"weight where the absmax is {self._absmax:g}", "weights stored as it"]]
             usage = [int(count) for count in self._usage] if len(self._usage) else [""] * len(self._levels)
@@ -112,23 +96,18 @@ class WeightHistogram(Chart):
 
     # ---- drawing ---------------------------------------------------------------------------------------------
 
-    def _edges(self) -> Values:
-        assert self._matrix is not None
-        histogram = self._matrix.histogram
-        return np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
-
     def _top(self) -> float:
-        return 0.0 if self._matrix is None else float(_counts(self._matrix.histogram.counts).max(initial=0.0))
+        return 0.0 if self._matrix is None else float(counts_of(self._matrix.histogram.counts).max(initial=0.0))
 
-    def _show_axes(self, shown: bool) -> None:
-        for axis in ("left", "bottom"):
-            self.plot.getAxis(axis).setStyle(showValues=shown)
+    def _draw(self) -> None:
+        self._draw_bars()
+        self._draw_lines()
 
     def _draw_bars(self) -> None:
         if self._matrix is None:
             return
-        hue = self.palette().color(QPalette.ColorRole.PlaceholderText)
-        self.bars.setData(self._edges(), _counts(self._matrix.histogram.counts))
+        hue = style.secondary(self)
+        self.bars.setData(*bins_of(self._matrix.histogram))
         self.bars.setPen(pg.mkPen(style.faded(hue, 160), width=1))
         self.bars.setFillBrush(pg.mkBrush(style.faded(hue, 70)))
         self.plot.setYRange(0, 1.05 * self._top() or 1, padding=0)
@@ -157,7 +136,7 @@ class WeightHistogram(Chart):
         """What is said of the bar at x, and of the level nearest to it; empty where there is none."""
         if self._matrix is None:
             return ""
-        edges, counts = self._edges(), _counts(self._matrix.histogram.counts)
+        edges, counts = bins_of(self._matrix.histogram)
         place = int(np.searchsorted(edges, x, side="right")) - 1
         parts = []
         if 0 <= place < len(counts):
@@ -170,23 +149,6 @@ class WeightHistogram(Chart):
             total = self._usage.sum()
             parts.append(f"{level}, used by {share_text(self._usage[nearest] / total)}" if total else level)
         return " · ".join(parts)
-
-    def _paint(self) -> None:
-        super()._paint()
-        self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        style.paint(self.plot, self)
-        self._crosshair.paint()
-        self._draw_bars()
-        self._draw_lines()
-
-
-def _values(floats: Floats | None) -> Values:
-    return np.empty(0) if floats is None else np.frombuffer(floats.data, np.float32).astype(np.float64)
-
-
-def _counts(counts: Counts | None) -> Values:
-    """In double precision, which has a place for each of them."""
-    return np.empty(0) if counts is None else np.frombuffer(counts.data, np.int64).astype(np.float64)
 
 
 def _uprights(x: Values, height: float) -> tuple[Values, Values]:

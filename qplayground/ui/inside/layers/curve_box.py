@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 from PySide6.QtCore import Qt, QTimer, Slot
-from PySide6.QtGui import QPalette, QShowEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import QLabel, QProgressBar, QWidget
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.inside import Knobs, LayerRow, LeftOut
@@ -11,6 +11,7 @@ from qplayground.core.quantizers.registry import available_methods
 from qplayground.runtime.inside.survey import LayerSurvey
 from qplayground.ui.charts.inside.error_curve import ErrorCurve
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import in_column, in_row
 
 DRAW_MS = 150
 """Between two drawings of what comes row by row."""
@@ -20,8 +21,8 @@ _HELD_BACK = "A comparison runs; this is measured when it is over."
 class CurveBox(QWidget):
     """Owner of one matrix's curve: which matrix it is of, and what was measured. `curve` is the chart."""
 
-    def __init__(self, survey: LayerSurvey, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, survey: LayerSurvey) -> None:
+        super().__init__()
         self._survey = survey
         self._path = ""
         self._module = ""
@@ -36,17 +37,11 @@ class CurveBox(QWidget):
         self.curve = ErrorCurve()
         self.title = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.title.setMinimumWidth(1)
-        self.state = small_label()
+        self.state = theme.small_label()
+        self.state.setWordWrap(True)
         self.progress = progress_bar("Progress of the curve")
-        heading = QHBoxLayout()
-        heading.addWidget(self.title, 1)
-        heading.addWidget(self.progress)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.HALF_GRID)
-        layout.addLayout(heading)
-        layout.addWidget(self.state)
-        layout.addWidget(self.curve, 1)
+        heading = in_row(self.title, self.progress, grows=self.title, spacing=-1)
+        in_column(heading, self.state, self.curve, within=self, grows=self.curve, spacing=theme.HALF_GRID)
         survey.measured.connect(self._on_measured)
         survey.succeeded.connect(self._on_succeeded)
         survey.failed.connect(self._on_failed)
@@ -156,16 +151,6 @@ def every_choice(knobs: Knobs) -> tuple[Knobs, ...]:
         for size in method.block_sizes or (None,)
     ]
     return tuple(dict.fromkeys(choice.checked() for choice in (*found, knobs)))
-
-
-def small_label() -> QLabel:
-    """For a sentence of any length, in small grey letters."""
-    label = QLabel(textFormat=Qt.TextFormat.PlainText)
-    label.setMinimumWidth(1)
-    label.setWordWrap(True)
-    label.setFont(theme.small(label.font()))
-    label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-    return label
 
 
 def progress_bar(name: str) -> QProgressBar:

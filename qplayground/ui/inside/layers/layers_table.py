@@ -1,77 +1,47 @@
 """Layers that were measured, as a sortable table."""
 
-from collections.abc import Sequence
-
-from PySide6.QtCore import (
-    QAbstractTableModel,
-    QModelIndex,
-    QPersistentModelIndex,
-    QSortFilterProxyModel,
-    Qt,
-    Signal,
-    Slot,
-)
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from PySide6.QtCore import QModelIndex, Qt, Signal, Slot
+from PySide6.QtWidgets import QHeaderView
 
 from qplayground.core.inside import LayerRow
 from qplayground.core.units import share_text, significant
+from qplayground.ui.inside.layer_rows import SORTED_BY, Index, LayerRows, SortedTable
 from qplayground.ui.widgets import theme
 
-_COLUMNS = ("Layer", "Method", "Error", "SNR, dB", "Bits", "Largest")
-_MEANINGS = (
-    "The layer, in the order of the model; double-click a row to look at its matrix",
-    "What the weights are quantized by",
-    "Relative error: the root of the errors' squares over that of the weights' squares",
-    "Signal-to-noise ratio in decibels",
-    "Bits a weight, scales included",
-    "The largest single error",
+_HEADINGS = (
+    ("Layer", "The layer, in the order of the model; double-click a row to look at its matrix"),
+    ("Method", "What the weights are quantized by"),
+    ("Error", "Relative error: the root of the errors' squares over that of the weights' squares"),
+    ("SNR, dB", "Signal-to-noise ratio in decibels"),
+    ("Bits", "Bits a weight, scales included"),
+    ("Largest", "The largest single error"),
 )
 _WIDEST = ("", "INT8 by block", "0.000 %", "SNR, dB", "0.000", "0.00000")
 """Texts that each column has room for, smaller figures than these aside."""
 _METHOD = 1
 _PADDING = 8
 """What a cell leaves free at both sides, in pixels."""
-_TOP = QModelIndex()
-_SORTED_BY = Qt.ItemDataRole.UserRole
-_Index = QModelIndex | QPersistentModelIndex
 
 
-class _Rows(QAbstractTableModel):
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[LayerRow] = []
-
-    def show(self, rows: Sequence[LayerRow]) -> None:
+class _Rows(LayerRows[LayerRow]):
+    def clear(self) -> None:
         self.beginResetModel()
-        self.rows = list(rows)
+        self.rows.clear()
         self.endResetModel()
 
     def add(self, row: LayerRow) -> None:
-        self.beginInsertRows(_TOP, len(self.rows), len(self.rows))
+        self.beginInsertRows(QModelIndex(), len(self.rows), len(self.rows))
         self.rows.append(row)
         self.endInsertRows()
 
-    def rowCount(self, parent: _Index = _TOP) -> int:
-        return 0 if parent.isValid() else len(self.rows)
-
-    def columnCount(self, parent: _Index = _TOP) -> int:
-        return 0 if parent.isValid() else len(_COLUMNS)
-
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        if orientation is Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
-            return _COLUMNS[section]
-        if orientation is Qt.Orientation.Horizontal and role == Qt.ItemDataRole.ToolTipRole:
-            return _MEANINGS[section]
-        return None
-
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         row, column = self.rows[index.row()], index.column()
         figures = row.figures
         if role == Qt.ItemDataRole.TextAlignmentRole and column > _METHOD:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.ToolTipRole:
             return theme.tip(f"{row.module}: {row.knobs.label}")
-        if role == _SORTED_BY:  # the first column sorts in the model's order
+        if role == SORTED_BY:
             snr = float("inf") if figures.snr_db is None else figures.snr_db
             figure = (figures.relative_error, snr, figures.bits_per_weight, figures.max_abs_error)
             return (index.row(), row.knobs.label, *figure)[column]
@@ -87,7 +57,7 @@ class _Rows(QAbstractTableModel):
         )[column]
 
 
-class LayersTable(QTableView):
+class LayersTable(SortedTable):
     """As wide as its place: what does not fit is a layer's name, cut at its beginning. The method has a column while
     there is more than one; block size and the rest are the same in all rows, and in their tool tips.
 
@@ -96,30 +66,17 @@ class LayersTable(QTableView):
 
     module_chosen = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._rows = _Rows()
-        self._sorted = QSortFilterProxyModel(self)
-        self._sorted.setSourceModel(self._rows)
-        self._sorted.setSortRole(_SORTED_BY)
-        self.setModel(self._sorted)
-        self.setAccessibleName("What quantizing costs each layer")
+    def __init__(self) -> None:
+        self._rows = _Rows(_HEADINGS)
+        super().__init__("What quantizing costs each layer", self._rows)
         self.setToolTip("Double-click a layer to look at it")
-        self.setSortingEnabled(True)
-        self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
-        self.setTextElideMode(Qt.TextElideMode.ElideLeft)  # the end of a name tells layers apart
-        self.setAlternatingRowColors(True)
         self.setTabKeyNavigation(False)
         self.setFont(theme.tabular(theme.small(self.font())))
-        self.verticalHeader().hide()
         header = self.horizontalHeader()
         header.setMinimumSectionSize(theme.GRID)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         theme.follow_text(self, self._fit_text)
-        self._show_method()
+        self.setColumnHidden(_METHOD, True)
         self.activated.connect(self._on_activated)
 
     def _fit_text(self) -> None:
@@ -133,10 +90,10 @@ class LayersTable(QTableView):
         """In the order in which they came."""
         return self._rows.rows
 
-    def show_rows(self, rows: Sequence[LayerRow]) -> None:
-        """Show these."""
-        self._rows.show(rows)
-        self._show_method()
+    def clear(self) -> None:
+        """Show none."""
+        self._rows.clear()
+        self.setColumnHidden(_METHOD, True)
 
     def add_row(self, row: LayerRow) -> None:
         """Show one more."""
@@ -144,9 +101,6 @@ class LayersTable(QTableView):
         if row.knobs != self.rows[0].knobs:
             self.setColumnHidden(_METHOD, False)
 
-    def _show_method(self) -> None:
-        self.setColumnHidden(_METHOD, len({row.knobs for row in self.rows}) < 2)
-
     @Slot(QModelIndex)
     def _on_activated(self, index: QModelIndex) -> None:
-        self.module_chosen.emit(self._rows.rows[self._sorted.mapToSource(index).row()].module)
+        self.module_chosen.emit(self.rows[self._sorted.mapToSource(index).row()].module)

@@ -1,26 +1,19 @@
 """The Layers tab: what a choice of knobs costs every layer, beside what every choice costs the chosen matrix."""
 
 from msgspec.structs import replace
-from PySide6.QtCore import Qt, QTimer, Signal, Slot
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QHBoxLayout,
-    QPushButton,
-    QSplitter,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QSignalBlocker, Qt, QTimer, Signal, Slot
+from PySide6.QtWidgets import QCheckBox, QComboBox, QPushButton, QWidget
 
 from qplayground.core.inside import Knobs, LayerRow, LeftOut
 from qplayground.core.messages.events import Progressed
 from qplayground.core.quantizers.registry import available_methods
 from qplayground.runtime.inside.survey import LayerSurvey
 from qplayground.ui.charts.inside.layer_bars import LayerBars
-from qplayground.ui.inside.layers.curve_box import DRAW_MS, CurveBox, progress_bar, small_label
+from qplayground.ui.inside.layers.curve_box import DRAW_MS, CurveBox, progress_bar
 from qplayground.ui.inside.layers.layers_table import LayersTable
 from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import held, in_column, in_row, splitter
 
 _HELD_BACK = "A comparison runs. Start this when it is over."
 _STOPPED = "Stopped, because a comparison began. Start it again when that is over."
@@ -36,8 +29,8 @@ class LayersView(QWidget):
     knobs_chosen = Signal(object)
     said = Signal(str)
 
-    def __init__(self, curve: LayerSurvey, layers: LayerSurvey, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, curve: LayerSurvey, layers: LayerSurvey) -> None:
+        super().__init__()
         self._layers_survey = layers
         self._path = ""
         self._obstacle = ""  # why not all layers can be measured
@@ -57,7 +50,8 @@ class LayersView(QWidget):
         self.all_methods = QCheckBox("with e&very method")
         self.all_methods.setToolTip("Each method with this block size, and not the chosen one alone")
         self.progress = progress_bar("Progress over the layers")
-        self.state = small_label()
+        self.state = theme.small_label()
+        self.state.setWordWrap(True)
         self.shown = QComboBox()
         self.shown.setAccessibleName("What the bars show")
         self.bars = LayerBars()
@@ -65,34 +59,13 @@ class LayersView(QWidget):
         self.save = SaveButton({"Error against bits": self.curve_box.curve, "Error of each layer": self.bars})
 
     def _lay_out(self) -> None:
-        buttons = QHBoxLayout()
-        buttons.setSpacing(theme.GRID)
-        for control in (self.start, self.all_methods, self.progress, self.cancel):
-            buttons.addWidget(control)
-        buttons.addStretch()
-        buttons.addWidget(self.save)
-        said = QHBoxLayout()
-        said.addWidget(self.state, 1)
-        said.addWidget(self.shown)
-        below = QSplitter(Qt.Orientation.Vertical)
-        below.setChildrenCollapsible(False)
-        below.addWidget(self.bars)
-        below.addWidget(self.table)
-        right = QWidget()
-        column = QVBoxLayout(right)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(theme.HALF_GRID)
-        column.addLayout(buttons)
-        column.addLayout(said)
-        column.addWidget(below, 1)
-        across = QSplitter(Qt.Orientation.Horizontal)
-        across.setChildrenCollapsible(False)
-        for side in (self.curve_box, right):
-            across.addWidget(side)
+        buttons = in_row(self.start, self.all_methods, self.progress, self.cancel, None, self.save, spacing=theme.GRID)
+        said = in_row(self.state, self.shown, grows=self.state, spacing=-1)
+        below = splitter(Qt.Orientation.Vertical, self.bars, self.table)
+        right = held(in_column(buttons, said, below, grows=below, spacing=theme.HALF_GRID))
+        across = splitter(Qt.Orientation.Horizontal, self.curve_box, right)
         across.setSizes([415, 535])
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.HALF_GRID)
-        layout.addWidget(across)
+        in_column(across, within=self, spacing=-1, margins=(theme.GRID, theme.GRID, theme.GRID, theme.HALF_GRID))
 
     def _connect(self) -> None:
         layers = self._layers_survey
@@ -109,8 +82,8 @@ class LayersView(QWidget):
         self.curve_box.curve.picked.connect(self.knobs_chosen)
         for source in (self.bars.picked, self.table.module_chosen):
             source.connect(self.module_chosen)
-        self.save.failed.connect(lambda error: self.state.setText(str(error)))
-        self.save.saved.connect(lambda path: self.said.emit(f"Saved as {path}"))
+        self.save.failed.connect(self.state.setText)
+        self.save.said.connect(self.said)
 
     # ---- what others ask of it -------------------------------------------------------------------------------
 
@@ -119,7 +92,7 @@ class LayersView(QWidget):
         self.curve_box.show_model(path)
         self._layers_survey.cancel()
         self._path, self._obstacle = path, ""
-        self.table.show_rows(())
+        self.table.clear()
         self.state.clear()
         self._offer_shown()
         self._draw_bars()
@@ -131,7 +104,7 @@ class LayersView(QWidget):
         self.state.setText(reason)
         self._show_state()
 
-    def show_module(self, module: str, rests: str = "") -> None:
+    def show_module(self, module: str, rests: str) -> None:
         """Be about that matrix; `rests` says why nothing can be tried on it, or that it is none."""
         self.curve_box.show_module(module, rests)
 
@@ -157,7 +130,7 @@ class LayersView(QWidget):
     @Slot()
     def _on_start(self) -> None:
         choices = every_method(self._knobs) if self.all_methods.isChecked() else (self._knobs.checked(),)
-        self.table.show_rows(())
+        self.table.clear()
         self._offer_shown()
         self.state.setText("The weights are read layer by layer …")
         self.progress.setRange(0, 0)
@@ -190,11 +163,10 @@ class LayersView(QWidget):
     def _offer_shown(self) -> None:
         labels = list(dict.fromkeys(row.knobs.label for row in self.table.rows))
         chosen = self.shown.currentText()
-        self.shown.blockSignals(True)
-        self.shown.clear()
-        self.shown.addItems(labels)
-        self.shown.setCurrentIndex(max(0, self.shown.findText(chosen)))
-        self.shown.blockSignals(False)
+        with QSignalBlocker(self.shown):
+            self.shown.clear()
+            self.shown.addItems(labels)
+            self.shown.setCurrentIndex(max(0, self.shown.findText(chosen)))
         self.shown.setVisible(len(labels) > 1)
 
     # ---- drawing ---------------------------------------------------------------------------------------------

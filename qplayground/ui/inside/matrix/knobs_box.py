@@ -2,7 +2,7 @@
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QProgressBar, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QToolButton, QWidget
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.inside import Knobs, QuantizedMatrix
@@ -10,14 +10,16 @@ from qplayground.core.quantizers.base import Method
 from qplayground.core.quantizers.registry import METHODS, available_methods
 from qplayground.core.units import share_text, significant
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import held, in_column, in_row, selectable_label
 
 _WHOLE = "whole tensor"
 _BUSY_WIDTH = 60
-_TIPS = {
-    "bits": "All that is stored for it, codes, scales and code tables, times 8, divided by the number of weights",
-    "error": "The length of the error over the length of the matrix, as vectors: ‖Q − W‖ / ‖W‖",
-    "snr": "Signal to noise: −20 log10 of the relative error; 6 dB halve the error",
-}
+_TIPS = (
+    "All that is stored for it, codes, scales and code tables, times 8, divided by the number of weights",
+    "The length of the error over the length of the matrix, as vectors: ‖Q − W‖ / ‖W‖",
+    "Signal to noise: −20 log10 of the relative error; 6 dB halve the error",
+)
+"""Of the bits, the error and the signal."""
 
 
 class KnobsBox(QWidget):
@@ -26,8 +28,8 @@ class KnobsBox(QWidget):
     changed = Signal(object)
     worst_requested = Signal(int, int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._quantized: QuantizedMatrix | None = None
         self._sizes: tuple[int | None, ...] = ()
         self.method = QComboBox()
@@ -44,22 +46,18 @@ class KnobsBox(QWidget):
         )
         for dtype in Dtype:
             self.dtype.addItem(str(dtype), dtype)
-        self.busy = QProgressBar()
-        self.busy.setRange(0, 0)
-        self.busy.setTextVisible(False)
+        self.busy = QProgressBar(minimum=0, maximum=0, textVisible=False)
         self.busy.setFixedWidth(_BUSY_WIDTH)
         self.busy.setAccessibleName("The engine is at work")
         kept = self.busy.sizePolicy()
         kept.setRetainSizeWhenHidden(True)
         self.busy.setSizePolicy(kept)
         self.busy.hide()
-        self.rest = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.rest.setWordWrap(True)
+        self.rest = QLabel(textFormat=Qt.TextFormat.PlainText, wordWrap=True)
         self.rest.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self.rest.hide()
-        self.bits, self.error, self.snr = (self._figure(_TIPS[key]) for key in ("bits", "error", "snr"))
-        self.worst = QToolButton()
-        self.worst.setAutoRaise(True)
+        self.bits, self.error, self.snr = map(self._figure, _TIPS)
+        self.worst = QToolButton(autoRaise=True)
         self.worst.setToolTip("The largest magnitude of an error, |Q − W|, and where it is; click to show that weight")
         self.worst.clicked.connect(self._on_worst)
         self._build()
@@ -70,39 +68,18 @@ class KnobsBox(QWidget):
         self.double_quant.toggled.connect(self._on_changed)
 
     def _build(self) -> None:
-        knobs = QHBoxLayout()
-        knobs.setSpacing(theme.GRID)
-        for text, box in (("&Method", self.method), ("in &blocks of", self.block_size)):
-            label = QLabel(text)
+        method, blocks, dtype = QLabel("&Method"), QLabel("in &blocks of"), QLabel("&Type")
+        for label, box in ((method, self.method), (blocks, self.block_size), (dtype, self.dtype)):
             label.setBuddy(box)
-            knobs.addWidget(label)
-            knobs.addWidget(box)
-        knobs.addWidget(self.double_quant)
-        label = QLabel("&Type")
-        label.setBuddy(self.dtype)
-        knobs.addWidget(label)
-        knobs.addWidget(self.dtype)
-        knobs.addStretch()
-        knobs.addWidget(self.busy)
-        self._figures = QWidget()
-        figures = QHBoxLayout(self._figures)
-        figures.setContentsMargins(0, 0, 0, 0)
-        figures.setSpacing(2 * theme.GRID)
-        for widget in (self.bits, self.error, self.snr, self.worst):
-            figures.addWidget(widget)
-        figures.addStretch()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.HALF_GRID)
-        layout.addLayout(knobs)
-        layout.addWidget(self.rest)
-        layout.addWidget(self._figures)
+        parts = (method, self.method, blocks, self.block_size, self.double_quant, dtype, self.dtype, None, self.busy)
+        knobs = in_row(*parts, spacing=theme.GRID)
+        self._figures = held(in_row(self.bits, self.error, self.snr, self.worst, None, spacing=2 * theme.GRID))
+        in_column(knobs, self.rest, self._figures, within=self, spacing=theme.HALF_GRID)
 
     def _figure(self, tip: str) -> QLabel:
-        label = QLabel(textFormat=Qt.TextFormat.PlainText)
+        label = selectable_label(wraps=False)
         label.setFont(theme.tabular(label.font()))
         label.setToolTip(tip)
-        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         return label
 
     # ---- what others ask of it -------------------------------------------------------------------------------
@@ -118,17 +95,13 @@ class KnobsBox(QWidget):
 
     def set_knobs(self, knobs: Knobs) -> None:
         """Turn them so, without saying so. What means nothing to the method stays as it was."""
-        boxes: tuple[QWidget, ...] = (self.method, self.block_size, self.double_quant, self.dtype)
-        for box in boxes:
-            box.blockSignals(True)
-        self.method.setCurrentIndex(self.method.findData(knobs.method))
-        self._show_what_counts()
-        if knobs.kind.has_blocks:
-            self.block_size.setCurrentIndex(knobs.kind.block_sizes.index(knobs.block_size))
-            self.double_quant.setChecked(knobs.double_quant)
-        self.dtype.setCurrentIndex(self.dtype.findData(knobs.dtype))
-        for box in boxes:
-            box.blockSignals(False)
+        with QSignalBlocker(self):
+            self.method.setCurrentIndex(self.method.findData(knobs.method))
+            self._show_what_counts()
+            if knobs.kind.has_blocks:
+                self.block_size.setCurrentIndex(knobs.kind.block_sizes.index(knobs.block_size))
+                self.double_quant.setChecked(knobs.double_quant)
+            self.dtype.setCurrentIndex(self.dtype.findData(knobs.dtype))
 
     def show_quantized(self, quantized: QuantizedMatrix | None) -> None:
         """Show what came of it; None: it is not known."""

@@ -3,7 +3,7 @@
 import math
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QRadioButton, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QRadioButton, QToolButton, QWidget
 
 from qplayground.core.inside import Matrix, Picture, QuantizedMatrix, Tile
 from qplayground.core.units import significant
@@ -12,6 +12,7 @@ from qplayground.ui.charts.inside.code_scale import CodeScale
 from qplayground.ui.charts.inside.heat_map import HeatMap
 from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import in_column, in_row
 
 _TITLES = {
     Picture.ORIGINAL: ("&As it is", "The weights of the checkpoint"),
@@ -26,18 +27,19 @@ _Question = tuple[Picture, int, int, int, int, int, int]
 
 
 class MatrixImage(QWidget):
-    """Asks the inspector for what the heat map lacks. Signals: `went_to(row, column)`; `misunderstood(str)`, empty when
-    what was typed is understood.
+    """Asks the inspector for what the heat map lacks. `is_current` while the whole of the chosen picture is drawn, of
+    the matrix and the knobs as they are. Signals: `went_to(row, column)`; `misunderstood(str)`, empty when what was
+    typed is understood.
     """
 
     went_to = Signal(int, int)
     misunderstood = Signal(str)
 
-    def __init__(self, inspector: Inspector, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, inspector: Inspector) -> None:
+        super().__init__()
         self._inspector = inspector
         self._picture = Picture.ORIGINAL
-        self._overview_is_true = False
+        self.is_current = False
         self._asked: _Question | None = None
         self._answered: _Question | None = None
         self.heat = HeatMap()
@@ -56,16 +58,11 @@ class MatrixImage(QWidget):
 
     def _build(self) -> None:
         self.pictures: dict[Picture, QRadioButton] = {}
-        row = QHBoxLayout()
-        row.setSpacing(theme.HALF_GRID)
         for picture, (text, tip) in _TITLES.items():
-            button = QRadioButton(text)
+            button = self.pictures[picture] = QRadioButton(text)
             button.setToolTip(tip)
             button.setChecked(picture is self._picture)
             button.toggled.connect(self._on_picture_toggled)
-            self.pictures[picture] = button
-            row.addWidget(button)
-        row.addStretch()
         self.go_to = QLineEdit()
         self.go_to.setPlaceholderText("row, column")
         self.go_to.setAccessibleName("Go to a row and column")
@@ -74,31 +71,14 @@ class MatrixImage(QWidget):
         self.whole = QToolButton()
         self.whole.setText("Whole")
         self.whole.setToolTip("Show the whole matrix")
-        row.addWidget(self.go_to)
-        row.addWidget(self.whole)
-        row.addWidget(self.save)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(theme.HALF_GRID)
-        column.addLayout(row)
-        column.addWidget(self.heat, 1)
-        column.addWidget(self.legend)
+        above = in_row(*self.pictures.values(), None, self.go_to, self.whole, self.save, spacing=theme.HALF_GRID)
+        in_column(above, self.heat, self.legend, within=self, grows=self.heat, spacing=theme.HALF_GRID)
 
     # ---- what others ask of it -------------------------------------------------------------------------------
 
-    @property
-    def picture(self) -> Picture:
-        """The one that is chosen."""
-        return self._picture
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the whole of the chosen picture is drawn, of the matrix and the knobs as they are."""
-        return self._overview_is_true
-
     def show_nothing(self) -> None:
         """Forget the matrix that is shown."""
-        self._overview_is_true = False
+        self.is_current = False
         self._asked = self._answered = None
         self.heat.clear()
         self.legend.clear()
@@ -115,7 +95,7 @@ class MatrixImage(QWidget):
         self.heat.show_blocks(block_size)
         self._show_pictures()
         if self._picture is not Picture.ORIGINAL:
-            self._overview_is_true = False
+            self.is_current = False
             self._answered = None
         self._ask_for_tile()
 
@@ -132,7 +112,7 @@ class MatrixImage(QWidget):
         if not checked:
             return
         self._picture = next(picture for picture, button in self.pictures.items() if button.isChecked())
-        self._overview_is_true = False
+        self.is_current = False
         self._answered = None
         self._ask_for_tile()
 
@@ -147,7 +127,7 @@ class MatrixImage(QWidget):
         if not _has(self._picture, quantized):
             self.pictures[Picture.ORIGINAL].setChecked(True)
             return
-        if not self._overview_is_true:
+        if not self.is_current:
             question = (self._picture, 0, matrix.rows, 0, matrix.columns, *self.heat.pixels())
         elif self.heat.needs_detail:
             question = (self._picture, *self.heat.seen(), *self.heat.pixels())
@@ -175,7 +155,7 @@ class MatrixImage(QWidget):
         low, high = self._color_range(matrix) if codes is None else (0.0, float(codes.highest_rank))
         self.heat.show_tile(tile, low, high, codes)
         if (tile.rows, tile.columns) == (matrix.rows, matrix.columns):
-            self._overview_is_true = True
+            self.is_current = True
         self._show_legend(tile, low, high, codes)
         self._ask_for_tile()
 

@@ -2,14 +2,7 @@
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QLabel,
-    QSplitter,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QLabel, QStackedWidget, QWidget
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.inside import Knobs, Matrix, ProbedWeight, QuantizedMatrix
@@ -22,6 +15,7 @@ from qplayground.ui.inside.matrix.matrix_texts import block_weights, blocks_text
 from qplayground.ui.inside.matrix.probe_text import probe_text
 from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import held, in_column, in_row, selectable_label, splitter
 
 _HINT = "Point at a weight to follow it, click to keep it, go on with the arrow keys."
 _HELD_BACK = "A comparison runs. What is chosen here meanwhile is read when it is over."
@@ -29,97 +23,72 @@ _ABSMAX = "Absmax of every block"
 
 
 class MatrixView(QWidget):
-    """Binds the inspector's matrix to its pictures. Signal: `knobs_changed(Knobs)`; `said(str)` for the status bar."""
+    """Binds the inspector's matrix to its pictures. `has_matrix` while one is drawn; its engine may be gone.
+
+    Signals: `knobs_changed(Knobs)`; `said(str)` for the status bar.
+    """
 
     knobs_changed = Signal(object)
     said = Signal(str)
 
-    def __init__(self, inspector: Inspector, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, inspector: Inspector) -> None:
+        super().__init__()
         self._inspector = inspector
         self._pinned: tuple[int, int] | None = None
         self._hovered: tuple[int, int] | None = None
         self._held_back = False
         self._error = ""
-        self._has_matrix = False
-        self.title = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.has_matrix = False
+        self.title = selectable_label(wraps=False)
         self.title.setMinimumWidth(1)
-        self.title.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.knobs = KnobsBox()
-        self.message = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.message.setWordWrap(True)
+        self.message = selectable_label("What is wrong")
         self.message.setForegroundRole(QPalette.ColorRole.BrightText)
-        self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.message.setAccessibleName("What is wrong")
         self.message.hide()
         self.image = MatrixImage(inspector)
         self.heat = self.image.heat
         self.histogram = WeightHistogram()
         self.scales = ScalesPlot()
-        self.probe = QLabel(_HINT, textFormat=Qt.TextFormat.PlainText)
+        self.probe = selectable_label("The way of one weight")
+        self.probe.setText(_HINT)
         self.probe.setFont(theme.tabular(self.probe.font()))
-        self.probe.setWordWrap(True)
         theme.follow_text(self.probe, lambda: self.probe.setMinimumHeight(2 * self.probe.fontMetrics().lineSpacing()))
         self.probe.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.probe.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.probe.setAccessibleName("The way of one weight")
         self._build()
         self._connect()
 
     # ---- build -----------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        beside = QSplitter(Qt.Orientation.Vertical)
-        beside.setChildrenCollapsible(False)
         self.scales_title = theme.small_label(_ABSMAX)
         self.scales_title.setWordWrap(True)
         weights_title = theme.small_label("Weights, levels of one block")
-        beside.addWidget(self._titled(weights_title, self.histogram, "Weights"))
-        beside.addWidget(self._titled(self.scales_title, self.scales, "Absmax"))
-        self.across = QSplitter(Qt.Orientation.Horizontal)
-        self.across.setChildrenCollapsible(False)
-        self.across.addWidget(self.image)
-        self.across.addWidget(beside)
+        beside = splitter(
+            Qt.Orientation.Vertical,
+            self._titled(weights_title, self.histogram, "Weights"),
+            self._titled(self.scales_title, self.scales, "Absmax"),
+        )
+        self.across = splitter(Qt.Orientation.Horizontal, self.image, beside)
         self.across.setStretchFactor(0, 3)
         self.across.setStretchFactor(1, 2)
         self.across.setSizes([470, 310])
-        self.nothing = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.nothing = selectable_label("Why there is no matrix")
         self.nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.nothing.setWordWrap(True)
         self.nothing.setMargin(4 * theme.GRID)
-        self.nothing.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.nothing.setAccessibleName("Why there is no matrix")
-        body = QWidget()
-        inside = QVBoxLayout(body)
-        inside.setContentsMargins(0, 0, 0, 0)
-        inside.setSpacing(theme.HALF_GRID)
-        inside.addWidget(self.across, 1)
-        inside.addWidget(self.probe)
         self._place = QStackedWidget()
-        self._place.addWidget(body)
+        self._place.addWidget(held(in_column(self.across, self.probe, grows=self.across, spacing=theme.HALF_GRID)))
         self._place.addWidget(self.nothing)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.HALF_GRID)
-        layout.setSpacing(theme.HALF_GRID)
-        for widget in (self.title, self.knobs, self.message):
-            layout.addWidget(widget)
-        layout.addWidget(self._place, 1)
+        margins = (theme.GRID, theme.GRID, theme.GRID, theme.HALF_GRID)
+        parts = (self.title, self.knobs, self.message, self._place)
+        in_column(*parts, within=self, grows=self._place, spacing=theme.HALF_GRID, margins=margins)
 
     def _titled(self, title: QLabel, chart: WeightHistogram | ScalesPlot, name: str) -> QWidget:
-        row = QHBoxLayout()
-        row.addWidget(title, 1)
-        row.addWidget(self._told(SaveButton({name: chart})))
-        box = QWidget()
-        column = QVBoxLayout(box)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addLayout(row)
-        column.addWidget(chart, 1)
-        return box
+        heading = in_row(title, self._told(SaveButton({name: chart})), grows=title, spacing=-1)
+        return held(in_column(heading, chart, grows=chart, spacing=0))
 
     def _told(self, button: SaveButton) -> SaveButton:
-        button.failed.connect(lambda error: self._show_error(str(error)))
-        button.saved.connect(lambda path: self.said.emit(f"Saved as {path}"))
+        button.failed.connect(self._show_error)
+        button.said.connect(self.said)
         return button
 
     def _connect(self) -> None:
@@ -142,14 +111,9 @@ class MatrixView(QWidget):
 
     # ---- what others ask of it -------------------------------------------------------------------------------
 
-    @property
-    def has_matrix(self) -> bool:
-        """Whether one is drawn; its engine may be gone."""
-        return self._has_matrix
-
     def show_nothing(self, title: str = "", reason: str = "") -> None:
         """Forget the matrix that is shown; `title` says what is on its way, `reason` why nothing is."""
-        self._has_matrix = False
+        self.has_matrix = False
         self.nothing.setText(reason)
         self._place.setCurrentIndex(1 if reason else 0)
         self.title.setText(title)
@@ -186,7 +150,7 @@ class MatrixView(QWidget):
     @Slot(object)
     def _on_opened(self, matrix: Matrix) -> None:
         self.show_nothing(matrix_title(matrix))
-        self._has_matrix = True
+        self.has_matrix = True
         stored = matrix.stored
         self.knobs.set_knobs(self._inspector.knobs if stored is None else stored.knobs)
         self.knobs.show_rest(matrix.knobs_rest)
@@ -216,7 +180,7 @@ class MatrixView(QWidget):
     @Slot(object)
     def _on_failed(self, error: ErrorInfo) -> None:
         """Where nothing is drawn the window says it, in the picture's place."""
-        if self._has_matrix:
+        if self.has_matrix:
             self._show_error(str(error))
         self._show_whose_figures()
 

@@ -2,18 +2,16 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QSortFilterProxyModel, Qt, Signal
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from PySide6.QtCore import QModelIndex, Qt, Signal
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView
 
 from qplayground.core.units import significant
 from qplayground.ui.charts.inside.outliers import outliers_at
+from qplayground.ui.inside.layer_rows import SORTED_BY, Index, LayerRows, SortedTable
 from qplayground.ui.widgets import theme
 
 Magnitudes = NDArray[np.float32]
 
-_Index = QModelIndex | QPersistentModelIndex
-_TOP = QModelIndex()
-_SORT = Qt.ItemDataRole.UserRole
 _NAME = Qt.ItemDataRole.UserRole + 1
 _HEADINGS = (
     ("Layer", "In the order in which they compute"),
@@ -23,63 +21,47 @@ _HEADINGS = (
 )
 
 
-class _LayersModel(QAbstractTableModel):
-    """Texts for the display, numbers for sorting. Layers sort by their place in the model."""
+class _Rows(LayerRows[tuple[str, Magnitudes]]):
+    """Texts for the display, numbers for sorting."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._layers: list[tuple[str, Magnitudes]] = []
+        super().__init__(_HEADINGS)
         self._counts: list[int] = []
         self._threshold = 0.0
 
     def show(self, layers: list[tuple[str, Magnitudes]], threshold: float) -> None:
         self.beginResetModel()
-        self._layers = layers
+        self.rows = layers
         self._count(threshold)
         self.endResetModel()
 
     def set_threshold(self, threshold: float) -> None:
         self._count(threshold)
-        if self._layers:
-            self.dataChanged.emit(self.index(0, 1), self.index(len(self._layers) - 1, 1))
+        if self.rows:
+            self.dataChanged.emit(self.index(0, 1), self.index(len(self.rows) - 1, 1))
 
     def _count(self, threshold: float) -> None:
         self._threshold = threshold
-        self._counts = [int(np.count_nonzero(outliers_at(magnitudes, threshold))) for _, magnitudes in self._layers]
+        self._counts = [int(np.count_nonzero(outliers_at(magnitudes, threshold))) for _, magnitudes in self.rows]
 
     def table(self) -> list[list[object]]:
         heading: list[object] = ["layer", f"outliers at {self._threshold}", "input dimensions", "largest magnitude"]
         rows: list[list[object]] = [
             [name, count, len(magnitudes), float(magnitudes.max(initial=0))]
-            for (name, magnitudes), count in zip(self._layers, self._counts, strict=True)
+            for (name, magnitudes), count in zip(self.rows, self._counts, strict=True)
         ]
         return [heading, *rows] if rows else []
 
     def row_of(self, module: str) -> int:
-        return next((row for row, (name, _) in enumerate(self._layers) if name == module), -1)
+        return next((row for row, (name, _) in enumerate(self.rows) if name == module), -1)
 
-    def rowCount(self, parent: _Index = _TOP) -> int:
-        return 0 if parent.isValid() else len(self._layers)
-
-    def columnCount(self, parent: _Index = _TOP) -> int:
-        return 0 if parent.isValid() else len(_HEADINGS)
-
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        if orientation is Qt.Orientation.Vertical:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return _HEADINGS[section][0]
-        return _HEADINGS[section][1] if role == Qt.ItemDataRole.ToolTipRole else None
-
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        if not index.isValid():
-            return None
-        name, magnitudes = self._layers[index.row()]
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        name, magnitudes = self.rows[index.row()]
         values = (index.row(), self._counts[index.row()], len(magnitudes), float(magnitudes.max(initial=0)))
         column = index.column()
         if role == Qt.ItemDataRole.DisplayRole:
             return name if column == 0 else significant(values[3]) if column == 3 else f"{values[column]:,}"
-        if role == _SORT:
+        if role == SORTED_BY:
             return values[column]
         if role == _NAME:
             return name
@@ -90,30 +72,17 @@ class _LayersModel(QAbstractTableModel):
         return None
 
 
-class OutliersTable(QTableView):
+class OutliersTable(SortedTable):
     """A row a layer; click a heading to sort. Signal: `module_chosen(str)` when a person chooses a row."""
 
     module_chosen = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._layers = _LayersModel()
-        self._proxy = QSortFilterProxyModel(self)
-        self._proxy.setSourceModel(self._layers)
-        self._proxy.setSortRole(_SORT)
-        self._proxy.setDynamicSortFilter(False)  # rows hold still under a moving threshold
-        self.setModel(self._proxy)
-        self.setSortingEnabled(True)
-        self.sortByColumn(0, Qt.SortOrder.AscendingOrder)
-        self.setAccessibleName("Outliers of every layer")
+    def __init__(self) -> None:
+        self._rows = _Rows()
+        super().__init__("Outliers of every layer", self._rows)
+        self._sorted.setDynamicSortFilter(False)  # rows hold still under a moving threshold
         self.setFont(theme.tabular(self.font()))
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setTextElideMode(Qt.TextElideMode.ElideLeft)  # the end of a name tells layers apart
-        self.setAlternatingRowColors(True)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
-        self.verticalHeader().hide()
         theme.follow_text(
             self, lambda: self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + theme.GRID)
         )
@@ -125,22 +94,22 @@ class OutliersTable(QTableView):
 
     def show_layers(self, layers: list[tuple[str, Magnitudes]], threshold: float) -> None:
         """Show these, in the model's order unless another heading was clicked."""
-        self._layers.show(layers, threshold)
-        self._proxy.sort(self._proxy.sortColumn(), self._proxy.sortOrder())
+        self._rows.show(layers, threshold)
+        self._sorted.sort(self._sorted.sortColumn(), self._sorted.sortOrder())
 
     def set_threshold(self, threshold: float) -> None:
         """Count anew; the order stays until a heading is clicked."""
-        self._layers.set_threshold(threshold)
+        self._rows.set_threshold(threshold)
 
     def choose(self, module: str) -> None:
         """Select that layer's row."""
-        row = self._layers.row_of(module)
+        row = self._rows.row_of(module)
         if row >= 0:
-            self.setCurrentIndex(self._proxy.mapFromSource(self._layers.index(row, 0)))
+            self.setCurrentIndex(self._sorted.mapFromSource(self._rows.index(row, 0)))
 
     def table(self) -> list[list[object]]:
         """The layers in the model's order, for a file."""
-        return self._layers.table()
+        return self._rows.table()
 
     def _on_current_changed(self, current: QModelIndex) -> None:
         if current.isValid():

@@ -3,17 +3,7 @@
 import numpy as np
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QHBoxLayout,
-    QLabel,
-    QSizePolicy,
-    QSplitter,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QComboBox, QLabel, QSizePolicy, QStackedWidget, QWidget
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorInfo
@@ -28,6 +18,7 @@ from qplayground.ui.inside.outliers.threshold_box import ThresholdBox
 from qplayground.ui.inside.outliers.threshold_figures import ThresholdFigures
 from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import held, in_column, in_row, splitter
 
 _RIGHT_WIDTH = 380
 _TRIAL_HELD_BACK = "A comparison runs; the threshold is tried when it is over."
@@ -61,8 +52,8 @@ class OutliersView(QWidget):
     module_chosen = Signal(str)
     said = Signal(str)
 
-    def __init__(self, study: OutlierStudy, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, study: OutlierStudy) -> None:
+        super().__init__()
         self._study = study
         self._suggested = ""
         self._layers: dict[str, Magnitudes] = {}
@@ -113,10 +104,9 @@ class OutliersView(QWidget):
 
     def _make_parts(self) -> None:
         self.prompt = PromptRun(self._study)
-        self.chooser = QComboBox()
+        policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self.chooser = QComboBox(sizeAdjustPolicy=policy, minimumContentsLength=24)
         self.chooser.setAccessibleName("Layer")
-        self.chooser.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.chooser.setMinimumContentsLength(24)
         self.chooser.activated.connect(self._on_layer_activated)
         self.threshold = ThresholdBox()
         self.threshold.changed.connect(self._on_threshold_changed)
@@ -129,46 +119,28 @@ class OutliersView(QWidget):
         self.figures = ThresholdFigures()
         self.chart = OutliersChart(self.plot, self.figures, self.table)
         self.save = SaveButton({"Outliers": self.chart})
-        self.save.failed.connect(lambda error: self.prompt.say(str(error)))
-        self.save.saved.connect(lambda path: self.said.emit(f"Saved as {path}"))
+        self.save.failed.connect(self.prompt.say)
+        self.save.said.connect(self.said)
 
     def _lay_out(self) -> None:
-        first = QHBoxLayout()
-        first.addWidget(self.prompt, 1)
-        first.addWidget(self.save)
-        second = QHBoxLayout()
-        second.addWidget(QLabel("Layer"))
-        second.addWidget(self.chooser)
-        second.addWidget(self.threshold, 1)
-        second.addWidget(self.logarithmic)
-        self._controls = QWidget()
-        second.setContentsMargins(0, 0, 0, 0)
-        self._controls.setLayout(second)
-        right = QWidget()
-        column = QVBoxLayout(right)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(theme.HALF_GRID)
-        column.addWidget(self.figures)
-        column.addWidget(self.table, 1)
-        self._body = QSplitter(Qt.Orientation.Horizontal)
-        self._body.setChildrenCollapsible(False)
-        self._body.addWidget(self.plot)
-        self._body.addWidget(right)
-        self._body.setStretchFactor(0, 1)
-        self._body.setSizes([2 * _RIGHT_WIDTH, _RIGHT_WIDTH])
-        self._body.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.GRID)
-        layout.setSpacing(theme.GRID)
-        layout.addLayout(first)
-        layout.addWidget(self._controls)
+        self._controls = held(
+            in_row(QLabel("Layer"), self.chooser, self.threshold, self.logarithmic, grows=self.threshold, spacing=-1)
+        )
+        right = held(in_column(self.figures, self.table, grows=self.table, spacing=theme.HALF_GRID))
+        body = splitter(Qt.Orientation.Horizontal, self.plot, right)
+        body.setStretchFactor(0, 1)
+        body.setSizes([2 * _RIGHT_WIDTH, _RIGHT_WIDTH])
+        body.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         empty = QLabel("What goes into each layer while the model reads the prompt is drawn here.")
         empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         empty.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self._stack = QStackedWidget()
         self._stack.addWidget(empty)
-        self._stack.addWidget(self._body)
-        layout.addWidget(self._stack, 1)
+        self._stack.addWidget(body)
+        above = in_row(self.prompt, self.save, grows=self.prompt, spacing=-1)
+        in_column(
+            above, self._controls, self._stack, within=self, grows=self._stack, margins=theme.GRID, spacing=theme.GRID
+        )
 
     # ---- what the prompt gave -------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Running the prompt once for its outliers: the button, the progress, and what was run or why nothing can be."""
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
+from PySide6.QtWidgets import QLabel, QProgressBar, QPushButton, QWidget
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.generation import GenerationRequest
@@ -10,6 +10,7 @@ from qplayground.core.messages.inside import InputsCaptured
 from qplayground.core.units import bytes_text
 from qplayground.runtime.inside.outliers import OutlierStudy
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import in_row
 
 _STEPS = 1000
 _PROMPT_SHOWN = 40
@@ -25,8 +26,8 @@ class PromptRun(QWidget):
 
     about_to_run = Signal()
 
-    def __init__(self, study: OutlierStudy, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, study: OutlierStudy) -> None:
+        super().__init__()
         self._study = study
         self.path = ""
         self._quantized_by = ""
@@ -45,14 +46,9 @@ class PromptRun(QWidget):
         self.progress.setAccessibleName("Progress of the model's load")
         self.progress.setFixedWidth(20 * theme.GRID)
         self.progress.hide()
-        self.state = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.state.setWordWrap(True)
+        self.state = QLabel(textFormat=Qt.TextFormat.PlainText, wordWrap=True)
         self.state.setMinimumWidth(1)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.run, self.cancel, self.progress):
-            layout.addWidget(widget)
-        layout.addWidget(self.state, 1)
+        in_row(self.run, self.cancel, self.progress, self.state, within=self, grows=self.state, spacing=-1)
         study.progressed.connect(self._on_progressed)
         study.captured.connect(self._on_captured)
         study.busy_changed.connect(self._on_busy_changed)

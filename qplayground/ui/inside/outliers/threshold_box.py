@@ -2,11 +2,12 @@
 
 import math
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QSlider, QToolButton, QWidget
+from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtWidgets import QDoubleSpinBox, QLabel, QSlider, QToolButton, QWidget
 
 from qplayground.ui.charts.inside.outliers import DEFAULT_THRESHOLD
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import in_row
 
 _STEPS = 1000
 _PLACES = 2
@@ -20,18 +21,15 @@ class ThresholdBox(QWidget):
 
     changed = Signal(float)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.value = self.top = DEFAULT_THRESHOLD
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, _STEPS)
         self.slider.setMinimumWidth(12 * theme.GRID)
         self.slider.setAccessibleName("Threshold, finer at its lower end")
         self.slider.valueChanged.connect(self._on_slider_moved)
-        self.spin = QDoubleSpinBox()
-        self.spin.setDecimals(_PLACES)
-        self.spin.setRange(0, _MOST)
-        self.spin.setSingleStep(0.1)
+        self.spin = QDoubleSpinBox(decimals=_PLACES, minimum=0, maximum=_MOST, singleStep=0.1)
         self.spin.setAccessibleName("Threshold")
         self.spin.setToolTip("Magnitudes from here on are outliers; 0 turns outliers off")
         self.spin.valueChanged.connect(self._set)
@@ -39,12 +37,7 @@ class ThresholdBox(QWidget):
         self.default.setText(f"{DEFAULT_THRESHOLD}")
         self.default.setToolTip("LLM.int8()'s default")
         self.default.clicked.connect(self._on_default)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(QLabel("Threshold"))
-        layout.addWidget(self.slider, 1)
-        layout.addWidget(self.spin)
-        layout.addWidget(self.default)
+        in_row(QLabel("Threshold"), self.slider, self.spin, self.default, within=self, grows=self.slider, spacing=-1)
 
     def set_largest(self, magnitude: float) -> None:
         """The slider ends at that magnitude, or at the default where it is less. The threshold stays as it is."""
@@ -72,8 +65,6 @@ class ThresholdBox(QWidget):
         self.changed.emit(threshold)
 
     def _show(self) -> None:
-        place = min(_STEPS, round(_STEPS * math.sqrt(self.value / self.top)))
-        for control, value in ((self.slider, place), (self.spin, self.value)):
-            control.blockSignals(True)
-            control.setValue(value)  # type: ignore[arg-type]
-            control.blockSignals(False)
+        with QSignalBlocker(self.slider), QSignalBlocker(self.spin):
+            self.slider.setValue(min(_STEPS, round(_STEPS * math.sqrt(self.value / self.top))))
+            self.spin.setValue(self.value)

@@ -1,19 +1,19 @@
 """What a threshold gives a layer, in figures."""
 
-from PySide6.QtCore import Qt
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QFormLayout, QLabel, QWidget
 
 from qplayground.core.inside import ThresholdTrial
 from qplayground.core.units import bytes_text, ratio_text, seconds_text, share_text
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import selectable_label
 
 
 class ThresholdFigures(QWidget):
     """Grey while they are of a threshold before."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._trial: ThresholdTrial | None = None
         self._error_without: float | None = None
         self._form = QFormLayout(self)
@@ -38,11 +38,8 @@ class ThresholdFigures(QWidget):
     def _figure(self, title: str, tip: str) -> QLabel:
         name = QLabel(title)
         name.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        label = QLabel(textFormat=Qt.TextFormat.PlainText)
+        label = selectable_label(title)
         label.setFont(theme.tabular(label.font()))
-        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        label.setWordWrap(True)
-        label.setAccessibleName(title)
         for each in (name, label):
             each.setToolTip(tip)
         self._form.addRow(name, label)
@@ -59,7 +56,7 @@ class ThresholdFigures(QWidget):
         for label in self.labels:
             label.setEnabled(False)
 
-    def show_trial(self, trial: ThresholdTrial | None, error_without: float | None = None) -> None:
+    def show_trial(self, trial: ThresholdTrial | None, error_without: float | None) -> None:
         """Show what was measured. `error_without` is the output's with no outliers, where it is known."""
         self._trial, self._error_without = trial, error_without
         for label in self.labels:

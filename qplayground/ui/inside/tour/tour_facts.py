@@ -7,8 +7,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.inside import Knobs, Matrix, ModelOutline, Picture, ProbedWeight, QuantizedMatrix, Tile
 from qplayground.runtime.inside.inspector import Inspector
-
-_HEIGHT, _WIDTH = 700, 1000
+from qplayground.ui.charts.inside.heat_map import TILE_HEIGHT, TILE_WIDTH
 
 
 class TileNeed(NamedTuple):
@@ -35,6 +34,9 @@ Need = Knobs | TileNeed | ProbeNeed
 class TourFacts(QObject):
     """Drives an inspector that nobody else uses: turns its knobs and asks for tiles and weights, until all is known.
 
+    `outline` has the model's modules, `matrix` is None until it is open; it outlives its engine, and so does what is
+    known of it: `tiles`, `probes`, and in `quantized` what knobs make of it.
+
     Signals: `changed()` when something more is known, or is known not to come.
     """
 
@@ -43,15 +45,15 @@ class TourFacts(QObject):
     def __init__(self, inspector: Inspector, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._inspector = inspector
-        self._outline: ModelOutline | None = None
+        self.outline: ModelOutline | None = None
         self._module = ""
-        self._matrix: Matrix | None = None
+        self.matrix: Matrix | None = None
         self._needs: tuple[Need, ...] = ()
         self._asked: Need | None = None
         self._awaited = ""  # which signal of the inspector answers it
-        self._tiles: dict[TileNeed, Tile] = {}
-        self._probes: dict[ProbeNeed, ProbedWeight] = {}
-        self._quantized: dict[Knobs, QuantizedMatrix] = {}
+        self.tiles: dict[TileNeed, Tile] = {}
+        self.probes: dict[ProbeNeed, ProbedWeight] = {}
+        self.quantized: dict[Knobs, QuantizedMatrix] = {}
         self._refused: dict[Need, str] = {}
         self._trouble = ""
         inspector.opened.connect(self._on_opened)
@@ -61,16 +63,6 @@ class TourFacts(QObject):
         inspector.failed.connect(self._on_failed)
 
     # ---- what is known --------------------------------------------------------------------------------------------
-
-    @property
-    def outline(self) -> ModelOutline | None:
-        """The model's modules."""
-        return self._outline
-
-    @property
-    def matrix(self) -> Matrix | None:
-        """The matrix, None until it is open. It outlives its engine, and so does what is known of it."""
-        return self._matrix
 
     @property
     def trouble(self) -> str:
@@ -83,29 +75,17 @@ class TourFacts(QObject):
     @property
     def is_complete(self) -> bool:
         """Whether all that is needed now is known."""
-        return self._outline is not None and all(self._knows(need) for need in self._needs)
-
-    def quantized(self, knobs: Knobs) -> QuantizedMatrix:
-        """What these knobs make of the matrix. Raises KeyError while that is not known; so do the others."""
-        return self._quantized[knobs]
-
-    def tile(self, need: TileNeed) -> Tile:
-        """A part of a picture."""
-        return self._tiles[need]
-
-    def probe(self, need: ProbeNeed) -> ProbedWeight:
-        """One weight."""
-        return self._probes[need]
+        return self.outline is not None and all(self._knows(need) for need in self._needs)
 
     # ---- asking ---------------------------------------------------------------------------------------------------
 
     def start(self, outline: ModelOutline | None) -> None:
         """Read the matrix of that model that is worth looking at first; what was known of another is forgotten."""
-        self._outline, self._matrix = outline, None
+        self.outline, self.matrix = outline, None
         self._module = "" if outline is None else _first_matrix(outline)
         self._trouble = "" if outline is None or self._module else "No matrix of this model can be looked at."
         self._asked, self._awaited = None, ""
-        for known in (self._tiles, self._probes, self._quantized, self._refused):
+        for known in (self.tiles, self.probes, self.quantized, self._refused):
             known.clear()
         self.changed.emit()
 
@@ -121,8 +101,8 @@ class TourFacts(QObject):
 
     def _knows(self, need: Need) -> bool:
         if isinstance(need, Knobs):
-            return need in self._quantized
-        return need in self._tiles if isinstance(need, TileNeed) else need in self._probes
+            return need in self.quantized
+        return need in self.tiles if isinstance(need, TileNeed) else need in self.probes
 
     def _go_on(self) -> None:
         matrix = self._inspector.matrix
@@ -143,26 +123,27 @@ class TourFacts(QObject):
             self._inspector.set_knobs(knobs)
         elif isinstance(need, TileNeed):
             self._awaited = "tile"
-            rows, columns = need.rows or matrix.rows, need.columns or matrix.columns
-            rows, columns = min(rows, matrix.rows), min(columns, matrix.columns)
-            self._inspector.read_tile(need.picture, 0, rows, 0, columns, min(rows, _HEIGHT), min(columns, _WIDTH))
+            rows = min(need.rows or matrix.rows, matrix.rows)
+            columns = min(need.columns or matrix.columns, matrix.columns)
+            pixels = min(rows, TILE_HEIGHT), min(columns, TILE_WIDTH)
+            self._inspector.read_tile(need.picture, 0, rows, 0, columns, *pixels)
         elif isinstance(need, ProbeNeed):
             self._awaited = "probe"
             self._inspector.probe(need.row, need.column)
         elif now is not None:
-            self._quantized[now.knobs] = now
+            self.quantized[now.knobs] = now
             self._answered()
 
     @Slot(object)
     def _on_opened(self, matrix: Matrix) -> None:
-        self._matrix, self._trouble = matrix, ""
+        self.matrix, self._trouble = matrix, ""
         self.changed.emit()
         self._go_on()
 
     @Slot(object)
     def _on_quantized(self, quantized: QuantizedMatrix) -> None:
         """Also what a matrix that was just opened is made of, while something else is awaited."""
-        self._quantized[quantized.knobs] = quantized
+        self.quantized[quantized.knobs] = quantized
         if self._awaited == "quantized":
             self._answered()
         else:
@@ -171,13 +152,13 @@ class TourFacts(QObject):
     @Slot(object)
     def _on_tile_read(self, tile: Tile) -> None:
         if isinstance(self._asked, TileNeed) and self._awaited == "tile":
-            self._tiles[self._asked] = tile
+            self.tiles[self._asked] = tile
             self._answered()
 
     @Slot(object)
     def _on_probed(self, weight: ProbedWeight) -> None:
         if isinstance(self._asked, ProbeNeed) and self._awaited == "probe":
-            self._probes[self._asked] = weight
+            self.probes[self._asked] = weight
             self._answered()
 
     @Slot(object)

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, QTimer, Slot
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from qplayground.core.inside import Kept, Knobs, ModelOutline, QuantizedMatrix
 from qplayground.core.units import bytes_text, share_text, significant
 from qplayground.ui.charts import style
 from qplayground.ui.charts.choices import ChoicesChart
-from qplayground.ui.inside.tour.tour_facts import Need, TourFacts
-from qplayground.ui.inside.tour.tour_pictures import EVEN, EVEN_WHOLE, INT8, NF4, NF4_TWICE, TourPicture
+from qplayground.ui.inside.tour.tour_facts import TourFacts
+from qplayground.ui.inside.tour.tour_pictures import EVEN, EVEN_WHOLE, TourPicture
 from qplayground.ui.widgets import theme
 
-_BLOCKS = (EVEN_WHOLE, *(Knobs(method=EVEN.method, block_size=size) for size in (4096, 1024, 256)), EVEN)
+BLOCKS = (EVEN_WHOLE, *(Knobs(method=EVEN.method, block_size=size) for size in (4096, 1024, 256)), EVEN)
 _HEADINGS = ("Bits a weight", "Relative error", "SNR", "Largest error")
 _EXAMPLE_WIDTH = 128
 _QUANTIZED = "quantized"
@@ -30,16 +30,11 @@ class ChoicesPicture(TourPicture):
         methods = {each.kind.label for each in knobs}
         self._method = methods.pop() if len(methods) == 1 else ""
         self.table = SmallTable((self._method or "Choice", *_HEADINGS))
-        self._knobs = knobs
-        self.body.addWidget(self.chart, 1)
+        self._knobs = self.needs = knobs
         self.body.addWidget(self.table)
 
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return self._knobs
-
     def draw(self, facts: TourFacts) -> None:
-        found = [facts.quantized(knobs) for knobs in self._knobs]
+        found = [facts.quantized[knobs] for knobs in self._knobs]
         self._draw_bars(found)
         self.table.show_rows([_figures(quantized, self._name(quantized)) for quantized in found])
         assert facts.matrix is not None
@@ -76,7 +71,6 @@ class KeptPicture(TourPicture):
         header = self.table.horizontalHeader()  # both names may be cut: the bars and the tool tips have them in full
         header.setSectionResizeMode(4, QHeaderView.ResizeMode.Interactive)
         header.resizeSection(4, _EXAMPLE_WIDTH)
-        self.body.addWidget(self.chart, 1)
         self.body.addWidget(self.table)
 
     def draw(self, facts: TourFacts) -> None:
@@ -111,8 +105,8 @@ class KeptPicture(TourPicture):
 class SmallTable(QTableWidget):
     """A few rows of text, as high as they are."""
 
-    def __init__(self, headings: Sequence[str], parent: QWidget | None = None) -> None:
-        super().__init__(0, len(headings), parent)
+    def __init__(self, headings: Sequence[str]) -> None:
+        super().__init__(0, len(headings))
         self.setHorizontalHeaderLabels(list(headings))
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
@@ -151,21 +145,6 @@ class SmallTable(QTableWidget):
         self.resizeRowsToContents()
         rows_height = sum(self.rowHeight(row) for row in range(self.rowCount()))
         self.setFixedHeight(self.horizontalHeader().sizeHint().height() + rows_height + 2)
-
-
-def blocks_picture() -> ChoicesPicture:
-    """Even levels with ever smaller blocks."""
-    return ChoicesPicture("Error by block size", _BLOCKS)
-
-
-def double_quantization_picture() -> ChoicesPicture:
-    """NF4's bits with and without it."""
-    return BitsPicture("Bits of a weight", (NF4, NF4_TWICE))
-
-
-def int8_picture() -> ChoicesPicture:
-    """Eight bits by row beside four by block."""
-    return ChoicesPicture("INT8 beside NF4", (INT8, NF4))
 
 
 def spoken_of(outline: ModelOutline) -> str:

@@ -1,19 +1,23 @@
 """The pictures of the tour that show a matrix or a part of it. Every number comes from the engine."""
 
-from PySide6.QtCore import Qt, Signal
+from collections.abc import Mapping
+
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QSpinBox, QWidget
 
 from qplayground.core.inside import Knobs, Picture, QuantizedMatrix
 from qplayground.core.measures.floats import Counts
 from qplayground.core.units import bytes_text, share_text, significant
+from qplayground.ui.charts.choices import ChoicesChart
 from qplayground.ui.charts.inside.heat_map import HeatMap
 from qplayground.ui.charts.inside.rounding import RoundingPlot
 from qplayground.ui.charts.inside.scales_plot import ScalesPlot, median_absmax
 from qplayground.ui.charts.inside.weight_histogram import WeightHistogram
-from qplayground.ui.inside.saving import Savable, SaveButton
+from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.inside.tour.tour_facts import Need, ProbeNeed, TileNeed, TourFacts
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import in_column, in_row, selectable_label
 
 NF4 = Knobs()
 NF4_TWICE = Knobs(double_quant=True)
@@ -24,36 +28,32 @@ INT8 = Knobs(method="int8").checked()
 _FEW = 64
 """Weights of a row that are looked at: a block of the smallest size."""
 _ORIGINAL = TileNeed(Picture.ORIGINAL, rows=1, columns=_FEW)
+_Chart = HeatMap | RoundingPlot | ScalesPlot | WeightHistogram | ChoicesChart
+
+
+def _row_needs(knobs: Knobs) -> tuple[Need, ...]:
+    return (knobs, _ORIGINAL, TileNeed(Picture.DEQUANTIZED, knobs, 1, _FEW), ProbeNeed(knobs, 0, 0))
 
 
 class TourPicture(QWidget):
-    """A chart, and below it a line of figures. Signal: `needs_changed()`."""
+    """Charts, and below them a line of figures. `needs` are what `draw` reads. Signal: `needs_changed()`."""
 
     needs_changed = Signal()
+    needs: tuple[Need, ...] = ()
 
-    def __init__(self, charts: dict[str, Savable], parent: QWidget | None = None) -> None:
-        """`charts` by the names under which they are saved; a subclass lays them out in `body`."""
-        super().__init__(parent)
-        self.caption = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.caption.setWordWrap(True)
+    def __init__(self, charts: Mapping[str, _Chart]) -> None:
+        """`charts` by the names under which they are saved; they are in `body`, where a subclass adds what it has."""
+        super().__init__()
+        self.caption = selectable_label("Figures of the picture")
         self.caption.setMinimumWidth(1)
         self.caption.setFont(theme.tabular(self.caption.font()))
-        self.caption.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.caption.setAccessibleName("Figures of the picture")
         self.save = SaveButton(charts)
-        self.body = QVBoxLayout()
-        below = QHBoxLayout()
-        below.addWidget(self.caption, 1)
-        below.addWidget(self.save, 0, Qt.AlignmentFlag.AlignTop)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(self.body, 1)
-        layout.addLayout(below)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        """What `draw` reads."""
-        return ()
+        self.body = in_column(*charts.values(), spacing=-1)
+        for chart in charts.values():
+            self.body.setStretchFactor(chart, 1)
+        below = in_row(self.caption, self.save, grows=self.caption, spacing=-1)
+        below.setAlignment(self.save, Qt.AlignmentFlag.AlignTop)
+        in_column(self.body, below, within=self, grows=self.body, spacing=-1)
 
     def draw(self, facts: TourFacts) -> None:
         """Show what is known; all that is needed is."""
@@ -63,21 +63,18 @@ class TourPicture(QWidget):
 class MatrixPicture(TourPicture):
     """The whole matrix."""
 
+    needs = (TileNeed(Picture.ORIGINAL),)
+
     def __init__(self) -> None:
         self.map = HeatMap()
         super().__init__({"Weight matrix": self.map})
-        self.body.addWidget(self.map)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (TileNeed(Picture.ORIGINAL),)
 
     def draw(self, facts: TourFacts) -> None:
         matrix = facts.matrix
         assert matrix is not None
         reach = max(abs(matrix.lowest), abs(matrix.highest))
         self.map.show_matrix(matrix.rows, matrix.columns)
-        self.map.show_tile(facts.tile(TileNeed(Picture.ORIGINAL)), -reach, reach)
+        self.map.show_tile(facts.tiles[TileNeed(Picture.ORIGINAL)], -reach, reach)
         self.caption.setText(
             f"{matrix.rows:,} rows × {matrix.columns:,} columns are {matrix.rows * matrix.columns:,} weights, "
             f"{bytes_text(matrix.stored_bytes)} in {matrix.stored_dtype}. They lie between "
@@ -89,14 +86,11 @@ class MatrixPicture(TourPicture):
 class RoundingPicture(TourPicture):
     """The first weights of a row, with levels of their own."""
 
+    needs = _row_needs(EVEN)
+
     def __init__(self) -> None:
         self.plot = RoundingPlot()
         super().__init__({"Rounding": self.plot})
-        self.body.addWidget(self.plot)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return _row_needs(EVEN)
 
     def draw(self, facts: TourFacts) -> None:
         before, after, levels = _row(facts, EVEN)
@@ -112,42 +106,36 @@ class RoundingPicture(TourPicture):
 class WholeScalePicture(TourPicture):
     """The same weights, with the levels of the whole matrix."""
 
+    needs = (EVEN, TileNeed(Picture.DEQUANTIZED, EVEN, 1, _FEW), *_row_needs(EVEN_WHOLE))
+
     def __init__(self) -> None:
         self.plot = RoundingPlot()
         super().__init__({"One scale for all": self.plot})
-        self.body.addWidget(self.plot)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (EVEN, TileNeed(Picture.DEQUANTIZED, EVEN, 1, _FEW), EVEN_WHOLE, *_row_needs(EVEN_WHOLE))
 
     def draw(self, facts: TourFacts) -> None:
         before, after, levels = _row(facts, EVEN_WHOLE)
-        own = facts.tile(TileNeed(Picture.DEQUANTIZED, EVEN, 1, _FEW)).values.values
+        own = facts.tiles[TileNeed(Picture.DEQUANTIZED, EVEN, 1, _FEW)].values.values
         self.plot.show_weights(before, after, levels)
         self.caption.setText(
             f"The largest of these {len(before)} weights is {significant(max(map(abs, before)))}, of the whole matrix "
-            f"{significant(facts.probe(ProbeNeed(EVEN_WHOLE, 0, 0)).absmax)}. They now use {len(set(after))} of "
+            f"{significant(facts.probes[ProbeNeed(EVEN_WHOLE, 0, 0)].absmax)}. They now use {len(set(after))} of "
             f"{len(levels)} levels; with a scale of their own they used {len(set(own))}. Relative error of the whole "
-            f"matrix: {_error(facts.quantized(EVEN_WHOLE))}; with a scale for each block of 64, "
-            f"{_error(facts.quantized(EVEN))}."
+            f"matrix: {_error(facts.quantized[EVEN_WHOLE])}; with a scale for each block of 64, "
+            f"{_error(facts.quantized[EVEN])}."
         )
 
 
 class AbsmaxPicture(TourPicture):
     """The absmax of every block."""
 
+    needs = (NF4,)
+
     def __init__(self) -> None:
         self.plot = ScalesPlot()
         super().__init__({"Absmax of every block": self.plot})
-        self.body.addWidget(self.plot)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (NF4,)
 
     def draw(self, facts: TourFacts) -> None:
-        quantized = facts.quantized(NF4)
+        quantized = facts.quantized[NF4]
         scales = quantized.scales
         self.plot.show_scales(scales, _FEW)
         self.caption.setText(
@@ -160,27 +148,23 @@ class AbsmaxPicture(TourPicture):
 class CodebooksPicture(TourPicture):
     """How the weights are distributed, under NF4's levels and under even ones."""
 
+    needs = (NF4, EVEN)
+
     def __init__(self) -> None:
         self.plots = {NF4: WeightHistogram(), EVEN: WeightHistogram()}
         super().__init__({"NF4's levels": self.plots[NF4], "Even levels": self.plots[EVEN]})
-        for plot in self.plots.values():
-            self.body.addWidget(plot, 1)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (NF4, EVEN)
 
     def draw(self, facts: TourFacts) -> None:
         assert facts.matrix is not None
         parts = []
         for knobs, plot in self.plots.items():
-            quantized = facts.quantized(knobs)
+            quantized = facts.quantized[knobs]
             plot.show_matrix(facts.matrix, quantized.levels, median_absmax(quantized.scales))
             parts.append(
                 f"{knobs.kind.label}: relative error {_error(quantized)}, the level used most has "
                 f"{share_text(_largest_share(quantized.usage))} of the weights"
             )
-        self.caption.setText(f"{'; '.join(parts)}.{price_of(facts.quantized(NF4), facts.quantized(EVEN))}")
+        self.caption.setText(f"{'; '.join(parts)}.{price_of(facts.quantized[NF4], facts.quantized[EVEN])}")
 
 
 class DequantizePicture(TourPicture):
@@ -189,26 +173,22 @@ class DequantizePicture(TourPicture):
     def __init__(self) -> None:
         self.plot = RoundingPlot()
         super().__init__({"One weight": self.plot})
-        self.column = QSpinBox()
-        self.column.setRange(0, _FEW - 1)
+        self.column = QSpinBox(maximum=_FEW - 1)
         self.column.setAccessibleName("Column of the weight")
-        self.column.valueChanged.connect(self.needs_changed)
-        row = QHBoxLayout()
+        self.column.valueChanged.connect(self._follow)
         label = QLabel("Follow the weight in row 0, column")
         label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        row.addWidget(label)
-        row.addWidget(self.column)
-        row.addStretch()
-        self.body.addWidget(self.plot, 1)
-        self.body.addLayout(row)
+        self.body.addLayout(in_row(label, self.column, None, spacing=-1))
+        self._follow(0)
 
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        return (*_row_needs(NF4), ProbeNeed(NF4, 0, self.column.value()))
+    @Slot(int)
+    def _follow(self, column: int) -> None:
+        self.needs = (*_row_needs(NF4), ProbeNeed(NF4, 0, column))
+        self.needs_changed.emit()
 
     def draw(self, facts: TourFacts) -> None:
         before, after, levels = _row(facts, NF4)
-        weight = facts.probe(ProbeNeed(NF4, 0, self.column.value()))
+        weight = facts.probes[ProbeNeed(NF4, 0, self.column.value())]
         self.column.setMaximum(len(before) - 1)
         self.plot.show_weights(before, after, levels, marked=weight.column)
         scaled = significant(weight.value / weight.absmax) if weight.absmax else "0"
@@ -219,16 +199,12 @@ class DequantizePicture(TourPicture):
         )
 
 
-def _row_needs(knobs: Knobs) -> tuple[Need, ...]:
-    return (knobs, _ORIGINAL, TileNeed(Picture.DEQUANTIZED, knobs, 1, _FEW), ProbeNeed(knobs, 0, 0))
-
-
 def _row(facts: TourFacts, knobs: Knobs) -> tuple[list[float], list[float], list[float]]:
     """The first weights of row 0, what they come back as, and the levels of their block as weights."""
-    before = list(facts.tile(_ORIGINAL).values.values)
-    after = list(facts.tile(TileNeed(Picture.DEQUANTIZED, knobs, 1, _FEW)).values.values)
-    absmax = facts.probe(ProbeNeed(knobs, 0, 0)).absmax
-    return before, after, [absmax * level for level in facts.quantized(knobs).levels.values]
+    before = list(facts.tiles[_ORIGINAL].values.values)
+    after = list(facts.tiles[TileNeed(Picture.DEQUANTIZED, knobs, 1, _FEW)].values.values)
+    absmax = facts.probes[ProbeNeed(knobs, 0, 0)].absmax
+    return before, after, [absmax * level for level in facts.quantized[knobs].levels.values]
 
 
 def _error(quantized: QuantizedMatrix) -> str:

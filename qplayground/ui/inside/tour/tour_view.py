@@ -1,32 +1,20 @@
 """The Tour tab: how quantization works, step by step, on the weights of the picked model."""
 
 from collections.abc import Callable
+from functools import partial
 
 from PySide6.QtCore import Qt, QUrl, Signal, Slot
 from PySide6.QtGui import QPalette, QShowEvent
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QLabel,
-    QListWidget,
-    QPushButton,
-    QSplitter,
-    QStackedWidget,
-    QTextBrowser,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QLabel, QListWidget, QPushButton, QStackedWidget, QTextBrowser, QWidget
 
-from qplayground.core.errors import ErrorInfo
 from qplayground.core.inside import ModelOutline
 from qplayground.runtime.inside.inspector import Inspector
 from qplayground.ui.inside.tour.tour_facts import TourFacts
-from qplayground.ui.inside.tour.tour_figures import (
-    KeptPicture,
-    blocks_picture,
-    double_quantization_picture,
-    int8_picture,
-)
+from qplayground.ui.inside.tour.tour_figures import BLOCKS, BitsPicture, ChoicesPicture, KeptPicture
 from qplayground.ui.inside.tour.tour_pictures import (
+    INT8,
+    NF4,
+    NF4_TWICE,
     AbsmaxPicture,
     CodebooksPicture,
     DequantizePicture,
@@ -37,17 +25,18 @@ from qplayground.ui.inside.tour.tour_pictures import (
 )
 from qplayground.ui.inside.tour.tour_steps import read_steps
 from qplayground.ui.widgets import theme
+from qplayground.ui.widgets.parts import held, in_column, in_row, splitter
 
 PICTURES: dict[str, Callable[[], TourPicture]] = {
     "weight-matrix": MatrixPicture,
     "rounding": RoundingPicture,
     "one-scale": WholeScalePicture,
-    "blocks": blocks_picture,
+    "blocks": partial(ChoicesPicture, "Error by block size", BLOCKS),
     "absmax": AbsmaxPicture,
     "codebooks": CodebooksPicture,
-    "double-quantization": double_quantization_picture,
+    "double-quantization": partial(BitsPicture, "Bits of a weight", (NF4, NF4_TWICE)),
     "dequantize": DequantizePicture,
-    "llm-int8": int8_picture,
+    "llm-int8": partial(ChoicesPicture, "INT8 beside NF4", (INT8, NF4)),
     "what-stays": KeptPicture,
 }
 """Of each step, by its name."""
@@ -65,8 +54,8 @@ class TourView(QWidget):
     outliers_wanted = Signal()
     said = Signal(str)
 
-    def __init__(self, inspector: Inspector, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, inspector: Inspector) -> None:
+        super().__init__()
         self._facts = TourFacts(inspector, self)
         self._facts.changed.connect(self._show)
         self._held_back = False
@@ -78,8 +67,7 @@ class TourView(QWidget):
         self.list.setAccessibleName("Steps of the tour")
         self.list.addItems([f"{number}. {step.title}" for number, step in enumerate(self.steps, 1)])
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.text = QTextBrowser()
-        self.text.setOpenLinks(False)
+        self.text = QTextBrowser(openLinks=False)
         self.text.setFrameShape(QTextBrowser.Shape.NoFrame)
         self.text.setAccessibleName("Text of the step")
         self.text.anchorClicked.connect(self._on_link)
@@ -88,11 +76,10 @@ class TourView(QWidget):
         self.heading = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.heading.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self.heading.setMinimumWidth(1)
-        self.message = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self.message.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.message.setWordWrap(True)
+        self.message = QLabel(textFormat=Qt.TextFormat.PlainText, alignment=Qt.AlignmentFlag.AlignCenter, wordWrap=True)
         self.stack = QStackedWidget()
         self.stack.addWidget(self.message)
+        theme.follow_text(self.list, self._fit_list)
         self._lay_out()
         self.back.clicked.connect(lambda: self.list.setCurrentRow(self.list.currentRow() - 1))
         self.next.clicked.connect(lambda: self.list.setCurrentRow(self.list.currentRow() + 1))
@@ -103,32 +90,15 @@ class TourView(QWidget):
         self.list.setFixedHeight(len(self.steps) * self.list.sizeHintForRow(0) + 2 * self.list.frameWidth())
 
     def _lay_out(self) -> None:
-        theme.follow_text(self.list, self._fit_list)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.back)
-        buttons.addWidget(self.next)
-        left = QWidget()
-        column = QVBoxLayout(left)
-        column.setContentsMargins(0, 0, theme.GRID, 0)
-        column.setSpacing(theme.GRID)
-        column.addWidget(self.list)
-        column.addWidget(self.text, 1)
-        column.addLayout(buttons)
-        right = QWidget()
-        beside = QVBoxLayout(right)
-        beside.setContentsMargins(theme.GRID, 0, 0, 0)
-        beside.setSpacing(theme.GRID)
-        beside.addWidget(self.heading)
-        beside.addWidget(self.stack, 1)
-        splitter = QSplitter(Qt.Orientation.Horizontal)
-        splitter.setChildrenCollapsible(False)
-        splitter.addWidget(left)
-        splitter.addWidget(right)
-        splitter.setStretchFactor(1, 1)
-        splitter.setSizes([_LEFT_WIDTH, 2 * _LEFT_WIDTH])
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.GRID, theme.GRID, theme.GRID, theme.GRID)
-        layout.addWidget(splitter)
+        buttons = in_row(self.back, self.next, spacing=-1)
+        left = in_column(
+            self.list, self.text, buttons, grows=self.text, spacing=theme.GRID, margins=(0, 0, theme.GRID, 0)
+        )
+        right = in_column(self.heading, self.stack, grows=self.stack, spacing=theme.GRID, margins=(theme.GRID, 0, 0, 0))
+        across = splitter(Qt.Orientation.Horizontal, held(left), held(right))
+        across.setStretchFactor(1, 1)
+        across.setSizes([_LEFT_WIDTH, 2 * _LEFT_WIDTH])
+        in_column(across, within=self, spacing=-1, margins=theme.GRID)
 
     # ---- what the window says -------------------------------------------------------------------------------------
 
@@ -152,8 +122,8 @@ class TourView(QWidget):
         if name not in self._pictures:
             made = self._pictures[name] = PICTURES[name]()
             made.needs_changed.connect(self._on_needs_changed)
-            made.save.failed.connect(self._on_save_failed)
-            made.save.saved.connect(lambda path: self.said.emit(f"Saved as {path}"))
+            made.save.failed.connect(made.caption.setText)
+            made.save.said.connect(self.said)
             self.stack.addWidget(made)
         return self._pictures[name]
 
@@ -202,10 +172,6 @@ class TourView(QWidget):
     def _on_link(self, url: QUrl) -> None:
         if url.path() == _OUTLIERS:
             self.outliers_wanted.emit()
-
-    @Slot(object)
-    def _on_save_failed(self, error: ErrorInfo) -> None:
-        self.picture.caption.setText(str(error))
 
     def showEvent(self, event: QShowEvent) -> None:
         """Begin, or go on, with what was chosen while nobody looked."""
