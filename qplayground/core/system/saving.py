@@ -37,5 +37,13 @@ def save_file(path: Path, data: bytes, *, private: bool = False) -> None:
         raise
 
 
+def set_aside(path: Path) -> Path:
+    """Give a damaged file a name beside its own that no other has, and return that. Raises OSError."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return path.replace(aside)
+
+
 def _mode(private: bool) -> int:
     return 0o600 if private else 0o666
