@@ -14,6 +14,7 @@ from qplayground.core.commentary.verdicts import (
 )
 from qplayground.core.comparison.metrics import Metric, beside_text, figure_text, range_text, shown_metrics
 from qplayground.core.comparison.results import Comparison, Run, RunState
+from qplayground.report.columns import aligned
 from qplayground.report.describe import name_text, state_text
 
 # What a model writes can hold terminal commands; they are shown, not obeyed.
@@ -29,10 +30,7 @@ def table_rows(comparison: Comparison) -> list[tuple[str, ...]]:
 
 def plain_table(comparison: Comparison) -> str:
     """Aligned columns, then each run's text or error."""
-    table = table_rows(comparison)
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = aligned(table_rows(comparison))
     advice = recommendation(comparison)
     lines += ["", advice] if advice else []
     for run in comparison.runs:

@@ -13,3 +13,7 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
     """An event, with the number of the command that it answers."""
 
     command_id: int
+
+
+class LastAnswer(Answer, frozen=True):
+    """The event after which nothing more answers the same command."""

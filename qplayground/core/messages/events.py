@@ -11,7 +11,7 @@ from qplayground.core.measures.quality import Evaluation, LayerError, Quality, S
 from qplayground.core.measures.windows import Windows
 from qplayground.core.memory.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.memory.process_memory import PhasePeak, ProcessMemory, VramFigures
-from qplayground.core.messages.base import Answer
+from qplayground.core.messages.base import Answer, LastAnswer
 from qplayground.core.messages.inside import InsideEvent
 from qplayground.core.model import ModelEntry, ModelTypes
 from qplayground.core.placement import PlacementPlan
@@ -67,7 +67,7 @@ class Progressed(Answer, frozen=True):
     unit: str = "bytes"
 
 
-class Loaded(Answer, frozen=True, kw_only=True):
+class Loaded(LastAnswer, frozen=True, kw_only=True):
     """Every weight is in memory and the model has run once.
 
     `weight_bytes` counts the tensors held after that first forward, scales included, tied ones once.
@@ -124,7 +124,7 @@ class MemoryEstimated(Answer, frozen=True, kw_only=True):
     tokenizer_problem: ErrorInfo | None = None
 
 
-class PlacementPlanned(Answer, frozen=True, kw_only=True):
+class PlacementPlanned(LastAnswer, frozen=True, kw_only=True):
     """One plan for each precision that was asked for, in that order."""
 
     plans: tuple[PlacementPlan, ...]
@@ -146,7 +146,7 @@ class TokensGenerated(Answer, frozen=True):
     tokens: tuple[Token, ...]
 
 
-class Generated(Answer, frozen=True, kw_only=True):
+class Generated(LastAnswer, frozen=True, kw_only=True):
     """The continuation is complete. `finish_reason` is `length`, `stop` (an end token) or `cancelled`.
 
     `ttft_s` runs from the call of generate to the first token; `prefill_tokens_per_s` is the prompt's tokens over the
@@ -171,7 +171,7 @@ class Generated(Answer, frozen=True, kw_only=True):
     vram: dict[str, VramFigures] = {}
 
 
-class Scored(Answer, frozen=True, kw_only=True):
+class Scored(LastAnswer, frozen=True, kw_only=True):
     """A text was scored, or it says in its `note` why not. `reused`: it had been, and was kept. `layers` are those of a
     quantized model.
 
@@ -211,17 +211,17 @@ class MethodChecked(Answer, frozen=True):
     check: MethodCheck
 
 
-class CheckedUp(Answer, frozen=True):
+class CheckedUp(LastAnswer, frozen=True):
     """All that CheckUp asked for was tried."""
 
 
-class Failed(Answer, frozen=True):
+class Failed(LastAnswer, frozen=True):
     """The command could not be carried out."""
 
     error: ErrorInfo
 
 
-class JobDone(Answer, frozen=True):
+class JobDone(LastAnswer, frozen=True):
     """A job (a download, the preparation of the demo model) reached its end; `entry` is the model it made."""
 
     entry: ModelEntry

@@ -15,7 +15,7 @@ from qplayground.core.inside import (
     ThresholdTrial,
     Tile,
 )
-from qplayground.core.messages.base import Answer, Request
+from qplayground.core.messages.base import Answer, LastAnswer, Request
 from qplayground.core.precision import Precision
 
 # ---- commands, window → engine ------------------------------------------------------------------------------------
@@ -95,31 +95,31 @@ InsideCommand = (
 # ---- events, engine → window --------------------------------------------------------------------------------------
 
 
-class ModelOutlined(Answer, frozen=True):
+class ModelOutlined(LastAnswer, frozen=True):
     """The modules."""
 
     outline: ModelOutline
 
 
-class MatrixOpened(Answer, frozen=True):
+class MatrixOpened(LastAnswer, frozen=True):
     """The matrix is in the engine's memory, and its ORIGINAL can be shown."""
 
     matrix: Matrix
 
 
-class MatrixQuantized(Answer, frozen=True):
+class MatrixQuantized(LastAnswer, frozen=True):
     """Codes and what comes back can be shown."""
 
     quantized: QuantizedMatrix
 
 
-class TileRead(Answer, frozen=True):
+class TileRead(LastAnswer, frozen=True):
     """A part of a picture of the matrix."""
 
     tile: Tile
 
 
-class WeightProbed(Answer, frozen=True):
+class WeightProbed(LastAnswer, frozen=True):
     """One weight."""
 
     weight: ProbedWeight
@@ -131,20 +131,20 @@ class LayerMeasured(Answer, frozen=True):
     row: LayerRow
 
 
-class LayersMeasured(Answer, frozen=True):
+class LayersMeasured(LastAnswer, frozen=True):
     """There are no more rows."""
 
     left_out: tuple[LeftOut, ...] = ()
 
 
-class InputsCaptured(Answer, frozen=True):
+class InputsCaptured(LastAnswer, frozen=True):
     """What went into each layer while the model read so many tokens."""
 
     tokens: int
     layers: tuple[LayerInputs, ...]
 
 
-class ThresholdTried(Answer, frozen=True):
+class ThresholdTried(LastAnswer, frozen=True):
     """What a threshold gives; nothing after a Cancel."""
 
     trial: ThresholdTrial | None

@@ -6,19 +6,10 @@ from msgspec.structs import replace
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.messages.base import LastAnswer
 from qplayground.core.messages.commands import Cancel, CheckUp, EstimateMemory, PlanPlacement
-from qplayground.core.messages.events import CheckedUp, Event, Failed, Hello, MemoryEstimated, PlacementPlanned
-from qplayground.core.messages.inside import (
-    InputsCaptured,
-    InsideCommand,
-    LayersMeasured,
-    MatrixOpened,
-    MatrixQuantized,
-    ModelOutlined,
-    ThresholdTried,
-    TileRead,
-    WeightProbed,
-)
+from qplayground.core.messages.events import Event, Failed, Hello, MemoryEstimated
+from qplayground.core.messages.inside import InsideCommand
 from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.processes.worker import ChildWorker
 
@@ -26,19 +17,6 @@ SILENCE_MS = 120_000
 """An engine that owes an answer and says nothing for so long hangs; importing its libraries from a slow disk takes up
 to half of it."""
 _CLOSE_WAIT_MS = 10_000
-_LAST_ANSWERS = (
-    ModelOutlined,
-    MatrixOpened,
-    MatrixQuantized,
-    TileRead,
-    WeightProbed,
-    LayersMeasured,
-    InputsCaptured,
-    ThresholdTried,
-    PlacementPlanned,
-    CheckedUp,
-    Failed,
-)
 
 Question = InsideCommand | EstimateMemory | PlanPlacement | CheckUp
 
@@ -198,4 +176,4 @@ def _is_last(event: Event) -> bool:
     """Whether nothing follows it that answers the same question."""
     if isinstance(event, MemoryEstimated):
         return event.final
-    return isinstance(event, _LAST_ANSWERS)
+    return isinstance(event, LastAnswer)

@@ -381,8 +381,7 @@ class Session(QObject):
         return self._comparison, self._comparison.run(name)
 
     def _run(self, name: str) -> Run | None:
-        runs = [] if self._comparison is None else self._comparison.runs
-        return next((run for run in runs if run.id == name), None)
+        return None if self._comparison is None else self._comparison.find(name)
 
     # ---- the machine -----------------------------------------------------------------------------------------
 

@@ -114,22 +114,20 @@ class Library(QObject):
     def prepare_demo(self) -> None:
         """Make the demo model from the best source that there is, in the background."""
         source = demo_sources()[0]
-        self._job_makes_demo = self._job is None
         if source.origin is DemoOrigin.PREPARED:  # by somebody else, meanwhile
             self._on_job_succeeded(demo_entry(model_types=self._model_types))
         elif source.origin is DemoOrigin.WHEEL and source.path is not None:
             command = PrepareDemo(id=1, gguf_path=source.path, target=str(demo_folder()))
-            self._start(
-                Job("Preparing the demo model", lambda: self._launcher.engine_job(PREPARE_TARGET), command, self)
-            )
+            job = Job("Preparing the demo model", lambda: self._launcher.engine_job(PREPARE_TARGET), command, self)
+            self._start(job, makes_demo=True)
         else:
-            self._download(HUB_ID)
+            self.download(HUB_ID, makes_demo=True)
 
-    def download(self, repo_id: str) -> None:
+    def download(self, repo_id: str, *, makes_demo: bool = False) -> None:
         """Fetch a model from the hub in the background."""
-        if self._job is None:
-            self._job_makes_demo = False
-        self._download(repo_id)
+        command = Download(id=1, repo_id=repo_id, model_types=self._model_types)
+        job = Job(f"Downloading {repo_id}", lambda: self._launcher.job(DOWNLOAD_TARGET), command, self)
+        self._start(job, makes_demo=makes_demo)
 
     def look_up(self, repo_id: str) -> None:
         """Fetch of a model on the hub what its sizes can be reckoned from, for as long as the library is there."""
@@ -143,13 +141,7 @@ class Library(QObject):
         target.mkdir(exist_ok=True)
         command = FetchOutline(id=1, repo_id=repo_id, target=str(target), model_types=self._model_types)
         title = f"Reading the headers of {repo_id}"
-        if self._job is None:
-            self._job_makes_demo = False
         self._start(Job(title, lambda: self._launcher.job(OUTLINE_TARGET), command, self))
-
-    def _download(self, repo_id: str) -> None:
-        command = Download(id=1, repo_id=repo_id, model_types=self._model_types)
-        self._start(Job(f"Downloading {repo_id}", lambda: self._launcher.job(DOWNLOAD_TARGET), command, self))
 
     def cancel_job(self) -> None:
         """Cancel the job in work."""
@@ -166,14 +158,14 @@ class Library(QObject):
         if self._scratch is not None:
             self._scratch.cleanup()
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Job, *, makes_demo: bool = False) -> None:
         if self._closed:
             return
         if self._job is not None:
             error = ErrorInfo(ErrorCode.UNSUPPORTED, f"{self._job.title} is still going on.", "Wait, or cancel it.")
             self.job_failed.emit(job, error)
             return
-        self._job = job
+        self._job, self._job_makes_demo = job, makes_demo
         job.succeeded.connect(self._on_job_succeeded)
         job.failed.connect(self._on_job_failed)
         job.finished.connect(self._on_job_finished)
