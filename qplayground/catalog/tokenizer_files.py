@@ -62,11 +62,8 @@ def tokenizer_problem(folder: Path, names: Collection[str]) -> ErrorInfo | None:
         hint = "Run `git lfs pull` in that folder, or download the model again."
         return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, f"{name} is a Git LFS pointer, not the tokenizer itself.", hint)
     if name.endswith(".json"):
-        return (
-            None
-            if start.lstrip().startswith(b"{")
-            else ErrorInfo(ErrorCode.BROKEN_TOKENIZER, f"{name} is not JSON.", _COPY_HINT)
-        )
+        is_json = start.lstrip().startswith(b"{")
+        return None if is_json else ErrorInfo(ErrorCode.BROKEN_TOKENIZER, f"{name} is not JSON.", _COPY_HINT)
     if name == "tiktoken.model" or _is_tiktoken(start):
         return _lacking(name, "tiktoken", ("tiktoken",))
     return _lacking(name, "sentencepiece", SENTENCEPIECE)

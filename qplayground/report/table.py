@@ -4,14 +4,7 @@ from collections.abc import Sequence
 
 from qplayground.core.commentary.notes import notes_on
 from qplayground.core.commentary.recommendation import recommendation
-from qplayground.core.commentary.verdicts import (
-    coarse_sentence,
-    floor_sentence,
-    limit_sentence,
-    quality_sentence,
-    reference_sentence,
-    source_text,
-)
+from qplayground.core.commentary.verdicts import further_sentences, quality_sentence, reference_sentence, source_text
 from qplayground.core.comparison.metrics import Metric, beside_text, figure_text, range_text, shown_metrics
 from qplayground.core.comparison.results import Comparison, Run, RunState
 from qplayground.report.columns import aligned
@@ -46,12 +39,7 @@ def plain_table(comparison: Comparison) -> str:
 
 def quality_lines(comparison: Comparison, run: Run) -> list[str]:
     """What scoring a text says of it."""
-    said = [
-        quality_sentence(comparison, run),
-        coarse_sentence(comparison, run),
-        limit_sentence(run),
-        floor_sentence(comparison, run),
-    ]
+    said = [quality_sentence(comparison, run), *further_sentences(comparison, run)]
     if run.id == comparison.baseline:
         said.append(reference_sentence(comparison))
     return [sentence for sentence in said if sentence]

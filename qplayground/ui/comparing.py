@@ -6,7 +6,7 @@ from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QWidget
 
 from qplayground.core.comparison.results import Comparison, Mode
-from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
+from qplayground.core.errors import PROMPT_ERRORS, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory.estimate import Estimate
 from qplayground.core.precision import Precision
@@ -19,13 +19,6 @@ from qplayground.ui.setup.model_bar import ModelBar
 from qplayground.ui.setup.precision_panel import PrecisionPanel
 from qplayground.ui.setup.prompt_box import PromptBox
 from qplayground.ui.setup.run_options import RunOptions
-
-_AT_THE_PROMPT = {
-    ErrorCode.EMPTY_PROMPT,
-    ErrorCode.BAD_SETTINGS,
-    ErrorCode.PROMPT_TOO_LONG,
-    ErrorCode.NO_CHAT_TEMPLATE,
-}
 
 
 class Comparing(QObject):
@@ -141,7 +134,7 @@ class Comparing(QObject):
             self._show(error.info)
 
     def _show(self, error: ErrorInfo) -> None:
-        if error.code in _AT_THE_PROMPT:
+        if error.code in PROMPT_ERRORS:
             self._prompt.show_error(str(error))
         else:
             self._models.show_error(error)
@@ -149,5 +142,5 @@ class Comparing(QObject):
     @Slot(object)
     def _on_finished(self, comparison: Comparison) -> None:
         for run in comparison.runs:
-            if run.error is not None and run.error.code in _AT_THE_PROMPT:
+            if run.error is not None and run.error.code in PROMPT_ERRORS:
                 self._prompt.show_error(str(run.error))

@@ -79,6 +79,12 @@ def limit_sentence(run: Run) -> str | None:
     )
 
 
+def further_sentences(comparison: Comparison, run: Run) -> list[str]:
+    """What else is to be known of a score: how much chance may hide, what limited it, and what its type alone makes."""
+    found = (coarse_sentence(comparison, run), limit_sentence(run), floor_sentence(comparison, run))
+    return [sentence for sentence in found if sentence is not None]
+
+
 def reference_sentence(comparison: Comparison) -> str | None:
     """That what was scored is against another precision than the baseline; None where it is not.
 

@@ -12,7 +12,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.results import Mode, RunState
-from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.errors import PROMPT_ERRORS, ErrorCode, ErrorInfo
 from qplayground.core.memory.estimate import Estimate
 from qplayground.core.memory.fit import fit
 from qplayground.core.memory.process_memory import MemorySample
@@ -38,14 +38,6 @@ from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.storage.offload_folders import OffloadFolders
 
 STOP_GRACE_MS = 400
-
-_REFUSALS = (
-    ErrorCode.EMPTY_PROMPT,
-    ErrorCode.BAD_SETTINGS,
-    ErrorCode.PROMPT_TOO_LONG,
-    ErrorCode.NO_CHAT_TEMPLATE,
-)
-"""Said before the model is touched, so that a kept one stays as good as it was."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -347,7 +339,7 @@ class Conductor(QObject):
             case Scored():
                 state.take_scored(name, event)
                 happened = Happened.SCORED
-            case Failed(error=error) if error.code in _REFUSALS:
+            case Failed(error=error) if error.code in PROMPT_ERRORS:  # so a kept model stays as good as it was
                 happened = Happened.REFUSED
             case Failed(error=error):
                 event = msgspec.structs.replace(event, error=self._with_output(name, error))
