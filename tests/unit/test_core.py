@@ -342,6 +342,7 @@ events = st.one_of(
         text=texts,
         finish_reason=texts,
         ttft_s=st.none() | times,
+        prefill_tokens_per_s=st.none() | times,
         decode_tokens_per_s=st.none() | times,
         memory=st.none() | memories,
         peak_resident_bytes=st.none() | sizes,
