@@ -150,11 +150,7 @@ def _take_speed(run: Run, event: Generated, repeated: bool) -> None:
 
 def _of_process(memory: ProcessMemory | None) -> dict[str, int | None]:
     """The fields of a run's memory that are about the engine's process, None where it has none to measure."""
-    return {
-        "resident_bytes": None if memory is None else memory.resident_bytes,
-        "anonymous_bytes": None if memory is None else memory.anonymous_bytes,
-        "file_bytes": None if memory is None else memory.file_bytes,
-    }
+    return {name: getattr(memory, name, None) for name in ("resident_bytes", "anonymous_bytes", "file_bytes")}
 
 
 def _sum(vram: Mapping[str, VramFigures], name: str) -> int | None:
