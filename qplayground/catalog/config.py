@@ -107,6 +107,15 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path.name} is nested too deeply") from error
 
 
+def read_fields(path: Path) -> dict[str, Any]:
+    """The object that a JSON file has; an empty one where there is none that can be read."""
+    try:
+        fields = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
 def read_config(path: Path) -> ModelConfig:
     """Read a config.json. Raises PlaygroundError(BROKEN_CONFIG)."""
     try:

@@ -67,21 +67,32 @@ def check_repo_id(repo_id: str) -> None:
         raise PlaygroundError(explain(error, repo_id)) from error
 
 
-def download(repo_id: str, model_types: ModelTypes | None, report: Report) -> ModelEntry:
-    """Fetch that model's `main` revision and describe it.
+def look_up(repo_id: str) -> tuple[str, dict[str, int]]:
+    """The revision that is `main` of a repository, and the bytes of each file at its top.
 
-    Raises PlaygroundError for what the program refuses, and what the hub's library raises for the rest.
+    Raises PlaygroundError for what no model on the hub can be called, where the hub is not to be asked, and where no
+    file can be a model's weights.
     """
-    from huggingface_hub import HfApi, is_offline_mode, snapshot_download
+    from huggingface_hub import HfApi, is_offline_mode
 
     check_repo_id(repo_id)
     if is_offline_mode():
         raise PlaygroundError(offline(repo_id))
     info = HfApi().model_info(repo_id, files_metadata=True, timeout=TIMEOUT_S)
-    sizes = top_files(info.siblings or ())
-    weights = _weights_after_checks(repo_id, str(info.sha), sizes, model_types)
+    return str(info.sha), _top_files(info.siblings or ())
+
+
+def download(repo_id: str, model_types: ModelTypes | None, report: Report) -> ModelEntry:
+    """Fetch that model's `main` revision and describe it.
+
+    Raises PlaygroundError for what the program refuses, and what the hub's library raises for the rest.
+    """
+    from huggingface_hub import snapshot_download
+
+    revision, sizes = look_up(repo_id)
+    weights = _weights_after_checks(repo_id, revision, sizes, model_types)
     wanted = {name: size for name, size in sizes.items() if name in weights or SIDE_FILE.fullmatch(name)}
-    cached = sum(_cached_bytes(repo_id, str(info.sha), name) for name in wanted)
+    cached = sum(_cached_bytes(repo_id, revision, name) for name in wanted)
     total = sum(wanted.values())
     require_space(total - cached)
     progress = Progress(report, cached, total)
@@ -93,8 +104,7 @@ def download(repo_id: str, model_types: ModelTypes | None, report: Report) -> Mo
     return msgspec.structs.replace(entry, provenance=PROVENANCE)
 
 
-def top_files(siblings: Iterable[Any]) -> dict[str, int]:
-    """The bytes of each file at the top of a repository. Raises PlaygroundError where none can be a model's weights."""
+def _top_files(siblings: Iterable[Any]) -> dict[str, int]:
     sizes = {
         file.rfilename: file.size or 0
         for file in siblings

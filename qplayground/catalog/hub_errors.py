@@ -27,9 +27,9 @@ def explain(error: Exception, repo_id: str) -> ErrorInfo:
                 detail,
             )
         if isinstance(cause, errors.GatedRepoError):
-            return _gated(repo_id, detail)
+            return _by_status(403, repo_id, detail)
         if isinstance(cause, (errors.RepositoryNotFoundError, errors.DisabledRepoError)):
-            return _not_found(repo_id, detail)
+            return _by_status(404, repo_id, detail)
         if isinstance(cause, errors.HfHubHTTPError):
             return _by_status(cause.response.status_code, repo_id, detail)
         if isinstance(cause, OSError) and cause.errno in FULL:
@@ -91,30 +91,22 @@ def _by_status(status: int, repo_id: str, detail: str) -> ErrorInfo:
             detail,
         )
     if status == 403:
-        return _gated(repo_id, detail)
+        return ErrorInfo(
+            ErrorCode.GATED,
+            f"{repo_id} is gated: its authors hand it out only to accounts that they have accepted.",
+            f"Ask for access at https://huggingface.co/{repo_id}, run `hf auth login`, and try again.",
+            detail,
+        )
     if status == 404:
-        return _not_found(repo_id, detail)
+        return ErrorInfo(
+            ErrorCode.MODEL_NOT_FOUND,
+            f"The hub has no model {repo_id}, or it is private.",
+            "Check the spelling; for a private model run `hf auth login` first.",
+            detail,
+        )
     return ErrorInfo(
         ErrorCode.NO_NETWORK,
         f"The Hugging Face hub did not deliver {repo_id} (it answered {status}).",
         "Wait a little and try again.",
-        detail,
-    )
-
-
-def _gated(repo_id: str, detail: str) -> ErrorInfo:
-    return ErrorInfo(
-        ErrorCode.GATED,
-        f"{repo_id} is gated: its authors hand it out only to accounts that they have accepted.",
-        f"Ask for access at https://huggingface.co/{repo_id}, run `hf auth login`, and try again.",
-        detail,
-    )
-
-
-def _not_found(repo_id: str, detail: str) -> ErrorInfo:
-    return ErrorInfo(
-        ErrorCode.MODEL_NOT_FOUND,
-        f"The hub has no model {repo_id}, or it is private.",
-        "Check the spelling; for a private model run `hf auth login` first.",
         detail,
     )

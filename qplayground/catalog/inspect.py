@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qplayground.catalog.config import ModelConfig, config_problem, quantization_problem, read_config, read_json
+from qplayground.catalog.config import ModelConfig, config_problem, quantization_problem, read_config, read_fields
 from qplayground.catalog.tokenizer_files import tokenizer_problem
 from qplayground.catalog.weights import GGUF_HINT, names_problem, survey
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
@@ -81,11 +81,7 @@ def has_chat_template(folder: Path) -> bool:
             return path.stat().st_size > 0
     if any(files[0].parent.glob("*.jinja")):
         return False
-    try:
-        fields = read_json(folder / "tokenizer_config.json")
-    except (OSError, ValueError):
-        return False
-    found = fields.get("chat_template") if isinstance(fields, dict) else None
+    found = read_fields(folder / "tokenizer_config.json").get("chat_template")
     if isinstance(found, list):
         found = {each["name"]: each.get("template") for each in found if isinstance(each, dict) and "name" in each}
     return bool(found.get("default") if isinstance(found, dict) else found)

@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 
 from qplayground.catalog.config import quantization_problem, read_config
-from qplayground.catalog.download import SIDE_FILE, TIMEOUT_S, check_repo_id, checked_weights, top_files
+from qplayground.catalog.download import SIDE_FILE, TIMEOUT_S, checked_weights, look_up
 from qplayground.catalog.headers import Count, TensorInfo, Tensors
-from qplayground.catalog.hub_errors import explain, offline
+from qplayground.catalog.hub_errors import explain
 from qplayground.catalog.inspect import has_chat_template
 from qplayground.catalog.quantized import method_of_tensors
 from qplayground.catalog.weights import FILE_NAME
@@ -50,15 +50,9 @@ def fetch_outline(repo_id: str, target: Path, model_types: ModelTypes | None) ->
 
     Raises PlaygroundError for what the program refuses, and what the hub's library raises for the rest.
     """
-    from huggingface_hub import HfApi, hf_hub_download, is_offline_mode
+    from huggingface_hub import HfApi, hf_hub_download
 
-    check_repo_id(repo_id)
-    if is_offline_mode():
-        raise PlaygroundError(offline(repo_id))
-    api = HfApi()
-    info = api.model_info(repo_id, files_metadata=True, timeout=TIMEOUT_S)
-    sizes = top_files(info.siblings or ())
-    revision = str(info.sha)
+    revision, sizes = look_up(repo_id)
 
     def fetch(name: str) -> Path:
         return Path(hf_hub_download(repo_id, name, revision=revision, local_dir=target))
@@ -72,7 +66,7 @@ def fetch_outline(repo_id: str, target: Path, model_types: ModelTypes | None) ->
     tensors: Tensors = {}
     parameters = 0
     for name in weights:
-        header = api.parse_safetensors_file_metadata(repo_id, name, revision=revision, timeout=TIMEOUT_S)
+        header = HfApi().parse_safetensors_file_metadata(repo_id, name, revision=revision, timeout=TIMEOUT_S)
         files[name] = {
             tensor: (found.dtype, found.data_offsets[1] - found.data_offsets[0])
             for tensor, found in header.tensors.items()

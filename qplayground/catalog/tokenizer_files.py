@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from qplayground.catalog.config import ByteOrderMarkError, read_json
+from qplayground.catalog.config import ByteOrderMarkError, read_fields
 from qplayground.catalog.headers import LFS_POINTER
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.system.frozen import remedy
@@ -62,11 +62,8 @@ def tokenizer_problem(folder: Path, names: Collection[str]) -> ErrorInfo | None:
         hint = "Run `git lfs pull` in that folder, or download the model again."
         return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, f"{name} is a Git LFS pointer, not the tokenizer itself.", hint)
     if name.endswith(".json"):
-        return (
-            None
-            if start.lstrip().startswith(b"{")
-            else ErrorInfo(ErrorCode.BROKEN_TOKENIZER, f"{name} is not JSON.", _COPY_HINT)
-        )
+        is_json = start.lstrip().startswith(b"{")
+        return None if is_json else ErrorInfo(ErrorCode.BROKEN_TOKENIZER, f"{name} is not JSON.", _COPY_HINT)
     if name == "tiktoken.model" or _is_tiktoken(start):
         return _lacking(name, "tiktoken", ("tiktoken",))
     return _lacking(name, "sentencepiece", SENTENCEPIECE)
@@ -88,11 +85,8 @@ def newer_tokenizer(folder: Path) -> ErrorInfo | None:
 
     Reads the whole of tokenizer.json.
     """
-    try:
-        fields = read_json(folder / TOKENIZER)
-    except (OSError, ValueError):
-        return None
-    found = _unknown(fields) if isinstance(fields, dict) else ""
+    fields = read_fields(folder / TOKENIZER)
+    found = _unknown(fields) if fields else ""
     if not found:
         return None
     from tokenizers import __version__
@@ -137,11 +131,7 @@ def _vocabulary(names: Collection[str]) -> str | None:
 
 
 def _needs_none(folder: Path) -> bool:
-    try:
-        fields = read_json(folder / _SETTINGS)
-    except (OSError, ValueError):
-        return False
-    return isinstance(fields, dict) and fields.get("tokenizer_class") in _VOCABULARY_FREE
+    return read_fields(folder / _SETTINGS).get("tokenizer_class") in _VOCABULARY_FREE
 
 
 def _is_tiktoken(start: bytes) -> bool:

@@ -53,44 +53,46 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
 def survey(folder: Path) -> Weights:
     """Look at the files that transformers would load from that folder. Raises OSError when one cannot be read."""
     names = {entry.name for entry in folder.iterdir()}
-    try:
-        wanted = wanted_files(folder, names)
-    except PlaygroundError as error:
-        return Weights(size_bytes=_size(folder, filter(_holds_weights, names)), problem=error.info)
-    missing = [name for name in wanted if not (folder / name).is_file()]
-    size_bytes = _size(folder, wanted)
-    for name in missing:
-        if (folder / name).exists():
-            message = f"{name} is a pipe, a device or a folder and not a file."
-            return Weights(size_bytes=size_bytes, problem=ErrorInfo(ErrorCode.BROKEN_WEIGHTS, message, DOWNLOAD_AGAIN))
-    if missing:
-        below = next(iter(sorted(folder.glob(f"*/{missing[0]}"))), None)
-        where = _missing(missing, len(wanted)) if below is None else _in_subfolder(below.parent.name, missing[0])
-        return Weights(size_bytes=size_bytes, problem=where)
+    wanted: list[str] | None = None
     tensors: Tensors = {}
     count = 0
     elements: Counter[str] = Counter()
     try:
+        wanted = wanted_files(folder, names)
+        _check_there(folder, wanted)
         for name in wanted:
             found = read_header(folder / name)
             tensors |= found
             count += len(found)
             for tensor in found.values():
                 elements[tensor.dtype] += tensor.elements
+        if wanted == [SINGLE] and INDEX in names:
+            _refuse_stray(folder, tensors)
+        if not elements.total():
+            raise fail(ErrorCode.NO_WEIGHTS, "The weight files hold no weights at all.", DOWNLOAD_AGAIN)
     except PlaygroundError as error:
-        return Weights(size_bytes=size_bytes, problem=error.info)
-    if wanted == [SINGLE] and INDEX in names and (problem := _stray(folder, tensors)) is not None:
-        return Weights(size_bytes=size_bytes, problem=problem)
-    if not elements.total():
-        empty = ErrorInfo(ErrorCode.NO_WEIGHTS, "The weight files hold no weights at all.", DOWNLOAD_AGAIN)
-        return Weights(size_bytes=size_bytes, problem=empty)
+        there = filter(_holds_weights, names) if wanted is None else wanted
+        return Weights(size_bytes=_size(folder, there), problem=error.info)
     return Weights(
-        size_bytes=size_bytes,
+        size_bytes=_size(folder, wanted),
         tensors=count,
         parameters=elements.total(),
         stored_dtype=stored_dtype(elements),
         quantized_by=method_of_tensors(tensors),
     )
+
+
+def _check_there(folder: Path, wanted: Collection[str]) -> None:
+    """Raise PlaygroundError unless all of these files are there, and are files."""
+    missing = [name for name in wanted if not (folder / name).is_file()]
+    for name in missing:
+        if (folder / name).exists():
+            message = f"{name} is a pipe, a device or a folder and not a file."
+            raise fail(ErrorCode.BROKEN_WEIGHTS, message, DOWNLOAD_AGAIN)
+    if missing:
+        below = next(iter(sorted(folder.glob(f"*/{missing[0]}"))), None)
+        where = _missing(missing, len(wanted)) if below is None else _in_subfolder(below.parent.name, missing[0])
+        raise PlaygroundError(where)
 
 
 def wanted_files(folder: Path, names: Collection[str]) -> list[str]:
@@ -200,21 +202,18 @@ def _misplaced(name: str) -> ErrorInfo:
     )
 
 
-def _stray(folder: Path, tensors: Tensors) -> ErrorInfo | None:
+def _refuse_stray(folder: Path, tensors: Tensors) -> None:
     """A single file beside an index with its shards: transformers reads the single one, whatever is in it."""
     try:
         index = _read_index(folder / INDEX)
         shards = shards_of(index)
     except PlaygroundError:
-        return None
+        return  # it is not read either
     named = index["weight_map"].keys()
     absent = len(named - tensors.keys())
-    if absent <= MOST_TIED or not all((folder / name).is_file() for name in shards):
-        return None
-    return stray_single(
-        f"it lacks {absent:,} of the {len(named):,} tensors that the index names",
-        f"Take {SINGLE} away, so that the files of the index are read.",
-    )
+    if absent > MOST_TIED and all((folder / name).is_file() for name in shards):
+        why = f"it lacks {absent:,} of the {len(named):,} tensors that the index names"
+        raise PlaygroundError(stray_single(why, f"Take {SINGLE} away, so that the files of the index are read."))
 
 
 def stray_single(why: str, hint: str) -> ErrorInfo:

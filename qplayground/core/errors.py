@@ -47,18 +47,16 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal"
 
 
-USAGE_ERRORS = frozenset(
-    {
-        ErrorCode.EMPTY_PROMPT,
-        ErrorCode.PROMPT_TOO_LONG,
-        ErrorCode.BAD_SETTINGS,
-        ErrorCode.BAD_PRECISION,
-        ErrorCode.BAD_DEVICE,
-        ErrorCode.NO_CHAT_TEMPLATE,
-        ErrorCode.BAD_FILE,
-        ErrorCode.MODEL_NOT_FOUND,
-    }
+PROMPT_ERRORS = frozenset(
+    {ErrorCode.EMPTY_PROMPT, ErrorCode.PROMPT_TOO_LONG, ErrorCode.BAD_SETTINGS, ErrorCode.NO_CHAT_TEMPLATE}
 )
+"""What is wrong with a prompt and its settings. It is said before the model is touched."""
+USAGE_ERRORS = PROMPT_ERRORS | {
+    ErrorCode.BAD_PRECISION,
+    ErrorCode.BAD_DEVICE,
+    ErrorCode.BAD_FILE,
+    ErrorCode.MODEL_NOT_FOUND,
+}
 """What is wrong with the question, and not with the model or the machine."""
 TRY_SMALLER = "Try a smaller precision, fewer tokens or another device, or close other programs."
 """What to do where memory ran out."""

@@ -65,20 +65,14 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
             if not 0 <= limit <= _MOST_BYTES:
                 raise fail(ErrorCode.BAD_DEVICE, f"{device} cannot hold {limit} bytes.", "Give 0 or more, up to 1 EB.")
         if self.max_memory and self.device not in (AUTO, BALANCED):
-            raise fail(
-                ErrorCode.BAD_DEVICE,
-                f"Limits of memory say nothing where modules are placed {self._how}.",
-                "Choose auto or balanced, or leave the limits out.",
-            )
+            how = "by hand" if self.device == CUSTOM else f"on {self.device}"
+            sentence = f"Limits of memory say nothing where modules are placed {how}."
+            raise fail(ErrorCode.BAD_DEVICE, sentence, "Choose auto or balanced, or leave the limits out.")
         if self.threads is not None and self.threads < 1:
             raise fail(ErrorCode.BAD_SETTINGS, f"{self.threads} threads compute nothing.", "Give 1 or more.")
         if not is_text(self.offload_folder):
             raise fail(ErrorCode.BAD_SETTINGS, "The offload folder's name holds bytes that are no text.", "Rename it.")
         return self
-
-    @property
-    def _how(self) -> str:
-        return "by hand" if self.device == CUSTOM else f"on {self.device}"
 
     def __str__(self) -> str:
         """For people: `auto, at most 4.29 GB on cuda:0, 1 thread`; one device as `CPU`, `GPU 0`."""

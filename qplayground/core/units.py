@@ -18,12 +18,7 @@ def significant(value: float, digits: int = 3) -> str:
 
 def bytes_text(count: int | None) -> str:
     """538060288 → `538 MB`."""
-    if count is None:
-        return "–"
-    for factor, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if abs(count) >= 0.9995 * factor:
-            return f"{significant(count / factor)} {unit}"
-    return f"{count} B"
+    return _scaled(count, ("TB", "GB", "MB", "kB", "B"))
 
 
 def seconds_text(seconds: float | None) -> str:
@@ -55,9 +50,14 @@ def ratio_text(ratio: float | None, digits: int = 2) -> str:
 
 def count_text(count: int | None) -> str:
     """134515008 → `135 M`."""
+    return _scaled(count, ("T", "B", "M", "k", ""))
+
+
+def _scaled(count: int | None, units: tuple[str, str, str, str, str]) -> str:
+    """With the unit of 10^12, 10^9, 10^6 or 10^3, or as it is with the last one."""
     if count is None:
         return "–"
-    for factor, unit in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k")):
+    for factor, unit in zip((10**12, 10**9, 10**6, 10**3), units, strict=False):
         if abs(count) >= 0.9995 * factor:
             return f"{significant(count / factor)} {unit}"
-    return str(count)
+    return f"{count} {units[-1]}".rstrip()

@@ -8,6 +8,7 @@ from qplayground.core.messages.events import MemoryEstimated
 from qplayground.core.model import ModelEntry
 from qplayground.core.placement import CPU, Placement
 from qplayground.core.units import bytes_text
+from qplayground.report.columns import aligned
 
 _LOAD_PEAK = (
     "Load peak is without the KV cache, which is filled later; what quantizing the largest layer takes for a moment "
@@ -33,10 +34,7 @@ def estimate_table(entry: ModelEntry, placement: Placement, answer: MemoryEstima
     simply the device that was asked for, or RAM.
     """
     headings = ("Precision", "Weights", "KV cache", "Load peak", "RAM", "Fits")
-    lines = [headings] + [_line(estimate, fits[estimate.precision]) for estimate in answer.estimates]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
-    shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    shown.insert(1, "  ".join("-" * width for width in widths))
+    shown = aligned([headings, *(_line(estimate, fits[estimate.precision]) for estimate in answer.estimates)])
     shown += [f"{estimate.precision}: {estimate.problem}" for estimate in answer.estimates if estimate.problem]
     simply = {placement.device if placement.is_single else CPU}
     shown += [

@@ -75,7 +75,7 @@ def _small_texts(metric: Metric, run: Run, comparison: Comparison) -> list[str]:
 
 def _charts(comparison: Comparison) -> list[tuple[str, Markup]]:
     """With their captions."""
-    drawn = [(place.label.partition(",")[0], _memory(comparison, place)) for place in (RAM, VRAM)]
+    drawn = [(place.name, _memory(comparison, place)) for place in (RAM, VRAM)]
     charts = [(f"{name}{_MEMORY_KEY}", Markup(chart)) for name, chart in drawn if chart]
     for key in ("decode_tokens_per_s", "ttft_s"):
         metric = BY_KEY[key]
@@ -115,7 +115,7 @@ def _memory(comparison: Comparison, place: Place) -> str:
             mark = place.peak(run.memory) if what == "measured" else None
             if segments:
                 bars.append(Bar("" if is_second else run.id, parts, text, mark=mark, is_joined=is_second))
-    return bar_chart(place.label.partition(",")[0], bars) if bars else ""
+    return bar_chart(place.name, bars) if bars else ""
 
 
 def _fill(role: str, index: int) -> str:

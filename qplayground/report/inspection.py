@@ -9,6 +9,7 @@ from qplayground.core.dtype import Dtype
 from qplayground.core.inside import Knobs, LayerRow, LeftOut
 from qplayground.core.model import ModelEntry
 from qplayground.core.units import share_text, significant
+from qplayground.report.columns import aligned
 
 _HEADINGS = ("Module", "Method", "Block", "Double quant.", "Bits a weight", "Relative error", "SNR", "Largest error")
 _TEXTS = 4
@@ -26,11 +27,7 @@ def inspection_json(entry: ModelEntry, dtype: Dtype, rows: Sequence[LayerRow], l
 
 def inspection_table(rows: Sequence[LayerRow]) -> str:
     """Aligned columns, then, of several layers, what each choice costs them all."""
-    lines = [_HEADINGS, *map(_line, rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
-    shown = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
-    shown.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(shown + _summary(rows))
+    return "\n".join(aligned([_HEADINGS, *map(_line, rows)], texts=_TEXTS) + _summary(rows))
 
 
 def left_out_text(left_out: LeftOut) -> str:
@@ -70,13 +67,6 @@ def _block(knobs: Knobs) -> str:
     if not knobs.kind.has_blocks:
         return "row"
     return "tensor" if knobs.block_size is None else str(knobs.block_size)
-
-
-def _aligned(line: tuple[str, ...], widths: list[int]) -> list[str]:
-    return [
-        cell.ljust(width) if column < _TEXTS else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-    ]
 
 
 def _summary(rows: Sequence[LayerRow]) -> list[str]:

@@ -4,16 +4,10 @@ from collections.abc import Sequence
 
 from qplayground.core.commentary.notes import notes_on
 from qplayground.core.commentary.recommendation import recommendation
-from qplayground.core.commentary.verdicts import (
-    coarse_sentence,
-    floor_sentence,
-    limit_sentence,
-    quality_sentence,
-    reference_sentence,
-    source_text,
-)
+from qplayground.core.commentary.verdicts import further_sentences, quality_sentence, reference_sentence, source_text
 from qplayground.core.comparison.metrics import Metric, beside_text, figure_text, range_text, shown_metrics
 from qplayground.core.comparison.results import Comparison, Run, RunState
+from qplayground.report.columns import aligned
 from qplayground.report.describe import name_text, state_text
 
 # What a model writes can hold terminal commands; they are shown, not obeyed.
@@ -29,10 +23,7 @@ def table_rows(comparison: Comparison) -> list[tuple[str, ...]]:
 
 def plain_table(comparison: Comparison) -> str:
     """Aligned columns, then each run's text or error."""
-    table = table_rows(comparison)
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = aligned(table_rows(comparison))
     advice = recommendation(comparison)
     lines += ["", advice] if advice else []
     for run in comparison.runs:
@@ -48,12 +39,7 @@ def plain_table(comparison: Comparison) -> str:
 
 def quality_lines(comparison: Comparison, run: Run) -> list[str]:
     """What scoring a text says of it."""
-    said = [
-        quality_sentence(comparison, run),
-        coarse_sentence(comparison, run),
-        limit_sentence(run),
-        floor_sentence(comparison, run),
-    ]
+    said = [quality_sentence(comparison, run), *further_sentences(comparison, run)]
     if run.id == comparison.baseline:
         said.append(reference_sentence(comparison))
     return [sentence for sentence in said if sentence]

@@ -6,7 +6,7 @@ from functools import partial
 from PySide6.QtCore import QObject, Slot
 
 from qplayground.core.comparison.results import Comparison, Mode
-from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
+from qplayground.core.errors import PROMPT_ERRORS, ErrorInfo, PlaygroundError
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.memory.estimate import Estimate
 from qplayground.core.model import ModelEntry
@@ -17,13 +17,6 @@ from qplayground.runtime.comparison.session import Session
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.setup.choosers import Choosers
 from qplayground.ui.setup.memory_plan import MemoryPlan
-
-_AT_THE_PROMPT = {
-    ErrorCode.EMPTY_PROMPT,
-    ErrorCode.BAD_SETTINGS,
-    ErrorCode.PROMPT_TOO_LONG,
-    ErrorCode.NO_CHAT_TEMPLATE,
-}
 
 
 class Comparing(QObject):
@@ -122,7 +115,7 @@ class Comparing(QObject):
             self._show(error.info)
 
     def _show(self, error: ErrorInfo) -> None:
-        if error.code in _AT_THE_PROMPT:
+        if error.code in PROMPT_ERRORS:
             self._prompt.show_error(str(error))
         else:
             self._models.show_error(error)
@@ -130,5 +123,5 @@ class Comparing(QObject):
     @Slot(object)
     def _on_finished(self, comparison: Comparison) -> None:
         for run in comparison.runs:
-            if run.error is not None and run.error.code in _AT_THE_PROMPT:
+            if run.error is not None and run.error.code in PROMPT_ERRORS:
                 self._prompt.show_error(str(run.error))

@@ -9,13 +9,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from qplayground.catalog import demo
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.messages.channel import Channel
-from qplayground.core.messages.codec import COMMANDS, EVENTS
+from qplayground.core.messages.codec import EVENTS
 from qplayground.core.messages.commands import Command, Generate, PrepareDemo
 from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
 from qplayground.engines.transformers import prepare
@@ -284,7 +285,7 @@ def test_a_kill_leaves_nothing_that_looks_finished(gguf: Path, target: Path) -> 
     process.start()
     theirs.close()
     try:
-        ours.send_bytes(COMMANDS.encode(PrepareDemo(id=JOB, gguf_path=str(gguf), target=str(target))))
+        ours.send_bytes(msgspec.msgpack.encode(PrepareDemo(id=JOB, gguf_path=str(gguf), target=str(target))))
         label = ""
         while label != "Stuck":
             assert ours.poll(WAIT_S), "the preparation said nothing"

@@ -19,7 +19,7 @@ from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode
 from qplayground.core.measures.floats import Floats
 from qplayground.core.measures.quality import Quality, QualityRequest, ScoredTokens, TextSource
-from qplayground.core.messages.events import Event, Hello, Phase
+from qplayground.core.messages.events import Generated, Hello, Loaded, Phase, RunEvent
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.precision import Precision
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
@@ -352,23 +352,23 @@ def real_stage(qtbot: QtBot) -> Iterator[Stage]:
     stage.session.close()
 
 
-def limit_fp32_after(stage: Stage, said: str) -> None:
+def limit_fp32_after(stage: Stage, said: type[Loaded] | type[Generated]) -> None:
     """Its engine may have little more memory once the conductor passes that on, while it waits for the next command."""
     pids: list[int] = []
 
-    def on_said(name: str, _event: Event) -> None:
-        if name == "fp32":
+    def on_said(name: str, event: RunEvent) -> None:
+        if name == "fp32" and isinstance(event, said):
             limit_address_space(pids[0], 20)
 
     conductor_of(stage).greeted.connect(lambda name, hello: pids.append(hello.pid) if name == "fp32" else None)
-    getattr(conductor_of(stage), said).connect(on_said)
+    conductor_of(stage).said.connect(on_said)
 
 
 @pytest.mark.exhaustive
 def test_memory_that_runs_out_while_writing_is_said(qtbot: QtBot, real_stage: Stage, wide_model: Path) -> None:
     """What was written until then stays, and the next precision runs."""
     stage = real_stage
-    limit_fp32_after(stage, "loaded_now")
+    limit_fp32_after(stage, Loaded)
     compare_two(stage, qtbot, wide_model, MANY, FOUR_BIT_MLP)
     assert stage.outcomes() == {"fp32": RunState.FAILED, "nf4": RunState.DONE}
     error = stage.error("fp32")
@@ -381,7 +381,7 @@ def test_memory_that_runs_out_while_writing_is_said(qtbot: QtBot, real_stage: St
 def test_memory_that_runs_out_while_scoring_leaves_the_text(qtbot: QtBot, real_stage: Stage, wide_model: Path) -> None:
     """Its column says why it has no figures; the next precision is scored."""
     stage = real_stage
-    limit_fp32_after(stage, "generated")
+    limit_fp32_after(stage, Generated)
     text = QualityRequest(source=TextSource.BUILTIN, name="builtin", text=tiny.PROMPT * 400, tokens=400)
     compare_two(stage, qtbot, wide_model, 2, FOUR_BIT_MLP, quality=text, baseline="nf4")
     assert stage.outcomes() == {"fp32": RunState.DONE, "nf4": RunState.DONE}

@@ -7,7 +7,7 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.comparison.results import TRANSFORMERS, Mode, RunState
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.messages.events import Event, Generated, Loaded
+from qplayground.core.messages.events import Event, Failed, Generated, Loaded
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.comparison.conductor import Conductor
@@ -35,8 +35,7 @@ def plan(*runs: RunPlan) -> Plan:
 
 def carried_out(conductor: Conductor, qtbot: QtBot, wanted: Plan) -> list[tuple[str, Event]]:
     said: list[tuple[str, Event]] = []
-    for signal in (conductor.loaded_now, conductor.generated):
-        signal.connect(lambda name, event: said.append((name, event)))
+    conductor.said.connect(lambda name, event: said.append((name, event)))
     with qtbot.waitSignal(conductor.finished, timeout=20_000):
         conductor.prepare(wanted, {})
         conductor.begin()
@@ -57,12 +56,11 @@ def test_two_models_in_one_precision_are_two_runs(conductor: Conductor, qtbot: Q
 
 
 def test_each_run_is_carried_out_by_its_own_engine(conductor: Conductor, qtbot: QtBot) -> None:
-    failures: list[str] = []
-    conductor.failed.connect(lambda name, error: failures.append(name))
+    wanted = plan(RunPlan("a", "/m", NF4, TRANSFORMERS), RunPlan("b", "/m", NF4, "scripted"))
 
-    carried_out(conductor, qtbot, plan(RunPlan("a", "/m", NF4, TRANSFORMERS), RunPlan("b", "/m", NF4, "scripted")))
+    said = carried_out(conductor, qtbot, wanted)
 
-    assert failures == ["a"]
+    assert [name for name, event in said if isinstance(event, Failed)] == ["a"]
     assert (conductor.state("a"), conductor.state("b")) == (RunState.FAILED, RunState.DONE)
 
 

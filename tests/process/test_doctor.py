@@ -220,8 +220,8 @@ def test_what_an_engine_refuses_altogether_is_a_finding(consultation: Consultati
 def test_an_engine_that_hangs_is_ended(consultation: Consultation) -> None:
     doctor = consultation.about("hang-checking", "")
     client = client_of(doctor)
-    doctor.progressed.connect(lambda label, *_: setattr(client, "silence_ms", 100 if "INT8" in label else SILENCE_MS))
-    client.lost.connect(lambda _error: setattr(client, "silence_ms", SILENCE_MS))  # for the next one, from its start
+    doctor.progressed.connect(lambda label, *_: client.silence.setInterval(100 if "INT8" in label else SILENCE_MS))
+    client.lost.connect(lambda _error: client.silence.setInterval(SILENCE_MS))  # for the next one, from its start
     with consultation.qtbot.waitSignal(doctor.finished, timeout=20_000):
         doctor.start()
     int8, nf4 = consultation.found[0].facts.checks

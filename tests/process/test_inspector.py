@@ -216,7 +216,7 @@ def test_an_engine_that_is_killed_while_nothing_is_asked_is_told_of_and_knobs_re
 
 
 def test_an_engine_that_says_nothing_is_ended(opened: Inspector, heard: Heard, qtbot: QtBot) -> None:
-    client_of(opened).silence_ms = 100
+    client_of(opened).silence.setInterval(100)
     opened.open(HANGS)
     qtbot.waitUntil(lambda: bool(heard.failed), timeout=WAIT_MS)
     assert "said nothing for" in heard.failed[0].message and not opened.is_busy

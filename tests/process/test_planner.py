@@ -128,13 +128,13 @@ def test_an_engine_that_owes_an_answer_and_says_nothing_is_ended(planner: Planne
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
     client = client_of(planner)
     psutil.Process(pid_of(planner)).suspend()
-    client.silence_ms = 100
+    client.silence.setInterval(100)
     with qtbot.assertNotEmitted(client.gone, wait=300):  # nobody waits
         pass
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: bool(said), timeout=10_000)
     assert "said nothing for 0.1 seconds" in said[0].message
-    client.silence_ms = SILENCE_MS
+    client.silence.setInterval(SILENCE_MS)
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
 

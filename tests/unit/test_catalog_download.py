@@ -6,6 +6,7 @@ import multiprocessing
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from qplayground.catalog import download as module
@@ -13,7 +14,7 @@ from qplayground.catalog.cache import scan_cache
 from qplayground.catalog.hub_errors import explain
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.messages.channel import Channel
-from qplayground.core.messages.codec import COMMANDS, EVENTS
+from qplayground.core.messages.codec import EVENTS
 from qplayground.core.messages.commands import Download
 from qplayground.core.messages.events import Event, Failed, JobDone, Progressed
 from tests.unit.catalog_files import LLAMA, TYPES, tensor_file
@@ -40,7 +41,7 @@ def fetch(repo_id: str) -> list[Event]:
     theirs.close()
     events: list[Event] = []
     try:
-        ours.send_bytes(COMMANDS.encode(Download(id=5, repo_id=repo_id, model_types=TYPES)))
+        ours.send_bytes(msgspec.msgpack.encode(Download(id=5, repo_id=repo_id, model_types=TYPES)))
         while not events or isinstance(events[-1], Progressed):
             assert ours.poll(WAIT_S), "the download said nothing"
             events.append(EVENTS.decode(ours.recv_bytes()))

@@ -4,11 +4,13 @@ import multiprocessing
 import multiprocessing.connection
 from pathlib import Path
 
+import msgspec
+
 from qplayground.catalog import outline as module
 from qplayground.catalog.outline import OUTLINE, read_outline
 from qplayground.core.errors import ErrorCode
 from qplayground.core.messages.channel import Channel
-from qplayground.core.messages.codec import COMMANDS, EVENTS
+from qplayground.core.messages.codec import EVENTS
 from qplayground.core.messages.commands import FetchOutline
 from qplayground.core.messages.events import Event, Failed, JobDone
 from tests.unit.catalog_files import TYPES, tensor_file
@@ -29,7 +31,7 @@ def fetch(target: Path) -> Event:
     theirs.close()
     command = FetchOutline(id=5, repo_id=REPO, target=str(target), model_types=TYPES)
     try:
-        ours.send_bytes(COMMANDS.encode(command))
+        ours.send_bytes(msgspec.msgpack.encode(command))
         assert ours.poll(WAIT_S), "nothing was said"
         return EVENTS.decode(ours.recv_bytes())
     finally:

@@ -120,7 +120,7 @@ def test_nobody_waits_for_a_busy_disk_and_what_is_newest_by_then_is_written_at_o
 def test_what_another_window_writes_before_this_one_can_stays(path: Path, disk: Disk) -> None:
     one, other = Preferences.load(path), Preferences.load(path)
     may_write = threading.Event()
-    one._file._writer.submit(may_write.wait, 20)
+    one._writer.submit(may_write.wait, 20)
     one.save_precision(MINE)
     one.remember_prompt("one")
     disk.let_go.set()

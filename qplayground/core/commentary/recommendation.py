@@ -1,6 +1,6 @@
 """Which of the precisions that were compared a person would pick, as far as the figures say."""
 
-from qplayground.core.commentary.verdicts import coarse_sentence, has_clear_loss, more_to_score
+from qplayground.core.commentary.verdicts import coarse_sentence, has_clear_loss, more_to_score, references
 from qplayground.core.comparison.caveats import spoilt
 from qplayground.core.comparison.results import Comparison, Run, RunState
 from qplayground.core.units import bytes_text, share_text, significant
@@ -56,7 +56,7 @@ def _left_out(comparison: Comparison) -> str:
 
 def _reference(comparison: Comparison) -> Run | None:
     """The run that all others were scored against, as long as that is one and its own figures are there."""
-    names = {run.quality.reference for run in comparison.runs if run.quality is not None and run.quality.reference}
+    names = references(comparison)
     found = [run for run in comparison.runs if run.id in names and run.state is RunState.DONE]
     has_figures = len(names) == 1 and bool(found) and found[0].quality is not None and _weight_bytes(found[0]) > 0
     return found[0] if has_figures else None

@@ -79,12 +79,18 @@ def limit_sentence(run: Run) -> str | None:
     )
 
 
+def further_sentences(comparison: Comparison, run: Run) -> list[str]:
+    """What else is to be known of a score: how much chance may hide, what limited it, and what its type alone makes."""
+    found = (coarse_sentence(comparison, run), limit_sentence(run), floor_sentence(comparison, run))
+    return [sentence for sentence in found if sentence is not None]
+
+
 def reference_sentence(comparison: Comparison) -> str | None:
     """That what was scored is against another precision than the baseline; None where it is not.
 
     Another baseline can be chosen at any time, but a text is scored once; and a baseline's engine may not score.
     """
-    others = sorted(_references(comparison) - {comparison.baseline or ""})
+    others = sorted(references(comparison) - {comparison.baseline or ""})
     if not others:
         return None
     baseline = comparison.baseline_run
@@ -105,7 +111,7 @@ def source_text(comparison: Comparison) -> str:
     if evaluation is None or scored is None:
         return ""
     parts = [
-        *(f"Compared with {name}" for name in sorted(_references(comparison))),
+        *(f"Compared with {name}" for name in sorted(references(comparison))),
         f"Text: {evaluation.text}, {evaluation.text_tokens:,} tokens, SHA-256 {evaluation.text_sha256[:12]}…",
         f"{scored.scored_tokens:,} tokens scored",
         f"the second half of windows of {evaluation.window}, {evaluation.stride:,} apart",
@@ -122,16 +128,16 @@ def source_text(comparison: Comparison) -> str:
     return " · ".join(parts)
 
 
-def _references(comparison: Comparison) -> set[str]:
+def references(comparison: Comparison) -> set[str]:
     """Which precisions the scored runs were compared with."""
     return {run.quality.reference for run in comparison.runs if run.quality is not None and run.quality.reference}
 
 
 def _is_reference(comparison: Comparison, run: Run) -> bool:
     """Of what was compared already, or of what is to come."""
-    references = _references(comparison)
-    if references:
-        return run.id in references
+    scored_against = references(comparison)
+    if scored_against:
+        return run.id in scored_against
     return run.id == comparison.baseline and len(comparison.runs) > 1
 
 
@@ -191,6 +197,6 @@ def _is_clear(difference: float, error: float) -> bool:
 
 
 def _memory_words(comparison: Comparison, run: Run, reference: str) -> list[str]:
-    base = next((other for other in comparison.runs if other.id == reference), None)
+    base = comparison.find(reference)
     ours, theirs = run.memory.weight_bytes, None if base is None else base.memory.weight_bytes
     return [] if not ours or not theirs else [f"its weights take {share_text(ours / theirs)} of the bytes"]

@@ -27,15 +27,55 @@ class Segment(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where memory is: how its bars are made of a run's figures, and what is written beside them."""
+    """Where memory is: how its bars are made of a run's figures, and what is written beside them.
+
+    `accounted` are the parts that are known of the `total`, which is None where nothing was measured. `beyond` says
+    what the total lacks.
+    """
 
     label: str
     predicted: Callable[[MemoryFigures], list[Segment]]
-    measured: Callable[[MemoryFigures], list[Segment]]
-    peak: Callable[[MemoryFigures], int | None]
-    caption: Callable[[MemoryFigures], str]
-    excess: Callable[[MemoryFigures], int]
-    """By how many bytes the parts come to more than was measured."""
+    accounted: Callable[[MemoryFigures], list[Segment]]
+    total: Callable[[MemoryFigures], int | None]
+    peak: Callable[[MemoryFigures], int | None] = lambda memory: None
+    beyond: Callable[[MemoryFigures], str] = lambda memory: ""
+
+    @property
+    def name(self) -> str:
+        """Without the unit."""
+        return self.label.partition(",")[0]
+
+    def measured(self, memory: MemoryFigures) -> list[Segment]:
+        """As much of each part as there is room for, and what is left: what was swapped out, or given back, is not
+        there. What had no room says so.
+        """
+        left, fitting = self.total(memory), []
+        if left is None:
+            return []
+        for segment in self.accounted(memory):
+            there = min(segment.num_bytes, left)
+            name = segment.name
+            if there < segment.num_bytes:
+                name = f"{name}, of {bytes_text(segment.num_bytes)} that are accounted for"
+            fitting.append(segment._replace(name=name, num_bytes=there))
+            left -= there
+        return [*fitting, Segment("unexplained", "unexplained", left)]
+
+    def excess(self, memory: MemoryFigures) -> int:
+        """By how many bytes the parts come to more than was measured."""
+        total = self.total(memory)
+        return 0 if total is None else max(0, _sum(self.accounted(memory)) - total)
+
+    def caption(self, memory: MemoryFigures) -> str:
+        """What was measured, and what was predicted if it was."""
+        predicted, excess = _sum(self.predicted(memory)), self.excess(memory)
+        text = f"{bytes_text(self.total(memory))}{self.beyond(memory)}"
+        text += f", predicted {bytes_text(predicted)}" if predicted else ""
+        return text + (f"\nits parts: {bytes_text(excess)} more" if excess else "")
+
+
+def _sum(segments: Iterable[Segment]) -> int:
+    return sum(segment.num_bytes for segment in segments)
 
 
 def _predicted_in_ram(memory: MemoryFigures) -> list[Segment]:
@@ -51,28 +91,13 @@ def _predicted_in_ram(memory: MemoryFigures) -> list[Segment]:
     ]
 
 
-def _measured_in_ram(memory: MemoryFigures) -> list[Segment]:
-    """The resident memory after loading, then after the run: what tensors account for, and what they do not."""
-    return [] if memory.resident_bytes is None else _fitting(_accounted_in_ram(memory), memory.resident_bytes)
-
-
 def _accounted_in_ram(memory: MemoryFigures) -> list[Segment]:
+    """Of the resident memory after loading, then after the run, what tensors account for."""
     found = [Segment("libraries", "runtime", memory.runtime_bytes or 0)]
     found += _kinds(memory.ram_by_kind) if memory.ram_by_kind.total else []
     if memory.peak_resident_bytes is not None and not _was_counted_in_vram(memory):
         found += _cache(memory)
     return found
-
-
-def _excess_in_ram(memory: MemoryFigures) -> int:
-    return 0 if memory.resident_bytes is None else _excess(_accounted_in_ram(memory), memory.resident_bytes)
-
-
-def _caption_of_ram(memory: MemoryFigures) -> str:
-    predicted = None if memory.predicted is None else memory.predicted.resident_bytes
-    shown = bytes_text(memory.resident_bytes)
-    text = shown if predicted is None or _was_counted_in_vram(memory) else f"{shown}, predicted {bytes_text(predicted)}"
-    return text + _excess_text(_excess_in_ram(memory))
 
 
 def _predicted_in_vram(memory: MemoryFigures) -> list[Segment]:
@@ -91,12 +116,8 @@ def _predicted_in_vram(memory: MemoryFigures) -> list[Segment]:
     ]
 
 
-def _measured_in_vram(memory: MemoryFigures) -> list[Segment]:
-    """What the driver counts, else what torch has: CUDA's own, tensors, what torch keeps for later, and the rest."""
-    return [] if memory.vram_allocated_bytes is None else _fitting(_accounted_in_vram(memory), _vram_total(memory))
-
-
 def _accounted_in_vram(memory: MemoryFigures) -> list[Segment]:
+    """CUDA's own, tensors, and what torch keeps for later."""
     return [
         Segment("CUDA's own context", "runtime", memory.vram_context_bytes or 0),
         *_kinds(_on_gpus(memory.by_device)),
@@ -110,48 +131,20 @@ def _kept_by_torch(memory: MemoryFigures) -> int:
     return max(0, (memory.vram_reserved_bytes or allocated) - allocated)
 
 
-def _vram_total(memory: MemoryFigures) -> int:
-    return (memory.vram_context_bytes or 0) + (memory.vram_allocated_bytes or 0) + _kept_by_torch(memory)
+def _vram_total(memory: MemoryFigures) -> int | None:
+    """What the driver counts, else what torch has."""
+    if memory.vram_allocated_bytes is None:
+        return None
+    return (memory.vram_context_bytes or 0) + memory.vram_allocated_bytes + _kept_by_torch(memory)
 
 
-def _excess_in_vram(memory: MemoryFigures) -> int:
-    return 0 if memory.vram_allocated_bytes is None else _excess(_accounted_in_vram(memory), _vram_total(memory))
-
-
-def _caption_of_vram(memory: MemoryFigures) -> str:
-    total = sum(segment.num_bytes for segment in _measured_in_vram(memory))
-    predicted = sum(segment.num_bytes for segment in _predicted_in_vram(memory))
-    unknown = "" if memory.vram_context_bytes is not None or memory.vram_reserved_bytes is None else " and CUDA's own"
-    text = f"{bytes_text(total)}{unknown}, predicted {bytes_text(predicted)}" if predicted else bytes_text(total)
-    return text + _excess_text(_excess_in_vram(memory))
+def _beyond_torch(memory: MemoryFigures) -> str:
+    return "" if memory.vram_context_bytes is not None or memory.vram_reserved_bytes is None else " and CUDA's own"
 
 
 def _cache(memory: MemoryFigures) -> list[Segment]:
     cache = None if memory.predicted is None else memory.predicted.kv_cache_bytes
     return [Segment("KV cache, as predicted", "beside", cache)] if cache else []
-
-
-def _fitting(found: Iterable[Segment], total: int) -> list[Segment]:
-    """As much of each as there is room for, and what is left: what was swapped out, or given back, is not there. What
-    had no room says so.
-    """
-    left, fitting = total, []
-    for segment in found:
-        there = min(segment.num_bytes, left)
-        name = segment.name
-        if there < segment.num_bytes:
-            name = f"{name}, of {bytes_text(segment.num_bytes)} that are accounted for"
-        fitting.append(segment._replace(name=name, num_bytes=there))
-        left -= there
-    return [*fitting, Segment("unexplained", "unexplained", left)]
-
-
-def _excess(found: Iterable[Segment], total: int) -> int:
-    return max(0, sum(segment.num_bytes for segment in found) - total)
-
-
-def _excess_text(excess: int) -> str:
-    return f"\nits parts: {bytes_text(excess)} more" if excess else ""
 
 
 def _kinds(kinds: WeightKinds) -> list[Segment]:
@@ -170,17 +163,16 @@ def _was_counted_in_vram(memory: MemoryFigures) -> bool:
 RAM = Place(
     "RAM, MB",
     _predicted_in_ram,
-    _measured_in_ram,
+    _accounted_in_ram,
+    lambda memory: memory.resident_bytes,
     lambda memory: memory.peak_resident_bytes,
-    _caption_of_ram,
-    _excess_in_ram,
 )
-VRAM = Place("VRAM, MB", _predicted_in_vram, _measured_in_vram, lambda memory: None, _caption_of_vram, _excess_in_vram)
+VRAM = Place("VRAM, MB", _predicted_in_vram, _accounted_in_vram, _vram_total, beyond=_beyond_torch)
 
 
 def memory_sentences(memory: MemoryFigures) -> tuple[str, ...]:
     """What is to be said of the measured memory: of what kinds of pages it is, and where its parts come to more."""
-    excesses = ((place.label.partition(",")[0], place.excess(memory)) for place in (RAM, VRAM))
+    excesses = ((place.name, place.excess(memory)) for place in (RAM, VRAM))
     found = [_pages_sentence(memory), *(_excess_sentence(where, excess) for where, excess in excesses)]
     return tuple(filter(None, found))
 

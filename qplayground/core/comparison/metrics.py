@@ -48,6 +48,15 @@ def _count(value: float | None) -> str:
     return "–" if value is None else f"{int(value):,}"
 
 
+def _memory(
+    key: str, title: str, description: str, needs: Capability, *, more_is_better: bool | None = False
+) -> Metric:
+    """Bytes, under the name that they have in a run's memory."""
+    return Metric(
+        key, title, "bytes", description, lambda run: getattr(run.memory, key), _bytes, more_is_better, needs=needs
+    )
+
+
 METRICS: tuple[Metric, ...] = (
     Metric(
         "decode_tokens_per_s",
@@ -89,115 +98,74 @@ METRICS: tuple[Metric, ...] = (
         False,
         lambda run: run.load.samples,
     ),
-    Metric(
+    _memory(
         "weight_bytes",
         "Weights",
-        "bytes",
         "Bytes of the tensors that the model holds, scales and tables included, tied ones counted once",
-        lambda run: run.memory.weight_bytes,
-        _bytes,
-        False,
-        needs=Capability.WEIGHTS,
+        Capability.WEIGHTS,
     ),
-    Metric(
+    _memory(
         "resident_bytes",
         "RAM",
-        "bytes",
         "Resident memory of the engine after loading, then after its run, the libraries' own share included",
-        lambda run: run.memory.resident_bytes,
-        _bytes,
-        False,
-        needs=Capability.MEMORY,
+        Capability.MEMORY,
     ),
-    Metric(
+    _memory(
         "peak_resident_bytes",
         "Peak RAM w/o scoring",
-        "bytes",
         "The highest resident memory that the engine had, loading included; checking every weight and scoring are not",
-        lambda run: run.memory.peak_resident_bytes,
-        _bytes,
-        False,
-        needs=Capability.MEMORY,
+        Capability.MEMORY,
     ),
-    Metric(
+    _memory(
         "predicted_weight_bytes",
         "Weights, predicted",
-        "bytes",
         "What the weights were reckoned to take before any was read",
-        lambda run: run.memory.predicted_weight_bytes,
-        _bytes,
-        None,
-        needs=Capability.PREDICTION,
+        Capability.PREDICTION,
+        more_is_better=None,
     ),
-    Metric(
+    _memory(
         "predicted_resident_bytes",
         "RAM, predicted",
-        "bytes",
         "What the engine was reckoned to have resident after its run, before a weight was read",
-        lambda run: run.memory.predicted_resident_bytes,
-        _bytes,
-        None,
-        needs=Capability.PREDICTION,
+        Capability.PREDICTION,
+        more_is_better=None,
     ),
-    Metric(
+    _memory(
         "vram_allocated_bytes",
         "VRAM",
-        "bytes",
         "GPU memory that torch had allocated at the end of the run",
-        lambda run: run.memory.vram_allocated_bytes,
-        _bytes,
-        False,
-        needs=Capability.MEMORY,
+        Capability.MEMORY,
     ),
-    Metric(
+    _memory(
         "vram_reserved_bytes",
         "VRAM reserved",
-        "bytes",
         "GPU memory that torch held at the end of the run, blocks that it keeps for later included",
-        lambda run: run.memory.vram_reserved_bytes,
-        _bytes,
-        False,
-        needs=Capability.MEMORY,
+        Capability.MEMORY,
     ),
-    Metric(
+    _memory(
         "vram_peak_bytes",
         "Peak VRAM",
-        "bytes",
         "The most GPU memory that torch had allocated, loading included",
-        lambda run: run.memory.vram_peak_bytes,
-        _bytes,
-        False,
-        needs=Capability.MEMORY,
+        Capability.MEMORY,
     ),
-    Metric(
+    _memory(
         "vram_load_peak_bytes",
         "Load peak VRAM",
-        "bytes",
         "The most GPU memory that torch had allocated while it loaded",
-        lambda run: run.memory.vram_load_peak_bytes,
-        _bytes,
-        False,
-        needs=Capability.MEMORY,
+        Capability.MEMORY,
     ),
-    Metric(
+    _memory(
         "vram_driver_bytes",
         "VRAM by the driver",
-        "bytes",
         "GPU memory that the driver counted for the engine at the end of the run, CUDA's own share included",
-        lambda run: run.memory.vram_driver_bytes,
-        _bytes,
-        False,
-        needs=Capability.MEMORY,
+        Capability.MEMORY,
     ),
-    Metric(
+    _memory(
         "vram_context_bytes",
         "CUDA context",
-        "bytes",
         "GPU memory that CUDA takes for the engine by itself: what the driver counts beyond what torch reserved",
-        lambda run: run.memory.vram_context_bytes,
-        _bytes,
-        None,
-        needs=Capability.MEMORY,
+        Capability.MEMORY,
+        more_is_better=None,
     ),
     Metric(
         "perplexity",

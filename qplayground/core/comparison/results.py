@@ -215,10 +215,14 @@ class Comparison(msgspec.Struct, kw_only=True):
 
     def run(self, run_id: str) -> Run:
         """The run with that id. Raises KeyError when there is none."""
-        for run in self.runs:
-            if run.id == run_id:
-                return run
-        raise KeyError(run_id)
+        found = self.find(run_id)
+        if found is None:
+            raise KeyError(run_id)
+        return found
+
+    def find(self, run_id: str | None) -> Run | None:
+        """The run with that id, if there is one."""
+        return next((run for run in self.runs if run.id == run_id), None)
 
     @property
     def models(self) -> list[ComparedModel]:
@@ -233,7 +237,7 @@ class Comparison(msgspec.Struct, kw_only=True):
     @property
     def baseline_run(self) -> Run | None:
         """The run that the others are compared with."""
-        return next((run for run in self.runs if run.id == self.baseline), None)
+        return self.find(self.baseline)
 
     @property
     def placed(self) -> str:

@@ -136,10 +136,3 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         if self.runtime_bytes is None or self.problem is not None:
             return None
         return self.runtime_bytes + self.ram_weight_bytes + self.load_extra_bytes
-
-    @property
-    def peak_bytes(self) -> int | None:
-        """The most at any moment."""
-        writing = None if self.resident_bytes is None else self.resident_bytes + self.prompt_extra_bytes
-        known = [peak for peak in (writing, self.load_peak_bytes) if peak is not None]
-        return max(known, default=None)

@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 
 import msgspec
 
-from qplayground.core.messages.codec import COMMANDS, EVENTS
+from qplayground.core.messages.codec import COMMANDS
 from qplayground.core.messages.commands import Cancel, Command
 from qplayground.core.messages.events import Event
 
@@ -34,7 +34,7 @@ class Channel:
         """Send one event; ends the process when nobody is left to read it."""
         try:
             with self._sending:
-                self.connection.send_bytes(EVENTS.encode(event))
+                self.connection.send_bytes(msgspec.msgpack.encode(event))
         except OSError:
             os._exit(0)
 

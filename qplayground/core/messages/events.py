@@ -11,6 +11,7 @@ from qplayground.core.measures.quality import Evaluation, LayerError, Quality, S
 from qplayground.core.measures.windows import Windows
 from qplayground.core.memory.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.memory.process_memory import PhasePeak, ProcessMemory, VramFigures
+from qplayground.core.messages.base import Answer, LastAnswer
 from qplayground.core.messages.inside import InsideEvent
 from qplayground.core.model import ModelEntry, ModelTypes
 from qplayground.core.placement import PlacementPlan
@@ -50,25 +51,23 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     command_id: int = 0
 
 
-class PhaseStarted(msgspec.Struct, frozen=True, tag=True):
+class PhaseStarted(Answer, frozen=True):
     """The engine went over to another phase."""
 
-    command_id: int
     phase: Phase
     time_s: float
 
 
-class Progressed(msgspec.Struct, frozen=True, tag=True):
+class Progressed(Answer, frozen=True):
     """How far the phase in work has come, in bytes unless `unit` says otherwise. A total of 0: not known."""
 
-    command_id: int
     label: str
     done: int
     total: int
     unit: str = "bytes"
 
 
-class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Loaded(LastAnswer, frozen=True, kw_only=True):
     """Every weight is in memory and the model has run once.
 
     `weight_bytes` counts the tensors held after that first forward, scales included, tied ones once.
@@ -85,7 +84,6 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     Without the capability of weights, of memory, of placement their fields are None or empty.
     """
 
-    command_id: int
     seconds: float
     other_cpus: float | None = None
     disk_share: float | None = None
@@ -106,14 +104,13 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     vram: dict[str, VramFigures] = {}
 
 
-class LoadEstimated(msgspec.Struct, frozen=True, tag=True):
+class LoadEstimated(Answer, frozen=True):
     """What the model that is being loaded will take, said before its first weight is read."""
 
-    command_id: int
     estimate: Estimate
 
 
-class MemoryEstimated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class MemoryEstimated(Answer, frozen=True, kw_only=True):
     """One estimate for each precision that was asked for, in that order.
 
     `context_tokens` is the length that their KV cache was reckoned for. `final` is False for what is said at once,
@@ -121,39 +118,35 @@ class MemoryEstimated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     weights can be loaded, and no text can be written with them.
     """
 
-    command_id: int
     estimates: tuple[Estimate, ...]
     context_tokens: int
     final: bool = True
     tokenizer_problem: ErrorInfo | None = None
 
 
-class PlacementPlanned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class PlacementPlanned(LastAnswer, frozen=True, kw_only=True):
     """One plan for each precision that was asked for, in that order."""
 
-    command_id: int
     plans: tuple[PlacementPlan, ...]
 
 
-class PromptRead(msgspec.Struct, frozen=True, tag=True):
+class PromptRead(Answer, frozen=True):
     """The prompt as token ids, special tokens and chat template included.
 
     `in_parts`: the chat template was given the prompt in a list of parts, since it takes no plain text.
     """
 
-    command_id: int
     token_ids: tuple[int, ...]
     in_parts: bool = False
 
 
-class TokensGenerated(msgspec.Struct, frozen=True, tag=True):
+class TokensGenerated(Answer, frozen=True):
     """One or more tokens, in order. They come in batches: each message wakes the window, which the engine pays for."""
 
-    command_id: int
     tokens: tuple[Token, ...]
 
 
-class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Generated(LastAnswer, frozen=True, kw_only=True):
     """The continuation is complete. `finish_reason` is `length`, `stop` (an end token) or `cancelled`.
 
     `ttft_s` runs from the call of generate to the first token; `prefill_tokens_per_s` is the prompt's tokens over the
@@ -164,7 +157,6 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     processors other programs kept busy meanwhile, on average. Memory and weights are None where the engine lacks them.
     """
 
-    command_id: int
     text: str
     finish_reason: str
     ttft_s: float | None
@@ -179,7 +171,7 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     vram: dict[str, VramFigures] = {}
 
 
-class Scored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Scored(LastAnswer, frozen=True, kw_only=True):
     """A text was scored, or it says in its `note` why not. `reused`: it had been, and was kept. `layers` are those of a
     quantized model.
 
@@ -187,7 +179,6 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     prompt's ids.
     """
 
-    command_id: int
     quality: Quality
     tokens: ScoredTokens | None = None
     windows: Windows | None = None
@@ -199,47 +190,40 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     place: str = ""
 
 
-class CudaFound(msgspec.Struct, frozen=True, tag=True):
+class CudaFound(Answer, frozen=True):
     """What torch and bitsandbytes were built for; the first answer to CheckUp."""
 
-    command_id: int
     cuda: CudaBuild
 
 
-class CheckStarted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class CheckStarted(Answer, frozen=True, kw_only=True):
     """This is tried now, by precision's name and device, after `done` of `total`. Its MethodChecked follows."""
 
-    command_id: int
     precision: str
     device: str
     done: int
     total: int
 
 
-class MethodChecked(msgspec.Struct, frozen=True, tag=True):
+class MethodChecked(Answer, frozen=True):
     """How it went."""
 
-    command_id: int
     check: MethodCheck
 
 
-class CheckedUp(msgspec.Struct, frozen=True, tag=True):
+class CheckedUp(LastAnswer, frozen=True):
     """All that CheckUp asked for was tried."""
 
-    command_id: int
 
-
-class Failed(msgspec.Struct, frozen=True, tag=True):
+class Failed(LastAnswer, frozen=True):
     """The command could not be carried out."""
 
-    command_id: int
     error: ErrorInfo
 
 
-class JobDone(msgspec.Struct, frozen=True, tag=True):
+class JobDone(LastAnswer, frozen=True):
     """A job (a download, the preparation of the demo model) reached its end; `entry` is the model it made."""
 
-    command_id: int
     entry: ModelEntry
 
 

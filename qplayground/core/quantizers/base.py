@@ -12,32 +12,29 @@ from qplayground.core.system.machine import Machine
 Options = TypeVar("Options", bound="Quantizer", covariant=True)
 
 
-class Number(msgspec.Struct, frozen=True):
-    """An option that is a number. `wrong` is what to do when something else was typed."""
-
+class _Option(msgspec.Struct, frozen=True):
     name: str
     label: str
     explanation: str
+
+
+class Number(_Option, frozen=True):
+    """An option that is a number. `wrong` is what to do when something else was typed."""
+
     wrong: str = ""
     is_fixed: bool = False
 
 
-class Choice(msgspec.Struct, frozen=True):
+class Choice(_Option, frozen=True):
     """An option that is one of a few."""
 
-    name: str
-    label: str
-    explanation: str
     values: tuple[str, ...]
     is_fixed: bool = False
 
 
-class Switch(msgspec.Struct, frozen=True):
+class Switch(_Option, frozen=True):
     """An option that is on or off."""
 
-    name: str
-    label: str
-    explanation: str
     is_fixed: bool = False
 
 

@@ -17,8 +17,9 @@ def save_file(path: Path, data: bytes, *, private: bool = False) -> None:
         return
     place = Path(os.path.realpath(path))  # a link goes on pointing there
     scratch = place.with_name(f".qplayground-{uuid4().hex}")
+    mode = 0o600 if private else 0o666
     try:
-        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), _mode(private))
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM) or not place.exists():
             raise
@@ -37,5 +38,9 @@ def save_file(path: Path, data: bytes, *, private: bool = False) -> None:
         raise
 
 
-def _mode(private: bool) -> int:
-    return 0o600 if private else 0o666
+def set_aside(path: Path) -> Path:
+    """Give a damaged file a name beside its own that no other has, and return that. Raises OSError."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return path.replace(aside)

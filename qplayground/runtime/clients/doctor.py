@@ -1,9 +1,7 @@
 """Finding out whether this machine can do what the program needs, with engines that try it."""
 
-import traceback
-
 from msgspec.structs import replace
-from PySide6.QtCore import QObject, QThread, Signal, SignalInstance, Slot
+from PySide6.QtCore import QObject, Signal, SignalInstance, Slot
 
 from qplayground.core.commentary.known_problems import find_problems
 from qplayground.core.diagnosis.diagnosis import CudaBuild, Diagnosis, Facts, MethodCheck, Outcome
@@ -15,23 +13,11 @@ from qplayground.core.quantizers.installed import missing
 from qplayground.core.system.machine import Machine
 from qplayground.runtime.clients.engine_client import EngineClient
 from qplayground.runtime.machine.this_machine import gather_facts, who_is_here
+from qplayground.runtime.processes.background import Background
 from qplayground.runtime.processes.launcher import Launcher
 
 QUANTIZED = tuple(each for each in READY_PRECISIONS if each.is_quantized and missing(each.quantization) is None)
 _CLOSE_WAIT_MS = 10_000
-
-
-class _Gathering(QThread):
-    """Looks at the machine off the main thread: a folder can be on a slow disk."""
-
-    gathered = Signal(object)
-
-    def run(self) -> None:
-        try:
-            self.gathered.emit(gather_facts())
-        except Exception as error:  # whatever it is, somebody waits to hear that it is over
-            traceback.print_exc()
-            self.gathered.emit(error)
 
 
 class Doctor(QObject):
@@ -59,7 +45,7 @@ class Doctor(QObject):
         self._client.said.connect(self._on_said)
         self._client.failed.connect(self._on_failed)
         self._client.lost.connect(self._on_lost)
-        self._gathering: _Gathering | None = None
+        self._gathering: Background | None = None
         self._running = self._closed = False
         self._asked = 0
         self._forget()
@@ -79,8 +65,8 @@ class Doctor(QObject):
         self.started.emit()
         self.progressed.emit("starting an engine", 0, 0)
         if self._gathering is None:  # one that was given up may still be at it
-            self._gathering = _Gathering(self)
-            self._gathering.gathered.connect(self._on_gathered)
+            self._gathering = Background(gather_facts, self)
+            self._gathering.done.connect(self._on_gathered)
             self._gathering.finished.connect(self._gathering.deleteLater)
             self._gathering.start()
         self._ask()
@@ -96,7 +82,7 @@ class Doctor(QObject):
         """End everything, now, and say nothing more."""
         self._closed, self._running = True, False
         self._client.close()
-        for gathering in self.findChildren(_Gathering):
+        for gathering in self.findChildren(Background):
             gathering.wait(_CLOSE_WAIT_MS)
 
     # ---- one engine after another ----------------------------------------------------------------------------

@@ -6,19 +6,10 @@ from msgspec.structs import replace
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.messages.base import LastAnswer
 from qplayground.core.messages.commands import Cancel, CheckUp, EstimateMemory, PlanPlacement
-from qplayground.core.messages.events import CheckedUp, Event, Failed, Hello, MemoryEstimated, PlacementPlanned
-from qplayground.core.messages.inside import (
-    InputsCaptured,
-    InsideCommand,
-    LayersMeasured,
-    MatrixOpened,
-    MatrixQuantized,
-    ModelOutlined,
-    ThresholdTried,
-    TileRead,
-    WeightProbed,
-)
+from qplayground.core.messages.events import Event, Failed, Hello, MemoryEstimated
+from qplayground.core.messages.inside import InsideCommand
 from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.processes.worker import ChildWorker
 
@@ -26,19 +17,6 @@ SILENCE_MS = 120_000
 """An engine that owes an answer and says nothing for so long hangs; importing its libraries from a slow disk takes up
 to half of it."""
 _CLOSE_WAIT_MS = 10_000
-_LAST_ANSWERS = (
-    ModelOutlined,
-    MatrixOpened,
-    MatrixQuantized,
-    TileRead,
-    WeightProbed,
-    LayersMeasured,
-    InputsCaptured,
-    ThresholdTried,
-    PlacementPlanned,
-    CheckedUp,
-    Failed,
-)
 
 Question = InsideCommand | EstimateMemory | PlanPlacement | CheckUp
 
@@ -68,8 +46,9 @@ class EngineClient(QObject):
         self._waiting: deque[Question] = deque()
         self._open: set[int] = set()
         self._asked = 0
-        self._silence = QTimer(self, singleShot=True, interval=SILENCE_MS)
-        self._silence.timeout.connect(self._on_silence)
+        self.silence = QTimer(self, singleShot=True, interval=SILENCE_MS)
+        """An engine that owes an answer and says nothing for so long is ended. Another interval counts at once."""
+        self.silence.timeout.connect(self._on_silence)
 
     @property
     def hello(self) -> Hello | None:
@@ -81,17 +60,6 @@ class EngineClient(QObject):
         """Whether an answer is owed."""
         return bool(self._open)
 
-    @property
-    def silence_ms(self) -> int:
-        """How long an engine that owes an answer may say nothing, in ms, before it is ended. It can be set at any
-        time, and counts at once, anew from then.
-        """
-        return self._silence.interval()
-
-    @silence_ms.setter
-    def silence_ms(self, limit: int) -> None:
-        self._silence.setInterval(limit)
-
     def begin(self) -> None:
         """Begin the engine, for somebody who has to know the machine to ask: `greeted` or `lost` follows."""
         if self._worker is not None or self._closed:
@@ -100,7 +68,7 @@ class EngineClient(QObject):
         worker.event_received.connect(self._on_event)
         worker.exited.connect(self._on_exited)
         worker.finished.connect(worker.deleteLater)
-        self._silence.start()
+        self.silence.start()
         worker.start()
 
     def ask(self, command: Question) -> int:
@@ -123,7 +91,7 @@ class EngineClient(QObject):
 
     def end(self) -> None:
         """End the engine; nothing more is said of what was asked. The next question begins another."""
-        self._silence.stop()
+        self.silence.stop()
         self._hung = False
         self._waiting.clear()
         self._open.clear()
@@ -145,13 +113,13 @@ class EngineClient(QObject):
         while self._waiting:
             self._worker.submit(self._waiting.popleft())
         if self._open:
-            self._silence.start()
+            self.silence.start()
 
     @Slot(str, object)
     def _on_event(self, _name: str, event: Event) -> None:
         if self._worker is None or self.sender() is not self._worker:
             return
-        self._silence.start()
+        self.silence.start()
         if isinstance(event, Hello):
             self._hello = event
             self._submit()
@@ -164,7 +132,7 @@ class EngineClient(QObject):
             else:
                 self.said.emit(event.command_id, event)
         if not self._open:
-            self._silence.stop()
+            self.silence.stop()
 
     @Slot()
     def _on_silence(self) -> None:
@@ -180,10 +148,10 @@ class EngineClient(QObject):
             self.gone.emit()
             return
         self._worker = self._hello = None
-        self._silence.stop()
+        self.silence.stop()
         if self._hung:
             self._hung = False
-            sentence = f"The engine said nothing for {self.silence_ms / 1000:g} seconds and was ended."
+            sentence = f"The engine said nothing for {self.silence.interval() / 1000:g} seconds and was ended."
             error = ErrorInfo(ErrorCode.ENGINE_DIED, sentence, self._hint)
         error = error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", self._hint)
         self._waiting.clear()
@@ -198,4 +166,4 @@ def _is_last(event: Event) -> bool:
     """Whether nothing follows it that answers the same question."""
     if isinstance(event, MemoryEstimated):
         return event.final
-    return isinstance(event, _LAST_ANSWERS)
+    return isinstance(event, LastAnswer)

@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from qplayground.core.capabilities import Capability, refusal
-from qplayground.core.comparison.results import LoadFigures, MemoryFigures, Run, SpeedFigures
+from qplayground.core.comparison.results import LoadFigures, Run, SpeedFigures
 from qplayground.core.measures.quality import SCORING_STOPPED, Quality
 from qplayground.core.measures.samples import Samples
 from qplayground.core.memory.estimate import Estimate
@@ -18,22 +18,9 @@ _Number = TypeVar("_Number", int, float)
 
 def clear(run: Run) -> None:
     """Forget everything that it gave: it begins anew."""
-    clear_text(run)
-    run.error = None
-    run.lacks = {}
-    run.beside = 0
-    run.device_map = {}
-    run.requested_map = {}
-    run.caution = ""
-    run.skips, run.attention = (), ""
-    run.prompt_tokens = None
-    run.prompt_in_parts = False
-    run.load = LoadFigures()
-    run.speed = SpeedFigures()
-    run.memory = MemoryFigures()
-    run.quality = None
-    run.scored = None
-    run.layer_errors = []
+    fresh = Run(id=run.id, model=run.model, precision=run.precision, engine=run.engine, state=run.state)
+    for name in fresh.__struct_fields__:
+        setattr(run, name, getattr(fresh, name))
 
 
 def clear_text(run: Run) -> None:
@@ -163,11 +150,7 @@ def _take_speed(run: Run, event: Generated, repeated: bool) -> None:
 
 def _of_process(memory: ProcessMemory | None) -> dict[str, int | None]:
     """The fields of a run's memory that are about the engine's process, None where it has none to measure."""
-    return {
-        "resident_bytes": None if memory is None else memory.resident_bytes,
-        "anonymous_bytes": None if memory is None else memory.anonymous_bytes,
-        "file_bytes": None if memory is None else memory.file_bytes,
-    }
+    return {name: getattr(memory, name, None) for name in ("resident_bytes", "anonymous_bytes", "file_bytes")}
 
 
 def _sum(vram: Mapping[str, VramFigures], name: str) -> int | None:

@@ -6,14 +6,13 @@ Longer than most modules: it alone has the engines of a comparison, each verb fo
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import assert_never
 
 import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.results import Mode, RunState
-from qplayground.core.errors import ErrorCode, ErrorInfo
+from qplayground.core.errors import PROMPT_ERRORS, ErrorCode, ErrorInfo
 from qplayground.core.memory.estimate import Estimate
 from qplayground.core.memory.fit import fit
 from qplayground.core.memory.process_memory import MemorySample
@@ -26,11 +25,8 @@ from qplayground.core.messages.events import (
     LoadEstimated,
     Phase,
     PhaseStarted,
-    Progressed,
-    PromptRead,
     RunEvent,
     Scored,
-    TokensGenerated,
 )
 from qplayground.core.placement import Placement
 from qplayground.runtime.comparison.engines import Engines
@@ -42,14 +38,6 @@ from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.storage.offload_folders import OffloadFolders
 
 STOP_GRACE_MS = 400
-
-_REFUSALS = (
-    ErrorCode.EMPTY_PROMPT,
-    ErrorCode.BAD_SETTINGS,
-    ErrorCode.PROMPT_TOO_LONG,
-    ErrorCode.NO_CHAT_TEMPLATE,
-)
-"""Said before the model is touched, so that a kept one stays as good as it was."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -63,13 +51,10 @@ class _Kept(msgspec.Struct, frozen=True):
 class Conductor(QObject):
     """Owner of the scheduler and of what is kept in memory. It knows no results.
 
-    Signals with the run's id first: `greeted(name, Hello)`; from an engine whose run is not over
-    `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`, `fit_known(name, Fit)`, whether what is being
-    loaded fits, before its first weight, `loaded_now(name, Loaded)`, `prompt_read(name, PromptRead)`,
-    `tokens_generated(name, TokensGenerated)`, `generated(name, Generated)`, `scored(name, Scored)` and
-    `failed(name, ErrorInfo)`;
-    `turn_began(name, others, Loaded)` before it writes, beside how many others, with what its engine said when it
-    loaded; `lost(name, ErrorInfo)` for an engine that died while it was idle;
+    Signals with the run's id first: `greeted(name, Hello)`; `said(name, RunEvent)`, what comes of a run that is not
+    over, Failed too where its engine died, and in place of LoadEstimated `fit_known(name, Fit)`: whether what is being
+    loaded fits; `turn_began(name, others, Loaded)` before it writes, beside how many others, with what its engine said
+    when it loaded; `lost(name, ErrorInfo)` for an engine that died while it was idle;
     `memory_sampled(name, list[MemorySample])`; `unloading(name, PhaseStarted)` as it is ended.
     Signals of the whole: `states_changed()`; `loaded_changed(dict[str, int | None])`, which models are in memory and
     idle, and the bytes of their weights where those are known; `busy_changed(bool)`. When nothing is left to do:
@@ -80,15 +65,8 @@ class Conductor(QObject):
     """
 
     greeted = Signal(str, object)
-    phase_started = Signal(str, object)
-    progressed = Signal(str, object)
-    loaded_now = Signal(str, object)
-    prompt_read = Signal(str, object)
-    tokens_generated = Signal(str, object)
-    generated = Signal(str, object)
-    scored = Signal(str, object)
+    said = Signal(str, object)
     fit_known = Signal(str, object)
-    failed = Signal(str, object)
     turn_began = Signal(str, int, object)
     states_changed = Signal()
     lost = Signal(str, object)
@@ -346,37 +324,29 @@ class Conductor(QObject):
         if not self._is_open(name):
             return  # the run was given up meanwhile; what it says now would contradict what is shown
         state = self._planned
+        happened: Happened | None = None
         match event:
-            case PhaseStarted():
-                self.phase_started.emit(name, event)
-            case Progressed():
-                self.progressed.emit(name, event)
             case LoadEstimated():
                 self.fit_known.emit(name, fit([event.estimate], self._free[name], scores=state.scores))
+                return
             case Loaded():
                 run = state.plan.run(name)
                 state.take_loaded(run, event)
                 self._kept[name] = _Kept(run, state.plan.placement.same_weights, event)
-                self.loaded_now.emit(name, event)
-                self._happened(name, Happened.LOADED)
-            case PromptRead():
-                self.prompt_read.emit(name, event)
-            case TokensGenerated():
-                self.tokens_generated.emit(name, event)
-            case Generated():
-                self.generated.emit(name, event)
-                interrupted = event.finish_reason == "cancelled"
-                self._happened(name, Happened.INTERRUPTED if interrupted else Happened.GENERATED)
+                happened = Happened.LOADED
+            case Generated(finish_reason=reason):
+                happened = Happened.INTERRUPTED if reason == "cancelled" else Happened.GENERATED
             case Scored():
                 state.take_scored(name, event)
-                self.scored.emit(name, event)
-                self._happened(name, Happened.SCORED)
+                happened = Happened.SCORED
+            case Failed(error=error) if error.code in PROMPT_ERRORS:  # so a kept model stays as good as it was
+                happened = Happened.REFUSED
             case Failed(error=error):
-                refused = error.code in _REFUSALS
-                self.failed.emit(name, error if refused else self._with_output(name, error))
-                self._happened(name, Happened.REFUSED if refused else Happened.FAILED)
-            case _:
-                assert_never(event)
+                event = msgspec.structs.replace(event, error=self._with_output(name, error))
+                happened = Happened.FAILED
+        self.said.emit(name, event)
+        if happened is not None:
+            self._happened(name, happened)
 
     def _with_output(self, name: str, error: ErrorInfo) -> ErrorInfo:
         return msgspec.structs.replace(error, detail=f"{error.detail}\n\n{self._engines.output_tail(name)}".strip())
@@ -390,7 +360,8 @@ class Conductor(QObject):
         in_work = self._is_open(name) and self.state(name) is not RunState.QUEUED
         actions = self._scheduler.handle(name, Happened.EXITED)
         if in_work:
-            self.failed.emit(name, error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Run it again."))
+            died = error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Run it again.")
+            self.said.emit(name, Failed(0, died))
         elif error is not None:
             self.lost.emit(name, error)
         self._do(actions)

@@ -124,9 +124,10 @@ class PlanState:
         """Whether it can be loaded beside engines that keep their models. Of what is unknown one load too many is
         taken over a run that is lost. A model that is not in its engine's process needs no room here.
         """
-        if not kept or Capability.MEMORY in self.lacks(run_id):
+        lacks = self.lacks(run_id)
+        if not kept or Capability.MEMORY in lacks:
             return True
-        lacks = self.lacks(run_id)  # what is known of a run is transformers', and not of another engine
+        # what is known of a run is transformers', and not of another engine
         known = None if Capability.PREDICTION in lacks else self._estimates.get(run_id)
         found = fit_now([known], scores=self.scores)
         return found.verdict in (Verdict.FITS, Verdict.TIGHT)

@@ -61,7 +61,9 @@ class Sampler(QThread):
         """Sample until stopped, at even intervals."""
         with vram_reader() as vram_of:
             while self._wait_for_work():
-                for key, process in self._snapshot():
+                with self._changed:
+                    watched = list(self._watched.items())
+                for key, process in watched:
                     try:
                         memory = read_process_memory(process)
                     except psutil.Error:
@@ -84,7 +86,3 @@ class Sampler(QThread):
             while not self._watched and not self._unreported and not self._stopping:
                 self._changed.wait()
             return not self._stopping
-
-    def _snapshot(self) -> list[tuple[str, psutil.Process]]:
-        with self._changed:
-            return list(self._watched.items())

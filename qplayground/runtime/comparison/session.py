@@ -16,17 +16,21 @@ from qplayground.core.errors import ErrorCode, ErrorInfo, fail
 from qplayground.core.memory.estimate import Estimate
 from qplayground.core.memory.process_memory import MemorySample
 from qplayground.core.messages.events import (
+    Failed,
     Generated,
     Hello,
     Loaded,
+    PhaseStarted,
+    Progressed,
     PromptRead,
+    RunEvent,
     Scored,
     TokensGenerated,
 )
 from qplayground.core.model import ModelEntry
 from qplayground.core.precision import Precision
 from qplayground.core.system.machine import Machine
-from qplayground.runtime.clients.probe import Probe
+from qplayground.runtime.clients.engine_client import EngineClient
 from qplayground.runtime.comparison import bookkeeping
 from qplayground.runtime.comparison.conductor import Conductor
 from qplayground.runtime.comparison.plan import Plan, RunPlan
@@ -70,15 +74,8 @@ class Session(QObject):
         self._launcher = launcher
         self._conductor = Conductor(launcher, self)
         self._conductor.greeted.connect(self._on_greeted)
-        self._conductor.phase_started.connect(self.phase_started)
-        self._conductor.progressed.connect(self.progressed)
-        self._conductor.loaded_now.connect(self._on_loaded)
-        self._conductor.prompt_read.connect(self._on_prompt_read)
-        self._conductor.tokens_generated.connect(self._on_tokens)
-        self._conductor.generated.connect(self._on_generated)
-        self._conductor.scored.connect(self._on_scored)
+        self._conductor.said.connect(self._on_said)
         self._conductor.fit_known.connect(self.fit_known)
-        self._conductor.failed.connect(self._on_failed)
         self._conductor.lost.connect(self._on_lost)
         self._conductor.turn_began.connect(self._on_turn_began)
         self._conductor.states_changed.connect(self._on_states_changed)
@@ -88,10 +85,11 @@ class Session(QObject):
         self._conductor.finished.connect(self._on_finished)
         self._conductor.memory_sampled.connect(self._on_memory_sampled)
         self._conductor.unloading.connect(self.unloading)
-        self._probe = Probe(launcher, self)
-        self._probe.known.connect(self._note_machine)
-        self._probe.unknown.connect(self._on_machine_unknown)
-        self._probe.ended.connect(self._on_probe_ended)
+        self._probe = EngineClient("probe", launcher, "Start again.", self)
+        self._probe.greeted.connect(self._on_probed)
+        self._probe.lost.connect(self._on_machine_unknown)
+        self._probe.gone.connect(self._on_probe_ended)
+        self._is_probing = False
         self._comparison: Comparison | None = None
         self._shown: dict[str, Estimate] = {}  # what somebody saw of each precision before its load
         self._hello: Hello | None = None
@@ -144,7 +142,9 @@ class Session(QObject):
         """Have an engine describe the machine; `machine_known` or `machine_unknown` follows. Warms the launcher."""
         if not self._closed:
             self._launcher.warm()
-            self._probe.start()
+            if not self._is_probing:
+                self._is_probing = True
+                self._probe.begin()
 
     def compare(
         self, model: ModelEntry, wanted: ComparisonRequest, shown: Mapping[str, Estimate] | None = None
@@ -284,47 +284,37 @@ class Session(QObject):
             bookkeeping.take_loaded(run, event, kept=True, shown=self._shown.get(name))
 
     @Slot(str, object)
-    def _on_loaded(self, name: str, event: Loaded) -> None:
+    def _on_said(self, name: str, event: RunEvent) -> None:
         comparison, run = self._current(name)
         repeated = comparison.mode is Mode.BENCHMARK
-        bookkeeping.take_loaded(run, event, repeated=repeated, shown=self._shown.get(name))
-        self.run_changed.emit(name)
-
-    @Slot(str, object)
-    def _on_prompt_read(self, name: str, event: PromptRead) -> None:
-        _, run = self._current(name)
-        run.prompt_tokens = len(event.token_ids)
-        run.prompt_in_parts = event.in_parts
-
-    @Slot(str, object)
-    def _on_tokens(self, name: str, event: TokensGenerated) -> None:
-        bookkeeping.take_tokens(self._current(name)[1], event)
-        self.tokens_added.emit(name, event.tokens)
-
-    @Slot(str, object)
-    def _on_generated(self, name: str, event: Generated) -> None:
-        comparison, run = self._current(name)
-        repeated = comparison.mode is Mode.BENCHMARK
-        counts = not (repeated and event.finish_reason == "cancelled")
-        driver = self._driver_bytes.get(name, {})
-        bookkeeping.take_generated(run, event, driver=driver, repeated=repeated, counts=counts)
-
-    @Slot(str, object)
-    def _on_scored(self, name: str, event: Scored) -> None:
-        comparison, run = self._current(name)
-        bookkeeping.take_scored(run, event)
-        is_reference = name == comparison.baseline or event.quality.reference is None
-        if event.evaluation is not None and (comparison.evaluation is None or is_reference):
-            comparison.evaluation = event.evaluation
-        self.run_changed.emit(name)
-
-    @Slot(str, object)
-    def _on_failed(self, name: str, error: ErrorInfo) -> None:
-        _, run = self._current(name)
-        detail = f"Model: {run.model.id}\n\n{error.detail}".rstrip()
-        error = replace(error, detail=who_is_here().apply(detail))  # it is kept, and exported
-        run.error = error
-        self.log_added.emit(f"{name}: {error} {error.detail}".rstrip())
+        match event:
+            case PhaseStarted():
+                self.phase_started.emit(name, event)
+            case Progressed():
+                self.progressed.emit(name, event)
+            case Loaded():
+                bookkeeping.take_loaded(run, event, repeated=repeated, shown=self._shown.get(name))
+                self.run_changed.emit(name)
+            case PromptRead():
+                run.prompt_tokens = len(event.token_ids)
+                run.prompt_in_parts = event.in_parts
+            case TokensGenerated():
+                bookkeeping.take_tokens(run, event)
+                self.tokens_added.emit(name, event.tokens)
+            case Generated():
+                counts = not (repeated and event.finish_reason == "cancelled")
+                driver = self._driver_bytes.get(name, {})
+                bookkeeping.take_generated(run, event, driver=driver, repeated=repeated, counts=counts)
+            case Scored():
+                bookkeeping.take_scored(run, event)
+                is_reference = name == comparison.baseline or event.quality.reference is None
+                if event.evaluation is not None and (comparison.evaluation is None or is_reference):
+                    comparison.evaluation = event.evaluation
+                self.run_changed.emit(name)
+            case Failed(error=error):
+                detail = f"Model: {run.model.id}\n\n{error.detail}".rstrip()
+                run.error = replace(error, detail=who_is_here().apply(detail))  # it is kept, and exported
+                self.log_added.emit(f"{name}: {run.error} {run.error.detail}".rstrip())
 
     @Slot(str, object)
     def _on_lost(self, name: str, error: ErrorInfo) -> None:
@@ -391,10 +381,14 @@ class Session(QObject):
         return self._comparison, self._comparison.run(name)
 
     def _run(self, name: str) -> Run | None:
-        runs = [] if self._comparison is None else self._comparison.runs
-        return next((run for run in runs if run.id == name), None)
+        return None if self._comparison is None else self._comparison.find(name)
 
     # ---- the machine -----------------------------------------------------------------------------------------
+
+    @Slot(object)
+    def _on_probed(self, hello: Hello) -> None:
+        self._probe.end()
+        self._note_machine(hello)
 
     @Slot(object)
     def _on_machine_unknown(self, error: ErrorInfo) -> None:
@@ -403,10 +397,10 @@ class Session(QObject):
 
     @Slot()
     def _on_probe_ended(self) -> None:
+        self._is_probing = False
         if not self._closed and not self.is_busy:
             self._launcher.warm()  # the probe may have used up what was there ahead of need
 
-    @Slot(object)
     def _note_machine(self, hello: Hello) -> None:
         first = self._hello is None
         self._hello = hello

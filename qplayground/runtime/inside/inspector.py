@@ -121,15 +121,12 @@ class Inspector(QObject):
         """Read that module's weight, now or as soon as what is in work is done. `opened` and `quantized` follow, or
         `failed`; nothing for an empty name, which only lets go what was looked at.
         """
-        if not module:
-            self._module = ""
-            self._forget_matrix()
-            return
         self._module = self._next_module = module
-        self._matrix = self._quantized = None
-        self._next_knobs = self._next_tile = self._next_probe = None
-        self._tiling = self._probing = None  # of the matrix before
-        self._go_on()
+        self._forget_matrix()
+        if module:
+            self._go_on()
+        elif self._working is not None:
+            self._rest()
 
     def set_knobs(self, knobs: Knobs) -> None:
         """Quantize the open matrix so, now or as soon as what is in work is done; `quantized` or `failed` follows.
@@ -174,10 +171,10 @@ class Inspector(QObject):
     def let_go(self) -> None:
         """Forget the model and give its memory back."""
         self._client.end()
-        self._path = self._module = ""
+        self._path = ""
         self._outline = None
         self._outlining = self._next_outline = None
-        self._forget_matrix()
+        self.open("")
 
     def close(self) -> None:
         """End the engine, now."""
@@ -296,9 +293,6 @@ class Inspector(QObject):
         self._tell_busy()
 
     def _forget_matrix(self) -> None:
-        self._next_module = ""
         self._matrix = self._quantized = None
         self._next_knobs = self._next_tile = self._next_probe = None
         self._tiling = self._probing = None
-        if self._working is not None:
-            self._rest()

@@ -1,6 +1,6 @@
 """Measuring what quantization costs many layers, in an engine of its own, so that the one that shows stays free."""
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Signal, SignalInstance, Slot
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.inside import Knobs
@@ -47,10 +47,7 @@ class LayerSurvey(QObject):
     def cancel(self) -> None:
         """End it, with the engine: a matrix in work would be waited for."""
         if self._asked is not None:
-            self._asked = None
-            self._client.end()
-            self.cancelled.emit()
-            self.finished.emit()
+            self._end(self.cancelled)
 
     def close(self) -> None:
         """End the engine, now, and say nothing more."""
@@ -66,15 +63,15 @@ class LayerSurvey(QObject):
         elif isinstance(event, Progressed):
             self.progressed.emit(event)
         elif isinstance(event, LayersMeasured):
-            self._asked = None
-            self._client.end()  # it holds the libraries' memory, and nothing that is needed again
-            self.succeeded.emit(event.left_out)
-            self.finished.emit()
+            self._end(self.succeeded, event.left_out)
 
     @Slot(int, object)
     def _on_failed(self, command_id: int, error: ErrorInfo) -> None:
         if command_id == self._asked:
-            self._asked = None
-            self._client.end()
-            self.failed.emit(error)
-            self.finished.emit()
+            self._end(self.failed, error)
+
+    def _end(self, how: SignalInstance, *what: object) -> None:
+        self._asked = None
+        self._client.end()  # it holds the libraries' memory, and nothing that is needed again
+        how.emit(*what)
+        self.finished.emit()

@@ -8,6 +8,11 @@ import psutil
 
 _ROOT = Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 60
+_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+    2: ("memory.max", "memory.current", ""),
+}
+"""By the version of control groups: the files of the limit and of what is used, and what statistics begin with."""
 
 
 class AvailableMemory(NamedTuple):
@@ -28,10 +33,12 @@ def available_memory(groups: Path = Path("/proc/self/cgroup"), root: Path = _ROO
     if sys.platform != "linux":
         return found
     for folder, version in _folders(groups, root):
-        limit = _limit(folder, version)
-        used = _used(folder, version)
-        if limit is None or used is None:
+        limit_file, used_file, prefix = _FILES[version]
+        limit, used = _number(folder / limit_file), _number(folder / used_file)
+        if limit is None or limit >= _UNLIMITED or used is None:
             continue
+        cached = _statistics(folder)
+        used -= cached.get(f"{prefix}active_file", 0) + cached.get(f"{prefix}inactive_file", 0)
         left = max(0, limit - used)
         if left < found.available_bytes or limit < found.total_bytes:
             found = AvailableMemory(min(left, found.available_bytes), min(limit, found.total_bytes), limited=True)
@@ -58,20 +65,6 @@ def _folders(groups: Path, root: Path) -> list[tuple[Path, int]]:
             if place.is_relative_to(base):
                 found.append((place, version))
     return found
-
-
-def _limit(folder: Path, version: int) -> int | None:
-    limit = _number(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
-    return None if limit is None or limit >= _UNLIMITED else limit
-
-
-def _used(folder: Path, version: int) -> int | None:
-    used = _number(folder / ("memory.current" if version == 2 else "memory.usage_in_bytes"))
-    if used is None:
-        return None
-    prefix = "" if version == 2 else "total_"
-    droppable = _statistics(folder)
-    return used - droppable.get(f"{prefix}active_file", 0) - droppable.get(f"{prefix}inactive_file", 0)
 
 
 def _statistics(folder: Path) -> dict[str, int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from qplayground.core.diagnosis.findings import version_numbers
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.system.frozen import remedy
 
@@ -82,7 +83,7 @@ def lacking(files: Iterable[Path], said: str = "") -> Lacking:
     names = {first or second for first, second in _NOT_FOUND.findall(text)}
     versions: dict[str, str] = {}
     for symbols, version in _TOO_OLD.findall(text):
-        versions[symbols] = max(versions.get(symbols, ""), version, key=_numbers)
+        versions[symbols] = max(versions.get(symbols, ""), version, key=version_numbers)
     return Lacking(tuple(sorted(Path(name).name for name in names)), versions)
 
 
@@ -216,7 +217,3 @@ def _os_release() -> dict[str, str]:
         return platform.freedesktop_os_release()
     except OSError:
         return {}
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part)

@@ -133,13 +133,8 @@ def _reason(error: OSError) -> str:
 def _versions() -> dict[str, str]:
     """An empty text for what is not installed, and nothing of what need not be."""
     found = {name: _version(distribution) for name, distribution in _LIBRARIES.items()}
-    optional = {name: _version(name) for name in _OPTIONAL}
-    return {
-        "qplayground": __version__,
-        "Qt": qVersion(),
-        **found,
-        **{name: version for name, version in optional.items() if version},
-    }
+    optional = {name: version for name in _OPTIONAL if (version := _version(name))}
+    return {"qplayground": __version__, "Qt": qVersion(), **found, **optional}
 
 
 def _version(distribution: str) -> str:

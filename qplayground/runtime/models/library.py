@@ -1,13 +1,11 @@
 """The models of this machine: owner of the list that the picker shows and of the jobs that add to it."""
 
 import hashlib
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
-from PySide6.QtCore import QObject, QThread, Signal, Slot
+from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.catalog.cache import scan_cache
 from qplayground.catalog.demo import DEMO_ID, HUB_ID, DemoOrigin, demo_entry, demo_folder, demo_sources
@@ -17,6 +15,7 @@ from qplayground.core.messages.commands import Download, FetchOutline, PrepareDe
 from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 from qplayground.core.system.temporary import owned_prefix
 from qplayground.runtime.models.jobs import Job
+from qplayground.runtime.processes.background import Background
 from qplayground.runtime.processes.launcher import Launcher
 
 PREPARE_TARGET = "qplayground.engines.transformers.prepare"
@@ -29,24 +28,6 @@ def list_models(model_types: ModelTypes | None, folders: tuple[str, ...] = ()) -
     """The demo model, the hub's cache, and the folders that a person opened, in that order. Reads headers only."""
     opened = [inspect_folder(Path(folder), source=ModelSource.FOLDER, model_types=model_types) for folder in folders]
     return [demo_entry(model_types=model_types), *scan_cache(model_types), *opened]
-
-
-class _Scan(QThread):
-    """Looks at models off the main thread: a folder can be on a slow disk."""
-
-    found = Signal(object)
-
-    def __init__(self, work: Callable[[], list[ModelEntry]], parent: QObject) -> None:
-        super().__init__(parent)
-        self._work = work
-
-    def run(self) -> None:
-        found: list[ModelEntry] = []
-        try:
-            found = self._work()
-        except Exception:  # whatever a strange folder provokes, the window stops waiting
-            traceback.print_exc()
-        self.found.emit(found)
 
 
 class Library(QObject):
@@ -69,7 +50,7 @@ class Library(QObject):
         self._folders = list(folders)
         self._entries: list[ModelEntry] = []
         self._model_types: ModelTypes | None = None
-        self._scan: _Scan | None = None
+        self._scan: Background | None = None
         self._scan_again = False
         self._job: Job | None = None
         self._job_makes_demo = False
@@ -115,8 +96,8 @@ class Library(QObject):
             self._scan_again = True
             return
         types, folders = self._model_types, tuple(self._folders)
-        self._scan = _Scan(lambda: list_models(types, folders), self)
-        self._scan.found.connect(self._on_found)
+        self._scan = Background(lambda: list_models(types, folders), self)
+        self._scan.done.connect(self._on_found)
         self._scan.finished.connect(self._on_scan_finished)
         self._scan.start()
 
@@ -125,30 +106,28 @@ class Library(QObject):
         in any case.
         """
         types = self._model_types
-        look = _Scan(lambda: [inspect_folder(Path(folder), source=ModelSource.FOLDER, model_types=types)], self)
-        look.found.connect(self._on_inspected)
+        look = Background(lambda: inspect_folder(Path(folder), source=ModelSource.FOLDER, model_types=types), self)
+        look.done.connect(self._on_inspected)
         look.finished.connect(look.deleteLater)
         look.start()
 
     def prepare_demo(self) -> None:
         """Make the demo model from the best source that there is, in the background."""
         source = demo_sources()[0]
-        self._job_makes_demo = self._job is None
         if source.origin is DemoOrigin.PREPARED:  # by somebody else, meanwhile
             self._on_job_succeeded(demo_entry(model_types=self._model_types))
         elif source.origin is DemoOrigin.WHEEL and source.path is not None:
             command = PrepareDemo(id=1, gguf_path=source.path, target=str(demo_folder()))
-            self._start(
-                Job("Preparing the demo model", lambda: self._launcher.engine_job(PREPARE_TARGET), command, self)
-            )
+            job = Job("Preparing the demo model", lambda: self._launcher.engine_job(PREPARE_TARGET), command, self)
+            self._start(job, makes_demo=True)
         else:
-            self._download(HUB_ID)
+            self.download(HUB_ID, makes_demo=True)
 
-    def download(self, repo_id: str) -> None:
+    def download(self, repo_id: str, *, makes_demo: bool = False) -> None:
         """Fetch a model from the hub in the background."""
-        if self._job is None:
-            self._job_makes_demo = False
-        self._download(repo_id)
+        command = Download(id=1, repo_id=repo_id, model_types=self._model_types)
+        job = Job(f"Downloading {repo_id}", lambda: self._launcher.job(DOWNLOAD_TARGET), command, self)
+        self._start(job, makes_demo=makes_demo)
 
     def look_up(self, repo_id: str) -> None:
         """Fetch of a model on the hub what its sizes can be reckoned from, for as long as the library is there."""
@@ -162,13 +141,7 @@ class Library(QObject):
         target.mkdir(exist_ok=True)
         command = FetchOutline(id=1, repo_id=repo_id, target=str(target), model_types=self._model_types)
         title = f"Reading the headers of {repo_id}"
-        if self._job is None:
-            self._job_makes_demo = False
         self._start(Job(title, lambda: self._launcher.job(OUTLINE_TARGET), command, self))
-
-    def _download(self, repo_id: str) -> None:
-        command = Download(id=1, repo_id=repo_id, model_types=self._model_types)
-        self._start(Job(f"Downloading {repo_id}", lambda: self._launcher.job(DOWNLOAD_TARGET), command, self))
 
     def cancel_job(self) -> None:
         """Cancel the job in work."""
@@ -180,19 +153,19 @@ class Library(QObject):
         self._closed = True
         if self._job is not None:
             self._job.close(_CLOSE_WAIT_MS)
-        for scan in self.findChildren(_Scan):
+        for scan in self.findChildren(Background):
             scan.wait(_CLOSE_WAIT_MS)
         if self._scratch is not None:
             self._scratch.cleanup()
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Job, *, makes_demo: bool = False) -> None:
         if self._closed:
             return
         if self._job is not None:
             error = ErrorInfo(ErrorCode.UNSUPPORTED, f"{self._job.title} is still going on.", "Wait, or cancel it.")
             self.job_failed.emit(job, error)
             return
-        self._job = job
+        self._job, self._job_makes_demo = job, makes_demo
         job.succeeded.connect(self._on_job_succeeded)
         job.failed.connect(self._on_job_failed)
         job.finished.connect(self._on_job_finished)
@@ -233,10 +206,9 @@ class Library(QObject):
             self.refresh()  # the hub's copy is in the cache under its own name too
 
     @Slot(object)
-    def _on_inspected(self, found: list[ModelEntry]) -> None:
-        if not found:
+    def _on_inspected(self, entry: ModelEntry | Exception) -> None:
+        if isinstance(entry, Exception):
             return
-        entry = found[0]
         if entry.usable or entry.inside_path is not None:
             if entry.id not in self._folders:
                 self._folders.append(entry.id)
@@ -245,7 +217,8 @@ class Library(QObject):
         self.folder_opened.emit(entry)
 
     @Slot(object)
-    def _on_found(self, entries: list[ModelEntry]) -> None:
+    def _on_found(self, models: list[ModelEntry] | Exception) -> None:
+        entries = [] if isinstance(models, Exception) else models  # whatever it is, the window stops waiting
         found = {entry.id for entry in entries}
         opened_meanwhile = [known for known in self._entries if known.id in self._folders and known.id not in found]
         usable = {entry.id for entry in entries if entry.usable}

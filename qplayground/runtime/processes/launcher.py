@@ -49,16 +49,16 @@ class Launcher:
         os.environ.update(_python_path())
         self._target = target
         self._engines = engines
-        self._fork = fork_is_safe() and not os.environ.get(SPAWN_VARIABLE) if fork is None else fork
-        self._context: BaseContext = multiprocessing.get_context("forkserver" if self._fork else "spawn")
-        self._server = ForkServer(self._context, target) if self._fork else None
+        forks = fork_is_safe() and not os.environ.get(SPAWN_VARIABLE) if fork is None else fork
+        self._context: BaseContext = multiprocessing.get_context("forkserver" if forks else "spawn")
+        self._server = ForkServer(self._context, target) if forks else None
         self._spare: ChildProcess | None = None
         self._spares = threading.Lock()
 
     @property
     def forks(self) -> bool:
         """Whether engines come from a fork server."""
-        return self._fork
+        return self._server is not None
 
     @property
     def spare_pid(self) -> int | None:
@@ -90,7 +90,7 @@ class Launcher:
         if kind != TRANSFORMERS:
             return self.job(self._engines[kind])
         if self._server is not None:
-            return self._forked(self._server, self._target)
+            return self.engine_job(self._target)
         with self._spares:
             spare, self._spare = self._spare, None
         if spare is not None and not spare.is_alive:
@@ -104,9 +104,8 @@ class Launcher:
 
     def engine_job(self, target: str) -> ChildProcess:
         """A child that runs module `target` with the engine's libraries at hand."""
-        if self._server is not None:
-            return self._forked(self._server, target)
-        return ChildProcess(self._context, target)
+        ready = None if self._server is None else self._server.ensure_running()
+        return ChildProcess(self._context, target, ready)
 
     def close(self) -> None:
         """End what is there ahead of need. A fork server that is ready ends by itself when this process does."""
@@ -118,6 +117,3 @@ class Launcher:
             spare.kill()
             with spare:
                 pass
-
-    def _forked(self, server: ForkServer, target: str) -> ChildProcess:
-        return ChildProcess(self._context, target, server.ensure_running())

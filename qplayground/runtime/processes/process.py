@@ -20,7 +20,7 @@ from typing import BinaryIO
 import msgspec
 
 from qplayground.core.errors import ANOTHER_TOKENIZER, TRY_ANOTHER_PRECISION, TRY_SMALLER, ErrorCode, ErrorInfo
-from qplayground.core.messages.codec import COMMANDS, EVENTS
+from qplayground.core.messages.codec import EVENTS
 from qplayground.core.messages.commands import Command
 from qplayground.core.messages.events import Event
 from qplayground.core.system.last_words import READING_TEXT
@@ -220,7 +220,7 @@ class ChildProcess:
             if self._connection is None:
                 return False
             try:
-                self._connection.send_bytes(COMMANDS.encode(command))
+                self._connection.send_bytes(msgspec.msgpack.encode(command))
             except OSError:
                 return False
             return True

@@ -4,13 +4,11 @@ import codecs
 import stat
 from pathlib import Path
 
-import platformdirs
-
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.measures.quality import QualityRequest, TextSource
 from qplayground.core.measures.windows import ALL_TOKENS, QUICK_TOKENS, WINDOW
 from qplayground.core.system.resources import resource
-from qplayground.runtime.storage.preferences import kept_folder
+from qplayground.runtime.storage.preferences import cache_folder
 
 BASELINES_LIMIT_BYTES = 4_000_000_000
 TEXT_LIMIT_BYTES = 2_000_000
@@ -27,8 +25,7 @@ _MARKS = (
 
 def baselines_folder() -> Path:
     """Where log-probabilities of baselines are kept."""
-    kept = kept_folder()
-    return (platformdirs.user_cache_path("qplayground") if kept is None else kept / "cache") / "baselines"
+    return cache_folder() / "baselines"
 
 
 def quality_request(text: str, tokens: int | None = None) -> QualityRequest | None:

@@ -13,6 +13,7 @@ from qplayground.core.comparison.baseline import default_baseline, refresh_diver
 from qplayground.core.comparison.results import Comparison, RunState
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.system.owner import Owner, this_process
+from qplayground.core.system.saving import set_aside
 from qplayground.runtime.storage.history_rows import (
     HEAD,
     HistoryEntry,
@@ -150,9 +151,8 @@ class History:
         """Forget them."""
         statements: list[Statement] = []
         for comparison_id in comparison_ids:
-            statements.append(("DELETE FROM comparisons WHERE id = ?", (comparison_id,)))
-            statements.append(("DELETE FROM contents WHERE id = ?", (comparison_id,)))
-            statements.append(("DELETE FROM placements WHERE id = ?", (comparison_id,)))
+            for table in ("comparisons", "contents", "placements"):
+                statements.append((f"DELETE FROM {table} WHERE id = ?", (comparison_id,)))
             statements.append(self._owned(comparison_id, False))
         return self._write(*statements)
 
@@ -220,19 +220,14 @@ class History:
     def _prepare(self) -> None:
         try:
             self._begin()
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             self._give_up(error)
         except sqlite3.DatabaseError as error:
             self._set_aside(error)
-        except OSError as error:
-            self._give_up(error)
 
     def _set_aside(self, error: Exception) -> None:
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
-            number += 1
         try:
-            self.path.replace(aside)
+            aside = set_aside(self.path)
             for suffix in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         except OSError as failure:

@@ -3,11 +3,9 @@
 import shutil
 from pathlib import Path
 
-import platformdirs
-
 from qplayground.core.placement import Placement
 from qplayground.core.system.temporary import owned_prefix
-from qplayground.runtime.storage.preferences import kept_folder
+from qplayground.runtime.storage.preferences import cache_folder
 
 
 class OffloadFolders:
@@ -40,5 +38,4 @@ def offload_folder(placement: Placement) -> Path:
 
 def default_offload_folder() -> Path:
     """Where they are when the user names no folder."""
-    kept = kept_folder()
-    return (platformdirs.user_cache_path("qplayground") if kept is None else kept / "cache") / "offload"
+    return cache_folder() / "offload"

@@ -2,7 +2,7 @@
 
 import base64
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +41,12 @@ def kept_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
+def cache_folder() -> Path:
+    """The folder for what can be made again."""
+    kept = kept_folder()
+    return platformdirs.user_cache_path("qplayground") if kept is None else kept / "cache"
+
+
 class RunChoices(msgspec.Struct, frozen=True):
     """How comparisons are run. With `scored_tokens` so many tokens of a text are scored, of `file` where that is it."""
 
@@ -52,47 +58,22 @@ class RunChoices(msgspec.Struct, frozen=True):
     file: str = ""
 
 
-class Preferences:
+class Preferences(PreferencesFile):
     """The owner of what is kept. What a verb changes holds at once, and is in the file soon, at `close` at the latest.
 
     It is put on top of what another window wrote meanwhile.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._file = PreferencesFile(path)
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Preferences":
         """Read the file; a missing one means defaults, a damaged one is set aside under another name."""
         return cls(path or preferences_path())
 
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._file.path
-
-    @property
-    def notice(self) -> str:
-        """A sentence for the user, empty as a rule: the file was damaged and set aside, or cannot be written."""
-        return self._file.notice
-
-    def tell(self, told: Callable[[], None]) -> None:
-        """Call that whenever a write has made `notice` another: on a thread of the file's own, not after `close`."""
-        self._file.tell(told)
-
-    def flush(self) -> None:
-        """Wait until what was changed is on the disk, or has failed to get there: then `notice` says so."""
-        self._file.flush()
-
-    def close(self) -> None:
-        """Put what is not on the disk yet there. What is changed afterwards is not kept."""
-        self._file.close()
-
     # ---- precisions -----------------------------------------------------------------------------------------------
 
     def all_precisions(self) -> tuple[Precision, ...]:
         """The ready precisions as edited, then the user's own in the order they were made."""
-        return _all_precisions(self._kept)
+        return _all_precisions(self.now)
 
     def precision(self, name: str) -> Precision:
         """The precision of that name. Raises PlaygroundError(BAD_PRECISION), naming the known ones."""
@@ -109,7 +90,7 @@ class Preferences:
 
     def is_edited(self, name: str) -> bool:
         """Whether that is a ready precision with options of the user's own."""
-        return name in self._kept.edited
+        return name in self.now.edited
 
     def save_precision(self, precision: Precision, *, replacing: str | None = None) -> None:
         """Keep a ready precision's options, or a precision of the user's own, new or `replacing` another of theirs.
@@ -117,7 +98,7 @@ class Preferences:
         Raises PlaygroundError(BAD_PRECISION) and keeps nothing when it is not valid, or the name is taken.
         """
         precision.checked()
-        if replacing is None and any(own.name == precision.name for own in self._kept.custom):
+        if replacing is None and any(own.name == precision.name for own in self.now.custom):
             replacing = precision.name
         if replacing in READY and precision.name != replacing:
             raise fail(ErrorCode.BAD_PRECISION, f"{READY[replacing].label} cannot be renamed.", "Make a new one.")
@@ -128,7 +109,7 @@ class Preferences:
 
     def remove_precision(self, name: str) -> None:
         """Forget a precision of the user's own. Ready ones stay; see `reset_precision`."""
-        self._file.change(
+        self.change(
             lambda kept: replace(
                 kept,
                 custom=tuple(own for own in kept.custom if own.name != name),
@@ -138,7 +119,7 @@ class Preferences:
 
     def reset_precision(self, name: str) -> None:
         """Give a ready precision its own options back."""
-        self._file.change(lambda kept: replace(kept, edited=_without(kept.edited, name)))
+        self.change(lambda kept: replace(kept, edited=_without(kept.edited, name)))
 
     def new_name(self, like: str) -> str:
         """A free name close to that one: `nf4-2`, `nf4-3`, …"""
@@ -159,7 +140,7 @@ class Preferences:
         if precision == ready:
             self.reset_precision(precision.name)
         else:
-            self._file.change(lambda kept: replace(kept, edited={**kept.edited, precision.name: precision}))
+            self.change(lambda kept: replace(kept, edited={**kept.edited, precision.name: precision}))
 
     def _save_custom(self, precision: Precision, replacing: str | None) -> None:
         others = {known.name for known in self.all_precisions() if known.name != replacing}
@@ -169,36 +150,36 @@ class Preferences:
                 f"There is already a precision named {precision.name!r}.",
                 "Choose another name.",
             )
-        self._file.change(lambda kept: _with_custom(kept, precision, replacing))
+        self.change(lambda kept: _with_custom(kept, precision, replacing))
 
     # ---- ticks, prompts, models -----------------------------------------------------------------------------------
 
     @property
     def ticked(self) -> tuple[str, ...]:
         """Names of the ticked precisions, in the order of `all_precisions`."""
-        kept = self._kept
+        kept = self.now
         return tuple(known.name for known in _all_precisions(kept) if known.name in kept.ticked)
 
     def set_ticked(self, names: tuple[str, ...]) -> None:
         """Keep which precisions are ticked; names that are not known are left out."""
         known = tuple(known.name for known in self.all_precisions() if known.name in names)
-        self._file.change(lambda kept: replace(kept, ticked=known))
+        self.change(lambda kept: replace(kept, ticked=known))
 
     @property
     def recent_prompts(self) -> tuple[str, ...]:
         """Prompts that were run, newest first."""
-        return self._kept.recent_prompts
+        return self.now.recent_prompts
 
     def remember_prompt(self, prompt: str) -> None:
         """Put a prompt first among the recent ones; an empty one is not kept."""
         if prompt.strip() and is_text(prompt):
-            self._file.change(lambda kept: replace(kept, recent_prompts=_first(prompt, kept.recent_prompts)))
+            self.change(lambda kept: replace(kept, recent_prompts=_first(prompt, kept.recent_prompts)))
 
     @property
     def last_request(self) -> GenerationRequest | None:
         """Prompt and settings that were run last; None too when this version cannot run them."""
         try:
-            request = msgspec.convert(self._kept.last_request, GenerationRequest)
+            request = msgspec.convert(self.now.last_request, GenerationRequest)
         except msgspec.ValidationError:
             return None
         return request if request.error() is None else None
@@ -207,83 +188,83 @@ class Preferences:
         """Keep what is run, for the next start, and its prompt among the recent ones."""
         if is_text(request.prompt):
             builtins = msgspec.to_builtins(request)
-            self._file.change(lambda kept: replace(kept, last_request=builtins))
+            self.change(lambda kept: replace(kept, last_request=builtins))
             self.remember_prompt(request.prompt)
 
     @property
     def recent_folders(self) -> tuple[Path, ...]:
         """Folders that models were opened from, newest first."""
-        return tuple(Path(folder) for folder in self._kept.recent_folders)
+        return tuple(Path(folder) for folder in self.now.recent_folders)
 
     def remember_folder(self, folder: Path) -> None:
         """Put a folder first among the recent ones."""
         if is_text(str(folder)):
-            self._file.change(lambda kept: replace(kept, recent_folders=_first(str(folder), kept.recent_folders)))
+            self.change(lambda kept: replace(kept, recent_folders=_first(str(folder), kept.recent_folders)))
 
     @property
     def last_model(self) -> str | None:
         """Id of the model that was picked last."""
-        return self._kept.last_model
+        return self.now.last_model
 
     def set_last_model(self, model_id: str | None) -> None:
         """Keep which model is picked."""
         if model_id is None or is_text(model_id):
-            self._file.change(lambda kept: replace(kept, last_model=model_id))
+            self.change(lambda kept: replace(kept, last_model=model_id))
 
     @property
     def text_percent(self) -> int:
         """How large text is, of the system's size; one of TEXT_PERCENTS."""
-        percent = self._kept.text_percent
+        percent = self.now.text_percent
         return percent if percent in TEXT_PERCENTS else 100
 
     def set_text_percent(self, percent: int) -> None:
         """Keep how large text is."""
-        self._file.change(lambda kept: replace(kept, text_percent=percent))
+        self.change(lambda kept: replace(kept, text_percent=percent))
 
     # ---- placements -----------------------------------------------------------------------------------------------
 
     @property
     def placements(self) -> dict[str, Placement]:
         """Those that were saved, by name, in the order that they were."""
-        return dict(self._kept.placements)
+        return dict(self.now.placements)
 
     def save_placement(self, name: str, placement: Placement) -> None:
         """Keep it, in the place of another of that name. Raises PlaygroundError for one that cannot be, and no name."""
         placement.checked()
         if not name.strip() or not is_text(name):
             raise fail(ErrorCode.BAD_SETTINGS, "A placement is saved under a name.", "Type one.")
-        self._file.change(lambda kept: replace(kept, placements={**kept.placements, name: placement}))
+        self.change(lambda kept: replace(kept, placements={**kept.placements, name: placement}))
 
     def remove_placement(self, name: str) -> None:
         """Forget it."""
-        self._file.change(lambda kept: replace(kept, placements=_without(kept.placements, name)))
+        self.change(lambda kept: replace(kept, placements=_without(kept.placements, name)))
 
     @property
     def last_placement(self) -> Placement:
         """That of what was run last."""
-        return self._kept.last_placement
+        return self.now.last_placement
 
     def set_last_placement(self, placement: Placement) -> None:
         """Keep it for the next start."""
-        self._file.change(lambda kept: replace(kept, last_placement=placement))
+        self.change(lambda kept: replace(kept, last_placement=placement))
 
     # ---- the window ------------------------------------------------------------------------------------------------
 
     @property
     def run_choices(self) -> RunChoices:
         """How comparisons are run; the usual ones too when this version does not know those that were kept."""
-        return _converted(self._kept.run_choices, RunChoices)
+        return _converted(self.now.run_choices, RunChoices)
 
     def set_run_choices(self, **changed: Any) -> None:
         """Keep these fields of RunChoices."""
         builtins = msgspec.to_builtins(changed)
-        self._file.change(lambda kept: replace(kept, run_choices={**kept.run_choices, **builtins}))
+        self.change(lambda kept: replace(kept, run_choices={**kept.run_choices, **builtins}))
 
     @property
     def inside_knobs(self) -> Knobs:
         """How Inside quantized last; the usual ones too where this version, or what is installed, lacks them."""
         try:
-            kept = _converted(self._kept.inside_knobs, Knobs).checked()
+            kept = _converted(self.now.inside_knobs, Knobs).checked()
         except PlaygroundError:
             return Knobs()
         return kept if kept.kind in available_methods() else Knobs()
@@ -291,23 +272,19 @@ class Preferences:
     def set_inside_knobs(self, knobs: Knobs) -> None:
         """Keep how Inside quantizes."""
         builtins = msgspec.to_builtins(knobs)
-        self._file.change(lambda kept: replace(kept, inside_knobs=builtins))
+        self.change(lambda kept: replace(kept, inside_knobs=builtins))
 
     def layout(self, name: str) -> bytes:
         """What a window or splitter of that name said of its geometry; empty when nothing is kept of it."""
         try:
-            return base64.b64decode(self._kept.layout.get(name, ""), validate=True)
+            return base64.b64decode(self.now.layout.get(name, ""), validate=True)
         except ValueError:
             return b""
 
     def set_layouts(self, layouts: Mapping[str, bytes]) -> None:
         """Keep those geometries, by the names of windows and splitters."""
         texts = {name: base64.b64encode(layout).decode() for name, layout in layouts.items()}
-        self._file.change(lambda kept: replace(kept, layout={**kept.layout, **texts}))
-
-    @property
-    def _kept(self) -> Kept:
-        return self._file.now
+        self.change(lambda kept: replace(kept, layout={**kept.layout, **texts}))
 
 
 def _converted(builtins: dict[str, Any], kind: type[_Value]) -> _Value:

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.placement import Placement
 from qplayground.core.precision import DEFAULT_TICKED, READY_PRECISIONS, Precision
-from qplayground.core.system.saving import save_file
+from qplayground.core.system.saving import save_file, set_aside
 
 READY = {precision.name: precision for precision in READY_PRECISIONS}
 
@@ -193,11 +193,8 @@ class PreferencesFile:
             self._read, self._seen = _read(self.path), stamp
 
     def _set_aside(self, error: Exception) -> None:
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
-            number += 1
         try:
-            self.path.replace(aside)
+            aside = set_aside(self.path)
             self._damage = f"The preferences could not be read ({error}). They were set aside as {aside.name}."
         except OSError:
             self._writable = False  # what cannot be read and cannot be moved is not overwritten either

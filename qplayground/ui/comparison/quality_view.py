@@ -17,14 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from qplayground.core.commentary.recommendation import recommendation
-from qplayground.core.commentary.verdicts import (
-    coarse_sentence,
-    floor_sentence,
-    limit_sentence,
-    quality_sentence,
-    reference_sentence,
-    source_text,
-)
+from qplayground.core.commentary.verdicts import further_sentences, quality_sentence, reference_sentence, source_text
 from qplayground.core.comparison.results import Comparison, Run
 from qplayground.core.measures.quality import Quality
 from qplayground.core.units import number_text, share_text, significant
@@ -208,7 +201,7 @@ class QualityView(QWidget):
         lines = [recommendation(comparison), reference_sentence(comparison)]
         lines += (quality_sentence(comparison, run) for run in comparison.runs)
         for run in comparison.runs:
-            lines += [coarse_sentence(comparison, run), limit_sentence(run), floor_sentence(comparison, run)]
+            lines += further_sentences(comparison, run)
         self.sentences.setText("\n".join(line for line in lines if line))
         self.source.setText(source_text(comparison))
         self._fill_table()
