@@ -1,6 +1,7 @@
 """What a session does beside one comparison after another: keeping engines, rounds, a race, and changes afterwards."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 
 import psutil
 import pytest
@@ -111,8 +112,13 @@ def test_the_coldest_engine_goes_when_room_is_needed(
     assert asked[:3] == ["bf16", "int8", "nf4"]
 
 
-@pytest.mark.parametrize("case", ["of use", "another text", "placed by what is free on a GPU"])
-@pytest.mark.parametrize("how", ["compare", "add", "run again"])
+@pytest.mark.parametrize(
+    ("how", "case"),
+    [
+        *itertools.product(["compare", "add"], ["of use", "another text", "placed by what is free on a GPU"]),
+        ("run again", "of use"),  # its first load has said what it takes, but for what is shown now
+    ],
+)
 def test_kept_engines_stay_when_what_is_known_of_the_next_one_says_that_it_fits(
     stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, how: str, case: str
 ) -> None:
@@ -123,17 +129,21 @@ def test_kept_engines_stay_when_what_is_known_of_the_next_one_says_that_it_fits(
         asked.extend(filter(None, estimates))
         return Fit(Verdict.UNKNOWN if None in estimates else Verdict.FITS)
 
+    gpus = int(case == "placed by what is free on a GPU")  # and "auto" is asked for
+    take = plan_state.PlanState.take_estimates
+
+    def take_estimates(state: plan_state.PlanState, estimates: Mapping[str, Estimate], **_machine: int) -> None:
+        take(state, estimates, gpus=gpus)
+
     monkeypatch.setattr(plan_state, "fit_now", fit)
+    monkeypatch.setattr(plan_state.PlanState, "take_estimates", take_estimates)
     stage.session.set_keep_loaded(True)
     run(stage, qtbot, "once", "fp32", "int8", *(["nf4"] if how == "run again" else []))
     if how == "run again":
-        stage.session._conductor._planned._estimates.clear()
         stage.session.let_go("nf4")
         qtbot.waitUntil(lambda: len(stage.engines()) == 2, timeout=5000)
     before = stage.engines()
     asked.clear()
-    if case == "placed by what is free on a GPU":
-        stage.session._conductor._gpu_count = 1  # and "auto" is asked for
     shown = Estimate(precision="nf4", by_kind=WeightKinds(quantized=8), kv_cache_bytes=16)
     if case == "another text":
         shown = shown.without_text

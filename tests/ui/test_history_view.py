@@ -138,7 +138,7 @@ def test_a_saved_comparison_needs_neither_model_nor_engine(qtbot: QtBot) -> None
     assert window.tabs.table.model().rowCount() == 3
     assert any(label.text().endswith("baseline fp32") for label in window.findChildren(QLabel))
     view.baseline_chosen.emit("nf4")
-    assert "baseline" in view.columns["nf4"]._tag.text()
+    assert "baseline" in view.columns["nf4"].tag.text()
     assert any(label.text().endswith("baseline nf4") for label in window.findChildren(QLabel))
     assert one.baseline == "fp32"
 

@@ -23,11 +23,20 @@ SMALL = Estimate(
 )
 
 
-def has_room(lacks: dict[Capability, str]) -> bool:
-    plan = Plan(runs=(RUN,), placement=Placement(), request=GenerationRequest(), mode=Mode.ONCE, rounds=1)
+def has_room(
+    lacks: dict[Capability, str], shown: Estimate = SMALL, placement: Placement = Placement(), gpus: int = 0
+) -> bool:
+    plan = Plan(runs=(RUN,), placement=placement, request=GenerationRequest(), mode=Mode.ONCE, rounds=1)
     state = PlanState(plan, {RUN: lacks})
-    state.take_estimates({"nf4": SMALL}, gpus=0)
+    state.take_estimates({"nf4": shown}, gpus=gpus)
     return state.has_room("nf4", ["fp32"])
+
+
+def test_what_is_known_of_a_run_makes_room_only_where_it_holds_without_the_kept_ones() -> None:
+    assert has_room({})
+    assert not has_room({}, SMALL.without_text)  # of another text
+    assert not has_room({}, gpus=1)  # what is free on the GPU decides where parts go
+    assert has_room({}, placement=Placement(device="cpu"), gpus=1)
 
 
 def test_what_is_predicted_of_transformers_makes_no_room_for_another_engine() -> None:

@@ -120,7 +120,7 @@ def test_nobody_waits_for_a_busy_disk_and_what_is_newest_by_then_is_written_at_o
 def test_what_another_window_writes_before_this_one_can_stays(path: Path, disk: Disk) -> None:
     one, other = Preferences.load(path), Preferences.load(path)
     may_write = threading.Event()
-    one._writer.submit(may_write.wait, 20)
+    one.writer.submit(may_write.wait, 20)
     one.save_precision(MINE)
     one.remember_prompt("one")
     disk.let_go.set()
@@ -408,10 +408,10 @@ def test_a_damaged_file_that_another_window_mends_meanwhile_is_not_set_aside_aga
     """Two windows that start at once both read it before either has moved it."""
     path.parent.mkdir()
     path.write_bytes(b"{")
-    read = preferences_file._read
+    read = preferences_file.read_kept
 
     def overtaken(file: Path) -> preferences_file.Kept:
-        monkeypatch.setattr(preferences_file, "_read", read)
+        monkeypatch.setattr(preferences_file, "read_kept", read)
         try:
             return read(file)
         finally:
@@ -421,7 +421,7 @@ def test_a_damaged_file_that_another_window_mends_meanwhile_is_not_set_aside_aga
                 other.set_last_model("gpt2")
             other.close()
 
-    monkeypatch.setattr(preferences_file, "_read", overtaken)
+    monkeypatch.setattr(preferences_file, "read_kept", overtaken)
     preferences = Preferences.load(path)
     assert not preferences.notice and preferences.last_model == ("gpt2" if writes else None)
     preferences.remember_prompt("one")

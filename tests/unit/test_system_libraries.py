@@ -153,7 +153,7 @@ def test_a_damaged_pyside_is_to_be_installed_anew(monkeypatch: pytest.MonkeyPatc
     error = system_libraries.explain_import(ImportError("cannot import name 'QtCore'"), windowed=True)
     assert error.info.message == "Qt cannot be loaded: cannot import name 'QtCore'."
     assert "--force-reinstall" in error.info.hint
-    monkeypatch.setattr(system_libraries, "_pyside_folder", lambda: None)
+    monkeypatch.setattr(system_libraries, "pyside_folder", lambda: None)
     assert "PySide6 is not installed." in str(system_libraries.explain_import(ImportError("x"), windowed=False))
 
 

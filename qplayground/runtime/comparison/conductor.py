@@ -6,6 +6,7 @@ Longer than most modules: it alone has the engines of a comparison, each verb fo
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import assert_never
 
 import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
@@ -25,8 +26,11 @@ from qplayground.core.messages.events import (
     LoadEstimated,
     Phase,
     PhaseStarted,
+    Progressed,
+    PromptRead,
     RunEvent,
     Scored,
+    TokensGenerated,
 )
 from qplayground.core.placement import Placement
 from qplayground.runtime.comparison.engines import Engines
@@ -344,6 +348,10 @@ class Conductor(QObject):
             case Failed(error=error):
                 event = msgspec.structs.replace(event, error=self._with_output(name, error))
                 happened = Happened.FAILED
+            case PhaseStarted() | Progressed() | PromptRead() | TokensGenerated():
+                pass
+            case _:
+                assert_never(event)
         self.said.emit(name, event)
         if happened is not None:
             self._happened(name, happened)

@@ -5,6 +5,7 @@ Longer than most modules: whatever changes a comparison, or is said of it, goes 
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import assert_never
 
 from msgspec.structs import replace
 from PySide6.QtCore import QObject, Signal, Slot
@@ -20,6 +21,7 @@ from qplayground.core.messages.events import (
     Generated,
     Hello,
     Loaded,
+    LoadEstimated,
     PhaseStarted,
     Progressed,
     PromptRead,
@@ -315,6 +317,10 @@ class Session(QObject):
                 detail = f"Model: {run.model.id}\n\n{error.detail}".rstrip()
                 run.error = replace(error, detail=who_is_here().apply(detail))  # it is kept, and exported
                 self.log_added.emit(f"{name}: {run.error} {run.error.detail}".rstrip())
+            case LoadEstimated():
+                pass  # the conductor made `fit_known` of it
+            case _:
+                assert_never(event)
 
     @Slot(str, object)
     def _on_lost(self, name: str, error: ErrorInfo) -> None:

@@ -94,7 +94,7 @@ def explain_import(error: ImportError, *, windowed: bool) -> PlaygroundError:
     """
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] not in _QT_PACKAGES:
         return _explain_module(error.name, str(error))
-    folder = _pyside_folder()
+    folder = pyside_folder()
     if folder is None:
         return fail(
             ErrorCode.UNSUPPORTED,
@@ -172,7 +172,7 @@ def qt_files(folder: Path, platforms: Iterable[str]) -> list[Path]:
     return found
 
 
-def _pyside_folder() -> Path | None:
+def pyside_folder() -> Path | None:
     spec = importlib.util.find_spec("PySide6")
     if spec is None or not spec.submodule_search_locations:
         return None

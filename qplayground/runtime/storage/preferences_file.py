@@ -59,7 +59,7 @@ class PreferencesFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="preferences")
+        self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="preferences")
         self._last_write: Future[None] | None = None
         self._lock = threading.Lock()  # held for moments, never during a write
         self._read = Kept()  # the file as it was read or written last
@@ -89,7 +89,7 @@ class PreferencesFile:
                 with contextlib.suppress(*_UNREADABLE):
                     stamp = _stamp(self.path)
                     if stamp != self._seen:
-                        self._read, self._seen = _read(self.path), stamp
+                        self._read, self._seen = read_kept(self.path), stamp
             return _changed(self._read, self._changes)
 
     def change(self, change: Change) -> None:
@@ -99,7 +99,7 @@ class PreferencesFile:
             return
         with self._lock:
             self._changes.append(change)
-        self._last_write = self._writer.submit(self._write)
+        self._last_write = self.writer.submit(self._write)
 
     def flush(self) -> None:
         """Wait until everything is on the disk, or has failed to get there."""
@@ -111,10 +111,10 @@ class PreferencesFile:
         if self._closed:
             return
         if self._changes:  # what failed before is tried once more
-            self._last_write = self._writer.submit(self._write)
+            self._last_write = self.writer.submit(self._write)
         self._closed = True
         self._told = None  # who would show it is closing
-        self._writer.shutdown()
+        self.writer.shutdown()
         self.flush()
         if self._unwritten:
             with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
@@ -158,7 +158,7 @@ class PreferencesFile:
             try:
                 stamp = _stamp(self.path)
                 if stamp != self._seen:
-                    return _read(self.path), stamp
+                    return read_kept(self.path), stamp
             except OSError:
                 pass  # it is gone, or nobody may read it: writing will tell
             except _UNREADABLE as error:
@@ -190,7 +190,7 @@ class PreferencesFile:
     def _look(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             stamp = _stamp(self.path)
-            self._read, self._seen = _read(self.path), stamp
+            self._read, self._seen = read_kept(self.path), stamp
 
     def _set_aside(self, error: Exception) -> None:
         try:
@@ -207,7 +207,7 @@ def _changed(kept: Kept, changes: list[Change]) -> Kept:
     return kept
 
 
-def _read(path: Path) -> Kept:
+def read_kept(path: Path) -> Kept:
     kept = _renamed(msgspec.json.decode(path.read_bytes(), type=Kept))
     names = [precision.checked().name for precision in kept.custom]
     if len({*names, *READY}) != len(names) + len(READY):

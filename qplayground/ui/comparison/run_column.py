@@ -76,11 +76,11 @@ class RunColumn(QFrame):
     def _build_header(self) -> QHBoxLayout:
         self._swatch = QLabel(textFormat=Qt.TextFormat.PlainText)
         self._title = heading()
-        self._tag = QLabel(textFormat=Qt.TextFormat.PlainText)
-        self._tag.setForegroundRole(QPalette.ColorRole.PlaceholderText)
+        self.tag = QLabel(textFormat=Qt.TextFormat.PlainText)
+        self.tag.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self.menu = flat_button("⋯")
         self.menu.clicked.connect(lambda: self.menu_requested.emit(self.menu))
-        return in_row(self._swatch, self._title, None, self._tag, self.menu)
+        return in_row(self._swatch, self._title, None, self.tag, self.menu)
 
     def _build_progress(self) -> QProgressBar:
         self.progress = QProgressBar(textVisible=False)
@@ -186,8 +186,8 @@ class RunColumn(QFrame):
         is_baseline = run.id == self.comparison.baseline
         self.setFrameShape(QFrame.Shape.Box if is_baseline else QFrame.Shape.NoFrame)
         tags = ["edited"] * run.precision.is_edited + ["baseline"] * is_baseline
-        self._tag.setText(" · ".join(tags))
-        self._tag.setToolTip(
+        self.tag.setText(" · ".join(tags))
+        self.tag.setToolTip(
             "The precision that the others are compared with" if is_baseline else theme.tip(run.precision.summary)
         )
         self.progress.setVisible(run.state in IN_WORK)
