@@ -21,11 +21,10 @@ SMALL = Estimate(
     by_device={"cpu": WeightKinds(quantized=8)},
     device_map={"": "cpu"},
 )
+AUTO = Placement()
 
 
-def has_room(
-    lacks: dict[Capability, str], shown: Estimate = SMALL, placement: Placement = Placement(), gpus: int = 0
-) -> bool:
+def has_room(lacks: dict[Capability, str], shown: Estimate = SMALL, placement: Placement = AUTO, gpus: int = 0) -> bool:
     plan = Plan(runs=(RUN,), placement=placement, request=GenerationRequest(), mode=Mode.ONCE, rounds=1)
     state = PlanState(plan, {RUN: lacks})
     state.take_estimates({"nf4": shown}, gpus=gpus)
