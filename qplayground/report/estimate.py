@@ -11,8 +11,8 @@ from qplayground.core.units import bytes_text
 from qplayground.report.columns import aligned
 
 _LOAD_PEAK = (
-    "Load peak is without the KV cache, which is filled later; what quantizing the largest layer takes for a moment "
-    "on the processor is in it, and FP4 takes more than NF4."
+    "Load peak leaves out the KV cache, which fills later. It includes what quantizing the largest layer takes for a "
+    "moment on the processor."
 )
 
 

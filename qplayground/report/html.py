@@ -23,9 +23,9 @@ from qplayground.report.table import outcome, quality_lines
 _STRENGTHS = dict(zip(KINDS, (100, 75, 50, 50), strict=True))
 _PALE = 25
 _MEMORY_KEY = (
-    ", what was predicted above what was measured: libraries (grey), quantized weights (full colour), their scales, "
-    "weights left alone, KV cache and working memory (lightest), what no tensor accounts for (dark grey); |: peak. "
-    "Point at a part for its name"
+    ", predicted above measured. The parts are libraries (grey), quantized weights (full colour), their scales, "
+    "weights left alone, KV cache and working memory (lightest). Dark grey is what no tensor accounts for; | is the "
+    "peak. Point at a part for its name"
 )
 
 

@@ -192,6 +192,6 @@ def _excess_sentence(where: str, excess: int) -> str:
     if not excess:
         return ""
     return (
-        f"Its known parts come to {bytes_text(excess)} more than was measured in {where}: some of that was swapped "
-        "out, given back, or is less than was reckoned."
+        f"Its known parts come to {bytes_text(excess)} more than was measured in {where}. Some of it was swapped "
+        "out or given back, or is less than estimated."
     )

@@ -11,8 +11,8 @@ from qplayground.core.system.frozen import remedy
 
 _BLOCK_SIZES = (64, 128, 256, 512, 1024, 2048, 4096, None)
 _DOUBLE = (
-    "Store the scales themselves in 8 bits, in blocks of 256 scales; of INT8 by block, in blocks as long as its own. "
-    "The second scales, the mean and a table of 1 kB a matrix stay in 32 bits, so with few scales it takes more than "
+    "Store the scales themselves in 8 bits, in blocks of 256 scales. INT8 by block uses blocks as long as its own. "
+    "The second scales, the mean and a table of 1 kB a matrix stay in 32 bits. With few scales that takes more than "
     "it saves."
 )
 _INT8_CAPABILITY = (7, 5)
@@ -39,8 +39,8 @@ class Bitsandbytes(Quantizer, frozen=True):
         if place.on_gpu or place.machine is None or place.machine.cpu_capability != "AVX2":
             return ""
         return (
-            "The processor has no AVX-512, so bitsandbytes unpacks 4-bit weights one by one and computes int8 in fp32: "
-            "expect less memory, not more speed."
+            "The processor has no AVX-512, so bitsandbytes unpacks 4-bit weights one by one and computes int8 in fp32. "
+            "Expect less memory, not more speed."
         )
 
 
@@ -73,8 +73,8 @@ def _cpu_without_avx2(facts: Facts) -> Iterator[Finding]:
 def _cpu_without_avx512(facts: Facts) -> Iterator[Finding]:
     if findings.has_flag(facts, "avx2") is not False and findings.has_flag(facts, "avx512f") is False:
         yield findings.caution(
-            "This processor has no AVX-512: bitsandbytes unpacks 4-bit weights one by one and computes int8 in fp32, "
-            "so both are slower than bf16 or fp32.",
+            "This processor has no AVX-512. bitsandbytes unpacks 4-bit weights one by one and computes int8 in fp32. "
+            "Both are slower than bf16 or fp32.",
             "Expect less memory, not more speed; nothing needs to be done.",
         )
 

@@ -24,8 +24,8 @@ from qplayground.ui.widgets.parts import button, heading, in_column
 _GB = 1_000_000_000
 _FULL = 1000
 _DISK_TIP = (
-    "Weights here are read from the model's own files, again for each token. Only those that are made of several "
-    "tensors of the files, such as a mixture's experts, are written into the offload folder; free is what its disk has"
+    "Weights here are read from the model's own files, again for each token. Weights that are made of several "
+    "tensors, such as a mixture's experts, are written into the offload folder. Free is what its disk has"
 )
 _AMOUNT = re.compile(r"(\d*[.,]?\d*) *([GM]?B?)|[a-z ]*", re.IGNORECASE)
 

@@ -130,8 +130,8 @@ class PlacementDialog(QDialog):
         self.folder.setPlaceholderText("the cache folder")
         self.folder.setAccessibleName("Offload folder")
         self.folder.setToolTip(
-            "Weights on disk are read from the checkpoint itself; those that are made of several of its tensors, "
-            "such as a mixture's experts, are written here"
+            "Weights on disk are read from the checkpoint itself. Those that are made of several tensors, such as a "
+            "mixture's experts, are written here"
         )
         self.folder.editingFinished.connect(self._show_free)
         self.threads = QSpinBox(maximum=max(cpus, placement.threads or 0))

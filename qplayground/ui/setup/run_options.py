@@ -18,10 +18,10 @@ _ROUNDS = (3, 5, 10, 20)
 _SCORED = (QUICK_TOKENS, 2000, 4000)
 _TIPS = {
     Mode.ONCE: "Each precision alone, one after another, one reading of its speed",
-    Mode.BENCHMARK: "Greedy, every text of the same length, a warm-up thrown away, the order rotated each round; "
-    "medians are shown and every sample is kept",
-    Mode.RACE: "All load one after another and then write at once, the threads divided among them: "
-    "a show, whose times are not comparable",
+    Mode.BENCHMARK: "Several rounds in rotated order, greedy, after a warm-up, with texts of equal length. "
+    "Medians are shown and every sample is kept",
+    Mode.RACE: "All load one after another and then write at once, sharing the threads. "
+    "It is for show: the times are not comparable",
 }
 
 
@@ -52,8 +52,8 @@ class RunOptions(QWidget):
         self.text.addItem("prompt and answer", str(TextSource.PROMPT))
         self.text.addItem("file…", str(TextSource.FILE))
         self.text.setToolTip(
-            "Mixed prose, dialogue, code, lists and languages, written for this; the prompt with the baseline's "
-            "answer; or a text file of your own"
+            "The built-in text mixes prose, dialogue, code, lists and languages. Or score the prompt with the "
+            "baseline's answer, or a text file of your own"
         )
         self._file = kept.file
         self._show_file()
@@ -99,8 +99,8 @@ class RunOptions(QWidget):
         box = choice("How much of a text is scored", [("off", None), *amounts, ("all", ALL_TOKENS)])
         _choose(box, self._preferences.run_choices.scored_tokens)
         box.setToolTip(
-            "Score about so many tokens of a text after each run: how well the model predicts them, and how far it is "
-            "from the baseline"
+            "Score about so many tokens of a text after each run. It shows how well the model predicts them, and how "
+            "far it is from the baseline"
         )
         return box
 

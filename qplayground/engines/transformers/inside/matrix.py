@@ -113,8 +113,8 @@ class OpenedMatrix:
             histogram=summary.histogram,
             knobs_rest=(
                 f"This checkpoint was quantized before it was saved ({method_name(source)}, {kind}). Its codes and "
-                "scales are shown as they are; the original weights are not here, so nothing can be tried on them, and "
-                "what is shown as original is what comes back."
+                "scales are shown as they are. The original weights are not here, so no other method can be tried. "
+                '"Original" shows what comes back.'
             ),
             stored=described(made, None),
         )

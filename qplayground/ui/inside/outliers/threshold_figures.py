@@ -31,8 +31,8 @@ class ThresholdFigures(QWidget):
         )
         self.time = self._figure(
             "Time",
-            "Of one forward of the layer on the prompt: the median of several (lowest … highest), then the same with "
-            "every column in 8 bits, in turns. Where the ranges overlap, no difference can be told.",
+            "One forward of the layer on the prompt, the median of several (lowest … highest). Then the same with "
+            "every column in 8 bits, measured in turns. Where the ranges overlap, no difference can be told.",
         )
 
     def _figure(self, title: str, tip: str) -> QLabel:

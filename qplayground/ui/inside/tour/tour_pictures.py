@@ -224,8 +224,8 @@ def price_of(nf4: QuantizedMatrix, even: QuantizedMatrix) -> str:
     first, second, *_ = sorted(even.levels.values)
     return (
         f" Yet NF4 moves a single weight by up to {significant(nf4.figures.max_abs_error)}, even levels by up to "
-        f"{significant(even.figures.max_abs_error)}: next to its ends NF4's levels are {significant(near)} and "
-        f"{significant(far)} of the absmax apart, even ones {significant(second - first)}. Only "
+        f"{significant(even.figures.max_abs_error)}. Next to its ends NF4's levels are {significant(near)} and "
+        f"{significant(far)} of the absmax apart; even ones are {significant(second - first)} apart. Only "
         f"{share_text((lowest_used + highest_used) / sum(nf4.usage.values))} of the weights are stored as one of the "
         "two ends."
     )
