@@ -145,9 +145,9 @@ def test_nothing_is_explained_by_a_processor_that_may_not_have_computed() -> Non
 
 def test_what_cannot_be_weighed_is_not_recommended_and_named() -> None:
     said = recommendation(comparison(scored(done()), scored(done("bf16"), against="fp32"), _weightless("nf4"))) or ""
-    assert said.startswith("By these figures fp32 is the one to pick")
-    assert said.endswith(" Not weighed, since the bytes of its weights are not known: nf4.")
-    assert "Not weighed" not in (recommendation(comparison(scored(done()), scored(done("nf4"), against="fp32"))) or "")
+    assert said.startswith("Pick fp32.")
+    assert said.endswith(" Left out, because the size of the weights is not known: nf4.")
+    assert "Left out" not in (recommendation(comparison(scored(done()), scored(done("nf4"), against="fp32"))) or "")
 
 
 def _weightless(name: str) -> Run:

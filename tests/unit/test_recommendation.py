@@ -37,8 +37,8 @@ def compared(*candidates: Run) -> Comparison:
 def test_the_smallest_without_a_clear_loss_is_named_with_its_speed_everywhere() -> None:
     shown = compared(scored("bf16", 0.001, 0.001), scored("int8", 0.011, 0.0076, 11.0), scored("nf4", 0.262, 0.019))
     said = (
-        "By these figures int8 is the one to pick: of those without a clear loss in perplexity on this text, none has "
-        "smaller weights (163 MB, 30.3 % of fp32's); it decodes at 0.46 times the speed of fp32."
+        "Pick int8. Its weights take 163 MB, 30.3 % of fp32's, with no clear loss in perplexity on this text. "
+        "It decodes at 0.46 times the speed of fp32."
     )
     assert recommendation(shown) == said
     assert said in plain_table(shown) and said in to_markdown(shown) and escape(said) in to_html(shown)
@@ -47,9 +47,9 @@ def test_the_smallest_without_a_clear_loss_is_named_with_its_speed_everywhere() 
 @pytest.mark.parametrize(("change", "is_picked"), [(0.0, True), (0.0199, True), (0.0201, False), (-0.05, True)])
 def test_a_loss_is_clear_from_twice_its_error_on(change: float, is_picked: bool) -> None:
     said = recommendation(compared(scored("nf4", change, 0.01))) or ""
-    assert said.startswith(f"By these figures {'nf4' if is_picked else 'fp32'} is the one to pick: ")
+    assert said.startswith(f"Pick {'nf4' if is_picked else 'fp32'}. ")
     assert is_picked or said.endswith(
-        ": each smaller one that was scored has a clearly higher perplexity on this text."
+        " Each smaller precision that was scored has a clearly higher perplexity on this text."
     )
 
 
@@ -57,26 +57,26 @@ def test_a_reference_that_is_the_smallest_is_named_as_such() -> None:
     shown = compared(scored("nf4", 0.0, 0.0))
     narrow, wide = shown.runs[1], shown.runs[0]
     narrow.quality, wide.quality = wide.quality, replace(narrow.quality, reference="nf4")  # type: ignore[type-var]
-    said = "By these figures nf4 is the one to pick: none of the others that were scored has smaller weights."
+    said = "Pick nf4. No other precision that was scored has smaller weights."
     assert recommendation(shown) == said
 
 
 def test_what_too_few_tokens_hide_is_not_picked_and_not_passed_over() -> None:
     shown = compared(scored("int8", 0.001, 0.002), scored("nf4", 0.01, 0.02))
     assert recommendation(shown) == (
-        "Which precision to pick cannot be told: too few tokens were scored to see a loss of nf4. "
+        "No precision can be picked yet: too few tokens were scored to see a loss of nf4. "
         "Score more of this text or a longer text."
     )
     shown = compared(scored("int8", 0.01, 0.02), scored("nf4", 0.001, 0.002))  # whatever int8 loses, nf4 is smaller
-    assert "nf4 is the one to pick" in (recommendation(shown) or "")
+    assert "Pick nf4." in (recommendation(shown) or "")
 
 
 def test_a_speed_that_is_spoilt_or_not_there_is_no_figure() -> None:
     shown = compared(scored("nf4", 0.0, 0.001))
     shown.runs[0].speed.other_cpus = 1.5
-    assert (recommendation(shown) or "").endswith("is not known, since the times are spoilt (*).")
+    assert (recommendation(shown) or "").endswith("The speeds cannot be compared: something disturbed them (*).")
     shown.runs[0].speed.other_cpus = shown.runs[1].speed.decode_tokens_per_s = None
-    assert (recommendation(shown) or "").endswith("what that does to the speed was not measured.")
+    assert (recommendation(shown) or "").endswith("The speed was not measured.")
 
 
 def test_nothing_is_said_where_the_figures_are_not_there() -> None:
@@ -98,4 +98,4 @@ def test_nothing_is_said_where_the_figures_are_not_there() -> None:
 
 def test_one_that_failed_is_passed_over() -> None:
     said = recommendation(compared(scored("int8", 0.0, 0.001), failed("nf4"))) or ""
-    assert "int8 is the one to pick" in said
+    assert said.startswith("Pick int8.")

@@ -28,21 +28,20 @@ def recommendation(comparison: Comparison) -> str | None:
     if hidden and hidden[0].quality is not None:
         names = ", ".join(run.id for run in hidden)
         more = more_to_score(comparison, hidden[0].quality)
-        return f"Which precision to pick cannot be told: too few tokens were scored to see a loss of {names}. {more}"
-    pick = f"By these figures {chosen.id} is the one to pick"
-    return f"{pick}: {_why(comparison, chosen, reference, smaller)}{_left_out(comparison)}"
+        return f"No precision can be picked yet: too few tokens were scored to see a loss of {names}. {more}"
+    return f"Pick {chosen.id}. {_why(comparison, chosen, reference, smaller)}{_left_out(comparison)}"
 
 
 def _why(comparison: Comparison, chosen: Run, reference: Run, smaller: list[Run]) -> str:
     if chosen is not reference:
-        size = f"{bytes_text(_weight_bytes(chosen))}, {share_text(_weight_bytes(chosen) / _weight_bytes(reference))}"
+        share = share_text(_weight_bytes(chosen) / _weight_bytes(reference))
         return (
-            f"of those without a clear loss in perplexity on this text, none has smaller weights ({size} of "
-            f"{reference.id}'s); {_speed_words(comparison, chosen, reference)}."
+            f"Its weights take {bytes_text(_weight_bytes(chosen))}, {share} of {reference.id}'s, with no clear loss in "
+            f"perplexity on this text. {_speed_words(comparison, chosen, reference)}"
         )
     if smaller:
-        return "each smaller one that was scored has a clearly higher perplexity on this text."
-    return "none of the others that were scored has smaller weights."
+        return "Each smaller precision that was scored has a clearly higher perplexity on this text."
+    return "No other precision that was scored has smaller weights."
 
 
 def _left_out(comparison: Comparison) -> str:
@@ -51,7 +50,7 @@ def _left_out(comparison: Comparison) -> str:
         run for run in comparison.runs if run.state is RunState.DONE and _is_scored(run) and not _weight_bytes(run)
     ]
     names = ", ".join(run.id for run in found)
-    return f" Not weighed, since the bytes of its weights are not known: {names}." if found else ""
+    return f" Left out, because the size of the weights is not known: {names}." if found else ""
 
 
 def _reference(comparison: Comparison) -> Run | None:
@@ -77,8 +76,8 @@ def _weight_bytes(run: Run) -> int:
 
 def _speed_words(comparison: Comparison, chosen: Run, reference: Run) -> str:
     if any(_SPEED in spoilt(comparison, run) for run in (chosen, reference)):
-        return "what that does to the speed is not known, since the times are spoilt (*)"
+        return "The speeds cannot be compared: something disturbed them (*)."
     ours, theirs = chosen.speed.decode_tokens_per_s, reference.speed.decode_tokens_per_s
     if not ours or not theirs:
-        return "what that does to the speed was not measured"
-    return f"it decodes at {significant(ours / theirs, 2)} times the speed of {reference.id}"
+        return "The speed was not measured."
+    return f"It decodes at {significant(ours / theirs, 2)} times the speed of {reference.id}."
