@@ -32,7 +32,7 @@ def to_markdown(comparison: Comparison) -> str:
         *([f"- Quality: {_inline(scored)}"] if scored else []),
         "- RAM is the engine's whole resident memory, the libraries' share included; MB are 10^6 bytes.",
         "- × is the figure over the baseline's. A benchmark gives the median of its rounds, and the lowest … highest.",
-        "- A figure with \\* is spoilt; its text says by what.",
+        "- A figure with \\* was disturbed; its text says by what.",
         "",
         "| " + " | ".join(headings) + " |",
         "|" + " --- |" * len(headings),

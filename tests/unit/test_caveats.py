@@ -85,7 +85,7 @@ def test_a_text_that_is_longer_than_the_model_was_made_for_says_so(made_for: int
     change_model(compared, context_tokens=made_for)
     found = [caveat.sentence for caveat in caveats(compared, run)]
     assert found == (
-        ["5 tokens: more than the 4 that the model was made for, so the text can go astray."] if said else []
+        ["5 tokens: more than the 4 that the model was made for, so the text can become nonsense."] if said else []
     )
 
 
@@ -95,10 +95,7 @@ def test_a_load_from_the_disk_says_so() -> None:
     assert caveats(comparison(run), run) == ()
     run.load.disk_share = 0.96
     (caveat,) = caveats(comparison(run), run)
-    assert (
-        caveat.sentence
-        == "96 % of the file read from the disk: not all of it was in memory; from there it loads faster."
-    )
+    assert caveat.sentence == "96 % of the file read from the disk: a load from memory is faster."
     assert caveat.spoils == {"load_s"}
 
 
@@ -106,7 +103,7 @@ def test_a_race_is_no_comparison() -> None:
     run = done()
     run.beside, run.speed.other_cpus = 1, 1.0
     (caveat,) = caveats(comparison(run, done("nf4")), run)
-    assert "a show" in caveat.sentence  # and the other racer is not "something else"
+    assert "for show" in caveat.sentence  # and the other racer is not "something else"
 
 
 @pytest.mark.parametrize("predicted", [None, 1000])
@@ -114,7 +111,7 @@ def test_a_kept_model_has_an_old_load_time_and_peak(predicted: int | None) -> No
     run = done()
     run.load.kept, run.memory.predicted_resident_bytes = True, predicted
     (caveat,) = caveats(comparison(run), run)
-    assert "In memory already" in caveat.sentence and caveat.spoils == {"load_s"}
+    assert "Was in memory already" in caveat.sentence and caveat.spoils == {"load_s"}
     assert "a peak that came of loading" in caveat.sentence
     assert ("was not predicted" in caveat.sentence) is (predicted is None)
 

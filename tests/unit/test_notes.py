@@ -15,7 +15,7 @@ def test_what_is_true_of_several_runs_is_said_once_with_each_ones_measure() -> N
     first.load.disk_share, second.load.disk_share = 0.96, 0.85
     note, _ = notes(comparison(first, second, third))
     measures = "fp32 (96 % of the file read from the disk), bf16 (85 % of the file read from the disk)"
-    assert note.sentence == f"{measures}: not all of it was in memory; from there it loads faster."
+    assert note.sentence == f"{measures}: a load from memory is faster."
 
 
 def test_other_programs_beside_loading_and_writing_are_one_line() -> None:
@@ -26,10 +26,10 @@ def test_other_programs_beside_loading_and_writing_are_one_line() -> None:
     third.speed.other_cpus = 0.7
     lines = [note.sentence for note in notes(comparison(first, second, third)) if "disturbed" in note.sentence]
     twice, once = "other programs used 0.3 and 0.9 processors", "other programs used 0.3 processors"
-    said = "disturbed while loading and writing; not comparable, run again."
+    said = "disturbed while loading and writing. Run it again to compare."
     assert lines == [
         f"fp32 ({twice}), bf16 ({once}): {said}",
-        "nf4 (other programs used 0.7 processors): disturbed while writing; not comparable, run again.",
+        "nf4 (other programs used 0.7 processors): disturbed while writing. Run it again to compare.",
     ]
 
 
@@ -51,7 +51,7 @@ def test_what_spoils_speeds_comes_before_what_spoils_load_times_alone() -> None:
     cold.load.disk_share, raced.beside = 0.5, 1
     shown = comparison(cold, raced)
     assert [note.is_grave for note in notes(shown)] == [True, False, False]
-    assert notes(shown)[0].sentence.startswith("nf4: a race")
+    assert notes(shown)[0].sentence.startswith("nf4: ran in a race")
     cold.beside = 1
     assert "no ratio (×) is shown" in notes(shown)[1].sentence and notes(shown)[1].is_grave
 
@@ -60,8 +60,8 @@ def test_ratios_that_are_not_given_are_accounted_for() -> None:
     wide, narrow = done("fp32"), done("nf4")
     wide.load.disk_share = 0.5
     sentences = [note.sentence for note in notes(comparison(wide, narrow))]
-    said = "since the baseline's own figure there, marked *, is spoilt: there is nothing sound to compare with."
-    assert f"fp32: no ratio (×) is shown for Load, {said}" in sentences
+    said = "The baseline's own figure (*) is not sound."
+    assert f"fp32: no ratio (×) is shown for Load. {said}" in sentences
     assert len(notes(comparison(wide))) == 1  # nobody is set in relation to it
     narrow.load.disk_share, wide.load.disk_share = 0.5, 0.0
     assert len(notes(comparison(wide, narrow))) == 1

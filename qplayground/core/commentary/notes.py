@@ -93,8 +93,5 @@ def _withheld_ratios(comparison: Comparison, run: Run) -> str:
     ]
     if not titles:
         return ""
-    figures, state = ("figures", "are spoilt") if len(titles) > 1 else ("figure", "is spoilt")
-    return (
-        f"no ratio (×) is shown for {', '.join(titles)}, since the baseline's own {figures} there, marked *, {state}: "
-        "there is nothing sound to compare with."
-    )
+    figures, are = ("figures", "are") if len(titles) > 1 else ("figure", "is")
+    return f"no ratio (×) is shown for {', '.join(titles)}. The baseline's own {figures} (*) {are} not sound."

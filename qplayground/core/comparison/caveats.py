@@ -47,7 +47,7 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
         found.append(Caveat(f"not placed as was asked ({comparison.placed}). {unplaced}", "", frozenset()))
     made_for, tokens = run.model.context_tokens, (run.prompt_tokens or 0) + len(run.token_ids)
     if made_for is not None and tokens > made_for:
-        text = f"more than the {made_for:,} that the model was made for, so the text can go astray."
+        text = f"more than the {made_for:,} that the model was made for, so the text can become nonsense."
         found.append(Caveat(text, f"{tokens:,} tokens", frozenset()))
     elsewhere = moved(run.requested_map, run.device_map)
     if elsewhere:
@@ -63,16 +63,16 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
     if CPU in devices and computes_on_gpu(devices):
         found.append(Caveat("part of the weights is in RAM and is copied to the GPU for each token.", "", frozenset()))
     if run.beside:
-        found.append(Caveat("a race, on a share of the processor; these times are a show, not figures.", "", _SPEED))
+        found.append(Caveat("ran in a race, with a share of the processor. Its times are for show.", "", _SPEED))
     if run.load.kept:
-        text = "in memory already; its load time, and a peak that came of loading, are of when it was put there."
+        text = "was in memory already. Its load time and the peak of the load are from then."
         if run.memory.predicted_resident_bytes is None and Capability.PREDICTION not in run.lacks:
             text += " What it takes with this text was not predicted."
         found.append(Caveat(text, "", _LOAD))
     found += _disturbances(comparison, run)
     share = run.load.disk_share
     if share is not None and share > DISK_SHARE and not run.load.kept:
-        text = "not all of it was in memory; from there it loads faster."
+        text = "a load from memory is faster."
         found.append(Caveat(text, f"{100 * share:.0f} % of the file read from the disk", _LOAD))
     return tuple(found)
 
@@ -100,7 +100,7 @@ def _disturbances(comparison: Comparison, run: Run) -> list[Caveat]:
     if not moments:
         return []
     used, whens, spoils = zip(*moments, strict=True)
-    text = f"disturbed while {' and '.join(whens)}; not comparable, run again."
+    text = f"disturbed while {' and '.join(whens)}. Run it again to compare."
     return [
         Caveat(text, f"other programs used {' and '.join(dict.fromkeys(used))} processors", frozenset().union(*spoils))
     ]

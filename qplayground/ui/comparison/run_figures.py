@@ -102,7 +102,7 @@ def _detail(metric: Metric, run: Run) -> str:
 
 def _load_detail(run: Run) -> str:
     share = run.load.disk_share
-    kept = "\nIt was in memory already: this is the load that put it there." if run.load.kept else ""
+    kept = "\nIt was in memory already. This is the time of that earlier load." if run.load.kept else ""
     if share is None:
         return kept
     return f"{kept}\n{100 * share:.0f} % of the checkpoint came from the disk, the rest from the system's page cache."
