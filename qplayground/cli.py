@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from qplayground.console.arguments import add_general, build_parser, check_sampling, request_of, split_files
-from qplayground.console.details import say_details
-from qplayground.core.errors import USAGE_ERRORS, ErrorCode, PlaygroundError, fail
+from qplayground.console.details import exit_code, say_details
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 
 _OUTPUT_FAILS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
-EXIT_FAILED, EXIT_USAGE = 1, 2
 
 
 def has_display() -> bool:
@@ -114,10 +113,14 @@ def run_program(argv: Sequence[str] | None) -> int:
                 return commands.run_models(arguments.json)
         if has_display():
             return _show_window(arguments, files)
+        if arguments.watchdog:
+            raise fail(
+                ErrorCode.UNSUPPORTED,
+                "--watchdog watches the window, and there is no display here to open one.",
+                "Start it where there is a display.",
+            )
         if files:
             return commands.run_shown(files)
-        if arguments.watchdog:
-            parser.error("--watchdog watches the window, and there is no display here to open one.")
         print("There is no display here, so the comparison runs without a window.", file=sys.stderr)
         arguments = parser.parse_args(["compare"])
         check_sampling(parser, arguments)
@@ -155,4 +158,4 @@ def _refuse(error: PlaygroundError, *, verbose: bool | None = None) -> NoReturn:
     print(f"qplayground: {error.info}", file=sys.stderr)
     if verbose is not None:
         say_details((("this error", error.info),), verbose=verbose)
-    raise SystemExit(EXIT_USAGE if error.info.code in USAGE_ERRORS else EXIT_FAILED)
+    raise SystemExit(exit_code(error.info))

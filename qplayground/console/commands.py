@@ -49,8 +49,8 @@ def run_compare(arguments: argparse.Namespace, request: GenerationRequest) -> in
     if arguments.out is not None:
         make_folder(Path(arguments.out))
     comparison = _compare(arguments, request)
-    if comparison is None:
-        return 1
+    if isinstance(comparison, int):
+        return comparison
     write_result(arguments.json, to_json(comparison), plain_table(comparison))
     if arguments.out is not None:
         write_reports(comparison, Path(arguments.out))
@@ -60,8 +60,8 @@ def run_compare(arguments: argparse.Namespace, request: GenerationRequest) -> in
 def run_without_display(arguments: argparse.Namespace, request: GenerationRequest) -> int:
     """The default comparison where there is no display: the table, and a report beside it."""
     comparison = _compare(arguments, request)
-    if comparison is None:
-        return 1
+    if isinstance(comparison, int):
+        return comparison
     print(plain_table(comparison))
     write(Path(f"{STEM}.json"), to_json(comparison))
     write(Path(f"{STEM}.md"), to_markdown(comparison).encode())
@@ -70,7 +70,9 @@ def run_without_display(arguments: argparse.Namespace, request: GenerationReques
 
 
 def run_estimate(arguments: argparse.Namespace) -> int:
-    """`qplayground estimate`: 0 when every precision can be loaded, else 1. Raises PlaygroundError for wrong usage."""
+    """`qplayground estimate`: 0 when every precision can be loaded and run, else 1, or 2 for wrong usage, of which it
+    also raises PlaygroundError.
+    """
     check_target(arguments.json)
     precisions, placement = _precisions(arguments), placement_of(arguments)
     with _parts() as parts:
@@ -81,8 +83,7 @@ def run_estimate(arguments: argparse.Namespace) -> int:
         answer, entry = console.answer, console.entry
         fits = {} if answer is None else {each.precision: planner.fit(each.precision) for each in answer.estimates}
     if answer is None or entry is None:
-        complain(console.error, verbose=arguments.verbose)
-        return 1
+        return complain(console.error, verbose=arguments.verbose)
     found = [(each.precision, each.problem) for each in answer.estimates] + [("tokenizer", answer.tokenizer_problem)]
     problems = [(name, problem) for name, problem in found if problem is not None]
     say_details(problems, verbose=arguments.verbose)
@@ -104,8 +105,7 @@ def run_inspect(arguments: argparse.Namespace) -> int:
     for each in console.left_out:
         print(left_out_text(each), file=sys.stderr)
     if console.error is not None or console.entry is None:
-        complain(console.error, verbose=arguments.verbose)
-        return 1
+        return complain(console.error, verbose=arguments.verbose)
     data = inspection_json(console.entry, dtype, console.rows, console.left_out)
     write_result(arguments.json, data, inspection_table(console.rows) if console.rows else "")
     return 1 if console.left_out or not console.rows else 0
@@ -168,7 +168,8 @@ def run_shown(files: Sequence[Path]) -> int:
     return 0
 
 
-def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Comparison | None:
+def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Comparison | int:
+    """The comparison, or the exit code where there is none."""
     precisions = _precisions(arguments)
     how = ComparisonRequest(
         precisions=precisions,
@@ -184,10 +185,10 @@ def _compare(arguments: argparse.Namespace, request: GenerationRequest) -> Compa
         console = ConsoleComparison(parts.session, parts.library)
         parts.last.enter_context(_interruptible(console.interrupt))
         console.run(arguments.model, how)
-    if console.error is not None:
-        complain(console.error, verbose=arguments.verbose)
-    runs = () if console.comparison is None else console.comparison.runs
-    say_details(((run.id, run.error) for run in runs if run.error is not None), verbose=arguments.verbose)
+    if console.comparison is None:
+        return complain(console.error, verbose=arguments.verbose)
+    failed = ((run.id, run.error) for run in console.comparison.runs if run.error is not None)
+    say_details(failed, verbose=arguments.verbose)
     return console.comparison
 
 

@@ -1,9 +1,9 @@
-"""The detail behind errors, which a terminal shows when it is asked for."""
+"""What a terminal makes of errors: the exit code, and the detail when it is asked for."""
 
 import sys
 from collections.abc import Iterable
 
-from qplayground.core.errors import ErrorInfo
+from qplayground.core.errors import USAGE_ERRORS, ErrorInfo
 
 _HINT = "There is more detail: add --verbose to see it."
 
@@ -18,3 +18,8 @@ def say_details(errors: Iterable[tuple[str, ErrorInfo]], *, verbose: bool) -> No
         print(_HINT, file=sys.stderr)
     for name, detail in detailed if verbose else ():
         print(f"\nDetail of {name}:\n{detail}", file=sys.stderr)
+
+
+def exit_code(error: ErrorInfo | None) -> int:
+    """Of a command of which nothing came: 2 for wrong usage, else 1."""
+    return 2 if error is not None and error.code in USAGE_ERRORS else 1

@@ -4,7 +4,7 @@ from PySide6.QtCore import Slot
 
 from qplayground.console.task import ConsoleTask
 from qplayground.core.dtype import Dtype
-from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
+from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.inside import BLOCK_SIZES, Knobs, LayerRow, LeftOut
 from qplayground.core.messages.events import Progressed
 from qplayground.core.model import ModelEntry
@@ -34,7 +34,7 @@ class ConsoleInspect(ConsoleTask):
         survey.measured.connect(self._on_measured)
         survey.progressed.connect(self._on_progressed)
         survey.succeeded.connect(self._on_succeeded)
-        survey.failed.connect(self._on_failed)
+        survey.failed.connect(self.give_up)
 
     def run(self, model: str, knobs: tuple[Knobs, ...], modules: tuple[str, ...] = ()) -> None:
         """Run Qt's loop until all is measured. Raises PlaygroundError for what is wrong with the question."""
@@ -69,14 +69,6 @@ class ConsoleInspect(ConsoleTask):
     def _on_succeeded(self, left_out: tuple[LeftOut, ...]) -> None:
         self.left_out = left_out
         self.finish()
-
-    @Slot(object)
-    def _on_failed(self, error: ErrorInfo) -> None:
-        named_wrongly = error.code is ErrorCode.UNSUPPORTED and self._modules and not self.rows
-        if named_wrongly or error.code is ErrorCode.BAD_SETTINGS:
-            self.refuse(PlaygroundError(error))
-        else:
-            self.give_up(error)
 
 
 def parse_knobs(methods: str, block_sizes: str, *, double_quant: bool, dtype: Dtype) -> tuple[Knobs, ...]:

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from qplayground.console.details import say_details
+from qplayground.console.details import exit_code, say_details
 from qplayground.core.comparison.results import Comparison
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError, fail
 from qplayground.core.system.saving import save_file
@@ -13,11 +13,12 @@ from qplayground.report.files import write_all
 STDOUT = "-"
 
 
-def complain(error: ErrorInfo | None, *, verbose: bool) -> None:
-    """Why nothing came of a command."""
+def complain(error: ErrorInfo | None, *, verbose: bool) -> int:
+    """Why nothing came of a command; the exit code."""
     print(f"qplayground: {error}", file=sys.stderr)
     if error is not None:
         say_details((("this error", error),), verbose=verbose)
+    return exit_code(error)
 
 
 def check_target(target: str | None) -> None:

@@ -1,5 +1,6 @@
 """Finding or making the model that a command names, before its real work."""
 
+import difflib
 import sys
 from pathlib import Path
 
@@ -30,7 +31,6 @@ class ConsoleTask(QObject):
         self.error: ErrorInfo | None = None
         self._model = ""
         self._began = False
-        self._refusal: PlaygroundError | None = None  # what a slot met that `run_task` is to raise
         self._hub_id: str | None = None
         self._left: ErrorInfo | None = None  # what is wrong with what the cache has of it
         session.machine_known.connect(self._on_machine_known)
@@ -60,8 +60,6 @@ class ConsoleTask(QObject):
             self._begin()
         if self.error is None:
             QCoreApplication.exec()
-        if self._refusal is not None:
-            raise self._refusal
 
     def interrupt(self) -> None:
         """Stop what is going on: the job, or the wait for an engine."""
@@ -79,11 +77,6 @@ class ConsoleTask(QObject):
         """Nothing came of it."""
         self.error = error
         QCoreApplication.exit()
-
-    def refuse(self, error: PlaygroundError) -> None:
-        """What a slot met, above which nobody would hear it, is raised by `run_task`."""
-        self._refusal = error
-        self.give_up(error.info)
 
     def say(self, text: str) -> None:
         """Tell how it goes."""
@@ -120,7 +113,7 @@ class ConsoleTask(QObject):
             self.check_machine()
             self._begin()
         except PlaygroundError as error:
-            self.refuse(error)
+            self.give_up(error.info)
 
     @Slot(object)
     def on_ready(self, entry: ModelEntry) -> None:
@@ -132,9 +125,8 @@ class ConsoleTask(QObject):
 
     @Slot(object, object)
     def _on_job_failed(self, _job: Job, error: ErrorInfo) -> None:
-        if error.code is ErrorCode.NO_NETWORK:
-            here = "is neither a folder nor a model in the Hugging Face cache."
-            message = f"{self._model} {here}" if self._left is None else self._left.message
+        if error.code is ErrorCode.NO_NETWORK and self._hub_id is not None:
+            message = _not_here(self._hub_id) if self._left is None else self._left.message
             error = replace(error, message=f"{message} {error.message}")
         self.give_up(error)
 
@@ -168,11 +160,20 @@ def find_model(wanted: str) -> ModelEntry | None:
     path = Path(wanted).expanduser()
     if path.is_dir():
         return inspect_folder(path, source=ModelSource.FOLDER, model_types=None)
+    if path.is_file():
+        raise fail(ErrorCode.MODEL_NOT_FOUND, f"{wanted} is a file.", "Give the folder that holds it.")
     if path.is_absolute() or wanted.startswith((".", "~")) or wanted.count("/") > 1 or path.exists():
         raise fail(ErrorCode.MODEL_NOT_FOUND, f"There is no folder {wanted}.", "Give a folder that holds a model.")
     cached = _in_cache(wanted)
     interrupted = cached is not None and cached.problem is not None and not cached.complete
     return None if interrupted else cached
+
+
+def _not_here(wanted: str) -> str:
+    known = [DEMO_ID, *(entry.id for entry in scan_cache(None))]
+    close = difflib.get_close_matches(wanted, known, n=1)
+    meant = f" Perhaps {close[0]} is meant." if close else ""
+    return f"{wanted} is neither a folder nor a model in the Hugging Face cache.{meant}"
 
 
 def _in_cache(repo_id: str) -> ModelEntry | None:

@@ -3,6 +3,7 @@
 import builtins
 import json
 import pickle
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -212,7 +213,40 @@ def test_a_tensor_of_another_size(folder: Path, refused: Any) -> None:
     error = refused(folder, before_weights=True)
 
     assert error.code is ErrorCode.BROKEN_WEIGHTS
-    assert f"hold 63 numbers for {NORM}, and config.json says 64." in error.message
+    assert f"have {NORM} as (63,), and config.json says (64,)." in error.message
+
+
+def test_a_tensor_that_is_turned(folder: Path, refused: Any) -> None:
+    change(folder, **{"model.layers.0.mlp.down_proj.weight": lambda tensor: tensor.T.contiguous()})
+
+    assert refused(folder, before_weights=True).code is ErrorCode.BROKEN_WEIGHTS
+
+
+def test_a_tensor_under_two_names_is_none_too_many(folder: Path) -> None:
+    """With and without the base model's name: transformers takes the one or the other."""
+    tensors = load_file(folder / "model.safetensors")
+    twice = {name.removeprefix("model."): tensor.clone() for name, tensor in tensors.items() if "norm" in name}
+    save_file({**tensors, **twice}, folder / "model.safetensors", metadata={"format": "pt"})
+
+    assert isinstance(carry_out(tiny.load_command(folder))[-1], Loaded)
+
+
+def test_tensors_that_the_model_does_not_use_are_said(folder: Path) -> None:
+    """A config of fewer layers than the file has gives another model."""
+    tiny.edit_json(folder / "config.json", num_hidden_layers=1)
+
+    loaded = carry_out(tiny.load_command(folder))[-1]
+
+    assert isinstance(loaded, Loaded) and loaded.estimate is not None
+    assert re.match(r"9 tensors of the files are not used, .*: model\.layers\.1\.", loaded.estimate.caution)
+
+
+def test_an_activation_that_there_is_not(folder: Path, refused: Any) -> None:
+    tiny.edit_json(folder / "config.json", hidden_act="siluu")
+
+    error = refused(folder)
+
+    assert "names 'siluu' as an activation function" in error.message and "hidden_act" in error.hint
 
 
 @pytest.mark.parametrize("precision", daily(ALL, "fp32", "nf4"))

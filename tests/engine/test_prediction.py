@@ -344,6 +344,9 @@ def test_a_context_that_is_given_needs_no_tokenizer(model_folder: ModelFolder, t
     assert final.final and first.context_tokens == final.context_tokens == 100
     assert final.tokenizer_problem is not None and final.tokenizer_problem.code is ErrorCode.BROKEN_TOKENIZER
     assert final.estimates == first.estimates
+    (command,) = (EstimateMemory(id=7, path=str(folder), precisions=READY_PRECISIONS[:1], context_tokens=100),)
+    first, final, again = (event for event in carry_out(command, command) if isinstance(event, MemoryEstimated))
+    assert again.final and again.tokenizer_problem == final.tokenizer_problem  # it is read once
 
 
 @pytest.mark.parametrize("family", ["llama", "llama-tied", "gpt2", "mixtral", "gemma3"])

@@ -246,11 +246,16 @@ def test_a_name_that_is_nothing_here_is_said_to_be_that(tmp_path: Path) -> None:
     done = run("estimate", "--model", "smolm", HF_HUB_OFFLINE="1")
     assert done.returncode == 1
     assert "smolm is neither a folder nor a model in the Hugging Face cache." in done.stderr
+    assert "Perhaps demo is meant." in run("estimate", "--model", "demoo", HF_HUB_OFFLINE="1").stderr
+
+
+def test_a_file_in_the_place_of_a_folder_is_said_to_be_one(folder: Path) -> None:
+    check_refused(run("compare", "--model", str(folder / "config.json")), "config.json is a file.")
 
 
 def test_without_a_display_there_is_nothing_to_watch() -> None:
     done = run_scripted("--watchdog", DISPLAY="", WAYLAND_DISPLAY="", QT_QPA_PLATFORM="")
-    assert done.returncode == 2 and "--watchdog watches the window" in done.stderr
+    assert done.returncode == 1 and "--watchdog watches the window" in done.stderr
 
 
 def test_a_gpu_that_is_not_there_is_wrong_usage(folder: Path) -> None:
@@ -359,7 +364,8 @@ def test_a_model_on_the_hub_is_estimated_without_its_weights(tmp_path: Path) -> 
 
 
 @pytest.mark.exhaustive
-def test_an_estimate_as_a_table(folder: Path) -> None:
+def test_an_estimate_as_a_table(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path / "tiny")
     asked = run("estimate", "--model", str(folder), "--precisions", "fp32,nf4,fp4", "--context", "100")
     assert asked.returncode == 0, asked.stderr
     lines = asked.stdout.splitlines()

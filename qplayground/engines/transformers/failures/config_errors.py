@@ -1,6 +1,7 @@
 """What transformers says of a config.json that it cannot use, put into words that name the field."""
 
 import re
+import traceback
 from collections.abc import Iterable
 
 from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDataclassFieldValidationError
@@ -33,12 +34,22 @@ def config_sentence(error: Exception) -> tuple[str, str]:
     if isinstance(error, StrictDataclassClassValidationError):
         reason = shortened(text.partition("Error: ")[2].strip() or text)
         return f"The fields of config.json do not fit together: {reason}", "Compare them with the original model's."
+    if isinstance(error, KeyError) and _was_raised_in(error, "transformers.activations"):
+        return (
+            f"config.json names {error.args[0]!r} as an activation function, which transformers does not know.",
+            "Correct the field that names it, hidden_act as a rule.",
+        )
     if isinstance(error, KeyError) and re.fullmatch(r"\w+", str(error.args[0])):
         return f"A part of config.json lacks the field {error.args[0]}, which transformers needs.", _CHANGE
     return (
         f"transformers cannot build the model that config.json describes: {first_line(error)}",
         "Compare config.json with the original model's. A newer transformers may know a newer model.",
     )
+
+
+def _was_raised_in(error: Exception, module: str) -> bool:
+    frames = traceback.walk_tb(error.__traceback__)
+    return module in (frame.f_globals.get("__name__") for frame, _ in frames)
 
 
 def _field(text: str) -> tuple[str, str]:

@@ -53,7 +53,7 @@ class LoadedModel:
 
     `seconds` runs from opening the checkpoint to the end of the first forward; `other_cpus` is how many processors
     other programs kept busy meanwhile; `disk_share` is how much of the checkpoint came from the disk and not from the
-    system's page cache. All leave the integrity check out. `estimate` is what was reckoned before a weight was read.
+    system's page cache. All leave the integrity check out. `estimate` is the prediction from before a weight was read.
     """
 
     model: PreTrainedModel
@@ -100,7 +100,7 @@ def load_model(
     """Carry out a load command.
 
     Raises PlaygroundError for everything that a person can act on; anything else comes from the libraries as it is
-    and is put into words by `failures.explain`.
+    and is put into words by `explaining.explain`.
     """
     on_phase(Phase.START)
     precision = command.precision.checked()
@@ -128,6 +128,7 @@ def load_model(
         placement=command.placement,
         limits=command.limits,
         checkpoint=checkpoint,
+        note=preflight.note,
         context=context,
         unknown=unknown,
         runtime_bytes=runtime_memory.resident_bytes,

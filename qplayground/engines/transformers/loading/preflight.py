@@ -15,17 +15,16 @@ from qplayground.engines.transformers.model.shapes import Shapes
 from qplayground.engines.transformers.text.prompt import read_prompt
 from qplayground.engines.transformers.text.tokenizer import read_tokenizer
 
-_TOKENIZER_JSON = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-
 
 @dataclass(frozen=True)
 class Preflight:
-    """What is known before the weights. `context_tokens`: the length of the texts that the model was made for;
-    `position_limit`: the longest that it can take at all.
+    """What is known before the weights. `note`: what should be known of its files. `context_tokens`: the length of the
+    texts that the model was made for; `position_limit`: the longest that it can take at all.
     """
 
     shapes: Shapes
     checkpoint: Checkpoint
+    note: str
     tokenizer: PreTrainedTokenizerBase
     prompt_ids: list[int]
     context_tokens: int | None
@@ -40,12 +39,12 @@ def inspect_model(path: Path, request: GenerationRequest) -> Preflight:
     entry = check_folder(path)
     shapes = Shapes.read(path)
     checkpoint = Checkpoint.read(path)
-    check_complete(shapes.skeleton(Dtype.BFLOAT16), checkpoint)
+    note = check_complete(shapes.skeleton(Dtype.BFLOAT16), checkpoint)
     tokenizer = read_tokenizer(path)
     limit = shapes.position_limit(entry.context_tokens)
     prompt_ids = read_prompt(tokenizer, request, limit).ids
     _check_ids(shapes, prompt_ids)
-    return Preflight(shapes, checkpoint, tokenizer, prompt_ids, entry.context_tokens, limit)
+    return Preflight(shapes, checkpoint, note, tokenizer, prompt_ids, entry.context_tokens, limit)
 
 
 def _check_ids(shapes: Shapes, prompt_ids: list[int]) -> None:

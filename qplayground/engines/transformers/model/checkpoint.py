@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,16 @@ HELD_SOURCE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensor name → bytes, tensor name → elements, file → tensor names, and the stored types by torch's names."""
+    """Tensor name → bytes, tensor name → elements, file → tensor names, the stored types by torch's names, and tensor
+    name → shape, which an outline does not know.
+    """
 
     path: Path
     tensor_bytes: dict[str, int]
     elements: dict[str, int]
     files: dict[Path, tuple[str, ...]]
     dtypes: frozenset[str]
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def total_bytes(self) -> int:
@@ -41,16 +44,15 @@ class Checkpoint:
         if outline is not None:
             return cls._of(path, {path / name: tensors for name, tensors in outline.files.items()})
         found = get_local_safetensors_metadata(path).files_metadata
-        return cls._of(
-            path,
-            {
-                path / name: {
-                    tensor: (info.dtype, info.data_offsets[1] - info.data_offsets[0])
-                    for tensor, info in header.tensors.items()
-                }
-                for name, header in found.items()
-            },
-        )
+        headers: dict[Path, dict[str, tuple[str, int]]] = {
+            path / name: {
+                tensor: (info.dtype, info.data_offsets[1] - info.data_offsets[0])
+                for tensor, info in header.tensors.items()
+            }
+            for name, header in found.items()
+        }
+        shapes = {tensor: tuple(info.shape) for header in found.values() for tensor, info in header.tensors.items()}
+        return replace(cls._of(path, headers), shapes=shapes)
 
     @classmethod
     def _of(cls, path: Path, headers: dict[Path, dict[str, tuple[str, int]]]) -> "Checkpoint":

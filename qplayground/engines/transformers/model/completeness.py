@@ -6,6 +6,7 @@ transformers fills what is missing with random numbers, and says so only after t
 import re
 from collections import Counter
 
+import torch
 from transformers import PreTrainedModel
 
 from qplayground.core.errors import ErrorCode, fail
@@ -14,32 +15,62 @@ from qplayground.engines.transformers.model.checkpoint import Checkpoint
 from qplayground.engines.transformers.model.tensor_names import targets
 
 
-def check_complete(skeleton: PreTrainedModel, checkpoint: Checkpoint) -> None:
-    """Compare the model's tensors with the checkpoint's by name and number of elements.
+def check_complete(skeleton: PreTrainedModel, checkpoint: Checkpoint) -> str:
+    """Compare the model's tensors with the checkpoint's by name and shape; what is put together of several tensors, by
+    the number of elements.
 
-    Raises PlaygroundError: MISSING_TENSORS, or BROKEN_WEIGHTS where the sizes disagree.
+    Returns a sentence on tensors that the model does not use; empty where there are none but those that transformers
+    passes over in silence. Raises PlaygroundError: MISSING_TENSORS, or BROKEN_WEIGHTS where the shapes disagree.
     """
     _check_total(skeleton, checkpoint)
     needed = skeleton.state_dict(keep_vars=True)
-    held: Counter[tuple[str, ...]] = Counter()  # numbers by what they become; many experts' tensors become one
+    there: set[str] = set()
+    put_together: Counter[tuple[str, ...]] = Counter()  # elements by what they become, such as many experts' tensors
     unused = []
     for name, target in targets(skeleton, checkpoint.elements).items():
-        if target.names[0] in needed:
-            held[target.names] += checkpoint.elements[name]
-        else:
+        if target.names[0] not in needed:
             unused.append(name)
-    there = {parameter for parameters in held for parameter in parameters}
+            continue
+        there.update(target.names)
+        if target.converted:
+            put_together[target.names] += checkpoint.elements[name]
+        else:
+            _check_shape(name, needed[target.names[0]].shape, checkpoint)
     missing = [name for name in needed.keys() - there if not _can_be_left_out(skeleton, name, there)]
     if missing:
         raise missing_tensors(skeleton, sorted(missing), sorted(unused))
-    for parameters, elements in held.items():
-        wanted = sum(needed[name].numel() for name in parameters if name in needed)
+    for names, elements in put_together.items():
+        wanted = sum(needed[name].numel() for name in names if name in needed)
         if elements != wanted:
             raise fail(
                 ErrorCode.BROKEN_WEIGHTS,
-                f"The weight files hold {elements:,} numbers for {parameters[0]}, and config.json says {wanted:,}.",
+                f"The weight files hold {elements:,} numbers for {names[0]}, and config.json says {wanted:,}.",
                 COMPARE_HINT,
             )
+    return _unused_sentence(skeleton, unused)
+
+
+def _unused_sentence(skeleton: PreTrainedModel, unused: list[str]) -> str:
+    """As `_adjust_missing_and_unexpected_keys` of transformers leaves them."""
+    patterns = [*(skeleton._keys_to_ignore_on_load_unexpected or ()), r"rotary_emb\.inv_freq", r"(^|\.)position_ids$"]
+    left = sorted(name for name in unused if not any(re.search(pattern, name) for pattern in patterns))
+    if not left:
+        return ""
+    count = f"{len(left)} tensors of the files are" if len(left) > 1 else "1 tensor of the files is"
+    return f"{count} not used, because config.json describes a model without them: {left[0]}, for one."
+
+
+def _check_shape(name: str, wanted: torch.Size, checkpoint: Checkpoint) -> None:
+    """Of an outline only the number of elements is known."""
+    held = checkpoint.shapes.get(name)
+    if held == tuple(wanted) or (held is None and checkpoint.elements[name] == wanted.numel()):
+        return
+    shown = f"as {held}" if held is not None else f"with {checkpoint.elements[name]:,} numbers"
+    raise fail(
+        ErrorCode.BROKEN_WEIGHTS,
+        f"The weight files have {name} {shown}, and config.json says {tuple(wanted)}.",
+        COMPARE_HINT,
+    )
 
 
 def _check_total(skeleton: PreTrainedModel, checkpoint: Checkpoint) -> None:

@@ -145,13 +145,14 @@ def estimated(
     placement: Placement,
     limits: Mapping[str, int],
     checkpoint: Checkpoint,
+    note: str = "",
     context: ContextSize | None,
     unknown: str = "",
     runtime_bytes: int,
     shared_bytes: int = 0,
 ) -> Estimate:
     """The whole, put together; what forbids the precision is in it. `runtime_bytes`: the libraries' on the processor;
-    what CUDA's take in RAM has not been measured, so with a GPU they are unknown.
+    what CUDA's take in RAM has not been measured, so with a GPU they are unknown. `note` becomes part of the caution.
     """
     try:
         placed = device_map(shapes, precision.checked(), placement, limits)
@@ -175,7 +176,7 @@ def estimated(
         shared_bytes=shared_bytes,
         device_map=placed,
         by_device=by_device(weights, placed),
-        caution=caution(shapes, precision, placed, limits),
+        caution=" ".join(filter(None, (caution(shapes, precision, placed, limits), note))),
     )
 
 

@@ -43,7 +43,10 @@ class Estimator:
         self._key: object = None  # the folder, and its files as they were
         self._shapes: Shapes | None = None
         self._checkpoint: Checkpoint | None = None
+        self._refusal: PlaygroundError | None = None  # of the whole model
+        self._note = ""  # on its files
         self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._tokenizer_problem: ErrorInfo | None = None
         self._contexts: ContextSizes | None = None
         self._context: tuple[object, ContextSize | None, str] = (None, None, "")  # of the lengths asked for last
         self._before_bytes = 0  # of the process, before it read the model
@@ -67,7 +70,8 @@ class Estimator:
     def estimate(self, command: EstimateMemory) -> Iterator[MemoryEstimated]:
         """Answer at once, and again with the tokenizer's share when it had to be read.
 
-        Raises PlaygroundError for a model that cannot be loaded at all; what forbids one precision is in its estimate.
+        Raises PlaygroundError for a model that cannot be loaded at all. What forbids one precision is in its estimate,
+        and what forbids every text is the answer's `tokenizer_problem`.
         """
         self.warm()
         path = Path(command.path)
@@ -75,19 +79,15 @@ class Estimator:
         tokens = command.context_tokens or command.request.settings.max_new_tokens
         prompt_tokens = command.context_tokens
         self._check_context(path, prompt_tokens)
-        if self._tokenizer is None:
+        if self._tokenizer is None and self._tokenizer_problem is None:
             yield self._answer(command, prompt_tokens, tokens, final=False)
-        try:
-            tokenizer = self._tokenizer or self._read_tokenizer(command)
-        except PlaygroundError as error:
-            answer = self._answer(command, prompt_tokens, max(tokens, 1), final=True)
-            yield replace(answer, tokenizer_problem=error.info)
-            return
-        if command.context_tokens is None:
+            self._read_tokenizer(command)
+        if command.context_tokens is None and self._tokenizer is not None:
             with contextlib.suppress(PlaygroundError):  # what is wrong with the prompt is said when it is run
-                prompt_tokens = len(encode_prompt(tokenizer, command.request).ids)
+                prompt_tokens = len(encode_prompt(self._tokenizer, command.request).ids)
                 tokens += prompt_tokens - 1  # the last one is never read
-        yield self._answer(command, prompt_tokens, max(tokens, 1), final=True)
+        answer = self._answer(command, prompt_tokens, max(tokens, 1), final=True)
+        yield replace(answer, tokenizer_problem=self._tokenizer_problem)
 
     def _check_context(self, path: Path, wanted: int | None) -> None:
         limit = self._known_shapes.position_limit(read_config(path / "config.json").context_tokens) if wanted else None
@@ -115,27 +115,33 @@ class Estimator:
             check_folder(path)
         files = ((file.name, file.stat()) for file in path.iterdir() if file.is_file())
         key = (str(path), tuple(sorted((name, found.st_mtime_ns, found.st_size) for name, found in files)))
-        if key == self._key:
-            return
-        self._key = self._shapes = self._checkpoint = self._tokenizer = None
-        self._context = (None, None, "")
-        self._before_bytes = _resident_bytes()
-        shapes, checkpoint = Shapes.read(path), Checkpoint.read(path)
-        check_complete(shapes.skeleton(Dtype.BFLOAT16), checkpoint)
-        self._shapes, self._checkpoint = shapes, checkpoint
-        self._contexts = ContextSizes(shapes)
-        self._key = key
+        if key != self._key:
+            self._key = self._shapes = self._checkpoint = self._tokenizer = self._tokenizer_problem = None
+            self._context = (None, None, "")
+            self._before_bytes = _resident_bytes()
+            self._refusal = None
+            try:
+                shapes, checkpoint = Shapes.read(path), Checkpoint.read(path)
+                self._note = check_complete(shapes.skeleton(Dtype.BFLOAT16), checkpoint)
+                self._shapes, self._checkpoint = shapes, checkpoint
+                self._contexts = ContextSizes(shapes)
+            except PlaygroundError as error:  # said again for each question about these files, and found once
+                self._refusal = error
+            self._key = key
+        if self._refusal is not None:
+            raise self._refusal
 
-    def _read_tokenizer(self, command: EstimateMemory) -> PreTrainedTokenizerBase:
+    def _read_tokenizer(self, command: EstimateMemory) -> None:
         """What it takes stays in every engine, and what encoding a text for the first time does."""
-        before = _resident_bytes()
+        before, path = _resident_bytes(), Path(command.path)
         try:
-            self._tokenizer = read_tokenizer(Path(command.path))
+            self._tokenizer = read_tokenizer(path)
             with contextlib.suppress(PlaygroundError):
                 encode_prompt(self._tokenizer, command.request)
-            return self._tokenizer
-        finally:
-            self._model_bytes += max(0, _resident_bytes() - before)
+        except PlaygroundError as error:
+            if read_outline(path) is None:  # an outline may lack a file that the model has
+                self._tokenizer_problem = error.info
+        self._model_bytes += max(0, _resident_bytes() - before)
 
     def _answer(
         self, command: EstimateMemory, prompt_tokens: int | None, tokens: int, *, final: bool
@@ -161,6 +167,7 @@ class Estimator:
             placement=command.placement,
             limits=command.limits,
             checkpoint=self._checkpoint,
+            note=self._note,
             context=self._context[1],
             unknown=self._context[2],
             runtime_bytes=self._runtime_bytes.get(_library(precision), 0) + self._model_bytes,

@@ -56,6 +56,8 @@ class _Rows(LayerRows[tuple[str, Magnitudes]]):
         return next((row for row, (name, _) in enumerate(self.rows) if name == module), -1)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if not index.isValid():
+            return None
         name, magnitudes = self.rows[index.row()]
         values = (index.row(), self._counts[index.row()], len(magnitudes), float(magnitudes.max(initial=0)))
         column = index.column()
