@@ -238,7 +238,7 @@ def test_tensors_that_the_model_does_not_use_are_said(folder: Path) -> None:
     loaded = carry_out(tiny.load_command(folder))[-1]
 
     assert isinstance(loaded, Loaded) and loaded.estimate is not None
-    assert re.match(r"9 tensors of the files are not used, .*: model\.layers\.1\.", loaded.estimate.caution)
+    assert re.match(r"9 tensors of the files are not used: .*\(model\.layers\.1\.", loaded.estimate.caution)
 
 
 def test_an_activation_that_there_is_not(folder: Path, refused: Any) -> None:

@@ -57,7 +57,7 @@ def _unused_sentence(skeleton: PreTrainedModel, unused: list[str]) -> str:
     if not left:
         return ""
     count = f"{len(left)} tensors of the files are" if len(left) > 1 else "1 tensor of the files is"
-    return f"{count} not used, because config.json describes a model without them: {left[0]}, for one."
+    return f"{count} not used: the model that config.json describes has no place for them ({left[0]}, for one)."
 
 
 def _check_shape(name: str, wanted: torch.Size, checkpoint: Checkpoint) -> None:
