@@ -571,3 +571,24 @@ def test_what_a_killed_program_left_is_cleared_up_by_the_next(
     assert clear_leftovers.cache_info().currsize == 1
     clear_leftovers().join()
     assert [path.name for path in folder.iterdir()] == ["somebody else's"]
+
+
+@pytest.mark.skipif(not fork_is_safe(), reason="engines are not forked here")
+def test_a_start_outlives_its_fork_server() -> None:
+    """It is killed while it should fork: another one takes its place."""
+    launcher = Launcher(children.TARGET, fork=True)
+    with launcher.engine_job(children.TARGET) as first:
+        assert first.pid is not None
+        server = psutil.Process(first.pid).parent()
+        first.kill()
+    assert server is not None
+    server.suspend()
+    child = launcher.engine_job(children.TARGET)
+    starting = threading.Thread(target=child.start)
+    starting.start()
+    server.kill()
+    starting.join(30)
+    with child:
+        assert child.pid is not None and psutil.Process(child.pid).parent() != server
+        child.send(asked("complete"))
+        assert any(isinstance(event, JobDone) for event in child.events())

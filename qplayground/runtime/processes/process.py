@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from multiprocessing import resource_tracker
@@ -29,6 +30,7 @@ from qplayground.runtime.processes import child
 
 EXIT_GRACE_S = 0.3
 LOG_CHECK_S = 1.0
+_START_ATTEMPTS, _START_PAUSE_S = 20, 0.05
 LOG_LIMIT_BYTES = 1 << 20
 LOG_TAIL_BYTES = 8 << 10
 _WITHOUT_MEMORY = re.compile(r"std::bad_alloc|\bMemoryError\b|Cannot allocate memory|out of memory")
@@ -112,6 +114,20 @@ def _signal_text(number: int) -> str:
         return f"signal {number}"
 
 
+def _start(process: BaseProcess) -> None:
+    """Start it. A fork server that dies at this moment takes no more requests; Python sees a little later that it is
+    gone, and starts another one.
+    """
+    with without_interrupts():
+        for _ in range(_START_ATTEMPTS):
+            try:
+                process.start()
+                return
+            except (EOFError, ConnectionError):
+                time.sleep(_START_PAUSE_S)
+        process.start()
+
+
 class ChildProcess:
     """A context manager that owns a child from start to burial.
 
@@ -165,8 +181,7 @@ class ChildProcess:
             daemon=True,
         )
         try:
-            with without_interrupts():
-                process.start()
+            _start(process)
         except BaseException:
             ours.close()
             self._drop_log()
