@@ -13,11 +13,10 @@ from qplayground.core.messages.commands import Generate
 from qplayground.core.messages.events import Failed, Generated, Loaded, Phase, PhaseStarted, TokensGenerated
 from qplayground.engines.transformers.generation import decoding, token_insight
 from qplayground.engines.transformers.generation.token_insight import Insight
-from qplayground.engines.transformers.loading import load
+from qplayground.engines.transformers.loading import load, reading
 from qplayground.engines.transformers.loading.load import LoadedModel, disk_share
 from qplayground.engines.transformers.machine import stopwatch
 from qplayground.engines.transformers.machine.stopwatch import Stopwatch
-from qplayground.engines.transformers.model import checkpoint
 from tests.engine import tiny
 from tests.engine.conftest import LoadShared, ModelFolder, carry_out, load_quietly, tokens_of
 
@@ -208,7 +207,7 @@ def test_the_disks_share_of_a_load(before: int | None, after: int | None, total:
 
 
 def test_reads_from_the_disk_are_counted_or_unknown() -> None:
-    counted = checkpoint.bytes_read_from_disk()
+    counted = reading.bytes_read_from_disk()
     assert counted is None or counted >= 0
 
 

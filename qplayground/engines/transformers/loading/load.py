@@ -27,12 +27,13 @@ from qplayground.core.precision import Precision
 from qplayground.core.system.processor import read_processor, used_by_others
 from qplayground.engines.transformers.loading.accounting import held_map, kinds_by_device, kinds_by_module, weight_bytes
 from qplayground.engines.transformers.loading.preflight import Preflight, inspect_model
+from qplayground.engines.transformers.loading.reading import bytes_read_from_disk, loading_progress
 from qplayground.engines.transformers.loading.residency import make_resident
 from qplayground.engines.transformers.loading.verify import verify_finite, verify_loaded
 from qplayground.engines.transformers.machine import allocator
 from qplayground.engines.transformers.machine.devices import pick_device, synchronize_all
 from qplayground.engines.transformers.machine.vram import VramMeter
-from qplayground.engines.transformers.model.checkpoint import Checkpoint, bytes_read_from_disk, loading_progress
+from qplayground.engines.transformers.model.checkpoint import Checkpoint
 from qplayground.engines.transformers.prediction.context import ContextSizes
 from qplayground.engines.transformers.prediction.estimating import estimated, known_context, weights_by_module
 from qplayground.engines.transformers.prediction.placement import (

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 
 _MADV_DONTNEED = 4
+HELD_SOURCE_BYTES = 64 << 20
+"""After so many bytes of the file have been read, a load releases their pages."""
 Ranges = list[tuple[int, int]]
 """First address and the one after the last, in order."""
 

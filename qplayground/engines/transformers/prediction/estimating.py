@@ -10,7 +10,8 @@ from qplayground.core.measures.windows import ROUNDED_ROWS, ROWS, WINDOW
 from qplayground.core.memory.estimate import ContextSize, Estimate, WeightKinds
 from qplayground.core.placement import CPU, DISK, Placement, device_of, main_device
 from qplayground.core.precision import Precision
-from qplayground.engines.transformers.model.checkpoint import HELD_SOURCE_BYTES, Checkpoint
+from qplayground.engines.transformers.machine.mapped_files import HELD_SOURCE_BYTES
+from qplayground.engines.transformers.model.checkpoint import Checkpoint
 from qplayground.engines.transformers.model.shapes import Shapes
 from qplayground.engines.transformers.model.tracing import CannotRunError
 from qplayground.engines.transformers.prediction.context import ContextSizes
