@@ -3,7 +3,8 @@
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages(include=["qplayground*"]), "qplayground.resources"],
-    package_dir={"qplayground.resources": "resources"},
-    package_data={"qplayground.resources": ["**/*"]},
+    packages=[*find_packages(include=["qplayground*"]), "qplayground.resources", "qplayground.docs"],
+    package_dir={"qplayground.resources": "resources", "qplayground.docs": "docs"},
+    include_package_data=False,  # it would take all that the source distribution has of these folders
+    package_data={"qplayground.resources": ["**/*"], "qplayground.docs": ["guide.md", "pictures/*.png"]},
 )

@@ -1,8 +1,8 @@
 """Lays out what a Linux desktop needs: `python packaging/desktop_files.py PREFIX [--exec COMMAND] [--homepage URL]`.
 
 Desktop entry, AppStream metainfo, MIME type and icons go to PREFIX/share, under the application's id, which is named in
-`qplayground/__init__.py` alone. With a homepage the metainfo names it and the screenshots URL/docs/screenshot.png and
-URL/docs/inside.png, which software centers fetch: put the folder `docs` there.
+`qplayground/__init__.py` alone. With a homepage the metainfo names it and two screenshots in URL/docs/pictures/, which
+software centers fetch: put the folder `docs` there.
 """
 
 import argparse

@@ -250,7 +250,7 @@ def quantization_problem(config: ModelConfig, found: str | None, dtype: str | No
     return already_quantized(found if said == UNNAMED else said)
 
 
-def said_to_be_quantized(config: ModelConfig) -> ErrorInfo:
+def declared_quantized(config: ModelConfig) -> ErrorInfo:
     """The same where only the config is known."""
     return ErrorInfo(
         ErrorCode.ALREADY_QUANTIZED,

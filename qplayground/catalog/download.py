@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from qplayground.catalog.config import config_problem, read_config, read_json, said_to_be_quantized
+from qplayground.catalog.config import config_problem, declared_quantized, read_config, read_json
 from qplayground.catalog.hub_errors import explain, offline
 from qplayground.catalog.inspect import inspect_folder
 from qplayground.catalog.tokenizer_files import thorough_tokenizer_problem
@@ -150,7 +150,7 @@ def checked_weights(
     problem = config_problem(config, model_types)
     if problem:
         is_quantized = problem.code is ErrorCode.ALREADY_QUANTIZED
-        raise PlaygroundError(said_to_be_quantized(config) if is_quantized else problem)
+        raise PlaygroundError(declared_quantized(config) if is_quantized else problem)
     weights = [SINGLE] if SINGLE in sizes else shards_of(read_json(there(INDEX)))
     if SINGLE in sizes and INDEX in sizes:
         _refuse_stray(sizes, fetch(INDEX))

@@ -1,7 +1,7 @@
 """Child process without torch: what a model on the hub is made of, without its weights.
 
-Config, tokenizer and the headers of the weight files come into a folder of their own. That is enough to reckon what the
-model will take; nothing can be loaded from it.
+Config, tokenizer and the headers of the weight files come into a folder of their own. That is enough to estimate what
+the model will take; nothing can be loaded from it.
 """
 
 from pathlib import Path

@@ -15,7 +15,7 @@ from qplayground.console.comparison import ConsoleComparison
 from qplayground.console.details import say_details
 from qplayground.console.doctor import ConsoleDoctor
 from qplayground.console.estimate import ConsoleEstimate
-from qplayground.console.inspect import ConsoleInspect, parse_knobs
+from qplayground.console.inspect import ConsoleInspect, parse_params
 from qplayground.console.output import check_target, complain, make_folder, write, write_reports, write_result
 from qplayground.core.comparison.results import Comparison, Mode, RunState, from_json, to_json
 from qplayground.core.dtype import Dtype
@@ -96,12 +96,12 @@ def run_inspect(arguments: argparse.Namespace) -> int:
     """`qplayground inspect`: 0 when every layer is measured, else 1. Raises PlaygroundError for wrong usage."""
     check_target(arguments.json)
     dtype = Dtype(arguments.dtype)
-    knobs = parse_knobs(arguments.methods, arguments.block_sizes, double_quant=arguments.double_quant, dtype=dtype)
+    params = parse_params(arguments.methods, arguments.block_sizes, double_quant=arguments.double_quant, dtype=dtype)
     with _parts() as parts:
         survey = parts.own.enter_context(closing(LayerSurvey(parts.launcher)))
         console = ConsoleInspect(parts.session, parts.library, survey)
         parts.last.enter_context(_interruptible(console.interrupt))
-        console.run(arguments.model, knobs, tuple(arguments.module or ()))
+        console.run(arguments.model, params, tuple(arguments.module or ()))
     for each in console.left_out:
         print(left_out_text(each), file=sys.stderr)
     if console.error is not None or console.entry is None:

@@ -5,7 +5,7 @@ from PySide6.QtCore import Slot
 from qplayground.console.task import ConsoleTask
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.core.inside import BLOCK_SIZES, Knobs, LayerRow, LeftOut
+from qplayground.core.inside import BLOCK_SIZES, LayerRow, LeftOut, QuantizationParams
 from qplayground.core.messages.events import Progressed
 from qplayground.core.model import ModelEntry
 from qplayground.core.quantizers.installed import missing
@@ -25,7 +25,7 @@ class ConsoleInspect(ConsoleTask):
     def __init__(self, session: Session, library: Library, survey: LayerSurvey) -> None:
         super().__init__(session, library)
         self._survey = survey
-        self._knobs: tuple[Knobs, ...] = ()
+        self._params: tuple[QuantizationParams, ...] = ()
         self._modules: tuple[str, ...] = ()
         self._told = 0
         self.entry: ModelEntry | None = None
@@ -36,9 +36,9 @@ class ConsoleInspect(ConsoleTask):
         survey.succeeded.connect(self._on_succeeded)
         survey.failed.connect(self.give_up)
 
-    def run(self, model: str, knobs: tuple[Knobs, ...], modules: tuple[str, ...] = ()) -> None:
+    def run(self, model: str, params: tuple[QuantizationParams, ...], modules: tuple[str, ...] = ()) -> None:
         """Run Qt's loop until all is measured. Raises PlaygroundError for what is wrong with the question."""
-        self._knobs, self._modules = knobs, modules
+        self._params, self._modules = params, modules
         self.run_task(model, needs_machine=False)
 
     def work(self, entry: ModelEntry) -> None:
@@ -46,7 +46,7 @@ class ConsoleInspect(ConsoleTask):
         self.entry = entry
         path = entry.inside_path or entry.checked_path()
         self.say(f"Measuring {entry.title} …")
-        self._survey.start(path, self._knobs, self._modules)
+        self._survey.start(path, self._params, self._modules)
 
     def interrupt(self) -> None:
         """End the survey, or whatever comes before it."""
@@ -71,14 +71,14 @@ class ConsoleInspect(ConsoleTask):
         self.finish()
 
 
-def parse_knobs(methods: str, block_sizes: str, *, double_quant: bool, dtype: Dtype) -> tuple[Knobs, ...]:
+def parse_params(methods: str, block_sizes: str, *, double_quant: bool, dtype: Dtype) -> tuple[QuantizationParams, ...]:
     """Every method with every block size, each once, and with `double_quant` each of blocks both ways.
 
     Both are comma-separated. Raises PlaygroundError(BAD_SETTINGS) for a word that is none, and for no word at all.
     """
     sizes = [_block_size(word) for word in _words(block_sizes, "block size", "64,256,4096")]
     found = [
-        Knobs(method=_method(word), block_size=size, double_quant=twice, dtype=dtype).checked()
+        QuantizationParams(method=_method(word), block_size=size, double_quant=twice, dtype=dtype).checked()
         for word in _words(methods, "method", "nf4,fp4,int8")
         for size in sizes
         for twice in ((False, True) if double_quant else (False,))

@@ -15,7 +15,7 @@ BLOCK_SIZES = tuple(sorted({size for method in METHODS.values() for size in meth
 """Weights that share one scale, as some method offers them."""
 
 
-class Knobs(msgspec.Struct, frozen=True, kw_only=True):
+class QuantizationParams(msgspec.Struct, frozen=True, kw_only=True):
     """How a matrix is quantized. `block_size` is None for one scale over the whole tensor, and for one a row.
 
     `dtype` is the type that the weights are in when they are quantized and come back in, the recipe's own.
@@ -35,8 +35,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
         """What its family says of the method."""
         return METHODS[self.method]
 
-    def checked(self) -> "Knobs":
-        """These knobs, what means nothing to the method left out. Raises PlaygroundError(BAD_SETTINGS)."""
+    def checked(self) -> "QuantizationParams":
+        """These parameters, what means nothing to the method left out. Raises PlaygroundError(BAD_SETTINGS)."""
         kind = self.kind
         if not kind.has_blocks:
             return msgspec.structs.replace(self, block_size=None, double_quant=False)
@@ -100,7 +100,7 @@ class ModuleOutline(msgspec.Struct, frozen=True, kw_only=True):
 class ModelOutline(msgspec.Struct, frozen=True, kw_only=True):
     """The modules of a model in the order of its forward, without any value.
 
-    `quantized_by` names the method of a checkpoint that was quantized before, which says why knobs rest there.
+    `quantized_by` names the method of a checkpoint that was quantized before, which says why parameters rest there.
     `suggested` is a module worth looking at first: one of the middle of the model that gets quantized.
     """
 
@@ -123,8 +123,8 @@ class Histogram(msgspec.Struct, frozen=True):
 class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     """One weight matrix as the checkpoint stores it, `transposed` already where a layer stores it so (Conv1D).
 
-    `knobs_rest` says why nothing can be tried on it: it is quantized already, or cannot be that way. `stored` are the
-    codes and scales of one that is quantized already, without figures: nothing is there to compare with.
+    `fixed_because` says why nothing can be tried on it: it is quantized already, or cannot be that way. `stored` are
+    the codes and scales of one that is quantized already, without figures: nothing is there to compare with.
     """
 
     module: str
@@ -139,7 +139,7 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     mean: float
     std: float
     histogram: Histogram
-    knobs_rest: str = ""
+    fixed_because: str = ""
     stored: "QuantizedMatrix | None" = None
 
 
@@ -178,14 +178,14 @@ class ErrorFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuantizedMatrix(msgspec.Struct, frozen=True, kw_only=True):
-    """What the knobs made of the matrix.
+    """What the parameters made of the matrix.
 
     `levels` are the values between −1 and 1 that a code can stand for, in the order of the codes from `first_code` on;
     times a block's absmax they are weights. `usage` counts how often each code occurs. `blocks` is their number,
     `last_block` how many weights the last one has.
     """
 
-    knobs: Knobs
+    params: QuantizationParams
     levels: Floats
     first_code: int = 0
     usage: Counts
@@ -250,15 +250,15 @@ class ProbedWeight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What one choice of knobs costs one layer."""
+    """What one choice of parameters costs one layer."""
 
     module: str
-    knobs: Knobs
+    params: QuantizationParams
     figures: ErrorFigures
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """A layer, or a choice of knobs for it, that was not measured, and why."""
+    """A layer, or a choice of parameters for it, that was not measured, and why."""
 
     module: str
     reason: str

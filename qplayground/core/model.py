@@ -18,7 +18,7 @@ class ModelSource(StrEnum):
     CACHE = "cache"
     FOLDER = "folder"
     HUB = "hub"
-    """Only config, tokenizer and headers were fetched: its sizes can be reckoned, it cannot be loaded."""
+    """Only config, tokenizer and headers were fetched: its sizes can be estimated, it cannot be loaded."""
 
 
 class ModelTypes(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def outline_path(self) -> str | None:
-        """The folder that its sizes can be reckoned from."""
+        """The folder that its sizes can be estimated from."""
         return self.path if self.usable or (self.source is ModelSource.HUB and self.problem is None) else None
 
     @property

@@ -211,7 +211,7 @@ def main_device(devices: Iterable[str]) -> str:
     return devices_in_order(devices)[0] if devices_in_order(devices)[:1] != [DISK] else CPU
 
 
-def stays_plain(device: str, devices: Iterable[str]) -> bool:
+def stays_unquantized(device: str, devices: Iterable[str]) -> bool:
     """Whether quantizers leave modules there unquantized: on the processor or disk, where others are elsewhere."""
     return device in (CPU, DISK) and set(devices) != {CPU}
 
@@ -221,6 +221,6 @@ def held_bytes(blocks: Iterable[Block], devices: Iterable[str], *, quantized: bo
     devices = tuple(devices)
     found = dict.fromkeys(devices_in_order(devices), 0)
     for block, device in zip(blocks, devices, strict=True):
-        plain = not quantized or stays_plain(device, devices)
+        plain = not quantized or stays_unquantized(device, devices)
         found[device] += block.plain_bytes if plain else block.num_bytes
     return found

@@ -56,8 +56,8 @@ def _not_known(comparison: Comparison, run: Run) -> str:
     """Which figures its engine cannot give, and why: `weight_bytes, resident_bytes: The model is elsewhere.`"""
     keys: dict[str, list[str]] = {}
     for metric in shown_metrics(comparison):
-        if metric.lacking(run):
-            keys.setdefault(metric.lacking(run), []).append(metric.key)
+        if metric.reason_missing(run):
+            keys.setdefault(metric.reason_missing(run), []).append(metric.key)
     return " ".join(f"{', '.join(each)}: {reason}" for reason, each in keys.items())
 
 

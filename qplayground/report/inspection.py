@@ -6,7 +6,7 @@ from statistics import median
 import msgspec
 
 from qplayground.core.dtype import Dtype
-from qplayground.core.inside import Knobs, LayerRow, LeftOut
+from qplayground.core.inside import LayerRow, LeftOut, QuantizationParams
 from qplayground.core.model import ModelEntry
 from qplayground.core.units import share_text, significant
 from qplayground.report.columns import aligned
@@ -36,12 +36,12 @@ def left_out_text(left_out: LeftOut) -> str:
 
 
 def _fields(row: LayerRow) -> dict[str, object]:
-    knobs, figures = row.knobs, row.figures
+    params, figures = row.params, row.figures
     return {
         "module": row.module,
-        "method": knobs.method,
-        "block_size": knobs.block_size,
-        "double_quant": knobs.double_quant,
+        "method": params.method,
+        "block_size": params.block_size,
+        "double_quant": params.double_quant,
         "bits_per_weight": figures.bits_per_weight,
         "relative_error": figures.relative_error,
         "snr_db": figures.snr_db,
@@ -50,12 +50,12 @@ def _fields(row: LayerRow) -> dict[str, object]:
 
 
 def _line(row: LayerRow) -> tuple[str, ...]:
-    knobs, figures = row.knobs, row.figures
+    params, figures = row.params, row.figures
     return (
         row.module,
-        knobs.method,
-        _block(knobs),
-        "yes" if knobs.double_quant else "no",
+        params.method,
+        _block(params),
+        "yes" if params.double_quant else "no",
         f"{figures.bits_per_weight:.3f}",
         share_text(figures.relative_error),
         "–" if figures.snr_db is None else f"{figures.snr_db:.2f} dB",
@@ -63,24 +63,24 @@ def _line(row: LayerRow) -> tuple[str, ...]:
     )
 
 
-def _block(knobs: Knobs) -> str:
-    if not knobs.kind.has_blocks:
+def _block(params: QuantizationParams) -> str:
+    if not params.kind.has_blocks:
         return "row"
-    return "tensor" if knobs.block_size is None else str(knobs.block_size)
+    return "tensor" if params.block_size is None else str(params.block_size)
 
 
 def _summary(rows: Sequence[LayerRow]) -> list[str]:
-    by_knobs: dict[Knobs, list[LayerRow]] = {}
+    by_params: dict[QuantizationParams, list[LayerRow]] = {}
     for row in rows:
-        by_knobs.setdefault(row.knobs, []).append(row)
-    if max(map(len, by_knobs.values()), default=0) < 2:
+        by_params.setdefault(row.params, []).append(row)
+    if max(map(len, by_params.values()), default=0) < 2:
         return []
     lines = ["", "Relative error:"]
-    for knobs, found in by_knobs.items():
+    for params, found in by_params.items():
         worst = max(found, key=lambda row: row.figures.relative_error)
         middle = share_text(median(row.figures.relative_error for row in found))
         lines.append(
-            f"  {knobs.label}: median {middle} of {len(found)} layers, "
+            f"  {params.label}: median {middle} of {len(found)} layers, "
             f"worst {share_text(worst.figures.relative_error)} ({worst.module})"
         )
     return lines

@@ -63,7 +63,7 @@ class Comparing(QObject):
             ),
             self._planner.estimates_of(entry.outline_path or "", wanted, placement, request),
         )
-        self._preferences.remember_request(self._prompt.wish())
+        self._preferences.remember_request(self._prompt.request_as_ticked())
         self._preferences.set_last_model(entry.id)
         self._preferences.set_last_placement(placement)
 

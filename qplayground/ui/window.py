@@ -25,6 +25,7 @@ from qplayground.ui.comparison.comparison_tabs import ComparisonTabs
 from qplayground.ui.comparison.memory_view import MemoryView
 from qplayground.ui.comparison.results_view import ResultsView
 from qplayground.ui.dialogs.exporting import export
+from qplayground.ui.dialogs.guide_dialog import GuideDialog
 from qplayground.ui.dialogs.modules_dialog import ModulesDialog
 from qplayground.ui.history.history_view import HistoryView
 from qplayground.ui.history.readers import Readers
@@ -42,7 +43,7 @@ from qplayground.ui.status.log_view import LogView
 from qplayground.ui.status.machine_status import MachineStatus
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.page import scrolling_page
-from qplayground.ui.widgets.parts import in_column
+from qplayground.ui.widgets.parts import flat_button, in_column
 from qplayground.ui.widgets.text_size import TextSize
 from qplayground.ui.widgets.window_size import size_for_screen
 
@@ -83,6 +84,7 @@ class MainWindow(QMainWindow):
         self.history = HistoryView(self.history_store)
         self.recorder = Recorder(session, self.history_store, self)
         self.readers = Readers(self)
+        self._guide: GuideDialog | None = None
         self.log_view = LogView(session, self.doctor)
         self.log = self.log_view.text
         self._build()
@@ -118,11 +120,13 @@ class MainWindow(QMainWindow):
         self.statusBar().addWidget(MachineStatus(self.session), 1)
         self.kept, self.job = KeptModels(self.session), JobStatus(self.library)
         self.text_size = TextSize(self.preferences)
-        for widget in (self.kept, self.job, self.text_size):
+        self.help = flat_button("Help", "The guide (F1)", self.show_guide)
+        for widget in (self.kept, self.job, self.text_size, self.help):
             self.statusBar().addPermanentWidget(widget)
 
     def _connect(self) -> None:
         QShortcut(QKeySequence(QKeySequence.StandardKey.Quit), self).activated.connect(self.close)
+        QShortcut(QKeySequence(QKeySequence.StandardKey.HelpContents), self).activated.connect(self.show_guide)
         self.models.compare_requested.connect(self.comparing.compare)
         self.models.stop_requested.connect(self.session.stop)
         self.models.escaped.connect(self.precisions.escape)
@@ -181,6 +185,15 @@ class MainWindow(QMainWindow):
             ModulesDialog(comparison.run(name), self).show()
 
     # ---- verbs -----------------------------------------------------------------------------------------------
+
+    @Slot()
+    def show_guide(self) -> None:
+        """Open the guide beside the window, or bring it to the front."""
+        if self._guide is None:
+            self._guide = GuideDialog(self)
+        self._guide.show()
+        self._guide.raise_()
+        self._guide.activateWindow()
 
     @Slot()
     def export(self) -> None:

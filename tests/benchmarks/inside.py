@@ -1,4 +1,4 @@
-"""Looking inside a large layer: how soon it is there, a knob's effect, its pictures, and the memory that it takes."""
+"""Looking inside a large layer: how soon it is there, what a parameter changes, its pictures, its memory."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qplayground.core.inside import Knobs, Picture
+from qplayground.core.inside import Picture, QuantizationParams
 from qplayground.core.messages.commands import Command
 from qplayground.core.messages.events import Event, Failed, Hello
 from qplayground.core.messages.inside import (
@@ -55,7 +55,7 @@ def measure() -> list[Figure]:
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600)
     memory = json.loads(done.stdout.splitlines()[-1])
     limit = 6 * memory["stored"] / _MB
-    name = "a 4096 × 4096 layer open, all knobs tried: memory at its peak, beyond the empty engine"
+    name = "a 4096 × 4096 layer open, all parameters tried: memory at its peak, beyond the empty engine"
     bare = [
         median_of(f"bitsandbytes.functional.quantize_4bit by itself, the same weight, {kind}", samples, "s")
         for kind, samples in memory["bare_s"].items()
@@ -63,10 +63,10 @@ def measure() -> list[Figure]:
     return [*figures, *bare, Figure(name, memory["grown"] / _MB, "MB", at_most=limit)]
 
 
-def knobs_to_try() -> list[Knobs]:
+def params_to_try() -> list[QuantizationParams]:
     """Every method with block sizes from the smallest to the whole tensor, with and without double quantization."""
     every = [
-        Knobs(method=method, block_size=block, double_quant=double).checked()
+        QuantizationParams(method=method, block_size=block, double_quant=double).checked()
         for method in METHODS
         for block in _BLOCKS
         for double in (False, True)
@@ -77,7 +77,7 @@ def knobs_to_try() -> list[Knobs]:
 def _timed(asked: "_Asked", path: Path) -> Iterator[Figure]:
     asked(OutlineModel(id=1, path=str(path), precisions=READY_PRECISIONS), ModelOutlined)
     asked(OpenMatrix(id=1, path=str(path), module=WIDE), MatrixOpened)
-    asked(QuantizeMatrix(id=1, knobs=Knobs()), MatrixQuantized)
+    asked(QuantizeMatrix(id=1, params=QuantizationParams()), MatrixQuantized)
     for picture in Picture:
         whole = ReadTile(
             id=1, picture=picture, first_row=0, rows=11008, first_column=0, columns=4096, height=1000, width=700
@@ -110,7 +110,9 @@ def _in_the_window(path: Path, config: str) -> Iterator[Figure]:
         yield median_of(name, [picture for picture, _ in times], "s", at_most=0.5)
         yield median_of("and its levels, scales and figures", [levels for _, levels in times], "s")
     for method, (label, samples) in found["slowest"].items():
-        yield median_of(f"slowest knob of {method} ({label}) until its figures are drawn", samples, "s", at_most=0.3)
+        yield median_of(
+            f"slowest parameter of {method} ({label}) until its figures are drawn", samples, "s", at_most=0.3
+        )
     for label, samples in found["pictured"].items():
         yield median_of(f"{label} until the picture of its codes is drawn, too", samples, "s")
 

@@ -1,5 +1,5 @@
-"""A child of the inside benchmark: by how much an engine grows that has a layer open and tries every knob on it, and
-what bitsandbytes' own call on such a layer takes.
+"""A child of the inside benchmark: by how much an engine grows that has a layer open and tries every parameter on it,
+and what bitsandbytes' own call on such a layer takes.
 """
 
 import json
@@ -18,7 +18,7 @@ from qplayground.core.messages.events import Event, Failed
 from qplayground.core.messages.inside import MatrixOpened, OpenMatrix, QuantizeMatrix, ReadTile
 from qplayground.engines.transformers import host
 from qplayground.engines.transformers.machine import allocator
-from tests.benchmarks.inside import knobs_to_try
+from tests.benchmarks.inside import params_to_try
 
 _KINDS = ("nf4", "fp4")
 _ROUNDS = 5
@@ -70,8 +70,8 @@ def _peak_bytes() -> int:
 
 def _try_all(engine: host.Engine, path: Path, module: str) -> None:
     engine.carry_out(OpenMatrix(id=1, path=str(path), module=module))
-    for knobs in knobs_to_try():
-        engine.carry_out(QuantizeMatrix(id=1, knobs=knobs))
+    for params in params_to_try():
+        engine.carry_out(QuantizeMatrix(id=1, params=params))
         for picture in Picture:
             engine.carry_out(
                 ReadTile(

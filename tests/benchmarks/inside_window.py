@@ -1,4 +1,4 @@
-"""A child of the benchmark of the inside: its window, a large layer chosen, and every knob turned."""
+"""A child of the benchmark of the inside: its window, a large layer chosen, and every parameter turned."""
 
 import json
 import statistics
@@ -12,16 +12,16 @@ from PySide6.QtCore import QEventLoop, QTimer
 from PySide6.QtWidgets import QApplication
 
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.inside import Knobs, Picture
+from qplayground.core.inside import Picture, QuantizationParams
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.inside.window import InsideWindow, Subject
 from qplayground.ui.widgets import theme
-from tests.benchmarks.inside import knobs_to_try
+from tests.benchmarks.inside import params_to_try
 
-OPENED = (Knobs(), Knobs(method="fp4", double_quant=True), Knobs(method="int8"))
-_BASE = Knobs(method="int8")
+OPENED = (QuantizationParams(), QuantizationParams(method="fp4", double_quant=True), QuantizationParams(method="int8"))
+_BASE = QuantizationParams(method="int8")
 _ROUNDS = 5
 _LONGEST_MS = 120_000
 
@@ -75,43 +75,43 @@ def main(path: str, small: str, large: str) -> None:
     shown(lambda: window.show_model(subject, small), inspector.quantized)
 
     opened: dict[str, list[list[float]]] = {}
-    for knobs in OPENED:
-        if inspector.knobs != knobs.checked():
-            shown(partial(window.matrix.turn, knobs), inspector.quantized)
+    for params in OPENED:
+        if inspector.params != params.checked():
+            shown(partial(window.matrix.turn, params), inspector.quantized)
         for _ in range(_ROUNDS):
             times = shown(lambda: window.modules.select(large), inspector.tile_read, inspector.quantized)
-            opened.setdefault(knobs.label, []).append(times)
+            opened.setdefault(params.label, []).append(times)
             shown(lambda: window.modules.select(small), inspector.quantized)
     shown(lambda: window.modules.select(large), inspector.quantized)
 
-    def turned(knobs: Knobs, *signals: Any) -> list[float]:
-        if inspector.knobs != _BASE.checked():
+    def turned(params: QuantizationParams, *signals: Any) -> list[float]:
+        if inspector.params != _BASE.checked():
             shown(lambda: window.matrix.turn(_BASE), inspector.quantized)
-        return shown(lambda: window.matrix.turn(knobs), *signals)
+        return shown(lambda: window.matrix.turn(params), *signals)
 
     slowest: dict[str, tuple[str, list[float]]] = {}
-    for knobs in knobs_to_try():
-        if knobs == _BASE.checked():
-            shown(lambda: window.matrix.turn(Knobs()), inspector.quantized)
+    for params in params_to_try():
+        if params == _BASE.checked():
+            shown(lambda: window.matrix.turn(QuantizationParams()), inspector.quantized)
             samples = []
             for _ in range(_ROUNDS):
                 samples += shown(lambda: window.matrix.turn(_BASE), inspector.quantized)
-                shown(lambda: window.matrix.turn(Knobs()), inspector.quantized)
+                shown(lambda: window.matrix.turn(QuantizationParams()), inspector.quantized)
         else:
-            samples = [turned(knobs, inspector.quantized)[0] for _ in range(_ROUNDS)]
-        name = knobs.kind.label
+            samples = [turned(params, inspector.quantized)[0] for _ in range(_ROUNDS)]
+        name = params.kind.label
         if name not in slowest or statistics.median(samples) > statistics.median(slowest[name][1]):
-            slowest[name] = (knobs.label, samples)
+            slowest[name] = (params.label, samples)
 
-    turned(Knobs(), inspector.quantized)
+    turned(QuantizationParams(), inspector.quantized)
     shown(window.matrix.image.pictures[Picture.CODES].click, inspector.tile_read)
     pictured = {}
-    for knobs in (Knobs(), Knobs(method="fp4")):
+    for params in (QuantizationParams(), QuantizationParams(method="fp4")):
         samples = []
         for _ in range(_ROUNDS):
             shown(lambda: window.matrix.turn(_BASE), inspector.tile_read)
-            samples += shown(partial(window.matrix.turn, knobs), inspector.tile_read)
-        pictured[knobs.label] = samples
+            samples += shown(partial(window.matrix.turn, params), inspector.tile_read)
+        pictured[params.label] = samples
     window.close()
     launcher.close()
     print(json.dumps({"opened": opened, "slowest": slowest, "pictured": pictured}), flush=True)

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode
-from qplayground.core.inside import Knobs, Matrix, Picture, ProbedWeight, QuantizedMatrix, Tile
+from qplayground.core.inside import Matrix, Picture, ProbedWeight, QuantizationParams, QuantizedMatrix, Tile
 from qplayground.core.messages.events import Failed
 from qplayground.core.messages.inside import (
     MatrixOpened,
@@ -40,7 +40,7 @@ from tests.engine.conftest import ModelFolder, RecordingChannel, load_quietly
 
 LAYER = "model.layers.1.mlp.down_proj"
 WEIGHTS = "model.safetensors"
-DEFAULT = Knobs()
+DEFAULT = QuantizationParams()
 
 
 class Asked:
@@ -55,9 +55,11 @@ class Asked:
         self._engine.carry_out(command)
         return list(self._channel.sent)
 
-    def open(self, path: Path, module: str = LAYER, knobs: Knobs = DEFAULT) -> tuple[Matrix, QuantizedMatrix]:
+    def open(
+        self, path: Path, module: str = LAYER, params: QuantizationParams = DEFAULT
+    ) -> tuple[Matrix, QuantizedMatrix]:
         (opened,) = self(OpenMatrix(id=1, path=str(path), module=module))
-        (quantized,) = self(QuantizeMatrix(id=2, knobs=knobs))
+        (quantized,) = self(QuantizeMatrix(id=2, params=params))
         assert isinstance(opened, MatrixOpened) and isinstance(quantized, MatrixQuantized), (opened, quantized)
         return opened.matrix, quantized.quantized
 
@@ -151,16 +153,16 @@ def test_a_loaded_engine_holds_the_same(model_folder: ModelFolder, family: str, 
     )
     source = Source(path)
     method = "int8" if recipe == "int8" else recipe[:3]
-    knobs = Knobs(method=method, double_quant=recipe.endswith("-dq"), dtype=precision.dtype).checked()
+    params = QuantizationParams(method=method, double_quant=recipe.endswith("-dq"), dtype=precision.dtype).checked()
     layers = [(n, m) for n, m in model.named_modules() if type(m).__name__ in ("Linear4bit", "Linear8bitLt")]
     assert layers
     for name, module in layers:
-        found = quantize(read_weight(source, name, source.weight(name)), knobs, name)
+        found = quantize(read_weight(source, name, source.weight(name)), params, name)
         held = module.weight
         assert torch.equal(found.codes, held.data.view(-1)), name
         if method == "int8":
             assert torch.equal(found.scales.used, held.SCB)
-        elif knobs.double_quant:
+        elif params.double_quant:
             assert found.scales.codes is not None and torch.equal(found.scales.codes, held.quant_state.absmax)
         else:
             assert torch.equal(found.scales.used, held.quant_state.absmax)
@@ -205,20 +207,20 @@ def bnb_config(recipe: str) -> BitsAndBytesConfig:
 
 @pytest.mark.parametrize("picture", Picture)
 @pytest.mark.parametrize(
-    "knobs",
+    "params",
     [
-        Knobs(),
-        Knobs(method="int8", block_size=None),
-        Knobs(method="int8-ao", block_size=None),  # whose lowest code, -128, is the lowest of all
-        Knobs(dtype=Dtype.FLOAT32),
+        QuantizationParams(),
+        QuantizationParams(method="int8", block_size=None),
+        QuantizationParams(method="int8-ao", block_size=None),  # whose lowest code, -128, is the lowest of all
+        QuantizationParams(dtype=Dtype.FLOAT32),
     ],
 )
 def test_as_many_pixels_as_weights_show_each(
-    asked: Asked, model_folder: ModelFolder, picture: Picture, knobs: Knobs
+    asked: Asked, model_folder: ModelFolder, picture: Picture, params: QuantizationParams
 ) -> None:
     path = model_folder("llama")
-    asked.open(path, knobs=knobs)
-    expected = whole(path, knobs)[picture]
+    asked.open(path, params=params)
+    expected = whole(path, params)[picture]
     tile = asked.tile(picture, slice(3, 20), slice(5, 90), 1000, 1000)
     assert (tile.height, tile.width) == (17, 85)
     assert torch.equal(shown(tile), expected[3:20, 5:90])
@@ -234,9 +236,9 @@ def test_a_pixel_shows_its_largest_weight(
 ) -> None:
     monkeypatch.setattr(tiles_module, "_PIECE", most)
     path = model_folder("llama")
-    for knobs in (Knobs(), Knobs(method="int8", block_size=None, dtype=Dtype.FLOAT32)):
-        asked.open(path, knobs=knobs)
-        pictures = {each: values.numpy() for each, values in whole(path, knobs).items()}
+    for params in (QuantizationParams(), QuantizationParams(method="int8", block_size=None, dtype=Dtype.FLOAT32)):
+        asked.open(path, params=params)
+        pictures = {each: values.numpy() for each, values in whole(path, params).items()}
         sizes = np.abs(pictures[Picture.DEQUANTIZED if picture is Picture.CODES else picture])
         for height, width in ((10, 13), (63, 6), (1, 1), (5, 128)):
             tile = asked.tile(picture, slice(1, 64), slice(2, 128), height, width)
@@ -246,18 +248,18 @@ def test_a_pixel_shows_its_largest_weight(
                 rows = slice(1 + y * 63 // tile.height, 1 + (y + 1) * 63 // tile.height)
                 columns = slice(2 + x * 126 // tile.width, 2 + (x + 1) * 126 // tile.width)
                 those = sizes[rows, columns]
-                assert pixels[y, x] in pictures[picture][rows, columns][those == those.max()], (knobs, y, x)
+                assert pixels[y, x] in pictures[picture][rows, columns][those == those.max()], (params, y, x)
 
 
 def shown(tile: Tile) -> torch.Tensor:
     return torch.tensor(tile.values.values).view(tile.height, tile.width)
 
 
-def whole(path: Path, knobs: Knobs) -> dict[Picture, torch.Tensor]:
+def whole(path: Path, params: QuantizationParams) -> dict[Picture, torch.Tensor]:
     """Each picture of LAYER, in float32."""
     source = Source(path)
     weight = read_weight(source, LAYER, source.weight(LAYER))
-    made = quantize(weight, knobs, "w")
+    made = quantize(weight, params, "w")
     everything = slice(0, made.rows), slice(0, made.columns)
     original, back = weight.part(*everything).float(), made.part(*everything).float()
     return {
@@ -291,21 +293,21 @@ def test_the_largest_weight_of_a_large_matrix_is_never_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "params",
     [
-        Knobs(),
-        Knobs(double_quant=True, method="fp4"),
-        Knobs(method="int8", block_size=None),
-        Knobs(method="int8-ao", block_size=None),
-        Knobs(method="uniform3", block_size=None),
-        Knobs(method="int8-block", block_size=4096),
+        QuantizationParams(),
+        QuantizationParams(double_quant=True, method="fp4"),
+        QuantizationParams(method="int8", block_size=None),
+        QuantizationParams(method="int8-ao", block_size=None),
+        QuantizationParams(method="uniform3", block_size=None),
+        QuantizationParams(method="int8-block", block_size=4096),
     ],
 )
-def test_a_weight_goes_all_the_way(asked: Asked, model_folder: ModelFolder, knobs: Knobs) -> None:
+def test_a_weight_goes_all_the_way(asked: Asked, model_folder: ModelFolder, params: QuantizationParams) -> None:
     path = model_folder("llama")
-    asked.open(path, knobs=knobs)
-    pictures = whole(path, knobs)
-    size = knobs.block_size or 64 * 128 if knobs.kind.has_blocks else 128
+    asked.open(path, params=params)
+    pictures = whole(path, params)
+    size = params.block_size or 64 * 128 if params.kind.has_blocks else 128
     for row, column in ((0, 0), (63, 127), (17, 66)):
         weight, index = asked.probe(row, column), row * 128 + column
         assert (weight.block, weight.block_first) == (index // size, index // size * size)
@@ -317,7 +319,7 @@ def test_a_weight_goes_all_the_way(asked: Asked, model_folder: ModelFolder, knob
         assert weight.back == pytest.approx(product.to(torch.bfloat16).item(), rel=2**-7)
         block = pictures[Picture.ORIGINAL].view(-1)[weight.block_first :][: weight.block_length]
         assert weight.exact_absmax == pytest.approx(block.to(torch.bfloat16).abs().max().item(), rel=2**-8)
-        assert (weight.absmax_code is None) is not knobs.double_quant
+        assert (weight.absmax_code is None) is not params.double_quant
         values = list(weight.block_values.values)
         assert len(values) == min(4096, weight.block_length)
         assert weight.value in values
@@ -341,17 +343,17 @@ def test_scales_of_many_blocks_are_runs_of_them(asked: Asked, copy: Callable[[st
 # ---- what stays, and what cannot be ----------------------------------------------------------------------------------
 
 
-def test_a_knob_that_fails_leaves_what_was_there(asked: Asked, copy: Callable[[str], Path]) -> None:
+def test_a_param_that_fails_leaves_what_was_there(asked: Asked, copy: Callable[[str], Path]) -> None:
     path = copy("llama")
     change(path, LAYER, lambda tensor: tensor.index_fill_(0, torch.tensor(3), 1e5))
     asked.open(path)
     before = asked.probe(3, 0)
-    refused = asked.refusal(QuantizeMatrix(id=2, knobs=Knobs(method="int8")))
+    refused = asked.refusal(QuantizeMatrix(id=2, params=QuantizationParams(method="int8")))
     assert "row 3, column 0" in refused.message and "float16" in refused.message
-    assert asked.refusal(QuantizeMatrix(id=2, knobs=Knobs(block_size=100))).code is ErrorCode.BAD_SETTINGS
+    assert asked.refusal(QuantizeMatrix(id=2, params=QuantizationParams(block_size=100))).code is ErrorCode.BAD_SETTINGS
     assert asked.probe(3, 0) == before
-    (quantized,) = asked(QuantizeMatrix(id=2, knobs=Knobs(method="fp4")))
-    assert quantized.quantized.knobs == Knobs(method="fp4")
+    (quantized,) = asked(QuantizeMatrix(id=2, params=QuantizationParams(method="fp4")))
+    assert quantized.quantized.params == QuantizationParams(method="fp4")
     assert asked.probe(3, 0) != before
 
 
@@ -430,8 +432,8 @@ def test_codes_that_were_stored_are_shown_as_they_are(
     assert isinstance(opened, MatrixOpened), opened
     matrix, stored = opened.matrix, opened.matrix.stored
     assert stored is not None and stored.figures is None
-    assert outlined.outline.quantized_by in matrix.knobs_rest
-    assert (stored.knobs.method, stored.knobs.double_quant) == (recipe.partition("-")[0], recipe.endswith("-dq"))
+    assert outlined.outline.quantized_by in matrix.fixed_because
+    assert (stored.params.method, stored.params.double_quant) == (recipe.partition("-")[0], recipe.endswith("-dq"))
     back = turned_back(held).float()
     everything = slice(0, 64), slice(0, 128), 64, 128
     assert torch.equal(shown(asked.tile(Picture.DEQUANTIZED, *everything)), back)
@@ -442,9 +444,9 @@ def test_codes_that_were_stored_are_shown_as_they_are(
         codes = torch.stack((codes >> 4, codes & 15), -1)
     assert torch.equal(shown(asked.tile(Picture.CODES, *everything)), codes.view(64, 128).float())
     assert matrix.highest == back.max()
-    assert asked.refusal(QuantizeMatrix(id=2, knobs=Knobs())).message == matrix.knobs_rest
+    assert asked.refusal(QuantizeMatrix(id=2, params=QuantizationParams())).message == matrix.fixed_because
     matrix, quantized = asked.open(path, "lm_head")  # left alone, so that it can be tried
-    assert not matrix.knobs_rest and quantized.figures is not None
+    assert not matrix.fixed_because and quantized.figures is not None
 
 
 def test_codes_that_do_not_fit_their_scales_are_refused(
@@ -475,7 +477,7 @@ def test_what_others_quantized_is_named(asked: Asked, tmp_path: Path, kind: str)
     error = asked.refusal(opening(path, LAYER))
     assert error.code is ErrorCode.ALREADY_QUANTIZED and f"({title})" in error.message
     matrix, _ = asked.open(path, "lm_head")
-    assert not matrix.knobs_rest
+    assert not matrix.fixed_because
 
 
 def test_torch_has_its_threads_back(asked: Asked, model_folder: ModelFolder) -> None:

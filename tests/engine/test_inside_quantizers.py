@@ -9,7 +9,7 @@ import torch
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.inside import BLOCK_SIZES, Knobs
+from qplayground.core.inside import BLOCK_SIZES, QuantizationParams
 from qplayground.core.quantizers.registry import METHODS
 from qplayground.engines.transformers.inside import bands as bands_module
 from qplayground.engines.transformers.inside.quantized import QuantizedValues, described, figures, quantize
@@ -47,8 +47,8 @@ def no_compiler() -> Any:
         yield
 
 
-def made(tensor: torch.Tensor, knobs: Knobs) -> QuantizedValues:
-    return quantize(SourceWeight(tensor), knobs, "w")
+def made(tensor: torch.Tensor, params: QuantizationParams) -> QuantizedValues:
+    return quantize(SourceWeight(tensor), params, "w")
 
 
 def back(quantized: QuantizedValues) -> torch.Tensor:
@@ -70,11 +70,11 @@ def test_four_bits_are_codes_of_bitsandbytes_times_their_scales(method: str, sha
         codes, state = bnb.quantize_4bit(
             tensor.to(getattr(torch, dtype)), blocksize=block, compress_statistics=double, quant_type=method
         )
-        knobs = Knobs(method=method, block_size=block, double_quant=double, dtype=dtype)
-        found = made(tensor, knobs)
-        assert same(found.codes, codes), knobs
-        assert same(found.scales.codes if double else found.scales.used, state.absmax), knobs
-        assert same(back(found), by_hand.four_bit(codes, state)), knobs
+        params = QuantizationParams(method=method, block_size=block, double_quant=double, dtype=dtype)
+        found = made(tensor, params)
+        assert same(found.codes, codes), params
+        assert same(found.scales.codes if double else found.scales.used, state.absmax), params
+        assert same(back(found), by_hand.four_bit(codes, state)), params
         assert torch.equal(found.codec.levels, state.code)
 
 
@@ -85,7 +85,9 @@ def test_int8_by_block_is_codes_of_bitsandbytes_times_their_scales(shape: tuple[
         codes, state = bnb.quantize_blockwise(
             tensor.to(getattr(torch, dtype)), code=bnb.create_linear_map(), blocksize=block, nested=double
         )
-        found = made(tensor, Knobs(method="int8-block", block_size=block, double_quant=double, dtype=dtype))
+        found = made(
+            tensor, QuantizationParams(method="int8-block", block_size=block, double_quant=double, dtype=dtype)
+        )
         assert same(found.codes, codes)
         assert same(found.scales.codes if double else found.scales.used, state.absmax)
         assert same(back(found), by_hand.by_block(codes, state))
@@ -97,7 +99,7 @@ def test_int8_by_row_is_what_the_layer_does(shape: tuple[int, int], dtype: Dtype
     """Int8Params casts to float16, then quantizes by row."""
     tensor = weight(shape)
     layer = bnb_int8(tensor.to(getattr(torch, dtype)))
-    found = made(tensor, Knobs(method="int8", dtype=dtype))
+    found = made(tensor, QuantizationParams(method="int8", dtype=dtype))
     assert same(found.codes, layer.CB)
     assert same(found.scales.used, layer.SCB)
     assert same(back(found), bnb.int8_vectorwise_dequant(layer.CB, layer.SCB).to(getattr(torch, dtype)))
@@ -116,7 +118,7 @@ def test_one_scale_for_all_is_a_single_block(method: str, shape: tuple[int, int]
     for dtype in DTYPES:
         tensor = weight(shape)
         cast, count = tensor.to(getattr(torch, dtype)), tensor.numel()
-        found = made(tensor, Knobs(method=method, block_size=None, dtype=dtype))
+        found = made(tensor, QuantizationParams(method=method, block_size=None, dtype=dtype))
         if method == "int8-block":
             codes, absmax = torch.ops.bitsandbytes.quantize_blockwise.default(cast, bnb.create_linear_map(), count)
             whole = torch.ops.bitsandbytes.dequantize_blockwise.default(
@@ -137,7 +139,7 @@ def test_one_scale_for_all_is_a_single_block(method: str, shape: tuple[int, int]
 def test_uniform_levels_are_evenly_spaced_and_the_nearest_is_taken(method: str, block: int | None) -> None:
     half = {"uniform4": 7, "uniform3": 3}[method]
     tensor = weight((128, 256))
-    found = made(tensor, Knobs(method=method, block_size=block, dtype=Dtype.FLOAT32))
+    found = made(tensor, QuantizationParams(method=method, block_size=block, dtype=Dtype.FLOAT32))
     assert found.codec.levels.tolist() == pytest.approx([k / half for k in range(-half, half + 1)])
     assert found.codec.levels[half] == 0
     size = block or tensor.numel()
@@ -153,7 +155,7 @@ def test_uniform_levels_are_evenly_spaced_and_the_nearest_is_taken(method: str, 
 
 
 ANY = [
-    Knobs(method=method, block_size=block, double_quant=double, dtype=dtype).checked()
+    QuantizationParams(method=method, block_size=block, double_quant=double, dtype=dtype).checked()
     for method, block, double, dtype in itertools.product(METHODS, (64, 4096, None), (False, True), DTYPES)
 ]
 
@@ -162,15 +164,15 @@ ANY = [
 def test_any_part_is_a_part_of_the_whole(shape: tuple[int, int]) -> None:
     tensor = weight(shape)
     rows, columns = slice(1, shape[0] - 1), slice(1, shape[1] - 2)
-    for knobs in dict.fromkeys(ANY):
-        found = made(tensor, knobs)
+    for params in dict.fromkeys(ANY):
+        found = made(tensor, params)
         whole = back(found)
-        assert same(found.part(rows, columns), whole[rows, columns]), knobs
+        assert same(found.part(rows, columns), whole[rows, columns]), params
         count = tensor.numel()
         assert same(found.flat(0, count), whole)
-        assert same(found.flat(count // 3, count - 1), whole.reshape(-1)[count // 3 : count - 1]), knobs
+        assert same(found.flat(count // 3, count - 1), whole.reshape(-1)[count // 3 : count - 1]), params
         codes = found.displayed(slice(0, shape[0]), slice(0, shape[1]))
-        assert same(found.displayed(rows, columns), codes[rows, columns]), knobs
+        assert same(found.displayed(rows, columns), codes[rows, columns]), params
         assert found.code(count - 1) == int(codes[-1, -1])
         assert found.code(count // 2) == int(codes.reshape(-1)[count // 2])
 
@@ -178,15 +180,15 @@ def test_any_part_is_a_part_of_the_whole(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_a_code_times_its_scale_is_the_weight_that_comes_back(shape: tuple[int, int]) -> None:
     tensor = weight(shape)
-    for knobs in dict.fromkeys(ANY):
-        found = made(tensor, knobs)
+    for params in dict.fromkeys(ANY):
+        found = made(tensor, params)
         codes = found.displayed(slice(0, shape[0]), slice(0, shape[1])).reshape(-1).int()
         absmax = found.scales.used.repeat_interleave(found.block_size)[: tensor.numel()]
         levels = found.codec.levels[codes - found.codec.first_code]
-        if not knobs.kind.has_blocks:
+        if not params.kind.has_blocks:
             assert torch.allclose(found.flat(0, tensor.numel()).float(), (levels * absmax).float(), rtol=2**-7)
         else:
-            assert same(found.flat(0, tensor.numel()), (levels * absmax).to(found.dtype)), knobs
+            assert same(found.flat(0, tensor.numel()), (levels * absmax).to(found.dtype)), params
         usage = described(found, None).usage.values
         assert usage.tolist() == torch.bincount(codes - found.codec.first_code, minlength=len(usage)).tolist()
 
@@ -194,8 +196,8 @@ def test_a_code_times_its_scale_is_the_weight_that_comes_back(shape: tuple[int, 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_the_error_is_that_of_doubles(shape: tuple[int, int]) -> None:
     tensor = weight(shape, "float32")
-    for knobs in dict.fromkeys(ANY):
-        found = made(tensor, knobs)
+    for params in dict.fromkeys(ANY):
+        found = made(tensor, params)
         values = SourceWeight(tensor)
         cost = figures(values, summarize(values, "w").square_sum, found)
         error = back(found).double() - tensor.double()
@@ -208,32 +210,36 @@ def test_the_error_is_that_of_doubles(shape: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("knobs", "num_bytes"),
+    ("params", "num_bytes"),
     [
-        (Knobs(), 128 * 256 // 2 + 4 * 512 + 64),
-        (Knobs(double_quant=True), 128 * 256 // 2 + 512 + 4 * 2 + 1024 + 4 + 64),
-        (Knobs(method="int8"), 128 * 256 + 4 * 128),
-        (Knobs(method="int8-block", block_size=256), 128 * 256 + 4 * 128 + 1024),
-        (Knobs(method="uniform3", block_size=None), 128 * 256 * 3 // 8 + 4 + 4 * 7),
+        (QuantizationParams(), 128 * 256 // 2 + 4 * 512 + 64),
+        (QuantizationParams(double_quant=True), 128 * 256 // 2 + 512 + 4 * 2 + 1024 + 4 + 64),
+        (QuantizationParams(method="int8"), 128 * 256 + 4 * 128),
+        (QuantizationParams(method="int8-block", block_size=256), 128 * 256 + 4 * 128 + 1024),
+        (QuantizationParams(method="uniform3", block_size=None), 128 * 256 * 3 // 8 + 4 + 4 * 7),
     ],
 )
-def test_bits_a_weight_are_all_bytes_that_are_stored(knobs: Knobs, num_bytes: int) -> None:
-    assert made(weight((128, 256)), knobs).num_bytes == num_bytes
+def test_bits_a_weight_are_all_bytes_that_are_stored(params: QuantizationParams, num_bytes: int) -> None:
+    assert made(weight((128, 256)), params).num_bytes == num_bytes
 
 
 def test_a_weight_beyond_float16_is_named() -> None:
     tensor = weight((128, 256), "float32")
     tensor[100, 17] = 70_000
-    for knobs in (Knobs(method="int8"), Knobs(dtype=Dtype.FLOAT16), Knobs(dtype=Dtype.FLOAT16, block_size=None)):
+    for params in (
+        QuantizationParams(method="int8"),
+        QuantizationParams(dtype=Dtype.FLOAT16),
+        QuantizationParams(dtype=Dtype.FLOAT16, block_size=None),
+    ):
         with pytest.raises(PlaygroundError) as caught:
-            made(tensor, knobs)
+            made(tensor, params)
         assert caught.value.info.code is ErrorCode.NON_FINITE_WEIGHTS
         assert "row 100, column 17" in caught.value.info.message
-    assert made(tensor, Knobs()).scales.used.max() == 70_144  # bfloat16 rounds it
+    assert made(tensor, QuantizationParams()).scales.used.max() == 70_144  # bfloat16 rounds it
 
 
 def test_a_matrix_of_zeros_has_no_error() -> None:
     values = SourceWeight(torch.zeros(8, 64))
-    for knobs in dict.fromkeys(ANY):
-        cost = figures(values, 0.0, quantize(values, knobs, "w"))
-        assert (cost.relative_error, cost.snr_db, cost.max_abs_error) == (0, None, 0), knobs
+    for params in dict.fromkeys(ANY):
+        cost = figures(values, 0.0, quantize(values, params, "w"))
+        assert (cost.relative_error, cost.snr_db, cost.max_abs_error) == (0, None, 0), params

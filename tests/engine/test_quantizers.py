@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PhimoeConfig, Phim
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode
-from qplayground.core.inside import Knobs
+from qplayground.core.inside import QuantizationParams
 from qplayground.core.messages.commands import EstimateMemory
 from qplayground.core.messages.events import Failed, MemoryEstimated
 from qplayground.core.placement import Placement
@@ -35,11 +35,11 @@ EVERY = pytest.mark.parametrize("precision", QUANTIZED, ids=[precision.name for 
 STORED = [method for method in METHODS.values() if not method.is_contrast]
 
 
-def choices(method: Method, dtype: Dtype) -> list[Knobs]:
+def choices(method: Method, dtype: Dtype) -> list[QuantizationParams]:
     """Its smallest blocks, a single one where it has that, and with scales that are quantized too."""
     sizes = dict.fromkeys((*method.block_sizes[:1], *method.block_sizes[-1:])) or (None,)
     return [
-        Knobs(method=method.name, block_size=size, double_quant=double, dtype=dtype)
+        QuantizationParams(method=method.name, block_size=size, double_quant=double, dtype=dtype)
         for size in sizes
         for double in ((False, True) if method.double else (False,))
     ]
@@ -99,17 +99,17 @@ def test_what_the_library_dequantizes_is_codes_times_scales(precision: Precision
 def test_a_method_takes_the_nearest_level_of_each_weight(method: Method, dtype: Dtype) -> None:
     """Each block is scaled by its largest weight, and what comes back are levels times scales; all by hand."""
     weight = torch.randn(24, 128, generator=torch.Generator().manual_seed(5)).to(getattr(torch, dtype))
-    for knobs in choices(method, dtype):
-        found = quantize(SourceWeight(weight), knobs, "w")
+    for params in choices(method, dtype):
+        found = quantize(SourceWeight(weight), params, "w")
         blocks = weight.double().view(-1, found.block_size)
         largest = blocks.abs().amax(1)
-        assert torch.allclose(found.scales.exact.double(), largest, rtol=2**-8), knobs
-        assert torch.allclose(found.scales.used.double(), largest, rtol=0.02), knobs
+        assert torch.allclose(found.scales.exact.double(), largest, rtol=2**-8), params
+        assert torch.allclose(found.scales.used.double(), largest, rtol=0.02), params
         levels, back = by_hand(found)
-        assert torch.allclose(found.part(slice(0, 24), slice(0, 128)).double(), back, rtol=2**-7, atol=1e-6), knobs
+        assert torch.allclose(found.part(slice(0, 24), slice(0, 128)).double(), back, rtol=2**-7, atol=1e-6), params
         scaled = (blocks / found.scales.exact.double().view(-1, 1)).view(24, 128)
         nearest = (scaled.unsqueeze(-1) - found.codec.levels.double()).abs().amin(-1)
-        assert torch.allclose((scaled - levels).abs(), nearest, atol=2**-10), knobs
+        assert torch.allclose((scaled - levels).abs(), nearest, atol=2**-10), params
 
 
 @pytest.mark.parametrize("method", STORED, ids=[method.name for method in STORED])

@@ -15,7 +15,7 @@ from qplayground.core.messages.events import Loaded, PromptRead
 from qplayground.core.placement import Placement
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.report.script import to_script
-from qplayground.runtime.comparison.bookkeeping import take_loaded
+from qplayground.runtime.comparison.bookkeeping import record_loaded
 from tests.engine import tiny
 from tests.engine.conftest import ModelFolder, carry_out, tokens_of
 
@@ -43,7 +43,7 @@ def both(
     (prompt,) = (event for event in events if isinstance(event, PromptRead))
     model = ComparedModel("tiny", "folder", None, None, str(folder))
     run = Run(id=recipe.name, model=model, precision=recipe, prompt_in_parts=prompt.in_parts)
-    take_loaded(run, loaded)
+    record_loaded(run, loaded)
     comparison = Comparison(
         environment=None,
         prompt=request.prompt,

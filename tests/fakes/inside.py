@@ -3,7 +3,7 @@
 A folder named `broken` cannot be read; the models in `gptq` and `gptq-unreadable` were quantized before, and of the
 latter's suggested layer nothing can be shown. Modules whose last name is one of these behave so:
 
-- `rests`: it is quantized already, its knobs rest and its codes are shown
+- `rests`: it is quantized already, its parameters rest and its codes are shown
 - `breaks`: it cannot be read
 - `norm`, and a module that only holds others: it is no matrix
 - `exits`, `hangs`: the engine ends with code 3, or says nothing more, when it is opened
@@ -26,7 +26,6 @@ from qplayground.core.inside import (
     ErrorFigures,
     Histogram,
     Kept,
-    Knobs,
     LayerInputs,
     LayerRow,
     LeftOut,
@@ -35,6 +34,7 @@ from qplayground.core.inside import (
     ModuleOutline,
     Picture,
     ProbedWeight,
+    QuantizationParams,
     QuantizedMatrix,
     Scales,
     ThresholdTrial,
@@ -70,7 +70,7 @@ Values = NDArray[np.float32]
 ROWS, COLUMNS = 48, 100
 LARGE_ROWS, LARGE_COLUMNS = 1500, 2100
 SUGGESTED = "model.layers.1.mlp.up_proj"
-REFUSED = Knobs(method="fp4", double_quant=True)
+REFUSED = QuantizationParams(method="fp4", double_quant=True)
 SLOW_THRESHOLD = 77.0
 UNREADABLE = "model.layers.2.mlp.breaks"
 """A layer that cannot be opened."""
@@ -92,7 +92,7 @@ class FakeInside:
         self._channel = channel
         self._matrix: Matrix | None = None
         self._weights: Values = np.zeros((0, 0), np.float32)
-        self._knobs = Knobs()
+        self._params = QuantizationParams()
         self._codes = self._back = self._weights
         self._absmax: Values = np.zeros(0, np.float32)
 
@@ -103,7 +103,7 @@ class FakeInside:
         elif isinstance(command, OpenMatrix):
             self._open(command)
         elif isinstance(command, QuantizeMatrix):
-            self._channel.send(MatrixQuantized(command.id, self._quantize(command.knobs)))
+            self._channel.send(MatrixQuantized(command.id, self._quantize(command.params)))
         elif isinstance(command, ReadTile):
             self._channel.send(TileRead(command.id, self._tile(command)))
         elif isinstance(command, ProbeWeight):
@@ -134,7 +134,7 @@ class FakeInside:
             raise fail(ErrorCode.UNSUPPORTED, f"{command.module} is no matrix.", "Choose another layer.")
         self._weights = self._codes = self._back = weights(command.module)
         rests = name == "rests"
-        stored = self._quantize(Knobs(), with_figures=False) if rests else None
+        stored = self._quantize(QuantizationParams(), with_figures=False) if rests else None
         rows, columns = self._weights.shape
         self._matrix = Matrix(
             module=command.module,
@@ -148,29 +148,29 @@ class FakeInside:
             mean=float(self._weights.mean()),
             std=float(self._weights.std()),
             histogram=_histogram(self._weights),
-            knobs_rest="It was quantized before, so nothing can be tried on it." if rests else "",
+            fixed_because="It was quantized before, so nothing can be tried on it." if rests else "",
             stored=stored,
         )
         self._channel.send(MatrixOpened(command.id, self._matrix))
 
-    def _quantize(self, knobs: Knobs, *, with_figures: bool = True) -> QuantizedMatrix:
-        if (knobs.method, knobs.double_quant) == (REFUSED.method, REFUSED.double_quant):
+    def _quantize(self, params: QuantizationParams, *, with_figures: bool = True) -> QuantizedMatrix:
+        if (params.method, params.double_quant) == (REFUSED.method, REFUSED.double_quant):
             raise _FAILURE
-        size = block_size(knobs, self._weights)
-        self._knobs = knobs
-        self._codes, self._absmax, self._back = quantized(self._weights, knobs)
-        levels = levels_of(knobs)
+        size = block_size(params, self._weights)
+        self._params = params
+        self._codes, self._absmax, self._back = quantized(self._weights, params)
+        levels = levels_of(params)
         codes = self._codes.astype(int)
-        first = -127 if knobs.method == "int8" else 0
+        first = -127 if params.method == "int8" else 0
         return QuantizedMatrix(
-            knobs=knobs,
+            params=params,
             levels=Floats.of(levels.tolist()),
             first_code=first,
             usage=Counts.of(np.bincount(codes.ravel() - first, minlength=len(levels)).tolist()),
             blocks=len(self._absmax),
             last_block=self._weights.size - (len(self._absmax) - 1) * size,
             scales=_scales(self._absmax),
-            figures=figures(self._weights, knobs) if with_figures else None,
+            figures=figures(self._weights, params) if with_figures else None,
         )
 
     def _tile(self, command: ReadTile) -> Tile:
@@ -200,12 +200,12 @@ class FakeInside:
         )
 
     def _probe(self, row: int, column: int) -> ProbedWeight:
-        size = block_size(self._knobs, self._weights)
+        size = block_size(self._params, self._weights)
         block = (row * self._weights.shape[1] + column) // size
         values = self._weights.ravel()[block * size : (block + 1) * size]
         absmax = float(self._absmax[block])
         code = int(self._codes[row, column])
-        first = -127 if self._knobs.method == "int8" else 0
+        first = -127 if self._params.method == "int8" else 0
         return ProbedWeight(
             row=row,
             column=column,
@@ -215,9 +215,9 @@ class FakeInside:
             block_length=len(values),
             absmax=absmax,
             exact_absmax=absmax,
-            absmax_code=3 if self._knobs.double_quant else None,
+            absmax_code=3 if self._params.double_quant else None,
             code=code,
-            level=float(levels_of(self._knobs)[code - first]),
+            level=float(levels_of(self._params)[code - first]),
             back=float(self._back[row, column]),
             block_values=_floats(values[:4096]),
         )
@@ -229,14 +229,14 @@ class FakeInside:
         left_out = []
         for done, module in enumerate(modules):
             self._channel.send(Progressed(command.id, module, done, len(modules), "layers"))
-            for knobs in command.knobs:
+            for params in command.params:
                 if self._channel.is_cancelled(command.id):
                     self._channel.send(LayersMeasured(command.id))
                     return
-                if knobs == REFUSED or module.endswith("breaks"):
-                    left_out.append(LeftOut(module, f"{knobs.label}: {_FAILURE.info}"))
+                if params == REFUSED or module.endswith("breaks"):
+                    left_out.append(LeftOut(module, f"{params.label}: {_FAILURE.info}"))
                     continue
-                row = LayerRow(module=module, knobs=knobs, figures=figures(weights(module), knobs))
+                row = LayerRow(module=module, params=params, figures=figures(weights(module), params))
                 self._channel.send(LayerMeasured(command.id, row))
         self._channel.send(LayersMeasured(command.id, tuple(left_out)))
 
@@ -339,38 +339,38 @@ def weights(module: str) -> Values:
     return made
 
 
-def levels_of(knobs: Knobs) -> Values:
+def levels_of(params: QuantizationParams) -> Values:
     """Evenly spaced, as many as the method has."""
-    count = {8: 255, 4: 16, 3: 8}[knobs.kind.bits]
+    count = {8: 255, 4: 16, 3: 8}[params.kind.bits]
     return np.linspace(-1, 1, count, dtype=np.float32)
 
 
-def block_size(knobs: Knobs, of: Values) -> int:
+def block_size(params: QuantizationParams, of: Values) -> int:
     """Weights that share a scale."""
-    return of.shape[1] if knobs.method == "int8" else knobs.block_size or of.size
+    return of.shape[1] if params.method == "int8" else params.block_size or of.size
 
 
-def quantized(of: Values, knobs: Knobs) -> tuple[Values, Values, Values]:
+def quantized(of: Values, params: QuantizationParams) -> tuple[Values, Values, Values]:
     """Codes, the absmax of every block, and what comes back."""
-    size, levels = block_size(knobs, of), levels_of(knobs)
+    size, levels = block_size(params, of), levels_of(params)
     count = -(-of.size // size)
     padded = np.zeros(count * size, np.float32)
     padded[: of.size] = of.ravel()
     absmax = np.abs(padded.reshape(count, size)).max(axis=1)
     nearest = np.rint((padded.reshape(count, size) / absmax[:, None] + 1) / 2 * (len(levels) - 1)).astype(int)
     back = (levels[nearest] * absmax[:, None]).ravel()[: of.size].reshape(of.shape)
-    codes = nearest.ravel()[: of.size].reshape(of.shape) - (127 if knobs.method == "int8" else 0)
+    codes = nearest.ravel()[: of.size].reshape(of.shape) - (127 if params.method == "int8" else 0)
     return codes.astype(np.float32), absmax.astype(np.float32), back.astype(np.float32)
 
 
-def figures(of: Values, knobs: Knobs) -> ErrorFigures:
+def figures(of: Values, params: QuantizationParams) -> ErrorFigures:
     """The true ones of this formula."""
-    _, absmax, back = quantized(of, knobs)
+    _, absmax, back = quantized(of, params)
     error = np.abs(back - of)
     relative = float(np.linalg.norm(back - of) / np.linalg.norm(of))
     worst = np.unravel_index(int(error.argmax()), of.shape)
     return ErrorFigures(
-        bits_per_weight=knobs.kind.bits + (8 if knobs.double_quant else 32) * len(absmax) / of.size,
+        bits_per_weight=params.kind.bits + (8 if params.double_quant else 32) * len(absmax) / of.size,
         relative_error=relative,
         snr_db=ErrorFigures.decibels(relative),
         max_abs_error=float(error.max()),

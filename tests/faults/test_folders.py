@@ -92,36 +92,36 @@ def check_all_done(window: MainWindow) -> None:
 
 @pytest.mark.parametrize("trouble", ["full", "read-only", "gone"])
 def test_a_comparison_that_cannot_be_kept_is_shown_and_said(
-    qtbot: QtBot, tmp_path: Path, disk: Disk, trouble: str
+    qtbot: QtBot, tmp_path: Path, disk: Disk, problem: str
 ) -> None:
     with opened(qtbot, tmp_path) as window:
         compare(qtbot, window)
         qtbot.waitUntil(lambda: len(window.history_store.entries()) == 1)
-        if trouble == "full":
+        if problem == "full":
             disk.fill()
-        elif trouble == "read-only":
+        elif problem == "read-only":
             disk.make_read_only()
         else:
             shutil.rmtree(disk.path / "config")
         compare(qtbot, window)
         check_all_done(window)
-        if trouble != "gone":
+        if problem != "gone":
             qtbot.waitUntil(lambda: "could not be kept in the history" in window.notice.text(), timeout=10_000)
             assert "Export it to keep it." in window.notice.text() and window.notice.isVisible()
         target = tmp_path / "export.json"
         assert window.session.comparison is not None
         write_report(window.session.comparison, target)
         assert from_json(target.read_bytes()).id == window.session.comparison.id
-        if trouble == "full":
+        if problem == "full":
             disk.free()
-        elif trouble == "read-only":
+        elif problem == "read-only":
             disk.make_read_only(False)
         compare(qtbot, window)  # and it is kept again once that is mended
         check_all_done(window)
         newest = window.session.comparison
         assert newest is not None
         qtbot.waitUntil(lambda: newest.id in [entry.id for entry in window.history_store.entries()], timeout=10_000)
-        assert window.notice.isVisible() is (trouble == "gone")  # what was before is not there any more
+        assert window.notice.isVisible() is (problem == "gone")  # what was before is not there any more
     kept = {entry.id for entry in History().entries()}
     assert newest.id in kept and len(kept) >= 2  # where the folder was gone, all from then on
 

@@ -83,7 +83,7 @@ def test_a_homepage_brings_the_screenshots(tmp_path: Path) -> None:
     root = ElementTree.parse(metainfo).getroot()
     assert root.findtext("url") == "https://example.org/q?a&b"
     pictures = [(image.text or "").removeprefix("https://example.org/q?a&b/") for image in root.iter("image")]
-    assert pictures == ["docs/screenshot.png", "docs/inside.png"]
+    assert pictures == ["docs/pictures/compare.png", "docs/pictures/inside.png"]
     assert all((ROOT / picture).is_file() for picture in pictures)
     run("appstreamcli", "validate", "--no-net", str(metainfo))
 

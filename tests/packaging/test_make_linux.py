@@ -62,7 +62,7 @@ def test_a_homepage_is_named_everywhere(frozen: Path) -> None:
     run("dpkg-deb", "--extract", deb, frozen.parent / "unpacked")
     for prefix in ("unpacked/usr", "QPlayground.AppDir/usr"):
         [metainfo] = (frozen.parent / prefix / "share" / "metainfo").iterdir()
-        assert "https://example.org/q/docs/screenshot.png" in metainfo.read_text("utf-8")
+        assert "https://example.org/q/docs/pictures/compare.png" in metainfo.read_text("utf-8")
 
 
 @pytest.mark.parametrize("present", ["zstd", "dpkg dpkg-deb"])

@@ -78,7 +78,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def package_files() -> dict[str, Path]:
     """Every file of the program in the checkout, by its path in a wheel."""
-    found = [*(ROOT / "qplayground").rglob("*"), *(ROOT / "resources").rglob("*")]
+    guide = [ROOT / "docs" / "guide.md", *(ROOT / "docs" / "pictures").iterdir()]
+    found = [*(ROOT / "qplayground").rglob("*"), *(ROOT / "resources").rglob("*"), *guide]
     files = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
     inside = {path: path.relative_to(ROOT).as_posix() for path in files}
     return {name if name.startswith("qplayground/") else f"qplayground/{name}": path for path, name in inside.items()}

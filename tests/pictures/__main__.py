@@ -1,6 +1,6 @@
 """Pictures of the real window after a real comparison of the demo model: `python -m tests.pictures FOLDER`.
 
-One picture a size and scheme, to be looked at by whoever changes what they show. README's is docs/screenshot.png.
+One picture a size and scheme, to be looked at by whoever changes what they show. README's is docs/pictures/compare.png.
 """
 
 import argparse

@@ -45,7 +45,7 @@ def take_inside(window: "MainWindow", folder: Path, then: Callable[[], object]) 
 
     def start(_quantized: object) -> None:
         inside.inspector.quantized.disconnect(start)
-        inside.matrix.knobs.worst.click()
+        inside.matrix.params.worst.click()
         next_shot()
 
     inside.inspector.quantized.connect(start)

@@ -305,7 +305,7 @@ def test_a_precision_that_fails_is_exit_1_and_in_the_json(folder: Path, tmp_path
 
 
 def test_what_does_not_fit_is_said_before_it_is_loaded_all_the_same(tmp_path: Path) -> None:
-    """Of a model that the scripted engine reckons in TB, on a machine that has some."""
+    """Of a model that the scripted engine estimates in TB, on a machine that has some."""
     model = write_model(tmp_path / "huge")
     done = run_scripted("compare", "--model", str(model), "--precisions", "fp32,bf16,nf4")
     assert done.returncode == 0, done.stderr

@@ -10,12 +10,12 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.inside import (
-    Knobs,
     LayerRow,
     LeftOut,
     Matrix,
     Picture,
     ProbedWeight,
+    QuantizationParams,
     QuantizedMatrix,
     Tile,
 )
@@ -83,7 +83,7 @@ def test_the_modules_are_listed_and_a_matrix_is_opened_and_quantized(
     assert opened.outline == outline(READY_PRECISIONS) and opened.outline.suggested == SUGGESTED
     assert opened.matrix is not None and opened.matrix.module == Q_PROJ
     assert opened.quantized_matrix is not None
-    assert opened.quantized_matrix.figures == figures(weights(Q_PROJ), Knobs())
+    assert opened.quantized_matrix.figures == figures(weights(Q_PROJ), QuantizationParams())
     assert heard.busy == [True, False] and not opened.is_busy
 
 
@@ -93,20 +93,20 @@ def test_a_model_that_cannot_be_read_says_so(inspector: Inspector, heard: Heard,
     assert inspector.outline is None
 
 
-def test_of_knobs_turned_in_a_hurry_the_first_and_the_last_are_tried(
+def test_of_params_turned_in_a_hurry_the_first_and_the_last_are_tried(
     opened: Inspector, heard: Heard, qtbot: QtBot
 ) -> None:
     heard.quantized.clear()
     for size in (128, 256, 512, 1024):
-        opened.set_knobs(Knobs(block_size=size))
-    assert opened.knobs.block_size == 1024
+        opened.set_params(QuantizationParams(block_size=size))
+    assert opened.params.block_size == 1024
     qtbot.waitUntil(lambda: not opened.is_busy and len(heard.quantized) == 2, timeout=WAIT_MS)
-    assert [each.knobs.block_size for each in heard.quantized] == [128, 1024]
+    assert [each.params.block_size for each in heard.quantized] == [128, 1024]
 
 
-def test_the_same_knobs_are_not_tried_again(opened: Inspector, heard: Heard) -> None:
+def test_the_same_params_are_not_tried_again(opened: Inspector, heard: Heard) -> None:
     heard.busy.clear()
-    opened.set_knobs(Knobs())
+    opened.set_params(QuantizationParams())
     assert not opened.is_busy and not heard.busy
 
 
@@ -120,14 +120,14 @@ def test_of_modules_chosen_in_a_hurry_the_last_is_opened(opened: Inspector, hear
     assert [matrix.module for matrix in heard.opened] == [LINEAR[4]] and len(heard.quantized) == 1
 
 
-def test_knobs_turned_while_a_matrix_is_read_are_the_only_ones_tried(
+def test_params_turned_while_a_matrix_is_read_are_the_only_ones_tried(
     inspector: Inspector, heard: Heard, qtbot: QtBot
 ) -> None:
     inspector.take(PATH)
     inspector.open(Q_PROJ)
-    inspector.set_knobs(Knobs(method="int8"))
+    inspector.set_params(QuantizationParams(method="int8"))
     qtbot.waitUntil(lambda: bool(heard.quantized) and not inspector.is_busy, timeout=WAIT_MS)
-    assert [quantized.knobs for quantized in heard.quantized] == [Knobs(method="int8").checked()]
+    assert [quantized.params for quantized in heard.quantized] == [QuantizationParams(method="int8").checked()]
 
 
 def test_the_picture_of_a_matrix_comes_before_it_is_quantized(inspector: Inspector, heard: Heard, qtbot: QtBot) -> None:
@@ -151,7 +151,7 @@ def test_of_tiles_and_weights_asked_for_in_a_hurry_the_last_ones_count(
     assert [tile.first_row for tile in heard.tiles] == [0, 9]
     assert [weight.row for weight in heard.weights] == [0, 9]
     assert list(heard.tiles[1].values.values) == weights(Q_PROJ)[9].tolist()
-    assert heard.weights[1].back == float(quantized(weights(Q_PROJ), Knobs())[2][9, 9])
+    assert heard.weights[1].back == float(quantized(weights(Q_PROJ), QuantizationParams())[2][9, 9])
 
 
 def test_a_tile_of_the_matrix_before_is_not_shown(opened: Inspector, heard: Heard, qtbot: QtBot) -> None:
@@ -164,21 +164,23 @@ def test_a_tile_of_the_matrix_before_is_not_shown(opened: Inspector, heard: Hear
     assert list(heard.tiles[0].values.values) == weights(O_PROJ)[1].tolist()
 
 
-def test_knobs_that_cannot_be_tried_say_so_and_leave_what_was_there(
+def test_params_that_cannot_be_tried_say_so_and_leave_what_was_there(
     opened: Inspector, heard: Heard, qtbot: QtBot
 ) -> None:
     before = opened.quantized_matrix
-    opened.set_knobs(REFUSED)
+    opened.set_params(REFUSED)
     qtbot.waitUntil(lambda: bool(heard.failed), timeout=WAIT_MS)
     assert opened.quantized_matrix is before and opened.matrix is not None and not opened.is_busy
 
 
-def test_a_matrix_whose_knobs_rest_is_open_with_its_stored_codes(opened: Inspector, heard: Heard, qtbot: QtBot) -> None:
+def test_a_matrix_whose_params_are_fixed_is_open_with_its_stored_codes(
+    opened: Inspector, heard: Heard, qtbot: QtBot
+) -> None:
     opened.open(RESTS)
     qtbot.waitUntil(lambda: opened.matrix is not None and opened.quantized_matrix is not None, timeout=WAIT_MS)
     assert opened.quantized_matrix is not None and opened.quantized_matrix.figures is None
     assert not opened.is_busy and heard.busy[-1] is False
-    opened.set_knobs(Knobs(method="int8"))
+    opened.set_params(QuantizationParams(method="int8"))
     assert not opened.is_busy
 
 
@@ -202,7 +204,7 @@ def test_an_engine_that_dies_over_a_matrix_is_told_of_and_replaced(
     qtbot.waitUntil(lambda: opened.quantized_matrix is not None, timeout=WAIT_MS)
 
 
-def test_an_engine_that_is_killed_while_nothing_is_asked_is_told_of_and_knobs_read_the_matrix_again(
+def test_an_engine_that_is_killed_while_nothing_is_asked_is_told_of_and_params_read_the_matrix_again(
     opened: Inspector, heard: Heard, qtbot: QtBot
 ) -> None:
     psutil.Process(pid_of(opened)).kill()
@@ -210,9 +212,9 @@ def test_an_engine_that_is_killed_while_nothing_is_asked_is_told_of_and_knobs_re
     assert opened.matrix is None
     heard.opened.clear()
     heard.quantized.clear()
-    opened.set_knobs(Knobs(block_size=128))
+    opened.set_params(QuantizationParams(block_size=128))
     qtbot.waitUntil(lambda: bool(heard.quantized), timeout=WAIT_MS)
-    assert (heard.opened[0].module, heard.quantized[0].knobs.block_size) == (Q_PROJ, 128)
+    assert (heard.opened[0].module, heard.quantized[0].params.block_size) == (Q_PROJ, 128)
 
 
 def test_an_engine_that_says_nothing_is_ended(opened: Inspector, heard: Heard, qtbot: QtBot) -> None:
@@ -223,33 +225,33 @@ def test_an_engine_that_says_nothing_is_ended(opened: Inspector, heard: Heard, q
 
 
 def test_nothing_is_read_while_something_is_timed(inspector: Inspector, heard: Heard, qtbot: QtBot) -> None:
-    inspector.hold_back(True)
+    inspector.set_paused(True)
     inspector.look_at(PATH, READY_PRECISIONS)
     inspector.open(Q_PROJ)
-    inspector.set_knobs(Knobs(block_size=256))
+    inspector.set_params(QuantizationParams(block_size=256))
     assert not workers_of(inspector) and not inspector.is_busy
-    inspector.hold_back(False)
+    inspector.set_paused(False)
     qtbot.waitUntil(lambda: bool(heard.quantized), timeout=WAIT_MS)
-    assert [each.knobs.block_size for each in heard.quantized] == [256] and inspector.outline is not None
+    assert [each.params.block_size for each in heard.quantized] == [256] and inspector.outline is not None
 
 
 def test_the_open_matrix_is_still_looked_at_while_something_is_timed(
     opened: Inspector, heard: Heard, qtbot: QtBot
 ) -> None:
     heard.quantized.clear()
-    opened.set_knobs(Knobs(method="uniform3"))  # in work already
-    opened.hold_back(True)
+    opened.set_params(QuantizationParams(method="uniform3"))  # in work already
+    opened.set_paused(True)
     qtbot.waitUntil(lambda: bool(heard.quantized), timeout=WAIT_MS)
-    opened.set_knobs(Knobs(block_size=256))
+    opened.set_params(QuantizationParams(block_size=256))
     opened.read_tile(Picture.CODES, 0, 1, 0, 100, 1, 100)
     opened.probe(3, 5)
     qtbot.waitUntil(lambda: bool(heard.tiles) and bool(heard.weights), timeout=WAIT_MS)
-    codes = quantized(weights(Q_PROJ), Knobs(method="uniform3"))[0]
+    codes = quantized(weights(Q_PROJ), QuantizationParams(method="uniform3"))[0]
     assert list(heard.tiles[0].values.values) == codes[0].tolist() and heard.weights[0].code == codes[3, 5]
     assert not opened.is_busy and len(heard.quantized) == 1
-    opened.hold_back(False)
+    opened.set_paused(False)
     qtbot.waitUntil(lambda: len(heard.quantized) == 2, timeout=WAIT_MS)
-    assert heard.quantized[1].knobs.block_size == 256
+    assert heard.quantized[1].params.block_size == 256
 
 
 def test_another_model_lets_the_one_before_go(opened: Inspector, heard: Heard, qtbot: QtBot) -> None:
@@ -279,40 +281,40 @@ def survey(qtbot: QtBot) -> Iterator[LayerSurvey]:
     survey.close()
 
 
-def test_a_survey_gives_a_row_for_each_layer_and_knobs_and_lets_its_engine_go(
+def test_a_survey_gives_a_row_for_each_layer_and_params_and_lets_its_engine_go(
     survey: LayerSurvey, qtbot: QtBot
 ) -> None:
     rows: list[LayerRow] = []
     left: list[tuple[LeftOut, ...]] = []
     survey.measured.connect(rows.append)
     survey.succeeded.connect(left.append)
-    knobs = (Knobs(), Knobs(method="int8").checked(), REFUSED)
+    params = (QuantizationParams(), QuantizationParams(method="int8").checked(), REFUSED)
     signals = [survey.started, survey.progressed, survey.measured, survey.succeeded, survey.finished]
     with qtbot.waitSignals(signals, order="simple", timeout=WAIT_MS):
-        survey.start(PATH, knobs, (Q_PROJ, O_PROJ))
+        survey.start(PATH, params, (Q_PROJ, O_PROJ))
         assert survey.is_running
     assert [[one.module for one in left_out] for left_out in left] == [[Q_PROJ, O_PROJ]]
-    assert [(row.module, row.knobs.method) for row in rows] == [
-        (module, each.method) for module in (Q_PROJ, O_PROJ) for each in knobs[:2]
+    assert [(row.module, row.params.method) for row in rows] == [
+        (module, each.method) for module in (Q_PROJ, O_PROJ) for each in params[:2]
     ]
-    assert rows[0].figures == figures(weights(Q_PROJ), Knobs())
+    assert rows[0].figures == figures(weights(Q_PROJ), QuantizationParams())
     qtbot.waitUntil(lambda: not workers_of(survey), timeout=WAIT_MS)
 
 
 def test_a_cancelled_survey_says_so_once_and_no_more(survey: LayerSurvey, qtbot: QtBot) -> None:
     rows: list[LayerRow] = []
-    survey.start(PATH, tuple(replace(Knobs(), block_size=size) for size in (64, 128)))
+    survey.start(PATH, tuple(replace(QuantizationParams(), block_size=size) for size in (64, 128)))
     with qtbot.waitSignals([survey.cancelled, survey.finished], order="strict"):
         survey.cancel()
     survey.measured.connect(rows.append)
     assert not survey.is_running
     qtbot.waitUntil(lambda: not workers_of(survey), timeout=WAIT_MS)
     with qtbot.waitSignal(survey.succeeded, timeout=WAIT_MS):
-        survey.start(PATH, (Knobs(),), (O_PROJ,))
+        survey.start(PATH, (QuantizationParams(),), (O_PROJ,))
     assert [row.module for row in rows] == [O_PROJ]
 
 
 def test_a_survey_of_what_cannot_be_read_fails(survey: LayerSurvey, qtbot: QtBot) -> None:
     with qtbot.waitSignals([survey.failed, survey.finished], order="strict", timeout=WAIT_MS):
-        survey.start("/models/broken", (Knobs(),))
+        survey.start("/models/broken", (QuantizationParams(),))
     assert not survey.is_running

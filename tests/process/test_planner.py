@@ -1,4 +1,4 @@
-"""Asking what precisions take: the last question counts, nothing is reckoned while something is timed."""
+"""Asking what precisions take: the last question counts, nothing is estimated while something is timed."""
 
 from collections.abc import Iterator
 
@@ -76,11 +76,11 @@ def test_the_last_question_counts(planner: Planner, qtbot: QtBot) -> None:
 
 
 def test_nothing_is_reckoned_while_something_is_timed(planner: Planner, qtbot: QtBot) -> None:
-    planner.hold_back(True)
+    planner.set_paused(True)
     planner.ask("/models/one", READY_PRECISIONS)
     turn(qtbot)
     assert not workers_of(planner)
-    planner.hold_back(False)
+    planner.set_paused(False)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
 
 
@@ -146,6 +146,6 @@ def test_closing_ends_the_engine(planner: Planner, qtbot: QtBot) -> None:
     planner.close()
     assert not psutil.pid_exists(pid)
     planner.ask("/models/two", READY_PRECISIONS)
-    planner.hold_back(False)
+    planner.set_paused(False)
     turn(qtbot)
     assert not workers_of(planner)

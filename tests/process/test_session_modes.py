@@ -130,17 +130,17 @@ def test_kept_engines_stay_when_what_is_known_of_the_next_one_says_that_it_fits(
         return Fit(Verdict.UNKNOWN if None in estimates else Verdict.FITS)
 
     gpus = int(case == "placed by what is free on a GPU")  # and "auto" is asked for
-    take = plan_state.PlanState.take_estimates
+    take = plan_state.PlanState.record_estimates
 
-    def take_estimates(state: plan_state.PlanState, estimates: Mapping[str, Estimate], **_machine: int) -> None:
+    def record_estimates(state: plan_state.PlanState, estimates: Mapping[str, Estimate], **_machine: int) -> None:
         take(state, estimates, gpus=gpus)
 
     monkeypatch.setattr(plan_state, "fit_now", fit)
-    monkeypatch.setattr(plan_state.PlanState, "take_estimates", take_estimates)
+    monkeypatch.setattr(plan_state.PlanState, "record_estimates", record_estimates)
     stage.session.set_keep_loaded(True)
     run(stage, qtbot, "once", "fp32", "int8", *(["nf4"] if how == "run again" else []))
     if how == "run again":
-        stage.session.let_go("nf4")
+        stage.session.unload("nf4")
         qtbot.waitUntil(lambda: len(stage.engines()) == 2, timeout=5000)
     before = stage.engines()
     asked.clear()

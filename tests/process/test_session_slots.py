@@ -107,7 +107,7 @@ def test_letting_go_leaves_one_alone_that_waits_for_the_race(stage: Stage, qtbot
     qtbot.waitUntil(lambda: stage.run("fp32").state is RunState.READY, timeout=10_000)
     assert not session.loaded
     with qtbot.waitSignal(session.comparison_finished, timeout=10_000):
-        session.let_go("fp32")
+        session.unload("fp32")
     assert set(stage.outcomes().values()) == {RunState.DONE}
 
 
@@ -125,12 +125,12 @@ def test_a_kept_engine_that_died_can_be_run_again_at_once(stage: Stage, qtbot: Q
 def test_what_a_race_spoilt_is_forgotten_with_its_figures(stage: Stage, qtbot: QtBot) -> None:
     run(stage, qtbot, "once", "fp32", "nf4", mode=Mode.RACE)
     comparison = stage.session.comparison
-    assert comparison is not None and "fp32, nf4: a race" in notes(comparison)[0].sentence
+    assert comparison is not None and "fp32, nf4: ran in a race" in notes(comparison)[0].sentence
     heard: list[str] = []
     stage.session.run_cleared.connect(lambda _: heard.extend(note.sentence for note in notes(comparison)))
     with qtbot.waitSignal(stage.session.comparison_finished, timeout=10_000):
         stage.session.run_again("nf4")
-    assert heard[0].startswith("fp32: a race")
+    assert heard[0].startswith("fp32: ran in a race")
 
 
 def test_a_gpu_that_is_not_there_is_refused_once_the_machine_is_known(stage: Stage, qtbot: QtBot) -> None:

@@ -194,13 +194,13 @@ def test_no_folder_for_temporary_files_is_said() -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(
-    ("trouble", "part"),
+    ("problem", "part"),
     [("ro", "The demo model could not be written."), ("size=2m", "The demo model takes 542 MB and only")],
 )
-def test_a_home_that_takes_no_model_is_said(tmp_path: Path, trouble: str, part: str) -> None:
+def test_a_home_that_takes_no_model_is_said(tmp_path: Path, problem: str, part: str) -> None:
     home = tmp_path / "home"
     home.mkdir()
     own = {"HOME": str(home), "QPLAYGROUND_CONFIG": "", "QPLAYGROUND_CACHE": "", "HF_HOME": "", "HF_HUB_CACHE": ""}
-    done = changed(f"mount -t tmpfs -o {trouble} tmpfs {shlex.quote(str(home))}", [*PROGRAM, "compare"], **own)
+    done = changed(f"mount -t tmpfs -o {problem} tmpfs {shlex.quote(str(home))}", [*PROGRAM, "compare"], **own)
     assert done.returncode == 1, done.stderr
     assert part in done.stderr and "QPLAYGROUND_CACHE" in done.stderr and "Traceback" not in done.stderr

@@ -143,7 +143,7 @@ class Soak:
             lambda: self.session.run_again(name),
             lambda: self.session.remove(name),
             lambda: self.session.set_keep_loaded(self.chance.random() < 0.5),
-            lambda: self.session.let_go(name),
+            lambda: self.session.unload(name),
             lambda: self.window.results.changes.setChecked(self.chance.random() < 0.5),
             lambda: self.window.results.tint.setChecked(self.chance.random() < 0.5),
             lambda: self.window.tabs.setCurrentIndex(self.chance.randrange(self.window.tabs.count())),

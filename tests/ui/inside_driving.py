@@ -2,17 +2,17 @@
 
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.inside import BLOCK_SIZES, Knobs
+from qplayground.core.inside import BLOCK_SIZES, QuantizationParams
 from qplayground.core.quantizers.registry import METHODS
 from qplayground.ui.inside.window import InsideWindow
 
 WAIT_MS = 30_000
 
 
-def wait_quantized(qtbot: QtBot, window: InsideWindow, knobs: Knobs | None = None) -> None:
+def wait_quantized(qtbot: QtBot, window: InsideWindow, params: QuantizationParams | None = None) -> None:
     def is_so() -> bool:
         found = window.inspector.quantized_matrix
-        return found is not None and not window.inspector.is_busy and (knobs is None or found.knobs == knobs)
+        return found is not None and not window.inspector.is_busy and (params is None or found.params == params)
 
     qtbot.waitUntil(is_so, timeout=WAIT_MS)
 
@@ -24,9 +24,9 @@ def choose(qtbot: QtBot, window: InsideWindow, module: str) -> None:
 
 
 def turn(window: InsideWindow, method: str, block_size: int | None = 64) -> None:
-    knobs = window.matrix.knobs
-    knobs.method.setCurrentIndex(knobs.method.findData(method))
+    params = window.matrix.params
+    params.method.setCurrentIndex(params.method.findData(method))
     if METHODS[method].has_blocks:
-        knobs.block_size.setCurrentIndex(
-            len(BLOCK_SIZES) if block_size is None else knobs.block_size.findData(block_size)
+        params.block_size.setCurrentIndex(
+            len(BLOCK_SIZES) if block_size is None else params.block_size.findData(block_size)
         )

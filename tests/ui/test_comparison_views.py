@@ -165,7 +165,7 @@ def test_what_is_to_be_said_of_the_figures_stands_below_the_columns(results: Res
     comparison = three()
     comparison.runs[0].load.disk_share = 0.9
     results.show_comparison(comparison)
-    assert results.notes.isVisible() and "it loads faster" in results.notes.remarks.text()
+    assert results.notes.isVisible() and "a load from memory is faster" in results.notes.remarks.text()
     assert not results.notes.caveats.isVisible()  # every load after a start is one: no alarm
     comparison.runs[1].beside = 1
     comparison.runs[1].state = RunState.GENERATING

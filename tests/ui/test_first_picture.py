@@ -20,9 +20,9 @@ def test_the_window_says_once_that_it_can_be_used(qtbot: QtBot) -> None:
     window.show()
     qtbot.waitUntil(lambda: "\n" in file.getvalue())
     window.repaint()
-    later: list[bool] = []
-    QTimer.singleShot(0, lambda: later.append(True))
-    qtbot.waitUntil(lambda: bool(later))
+    placeholder: list[bool] = []
+    QTimer.singleShot(0, lambda: placeholder.append(True))
+    qtbot.waitUntil(lambda: bool(placeholder))
     said = re.fullmatch(r"The window is painted and answers, after ([\d.]+) s of processor time\.\n", file.getvalue())
     assert said is not None
     assert before - 0.01 <= float(said[1]) <= time.process_time() + 0.01

@@ -9,7 +9,7 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QApplication, QFileDialog
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.inside import Histogram, Knobs, Picture, ProbedWeight, Scales, Tile
+from qplayground.core.inside import Histogram, Picture, ProbedWeight, QuantizationParams, Scales, Tile
 from qplayground.core.measures.floats import Counts, Floats
 from qplayground.core.units import significant
 from qplayground.ui.charts.inside.block_borders import block_borders
@@ -66,7 +66,7 @@ def test_each_picture_shows_its_values(qtbot: QtBot, view: MatrixView, picture: 
     view.image.pictures[picture].click()
     wait_for(qtbot, view, picture)
     of = weights(SUGGESTED)
-    codes, _, back = quantized(of, Knobs())
+    codes, _, back = quantized(of, QuantizationParams())
     wanted = {
         Picture.ORIGINAL: of,
         Picture.CODES: codes,
@@ -86,7 +86,7 @@ def test_colours_are_around_zero_and_the_same_before_and_after(qtbot: QtBot, vie
     view.image.pictures[Picture.ERROR].click()
     wait_for(qtbot, view, Picture.ERROR)
     low, high = levels(view.heat)
-    assert low == -high and 0 < high <= figures(weights(SUGGESTED), Knobs()).max_abs_error
+    assert low == -high and 0 < high <= figures(weights(SUGGESTED), QuantizationParams()).max_abs_error
     view.image.pictures[Picture.CODES].click()
     wait_for(qtbot, view, Picture.CODES)
     assert levels(view.heat) == (0.0, 15.0)
@@ -128,11 +128,11 @@ def test_a_scale_of_many_codes_names_a_few() -> None:
     assert scale.ranks(np.array([-127, 0, 127], np.float32)).tolist() == [0, 127, 254]
 
 
-def test_other_knobs_draw_the_codes_anew(qtbot: QtBot, inside: InsideWindow, view: MatrixView) -> None:
+def test_other_params_draw_the_codes_anew(qtbot: QtBot, inside: InsideWindow, view: MatrixView) -> None:
     view.image.pictures[Picture.CODES].click()
     wait_for(qtbot, view, Picture.CODES)
     turn(inside, "int8")
-    wanted = Knobs(method="int8").checked()
+    wanted = QuantizationParams(method="int8").checked()
     wait_quantized(qtbot, inside, wanted)
     wait_for(qtbot, view, Picture.CODES)
     assert np.array_equal(values_in(view.heat), quantized(weights(SUGGESTED), wanted)[0])
@@ -274,7 +274,7 @@ def test_the_weight_under_the_mouse_is_followed(qtbot: QtBot, view: MatrixView) 
     view.heat.plot.scene().sigMouseMoved.emit(at)
     qtbot.waitUntil(lambda: "→" in view.probe.text(), timeout=WAIT_MS)
     of = weights(SUGGESTED)
-    codes, absmax, back = quantized(of, Knobs())
+    codes, absmax, back = quantized(of, QuantizationParams())
     block = (3 * COLUMNS + 5) // 64
     text = view.probe.text()
     assert text.startswith(f"Row 3, column 5: {significant(float(of[3, 5]))} → block {block} (64 weights from row 2")
@@ -298,7 +298,7 @@ def test_arrow_keys_go_on_from_a_weight_and_stop_at_the_edge(qtbot: QtBot, view:
     qtbot.waitUntil(lambda: "Row 1, column 8" in view.probe.text(), timeout=WAIT_MS)
 
 
-def test_a_kept_weight_is_followed_under_other_knobs(
+def test_a_kept_weight_is_followed_under_other_params(
     qtbot: QtBot,
     inside: InsideWindow,
     view: MatrixView,
@@ -306,13 +306,13 @@ def test_a_kept_weight_is_followed_under_other_knobs(
     view.look_at(3, 5)
     qtbot.waitUntil(lambda: "→" in view.probe.text(), timeout=WAIT_MS)
     turn(inside, "uniform3")
-    code = int(quantized(weights(SUGGESTED), Knobs(method="uniform3"))[0][3, 5])
+    code = int(quantized(weights(SUGGESTED), QuantizationParams(method="uniform3"))[0][3, 5])
     qtbot.waitUntil(lambda: f"code {code} →" in view.probe.text(), timeout=WAIT_MS)
 
 
 def test_the_worst_weight_is_gone_to(qtbot: QtBot, view: MatrixView) -> None:
-    view.knobs.worst.click()
-    row, column = figures(weights(SUGGESTED), Knobs()).worst
+    view.params.worst.click()
+    row, column = figures(weights(SUGGESTED), QuantizationParams()).worst
     qtbot.waitUntil(lambda: f"Row {row}, column {column}:" in view.probe.text(), timeout=WAIT_MS)
     first_row, rows, first_column, columns = view.heat.seen()
     assert first_row <= row < first_row + rows and first_column <= column < first_column + columns
@@ -437,7 +437,7 @@ def test_the_spans_of_pixels_follow_each_other_as_the_engine_cuts_them(
 
 def test_the_numbers_of_the_scales_are_the_curve_and_then_the_histogram(view: MatrixView) -> None:
     rows = view.scales.table()
-    absmax = quantized(weights(SUGGESTED), Knobs())[1]
+    absmax = quantized(weights(SUGGESTED), QuantizationParams())[1]
     gap = rows.index([])
     assert [row[2] for row in rows[1:gap]] == absmax.tolist()
     assert rows[gap + 1] == ["absmax from", "to", "blocks"]

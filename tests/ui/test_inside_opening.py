@@ -131,7 +131,7 @@ def test_a_saved_comparisons_model_is_told_from_another_in_its_place(model_folde
     assert "no longer complete" in saved_model_obstacle(model)
 
 
-def test_while_a_comparison_runs_it_holds_back(qtbot: QtBot, ready_window: MainWindow) -> None:
+def test_while_a_comparison_runs_it_is_paused(qtbot: QtBot, ready_window: MainWindow) -> None:
     type_prompt(qtbot, ready_window, "slow")
     ready_window.comparing.compare()
     qtbot.waitUntil(lambda: ready_window.session.is_busy, timeout=WAIT_MS)

@@ -220,9 +220,9 @@ def test_a_model_that_is_quantized_already_cannot_be_run(shown: Shown) -> None:
 
 def test_while_a_comparison_runs_no_prompt_is_run(shown: Shown) -> None:
     shown.show_model()
-    shown.view.hold_back(True)
+    shown.view.set_paused(True)
     assert not shown.view.prompt.run.isEnabled() and "when the comparison is over" in shown.view.prompt.state.text()
-    shown.view.hold_back(False)
+    shown.view.set_paused(False)
     assert shown.view.prompt.run.isEnabled()
 
 
@@ -230,7 +230,7 @@ def test_a_comparison_that_begins_stops_the_prompt_and_says_so(shown: Shown) -> 
     shown.show_model()
     shown.view.prompt.run.click()
     assert shown.view.prompt.progress.isVisible()
-    shown.view.hold_back(True)
+    shown.view.set_paused(True)
     assert (
         not shown.study.is_capturing
         and not shown.view.prompt.progress.isVisible()
@@ -239,7 +239,7 @@ def test_a_comparison_that_begins_stops_the_prompt_and_says_so(shown: Shown) -> 
     assert "Stopped, because a comparison began." in shown.view.prompt.state.text()
     shown.show_model()
     assert "Stopped, because a comparison began." in shown.view.prompt.state.text()
-    shown.view.hold_back(False)
+    shown.view.set_paused(False)
     assert shown.view.prompt.run.isEnabled() and "Stopped" not in shown.view.prompt.state.text()
     shown.run()
 
@@ -248,13 +248,13 @@ def test_no_threshold_is_tried_while_a_comparison_runs_and_the_last_one_afterwar
     shown.show_model()
     shown.run()
     shown.qtbot.waitUntil(lambda: "with all in 8 bits" in shown.view.figures.error.text())
-    shown.view.hold_back(True)
+    shown.view.set_paused(True)
     assert shown.view.figures.columns.isEnabled()
     with shown.qtbot.assertNotEmitted(shown.study.tried, wait=300):
         shown.view.threshold.spin.setValue(10)
     assert not shown.view.figures.columns.isEnabled() and shown.view.plot.outliers == [20, 63]
     assert "A comparison runs; the threshold is tried when it is over." in shown.view.prompt.state.text()
-    shown.view.hold_back(False)
+    shown.view.set_paused(False)
     shown.wait_for_figures("2 of 100 columns")
 
 
@@ -269,7 +269,7 @@ def test_a_threshold_in_work_ends_when_a_comparison_begins_and_is_tried_again_af
 
     assert is_trying() and "A comparison" not in shown.view.prompt.state.text()
     with shown.qtbot.assertNotEmitted(shown.study.failed):
-        shown.view.hold_back(True)
+        shown.view.set_paused(True)
         assert not is_trying() and not shown.view.figures.columns.isEnabled()
         assert (
             "A comparison began while the threshold was being tried. It is tried again"
@@ -277,12 +277,12 @@ def test_a_threshold_in_work_ends_when_a_comparison_begins_and_is_tried_again_af
         )
         shown.qtbot.waitUntil(lambda: not client_of(shown.study).is_busy, timeout=20_000)  # its engine gave it up
         with shown.qtbot.waitSignal(client_of(shown.study).said, timeout=20_000):
-            shown.view.hold_back(False)
+            shown.view.set_paused(False)
             assert is_trying() and "A comparison" not in shown.view.prompt.state.text()
-            shown.view.hold_back(True)
+            shown.view.set_paused(True)
     shown.view.threshold.spin.setValue(10)
     assert "A comparison" in shown.view.prompt.state.text()
-    shown.view.hold_back(False)
+    shown.view.set_paused(False)
     shown.wait_for_figures("2 of 100 columns")  # of what was captured before
     assert "A comparison" not in shown.view.prompt.state.text()
 
@@ -340,7 +340,7 @@ def test_figures_of_a_threshold_before_are_not_saved(shown: Shown) -> None:
     assert shown.view.chart.table() == []
     shown.show_model()
     shown.run()
-    shown.view.hold_back(True)
+    shown.view.set_paused(True)
     shown.view.threshold.spin.setValue(10)
     rows = shown.view.chart.table()
     assert rows.count([]) == 1 and rows[0][3] == "outlier at 10.0" and rows[HIDDEN + 2][1] == "outliers at 10.0"

@@ -11,14 +11,20 @@ from PySide6.QtCore import Qt, QUrl
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from qplayground.core.inside import Kept, Knobs, ModelOutline, Picture
+from qplayground.core.inside import Kept, ModelOutline, Picture, QuantizationParams
 from qplayground.core.measures.floats import Counts, Floats
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.units import share_text, significant
 from qplayground.runtime.inside.inspector import Inspector
 from qplayground.runtime.processes.launcher import Launcher
 from qplayground.ui.inside.tour.tour_facts import TileNeed, TourFacts
-from qplayground.ui.inside.tour.tour_figures import BitsPicture, ChoicesPicture, KeptPicture, parts_of, spoken_of
+from qplayground.ui.inside.tour.tour_figures import (
+    BitsPicture,
+    ChoicesPicture,
+    KeptPicture,
+    parts_of,
+    quantizing_precision,
+)
 from qplayground.ui.inside.tour.tour_pictures import (
     EVEN,
     EVEN_WHOLE,
@@ -154,29 +160,32 @@ def test_one_scale_for_all_is_compared_with_blocks(tour: Tour) -> None:
     tour.show_model()
     tour.go_to("one-scale")
     matrix = weights(SUGGESTED)
-    used = {knobs: len(set(quantized(matrix, knobs)[2][0, :64].tolist())) for knobs in (EVEN, EVEN_WHOLE)}
+    used = {params: len(set(quantized(matrix, params)[2][0, :64].tolist())) for params in (EVEN, EVEN_WHOLE)}
     assert (
         f"They now use {used[EVEN_WHOLE]} of 16 levels; with a scale of their own they used {used[EVEN]}"
         in tour.caption
     )
-    for knobs in (EVEN, EVEN_WHOLE):
-        assert share_text(figures(matrix, knobs).relative_error) in tour.caption
+    for params in (EVEN, EVEN_WHOLE):
+        assert share_text(figures(matrix, params).relative_error) in tour.caption
 
 
 @pytest.mark.parametrize(
-    ("step", "knobs"),
+    ("step", "params"),
     [
-        ("blocks", (EVEN_WHOLE, *(Knobs(method="uniform4", block_size=size) for size in (4096, 1024, 256, 64)))),
+        (
+            "blocks",
+            (EVEN_WHOLE, *(QuantizationParams(method="uniform4", block_size=size) for size in (4096, 1024, 256, 64))),
+        ),
         ("double-quantization", (NF4, NF4_TWICE)),
         ("llm-int8", (INT8, NF4)),
     ],
 )
-def test_choices_stand_beside_each_other(tour: Tour, step: str, knobs: tuple[Knobs, ...]) -> None:
+def test_choices_stand_beside_each_other(tour: Tour, step: str, params: tuple[QuantizationParams, ...]) -> None:
     tour.show_model()
     tour.go_to(step)
     picture, matrix = tour.view.picture, weights(SUGGESTED)
     assert isinstance(picture, ChoicesPicture)
-    for row, each in enumerate(knobs):
+    for row, each in enumerate(params):
         found = figures(matrix, each)
         texts = [picture.table.model().index(row, column).data() for column in range(3)]
         heading = picture.table.model().headerData(0, Qt.Orientation.Horizontal)
@@ -197,9 +206,9 @@ def test_absmax_and_codebooks_are_the_engines(tour: Tour) -> None:
     assert f"{len(absmax)} blocks of 64 weights" in tour.caption
     assert significant(float(absmax.max())) in tour.caption
     tour.go_to("codebooks")
-    for knobs in (NF4, EVEN):
-        error = share_text(figures(weights(SUGGESTED), knobs).relative_error)
-        assert f"{knobs.kind.label}: relative error {error}" in tour.caption
+    for params in (NF4, EVEN):
+        error = share_text(figures(weights(SUGGESTED), params).relative_error)
+        assert f"{params.kind.label}: relative error {error}" in tour.caption
 
 
 def test_nf4s_larger_single_error_is_explained_where_it_is_so(tour: Tour) -> None:
@@ -214,8 +223,8 @@ def test_nf4s_larger_single_error_is_explained_where_it_is_so(tour: Tour) -> Non
     def price(nf4: tuple[float, float], even: tuple[float, float]) -> str:
         """Of relative and largest errors."""
         made = []
-        for knobs, (relative, largest) in ((NF4, nf4), (EVEN, even)):
-            found = quantized_by[knobs]
+        for params, (relative, largest) in ((NF4, nf4), (EVEN, even)):
+            found = quantized_by[params]
             assert found.figures is not None
             made.append(replace(found, figures=replace(found.figures, relative_error=relative, max_abs_error=largest)))
         usage = Counts.of([1, *[9] * 14, 1])
@@ -224,7 +233,7 @@ def test_nf4s_larger_single_error_is_explained_where_it_is_so(tour: Tour) -> Non
 
     said = price(nf4=(0.09, 0.273), even=(0.11, 0.17))
     assert "by up to 0.273, even levels by up to 0.170" in said
-    assert "0.277 and 0.304 of the absmax apart, even ones 0.143" in said
+    assert "0.277 and 0.304 of the absmax apart; even ones are 0.143" in said
     assert f"Only {share_text(2 / 128)} of the weights" in said
     assert not price(nf4=(0.09, 0.15), even=(0.11, 0.17))
     assert not price(nf4=(0.12, 0.273), even=(0.11, 0.17))
@@ -250,14 +259,14 @@ def test_what_stays_adds_up(tour: Tour) -> None:
     tour.show_model()
     tour.go_to("what-stays")
     assert isinstance(tour.view.picture, KeptPicture)
-    assert spoken_of(OUTLINE) == "nf4"
+    assert quantizing_precision(OUTLINE) == "nf4"
     parts = {name: (count, size) for name, count, size, _ in parts_of(OUTLINE, "nf4")}
     assert set(parts) == {"quantized", Kept.NOT_LINEAR.value, Kept.TIED.value}
     assert sum(count for count, _ in parts.values()) == len(OUTLINE.modules)
     assert sum(size for _, size in parts.values()) == sum(module.bytes["nf4"] for module in OUTLINE.modules)
     assert parts[Kept.TIED.value] == (1, 0)
     assert tour.view.picture.table.rowCount() == 3
-    assert spoken_of(outline(())) == ""
+    assert quantizing_precision(outline(())) == ""
 
 
 def test_the_link_leads_to_the_outliers(tour: Tour) -> None:
@@ -284,8 +293,8 @@ def test_a_tile_is_kept_as_what_it_was_asked_as(qtbot: QtBot, tour: Tour) -> Non
 # ---- what goes wrong ----------------------------------------------------------------------------------------------
 
 
-def test_a_matrix_whose_knobs_rest_says_why(tour: Tour) -> None:
-    """What needs no knob is shown all the same."""
+def test_a_matrix_whose_params_are_fixed_says_why(tour: Tour) -> None:
+    """What needs no parameter is shown all the same."""
     tour.show_model(replace(OUTLINE, suggested="model.layers.2.mlp.rests"))
     tour.go_to("weight-matrix")
     tour.view.list.setCurrentRow(1)
@@ -312,15 +321,15 @@ def test_an_engine_that_was_lost_is_begun_again(tour: Tour) -> None:
 
 
 def test_during_a_comparison_the_picture_waits(tour: Tour) -> None:
-    tour.inspector.hold_back(True)
-    tour.view.hold_back(True)
+    tour.inspector.set_paused(True)
+    tour.view.set_paused(True)
     said = tour.view.message.text()
     assert said.startswith("A comparison runs.")  # before a module is known, too
     tour.show_model()
     assert tour.view.message.text() == said
     assert tour.view.stack.currentWidget() is tour.view.message
-    tour.inspector.hold_back(False)
-    tour.view.hold_back(False)
+    tour.inspector.set_paused(False)
+    tour.view.set_paused(False)
     tour.qtbot.waitUntil(lambda: tour.view.stack.currentWidget() is tour.view.picture, timeout=WAIT_MS)
 
 

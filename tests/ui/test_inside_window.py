@@ -1,4 +1,4 @@
-"""The Inside window over the scripted engine: tree, matrix, knobs, layers, and what a comparison does to them."""
+"""The Inside window over the scripted engine: tree, matrix, parameters, layers, and what a comparison does to them."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.inside import BLOCK_SIZES, ErrorFigures, Kept, Knobs, LayerRow
+from qplayground.core.inside import BLOCK_SIZES, ErrorFigures, Kept, LayerRow, QuantizationParams
 from qplayground.core.precision import READY_PRECISIONS
 from qplayground.core.quantizers import installed
 from qplayground.core.quantizers.base import Method
@@ -23,7 +23,7 @@ from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.charts.inside.error_curve import rows_table
 from qplayground.ui.inside.layers.curve_box import every_choice
 from qplayground.ui.inside.layers.layers_view import every_method
-from qplayground.ui.inside.matrix.knobs_box import KnobsBox
+from qplayground.ui.inside.matrix.params_box import ParamsBox
 from qplayground.ui.inside.window import InsideWindow, Subject, int8_dtype
 from qplayground.ui.widgets import theme
 from tests.fakes.inside import COLUMNS, LINEAR, REFUSED, ROWS, SUGGESTED, UNREADABLE, figures, outline, weights
@@ -174,15 +174,15 @@ def test_of_a_module_without_a_matrix_nothing_is_in_view_but_why(qtbot: QtBot, i
     qtbot.waitUntil(lambda: bool(inside.layers.curve_box.curve.table()[1:]), timeout=WAIT_MS)
 
 
-# ---- knobs --------------------------------------------------------------------------------------------------------
+# ---- parameters ------------------------------------------------------------------------------------------------------
 
 
-def test_a_knob_shows_its_figures(qtbot: QtBot, inside: InsideWindow) -> None:
+def test_a_param_shows_its_figures(qtbot: QtBot, inside: InsideWindow) -> None:
     turn(inside, "uniform3", 128)
-    wanted = Knobs(method="uniform3", block_size=128)
+    wanted = QuantizationParams(method="uniform3", block_size=128)
     wait_quantized(qtbot, inside, wanted)
     true = figures(weights(SUGGESTED), wanted)
-    box = inside.matrix.knobs
+    box = inside.matrix.params
     assert box.error.text() == f"relative error {share_text(true.relative_error)}"
     assert box.bits.text() == f"{true.bits_per_weight:.3f} bits a weight"
     row, column = true.worst
@@ -190,7 +190,7 @@ def test_a_knob_shows_its_figures(qtbot: QtBot, inside: InsideWindow) -> None:
 
 
 def test_while_the_engine_works_the_former_figures_are_grey(qtbot: QtBot, inside: InsideWindow) -> None:
-    box = inside.matrix.knobs
+    box = inside.matrix.params
     before = box.error.text()
     turn(inside, "uniform3")
     assert inside.inspector.is_busy
@@ -199,21 +199,21 @@ def test_while_the_engine_works_the_former_figures_are_grey(qtbot: QtBot, inside
     assert not box.busy.isVisible() and box.error.isEnabled() and box.error.text() != before
 
 
-def test_figures_of_other_knobs_are_grey_while_a_comparison_holds_back_and_the_title_leaves_their_blocks_out(
+def test_figures_of_other_params_are_grey_while_a_comparison_is_paused_and_the_title_leaves_their_blocks_out(
     qtbot: QtBot, inside: InsideWindow
 ) -> None:
-    box = inside.matrix.knobs
-    inside.hold_back(True)
+    box = inside.matrix.params
+    inside.set_paused(True)
     assert box.error.isEnabled() and "75 blocks" in inside.matrix.title.text()
     turn(inside, "uniform3")
     assert not inside.inspector.is_busy and not box.error.isEnabled() and not box.worst.isEnabled()
     assert "block" not in inside.matrix.title.text() and SUGGESTED in inside.matrix.title.text()
     turn(inside, "nf4")  # as they are
     assert box.error.isEnabled() and "75 blocks" in inside.matrix.title.text()
-    wanted = Knobs(method="uniform4", block_size=512)
+    wanted = QuantizationParams(method="uniform4", block_size=512)
     inside.layers.curve_box.curve.picked.emit(wanted)
-    assert box.knobs() == wanted and not box.error.isEnabled()
-    inside.hold_back(False)
+    assert box.params() == wanted and not box.error.isEnabled()
+    inside.set_paused(False)
     wait_quantized(qtbot, inside, wanted)
     assert box.error.isEnabled() and "10 blocks" in inside.matrix.title.text()
 
@@ -227,10 +227,10 @@ def test_what_is_pale_beside_the_absmax_is_said_where_blocks_share_a_point(insid
     assert title.text() == "Absmax of every block"
 
 
-def test_figures_are_grey_beside_knobs_that_were_refused(qtbot: QtBot, inside: InsideWindow) -> None:
+def test_figures_are_grey_beside_params_that_were_refused(qtbot: QtBot, inside: InsideWindow) -> None:
     turn(inside, "fp4")
-    wait_quantized(qtbot, inside, Knobs(method="fp4"))
-    box = inside.matrix.knobs
+    wait_quantized(qtbot, inside, QuantizationParams(method="fp4"))
+    box = inside.matrix.params
     box.double_quant.setChecked(True)
     qtbot.waitUntil(inside.matrix.message.isVisible, timeout=WAIT_MS)
     assert not inside.inspector.is_busy and not box.busy.isVisible()
@@ -241,9 +241,9 @@ def test_figures_are_grey_beside_knobs_that_were_refused(qtbot: QtBot, inside: I
 
 def test_int8_by_row_has_no_blocks_to_choose(qtbot: QtBot, inside: InsideWindow) -> None:
     turn(inside, "int8")
-    box = inside.matrix.knobs
+    box = inside.matrix.params
     assert not box.block_size.isEnabled() and not box.double_quant.isEnabled()
-    wait_quantized(qtbot, inside, Knobs(method="int8").checked())
+    wait_quantized(qtbot, inside, QuantizationParams(method="int8").checked())
     assert f"{ROWS} rows" in inside.matrix.title.text()
     turn(inside, "nf4")
     assert box.block_size.isEnabled() and box.block_size.currentData() == 64  # as it was
@@ -251,7 +251,7 @@ def test_int8_by_row_has_no_blocks_to_choose(qtbot: QtBot, inside: InsideWindow)
 
 def test_the_whole_tensor_is_one_block(qtbot: QtBot, inside: InsideWindow) -> None:
     turn(inside, "nf4", None)
-    wait_quantized(qtbot, inside, Knobs(block_size=None))
+    wait_quantized(qtbot, inside, QuantizationParams(block_size=None))
     assert "1 block" in inside.matrix.title.text()
 
 
@@ -259,25 +259,25 @@ def test_a_block_size_that_does_not_divide_the_matrix_says_how_long_the_last_blo
     qtbot: QtBot, inside: InsideWindow
 ) -> None:
     turn(inside, "nf4", 4096)
-    wait_quantized(qtbot, inside, Knobs(block_size=4096))
+    wait_quantized(qtbot, inside, QuantizationParams(block_size=4096))
     assert f"2 blocks, the last one of {ROWS * COLUMNS - 4096} weights" in inside.matrix.title.text()
 
 
-def test_knobs_that_cannot_be_tried_say_so_in_a_sentence_and_the_next_ones_take_it_away(
+def test_params_that_cannot_be_tried_say_so_in_a_sentence_and_the_next_ones_take_it_away(
     qtbot: QtBot, inside: InsideWindow
 ) -> None:
     turn(inside, "fp4")
-    wait_quantized(qtbot, inside, Knobs(method="fp4"))
-    inside.matrix.knobs.double_quant.setChecked(True)
+    wait_quantized(qtbot, inside, QuantizationParams(method="fp4"))
+    inside.matrix.params.double_quant.setChecked(True)
     qtbot.waitUntil(inside.matrix.message.isVisible, timeout=WAIT_MS)
-    assert "told to fail" in inside.matrix.message.text() and inside.inspector.knobs == REFUSED
-    inside.matrix.knobs.double_quant.setChecked(False)
+    assert "told to fail" in inside.matrix.message.text() and inside.inspector.params == REFUSED
+    inside.matrix.params.double_quant.setChecked(False)
     assert not inside.matrix.message.isVisible()
 
 
-def test_knobs_rest_for_what_is_quantized_already_and_say_why(qtbot: QtBot, inside: InsideWindow) -> None:
+def test_params_are_fixed_for_what_is_quantized_already_and_say_why(qtbot: QtBot, inside: InsideWindow) -> None:
     choose(qtbot, inside, "model.layers.2.mlp.rests")
-    box = inside.matrix.knobs
+    box = inside.matrix.params
     assert not box.method.isEnabled() and not box.dtype.isEnabled()
     assert box.rest.isVisible() and "quantized before" in box.rest.text()
     assert not box.bits.isVisible()  # there is nothing to compare with
@@ -286,15 +286,17 @@ def test_knobs_rest_for_what_is_quantized_already_and_say_why(qtbot: QtBot, insi
     assert box.method.isEnabled() and not box.rest.isVisible() and box.bits.isVisible()
 
 
-def test_knobs_are_kept_for_the_next_time(
+def test_params_are_kept_for_the_next_time(
     qtbot: QtBot, inside: InsideWindow, preferences: Preferences, tmp_path: Path
 ) -> None:
     turn(inside, "uniform4", 256)
-    wait_quantized(qtbot, inside, Knobs(method="uniform4", block_size=256))
+    wait_quantized(qtbot, inside, QuantizationParams(method="uniform4", block_size=256))
     inside.close()
     again = InsideWindow(Launcher(FAKE_ENGINE), preferences)
     qtbot.addWidget(again)
-    assert again.inspector.knobs == again.matrix.knobs.knobs() == Knobs(method="uniform4", block_size=256)
+    assert (
+        again.inspector.params == again.matrix.params.params() == QuantizationParams(method="uniform4", block_size=256)
+    )
     again.close()
     preferences.flush()
     kept = json.loads((tmp_path / "preferences.json").read_text())
@@ -302,7 +304,7 @@ def test_knobs_are_kept_for_the_next_time(
     (tmp_path / "preferences.json").write_text(json.dumps(kept))
     third = InsideWindow(Launcher(FAKE_ENGINE), preferences)
     qtbot.addWidget(third)
-    assert third.inspector.knobs == Knobs()
+    assert third.inspector.params == QuantizationParams()
     third.close()
 
 
@@ -360,13 +362,13 @@ def test_a_layer_that_another_method_quantized_says_so_where_its_matrix_would_be
 
 
 def test_every_method_and_block_size_is_offered_once() -> None:
-    choices = every_choice(Knobs())
-    assert len(set(choices)) == len(choices) and Knobs() in choices
+    choices = every_choice(QuantizationParams())
+    assert len(set(choices)) == len(choices) and QuantizationParams() in choices
     assert {choice.method for choice in choices} == set(METHODS)
     for method in ("nf4", "uniform4"):
         sizes = {each.block_size for each in choices if each.method is method and not each.double_quant}
         assert sizes == {*BLOCK_SIZES, None}
-    own = Knobs(method="uniform3", double_quant=True, dtype=Dtype.FLOAT32)
+    own = QuantizationParams(method="uniform3", double_quant=True, dtype=Dtype.FLOAT32)
     assert own in every_choice(own) and {each.dtype for each in every_choice(own)} == {Dtype.FLOAT32}
     assert every_method(own)[0].method == "uniform3" and len(every_method(own)) == len(METHODS)
 
@@ -376,26 +378,28 @@ def show_layers(qtbot: QtBot, inside: InsideWindow) -> None:
     qtbot.waitUntil(lambda: not inside.curve_survey.is_running, timeout=WAIT_MS)
 
 
-def test_the_curve_is_measured_when_it_is_looked_at_and_the_current_knobs_are_marked(
+def test_the_curve_is_measured_when_it_is_looked_at_and_the_current_params_are_marked(
     qtbot: QtBot, inside: InsideWindow
 ) -> None:
     assert not inside.curve_survey.is_running and not inside.layers.curve_box.rows
     show_layers(qtbot, inside)
-    assert len(inside.layers.curve_box.rows) == len(every_choice(Knobs())) - 1  # FP4 with double quantization fails
+    assert (
+        len(inside.layers.curve_box.rows) == len(every_choice(QuantizationParams())) - 1
+    )  # FP4 with double quantization fails
     assert "Not measured" in inside.layers.curve_box.state.text()
     marked = inside.layers.curve_box.curve.marked
-    assert marked is not None and marked.knobs == Knobs()
-    assert marked.figures == figures(weights(SUGGESTED), Knobs())
+    assert marked is not None and marked.params == QuantizationParams()
+    assert marked.figures == figures(weights(SUGGESTED), QuantizationParams())
 
 
-def test_a_point_of_the_curve_turns_the_knobs(qtbot: QtBot, inside: InsideWindow) -> None:
+def test_a_point_of_the_curve_turns_the_params(qtbot: QtBot, inside: InsideWindow) -> None:
     show_layers(qtbot, inside)
-    wanted = Knobs(method="uniform4", block_size=512)
+    wanted = QuantizationParams(method="uniform4", block_size=512)
     inside.layers.curve_box.curve.picked.emit(wanted)
     wait_quantized(qtbot, inside, wanted)
-    assert inside.matrix.knobs.knobs() == wanted
+    assert inside.matrix.params.params() == wanted
     marked = inside.layers.curve_box.curve.marked
-    assert marked is not None and marked.knobs == wanted
+    assert marked is not None and marked.params == wanted
 
 
 def test_all_layers_are_measured_in_the_background(qtbot: QtBot, inside: InsideWindow) -> None:
@@ -412,7 +416,7 @@ def test_all_layers_are_measured_in_the_background(qtbot: QtBot, inside: InsideW
     assert len(inside.layers.bars.table()) == 1 + len(LINEAR)
     saving.aboutToShow.emit()
     assert save_layers.isEnabled()
-    assert inside.layers.table.rows[0].figures == figures(weights(LINEAR[0]), Knobs())
+    assert inside.layers.table.rows[0].figures == figures(weights(LINEAR[0]), QuantizationParams())
 
 
 def test_the_table_sorts_by_numbers_and_leads_to_a_layer(qtbot: QtBot, inside: InsideWindow) -> None:
@@ -480,45 +484,52 @@ def test_each_method_has_a_symbol_that_can_be_drawn() -> None:
 
 def test_a_file_of_the_curve_has_a_line_a_choice() -> None:
     figures = ErrorFigures(bits_per_weight=4.5, relative_error=0.1, snr_db=20.0, max_abs_error=0.3, worst=(1, 2))
-    rows = [LayerRow(module="m", knobs=Knobs(block_size=None), figures=figures)]
+    rows = [LayerRow(module="m", params=QuantizationParams(block_size=None), figures=figures)]
     assert rows_table(rows)[1:] == [["m", "nf4", "", False, 4.5, 0.1, 20.0, 0.3]]
     assert len(rows_table(rows)[0]) == 8 and rows_table([]) == []
 
 
-def test_the_knobs_offer_what_the_method_declares(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_params_offer_what_the_method_declares(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
     made_up = Method("grouped", "grouped", 4, "blue", "h", block_sizes=(32, 128))
     monkeypatch.setitem(METHODS, made_up.name, made_up)
     monkeypatch.setitem(OWNERS, made_up.name, OWNERS["nf4"])
-    box = KnobsBox()
+    box = ParamsBox()
     qtbot.addWidget(box)
-    box.set_knobs(Knobs(block_size=128, double_quant=True))
+    box.set_params(QuantizationParams(block_size=128, double_quant=True))
     with qtbot.waitSignal(box.changed) as changed:
         box.method.setCurrentIndex(box.method.findData(made_up.name))
-    assert changed.args == [Knobs(method=made_up.name, block_size=128)] and not box.double_quant.isEnabled()
+    assert (
+        changed.args == [QuantizationParams(method=made_up.name, block_size=128)] and not box.double_quant.isEnabled()
+    )
     assert [box.block_size.itemData(place) for place in range(box.block_size.count())] == [32, 128]
     box.block_size.setCurrentIndex(0)
     with qtbot.waitSignal(box.changed) as changed:
         box.method.setCurrentIndex(box.method.findData("fp4"))
-    assert changed.args == [Knobs(method="fp4", double_quant=True)]  # 64 is the first of its sizes
-    assert made_up.name not in {choice.method for choice in every_method(Knobs())}  # it has no blocks of 64
-    sizes = {choice.block_size for choice in every_choice(Knobs()) if choice.method == made_up.name}
+    assert changed.args == [QuantizationParams(method="fp4", double_quant=True)]  # 64 is the first of its sizes
+    assert made_up.name not in {
+        choice.method for choice in every_method(QuantizationParams())
+    }  # it has no blocks of 64
+    sizes = {choice.block_size for choice in every_choice(QuantizationParams()) if choice.method == made_up.name}
     assert sizes == {32, 128}
 
 
-def test_knobs_that_were_kept_of_a_library_that_is_gone_are_the_usual_ones(
+def test_params_that_were_kept_of_a_library_that_is_gone_are_the_usual_ones(
     qtbot: QtBot, preferences: Preferences, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    preferences.set_inside_knobs(Knobs(method="int8-ao"))
+    preferences.set_inside_params(QuantizationParams(method="int8-ao"))
     for torchao, method in (("1", "int8-ao"), ("", "nf4")):
         monkeypatch.setattr(installed, "installed_version", {"torchao": torchao, "bitsandbytes": "1"}.__getitem__)
         window = InsideWindow(Launcher(FAKE_ENGINE), preferences)
         qtbot.addWidget(window)
-        assert window.matrix.knobs.knobs().method == method
+        assert window.matrix.params.params().method == method
         window.close()
 
 
 def test_the_axis_of_the_layers_fits_the_bars(inside: InsideWindow) -> None:
-    rows = [LayerRow(module=name, knobs=Knobs(), figures=figures(weights(name), Knobs())) for name in LINEAR]
+    rows = [
+        LayerRow(module=name, params=QuantizationParams(), figures=figures(weights(name), QuantizationParams()))
+        for name in LINEAR
+    ]
     for shown in (rows * 20, rows[:2]):
         inside.layers.bars.show_rows(shown)
         inside.layers.bars.plot.setXRange(-50, 500)
@@ -535,8 +546,8 @@ def test_the_layers_of_a_model_that_was_quantized_before_are_not_measured_and_wh
     layers = inside.layers
     assert not layers.start.isEnabled() and not layers.all_methods.isEnabled()
     assert "quantized before it was saved (GPTQ)" in layers.state.text() and "GPTQ" in layers.start.toolTip()
-    inside.hold_back(True)
-    inside.hold_back(False)
+    inside.set_paused(True)
+    inside.set_paused(False)
     assert not layers.start.isEnabled() and "GPTQ" in layers.state.text()
     inside.show_model(Subject("another", "/models/two", READY_PRECISIONS, GenerationRequest()))
     wait_quantized(qtbot, inside)
@@ -546,14 +557,14 @@ def test_the_layers_of_a_model_that_was_quantized_before_are_not_measured_and_wh
 def test_while_a_comparison_runs_nothing_is_read_or_measured(qtbot: QtBot, inside: InsideWindow) -> None:
     show_layers(qtbot, inside)
     inside.layers.start.click()
-    inside.hold_back(True)
+    inside.set_paused(True)
     assert not inside.layers_survey.is_running and "comparison began" in inside.layers.state.text()
     assert not inside.layers.start.isEnabled() and "comparison runs" in inside.layers.start.toolTip()
     inside.tabs.setCurrentWidget(inside.matrix)
     inside.modules.select(OTHER)
     assert inside.inspector.matrix is None and not inside.inspector.is_busy
     assert "comparison runs" in inside.matrix.message.text() and inside.matrix.title.text() == OTHER
-    inside.hold_back(False)
+    inside.set_paused(False)
     assert inside.matrix.title.text() == f"{OTHER} is being read …"
     wait_quantized(qtbot, inside)
     assert inside.inspector.module == OTHER and not inside.matrix.message.isVisible()
@@ -563,12 +574,12 @@ def test_while_a_comparison_runs_nothing_is_read_or_measured(qtbot: QtBot, insid
 def test_the_modules_of_a_model_that_is_looked_at_while_a_comparison_runs_are_listed_afterwards(
     qtbot: QtBot, inside: InsideWindow
 ) -> None:
-    inside.hold_back(True)
+    inside.set_paused(True)
     inside.show_model(Subject("another", "/models/two", READY_PRECISIONS, GenerationRequest()))
     tree = inside.modules.tree.model()
     assert tree.index(0, 0).data() == "Listed when the comparison is over."
     assert not inside.matrix.title.text() and "comparison runs" in inside.matrix.message.text()
-    inside.hold_back(False)
+    inside.set_paused(False)
     assert tree.index(0, 0).data() == "Reading the modules …" and "being listed" in inside.matrix.title.text()
     wait_quantized(qtbot, inside)
 

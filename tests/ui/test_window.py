@@ -26,6 +26,7 @@ from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.storage import preferences_file
 from qplayground.runtime.storage.preferences import Preferences, preferences_path
 from qplayground.ui.application import make_window
+from qplayground.ui.dialogs.guide_dialog import GuideDialog
 from qplayground.ui.history.comparison_window import ComparisonWindow
 from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
@@ -203,14 +204,14 @@ def test_prompts_and_the_model_are_remembered(qtbot: QtBot, ready_window: MainWi
 def test_a_busy_disk_holds_up_no_tick_and_closing_waits_for_it(
     qtbot: QtBot, window: MainWindow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_go, close = threading.Event(), window.preferences.close
+    unload, close = threading.Event(), window.preferences.close
 
     def save(path: Path, data: bytes, *, private: bool) -> None:
-        let_go.wait(20)
+        unload.wait(20)
         save_file(path, data, private=private)
 
     def let_go_and_close() -> None:
-        let_go.set()
+        unload.set()
         close()
 
     monkeypatch.setattr(preferences_file, "save_file", save)
@@ -332,3 +333,13 @@ def test_the_layout_is_kept(qtbot: QtBot, window: MainWindow) -> None:
         again.show()
     assert right(again).sizes() == moved
     again.close()
+
+
+def test_the_guide_opens_once_by_its_button_and_by_f1(qtbot: QtBot, window: MainWindow) -> None:
+    window.help.click()
+    (guide,) = window.findChildren(GuideDialog)
+    assert guide.isVisible()
+    guide.close()
+    qtbot.keyClick(window, Qt.Key.Key_F1)
+    assert window.findChildren(GuideDialog) == [guide] and guide.isVisible()
+    window.close()

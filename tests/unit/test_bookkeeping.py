@@ -28,10 +28,10 @@ def test_rounds_add_up_and_a_stopped_one_does_not_count() -> None:
     run = done()
     run.speed = type(run.speed)()
     for decode in (10.0, 30.0, 11.0):
-        bookkeeping.take_generated(run, generated(decode), repeated=True)
+        bookkeeping.record_generated(run, generated(decode), repeated=True)
     before, memory = run.speed, run.memory
     stopped = msgspec.structs.replace(generated(None, 9.0, "cancelled"), memory=ProcessMemory(9, 1), text=" te")
-    bookkeeping.take_generated(run, stopped, repeated=True, counts=False)
+    bookkeeping.record_generated(run, stopped, repeated=True, counts=False)
     assert (run.speed, run.memory, run.text) == (before, memory, " te")
     assert run.speed.decode_tokens_per_s == 11.0
     assert run.speed.samples is not None and run.speed.samples.values == (10.0, 30.0, 11.0)
@@ -40,26 +40,26 @@ def test_rounds_add_up_and_a_stopped_one_does_not_count() -> None:
 
 def test_a_usual_run_has_no_samples() -> None:
     run = done()
-    bookkeeping.take_generated(run, generated(10.0))
+    bookkeeping.record_generated(run, generated(10.0))
     assert (run.speed.decode_tokens_per_s, run.speed.samples) == (10.0, None)
     assert run.memory.resident_bytes == 15
 
 
 def test_a_load_is_held_against_what_was_shown_before_it() -> None:
-    shown, reckoned = estimate(runtime=100, cache=40), estimate(runtime=109, cache=41)
-    run, event = done(), msgspec.structs.replace(load_event({}), estimate=reckoned)
-    bookkeeping.take_loaded(run, event, shown=shown)
+    shown, estimated = estimate(runtime=100, cache=40), estimate(runtime=109, cache=41)
+    run, event = done(), msgspec.structs.replace(load_event({}), estimate=estimated)
+    bookkeeping.record_loaded(run, event, shown=shown)
     assert (run.memory.predicted, run.memory.predicted_resident_bytes) == (shown, 140)
     for other in (None, shown.without_text, estimate(runtime=None, cache=40)):  # the last is on a GPU
-        bookkeeping.take_loaded(run, event, shown=other)
-        assert (run.memory.predicted, run.memory.predicted_resident_bytes) == (reckoned, 150)
+        bookkeeping.record_loaded(run, event, shown=other)
+        assert (run.memory.predicted, run.memory.predicted_resident_bytes) == (estimated, 150)
 
 
 def test_a_kept_engine_is_never_held_against_the_text_before() -> None:
     run, event = done(), msgspec.structs.replace(load_event({}), estimate=estimate(runtime=109, cache=4))
-    bookkeeping.take_loaded(run, event, kept=True, shown=estimate(runtime=100, cache=4000))
+    bookkeeping.record_loaded(run, event, kept=True, shown=estimate(runtime=100, cache=4000))
     found = [run.memory.predicted_resident_bytes]
-    bookkeeping.take_loaded(run, event, kept=True)
+    bookkeeping.record_loaded(run, event, kept=True)
     found += [run.memory.predicted_resident_bytes, run.memory.predicted_weight_bytes]
     assert found == [4100, None, 0]
 
@@ -73,15 +73,15 @@ def test_vram_is_summed_over_gpus_and_cudas_own_share_is_what_the_driver_has_bey
     first = VramFigures(allocated_bytes=100, reserved_bytes=150, peak_bytes=130)
     second = VramFigures(allocated_bytes=10, reserved_bytes=15, peak_bytes=13)
     loaded = msgspec.structs.replace(first, peak_bytes=900)
-    bookkeeping.take_loaded(run, load_event({"cuda:0": loaded, "cuda:1": second}))
+    bookkeeping.record_loaded(run, load_event({"cuda:0": loaded, "cuda:1": second}))
     assert run.memory.vram_load_peak_bytes == 913
     event = msgspec.structs.replace(generated(10.0), vram={"cuda:0": first, "cuda:1": second})
-    bookkeeping.take_generated(run, event, driver={"cuda:0": 450, "cuda:1": 315})
+    bookkeeping.record_generated(run, event, driver={"cuda:0": 450, "cuda:1": 315})
     memory = run.memory
     assert (memory.vram_allocated_bytes, memory.vram_reserved_bytes, memory.vram_peak_bytes) == (110, 165, 913)
     assert (memory.vram_driver_bytes, memory.vram_context_bytes) == (765, 600)
     assert memory.vram["cuda:0"].context_bytes == 300
-    bookkeeping.take_generated(run, event, driver={"cuda:0": 450})  # of one GPU it does not tell
+    bookkeeping.record_generated(run, event, driver={"cuda:0": 450})  # of one GPU it does not tell
     assert run.memory.vram_driver_bytes is None and run.memory.vram_context_bytes is None
 
 

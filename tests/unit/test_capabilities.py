@@ -26,7 +26,7 @@ from qplayground.report.html import to_html
 from qplayground.report.markdown import to_markdown
 from qplayground.report.table import plain_table, table_rows
 from qplayground.runtime.comparison import bookkeeping
-from qplayground.runtime.comparison.scheduler import Happened, Scheduler, Verb
+from qplayground.runtime.comparison.scheduler import EngineEvent, Scheduler, Verb
 from tests.comparisons import MACHINE, comparison, done, failed, remote
 from tests.fakes.remote import ELSEWHERE, LACKS
 
@@ -84,15 +84,15 @@ def test_a_failed_run_lacks_nothing_of_its_engine() -> None:
     run = failed()
     run.lacks = remote().lacks
     assert notes_on(comparison(done(), run), run) == ()
-    assert not any(metric.lacking(run) for metric in METRICS)
+    assert not any(metric.reason_missing(run) for metric in METRICS)
 
 
 def test_a_figure_that_is_there_lacks_no_reason() -> None:
     run = remote()
     run.memory.weight_bytes = 7
-    assert BY_KEY["weight_bytes"].lacking(run) == ""
-    assert BY_KEY["resident_bytes"].lacking(run) == ELSEWHERE
-    assert BY_KEY["ttft_s"].lacking(run) == ""
+    assert BY_KEY["weight_bytes"].reason_missing(run) == ""
+    assert BY_KEY["resident_bytes"].reason_missing(run) == ELSEWHERE
+    assert BY_KEY["ttft_s"].reason_missing(run) == ""
 
 
 # ---- saved --------------------------------------------------------------------------------------------------------
@@ -242,9 +242,9 @@ def test_what_is_not_said_is_not_noted(has_memory: bool, has_weights: bool) -> N
         peak_resident_bytes=20 if has_memory else None,
         weight_bytes=weights,
     )
-    bookkeeping.take_loaded(run, loaded)
+    bookkeeping.record_loaded(run, loaded)
     assert (run.memory.resident_bytes, run.memory.runtime_bytes) == ((15, 15) if has_memory else (None, None))
-    bookkeeping.take_generated(run, generated)
+    bookkeeping.record_generated(run, generated)
     found = run.memory
     assert found.weight_bytes == weights and found.by_kind is None
     assert (found.resident_bytes, found.anonymous_bytes, found.file_bytes, found.peak_resident_bytes) == (
@@ -266,10 +266,10 @@ def test_a_run_that_cannot_be_scored_is_over_with_its_text() -> None:
     scheduler.begin()
     verbs = []
     for run in ("a", "b"):
-        for happened in (Happened.HELLO, Happened.LOADED, Happened.GENERATED):
-            actions = scheduler.handle(run, happened)
+        for event in (EngineEvent.HELLO, EngineEvent.LOADED, EngineEvent.GENERATED):
+            actions = scheduler.handle(run, event)
         verbs += [action.verb for action in actions]
         if run == "a":
             assert scheduler.state("a") is RunState.DONE
-            scheduler.handle("a", Happened.EXITED)
+            scheduler.handle("a", EngineEvent.EXITED)
     assert verbs == [Verb.END, Verb.SCORE]

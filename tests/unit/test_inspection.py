@@ -4,24 +4,24 @@ import json
 
 import pytest
 
-from qplayground.console.inspect import parse_knobs
+from qplayground.console.inspect import parse_params
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, PlaygroundError
-from qplayground.core.inside import ErrorFigures, Knobs, LayerRow, LeftOut
+from qplayground.core.inside import ErrorFigures, LayerRow, LeftOut, QuantizationParams
 from qplayground.core.model import ModelEntry, ModelSource
 from qplayground.core.quantizers import installed
 from qplayground.report.inspection import inspection_json, inspection_table, left_out_text
 
 ENTRY = ModelEntry(id="owner/name", source=ModelSource.CACHE)
-NF4 = Knobs()
-INT8 = Knobs(method="int8").checked()
+NF4 = QuantizationParams()
+INT8 = QuantizationParams(method="int8").checked()
 
 
-def row(module: str, knobs: Knobs = NF4, error: float = 0.09, bits: float = 4.5) -> LayerRow:
+def row(module: str, params: QuantizationParams = NF4, error: float = 0.09, bits: float = 4.5) -> LayerRow:
     figures = ErrorFigures(
         bits_per_weight=bits, relative_error=error, snr_db=ErrorFigures.decibels(error), max_abs_error=0.0123456
     )
-    return LayerRow(module=module, knobs=knobs, figures=figures)
+    return LayerRow(module=module, params=params, figures=figures)
 
 
 def test_json_has_a_row_a_layer_and_choice() -> None:
@@ -43,7 +43,7 @@ def test_json_has_a_row_a_layer_and_choice() -> None:
 
 
 def test_the_table_has_columns_that_line_up() -> None:
-    whole = Knobs(method="uniform4", block_size=None, double_quant=True)
+    whole = QuantizationParams(method="uniform4", block_size=None, double_quant=True)
     lines = inspection_table([row("a.long.name"), row("b", INT8, 0.0), row("c", whole, 0.5)]).splitlines()
     assert lines[0].split()[:3] == ["Module", "Method", "Block"]
     assert lines[2].split() == ["a.long.name", "nf4", "64", "no", "4.500", "9.00", "%", "20.92", "dB", "0.0123"]
@@ -63,7 +63,7 @@ def test_several_layers_are_summed_up() -> None:
 def test_a_method_whose_library_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installed, "installed_version", lambda name: "")
     with pytest.raises(PlaygroundError, match="pip install torchao") as refused:
-        parse_knobs("int8-ao", "64", double_quant=False, dtype=Dtype.BFLOAT16)
+        parse_params("int8-ao", "64", double_quant=False, dtype=Dtype.BFLOAT16)
     assert refused.value.info.code is ErrorCode.MISSING_PACKAGE
 
 
@@ -72,7 +72,7 @@ def test_what_was_left_out_is_said() -> None:
 
 
 def test_every_method_is_measured_with_every_block_size() -> None:
-    found = parse_knobs("nf4, int8", "64,tensor", double_quant=False, dtype=Dtype.FLOAT16)
+    found = parse_params("nf4, int8", "64,tensor", double_quant=False, dtype=Dtype.FLOAT16)
     assert [(each.method, each.block_size) for each in found] == [
         ("nf4", 64),
         ("nf4", None),
@@ -82,7 +82,7 @@ def test_every_method_is_measured_with_every_block_size() -> None:
 
 
 def test_double_quantization_is_measured_beside_single() -> None:
-    found = parse_knobs("fp4,int8,int8-block", "64", double_quant=True, dtype=Dtype.BFLOAT16)
+    found = parse_params("fp4,int8,int8-block", "64", double_quant=True, dtype=Dtype.BFLOAT16)
     assert [(each.method, each.double_quant) for each in found] == [
         ("fp4", False),
         ("fp4", True),
@@ -109,6 +109,6 @@ def test_double_quantization_is_measured_beside_single() -> None:
 )
 def test_wrong_choices_are_refused(methods: str, sizes: str, sentence: str) -> None:
     with pytest.raises(PlaygroundError) as refused:
-        parse_knobs(methods, sizes, double_quant=False, dtype=Dtype.BFLOAT16)
+        parse_params(methods, sizes, double_quant=False, dtype=Dtype.BFLOAT16)
     assert refused.value.info.code is ErrorCode.BAD_SETTINGS
     assert str(refused.value.info).startswith(sentence)

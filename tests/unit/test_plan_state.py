@@ -27,7 +27,7 @@ AUTO = Placement()
 def has_room(lacks: dict[Capability, str], shown: Estimate = SMALL, placement: Placement = AUTO, gpus: int = 0) -> bool:
     plan = Plan(runs=(RUN,), placement=placement, request=GenerationRequest(), mode=Mode.ONCE, rounds=1)
     state = PlanState(plan, {RUN: lacks})
-    state.take_estimates({"nf4": shown}, gpus=gpus)
+    state.record_estimates({"nf4": shown}, gpus=gpus)
     return state.has_room("nf4", ["fp32"])
 
 

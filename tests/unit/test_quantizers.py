@@ -6,7 +6,7 @@ from msgspec import ValidationError, json
 from qplayground.core import hues
 from qplayground.core.errors import ErrorCode, PlaygroundError
 from qplayground.core.generation import GenerationRequest, GenerationSettings
-from qplayground.core.inside import Knobs
+from qplayground.core.inside import QuantizationParams
 from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers import installed
 from qplayground.core.quantizers.base import Method, Place, Switch
@@ -62,20 +62,24 @@ def test_a_method_is_shown_like_the_precision_that_stores_so(method: Method) -> 
         assert (ready.hue, type(ready.options)) == (method.hue, OWNERS[method.name])
 
 
-def test_knobs_are_those_that_the_method_declares(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_params_are_those_that_the_method_declares(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "grouped", Method("grouped", "grouped", 4, "blue", "h", block_sizes=(32, 128)))
-    assert Knobs(method="grouped", block_size=32, double_quant=True).checked() == Knobs(method="grouped", block_size=32)
+    assert QuantizationParams(method="grouped", block_size=32, double_quant=True).checked() == QuantizationParams(
+        method="grouped", block_size=32
+    )
     for size, said in ((64, "64 weights is not offered. Choose of 32, 128."), (None, "the whole tensor is not")):
         with pytest.raises(PlaygroundError, match=said):
-            Knobs(method="grouped", block_size=size).checked()
-    by_row = Knobs(method="int8-ao", block_size=64, double_quant=True).checked()
-    assert by_row == Knobs(method="int8-ao", block_size=None)
+            QuantizationParams(method="grouped", block_size=size).checked()
+    by_row = QuantizationParams(method="int8-ao", block_size=64, double_quant=True).checked()
+    assert by_row == QuantizationParams(method="int8-ao", block_size=None)
 
 
 def test_a_method_that_nobody_declares_is_no_message() -> None:
-    assert json.decode(json.encode(Knobs(method="fp4")), type=Knobs) == Knobs(method="fp4")
+    assert json.decode(json.encode(QuantizationParams(method="fp4")), type=QuantizationParams) == QuantizationParams(
+        method="fp4"
+    )
     with pytest.raises(ValidationError, match="no method named 'nf5'"):
-        json.decode(b'{"method": "nf5"}', type=Knobs)
+        json.decode(b'{"method": "nf5"}', type=QuantizationParams)
 
 
 def test_methods_of_a_library_that_is_missing_or_too_old_are_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:

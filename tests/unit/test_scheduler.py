@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from qplayground.core.comparison.results import RunState
-from qplayground.runtime.comparison.scheduler import Action, Happened, Scheduler, Verb, turns_of
+from qplayground.runtime.comparison.scheduler import Action, EngineEvent, Scheduler, Verb, order_turns
 
 NAMES = ("fp32", "bf16", "int8", "nf4")
 
@@ -27,14 +27,14 @@ def in_state(state: RunState, name: str = "fp32") -> Scheduler:
     scheduler.begin()
     ways = {
         RunState.STARTING: (),
-        RunState.LOADING: (Happened.HELLO,),
-        RunState.GENERATING: (Happened.HELLO, Happened.LOADED),
-        RunState.DONE: (Happened.HELLO, Happened.LOADED, Happened.GENERATED),
-        RunState.FAILED: (Happened.HELLO, Happened.FAILED),
-        RunState.CANCELLED: (Happened.HELLO, Happened.LOADED, Happened.INTERRUPTED),
+        RunState.LOADING: (EngineEvent.HELLO,),
+        RunState.GENERATING: (EngineEvent.HELLO, EngineEvent.LOADED),
+        RunState.DONE: (EngineEvent.HELLO, EngineEvent.LOADED, EngineEvent.GENERATED),
+        RunState.FAILED: (EngineEvent.HELLO, EngineEvent.FAILED),
+        RunState.CANCELLED: (EngineEvent.HELLO, EngineEvent.LOADED, EngineEvent.INTERRUPTED),
     }
-    for happened in ways[state]:
-        scheduler.handle(name, happened)
+    for event in ways[state]:
+        scheduler.handle(name, event)
     assert scheduler.state(name) is state
     return scheduler
 
@@ -51,14 +51,14 @@ def test_runs_go_one_after_another_in_the_order_they_were_named() -> None:
     for name in NAMES:
         assert following == act(Verb.START, name)
         assert scheduler.state(name) is RunState.STARTING
-        assert scheduler.handle(name, Happened.HELLO) == act(Verb.LOAD, name)
+        assert scheduler.handle(name, EngineEvent.HELLO) == act(Verb.LOAD, name)
         assert scheduler.state(name) is RunState.LOADING
-        assert scheduler.handle(name, Happened.LOADED) == act(Verb.GENERATE, name)
+        assert scheduler.handle(name, EngineEvent.LOADED) == act(Verb.GENERATE, name)
         assert scheduler.state(name) is RunState.GENERATING
-        assert scheduler.handle(name, Happened.GENERATED) == act(Verb.END, name)
+        assert scheduler.handle(name, EngineEvent.GENERATED) == act(Verb.END, name)
         assert scheduler.state(name) is RunState.DONE
         assert not scheduler.is_finished  # its engine is still there
-        following = scheduler.handle(name, Happened.EXITED)
+        following = scheduler.handle(name, EngineEvent.EXITED)
     assert following == []
     assert scheduler.is_finished
 
@@ -67,51 +67,51 @@ def test_the_next_engine_waits_for_the_end_of_the_one_before() -> None:
     scheduler = in_state(RunState.DONE)
     assert scheduler.begin() == []
     assert scheduler.state("bf16") is RunState.QUEUED
-    assert scheduler.handle("fp32", Happened.EXITED) == act(Verb.START, "bf16")
+    assert scheduler.handle("fp32", EngineEvent.EXITED) == act(Verb.START, "bf16")
 
 
 def test_a_failure_ends_the_engine_and_the_rest_goes_on() -> None:
     for state in (RunState.STARTING, RunState.LOADING, RunState.GENERATING):
         scheduler = in_state(state)
-        assert scheduler.handle("fp32", Happened.FAILED) == act(Verb.END, "fp32")
+        assert scheduler.handle("fp32", EngineEvent.FAILED) == act(Verb.END, "fp32")
         assert scheduler.state("fp32") is RunState.FAILED
-        assert scheduler.handle("fp32", Happened.EXITED) == act(Verb.START, "bf16")
+        assert scheduler.handle("fp32", EngineEvent.EXITED) == act(Verb.START, "bf16")
 
 
 def test_an_engine_that_is_gone_fails_its_run_and_the_rest_goes_on() -> None:
     for state in (RunState.STARTING, RunState.LOADING, RunState.GENERATING):
         scheduler = in_state(state)
-        assert scheduler.handle("fp32", Happened.EXITED) == act(Verb.START, "bf16")
+        assert scheduler.handle("fp32", EngineEvent.EXITED) == act(Verb.START, "bf16")
         assert scheduler.state("fp32") is RunState.FAILED
 
 
 def test_an_exit_after_the_end_changes_no_outcome() -> None:
     for state in (RunState.DONE, RunState.FAILED, RunState.CANCELLED):
         scheduler = in_state(state)
-        scheduler.handle("fp32", Happened.EXITED)
+        scheduler.handle("fp32", EngineEvent.EXITED)
         assert scheduler.state("fp32") is state
 
 
 def test_what_does_not_fit_the_state_changes_nothing() -> None:
     fitting = {
-        RunState.STARTING: {Happened.HELLO, Happened.FAILED, Happened.REFUSED, Happened.EXITED},
-        RunState.LOADING: {Happened.LOADED, Happened.FAILED, Happened.REFUSED, Happened.EXITED},
-        RunState.GENERATING: set(Happened) - {Happened.HELLO, Happened.LOADED, Happened.SCORED},
-        RunState.DONE: {Happened.EXITED},
-        RunState.FAILED: {Happened.EXITED},
-        RunState.CANCELLED: {Happened.EXITED},
+        RunState.STARTING: {EngineEvent.HELLO, EngineEvent.FAILED, EngineEvent.REFUSED, EngineEvent.EXITED},
+        RunState.LOADING: {EngineEvent.LOADED, EngineEvent.FAILED, EngineEvent.REFUSED, EngineEvent.EXITED},
+        RunState.GENERATING: set(EngineEvent) - {EngineEvent.HELLO, EngineEvent.LOADED, EngineEvent.SCORED},
+        RunState.DONE: {EngineEvent.EXITED},
+        RunState.FAILED: {EngineEvent.EXITED},
+        RunState.CANCELLED: {EngineEvent.EXITED},
     }
     for state, accepted in fitting.items():
-        for happened in set(Happened) - accepted:
+        for event in set(EngineEvent) - accepted:
             scheduler = in_state(state)
-            assert scheduler.handle("fp32", happened) == [], (state, happened)
-            assert scheduler.state("fp32") is state, (state, happened)
+            assert scheduler.handle("fp32", event) == [], (state, event)
+            assert scheduler.state("fp32") is state, (state, event)
 
 
 def test_an_answer_to_a_run_that_waits_changes_nothing() -> None:
     scheduler = in_state(RunState.LOADING)
-    for happened in set(Happened) - {Happened.EXITED, Happened.FAILED, Happened.REFUSED}:
-        assert scheduler.handle("nf4", happened) == []
+    for event in set(EngineEvent) - {EngineEvent.EXITED, EngineEvent.FAILED, EngineEvent.REFUSED}:
+        assert scheduler.handle("nf4", event) == []
     assert states(scheduler) == [RunState.LOADING, *[RunState.QUEUED] * 3]
 
 
@@ -121,7 +121,7 @@ def test_stop_cancels_what_waits_and_kills_a_load() -> None:
         assert scheduler.stop() == act(Verb.END, "fp32")
         assert states(scheduler) == [RunState.CANCELLED] * 4
         assert not scheduler.is_finished
-        assert scheduler.handle("fp32", Happened.EXITED) == []
+        assert scheduler.handle("fp32", EngineEvent.EXITED) == []
         assert scheduler.is_finished
 
 
@@ -129,34 +129,34 @@ def test_stop_asks_a_generation_first() -> None:
     scheduler = in_state(RunState.GENERATING)
     assert scheduler.stop() == act(Verb.ASK_TO_STOP, "fp32")
     assert states(scheduler) == [RunState.GENERATING, *[RunState.CANCELLED] * 3]
-    assert scheduler.handle("fp32", Happened.INTERRUPTED) == act(Verb.END, "fp32")
+    assert scheduler.handle("fp32", EngineEvent.INTERRUPTED) == act(Verb.END, "fp32")
     assert scheduler.state("fp32") is RunState.CANCELLED
-    assert scheduler.handle("fp32", Happened.EXITED) == []
+    assert scheduler.handle("fp32", EngineEvent.EXITED) == []
     assert scheduler.is_finished
 
 
 def test_a_generation_that_does_not_stop_is_ended() -> None:
     scheduler = in_state(RunState.GENERATING)
     scheduler.stop()
-    assert scheduler.handle("fp32", Happened.STUCK) == act(Verb.END, "fp32")
+    assert scheduler.handle("fp32", EngineEvent.STUCK) == act(Verb.END, "fp32")
     assert scheduler.state("fp32") is RunState.CANCELLED
 
 
 def test_a_generation_that_ends_as_it_is_stopped_is_done() -> None:
     scheduler = in_state(RunState.GENERATING)
     scheduler.stop()
-    assert scheduler.handle("fp32", Happened.GENERATED) == act(Verb.END, "fp32")
+    assert scheduler.handle("fp32", EngineEvent.GENERATED) == act(Verb.END, "fp32")
     assert scheduler.state("fp32") is RunState.DONE
-    assert scheduler.handle("fp32", Happened.EXITED) == []
+    assert scheduler.handle("fp32", EngineEvent.EXITED) == []
 
 
 def test_a_text_that_ends_as_it_is_stopped_is_not_scored() -> None:
     scheduler = Scheduler(("fp32",), scores=True, reference="fp32")
     scheduler.begin()
-    scheduler.handle("fp32", Happened.HELLO)
-    scheduler.handle("fp32", Happened.LOADED)
+    scheduler.handle("fp32", EngineEvent.HELLO)
+    scheduler.handle("fp32", EngineEvent.LOADED)
     assert scheduler.stop() == act(Verb.ASK_TO_STOP, "fp32")
-    assert scheduler.handle("fp32", Happened.GENERATED) == act(Verb.END, "fp32")
+    assert scheduler.handle("fp32", EngineEvent.GENERATED) == act(Verb.END, "fp32")
     assert scheduler.state("fp32") is RunState.DONE
 
 
@@ -173,19 +173,19 @@ def test_stop_before_the_beginning_leaves_nothing_to_do() -> None:
     assert scheduler.is_finished
 
 
-def through(scheduler: Scheduler, *happenings: tuple[str, Happened]) -> list[list[Action]]:
-    return [scheduler.handle(name, happened) for name, happened in happenings]
+def through(scheduler: Scheduler, *happenings: tuple[str, EngineEvent]) -> list[list[Action]]:
+    return [scheduler.handle(name, event) for name, event in happenings]
 
 
 def load(scheduler: Scheduler, name: str) -> list[Action]:
     """From started to loaded; what follows."""
-    scheduler.handle(name, Happened.HELLO)
-    return scheduler.handle(name, Happened.LOADED)
+    scheduler.handle(name, EngineEvent.HELLO)
+    return scheduler.handle(name, EngineEvent.LOADED)
 
 
 def test_rounds_begin_one_place_later_each() -> None:
-    assert turns_of("abc", 3) == [*"abc", *"bca", *"cab"]
-    assert turns_of("ab", 1) == ["a", "b"]
+    assert order_turns("abc", 3) == [*"abc", *"bca", *"cab"]
+    assert order_turns("ab", 1) == ["a", "b"]
 
 
 def test_each_round_is_a_new_engine() -> None:
@@ -197,10 +197,10 @@ def test_each_round_is_a_new_engine() -> None:
         assert verb is Verb.START
         order.append(name)
         assert load(scheduler, name) == act(Verb.GENERATE, name)
-        assert scheduler.handle(name, Happened.GENERATED) == act(Verb.END, name)
+        assert scheduler.handle(name, EngineEvent.GENERATED) == act(Verb.END, name)
         waits = name in order[:-1]
         assert scheduler.state(name) is (RunState.DONE if waits else RunState.QUEUED)
-        actions = scheduler.handle(name, Happened.EXITED)
+        actions = scheduler.handle(name, EngineEvent.EXITED)
     assert order == ["fp32", "nf4", "nf4", "fp32"]
     assert scheduler.is_finished
 
@@ -208,11 +208,11 @@ def test_each_round_is_a_new_engine() -> None:
 def test_a_failure_ends_all_rounds_of_its_precision() -> None:
     scheduler = Scheduler(("fp32", "nf4"), rounds=2)
     scheduler.begin()
-    scheduler.handle("fp32", Happened.FAILED)
-    assert scheduler.handle("fp32", Happened.EXITED) == act(Verb.START, "nf4")
+    scheduler.handle("fp32", EngineEvent.FAILED)
+    assert scheduler.handle("fp32", EngineEvent.EXITED) == act(Verb.START, "nf4")
     load(scheduler, "nf4")
-    scheduler.handle("nf4", Happened.GENERATED)
-    assert scheduler.handle("nf4", Happened.EXITED) == act(Verb.START, "nf4")
+    scheduler.handle("nf4", EngineEvent.GENERATED)
+    assert scheduler.handle("nf4", EngineEvent.EXITED) == act(Verb.START, "nf4")
     assert scheduler.state("fp32") is RunState.FAILED
 
 
@@ -221,7 +221,7 @@ def test_a_stop_in_a_round_leaves_no_run_done_that_misses_rounds() -> None:
     scheduler.begin()
     load(scheduler, "fp32")
     assert scheduler.stop() == act(Verb.ASK_TO_STOP, "fp32")
-    scheduler.handle("fp32", Happened.GENERATED)
+    scheduler.handle("fp32", EngineEvent.GENERATED)
     assert states(scheduler, ("fp32", "nf4")) == [RunState.CANCELLED] * 2
 
 
@@ -229,17 +229,17 @@ def test_kept_engines_write_again_without_loading() -> None:
     scheduler = Scheduler(("fp32", "nf4"), keep_loaded=True)
     scheduler.begin()
     load(scheduler, "fp32")
-    assert scheduler.handle("fp32", Happened.GENERATED) == act(Verb.START, "nf4")
+    assert scheduler.handle("fp32", EngineEvent.GENERATED) == act(Verb.START, "nf4")
     load(scheduler, "nf4")
-    assert scheduler.handle("nf4", Happened.GENERATED) == []
+    assert scheduler.handle("nf4", EngineEvent.GENERATED) == []
     assert scheduler.is_finished
     assert scheduler.loaded == ("fp32", "nf4")
 
     again = Scheduler(("fp32", "bf16", "nf4"), keep_loaded=True, loaded=scheduler.loaded)
     assert again.begin() == act(Verb.GENERATE, "fp32")
-    assert again.handle("fp32", Happened.GENERATED) == act(Verb.START, "bf16")
+    assert again.handle("fp32", EngineEvent.GENERATED) == act(Verb.START, "bf16")
     load(again, "bf16")
-    assert again.handle("bf16", Happened.GENERATED) == act(Verb.GENERATE, "nf4")
+    assert again.handle("bf16", EngineEvent.GENERATED) == act(Verb.GENERATE, "nf4")
 
 
 def test_the_coldest_engine_makes_room_first() -> None:
@@ -248,14 +248,14 @@ def test_the_coldest_engine_makes_room_first() -> None:
     )
     assert scheduler.begin() == act(Verb.END, "nf4")
     assert scheduler.state("fp32") is RunState.QUEUED
-    assert scheduler.handle("nf4", Happened.EXITED) == act(Verb.END, "int8")
-    assert scheduler.handle("int8", Happened.EXITED) == act(Verb.START, "fp32")
+    assert scheduler.handle("nf4", EngineEvent.EXITED) == act(Verb.END, "int8")
+    assert scheduler.handle("int8", EngineEvent.EXITED) == act(Verb.START, "fp32")
 
 
 def test_an_engine_that_has_just_written_is_the_warmest() -> None:
     scheduler = Scheduler(("fp32",), keep_loaded=True, loaded=("fp32", "nf4"))
     scheduler.begin()
-    scheduler.handle("fp32", Happened.GENERATED)
+    scheduler.handle("fp32", EngineEvent.GENERATED)
     assert scheduler.loaded == ("nf4", "fp32")
 
 
@@ -264,43 +264,43 @@ def test_keeping_no_longer_ends_what_is_idle() -> None:
     scheduler.begin()
     assert scheduler.keep_loaded(False) == act(Verb.END, "nf4")
     load(scheduler, "fp32")
-    assert scheduler.handle("fp32", Happened.GENERATED) == act(Verb.END, "fp32")
+    assert scheduler.handle("fp32", EngineEvent.GENERATED) == act(Verb.END, "fp32")
     assert scheduler.keep_loaded(True) == []
 
 
 def test_an_idle_engine_that_dies_is_not_waited_for() -> None:
     scheduler = Scheduler(("fp32",), keep_loaded=True, loaded=("nf4", "fp32"))
-    assert scheduler.handle("nf4", Happened.EXITED) == act(Verb.GENERATE, "fp32")
-    scheduler.handle("fp32", Happened.GENERATED)
-    scheduler.handle("fp32", Happened.EXITED)
+    assert scheduler.handle("nf4", EngineEvent.EXITED) == act(Verb.GENERATE, "fp32")
+    scheduler.handle("fp32", EngineEvent.GENERATED)
+    scheduler.handle("fp32", EngineEvent.EXITED)
     assert scheduler.state("fp32") is RunState.DONE
     assert scheduler.is_finished
 
 
 def test_an_engine_of_no_use_leaves_before_anything_is_started() -> None:
     scheduler = Scheduler(("fp32",), loaded=("fp32",))
-    assert scheduler.let_go("fp32") == act(Verb.END, "fp32")
+    assert scheduler.unload("fp32") == act(Verb.END, "fp32")
     assert scheduler.begin() == []
     assert not scheduler.is_finished
-    assert scheduler.handle("fp32", Happened.EXITED) == act(Verb.START, "fp32")
-    assert scheduler.let_go("fp32") == []
+    assert scheduler.handle("fp32", EngineEvent.EXITED) == act(Verb.START, "fp32")
+    assert scheduler.unload("fp32") == []
 
 
 def test_what_has_still_to_leave_is_waited_for() -> None:
     scheduler = Scheduler(("fp32",), ending=("fp32", "nf4"))
     assert scheduler.ending == ("fp32", "nf4")
     assert scheduler.begin() == []
-    assert scheduler.handle("nf4", Happened.EXITED) == []
-    assert scheduler.handle("fp32", Happened.EXITED) == act(Verb.START, "fp32")
+    assert scheduler.handle("nf4", EngineEvent.EXITED) == []
+    assert scheduler.handle("fp32", EngineEvent.EXITED) == act(Verb.START, "fp32")
     assert scheduler.state("fp32") is RunState.STARTING
 
 
 def test_a_refused_prompt_leaves_a_kept_engine_alone() -> None:
     scheduler = Scheduler(("fp32", "nf4"), keep_loaded=True, loaded=("fp32", "nf4"))
     scheduler.begin()
-    assert scheduler.handle("fp32", Happened.REFUSED) == act(Verb.GENERATE, "nf4")
+    assert scheduler.handle("fp32", EngineEvent.REFUSED) == act(Verb.GENERATE, "nf4")
     assert scheduler.state("fp32") is RunState.FAILED
-    assert scheduler.handle("nf4", Happened.FAILED) == act(Verb.END, "nf4")
+    assert scheduler.handle("nf4", EngineEvent.FAILED) == act(Verb.END, "nf4")
     assert scheduler.loaded == ("fp32",)
 
 
@@ -309,14 +309,14 @@ def test_in_a_race_all_load_one_after_another_and_write_at_once() -> None:
     assert scheduler.begin() == act(Verb.START, "fp32")
     assert load(scheduler, "fp32") == act(Verb.START, "int8")
     assert scheduler.state("fp32") is RunState.READY
-    scheduler.handle("int8", Happened.FAILED)
-    assert scheduler.handle("int8", Happened.EXITED) == act(Verb.START, "nf4")
+    scheduler.handle("int8", EngineEvent.FAILED)
+    assert scheduler.handle("int8", EngineEvent.EXITED) == act(Verb.START, "nf4")
     assert load(scheduler, "nf4") == act(Verb.GENERATE, "fp32") + act(Verb.GENERATE, "nf4")
-    assert scheduler.handle("nf4", Happened.GENERATED) == act(Verb.END, "nf4")
-    assert scheduler.handle("nf4", Happened.EXITED) == []
-    assert scheduler.handle("fp32", Happened.GENERATED) == act(Verb.END, "fp32")
+    assert scheduler.handle("nf4", EngineEvent.GENERATED) == act(Verb.END, "nf4")
+    assert scheduler.handle("nf4", EngineEvent.EXITED) == []
+    assert scheduler.handle("fp32", EngineEvent.GENERATED) == act(Verb.END, "fp32")
     assert not scheduler.is_finished
-    scheduler.handle("fp32", Happened.EXITED)
+    scheduler.handle("fp32", EngineEvent.EXITED)
     assert scheduler.is_finished
 
 
@@ -333,21 +333,21 @@ def test_one_that_waits_for_the_race_is_not_let_go() -> None:
     scheduler.begin()
     load(scheduler, "fp32")
     assert scheduler.idle == ()
-    assert scheduler.let_go("fp32") == []
+    assert scheduler.unload("fp32") == []
 
 
 def test_one_run_goes_again_and_the_rest_stays() -> None:
     scheduler = Scheduler(("fp32", "nf4"))
     scheduler.begin()
     load(scheduler, "fp32")
-    scheduler.handle("fp32", Happened.GENERATED)
-    scheduler.handle("fp32", Happened.EXITED)
+    scheduler.handle("fp32", EngineEvent.GENERATED)
+    scheduler.handle("fp32", EngineEvent.EXITED)
     scheduler.queue("nf4")  # it has its turn before it already
     scheduler.queue("fp32")
     assert scheduler.begin() == []
     load(scheduler, "nf4")
-    scheduler.handle("nf4", Happened.GENERATED)
-    assert scheduler.handle("nf4", Happened.EXITED) == act(Verb.START, "fp32")
+    scheduler.handle("nf4", EngineEvent.GENERATED)
+    assert scheduler.handle("nf4", EngineEvent.EXITED) == act(Verb.START, "fp32")
     assert scheduler.state("nf4") is RunState.DONE
 
 
@@ -367,9 +367,9 @@ def test_a_precision_is_added_and_removed() -> None:
 def test_removing_a_run_ends_its_kept_engine() -> None:
     scheduler = Scheduler(("fp32",), keep_loaded=True, loaded=("fp32",))
     scheduler.begin()
-    scheduler.handle("fp32", Happened.GENERATED)
+    scheduler.handle("fp32", EngineEvent.GENERATED)
     assert scheduler.remove("fp32") == act(Verb.END, "fp32")
-    assert scheduler.handle("fp32", Happened.EXITED) == []
+    assert scheduler.handle("fp32", EngineEvent.EXITED) == []
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -414,12 +414,14 @@ class AnyOrder(RuleBasedStateMachine):
                 busy = [other for other in self.names if self.scheduler.state(other) is RunState.GENERATING]
                 assert busy == [name]
 
-    @rule(index=st.integers(0, 3), happened=st.sampled_from([kind for kind in Happened if kind is not Happened.EXITED]))
-    def something_happens(self, index: int, happened: Happened) -> None:
+    @rule(
+        index=st.integers(0, 3), event=st.sampled_from([kind for kind in EngineEvent if kind is not EngineEvent.EXITED])
+    )
+    def something_happens(self, index: int, event: EngineEvent) -> None:
         name = self.names[index % len(self.names)]
-        if name in self.started and (happened is not Happened.STUCK or self.stopped):
+        if name in self.started and (event is not EngineEvent.STUCK or self.stopped):
             before = self.scheduler.state(name)
-            actions = self.scheduler.handle(name, happened)
+            actions = self.scheduler.handle(name, event)
             if before.is_final:
                 assert actions == []
             self.carry_out(actions)
@@ -430,7 +432,7 @@ class AnyOrder(RuleBasedStateMachine):
         name = sorted(self.alive)[index % len(self.alive)]
         self.alive.discard(name)
         self.ended.discard(name)
-        self.carry_out(self.scheduler.handle(name, Happened.EXITED))
+        self.carry_out(self.scheduler.handle(name, EngineEvent.EXITED))
 
     @rule()
     def a_person_stops(self) -> None:
@@ -464,12 +466,12 @@ class AnyOrder(RuleBasedStateMachine):
             return
         self.a_person_stops()
         for name in list(self.alive):
-            self.carry_out(self.scheduler.handle(name, Happened.STUCK))
+            self.carry_out(self.scheduler.handle(name, EngineEvent.STUCK))
             assert self.scheduler.state(name).is_final
         for name in list(self.ended):
             self.an_engine_exits(sorted(self.alive).index(name))
         assert self.scheduler.is_finished
-        order = turns_of(self.names, self.rounds)
+        order = order_turns(self.names, self.rounds)
         assert all(self.started.count(name) <= order.count(name) for name in self.names)
 
 
@@ -484,11 +486,11 @@ def drive(scheduler: Scheduler, actions: Iterable[Action], *, most: int = 200) -
     """Do what is wanted at once and without mishap; what was done, in order."""
     pending, done = list(actions), []
     answers = {
-        Verb.START: Happened.HELLO,
-        Verb.LOAD: Happened.LOADED,
-        Verb.GENERATE: Happened.GENERATED,
-        Verb.SCORE: Happened.SCORED,
-        Verb.END: Happened.EXITED,
+        Verb.START: EngineEvent.HELLO,
+        Verb.LOAD: EngineEvent.LOADED,
+        Verb.GENERATE: EngineEvent.GENERATED,
+        Verb.SCORE: EngineEvent.SCORED,
+        Verb.END: EngineEvent.EXITED,
     }
     while pending:
         verb, name = pending.pop(0)
@@ -527,9 +529,9 @@ def test_after_a_race_one_is_scored_after_another_the_reference_first(keep: bool
 def scoring_state() -> Scheduler:
     scheduler = Scheduler(["fp32", "nf4"], scores=True, reference="fp32")
     scheduler.begin()
-    for happened in (Happened.HELLO, Happened.LOADED):
-        scheduler.handle("fp32", happened)
-    assert scheduler.handle("fp32", Happened.GENERATED) == act(Verb.SCORE, "fp32")
+    for event in (EngineEvent.HELLO, EngineEvent.LOADED):
+        scheduler.handle("fp32", event)
+    assert scheduler.handle("fp32", EngineEvent.GENERATED) == act(Verb.SCORE, "fp32")
     assert scheduler.state("fp32") is RunState.SCORING and scheduler.idle == ()
     return scheduler
 
@@ -537,20 +539,20 @@ def scoring_state() -> Scheduler:
 def test_stopping_a_score_leaves_the_text() -> None:
     scheduler = scoring_state()
     assert scheduler.stop() == act(Verb.ASK_TO_STOP, "fp32")
-    assert scheduler.handle("fp32", Happened.SCORED) == act(Verb.END, "fp32")
+    assert scheduler.handle("fp32", EngineEvent.SCORED) == act(Verb.END, "fp32")
     assert states_of(scheduler, "fp32", "nf4") == [RunState.DONE, RunState.CANCELLED]
 
 
 def test_an_engine_that_does_not_stop_scoring_is_ended() -> None:
     scheduler = scoring_state()
     scheduler.stop()
-    assert scheduler.handle("fp32", Happened.STUCK) == act(Verb.END, "fp32")
+    assert scheduler.handle("fp32", EngineEvent.STUCK) == act(Verb.END, "fp32")
     assert scheduler.state("fp32") is RunState.DONE
 
 
 def test_an_engine_that_dies_while_it_scores_fails_its_run_and_the_rest_goes_on() -> None:
     scheduler = scoring_state()
-    assert scheduler.handle("fp32", Happened.EXITED) == act(Verb.START, "nf4")
+    assert scheduler.handle("fp32", EngineEvent.EXITED) == act(Verb.START, "nf4")
     assert scheduler.state("fp32") is RunState.FAILED
 
 
@@ -559,9 +561,9 @@ def test_what_waits_to_be_scored_is_done_when_all_is_stopped() -> None:
     pending = scheduler.begin()
     while pending[0].verb is not Verb.GENERATE:
         verb, name = pending[0]
-        pending = scheduler.handle(name, Happened.HELLO if verb is Verb.START else Happened.LOADED)
-    assert scheduler.handle("nf4", Happened.GENERATED) == []
-    assert scheduler.handle("fp32", Happened.GENERATED) == act(Verb.SCORE, "fp32")
+        pending = scheduler.handle(name, EngineEvent.HELLO if verb is Verb.START else EngineEvent.LOADED)
+    assert scheduler.handle("nf4", EngineEvent.GENERATED) == []
+    assert scheduler.handle("fp32", EngineEvent.GENERATED) == act(Verb.SCORE, "fp32")
     assert scheduler.stop() == [Action(Verb.ASK_TO_STOP, "fp32"), Action(Verb.END, "nf4")]
     assert scheduler.state("nf4") is RunState.DONE
 

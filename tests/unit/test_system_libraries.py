@@ -12,10 +12,10 @@ import shiboken6
 from qplayground.runtime.machine import gpus, system_libraries
 from qplayground.runtime.machine.system_libraries import (
     DEBIAN_PACKAGES,
-    Lacking,
+    MissingLibraries,
     explain,
+    find_missing,
     install_hint,
-    lacking,
     qt_files,
 )
 
@@ -54,8 +54,8 @@ def test_all_missing_libraries_are_named_at_once(compile_library: Compiler) -> N
     program = compile_library("libprogram.so", "int two(void) { return 2; }", *options)
     for name in ("libnor-of-this.so.1", "libnever-heard-of.so.3"):
         (program.parent / name).unlink()
-    found = lacking([program])
-    assert found == Lacking(("libnever-heard-of.so.3", "libnor-of-this.so.1"))
+    found = find_missing([program])
+    assert found == MissingLibraries(("libnever-heard-of.so.3", "libnor-of-this.so.1"))
     told = explain(found, windowed=True)
     assert told.message.endswith("missing on this system: libnever-heard-of.so.3, libnor-of-this.so.1.")
     assert told.hint.endswith("Or use `qplayground compare`, which needs no window.")
@@ -70,20 +70,20 @@ def test_a_library_that_is_too_old_is_told_by_its_version(compile_library: Compi
     compile_library("libclock.so.1", code, f"-Wl,--version-script={script}")
     uses = "int newest(void); int newer_still(void); int both(void) { return newest() + newer_still(); }"
     program = compile_library("libprogram.so", uses, "-L.", "-l:libclock.so.1", f"-Wl,-rpath,{compile_library.folder}")
-    assert lacking([program]) == Lacking()
+    assert find_missing([program]) == MissingLibraries()
     script.write_text("GLIBC_2.1 { global: newest; newer_still; };\n")
     compile_library("libclock.so.1", code, f"-Wl,--version-script={script}")
-    found = lacking([program])
-    assert found == Lacking((), {"GLIBC": "2.100"})
+    found = find_missing([program])
+    assert found == MissingLibraries((), {"GLIBC": "2.100"})
     assert "is too old for Qt, which needs 2.100." in explain(found, windowed=False).message
 
 
 def test_what_the_loader_said_is_enough_without_ldd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     said = "ImportError: libEGL.so.1: cannot open shared object file: No such file or directory"
-    assert lacking([Path(__file__)], said) == Lacking(("libEGL.so.1",))
+    assert find_missing([Path(__file__)], said) == MissingLibraries(("libEGL.so.1",))
     said = "/lib/x86_64-linux-gnu/libstdc++.so.6: version `GLIBCXX_3.4.30' not found (required by x)"
-    told = explain(lacking([], said), windowed=False)
+    told = explain(find_missing([], said), windowed=False)
     assert told.message == "This system's libstdc++ is too old for Qt, which needs one with GLIBCXX_3.4.30."
 
 

@@ -16,7 +16,7 @@ from PySide6.QtCore import QCoreApplication
 from qplayground.core.system.redaction import Redaction
 from qplayground.runtime.machine import this_machine
 from qplayground.runtime.machine.qt_platform import can_load, candidates, explain_platform
-from qplayground.runtime.machine.this_machine import gather_facts, look_at_folder, who_is_here
+from qplayground.runtime.machine.this_machine import find_redaction, gather_facts, look_at_folder
 
 NOBODY = Redaction()
 
@@ -73,7 +73,7 @@ def test_nobody_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(getpass, "getuser", lambda: "alice")
     monkeypatch.setenv("QPLAYGROUND_CONFIG", str(home / "config"))
     monkeypatch.setenv("QPLAYGROUND_CACHE", str(tmp_path / "alice"))
-    assert who_is_here().user == "alice"
+    assert find_redaction().user == "alice"
     facts = gather_facts()
     paths = {folder.purpose: folder.path for folder in facts.folders}
     assert paths["Settings"] == "~/config"

@@ -79,7 +79,7 @@ def _sum(segments: Iterable[Segment]) -> int:
 
 
 def _predicted_in_ram(memory: MemoryFigures) -> list[Segment]:
-    """What was reckoned before a weight was read; empty where it was not."""
+    """What was estimated before a weight was read; empty where it was not."""
     estimate = memory.predicted
     if estimate is None or estimate.resident_bytes is None or _was_counted_in_vram(memory):
         return []

@@ -31,7 +31,7 @@ class Metric(NamedTuple):
     ratio_digits: int = 2
     needs: Capability | None = None
 
-    def lacking(self, run: Run) -> str:
+    def reason_missing(self, run: Run) -> str:
         """Why that run has no such figure, as a sentence: its engine cannot give it. Empty where that is not so, and of
         a run that failed, which has an error to say why.
         """
@@ -119,14 +119,14 @@ METRICS: tuple[Metric, ...] = (
     _memory(
         "predicted_weight_bytes",
         "Weights, predicted",
-        "What the weights were reckoned to take before any was read",
+        "What the weights were estimated to take before any was read",
         Capability.PREDICTION,
         more_is_better=None,
     ),
     _memory(
         "predicted_resident_bytes",
         "RAM, predicted",
-        "What the engine was reckoned to have resident after its run, before a weight was read",
+        "What the engine was estimated to have resident after its run, before a weight was read",
         Capability.PREDICTION,
         more_is_better=None,
     ),

@@ -89,8 +89,8 @@ class MemoryFigures(msgspec.Struct):
 
     `peak_resident_bytes` is its highest, the integrity check left out. `runtime_bytes` is the same process before the
     first weight: resident minus runtime is the model's share. `anonymous_bytes` and `file_bytes` add up to resident.
-    What is `predicted` was reckoned before a weight was read. `by_kind` is what the loaded model holds, `by_device` and
-    `by_module` where; the latter is empty in what earlier versions saved. `vram` has torch's figures by GPU and the
+    What is `predicted` was estimated before a weight was read. `by_kind` is what the loaded model holds, `by_device`
+    and `by_module` where; the latter is empty in what earlier versions saved. `vram` has torch's figures by GPU and the
     driver's; the others of VRAM are their sums, the context what the driver counts beyond torch. `vram_load_peak_bytes`
     is the load's own peak.
     """

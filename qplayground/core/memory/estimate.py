@@ -76,7 +76,7 @@ class Verdict(StrEnum):
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What one precision of a model will take, in bytes, reckoned without its weights.
+    """What one precision of a model will take, in bytes, estimated without its weights.
 
     `kv_cache_bytes` is None where it is not known, and `unknown` says why. `working_bytes` stay beside weights and
     cache after a prompt was read, which for a moment needs `prompt_extra_bytes` more; scoring a text, which comes after

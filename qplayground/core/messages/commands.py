@@ -14,9 +14,9 @@ from qplayground.core.precision import Precision
 class Load(Request, frozen=True, kw_only=True):
     """Load a model in one precision. `request` is checked against tokenizer and context before weights are read.
 
-    `context` is what the request's text takes, where another engine has reckoned that already; it takes a while.
-    `others` are precisions of the same model whose memory is to be reckoned by the way. `limits`: bytes of weights that
-    each device of this machine can take, for a placement that is worked out by itself.
+    `context` is what the request's text takes, where another engine has estimated that already; it takes a while.
+    `others` are precisions of the same model whose memory is to be estimated by the way. `limits`: bytes of weights
+    that each device of this machine can take, for a placement that is worked out by itself.
     """
 
     path: str

@@ -71,9 +71,9 @@ class Loaded(LastAnswer, frozen=True, kw_only=True):
     """Every weight is in memory and the model has run once.
 
     `weight_bytes` counts the tensors held after that first forward, scales included, tied ones once.
-    `by_kind` says what they are, `by_module` where. `estimate` is what they were reckoned to be before any weight was
+    `by_kind` says what they are, `by_module` where. `estimate` is what they were estimated to be before any weight was
     read, `others` the same of the other precisions that were asked for; `unforeseen` names the modules that hold
-    something else than was reckoned. `skips` is the list of modules that transformers was told to leave alone, empty
+    something else than was estimated. `skips` is the list of modules that transformers was told to leave alone, empty
     for its own; `attention` the implementation of attention that it was told to use instead of the one that the model
     asks for. `device_map` says where each module is, `by_device` what each device holds, `vram` what torch has of each
     GPU, with the load's peak.
@@ -113,7 +113,7 @@ class LoadEstimated(Answer, frozen=True):
 class MemoryEstimated(Answer, frozen=True, kw_only=True):
     """One estimate for each precision that was asked for, in that order.
 
-    `context_tokens` is the length that their KV cache was reckoned for. `final` is False for what is said at once,
+    `context_tokens` is the length that their KV cache was estimated for. `final` is False for what is said at once,
     before the tokenizer is read: its memory, and the prompt's length, are not in it yet. With a `tokenizer_problem` the
     weights can be loaded, and no text can be written with them.
     """

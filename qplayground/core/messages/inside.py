@@ -3,7 +3,6 @@
 from qplayground.core.dtype import Dtype
 from qplayground.core.generation import GenerationRequest
 from qplayground.core.inside import (
-    Knobs,
     LayerInputs,
     LayerRow,
     LeftOut,
@@ -11,6 +10,7 @@ from qplayground.core.inside import (
     ModelOutline,
     Picture,
     ProbedWeight,
+    QuantizationParams,
     QuantizedMatrix,
     ThresholdTrial,
     Tile,
@@ -38,7 +38,7 @@ class OpenMatrix(Request, frozen=True, kw_only=True):
 class QuantizeMatrix(Request, frozen=True, kw_only=True):
     """Quantize the open matrix so. MatrixQuantized follows, or Failed, and what was there before stays."""
 
-    knobs: Knobs
+    params: QuantizationParams
 
 
 class ReadTile(Request, frozen=True, kw_only=True):
@@ -61,14 +61,14 @@ class ProbeWeight(Request, frozen=True, kw_only=True):
 
 
 class MeasureLayers(Request, frozen=True, kw_only=True):
-    """Quantize layer after layer with each of the knobs: those of `modules`, or all that get quantized.
+    """Quantize layer after layer with each of the parameter sets: those of `modules`, or all that get quantized.
 
     A LayerMeasured for each, with Progressed in between, and LayersMeasured at the end, early after a Cancel.
     """
 
     path: str
     modules: tuple[str, ...] = ()
-    knobs: tuple[Knobs, ...]
+    params: tuple[QuantizationParams, ...]
 
 
 class CaptureInputs(Request, frozen=True, kw_only=True):

@@ -57,8 +57,8 @@ _MACHINE = _machine()
 def _started(pid: int) -> int:
     """When a process began, as the system wrote it down then, whatever becomes of the clock.
 
-    On Linux in ticks since boot (field 22 of proc_pid_stat(5)): psutil reckons the time of day from that and the clock.
-    Elsewhere in milliseconds.
+    On Linux in ticks since boot (field 22 of proc_pid_stat(5)): psutil estimates the time of day from that and the
+    clock. Elsewhere in milliseconds.
     """
     if psutil.LINUX:
         after_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]

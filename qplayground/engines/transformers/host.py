@@ -43,7 +43,7 @@ from qplayground.engines.transformers.explaining import explain
 from qplayground.engines.transformers.generation import decoding
 from qplayground.engines.transformers.generation.token_insight import Insight
 from qplayground.engines.transformers.generation.token_stream import TokenStream
-from qplayground.engines.transformers.inside.viewer import Viewer
+from qplayground.engines.transformers.inside.service import InsideService
 from qplayground.engines.transformers.loading.load import LoadedModel, load_model
 from qplayground.engines.transformers.machine import allocator
 from qplayground.engines.transformers.machine.devices import describe_machine
@@ -110,7 +110,7 @@ class Engine:
                 case CheckUp():
                     self._send_all(check_up(command))
                 case _ if isinstance(command, InsideCommand):
-                    self._viewer.carry_out(command)
+                    self._inside.carry_out(command)
                 case _:
                     raise RuntimeError(f"an engine carries out no {type(command).__name__}")
         except Exception as error:  # whatever the libraries raise, the run fails and the process goes on
@@ -128,8 +128,8 @@ class Engine:
             self._channel.send(event)
 
     @cached_property
-    def _viewer(self) -> Viewer:
-        return Viewer(self._channel, self._on_phase, self._on_progress)
+    def _inside(self) -> InsideService:
+        return InsideService(self._channel, self._on_phase, self._on_progress)
 
     def _load(self, command: Load) -> None:
         self._loaded = None  # the model before goes first: never two in memory, nor an old one after a failure

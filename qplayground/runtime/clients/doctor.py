@@ -12,7 +12,7 @@ from qplayground.core.precision import READY_PRECISIONS, Precision
 from qplayground.core.quantizers.installed import missing
 from qplayground.core.system.machine import Machine
 from qplayground.runtime.clients.engine_client import EngineClient
-from qplayground.runtime.machine.this_machine import gather_facts, who_is_here
+from qplayground.runtime.machine.this_machine import find_redaction, gather_facts
 from qplayground.runtime.processes.background import Background
 from qplayground.runtime.processes.launcher import Launcher
 
@@ -161,7 +161,7 @@ class Doctor(QObject):
             sentence = "This machine cannot be looked at."
             self._end(
                 self.failed,
-                ErrorInfo(ErrorCode.INTERNAL, sentence, "Please report it.", who_is_here().apply(repr(facts))),
+                ErrorInfo(ErrorCode.INTERNAL, sentence, "Please report it.", find_redaction().apply(repr(facts))),
             )
             return
         self._facts = facts
@@ -171,7 +171,7 @@ class Doctor(QObject):
         """Once both are there, tell it."""
         if self._facts is None or not self._tried:
             return
-        facts, machine, redaction = self._facts, self._machine, who_is_here()
+        facts, machine, redaction = self._facts, self._machine, find_redaction()
         if machine is not None:
             cpu = replace(facts.cpu, capability=machine.cpu_capability, threads=machine.cpu_threads)
             facts = replace(facts, cpu=cpu, mps=machine.mps)

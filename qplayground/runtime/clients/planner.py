@@ -42,7 +42,7 @@ class Planner(QObject):
         self._question: EstimateMemory | None = None
         self._plan_question: PlanPlacement | None = None
         self._in_flight: EstimateMemory | PlanPlacement | None = None
-        self._held_back = self._closed = False
+        self._paused = self._closed = False
         self._answer: MemoryEstimated | None = None
         self._answered: EstimateMemory | None = None  # the question that it answers
         self._soon = QTimer(self, singleShot=True, interval=0)  # once for what changes at once
@@ -126,12 +126,12 @@ class Planner(QObject):
         self._plan_question = PlanPlacement(id=0, path=path, precisions=precisions, placement=placement)
         self._submit()
 
-    def hold_back(self, hold: bool) -> None:
-        """While something is timed nothing is reckoned; what was asked meanwhile is answered afterwards."""
-        self._held_back = hold
-        if not hold and self._question is not None and not self._question.placement.is_single and self._gpu_count:
+    def set_paused(self, paused: bool) -> None:
+        """While something is timed nothing is estimated; what was asked meanwhile is answered afterwards."""
+        self._paused = paused
+        if not paused and self._question is not None and not self._question.placement.is_single and self._gpu_count:
             self._question = replace(self._question)  # what is free on a GPU decides where parts go: ask once more
-        if not hold and (self._is_open or self._plan_question is not None):
+        if not paused and (self._is_open or self._plan_question is not None):
             self._soon.start()
 
     def close(self) -> None:
@@ -146,7 +146,7 @@ class Planner(QObject):
     @Slot()
     def _submit(self) -> None:
         question = self._plan_question or (self._question if self._is_open else None)
-        if question is None or self._held_back or self._closed:
+        if question is None or self._paused or self._closed:
             return
         if self._client.hello is None:
             self._client.begin()
@@ -203,7 +203,7 @@ class Planner(QObject):
     def _is_answered(self, name: str) -> bool:
         """Whether what is known of that precision is about the model, device and recipe that are asked about now.
 
-        The length may be another one, for the moment that it takes to reckon anew.
+        The length may be another one, for the moment that it takes to estimate anew.
         """
         now, then = self._question, self._answered
         if now is None or then is None or (now.path, now.placement) != (then.path, then.placement):

@@ -32,14 +32,14 @@ def clear_text(run: Run) -> None:
     run.divergence = None
 
 
-def take_tokens(run: Run, event: TokensGenerated) -> None:
+def record_tokens(run: Run, event: TokensGenerated) -> None:
     """Add tokens to the text."""
     run.token_ids += (token.id for token in event.tokens)
     run.tokens += event.tokens
     run.text += "".join(token.text for token in event.tokens)
 
 
-def take_loaded(
+def record_loaded(
     run: Run, event: Loaded, *, repeated: bool = False, kept: bool = False, shown: Estimate | None = None
 ) -> None:
     """Note a load. `repeated`: one of several rounds; `kept`: one of an earlier comparison; `shown`: the estimate that
@@ -78,7 +78,7 @@ def take_loaded(
     )
 
 
-def take_generated(
+def record_generated(
     run: Run,
     event: Generated,
     *,
@@ -94,7 +94,7 @@ def take_generated(
     run.text = event.text
     run.finish_reason = event.finish_reason
     if counts:
-        _take_speed(run, event, repeated)
+        _record_speed(run, event, repeated)
     elif run.speed.ttft_samples is not None:
         return
     vram = {
@@ -116,7 +116,7 @@ def take_generated(
     )
 
 
-def take_scored(run: Run, event: Scored) -> None:
+def record_scored(run: Run, event: Scored) -> None:
     """Note what scoring a text gave. Its memory is a phase of its own, and not in the run's peak."""
     run.quality = event.quality
     run.scored = event.tokens
@@ -131,7 +131,7 @@ def note_unscored(run: Run, text: str) -> None:
     run.quality = Quality(text=text, note=SCORING_STOPPED if reason is None else refusal(reason))
 
 
-def _take_speed(run: Run, event: Generated, repeated: bool) -> None:
+def _record_speed(run: Run, event: Generated, repeated: bool) -> None:
     before = run.speed if repeated else SpeedFigures()
     decode = _with(before.samples, event.decode_tokens_per_s) if repeated else None
     ttft = _with(before.ttft_samples, event.ttft_s) if repeated else None
@@ -171,10 +171,10 @@ def _most(one: _Number | None, other: _Number | None) -> _Number | None:
     return max(known, default=None)
 
 
-def _predicted(shown: Estimate | None, reckoned: Estimate | None, *, kept: bool) -> Estimate | None:
-    """What was shown before; else what the engine reckoned before its first weight, for a kept one without the length
+def _predicted(shown: Estimate | None, estimated: Estimate | None, *, kept: bool) -> Estimate | None:
+    """What was shown before; else what the engine estimated before its first weight, for a kept one without the length
     of the text that it was then.
     """
     if shown is not None and shown.resident_bytes is not None:
         return shown
-    return reckoned if reckoned is None or not kept else reckoned.without_text
+    return estimated if estimated is None or not kept else estimated.without_text

@@ -36,7 +36,7 @@ from qplayground.core.placement import Placement
 from qplayground.runtime.comparison.engines import Engines
 from qplayground.runtime.comparison.plan import Plan, RunPlan
 from qplayground.runtime.comparison.plan_state import PlanState
-from qplayground.runtime.comparison.scheduler import Action, Happened, Scheduler, Verb
+from qplayground.runtime.comparison.scheduler import Action, EngineEvent, Scheduler, Verb
 from qplayground.runtime.machine.devices import free_memory
 from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.storage.offload_folders import OffloadFolders
@@ -144,7 +144,7 @@ class Conductor(QObject):
         """Take on a new plan; `begin` follows. Not while busy. `estimates`: what is known of its runs already."""
         before = self._scheduler
         self._state = state = PlanState(plan, self._lacks)
-        state.take_estimates(estimates, gpus=self._gpu_count)
+        state.record_estimates(estimates, gpus=self._gpu_count)
         self.started_s = time.monotonic()
         self._scheduler = Scheduler(
             plan.order,
@@ -166,7 +166,7 @@ class Conductor(QObject):
         if self._scheduler is not None and self._state is not None:
             self._state.plan = self._state.plan.with_run(run)
             if estimate is not None:
-                self._state.take_estimates({run.id: estimate}, gpus=self._gpu_count)
+                self._state.record_estimates({run.id: estimate}, gpus=self._gpu_count)
             self._asked_to_stop.discard(run.id)
             self._scheduler.queue(run.id)
             self._busy = True
@@ -185,10 +185,10 @@ class Conductor(QObject):
             self._state.remove(name)
             self._do(actions)
 
-    def let_go(self, name: str) -> None:
+    def unload(self, name: str) -> None:
         """End an engine that keeps its model for another time; nothing when it is in work or not there."""
         if self._scheduler is not None:
-            self._do(self._scheduler.let_go(name))
+            self._do(self._scheduler.unload(name))
 
     def set_keep_loaded(self, keep: bool) -> None:
         """Let engines keep their models after a run, as long as there is room; those that do already go if not."""
@@ -224,7 +224,7 @@ class Conductor(QObject):
             or kept.placement != plan.placement.same_weights
             or (plan.find(name) or kept.run) != kept.run
         ]
-        return [action for name in misfits for action in scheduler.let_go(name)]
+        return [action for name in misfits for action in scheduler.unload(name)]
 
     @property
     def _planned(self) -> PlanState:
@@ -304,9 +304,9 @@ class Conductor(QObject):
 
     # ---- what happens ----------------------------------------------------------------------------------------
 
-    def _happened(self, name: str, happened: Happened) -> None:
+    def _on_engine_event(self, name: str, event: EngineEvent) -> None:
         if self._scheduler is not None:
-            self._do(self._scheduler.handle(name, happened))
+            self._do(self._scheduler.handle(name, event))
             self._finish_if_done()
 
     def _is_open(self, name: str) -> bool:
@@ -321,40 +321,40 @@ class Conductor(QObject):
         if run is not None:
             self._lacks[run] = hello.lacks
         self.greeted.emit(name, hello)
-        self._happened(name, Happened.HELLO)
+        self._on_engine_event(name, EngineEvent.HELLO)
 
     @Slot(str, object)
     def _on_said(self, name: str, event: RunEvent) -> None:
         if not self._is_open(name):
             return  # the run was given up meanwhile; what it says now would contradict what is shown
         state = self._planned
-        happened: Happened | None = None
+        outcome: EngineEvent | None = None
         match event:
             case LoadEstimated():
                 self.fit_known.emit(name, fit([event.estimate], self._free[name], scores=state.scores))
                 return
             case Loaded():
                 run = state.plan.run(name)
-                state.take_loaded(run, event)
+                state.record_loaded(run, event)
                 self._kept[name] = _Kept(run, state.plan.placement.same_weights, event)
-                happened = Happened.LOADED
+                outcome = EngineEvent.LOADED
             case Generated(finish_reason=reason):
-                happened = Happened.INTERRUPTED if reason == "cancelled" else Happened.GENERATED
+                outcome = EngineEvent.INTERRUPTED if reason == "cancelled" else EngineEvent.GENERATED
             case Scored():
-                state.take_scored(name, event)
-                happened = Happened.SCORED
+                state.record_scored(name, event)
+                outcome = EngineEvent.SCORED
             case Failed(error=error) if error.code in PROMPT_ERRORS:  # so a kept model stays as good as it was
-                happened = Happened.REFUSED
+                outcome = EngineEvent.REFUSED
             case Failed(error=error):
                 event = msgspec.structs.replace(event, error=self._with_output(name, error))
-                happened = Happened.FAILED
+                outcome = EngineEvent.FAILED
             case PhaseStarted() | Progressed() | PromptRead() | TokensGenerated():
                 pass
             case _:
                 assert_never(event)
         self.said.emit(name, event)
-        if happened is not None:
-            self._happened(name, happened)
+        if outcome is not None:
+            self._on_engine_event(name, outcome)
 
     def _with_output(self, name: str, error: ErrorInfo) -> ErrorInfo:
         return msgspec.structs.replace(error, detail=f"{error.detail}\n\n{self._engines.output_tail(name)}".strip())
@@ -366,7 +366,7 @@ class Conductor(QObject):
         if self._scheduler is None:
             return
         in_work = self._is_open(name) and self.state(name) is not RunState.QUEUED
-        actions = self._scheduler.handle(name, Happened.EXITED)
+        actions = self._scheduler.handle(name, EngineEvent.EXITED)
         if in_work:
             died = error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", "Run it again.")
             self.said.emit(name, Failed(0, died))
@@ -385,4 +385,4 @@ class Conductor(QObject):
     def _on_stop_deadline(self) -> None:
         asked, self._asked_to_stop = self._asked_to_stop, set()
         for name in asked:
-            self._happened(name, Happened.STUCK)
+            self._on_engine_event(name, EngineEvent.STUCK)

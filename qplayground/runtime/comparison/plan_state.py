@@ -92,7 +92,7 @@ class PlanState:
             limit_bytes=BASELINES_LIMIT_BYTES,
         )
 
-    def take_loaded(self, run: RunPlan, event: Loaded) -> None:
+    def record_loaded(self, run: RunPlan, event: Loaded) -> None:
         """Note what a load says, of its model's other runs too."""
         self._contexts[run.model_key] = event.context
         known = [*event.others, *([] if event.estimate is None else [event.estimate])]
@@ -101,12 +101,12 @@ class PlanState:
             if other.model_key == run.model_key and other.precision.name in estimates:
                 self._estimates[other.id] = estimates[other.precision.name]
 
-    def take_scored(self, run_id: str, event: Scored) -> None:
+    def record_scored(self, run_id: str, event: Scored) -> None:
         """Note how the reference scored the text."""
         if self._reference is not None and run_id == self._reference.id:
             self._windows, self._scored_ids, self._reference_place = event.windows, event.token_ids, event.place
 
-    def take_estimates(self, estimates: Mapping[str, Estimate], *, gpus: int) -> None:
+    def record_estimates(self, estimates: Mapping[str, Estimate], *, gpus: int) -> None:
         """Note what is known of runs already, where it is of this text and would be the same if the models that are
         kept were gone. Where the memory that is free on a GPU decides where parts go, it would not.
         """

@@ -96,9 +96,9 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
             raise fail(ErrorCode.BAD_SETTINGS, "The prompt holds bytes that are no text.", "Type it again.")
         names = check_names(self.precisions)
         for precision in self.precisions:
-            lacking = missing(precision.quantization)
-            if lacking is not None:
-                raise PlaygroundError(lacking)
+            problem = missing(precision.quantization)
+            if problem is not None:
+                raise PlaygroundError(problem)
         if self.baseline is not None and self.baseline not in names:
             raise fail(
                 ErrorCode.BAD_PRECISION,

@@ -18,7 +18,7 @@ CanScore = Callable[[str], bool]
 """Whether that run's engine, which is there, can score a text."""
 
 
-class Happened(StrEnum):
+class EngineEvent(StrEnum):
     """What the conductor reports of a run."""
 
     HELLO = "hello"
@@ -58,7 +58,7 @@ class _Engine(Enum):
     ENDING = auto()
 
 
-def turns_of(runs: Sequence[str], rounds: int) -> list[str]:
+def order_turns(runs: Sequence[str], rounds: int) -> list[str]:
     """Who runs when: each round begins one place later, so that no run is always the first or the last."""
     count = len(runs)
     return [runs[(place + turn) % count] for turn in range(rounds) for place in range(count)]
@@ -88,7 +88,7 @@ class Scheduler:
         can_score: CanScore = lambda run: True,
     ) -> None:
         self._states = dict.fromkeys(runs, RunState.QUEUED)
-        self._turns = deque(turns_of(runs, rounds))
+        self._turns = deque(order_turns(runs, rounds))
         self._rounds = rounds
         self._race = race
         self._scores = scores
@@ -150,9 +150,9 @@ class Scheduler:
         if not self._states[run].is_final:
             raise ValueError(f"{run} is in work")
         del self._states[run]
-        return self.let_go(run)
+        return self.unload(run)
 
-    def let_go(self, run: str) -> list[Action]:
+    def unload(self, run: str) -> list[Action]:
         """End an engine that holds a model which is of no use; one that is in work stays."""
         return self._end(run) if run in self.idle else []
 
@@ -183,34 +183,34 @@ class Scheduler:
                     actions += self._end(run)
         return actions
 
-    def handle(self, run: str, happened: Happened) -> list[Action]:
+    def handle(self, run: str, event: EngineEvent) -> list[Action]:
         """Take note of something that happened. What does not fit the run's state is late and changes nothing."""
         state = self._states.get(run)
-        if happened is Happened.EXITED:
+        if event is EngineEvent.EXITED:
             return self._on_exited(run)
         if state is None or state.is_final:
             return []
-        if happened is Happened.FAILED or (happened is Happened.REFUSED and state is not RunState.GENERATING):
+        if event is EngineEvent.FAILED or (event is EngineEvent.REFUSED and state is not RunState.GENERATING):
             return self._give_up(run, RunState.FAILED)
-        if (state, happened) == (RunState.STARTING, Happened.HELLO):
+        if (state, event) == (RunState.STARTING, EngineEvent.HELLO):
             self._states[run] = RunState.LOADING
             return [Action(Verb.LOAD, run)]
-        if (state, happened) == (RunState.LOADING, Happened.LOADED):
+        if (state, event) == (RunState.LOADING, EngineEvent.LOADED):
             self._engines[run] = _Engine.LOADED
             return self._take_turn(run)
         if state is RunState.SCORING:
-            return self._on_scored(run, happened)
+            return self._on_scored(run, event)
         if state is not RunState.GENERATING:
             return []
-        if happened is Happened.STUCK:
+        if event is EngineEvent.STUCK:
             return self._give_up(run, RunState.CANCELLED)
-        if happened is Happened.REFUSED:
+        if event is EngineEvent.REFUSED:
             self._drop_turns(run)
             return self._release(run, RunState.FAILED)
-        if happened is Happened.INTERRUPTED:
+        if event is EngineEvent.INTERRUPTED:
             self._drop_turns(run)
             return self._release(run, RunState.CANCELLED)
-        if happened is Happened.GENERATED:
+        if event is EngineEvent.GENERATED:
             if not self._is_to_be_scored(run):
                 return self._release(run, self._outcome(run))
             self._to_score.append(run)
@@ -231,10 +231,10 @@ class Scheduler:
             return False
         return run == self._reference or run not in self._turns
 
-    def _on_scored(self, run: str, happened: Happened) -> list[Action]:
-        if happened is Happened.STUCK:
+    def _on_scored(self, run: str, event: EngineEvent) -> list[Action]:
+        if event is EngineEvent.STUCK:
             return self._give_up(run, self._outcome(run))
-        if happened is not Happened.SCORED or run in self._to_score:
+        if event is not EngineEvent.SCORED or run in self._to_score:
             return []
         self._scored.add(run)
         return self._release(run, self._outcome(run))

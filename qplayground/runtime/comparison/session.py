@@ -37,7 +37,7 @@ from qplayground.runtime.comparison import bookkeeping
 from qplayground.runtime.comparison.conductor import Conductor
 from qplayground.runtime.comparison.plan import Plan, RunPlan
 from qplayground.runtime.comparison.request import ComparisonRequest, check_devices
-from qplayground.runtime.machine.this_machine import who_is_here
+from qplayground.runtime.machine.this_machine import find_redaction
 from qplayground.runtime.processes.launcher import Launcher
 
 
@@ -252,9 +252,9 @@ class Session(QObject):
         """Let engines keep their models after a run, as long as there is room; those that do already go if not."""
         self._conductor.set_keep_loaded(keep)
 
-    def let_go(self, name: str) -> None:
+    def unload(self, name: str) -> None:
         """End an engine that keeps its model in memory; nothing when it is in work."""
-        self._conductor.let_go(name)
+        self._conductor.unload(name)
 
     def stop(self) -> None:
         """Stop the comparison in every phase; `comparison_finished` follows within a second."""
@@ -283,7 +283,7 @@ class Session(QObject):
             bookkeeping.clear_text(run)
             self.run_cleared.emit(name)
         if run.load.seconds is None:
-            bookkeeping.take_loaded(run, event, kept=True, shown=self._shown.get(name))
+            bookkeeping.record_loaded(run, event, kept=True, shown=self._shown.get(name))
 
     @Slot(str, object)
     def _on_said(self, name: str, event: RunEvent) -> None:
@@ -295,27 +295,27 @@ class Session(QObject):
             case Progressed():
                 self.progressed.emit(name, event)
             case Loaded():
-                bookkeeping.take_loaded(run, event, repeated=repeated, shown=self._shown.get(name))
+                bookkeeping.record_loaded(run, event, repeated=repeated, shown=self._shown.get(name))
                 self.run_changed.emit(name)
             case PromptRead():
                 run.prompt_tokens = len(event.token_ids)
                 run.prompt_in_parts = event.in_parts
             case TokensGenerated():
-                bookkeeping.take_tokens(run, event)
+                bookkeeping.record_tokens(run, event)
                 self.tokens_added.emit(name, event.tokens)
             case Generated():
                 counts = not (repeated and event.finish_reason == "cancelled")
                 driver = self._driver_bytes.get(name, {})
-                bookkeeping.take_generated(run, event, driver=driver, repeated=repeated, counts=counts)
+                bookkeeping.record_generated(run, event, driver=driver, repeated=repeated, counts=counts)
             case Scored():
-                bookkeeping.take_scored(run, event)
+                bookkeeping.record_scored(run, event)
                 is_reference = name == comparison.baseline or event.quality.reference is None
                 if event.evaluation is not None and (comparison.evaluation is None or is_reference):
                     comparison.evaluation = event.evaluation
                 self.run_changed.emit(name)
             case Failed(error=error):
                 detail = f"Model: {run.model.id}\n\n{error.detail}".rstrip()
-                run.error = replace(error, detail=who_is_here().apply(detail))  # it is kept, and exported
+                run.error = replace(error, detail=find_redaction().apply(detail))  # it is kept, and exported
                 self.log_added.emit(f"{name}: {run.error} {run.error.detail}".rstrip())
             case LoadEstimated():
                 pass  # the conductor made `fit_known` of it

@@ -3,7 +3,7 @@
 from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.inside import Knobs, Matrix, ModelOutline, Picture, QuantizedMatrix
+from qplayground.core.inside import Matrix, ModelOutline, Picture, QuantizationParams, QuantizedMatrix
 from qplayground.core.messages.events import Event
 from qplayground.core.messages.inside import (
     MatrixOpened,
@@ -25,10 +25,10 @@ from qplayground.runtime.processes.launcher import Launcher
 class Inspector(QObject):
     """Owner of the outline and of the open matrix, and of the engine that holds its values.
 
-    Of each kind of question the last one counts: a module chosen, a knob turned, a tile or a weight asked for while one
-    is in work waits for it and displaces what waited before. Signals: `outlined(ModelOutline)`; `opened(Matrix)`;
-    `quantized(QuantizedMatrix)`; `tile_read(Tile)`; `probed(ProbedWeight)`; `failed(ErrorInfo)`; `busy_changed(bool)`
-    while a matrix is read or quantized.
+    Of each kind of question the last one counts: a module chosen, a parameter turned, a tile or a weight asked for
+    while one is in work waits for it and displaces what waited before. Signals: `outlined(ModelOutline)`;
+    `opened(Matrix)`; `quantized(QuantizedMatrix)`; `tile_read(Tile)`; `probed(ProbedWeight)`; `failed(ErrorInfo)`;
+    `busy_changed(bool)` while a matrix is read or quantized.
     """
 
     outlined = Signal(object)
@@ -49,18 +49,18 @@ class Inspector(QObject):
         self._outline: ModelOutline | None = None
         self._matrix: Matrix | None = None
         self._quantized: QuantizedMatrix | None = None
-        self._knobs = Knobs()
+        self._params = QuantizationParams()
         self._module = ""
         self._next_outline: OutlineModel | None = None
         self._outlining: int | None = None
         self._next_module = ""
-        self._working: int | None = None  # the matrix that is read, or the knobs that are tried
+        self._working: int | None = None  # the matrix that is read, or the parameters that are tried
         self._tiling: int | None = None
         self._probing: int | None = None
-        self._next_knobs: Knobs | None = None
+        self._next_params: QuantizationParams | None = None
         self._next_tile: ReadTile | None = None
         self._next_probe: ProbeWeight | None = None
-        self._held_back = self._told_busy = False
+        self._paused = self._told_busy = False
 
     # ---- what others may ask ---------------------------------------------------------------------------------
 
@@ -81,13 +81,13 @@ class Inspector(QObject):
 
     @property
     def quantized_matrix(self) -> QuantizedMatrix | None:
-        """What the knobs made of it; None until they have."""
+        """What the parameters made of it; None until they have."""
         return self._quantized
 
     @property
-    def knobs(self) -> Knobs:
-        """The knobs as they were set last, tried or not."""
-        return self._knobs
+    def params(self) -> QuantizationParams:
+        """The parameters as they were set last, tried or not."""
+        return self._params
 
     @property
     def module(self) -> str:
@@ -114,7 +114,7 @@ class Inspector(QObject):
 
     def take(self, path: str) -> None:
         """Take that model, and do not ask for its modules; what was open is let go."""
-        self.let_go()
+        self.unload()
         self._path = path
 
     def open(self, module: str) -> None:
@@ -128,13 +128,13 @@ class Inspector(QObject):
         elif self._working is not None:
             self._rest()
 
-    def set_knobs(self, knobs: Knobs) -> None:
+    def set_params(self, params: QuantizationParams) -> None:
         """Quantize the open matrix so, now or as soon as what is in work is done; `quantized` or `failed` follows.
 
         A matrix that was lost with its engine, or could not be read, is read again.
         """
-        self._knobs = knobs.checked()
-        self._next_knobs = self._knobs
+        self._params = params.checked()
+        self._next_params = self._params
         if self._matrix is None and not self.is_busy:
             self._next_module = self._module
         self._go_on()
@@ -160,15 +160,15 @@ class Inspector(QObject):
         self._next_probe = ProbeWeight(id=0, row=row, column=column)
         self._go_on()
 
-    def hold_back(self, hold: bool) -> None:
-        """While something is timed nothing is listed, no matrix read and no knob tried; that is done afterwards.
+    def set_paused(self, paused: bool) -> None:
+        """While something is timed nothing is listed, no matrix read and no parameter tried; that is done afterwards.
 
         Tiles and weights of the open matrix, which take milliseconds, are still read.
         """
-        self._held_back = hold
+        self._paused = paused
         self._go_on()
 
-    def let_go(self) -> None:
+    def unload(self) -> None:
         """Forget the model and give its memory back."""
         self._client.end()
         self._path = ""
@@ -195,7 +195,7 @@ class Inspector(QObject):
         """Ask what waits, as far as the one before it is answered; what is there in no time comes first."""
         if self._matrix is not None:
             self._begin_looks()
-        if not self._held_back:
+        if not self._paused:
             self._begin_work()
 
     def _begin_looks(self) -> None:
@@ -213,13 +213,13 @@ class Inspector(QObject):
             self._outlining = self._client.ask(outline)
         if self._next_module and not self.is_busy:
             module, self._next_module = self._next_module, ""
-            self._next_knobs = None  # they come after it
+            self._next_params = None  # they come after it
             self._work(OpenMatrix(id=0, path=self._path, module=module))
         matrix = self._matrix
-        if matrix is not None and self._next_knobs is not None and not self.is_busy:
-            knobs, self._next_knobs = self._next_knobs, None
-            if not matrix.knobs_rest and (self._quantized is None or knobs != self._quantized.knobs):
-                self._work(QuantizeMatrix(id=0, knobs=knobs))
+        if matrix is not None and self._next_params is not None and not self.is_busy:
+            params, self._next_params = self._next_params, None
+            if not matrix.fixed_because and (self._quantized is None or params != self._quantized.params):
+                self._work(QuantizeMatrix(id=0, params=params))
 
     @Slot(int, object)
     def _on_said(self, command_id: int, event: Event) -> None:
@@ -245,8 +245,8 @@ class Inspector(QObject):
         if self._next_module:  # another one was chosen meanwhile
             return
         self._matrix, self._quantized = matrix, matrix.stored
-        self._next_knobs = None if matrix.knobs_rest else self._knobs
-        if matrix.knobs_rest:
+        self._next_params = None if matrix.fixed_because else self._params
+        if matrix.fixed_because:
             self._tell_busy()
         self.opened.emit(matrix)
         if matrix.stored is not None:
@@ -284,7 +284,7 @@ class Inspector(QObject):
     def _on_lost(self, error: ErrorInfo) -> None:
         was_idle = {self._outlining, self._working, self._tiling, self._probing} == {None}
         self._matrix = self._quantized = None
-        self._next_knobs = self._next_tile = self._next_probe = None
+        self._next_params = self._next_tile = self._next_probe = None
         if was_idle and self._module:  # else the question that is not answered fails
             self.failed.emit(error)
 
@@ -294,5 +294,5 @@ class Inspector(QObject):
 
     def _forget_matrix(self) -> None:
         self._matrix = self._quantized = None
-        self._next_knobs = self._next_tile = self._next_probe = None
+        self._next_params = self._next_tile = self._next_probe = None
         self._tiling = self._probing = None

@@ -48,7 +48,7 @@ class OutlierStudy(QObject):
 
     def capture(self, path: str, dtype: Dtype, request: GenerationRequest) -> None:
         """Load the model in `dtype` and have it read the prompt."""
-        self.let_go()
+        self.unload()
         self._capturing = self._client.ask(CaptureInputs(id=0, path=path, dtype=dtype, request=request))
         self.busy_changed.emit(True)
 
@@ -73,10 +73,10 @@ class OutlierStudy(QObject):
     def cancel(self) -> None:
         """Give the capture up."""
         if self.is_capturing:
-            self.let_go()
+            self.unload()
             self.cancelled.emit()
 
-    def let_go(self) -> None:
+    def unload(self) -> None:
         """Forget all, and give its memory back."""
         was_capturing = self.is_capturing
         self._client.end()

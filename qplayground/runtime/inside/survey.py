@@ -3,7 +3,7 @@
 from PySide6.QtCore import QObject, Signal, SignalInstance, Slot
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.inside import Knobs
+from qplayground.core.inside import QuantizationParams
 from qplayground.core.messages.events import Event, Progressed
 from qplayground.core.messages.inside import LayerMeasured, LayersMeasured, MeasureLayers
 from qplayground.runtime.clients.engine_client import EngineClient
@@ -37,10 +37,10 @@ class LayerSurvey(QObject):
         """Whether there are rows to come."""
         return self._asked is not None
 
-    def start(self, path: str, knobs: tuple[Knobs, ...], modules: tuple[str, ...] = ()) -> None:
+    def start(self, path: str, params: tuple[QuantizationParams, ...], modules: tuple[str, ...] = ()) -> None:
         """Measure those modules, or all that get quantized."""
         self.cancel()
-        self._asked = self._client.ask(MeasureLayers(id=0, path=path, modules=modules, knobs=knobs))
+        self._asked = self._client.ask(MeasureLayers(id=0, path=path, modules=modules, params=params))
         self.started.emit()
 
     @Slot()

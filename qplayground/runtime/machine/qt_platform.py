@@ -12,7 +12,7 @@ from qplayground.core.diagnosis.diagnosis import QtPlatform
 from qplayground.core.errors import ErrorCode, ErrorInfo
 from qplayground.core.system.frozen import remedy
 from qplayground.core.system.redaction import Redaction
-from qplayground.runtime.machine.system_libraries import Lacking, explain, lacking
+from qplayground.runtime.machine.system_libraries import MissingLibraries, explain, find_missing
 
 _NATIVE = {"win32": "windows", "darwin": "cocoa"}
 
@@ -62,7 +62,7 @@ def explain_platform(name: str, folders: Sequence[Path] | None = None) -> ErrorI
     loader = QPluginLoader(str(plugin))
     loader.load()
     said = loader.errorString()
-    found = lacking([plugin], said) if sys.platform == "linux" else Lacking()
+    found = find_missing([plugin], said) if sys.platform == "linux" else MissingLibraries()
     if found:
         return explain(found, windowed=True, detail=said)
     return ErrorInfo(

@@ -64,7 +64,7 @@ _OWN_PACKAGE = __name__.partition(".")[0]
 _INSTALL_ALL = "Install the program with its libraries: `python -m pip install qplayground`."
 
 
-class Lacking(msgspec.Struct, frozen=True):
+class MissingLibraries(msgspec.Struct, frozen=True):
     """What the loader could not find: libraries by name, and versions by set of symbols, such as GLIBC → 2.34."""
 
     libraries: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class Lacking(msgspec.Struct, frozen=True):
         return bool(self.libraries or self.versions)
 
 
-def lacking(files: Iterable[Path], said: str = "") -> Lacking:
+def find_missing(files: Iterable[Path], said: str = "") -> MissingLibraries:
     """What those programs and libraries need and the system lacks, all of it at once where there is `ldd`.
 
     `said` is what the loader said when it gave up, which names the first of them.
@@ -84,7 +84,7 @@ def lacking(files: Iterable[Path], said: str = "") -> Lacking:
     versions: dict[str, str] = {}
     for symbols, version in _TOO_OLD.findall(text):
         versions[symbols] = max(versions.get(symbols, ""), version, key=version_numbers)
-    return Lacking(tuple(sorted(Path(name).name for name in names)), versions)
+    return MissingLibraries(tuple(sorted(Path(name).name for name in names)), versions)
 
 
 def explain_import(error: ImportError, *, windowed: bool) -> PlaygroundError:
@@ -102,15 +102,15 @@ def explain_import(error: ImportError, *, windowed: bool) -> PlaygroundError:
             remedy(_INSTALL_ALL),
             str(error),
         )
-    found = lacking(qt_files(folder, ("xcb",) if windowed else ()), str(error))
-    if not found:
+    if not find_missing((), str(error)):  # what else the system lacks did not cause this
         return fail(
             ErrorCode.UNSUPPORTED,
             f"Qt cannot be loaded: {str(error).rstrip('.')}.",
             remedy("Install PySide6-Essentials anew: `python -m pip install --force-reinstall PySide6-Essentials`."),
             str(error),
         )
-    without_window = windowed and not lacking(qt_files(folder, ()))
+    found = find_missing(qt_files(folder, ("xcb",) if windowed else ()), str(error))
+    without_window = windowed and not find_missing(qt_files(folder, ()))
     return PlaygroundError(explain(found, windowed=without_window, detail=str(error)))
 
 
@@ -127,7 +127,7 @@ def _explain_module(name: str, detail: str) -> PlaygroundError:
     return fail(ErrorCode.UNSUPPORTED, message, hint, detail)
 
 
-def explain(found: Lacking, *, windowed: bool, detail: str = "") -> ErrorInfo:
+def explain(found: MissingLibraries, *, windowed: bool, detail: str = "") -> ErrorInfo:
     """The sentence for what is lacking. `windowed`: without a window the program would run."""
     otherwise = " Or use `qplayground compare`, which needs no window." if windowed else ""
     if found.versions:

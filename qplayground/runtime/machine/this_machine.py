@@ -61,7 +61,7 @@ _VARIABLES = (
 
 def gather_facts() -> Facts:
     """All but what an engine knows. It touches folders and loads Qt's plugin: call it off the window's thread."""
-    redaction = who_is_here()
+    redaction = find_redaction()
     return Facts(
         python=platform.python_version(),
         system=redaction.apply(platform.platform()),
@@ -79,7 +79,7 @@ def gather_facts() -> Facts:
     )
 
 
-def who_is_here() -> Redaction:
+def find_redaction() -> Redaction:
     """The folder, the user and the host that are to be told to nobody."""
     homes: set[str] = set()
     try:

@@ -130,7 +130,7 @@ class Library(QObject):
         self._start(job, makes_demo=makes_demo)
 
     def look_up(self, repo_id: str) -> None:
-        """Fetch of a model on the hub what its sizes can be reckoned from, for as long as the library is there."""
+        """Fetch of a model on the hub what its sizes can be estimated from, for as long as the library is there."""
         here = next((known for known in self._entries if known.id == repo_id and known.usable), None)
         if here is not None:
             self.model_added.emit(here)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from qplayground.core.comparison.results import Mode
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.inside import Knobs
+from qplayground.core.inside import QuantizationParams
 from qplayground.core.measures.quality import TextSource
 from qplayground.core.measures.windows import QUICK_TOKENS
 from qplayground.core.placement import Placement
@@ -261,18 +261,18 @@ class Preferences(PreferencesFile):
         self.change(lambda kept: replace(kept, run_choices={**kept.run_choices, **builtins}))
 
     @property
-    def inside_knobs(self) -> Knobs:
+    def inside_params(self) -> QuantizationParams:
         """How Inside quantized last; the usual ones too where this version, or what is installed, lacks them."""
         try:
-            kept = _converted(self.now.inside_knobs, Knobs).checked()
+            kept = _converted(self.now.inside_params, QuantizationParams).checked()
         except PlaygroundError:
-            return Knobs()
-        return kept if kept.kind in available_methods() else Knobs()
+            return QuantizationParams()
+        return kept if kept.kind in available_methods() else QuantizationParams()
 
-    def set_inside_knobs(self, knobs: Knobs) -> None:
+    def set_inside_params(self, params: QuantizationParams) -> None:
         """Keep how Inside quantizes."""
-        builtins = msgspec.to_builtins(knobs)
-        self.change(lambda kept: replace(kept, inside_knobs=builtins))
+        builtins = msgspec.to_builtins(params)
+        self.change(lambda kept: replace(kept, inside_params=builtins))
 
     def layout(self, name: str) -> bytes:
         """What a window or splitter of that name said of its geometry; empty when nothing is kept of it."""

@@ -43,7 +43,9 @@ class Kept(msgspec.Struct, frozen=True):
     # Another version's of these may have other fields, which is no damage.
     last_request: dict[str, Any] | None = None
     run_choices: dict[str, Any] = {}
-    inside_knobs: dict[str, Any] = {}
+    inside_params: dict[str, Any] = msgspec.field(
+        default_factory=dict, name="inside_knobs"
+    )  # the name in files already written
 
 
 Change = Callable[[Kept], Kept]

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFileDialog, QTabWidget, QToolButton, QWidget
 from qplayground.core.comparison.results import ComparedModel, Comparison
 from qplayground.ui.comparison.figures_table import FiguresTable
 from qplayground.ui.dialogs.exporting import may_replace, say_not_written
-from qplayground.ui.widgets.later import Later
+from qplayground.ui.widgets.placeholder import Placeholder
 
 if TYPE_CHECKING:
     from qplayground.ui.charts.comparison.speed import SpeedCharts
@@ -49,11 +49,11 @@ class ComparisonTabs(QTabWidget):
         self.quality: QualityView | None = None
         self.trade_off: TradeOffChart | None = None
         self.table = FiguresTable()
-        self._speed_tab = Later("How fast each precision reads and writes is drawn here once one has run.")
-        self._quality_tab = Later(
+        self._speed_tab = Placeholder("How fast each precision reads and writes is drawn here once one has run.")
+        self._quality_tab = Placeholder(
             "What each precision costs in accuracy is shown here once a text was scored. How much: Quality, below Run."
         )
-        self._trade_off_tab = Later("Any two figures are drawn against each other here once a precision has run.")
+        self._trade_off_tab = Placeholder("Any two figures are drawn against each other here once a precision has run.")
         self.addTab(self._speed_tab, "&Speed")
         self.addTab(self._quality_tab, "&Quality")
         self.addTab(self._trade_off_tab, "Tr&ade-off")

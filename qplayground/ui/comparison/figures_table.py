@@ -65,7 +65,7 @@ class _FiguresModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ToolTipRole and column < 2:
             return theme.tip(run.precision.summary if run.error is None else str(run.error))
         if role == Qt.ItemDataRole.ToolTipRole:
-            reason = self._metrics[column - 2].lacking(run)
+            reason = self._metrics[column - 2].reason_missing(run)
             return theme.tip(reason) if reason else None
         return None
 

@@ -11,8 +11,8 @@ from qplayground.core.memory.process_memory import MemorySample
 from qplayground.core.messages.events import PhaseStarted
 from qplayground.runtime.comparison.session import Session
 from qplayground.ui.comparison.run_column import IN_WORK
-from qplayground.ui.widgets.later import Later
 from qplayground.ui.widgets.page import scroll_area
+from qplayground.ui.widgets.placeholder import Placeholder
 
 if TYPE_CHECKING:
     from qplayground.ui.charts.comparison.timeline import MemoryTimeline
@@ -22,7 +22,7 @@ MEMORY_MODULES = ("qplayground.ui.charts.comparison.timeline", "qplayground.ui.c
 _BARS_SOON_MS = 100
 
 
-class MemoryView(Later):
+class MemoryView(Placeholder):
     """Shows what the session measures, once `load_charts` was called."""
 
     def __init__(self, session: Session) -> None:

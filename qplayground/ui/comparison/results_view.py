@@ -27,9 +27,9 @@ from qplayground.ui.comparison.tint_legend import TintLegend
 from qplayground.ui.comparison.token_text import TokenText
 from qplayground.ui.dialogs.failure_dialog import FailureDialog
 from qplayground.ui.widgets import theme
-from qplayground.ui.widgets.later import Later
 from qplayground.ui.widgets.page import scroll_area
 from qplayground.ui.widgets.parts import Act, flat_button, in_column, in_row
+from qplayground.ui.widgets.placeholder import Placeholder
 
 
 class ResultsView(QWidget):
@@ -60,7 +60,9 @@ class ResultsView(QWidget):
         self._read_at: TokenText | None = None
         self.notes = NotesStrip()
         self._scroll = scroll_area(name="Results")
-        self._strip = Later("Tick precisions, type a prompt, press Compare.\nEach precision writes its text here.")
+        self._strip = Placeholder(
+            "Tick precisions, type a prompt, press Compare.\nEach precision writes its text here."
+        )
         self._strip.put(self._scroll)
         in_column(self._build_tools(), self._strip, self.notes, within=self, grows=self._strip)
         self._show_tools()

@@ -90,7 +90,7 @@ def _scoring_detail(run: Run) -> str:
 
 def _detail(metric: Metric, run: Run) -> str:
     """What is to be said of that figure of this run besides."""
-    reason = metric.lacking(run)
+    reason = metric.reason_missing(run)
     if reason:
         return f"\n{reason}"
     if metric.key == "load_s":

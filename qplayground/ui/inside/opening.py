@@ -43,7 +43,7 @@ class Opening(QObject):
         if self.window is None:
             self.window = InsideWindow(self._launcher, self._preferences)
             self.window.closed.connect(self._on_closed)
-            self.window.hold_back(session.is_busy)
+            self.window.set_paused(session.is_busy)
         self.window.show_model(Subject(title, path, precisions.usable(), prompt.request()), module)
         self.window.show()
         self.window.raise_()
@@ -72,7 +72,7 @@ class Opening(QObject):
     @Slot(bool)
     def _on_busy_changed(self, busy: bool) -> None:
         if self.window is not None:
-            self.window.hold_back(busy)
+            self.window.set_paused(busy)
 
     @Slot()
     def _on_closed(self) -> None:

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QMainWindow, QTabWidget
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorInfo
 from qplayground.core.generation import GenerationRequest
-from qplayground.core.inside import Knobs, Matrix, ModelOutline
+from qplayground.core.inside import Matrix, ModelOutline, QuantizationParams
 from qplayground.core.precision import Precision
 from qplayground.runtime.inside.inspector import Inspector
 from qplayground.runtime.inside.outliers import OutlierStudy
@@ -32,7 +32,7 @@ _TREE_WIDTH = 520
 
 
 class Subject(NamedTuple):
-    """What is looked at: a model in its folder, the precisions that it is reckoned in, and the prompt for outliers."""
+    """What is looked at: a model in its folder, the precisions that it is estimated in, and the prompt for outliers."""
 
     title: str
     path: str
@@ -50,7 +50,7 @@ class InsideWindow(QMainWindow):
         self._preferences = preferences
         self._subject: Subject | None = None
         self._wanted_module = ""
-        self._cannot_list = self._held_back = False
+        self._cannot_list = self._paused = False
         self.inspector = Inspector(launcher, self)
         self.tour_inspector = Inspector(launcher, self)
         self.curve_survey = LayerSurvey(launcher, self)
@@ -87,8 +87,8 @@ class InsideWindow(QMainWindow):
         self.layers.module_chosen.connect(self.look_at)
         self.outliers.module_chosen.connect(self.modules.select)
         self.tour.outliers_wanted.connect(lambda: self.tabs.setCurrentWidget(self.outliers))
-        self.matrix.knobs_changed.connect(self._on_knobs_changed)
-        self.layers.knobs_chosen.connect(self.matrix.turn)
+        self.matrix.params_changed.connect(self._on_params_changed)
+        self.layers.params_chosen.connect(self.matrix.turn)
         for view in (self.matrix, self.layers, self.outliers, self.tour):
             view.said.connect(self._say)
 
@@ -106,7 +106,7 @@ class InsideWindow(QMainWindow):
             return
         self._wanted_module = module
         self._cannot_list = False
-        self.tour_inspector.let_go()
+        self.tour_inspector.unload()
         self.tour.show_model(None)
         self.layers.show_model(subject.path)
         self.inspector.look_at(subject.path, subject.precisions)
@@ -128,15 +128,15 @@ class InsideWindow(QMainWindow):
         else:
             self.modules.select(module)
 
-    def hold_back(self, hold: bool) -> None:
+    def set_paused(self, paused: bool) -> None:
         """While a comparison runs nothing is read or measured here, so that its timings stay true."""
-        self._held_back, waited = hold, self.inspector.waits
+        self._paused, waited = paused, self.inspector.waits
         for inspector in (self.inspector, self.tour_inspector):
-            inspector.hold_back(hold)
+            inspector.set_paused(paused)
         if waited:
             self._show_wanted()
         for view in (self.matrix, self.layers, self.outliers, self.tour):
-            view.hold_back(hold)
+            view.set_paused(paused)
 
     # ---- what happens ----------------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class InsideWindow(QMainWindow):
 
     def _show_wanted(self) -> None:
         """Say that it is on its way. While a comparison runs it waits, which the matrix's own message says."""
-        waits, name = self._held_back and self.inspector.waits, self.inspector.module
+        waits, name = self._paused and self.inspector.waits, self.inspector.module
         if self.inspector.outline is None:
             self.modules.show_waiting("Listed when the comparison is over." if waits else "Reading the modules …")
             self.matrix.show_nothing("" if waits else "The model's modules are being listed …")
@@ -186,7 +186,7 @@ class InsideWindow(QMainWindow):
 
     @Slot(object)
     def _on_opened(self, matrix: Matrix) -> None:
-        self.layers.show_module(matrix.module, matrix.knobs_rest)
+        self.layers.show_module(matrix.module, matrix.fixed_because)
 
     @Slot(object)
     def _on_failed(self, error: ErrorInfo) -> None:
@@ -198,9 +198,9 @@ class InsideWindow(QMainWindow):
             self._show_no_matrix(str(error))
 
     @Slot(object)
-    def _on_knobs_changed(self, knobs: Knobs) -> None:
-        self.layers.show_knobs(knobs)
-        self._preferences.set_inside_knobs(knobs)
+    def _on_params_changed(self, params: QuantizationParams) -> None:
+        self.layers.show_params(params)
+        self._preferences.set_inside_params(params)
 
     def _show_outliers(self) -> None:
         subject = self._subject
@@ -220,10 +220,10 @@ class InsideWindow(QMainWindow):
         self.across.setSizes([_TREE_WIDTH, USUAL.width() - _TREE_WIDTH])
         self.restoreGeometry(self._preferences.layout("inside"))
         self.across.restoreState(self._preferences.layout("inside across"))
-        knobs = self._preferences.inside_knobs
-        self.matrix.knobs.set_knobs(knobs)
-        self.inspector.set_knobs(knobs)
-        self.layers.show_knobs(knobs)
+        params = self._preferences.inside_params
+        self.matrix.params.set_params(params)
+        self.inspector.set_params(params)
+        self.layers.show_params(params)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Keep the layout and end every engine, which gives their memory back."""

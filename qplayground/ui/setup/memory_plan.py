@@ -36,7 +36,7 @@ class MemoryPlan(QObject):
         self._precisions.precisions_changed.connect(self.ask)
         self._prompt.changed.connect(self.ask)
         self._options.quality.currentIndexChanged.connect(self._show)
-        session.busy_changed.connect(planner.hold_back)
+        session.busy_changed.connect(planner.set_paused)
         planner.changed.connect(self._show)
         planner.failed.connect(self._on_failed)
         timer = QTimer(self, interval=_REFRESH_MS)  # what is available changes by itself

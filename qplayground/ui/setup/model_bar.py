@@ -215,7 +215,7 @@ class ModelBar(QWidget):
         self.inside.setEnabled(entry is not None and entry.inside_path is not None)
         tip = "See the blocks, the levels and the error of quantizing its weights (Ctrl+I)"
         self.inside.setToolTip(tip if self.inside.isEnabled() else "There are no weights here yet to look into.")
-        self.details.setText("" if entry is None else _details(entry) if entry.problem is None else _trouble(entry))
+        self.details.setText("" if entry is None else _details(entry) if entry.problem is None else _problem(entry))
         self.details.setToolTip(theme.literal(self.details.text()))
 
     # ---- widget → model --------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def _details(entry: ModelEntry) -> str:
     return " · ".join(parts)
 
 
-def _trouble(entry: ModelEntry) -> str:
+def _problem(entry: ModelEntry) -> str:
     """What is wrong with it, and what can be done all the same."""
     looked_into = " It can be looked into all the same (Inside…)." if entry.inside_path is not None else ""
     return f"{entry.problem}{looked_into}"

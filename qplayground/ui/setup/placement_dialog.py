@@ -33,7 +33,7 @@ from qplayground.core.placement import (
     PlacementPlan,
     device_of,
     devices_in_order,
-    stays_plain,
+    stays_unquantized,
 )
 from qplayground.core.precision import Precision
 from qplayground.core.units import bytes_text
@@ -228,7 +228,7 @@ class PlacementDialog(QDialog):
         plan = self._plan
         if plan is None:
             return
-        plain = {device: plan.quantized and stays_plain(device, plan.devices) for device in plan.devices}
+        plain = {device: plan.quantized and stays_unquantized(device, plan.devices) for device in plan.devices}
         placed = list(zip(plan.blocks, plan.devices, strict=True))
         largest = max((block.plain_bytes if plain[place] else block.num_bytes for block, place in placed), default=0)
         for device, column in self.columns.items():

@@ -204,11 +204,11 @@ class PromptBox(QWidget):
 
     def request(self) -> GenerationRequest:
         """What is typed here, right or wrong; see GenerationRequest.error."""
-        wished = self.wish()
+        as_ticked = self.request_as_ticked()
         template = self._chat_template_available and self._chat_template_wanted
-        return replace(wished, settings=replace(wished.settings, chat_template=template))
+        return replace(as_ticked, settings=replace(as_ticked.settings, chat_template=template))
 
-    def wish(self) -> GenerationRequest:
+    def request_as_ticked(self) -> GenerationRequest:
         """The same with the chat template as it was ticked, even where the model that is picked has none."""
         return GenerationRequest(
             prompt=self.text.toPlainText(),

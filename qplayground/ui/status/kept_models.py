@@ -39,7 +39,7 @@ class KeptModels(MenuButton):
         menu.clear()
         for name, weights in loaded.items():
             action = menu.addAction(f"Unload {name}, {bytes_text(weights)}")
-            action.triggered.connect(partial(self._session.let_go, name))
+            action.triggered.connect(partial(self._session.unload, name))
         if len(loaded) > 1:
             menu.addSeparator()
             menu.addAction("Unload all").triggered.connect(self._unload_all)
@@ -47,4 +47,4 @@ class KeptModels(MenuButton):
     @Slot()
     def _unload_all(self) -> None:
         for name in self._session.loaded:
-            self._session.let_go(name)
+            self._session.unload(name)

@@ -157,7 +157,7 @@ def generate(
             timeline.prefilled_s = clock.elapsed_s
             clocks.append(read_processor())
 
-        hooks.enter_context(_told_when_prefilled(loaded, on_prefilled))
+        hooks.enter_context(_call_when_prefilled(loaded, on_prefilled))
         loaded.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -202,7 +202,7 @@ def _look(loaded: LoadedModel, watch: LogitsWatch) -> Callable[[int], Insight]:
 
 
 @contextmanager
-def _told_when_prefilled(loaded: LoadedModel, on_prefilled: Callable[[], None]) -> Iterator[None]:
+def _call_when_prefilled(loaded: LoadedModel, on_prefilled: Callable[[], None]) -> Iterator[None]:
     """Tell once the model's first forward, which reads the prompt, is over."""
 
     def tell(_module: nn.Module, _inputs: Any, _output: Any) -> None:

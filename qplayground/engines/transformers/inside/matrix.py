@@ -1,7 +1,7 @@
-"""The matrix that is open: read once, quantized as often as a knob is turned."""
+"""The matrix that is open: read once, quantized as often as a parameter is turned."""
 
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.inside import Knobs, Matrix, ProbedWeight, QuantizedMatrix, Tile
+from qplayground.core.inside import Matrix, ProbedWeight, QuantizationParams, QuantizedMatrix, Tile
 from qplayground.core.messages.inside import ReadTile
 from qplayground.engines.transformers.inside.quantized import QuantizedValues, described, figures, quantize
 from qplayground.engines.transformers.inside.source import Source, is_transposed, read_weight
@@ -13,7 +13,7 @@ _SHOWN_OF_BLOCK = 4096
 
 
 class OpenedMatrix:
-    """One weight, and what the last knobs made of it. Made of a module of a folder.
+    """One weight, and what the last parameters made of it. Made of a module of a folder.
 
     Raises PlaygroundError for a module whose weight cannot be shown, with the reason, and OSError where the files are
     gone.
@@ -28,14 +28,14 @@ class OpenedMatrix:
         else:
             self.matrix = self._open(source, module)
 
-    def quantize(self, knobs: Knobs) -> QuantizedMatrix:
-        """What these knobs make of it; where that fails, what was there before stays.
+    def quantize(self, params: QuantizationParams) -> QuantizedMatrix:
+        """What these parameters make of it; where that fails, what was there before stays.
 
-        Raises PlaygroundError: UNSUPPORTED where knobs rest, else what `quantized.quantize` raises.
+        Raises PlaygroundError: UNSUPPORTED where parameters rest, else what `quantized.quantize` raises.
         """
-        if self.matrix.knobs_rest:
-            raise fail(ErrorCode.UNSUPPORTED, self.matrix.knobs_rest, "Choose another layer or another model.")
-        made = quantize(self._values, knobs, self.matrix.tensor)
+        if self.matrix.fixed_because:
+            raise fail(ErrorCode.UNSUPPORTED, self.matrix.fixed_because, "Choose another layer or another model.")
+        made = quantize(self._values, params, self.matrix.tensor)
         found = described(made, figures(self._values, self._summary.square_sum, made))
         self._quantized = made
         return found
@@ -98,7 +98,7 @@ class OpenedMatrix:
         name = source.below(module)["weight"].name
         self._values = self._quantized = made
         self._summary = summary = summarize(made, name)
-        kind = f"in blocks of {made.block_size}" if made.codec.knobs.kind.has_blocks else "by row"
+        kind = f"in blocks of {made.block_size}" if made.codec.params.kind.has_blocks else "by row"
         return Matrix(
             module=module,
             tensor=name,
@@ -111,7 +111,7 @@ class OpenedMatrix:
             mean=summary.mean,
             std=summary.std,
             histogram=summary.histogram,
-            knobs_rest=(
+            fixed_because=(
                 f"This checkpoint was quantized before it was saved ({method_name(source)}, {kind}). Its codes and "
                 "scales are shown as they are. The original weights are not here, so no other method can be tried. "
                 '"Original" shows what comes back.'

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from qplayground.core.dtype import Dtype
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.inside import Knobs, LayerInputs, ThresholdTrial
+from qplayground.core.inside import LayerInputs, QuantizationParams, ThresholdTrial
 from qplayground.core.messages.commands import Load
 from qplayground.core.messages.inside import CaptureInputs
 from qplayground.core.placement import CPU, Placement
@@ -167,7 +167,7 @@ class _Int8Layer:
             raise fail(ErrorCode.BROKEN_WEIGHTS, message, "Run the prompt again.")
         stored = source.weight(module)
         weight = read_weight(source, module, stored)
-        made = quantize(weight, Knobs(method=_SPLITTER.methods[0].name, dtype=dtype), stored.name)
+        made = quantize(weight, QuantizationParams(method=_SPLITTER.methods[0].name, dtype=dtype), stored.name)
         held = source.find(f"{module}.bias")
         bias = None if held is None else held.read().clone()
         exact = _exact(weight, inputs, None if bias is None else bias.float())

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from qplayground.core.errors import ErrorCode, fail
-from qplayground.core.inside import ErrorFigures, Knobs, QuantizedMatrix, Scales
+from qplayground.core.inside import ErrorFigures, QuantizationParams, QuantizedMatrix, Scales
 from qplayground.core.measures.floats import Counts, Floats
 from qplayground.engines.transformers.inside.bands import bands, in_parallel
 from qplayground.engines.transformers.inside.values import Values, histogram
@@ -30,7 +30,7 @@ class QuantizedValues:
         self.columns = columns
         self.codes = codes
         self.scales = scales
-        self._by_row = not codec.knobs.kind.has_blocks
+        self._by_row = not codec.params.kind.has_blocks
 
     @property
     def dtype(self) -> torch.dtype:
@@ -44,7 +44,7 @@ class QuantizedValues:
     @property
     def block_size(self) -> int:
         """Weights of a block; the last one can have fewer."""
-        return self.columns if self._by_row else self.codec.knobs.block_size or self.count
+        return self.columns if self._by_row else self.codec.params.block_size or self.count
 
     @property
     def num_bytes(self) -> int:
@@ -110,16 +110,17 @@ class QuantizedValues:
         return self.scales.used[first // self.block_size : -(-last // self.block_size)]
 
 
-def quantize(values: Values, knobs: Knobs, name: str) -> QuantizedValues:
-    """What the knobs make of a matrix. transformers casts a weight to the recipe's type before the library sees it.
+def quantize(values: Values, params: QuantizationParams, name: str) -> QuantizedValues:
+    """What the parameters make of a matrix. transformers casts a weight to the recipe's type before the library sees
+    it.
 
     Raises PlaygroundError: BAD_SETTINGS, or NON_FINITE_WEIGHTS where a weight is too large for the type that it is cast
     to first.
     """
-    codec = codec_of(knobs.checked(), values.columns)
+    codec = codec_of(params.checked(), values.columns)
     count = values.rows * values.columns
     largest = None
-    if codec.knobs.block_size is None and codec.knobs.kind.has_blocks:
+    if codec.params.block_size is None and codec.params.kind.has_blocks:
         largest = torch.stack(in_parallel(lambda band: _largest(values, band, codec.dtype), bands(count))).max()
     codes = torch.empty(codec.code_span(0, count).stop, dtype=codec.code_dtype)
 
@@ -172,7 +173,7 @@ def described(quantized: QuantizedValues, found: ErrorFigures | None) -> Quantiz
     usage = torch.stack(in_parallel(count, bands(quantized.count))).sum(0)
     blocks = quantized.scales.used.numel()
     return QuantizedMatrix(
-        knobs=codec.knobs,
+        params=codec.params,
         levels=Floats.of(codec.levels.tolist()),
         first_code=codec.first_code,
         usage=Counts.of(usage.tolist()),

@@ -1,9 +1,9 @@
-"""What each choice of knobs costs each layer of a model."""
+"""What each choice of parameters costs each layer of a model."""
 
 from collections.abc import Callable, Iterator
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.core.inside import Knobs, LayerRow, LeftOut
+from qplayground.core.inside import LayerRow, LeftOut, QuantizationParams
 from qplayground.engines.transformers.inside.outline import quantized_modules
 from qplayground.engines.transformers.inside.quantized import figures, quantize
 from qplayground.engines.transformers.inside.source import Source, read_weight
@@ -14,15 +14,19 @@ OnDone = Callable[[int, int], None]
 
 
 def measure_layers(
-    source: Source, modules: tuple[str, ...], knobs: tuple[Knobs, ...], on_done: OnDone, should_stop: Callable[[], bool]
+    source: Source,
+    modules: tuple[str, ...],
+    params: tuple[QuantizationParams, ...],
+    on_done: OnDone,
+    should_stop: Callable[[], bool],
 ) -> Iterator[LayerRow | LeftOut]:
-    """Layer after layer, each read once, with each of the knobs; of those that mean the same the first.
+    """Layer after layer, each read once, with each of the parameter sets; of those that mean the same the first.
 
     All layers that get quantized where no module is named. `on_done` is told how many layers are done, of how many.
-    Raises PlaygroundError: BAD_SETTINGS for knobs that are not offered, UNSUPPORTED for a module that the model does
-    not have, ALREADY_QUANTIZED where all that is asked for is, NOT_QUANTIZED where nothing would be quantized.
+    Raises PlaygroundError: BAD_SETTINGS for parameters that are not offered, UNSUPPORTED for a module that the model
+    does not have, ALREADY_QUANTIZED where all that is asked for is, NOT_QUANTIZED where nothing would be quantized.
     """
-    chosen = tuple(dict.fromkeys(each.checked() for each in knobs))
+    chosen = tuple(dict.fromkeys(each.checked() for each in params))
     for name in modules:
         source.module(name)
     if source.quantized_by and all(is_stored_quantized(source, name) for name in modules):
@@ -42,7 +46,7 @@ def measure_layers(
 
 
 def _of_layer(
-    source: Source, module: str, knobs: tuple[Knobs, ...], should_stop: Callable[[], bool]
+    source: Source, module: str, params: tuple[QuantizationParams, ...], should_stop: Callable[[], bool]
 ) -> Iterator[LayerRow | LeftOut]:
     try:
         stored = source.weight(module)
@@ -51,7 +55,7 @@ def _of_layer(
     except PlaygroundError as error:
         yield LeftOut(module, error.info.message)
         return
-    for each in knobs:
+    for each in params:
         if should_stop():
             return
         try:
@@ -59,4 +63,4 @@ def _of_layer(
         except PlaygroundError as error:
             yield LeftOut(module, f"{each.label}: {error.info.message}")
         else:
-            yield LayerRow(module=module, knobs=each, figures=figures(weight, summary.square_sum, made))
+            yield LayerRow(module=module, params=each, figures=figures(weight, summary.square_sum, made))

@@ -32,7 +32,7 @@ def read_tile(asked: ReadTile, values: Values, quantized: QuantizedValues | None
     if rows.start >= rows.stop or columns.start >= columns.stop or asked.height < 1 or asked.width < 1:
         raise fail(ErrorCode.BAD_SETTINGS, "That part lies outside of the matrix.", "Show another part.")
     if quantized is None and asked.picture is not Picture.ORIGINAL:
-        raise fail(ErrorCode.BAD_SETTINGS, "There are no codes to show.", "Choose other knobs.")
+        raise fail(ErrorCode.BAD_SETTINGS, "There are no codes to show.", "Choose other parameters.")
     height = min(asked.height, rows.stop - rows.start)
     width = min(asked.width, columns.stop - columns.start)
     pixels = _pixels(asked.picture, values, quantized, rows, columns, height, width)

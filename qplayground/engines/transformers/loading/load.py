@@ -123,7 +123,7 @@ def load_model(
     warm_libraries(precision, device)
     allocator.release()
     runtime_memory = read_process_memory(psutil.Process())
-    reckon = partial(
+    estimate_for = partial(
         estimated,
         shapes,
         placement=command.placement,
@@ -135,7 +135,7 @@ def load_model(
         runtime_bytes=runtime_memory.resident_bytes,
         shared_bytes=shared_bytes(),
     )
-    estimate, *others = (reckon(each) for each in (precision, *command.others))
+    estimate, *others = (estimate_for(each) for each in (precision, *command.others))
     if on_estimate is not None:
         on_estimate(estimate)
 

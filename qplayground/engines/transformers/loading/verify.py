@@ -9,7 +9,7 @@ from safetensors import safe_open
 from torch import nn
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
-from qplayground.core.placement import device_of, main_device, stays_plain
+from qplayground.core.placement import device_of, main_device, stays_unquantized
 from qplayground.core.precision import Precision
 from qplayground.engines.transformers.failures.missing import COMPARE_HINT, missing_tensors
 from qplayground.engines.transformers.loading.accounting import HeldTensor, held_tensors
@@ -60,7 +60,7 @@ def _home(model: nn.Module, held: HeldTensor, placed: Mapping[str, str]) -> str 
     """Where that was to be. Buffers of what is kept elsewhere are where the model computes."""
     device = device_of(held.module, placed)
     is_buffer = held.kind in model.get_submodule(held.module)._buffers
-    if is_buffer and device is not None and stays_plain(device, placed.values()):
+    if is_buffer and device is not None and stays_unquantized(device, placed.values()):
         return main_device(placed.values())
     return device
 

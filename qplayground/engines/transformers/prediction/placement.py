@@ -29,7 +29,7 @@ from qplayground.core.placement import (
     is_gpu,
     main_device,
     names_above,
-    stays_plain,
+    stays_unquantized,
 )
 from qplayground.core.placement import named_device as device_name
 from qplayground.core.precision import Precision
@@ -65,7 +65,7 @@ def device_map(shapes: Shapes, precision: Precision, placement: Placement, limit
         found = {"": next(iter(found.values()))}
     if precision.quantization is not None and not backend(precision.quantization).splits and len(found) > 1:
         raise _cannot_split(precision, found)
-    if precision.is_quantized and any(stays_plain(device, found.values()) for device in found.values()):
+    if precision.is_quantized and any(stays_unquantized(device, found.values()) for device in found.values()):
         _check_quantizable(shapes, precision, found)
     return found
 
@@ -78,7 +78,7 @@ def conversion_at(shapes: Shapes, precision: Precision, placed: Mapping[str, str
 def converted_layers(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> tuple[str, ...]:
     """The layers that the recipe converts and that are where it is quantized."""
     devices = set(placed.values())
-    plain = {device for device in devices if stays_plain(device, devices)}
+    plain = {device for device in devices if stays_unquantized(device, devices)}
     converted = conversion_at(shapes, precision, placed).converted
     return tuple(name for name in converted if (device_of(name, placed) or CPU) not in plain) if plain else converted
 
@@ -90,8 +90,8 @@ def by_device(by_module: Mapping[str, WeightKinds], placed: Mapping[str, str]) -
     for name, kinds in by_module.items():
         device = device_of(name, placed)
         assert device is not None
-        found[device] += replace(kinds, buffers=0) if stays_plain(device, placed.values()) else kinds
-        if stays_plain(device, placed.values()):
+        found[device] += replace(kinds, buffers=0) if stays_unquantized(device, placed.values()) else kinds
+        if stays_unquantized(device, placed.values()):
             found[computes] += WeightKinds(buffers=kinds.buffers)
     return {device: kinds for device, kinds in found.items() if kinds.total}
 
@@ -109,8 +109,8 @@ def _caution(precision: Precision, placed: Mapping[str, str], limits: Mapping[st
             f"No GPU has room for it, so all of it is placed on {' and '.join(devices_in_order(devices))}: "
             "its figures are the processor's."
         )
-    if precision.is_quantized and any(stays_plain(device, devices) for device in devices):
-        away = " and ".join(device for device in devices_in_order(devices) if stays_plain(device, devices))
+    if precision.is_quantized and any(stays_unquantized(device, devices) for device in devices):
+        away = " and ".join(device for device in devices_in_order(devices) if stays_unquantized(device, devices))
         return f"Its modules on {away} stay unquantized, in {precision.dtype}: only those on a GPU are quantized."
     return ""
 

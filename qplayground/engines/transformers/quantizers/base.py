@@ -9,7 +9,7 @@ from torch import nn
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from qplayground.core.dtype import Dtype
-from qplayground.core.inside import Knobs
+from qplayground.core.inside import QuantizationParams
 from qplayground.core.memory.estimate import WeightKinds
 from qplayground.core.quantizers.base import Quantizer
 from qplayground.core.quantizers.installed import installed_version
@@ -160,7 +160,7 @@ class Backend(ABC, Generic[Options]):
 
     @staticmethod
     @abstractmethod
-    def codec(knobs: Knobs, columns: int) -> Codec:
+    def codec(params: QuantizationParams, columns: int) -> Codec:
         """How one of the methods that the options declare stores a matrix of so many columns."""
 
     @staticmethod

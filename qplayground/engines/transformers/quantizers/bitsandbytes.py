@@ -16,7 +16,7 @@ from bitsandbytes.functional import QuantState
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from qplayground.core.inside import Knobs
+from qplayground.core.inside import QuantizationParams
 from qplayground.core.quantizers.base import Quantizer
 from qplayground.engines.transformers.quantizers.base import Backend, Layer
 from qplayground.engines.transformers.quantizers.codec import BYTE, BlockScales, Codec
@@ -51,11 +51,11 @@ class BlockCodec(Codec):
     nested_block = 256
     """Scales that share a scale of their own in double quantization."""
 
-    def __init__(self, knobs: Knobs, levels: torch.Tensor) -> None:
-        super().__init__(knobs)
+    def __init__(self, params: QuantizationParams, levels: torch.Tensor) -> None:
+        super().__init__(params)
         self.levels = levels
         self.table_bytes = levels.numel() * _NUMBER_BYTES
-        self.unit = knobs.block_size or 2
+        self.unit = params.block_size or 2
 
     @abstractmethod
     def _encode(self, weights: torch.Tensor, block: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,7 +73,7 @@ class BlockCodec(Codec):
         return kept[self.code_span(0, weights.numel())], largest.float().view(1)
 
     def dequantize(self, codes: torch.Tensor, absmax: torch.Tensor, count: int) -> torch.Tensor:
-        block = self.knobs.block_size
+        block = self.params.block_size
         if block is not None and block <= _KERNEL_BLOCK:
             return self._decode(codes, absmax, block, count)
         blocks = -(-count // _KERNEL_BLOCK)
@@ -88,7 +88,7 @@ class BlockCodec(Codec):
 
     def scales(self, absmax: torch.Tensor) -> BlockScales:
         """Double quantization is what `quantize_4bit` does: less their mean, in blocks of a dynamic 8-bit type."""
-        if not self.knobs.double_quant:
+        if not self.params.double_quant:
             return super().scales(absmax)
         offset = absmax.mean()
         codes, state = bnb.quantize_blockwise(absmax - offset, blocksize=self.nested_block)
@@ -111,18 +111,18 @@ class LinearCodec(BlockCodec):
     A table of fewer bits is filled up with zeros in its middle, all of which are the code 0.
     """
 
-    def __init__(self, knobs: Knobs) -> None:
-        bits = knobs.kind.bits
+    def __init__(self, params: QuantizationParams) -> None:
+        bits = params.kind.bits
         self._table: torch.Tensor = bnb.create_linear_map(total_bits=bits)
         place = torch.arange(BYTE, dtype=torch.int16)
         if bits == 8:
-            super().__init__(knobs, self._table)
-            self.nested_block = knobs.block_size or self.nested_block  # as quantize_blockwise(nested=True) has it
+            super().__init__(params, self._table)
+            self.nested_block = params.block_size or self.nested_block  # as quantize_blockwise(nested=True) has it
             self._code_of = place
         else:
             half = 2 ** (bits - 1) - 1
             self._table[half:-half] = 0  # its middle is off by a rounding error
-            super().__init__(knobs, torch.cat((self._table[:half], self._table[-half - 1 :])))
+            super().__init__(params, torch.cat((self._table[:half], self._table[-half - 1 :])))
             self.first_code = -half
             self._code_of = place.clamp(max=half) - half + (place - (BYTE - 1 - half)).clamp(min=0)
 

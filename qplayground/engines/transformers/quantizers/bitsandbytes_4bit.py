@@ -25,7 +25,7 @@ from transformers import BitsAndBytesConfig
 from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
 from qplayground.core.dtype import Dtype
-from qplayground.core.inside import Knobs
+from qplayground.core.inside import QuantizationParams
 from qplayground.core.memory.estimate import WeightKinds
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
 from qplayground.engines.transformers.quantizers.base import HeldPart
@@ -173,8 +173,8 @@ class FourBitBackend(BitsandbytesBackend[FourBit]):
         return torch.as_tensor(bnb.functional.dequantize_4bit(codes, state))
 
     @staticmethod
-    def codec(knobs: Knobs, columns: int) -> Codec:
-        return LinearCodec(knobs) if knobs.kind.is_contrast else FourBitCodec(knobs)
+    def codec(params: QuantizationParams, columns: int) -> Codec:
+        return LinearCodec(params) if params.kind.is_contrast else FourBitCodec(params)
 
     @staticmethod
     def stored_as(tensor: str) -> str:
@@ -193,7 +193,7 @@ class FourBitBackend(BitsandbytesBackend[FourBit]):
         check(codes.numel() >= needed, f"{codes.numel():,} bytes of codes for {count:,} weights")
         check(scales.numel() == blocks, f"{scales.numel():,} scales for {blocks:,} blocks")
         codec = FourBitCodec(
-            Knobs(
+            QuantizationParams(
                 method=state.quant_type,
                 block_size=state.blocksize,
                 double_quant=state.nested,
@@ -217,16 +217,16 @@ class FourBitCodec(BlockCodec):
 
     per_byte = 2
 
-    def __init__(self, knobs: Knobs) -> None:
-        super().__init__(knobs, bnb.functional.get_4bit_type(knobs.method, device="cpu"))
+    def __init__(self, params: QuantizationParams) -> None:
+        super().__init__(params, bnb.functional.get_4bit_type(params.method, device="cpu"))
 
     def _encode(self, weights: torch.Tensor, block: int) -> tuple[torch.Tensor, torch.Tensor]:
-        codes, state = bnb.functional.quantize_4bit(weights, blocksize=block, quant_type=self.knobs.method)
+        codes, state = bnb.functional.quantize_4bit(weights, blocksize=block, quant_type=self.params.method)
         return codes.view(-1), state.absmax
 
     def _decode(self, codes: torch.Tensor, absmax: torch.Tensor, block: int, count: int) -> torch.Tensor:
         shape = torch.Size((1, count + count % 2))
-        state = QuantState(absmax, shape, None, block, self.knobs.method, self.dtype)
+        state = QuantState(absmax, shape, None, block, self.params.method, self.dtype)
         return torch.as_tensor(bnb.functional.dequantize_4bit(codes.view(-1, 1), state)).reshape(-1)[:count]
 
     def displayed(self, codes: torch.Tensor, count: int) -> torch.Tensor:

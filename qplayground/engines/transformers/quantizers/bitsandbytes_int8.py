@@ -13,7 +13,7 @@ from transformers import BitsAndBytesConfig
 from transformers.integrations.bitsandbytes import dequantize_bnb_weight
 
 from qplayground.core.dtype import Dtype
-from qplayground.core.inside import Knobs
+from qplayground.core.inside import QuantizationParams
 from qplayground.core.memory.estimate import WeightKinds
 from qplayground.core.quantizers.bitsandbytes_int8 import Int8
 from qplayground.engines.transformers.machine import allocator
@@ -88,8 +88,8 @@ class Int8Backend(BitsandbytesBackend[Int8]):
         return torch.as_tensor(dequantize_bnb_weight(module.weight, module.state))
 
     @staticmethod
-    def codec(knobs: Knobs, columns: int) -> Codec:
-        return LinearCodec(knobs) if knobs.kind.has_blocks else Int8Codec(knobs, columns)
+    def codec(params: QuantizationParams, columns: int) -> Codec:
+        return LinearCodec(params) if params.kind.has_blocks else Int8Codec(params, columns)
 
     @staticmethod
     def stored_as(tensor: str) -> str:
@@ -100,7 +100,7 @@ class Int8Backend(BitsandbytesBackend[Int8]):
         codes, absmax = parts["weight"], parts[_SCALES].float().view(-1)
         rows, columns = codes.shape
         check(codes.dtype is torch.int8 and absmax.numel() == rows and min(rows, columns) > 0, f"{codes.shape}")
-        codec = Int8Codec(Knobs(method="int8", block_size=None, dtype=dtype or Dtype.FLOAT16), columns)
+        codec = Int8Codec(QuantizationParams(method="int8", block_size=None, dtype=dtype or Dtype.FLOAT16), columns)
         return Stored(codec, rows, columns, codes.view(-1), codec.scales(absmax))
 
     @staticmethod
@@ -133,8 +133,8 @@ class Int8Codec(RowCodec):
     first_code = -_LARGEST
     caster = "bitsandbytes"
 
-    def __init__(self, knobs: Knobs, columns: int) -> None:
-        super().__init__(knobs, columns)
+    def __init__(self, params: QuantizationParams, columns: int) -> None:
+        super().__init__(params, columns)
         self.levels = torch.arange(-_LARGEST, _LARGEST + 1) / _LARGEST
         self.input_dtype = torch.float16
 

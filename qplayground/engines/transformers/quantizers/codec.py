@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from qplayground.core.inside import Knobs
+from qplayground.core.inside import QuantizationParams
 
 BYTE = 256
 """Codes that a byte can hold."""
@@ -25,7 +25,7 @@ class BlockScales:
 
 
 class Codec(ABC):
-    """A method with its knobs. Weights are flat and in the knobs' dtype; `codes` are what is stored.
+    """A method with its parameters. Weights are flat and in the parameters' dtype; `codes` are what is stored.
 
     `levels` are the values that displayed codes stand for, from `first_code` on. `unit`: so many weights, whole ones,
     must be quantized together. `caster` casts weights to `input_dtype` before anything else.
@@ -39,9 +39,9 @@ class Codec(ABC):
     scale_bytes = 4
     caster = "a model in that type"
 
-    def __init__(self, knobs: Knobs) -> None:
-        self.knobs = knobs
-        self.dtype: torch.dtype = getattr(torch, knobs.dtype)
+    def __init__(self, params: QuantizationParams) -> None:
+        self.params = params
+        self.dtype: torch.dtype = getattr(torch, params.dtype)
         self.input_dtype = self.dtype
 
     @abstractmethod
@@ -53,14 +53,14 @@ class Codec(ABC):
 
     @abstractmethod
     def dequantize(self, codes: torch.Tensor, absmax: torch.Tensor, count: int) -> torch.Tensor:
-        """So many weights in the knobs' dtype, of codes that begin with a block."""
+        """So many weights in the parameters' dtype, of codes that begin with a block."""
 
     @abstractmethod
     def usage(self, codes: torch.Tensor, count: int) -> torch.Tensor:
         """How often each level occurs in the codes of so many weights, int64."""
 
     def scales(self, absmax: torch.Tensor) -> BlockScales:
-        """The scales as the knobs want them stored."""
+        """The scales as the parameters want them stored."""
         return BlockScales(absmax, absmax, absmax.numel() * self.scale_bytes)
 
     def code_span(self, first: int, last: int) -> slice:
@@ -73,7 +73,7 @@ class Codec(ABC):
 
     def code_bytes(self, count: int) -> int:
         """What so many codes take, packed."""
-        return -(-count * self.knobs.kind.bits // 8)
+        return -(-count * self.params.kind.bits // 8)
 
 
 class RowCodec(Codec):
@@ -81,8 +81,8 @@ class RowCodec(Codec):
 
     code_dtype = torch.int8
 
-    def __init__(self, knobs: Knobs, columns: int) -> None:
-        super().__init__(knobs)
+    def __init__(self, params: QuantizationParams, columns: int) -> None:
+        super().__init__(params)
         self.unit = columns
 
     def usage(self, codes: torch.Tensor, count: int) -> torch.Tensor:

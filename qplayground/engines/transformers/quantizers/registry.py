@@ -7,7 +7,7 @@ from torch import nn
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from qplayground.core.errors import PlaygroundError
-from qplayground.core.inside import Knobs
+from qplayground.core.inside import QuantizationParams
 from qplayground.core.precision import Precision
 from qplayground.core.quantizers.base import Quantizer
 from qplayground.core.quantizers.bitsandbytes_4bit import FourBit
@@ -36,9 +36,11 @@ def backend(options: Quantizer) -> Backend[Any]:
     return BACKENDS[type(options)](options)
 
 
-def codec_of(knobs: Knobs, columns: int) -> Codec:
-    """How those knobs store a matrix of so many columns. Raises PlaygroundError(MISSING_PACKAGE) as `backend` does."""
-    return backend(OWNERS[knobs.method]()).codec(knobs, columns)
+def codec_of(params: QuantizationParams, columns: int) -> Codec:
+    """How those parameters store a matrix of so many columns. Raises PlaygroundError(MISSING_PACKAGE) as `backend`
+    does.
+    """
+    return backend(OWNERS[params.method]()).codec(params, columns)
 
 
 def configuration(

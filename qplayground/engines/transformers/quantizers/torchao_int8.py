@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import TorchAoConfig
 
-from qplayground.core.inside import Knobs
+from qplayground.core.inside import QuantizationParams
 from qplayground.core.memory.estimate import WeightKinds
 from qplayground.core.quantizers.torchao_int8 import TorchaoInt8
 from qplayground.engines.transformers.quantizers.base import Backend, HeldPart, Layer
@@ -71,8 +71,8 @@ class TorchaoInt8Backend(Backend[TorchaoInt8]):
         return torch.as_tensor(module.weight.dequantize())
 
     @staticmethod
-    def codec(knobs: Knobs, columns: int) -> Codec:
-        return TorchaoCodec(knobs, columns)
+    def codec(params: QuantizationParams, columns: int) -> Codec:
+        return TorchaoCodec(params, columns)
 
     def unfused_itemsize(self, dtype: Any) -> int:
         return int(dtype.itemsize)
@@ -86,8 +86,8 @@ class TorchaoCodec(RowCodec):
     first_code = -_RANGE
     scale_bytes = 5
 
-    def __init__(self, knobs: Knobs, columns: int) -> None:
-        super().__init__(knobs, columns)
+    def __init__(self, params: QuantizationParams, columns: int) -> None:
+        super().__init__(params, columns)
         self.levels = torch.arange(-_RANGE, _RANGE) / _STEPS
 
     def quantize(self, weights: torch.Tensor, largest: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -24,7 +24,7 @@ _HINT = "Turn the chat template off."
 
 
 class _Sandbox(sandbox.ImmutableSandboxedEnvironment):
-    """Without numbers that take minutes to reckon: an operation in C cannot be interrupted."""
+    """Without numbers that take minutes to estimate: an operation in C cannot be interrupted."""
 
     intercepted_binops = frozenset({"*", "**"})
 

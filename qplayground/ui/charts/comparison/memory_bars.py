@@ -25,11 +25,11 @@ _LIGHT = 60
 
 
 class _Row(NamedTuple):
-    """What a run's bars show, and at which height; `lacking`: why there are none."""
+    """What a run's bars show, and at which height; `reason`: why there are none."""
 
     y: int
     memory: MemoryFigures
-    lacking: str
+    reason: str
 
 
 def part_brush(role: str, hue: QColor, shown: QWidget) -> QBrush:
@@ -73,13 +73,13 @@ class MemoryBars(ComparisonChart):
         return max(self._place.peak(memory) or 0, *(sum(part.num_bytes for part in bar) for bar in bars))
 
     def _draw_run(self, name: str, row: _Row) -> list[pg.GraphicsObject]:
-        y, memory, lacking = row
+        y, memory, reason = row
         measured = self._place.measured(memory)
         if not measured:
-            if not lacking:
+            if not reason:
                 return []
             dash = style.label("–", 0, y, self)
-            dash.setToolTip(theme.tip(lacking))
+            dash.setToolTip(theme.tip(reason))
             return [dash]
         hue = theme.color(name, theme.is_dark(self))
         items, right = self._bar(self._place.predicted(memory), "predicted", hue, y + _PREDICTED)

@@ -132,7 +132,7 @@ class TradeOffChart(ComparisonChart):
             else []
         )
         for run in self._runs:
-            reasons = dict.fromkeys(filter(None, (metric.lacking(run) for metric in self._metrics())))
+            reasons = dict.fromkeys(filter(None, (metric.reason_missing(run) for metric in self._metrics())))
             parts += [f"{run.id} is not drawn: {' '.join(reasons)}"] if reasons else []
         self.key.setText(" · ".join(parts))
 

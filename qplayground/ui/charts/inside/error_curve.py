@@ -10,7 +10,7 @@ from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QWidget
 
 from qplayground.core import hues
-from qplayground.core.inside import ErrorFigures, Knobs, LayerRow
+from qplayground.core.inside import ErrorFigures, LayerRow, QuantizationParams
 from qplayground.core.quantizers.base import Method
 from qplayground.core.quantizers.registry import METHODS
 from qplayground.core.units import number_text, share_text, significant
@@ -28,14 +28,14 @@ _DOT, _STAR, _RING = 9, 17, 23
 
 
 class ErrorCurve(Chart):
-    """One curve a method over its block sizes, hollow with double quantization. Signal: `picked(Knobs)`."""
+    """One curve a method over its block sizes, hollow with double quantization. Signal: `picked(params)`."""
 
     picked = Signal(object)
 
     def __init__(self) -> None:
         super().__init__("Error against bits a weight, for every method and block size")
         self._rows: tuple[LayerRow, ...] = ()
-        self._current: Knobs | None = None
+        self._current: QuantizationParams | None = None
         axis, labels = DecadeAxis("left"), {"bottom": "bits a weight, scales included", "left": "relative error, %"}
         self.plot = self.view.addPlot(axisItems={"left": axis}, labels=labels, enableMenu=False)
         self.plot.showGrid(x=True, y=True, alpha=0.15)
@@ -44,8 +44,8 @@ class ErrorCurve(Chart):
         self._ring = pg.ScatterPlotItem(size=_RING, brush=None)
         self._paint()
 
-    def show_rows(self, rows: Sequence[LayerRow], current: Knobs) -> None:
-        """Draw what was measured of one matrix, the knobs `current` marked."""
+    def show_rows(self, rows: Sequence[LayerRow], current: QuantizationParams) -> None:
+        """Draw what was measured of one matrix, the parameters `current` marked."""
         anew = not self._rows or self._rows[0].module != (rows[0].module if rows else "")
         self._rows = tuple(rows)
         self._current = current.checked()
@@ -53,15 +53,15 @@ class ErrorCurve(Chart):
         if anew:
             self.plot.enableAutoRange()
 
-    def show_current(self, current: Knobs) -> None:
-        """Mark other knobs."""
+    def show_current(self, current: QuantizationParams) -> None:
+        """Mark other parameters."""
         self._current = current.checked()
         self._draw_ring()
 
     @property
     def marked(self) -> LayerRow | None:
-        """The row of the knobs that are marked."""
-        return next((row for row in self._drawable() if row.knobs == self._current), None)
+        """The row of the parameters that are marked."""
+        return next((row for row in self._drawable() if row.params == self._current), None)
 
     def table(self) -> list[list[object]]:
         """What was measured, for a file."""
@@ -80,7 +80,7 @@ class ErrorCurve(Chart):
                     (
                         row
                         for row in self._drawable()
-                        if (row.knobs.kind, row.knobs.double_quant) == (method, double_quant)
+                        if (row.params.kind, row.params.double_quant) == (method, double_quant)
                     ),
                     key=lambda row: row.figures.bits_per_weight,
                 )
@@ -121,7 +121,7 @@ class ErrorCurve(Chart):
     def _on_points_clicked(self, _item: object, points: Sequence[object], _event: object) -> None:
         row = points[0].data()  # type: ignore[attr-defined]
         if isinstance(row, LayerRow):
-            self.picked.emit(row.knobs)
+            self.picked.emit(row.params)
 
     def _paint(self) -> None:
         self._ring.setPen(pg.mkPen(self.palette().color(QPalette.ColorRole.Text), width=2))
@@ -137,7 +137,7 @@ def rows_table(rows: Sequence[LayerRow]) -> list[list[object]]:
     """Layers that were measured, with a heading, for a file; empty without any."""
     if not rows:
         return []
-    cells = ([row.module, *astuple(row.knobs)[:3], *astuple(row.figures)[:4]] for row in rows)
+    cells = ([row.module, *astuple(row.params)[:3], *astuple(row.figures)[:4]] for row in rows)
     return [list(_HEADING), *(["" if cell is None else cell for cell in line] for line in cells)]
 
 
@@ -148,4 +148,4 @@ def error_text(figures: ErrorFigures) -> str:
 
 
 def _tip(x: float, y: float, data: LayerRow) -> str:
-    return f"{data.knobs.label}\n{significant(x, 4)} bits a weight, {error_text(data.figures)}"
+    return f"{data.params.label}\n{significant(x, 4)} bits a weight, {error_text(data.figures)}"

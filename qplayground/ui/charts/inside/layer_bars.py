@@ -1,4 +1,4 @@
-"""What one choice of knobs costs every layer: bars in the model's order."""
+"""What one choice of parameters costs every layer: bars in the model's order."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ class LayerBars(Chart):
         self._paint()
 
     def show_rows(self, rows: Sequence[LayerRow]) -> None:
-        """Draw a bar a row, which are all of the same knobs."""
+        """Draw a bar a row, which are all of the same parameters."""
         self._rows = tuple(rows)
         self._draw()
 
@@ -48,7 +48,7 @@ class LayerBars(Chart):
         if not self._rows:
             return
         heights = 100 * np.array([row.figures.relative_error for row in self._rows])
-        hue = method_color(self._rows[0].knobs.kind, self)
+        hue = method_color(self._rows[0].params.kind, self)
         places = np.arange(len(heights))
         width = 0.8 if len(heights) <= _MANY else 1.0
         self.plot.addItem(pg.BarGraphItem(x=places, height=heights, width=width, brush=style.faded(hue, 200), pen=None))

@@ -6,7 +6,7 @@ from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QLabel, QProgressBar, QWidget
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.inside import Knobs, LayerRow, LeftOut
+from qplayground.core.inside import LayerRow, LeftOut, QuantizationParams
 from qplayground.core.quantizers.registry import available_methods
 from qplayground.runtime.inside.survey import LayerSurvey
 from qplayground.ui.charts.inside.error_curve import ErrorCurve
@@ -15,7 +15,7 @@ from qplayground.ui.widgets.parts import in_column, in_row
 
 DRAW_MS = 150
 """Between two drawings of what comes row by row."""
-_HELD_BACK = "A comparison runs; this is measured when it is over."
+_PAUSED = "A comparison runs; this is measured when it is over."
 
 
 class CurveBox(QWidget):
@@ -26,11 +26,11 @@ class CurveBox(QWidget):
         self._survey = survey
         self._path = ""
         self._module = ""
-        self._rests = ""
-        self._knobs = Knobs()
+        self._obstacle = ""
+        self._params = QuantizationParams()
         self._measured_for: tuple[str, str] | None = None  # path and module of the curve that is there, or comes
-        self._choices: tuple[Knobs, ...] = ()  # of that curve
-        self._held_back = False
+        self._choices: tuple[QuantizationParams, ...] = ()  # of that curve
+        self._paused = False
         self.rows: list[LayerRow] = []
         self._soon = QTimer(self, singleShot=True, interval=DRAW_MS)
         self._soon.timeout.connect(self._draw)
@@ -52,31 +52,31 @@ class CurveBox(QWidget):
     def show_model(self, path: str) -> None:
         """Forget the model before."""
         self._survey.cancel()
-        self._path, self._module, self._rests = path, "", ""
+        self._path, self._module, self._obstacle = path, "", ""
         self._measured_for = None
         self.rows.clear()
         self._draw()
 
-    def show_module(self, module: str, rests: str) -> None:
-        """Be about that matrix; `rests` says why nothing can be tried on it, or that it is none."""
-        self._module, self._rests = module, rests
+    def show_module(self, module: str, obstacle: str) -> None:
+        """Be about that matrix; `obstacle` says why nothing can be tried on it, or that it is none."""
+        self._module, self._obstacle = module, obstacle
         self._measure()
 
-    def show_knobs(self, knobs: Knobs) -> None:
+    def show_params(self, params: QuantizationParams) -> None:
         """Mark these on the curve."""
-        self._knobs = knobs
-        self.curve.show_current(knobs)
-        if self._measured_for is not None and knobs.checked() not in self._choices:
+        self._params = params
+        self.curve.show_current(params)
+        if self._measured_for is not None and params.checked() not in self._choices:
             self._measured_for = None  # of another type, and the whole curve is measured in that
             self._measure()
 
-    def hold_back(self, hold: bool) -> None:
+    def set_paused(self, paused: bool) -> None:
         """While something is timed nothing is measured; what was being measured is, afterwards."""
-        self._held_back = hold
-        if hold:
+        self._paused = paused
+        if paused:
             if self._survey.is_running:
                 self._measured_for = None
-                self.state.setText(_HELD_BACK)
+                self.state.setText(_PAUSED)
             self._survey.cancel()
         else:
             self._measure()
@@ -92,19 +92,19 @@ class CurveBox(QWidget):
         self.title.setText(self._module or "Choose a module in the tree.")
         self.title.setToolTip(theme.literal(self._module))
         wanted = (self._path, self._module)
-        if not (self._module or self._rests) or not self.isVisible() or wanted == self._measured_for:
+        if not (self._module or self._obstacle) or not self.isVisible() or wanted == self._measured_for:
             return
         self._survey.cancel()
         self._measured_for = None
         self.rows.clear()
         self._draw()
-        if self._rests or self._held_back:
-            self.state.setText(self._rests or _HELD_BACK)
+        if self._obstacle or self._paused:
+            self.state.setText(self._obstacle or _PAUSED)
             return
         self._measured_for = wanted
         self.state.setText("Every method and block size is measured …")
         self.progress.show()
-        self._choices = every_choice(self._knobs)
+        self._choices = every_choice(self._params)
         self._survey.start(self._path, self._choices, (self._module,))
         self.progress.setRange(0, len(self._choices))
         self.progress.setValue(0)
@@ -119,7 +119,7 @@ class CurveBox(QWidget):
     @Slot(object)
     def _on_succeeded(self, left_out: tuple[LeftOut, ...]) -> None:
         reasons = sorted({one.reason for one in left_out})
-        text = "The ring is the knobs' choice. Click a point to try it; hollow is with double quantization."
+        text = "The ring is the parameters' choice. Click a point to try it; hollow is with double quantization."
         self.state.setText(f"Not measured: {' '.join(reasons)}" if reasons else text)
         self.state.setToolTip(theme.literal(self.state.text()))
 
@@ -136,21 +136,21 @@ class CurveBox(QWidget):
 
     @Slot()
     def _draw(self) -> None:
-        self.curve.show_rows(self.rows, self._knobs)
+        self.curve.show_rows(self.rows, self._params)
 
 
-def every_choice(knobs: Knobs) -> tuple[Knobs, ...]:
-    """All methods and block sizes, in the type of these knobs; they themselves are among them.
+def every_choice(params: QuantizationParams) -> tuple[QuantizationParams, ...]:
+    """All methods and block sizes, in the type of these parameters; they themselves are among them.
 
     What has a scale a row comes first, since it is quick. Contrasts are not doubled.
     """
     found = [
-        replace(knobs, method=method.name, block_size=size, double_quant=double)
+        replace(params, method=method.name, block_size=size, double_quant=double)
         for method in sorted(available_methods(), key=lambda method: method.has_blocks)
         for double in ((False, True) if method.double and not method.is_contrast else (False,))
         for size in method.block_sizes or (None,)
     ]
-    return tuple(dict.fromkeys(choice.checked() for choice in (*found, knobs)))
+    return tuple(dict.fromkeys(choice.checked() for choice in (*found, params)))
 
 
 def progress_bar(name: str) -> QProgressBar:

@@ -40,16 +40,16 @@ class _Rows(LayerRows[LayerRow]):
         if role == Qt.ItemDataRole.TextAlignmentRole and column > _METHOD:
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.ToolTipRole:
-            return theme.tip(f"{row.module}: {row.knobs.label}")
+            return theme.tip(f"{row.module}: {row.params.label}")
         if role == SORTED_BY:
             snr = float("inf") if figures.snr_db is None else figures.snr_db
             figure = (figures.relative_error, snr, figures.bits_per_weight, figures.max_abs_error)
-            return (index.row(), row.knobs.label, *figure)[column]
+            return (index.row(), row.params.label, *figure)[column]
         if role != Qt.ItemDataRole.DisplayRole:
             return None
         return (
             row.module,
-            row.knobs.kind.label,
+            row.params.kind.label,
             share_text(figures.relative_error),
             "–" if figures.snr_db is None else significant(figures.snr_db),
             significant(figures.bits_per_weight, 4),
@@ -98,7 +98,7 @@ class LayersTable(SortedTable):
     def add_row(self, row: LayerRow) -> None:
         """Show one more."""
         self._rows.add(row)
-        if row.knobs != self.rows[0].knobs:
+        if row.params != self.rows[0].params:
             self.setColumnHidden(_METHOD, False)
 
     @Slot(QModelIndex)

@@ -1,10 +1,10 @@
-"""The Layers tab: what a choice of knobs costs every layer, beside what every choice costs the chosen matrix."""
+"""The Layers tab: what a choice of parameters costs every layer, beside what every choice costs the chosen matrix."""
 
 from msgspec.structs import replace
 from PySide6.QtCore import QSignalBlocker, Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QCheckBox, QComboBox, QPushButton, QWidget
 
-from qplayground.core.inside import Knobs, LayerRow, LeftOut
+from qplayground.core.inside import LayerRow, LeftOut, QuantizationParams
 from qplayground.core.messages.events import Progressed
 from qplayground.core.quantizers.registry import available_methods
 from qplayground.runtime.inside.survey import LayerSurvey
@@ -15,18 +15,19 @@ from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.parts import held, in_column, in_row, splitter
 
-_HELD_BACK = "A comparison runs. Start this when it is over."
+_PAUSED = "A comparison runs. Start this when it is over."
 _STOPPED = "Stopped, because a comparison began. Start it again when that is over."
 
 
 class LayersView(QWidget):
     """Owner of what a survey of the whole model gave; the curve of one matrix stands beside it.
 
-    Signals: `module_chosen(str)`; `knobs_chosen(Knobs)` when a point of the curve was clicked; `said(str)`.
+    Signals: `module_chosen(str)`; `params_chosen(QuantizationParams)` when a point of the curve was clicked;
+    `said(str)`.
     """
 
     module_chosen = Signal(str)
-    knobs_chosen = Signal(object)
+    params_chosen = Signal(object)
     said = Signal(str)
 
     def __init__(self, curve: LayerSurvey, layers: LayerSurvey) -> None:
@@ -34,8 +35,8 @@ class LayersView(QWidget):
         self._layers_survey = layers
         self._path = ""
         self._obstacle = ""  # why not all layers can be measured
-        self._knobs = Knobs()
-        self._held_back = False
+        self._params = QuantizationParams()
+        self._paused = False
         self._soon = QTimer(self, singleShot=True, interval=DRAW_MS)
         self._soon.timeout.connect(self._draw_bars)
         self.curve_box = CurveBox(curve)
@@ -79,7 +80,7 @@ class LayersView(QWidget):
         self.start.clicked.connect(self._on_start)
         self.cancel.clicked.connect(layers.cancel)
         self.shown.currentIndexChanged.connect(self._draw_bars)
-        self.curve_box.curve.picked.connect(self.knobs_chosen)
+        self.curve_box.curve.picked.connect(self.params_chosen)
         for source in (self.bars.picked, self.table.module_chosen):
             source.connect(self.module_chosen)
         self.save.failed.connect(self.state.setText)
@@ -104,32 +105,32 @@ class LayersView(QWidget):
         self.state.setText(reason)
         self._show_state()
 
-    def show_module(self, module: str, rests: str) -> None:
-        """Be about that matrix; `rests` says why nothing can be tried on it, or that it is none."""
-        self.curve_box.show_module(module, rests)
+    def show_module(self, module: str, obstacle: str) -> None:
+        """Be about that matrix; `obstacle` says why nothing can be tried on it, or that it is none."""
+        self.curve_box.show_module(module, obstacle)
 
-    def show_knobs(self, knobs: Knobs) -> None:
+    def show_params(self, params: QuantizationParams) -> None:
         """Mark these on the curve, and measure with these."""
-        self._knobs = knobs
-        self.curve_box.show_knobs(knobs)
+        self._params = params
+        self.curve_box.show_params(params)
         self._show_state()
 
-    def hold_back(self, hold: bool) -> None:
+    def set_paused(self, paused: bool) -> None:
         """While something is timed nothing is measured; what was being measured is stopped."""
-        self._held_back = hold
-        if hold:
+        self._paused = paused
+        if paused:
             was_running = self._layers_survey.is_running
             self._layers_survey.cancel()
             if was_running:
                 self.state.setText(_STOPPED)
-        self.curve_box.hold_back(hold)
+        self.curve_box.set_paused(paused)
         self._show_state()
 
     # ---- all layers ------------------------------------------------------------------------------------------
 
     @Slot()
     def _on_start(self) -> None:
-        choices = every_method(self._knobs) if self.all_methods.isChecked() else (self._knobs.checked(),)
+        choices = every_method(self._params) if self.all_methods.isChecked() else (self._params.checked(),)
         self.table.clear()
         self._offer_shown()
         self.state.setText("The weights are read layer by layer …")
@@ -139,7 +140,7 @@ class LayersView(QWidget):
     @Slot(object)
     def _on_layer_measured(self, row: LayerRow) -> None:
         self.table.add_row(row)
-        if self.shown.findText(row.knobs.label) < 0:
+        if self.shown.findText(row.params.label) < 0:
             self._offer_shown()
         if not self._soon.isActive():
             self._soon.start()
@@ -161,7 +162,7 @@ class LayersView(QWidget):
         self._draw_bars()
 
     def _offer_shown(self) -> None:
-        labels = list(dict.fromkeys(row.knobs.label for row in self.table.rows))
+        labels = list(dict.fromkeys(row.params.label for row in self.table.rows))
         chosen = self.shown.currentText()
         with QSignalBlocker(self.shown):
             self.shown.clear()
@@ -174,7 +175,7 @@ class LayersView(QWidget):
     @Slot()
     def _draw_bars(self) -> None:
         label = self.shown.currentText()
-        self.bars.show_rows([row for row in self.table.rows if row.knobs.label == label])
+        self.bars.show_rows([row for row in self.table.rows if row.params.label == label])
 
     @Slot()
     def _show_state(self) -> None:
@@ -182,12 +183,12 @@ class LayersView(QWidget):
         self.progress.setVisible(running)
         self.cancel.setVisible(running)
         self.all_methods.setEnabled(not running and not self._obstacle)
-        self.start.setEnabled(bool(self._path) and not running and not self._held_back and not self._obstacle)
-        tip = f"Quantize every layer: {self._knobs.checked().label}"
-        self.start.setToolTip(theme.tip(self._obstacle or (_HELD_BACK if self._held_back else tip)))
-        if self._held_back and not self.state.text():
-            self.state.setText(_HELD_BACK)
-        elif not self._held_back and self.state.text() in (_HELD_BACK, _STOPPED):
+        self.start.setEnabled(bool(self._path) and not running and not self._paused and not self._obstacle)
+        tip = f"Quantize every layer: {self._params.checked().label}"
+        self.start.setToolTip(theme.tip(self._obstacle or (_PAUSED if self._paused else tip)))
+        if self._paused and not self.state.text():
+            self.state.setText(_PAUSED)
+        elif not self._paused and self.state.text() in (_PAUSED, _STOPPED):
             self.state.setText(self._obstacle)
 
     @Slot(object)
@@ -196,8 +197,8 @@ class LayersView(QWidget):
         self.progress.setValue(event.done)
 
 
-def every_method(knobs: Knobs) -> tuple[Knobs, ...]:
-    """Each method with this block size, as far as it offers that, and these knobs as they are first."""
-    fit = (each for each in available_methods() if not each.has_blocks or knobs.block_size in each.block_sizes)
-    choices = (knobs, *(replace(knobs, method=method.name) for method in fit))
+def every_method(params: QuantizationParams) -> tuple[QuantizationParams, ...]:
+    """Each method with this block size, as far as it offers that, and these parameters as they are first."""
+    fit = (each for each in available_methods() if not each.has_blocks or params.block_size in each.block_sizes)
+    choices = (params, *(replace(params, method=method.name) for method in fit))
     return tuple(dict.fromkeys(choice.checked() for choice in choices))

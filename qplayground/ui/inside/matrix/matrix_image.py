@@ -28,8 +28,8 @@ _Question = tuple[Picture, int, int, int, int, int, int]
 
 class MatrixImage(QWidget):
     """Asks the inspector for what the heat map lacks. `is_current` while the whole of the chosen picture is drawn, of
-    the matrix and the knobs as they are. Signals: `went_to(row, column)`; `misunderstood(str)`, empty when what was
-    typed is understood.
+    the matrix and the parameters as they are. Signals: `went_to(row, column)`; `misunderstood(str)`, empty when what
+    was typed is understood.
     """
 
     went_to = Signal(int, int)

@@ -1,14 +1,14 @@
 """A matrix and its blocks in words."""
 
-from qplayground.core.inside import Knobs, Matrix, QuantizedMatrix
+from qplayground.core.inside import Matrix, QuantizationParams, QuantizedMatrix
 from qplayground.core.units import bytes_text, significant
 
 
-def block_weights(knobs: Knobs, matrix: Matrix) -> int:
+def block_weights(params: QuantizationParams, matrix: Matrix) -> int:
     """How many weights share a scale."""
-    if not knobs.kind.has_blocks:
+    if not params.kind.has_blocks:
         return matrix.columns
-    return knobs.block_size or matrix.rows * matrix.columns
+    return params.block_size or matrix.rows * matrix.columns
 
 
 def matrix_title(matrix: Matrix) -> str:
@@ -21,8 +21,8 @@ def matrix_title(matrix: Matrix) -> str:
 
 def blocks_text(quantized: QuantizedMatrix) -> str:
     """How many there are, and how long the last one is where it is short."""
-    rows = not quantized.knobs.kind.has_blocks
+    rows = not quantized.params.kind.has_blocks
     count = f"{quantized.blocks:,} {'row' if rows else 'block'}{'s' * (quantized.blocks != 1)}"
-    size = quantized.knobs.block_size
+    size = quantized.params.block_size
     short = size is not None and not rows and quantized.last_block != size
     return f"{count}, the last one of {quantized.last_block:,} weights" if short else count

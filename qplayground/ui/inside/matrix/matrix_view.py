@@ -5,30 +5,30 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QLabel, QStackedWidget, QWidget
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.inside import Knobs, Matrix, ProbedWeight, QuantizedMatrix
+from qplayground.core.inside import Matrix, ProbedWeight, QuantizationParams, QuantizedMatrix
 from qplayground.runtime.inside.inspector import Inspector
 from qplayground.ui.charts.inside.scales_plot import ScalesPlot, median_absmax
 from qplayground.ui.charts.inside.weight_histogram import WeightHistogram
-from qplayground.ui.inside.matrix.knobs_box import KnobsBox
 from qplayground.ui.inside.matrix.matrix_image import MatrixImage
 from qplayground.ui.inside.matrix.matrix_texts import block_weights, blocks_text, matrix_title
+from qplayground.ui.inside.matrix.params_box import ParamsBox
 from qplayground.ui.inside.matrix.probe_text import probe_text
 from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.parts import held, in_column, in_row, selectable_label, splitter
 
 _HINT = "Point at a weight to follow it, click to keep it, go on with the arrow keys."
-_HELD_BACK = "A comparison runs. What is chosen here meanwhile is read when it is over."
+_PAUSED = "A comparison runs. What is chosen here meanwhile is read when it is over."
 _ABSMAX = "Absmax of every block"
 
 
 class MatrixView(QWidget):
     """Binds the inspector's matrix to its pictures. `has_matrix` while one is drawn; its engine may be gone.
 
-    Signals: `knobs_changed(Knobs)`; `said(str)` for the status bar.
+    Signals: `params_changed(QuantizationParams)`; `said(str)` for the status bar.
     """
 
-    knobs_changed = Signal(object)
+    params_changed = Signal(object)
     said = Signal(str)
 
     def __init__(self, inspector: Inspector) -> None:
@@ -36,12 +36,12 @@ class MatrixView(QWidget):
         self._inspector = inspector
         self._pinned: tuple[int, int] | None = None
         self._hovered: tuple[int, int] | None = None
-        self._held_back = False
+        self._paused = False
         self._error = ""
         self.has_matrix = False
         self.title = selectable_label(wraps=False)
         self.title.setMinimumWidth(1)
-        self.knobs = KnobsBox()
+        self.params = ParamsBox()
         self.message = selectable_label("What is wrong")
         self.message.setForegroundRole(QPalette.ColorRole.BrightText)
         self.message.hide()
@@ -79,7 +79,7 @@ class MatrixView(QWidget):
         self._place.addWidget(held(in_column(self.across, self.probe, grows=self.across, spacing=theme.HALF_GRID)))
         self._place.addWidget(self.nothing)
         margins = (theme.GRID, theme.GRID, theme.GRID, theme.HALF_GRID)
-        parts = (self.title, self.knobs, self.message, self._place)
+        parts = (self.title, self.params, self.message, self._place)
         in_column(*parts, within=self, grows=self._place, spacing=theme.HALF_GRID, margins=margins)
 
     def _titled(self, title: QLabel, chart: WeightHistogram | ScalesPlot, name: str) -> QWidget:
@@ -98,8 +98,8 @@ class MatrixView(QWidget):
         inspector.probed.connect(self._on_probed)
         inspector.failed.connect(self._on_failed)
         inspector.busy_changed.connect(self._show_whose_figures)
-        self.knobs.changed.connect(self._on_knobs_changed)
-        self.knobs.worst_requested.connect(self.look_at)
+        self.params.changed.connect(self._on_params_changed)
+        self.params.worst_requested.connect(self.look_at)
         self.heat.hovered.connect(self._on_hovered)
         self.heat.left.connect(self._on_left)
         self.heat.clicked.connect(self._pin)
@@ -123,21 +123,21 @@ class MatrixView(QWidget):
             chart.clear()
         self.scales_title.setText(_ABSMAX)
         self.probe.setText(_HINT)
-        self.knobs.show_rest("")
-        self.knobs.show_quantized(None)
+        self.params.show_rest("")
+        self.params.show_quantized(None)
         self._show_error("")
         self.image.show_nothing()
 
-    def hold_back(self, hold: bool) -> None:
+    def set_paused(self, paused: bool) -> None:
         """Say that nothing is read while something is timed."""
-        self._held_back = hold
+        self._paused = paused
         self._show_message()
 
     @Slot(object)
-    def turn(self, knobs: Knobs) -> None:
-        """Turn the knobs so, and try them."""
-        self.knobs.set_knobs(knobs)
-        self._on_knobs_changed(knobs)
+    def turn(self, params: QuantizationParams) -> None:
+        """Turn the parameters so, and try them."""
+        self.params.set_params(params)
+        self._on_params_changed(params)
 
     @Slot(int, int)
     def look_at(self, row: int, column: int) -> None:
@@ -152,8 +152,8 @@ class MatrixView(QWidget):
         self.show_nothing(matrix_title(matrix))
         self.has_matrix = True
         stored = matrix.stored
-        self.knobs.set_knobs(self._inspector.knobs if stored is None else stored.knobs)
-        self.knobs.show_rest(matrix.knobs_rest)
+        self.params.set_params(self._inspector.params if stored is None else stored.params)
+        self.params.show_rest(matrix.fixed_because)
         self.histogram.show_matrix(matrix)
         self.image.show_matrix(matrix)
 
@@ -163,9 +163,9 @@ class MatrixView(QWidget):
         if matrix is None:
             return
         self._show_error("")
-        self.knobs.show_quantized(quantized)
+        self.params.show_quantized(quantized)
         self._show_whose_figures()
-        size = block_weights(quantized.knobs, matrix)
+        size = block_weights(quantized.params, matrix)
         self.scales.show_scales(quantized.scales, size)
         together = quantized.scales.per_point
         self.scales_title.setText(
@@ -190,22 +190,22 @@ class MatrixView(QWidget):
         self._show_message()
 
     def _show_message(self) -> None:
-        text = self._error or (_HELD_BACK if self._held_back else "")
+        text = self._error or (_PAUSED if self._paused else "")
         self.message.setText(text)
         self.message.setVisible(bool(text))
 
     @Slot(object)
-    def _on_knobs_changed(self, knobs: Knobs) -> None:
+    def _on_params_changed(self, params: QuantizationParams) -> None:
         self._show_error("")
-        self._inspector.set_knobs(knobs)
+        self._inspector.set_params(params)
         self._show_whose_figures()
-        self.knobs_changed.emit(knobs)
+        self.params_changed.emit(params)
 
     @Slot()
     def _show_whose_figures(self) -> None:
-        """Figures of other knobs than those that are set are grey, and the title leaves their blocks out.
+        """Figures of other parameters than those that are set are grey, and the title leaves their blocks out.
 
-        They are while the engine works or holds back, and after it refused what was set.
+        They are while the engine works or is paused, and after it refused what was set.
         """
         inspector = self._inspector
         matrix, quantized = inspector.matrix, inspector.quantized_matrix
@@ -213,9 +213,9 @@ class MatrixView(QWidget):
             matrix is not None
             and quantized is not None
             and not inspector.is_busy
-            and (bool(matrix.knobs_rest) or quantized.knobs == inspector.knobs)
+            and (bool(matrix.fixed_because) or quantized.params == inspector.params)
         )
-        self.knobs.set_state(busy=inspector.is_busy, of_these=of_these)
+        self.params.set_state(busy=inspector.is_busy, of_these=of_these)
         if matrix is not None:
             blocks = f" · {blocks_text(quantized)}" if quantized is not None and of_these else ""
             self.title.setText(f"{matrix_title(matrix)}{blocks}")
@@ -258,7 +258,7 @@ class MatrixView(QWidget):
     def _on_block_picked(self, block: int) -> None:
         matrix, quantized = self._inspector.matrix, self._inspector.quantized_matrix
         if matrix is not None and quantized is not None:
-            self.look_at(*divmod(block * block_weights(quantized.knobs, matrix), matrix.columns))
+            self.look_at(*divmod(block * block_weights(quantized.params, matrix), matrix.columns))
 
     def _ask_for_probe(self) -> None:
         wanted = self._hovered or self._pinned

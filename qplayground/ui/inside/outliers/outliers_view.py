@@ -21,7 +21,7 @@ from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.parts import held, in_column, in_row, splitter
 
 _RIGHT_WIDTH = 380
-_TRIAL_HELD_BACK = "A comparison runs; the threshold is tried when it is over."
+_TRIAL_PAUSED = "A comparison runs; the threshold is tried when it is over."
 _TRIAL_STOPPED = "A comparison began while the threshold was being tried. It is tried again when that is over."
 _DWARFED = 20
 """Where the largest magnitude is so many times the default threshold, the others are seen on a logarithmic axis."""
@@ -60,7 +60,7 @@ class OutliersView(QWidget):
         self._module = ""
         self._trial: ThresholdTrial | None = None
         self._errors_without: dict[str, float] = {}  # of the output of a layer that keeps nothing in 16 bits
-        self._held_back = self._trial_was_stopped = False
+        self._paused = self._trial_was_stopped = False
         self._make_parts()
         self._lay_out()
         self.prompt.about_to_run.connect(self._clear)
@@ -77,7 +77,7 @@ class OutliersView(QWidget):
         """Be ready to run that prompt on that model, in `dtype`. What another model gave is forgotten."""
         if path != self.prompt.path:
             self._study.cancel()
-            self._study.let_go()
+            self._study.unload()
             self._clear()
         self._suggested = "" if outline is None else outline.suggested
         self.prompt.show_model(path, "" if outline is None else outline.quantized_by, request, dtype)
@@ -88,16 +88,16 @@ class OutliersView(QWidget):
         if module in self._layers and module != self._module:
             self._choose(module)
 
-    def hold_back(self, hold: bool) -> None:
+    def set_paused(self, paused: bool) -> None:
         """While something is timed no prompt is run and no threshold tried; a prompt that was being run is stopped."""
-        self._held_back = hold
-        self.prompt.hold_back(hold)
-        self._trial_was_stopped = hold and (self._trial_was_stopped or self._study.is_trying)
-        if hold:
+        self._paused = paused
+        self.prompt.set_paused(paused)
+        self._trial_was_stopped = paused and (self._trial_was_stopped or self._study.is_trying)
+        if paused:
             self._study.cancel()
             self._study.stop_trying()
         self._show_state()
-        if not hold:
+        if not paused:
             self._try()
 
     # ---- parts ----------------------------------------------------------------------------------------------------
@@ -148,8 +148,8 @@ class OutliersView(QWidget):
     def _show_state(self) -> None:
         """What was run; where it is held back, that a threshold is too."""
         note = ""
-        if self._held_back and (self._trial_was_stopped or self._trial is None):
-            note = _TRIAL_STOPPED if self._trial_was_stopped else _TRIAL_HELD_BACK
+        if self._paused and (self._trial_was_stopped or self._trial is None):
+            note = _TRIAL_STOPPED if self._trial_was_stopped else _TRIAL_PAUSED
         self.prompt.show_state(note)
 
     @Slot(object)
@@ -224,7 +224,7 @@ class OutliersView(QWidget):
             return
         self.figures.fade()
         self._trial = None
-        if self._held_back:
+        if self._paused:
             self._show_state()
         else:
             self._study.try_threshold(self._module, self.threshold.value)
@@ -238,7 +238,7 @@ class OutliersView(QWidget):
         if trial.threshold == self.threshold.value:
             self._trial = trial
             self._show_trial(trial)
-            if self._module not in self._errors_without and not self._held_back:
+            if self._module not in self._errors_without and not self._paused:
                 self._study.try_threshold(self._module, 0)  # what it is to be compared with
         elif trial.threshold == 0 and self._trial is not None and self._trial.threshold == self.threshold.value:
             self._show_trial(self._trial)

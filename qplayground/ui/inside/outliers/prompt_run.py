@@ -14,7 +14,7 @@ from qplayground.ui.widgets.parts import in_row
 
 _STEPS = 1000
 _PROMPT_SHOWN = 40
-_HELD_BACK = "The prompt can be run here when the comparison is over: both would disturb each other's timing."
+_PAUSED = "The prompt can be run here when the comparison is over: both would disturb each other's timing."
 _STOPPED = "Stopped, because a comparison began. Run the prompt again when that is over."
 
 
@@ -35,7 +35,7 @@ class PromptRun(QWidget):
         self._dtype = Dtype.BFLOAT16
         self._captured_from: tuple[GenerationRequest, Dtype] | None = None
         self._captured: InputsCaptured | None = None
-        self._held_back = self._was_stopped = False
+        self._paused = self._was_stopped = False
         self._note = ""
         self.run = QPushButton("&Run the prompt")
         self.run.clicked.connect(self._on_run)
@@ -60,10 +60,10 @@ class PromptRun(QWidget):
         self.path, self._quantized_by, self._request, self._dtype = path, quantized_by, request, dtype
         self.show_state(self._note)
 
-    def hold_back(self, hold: bool) -> None:
+    def set_paused(self, paused: bool) -> None:
         """While something is timed no prompt is run; one that is being run is going to be stopped."""
-        self._held_back = hold
-        self._was_stopped = hold and (self._was_stopped or self._study.is_capturing)
+        self._paused = paused
+        self._was_stopped = paused and (self._was_stopped or self._study.is_capturing)
 
     def forget(self) -> None:
         """What was captured is there no more."""
@@ -98,8 +98,8 @@ class PromptRun(QWidget):
             return "Pick a model first."
         if self._quantized_by:
             return f"This model is quantized already ({self._quantized_by}): LLM.int8() needs the original one."
-        if self._held_back:
-            return _STOPPED if self._was_stopped else _HELD_BACK
+        if self._paused:
+            return _STOPPED if self._was_stopped else _PAUSED
         error = self._request.error()
         return "" if error is None else str(error)
 

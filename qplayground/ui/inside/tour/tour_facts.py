@@ -5,37 +5,48 @@ from typing import NamedTuple
 from PySide6.QtCore import QObject, Signal, Slot
 
 from qplayground.core.errors import ErrorInfo
-from qplayground.core.inside import Knobs, Matrix, ModelOutline, Picture, ProbedWeight, QuantizedMatrix, Tile
+from qplayground.core.inside import (
+    Matrix,
+    ModelOutline,
+    Picture,
+    ProbedWeight,
+    QuantizationParams,
+    QuantizedMatrix,
+    Tile,
+)
 from qplayground.runtime.inside.inspector import Inspector
 from qplayground.ui.charts.inside.heat_map import TILE_HEIGHT, TILE_WIDTH
 
 
 class TileNeed(NamedTuple):
-    """The first rows and columns of a picture, under these knobs; None of the original. As many as there are for 0."""
+    """The first rows and columns of a picture, under these parameters; None of the original. As many as there are for
+    0.
+    """
 
     picture: Picture
-    knobs: Knobs | None = None
+    params: QuantizationParams | None = None
     rows: int = 0
     columns: int = 0
 
 
 class ProbeNeed(NamedTuple):
-    """One weight's way under these knobs."""
+    """One weight's way under these parameters."""
 
-    knobs: Knobs
+    params: QuantizationParams
     row: int
     column: int
 
 
-Need = Knobs | TileNeed | ProbeNeed
-"""Knobs alone: what they make of the matrix."""
+Need = QuantizationParams | TileNeed | ProbeNeed
+"""QuantizationParams alone: what they make of the matrix."""
 
 
 class TourFacts(QObject):
-    """Drives an inspector that nobody else uses: turns its knobs and asks for tiles and weights, until all is known.
+    """Drives an inspector that nobody else uses: turns its parameters and asks for tiles and weights, until all is
+    known.
 
     `outline` has the model's modules, `matrix` is None until it is open; it outlives its engine, and so does what is
-    known of it: `tiles`, `probes`, and in `quantized` what knobs make of it.
+    known of it: `tiles`, `probes`, and in `quantized` what parameters make of it.
 
     Signals: `changed()` when something more is known, or is known not to come.
     """
@@ -53,9 +64,9 @@ class TourFacts(QObject):
         self._awaited = ""  # which signal of the inspector answers it
         self.tiles: dict[TileNeed, Tile] = {}
         self.probes: dict[ProbeNeed, ProbedWeight] = {}
-        self.quantized: dict[Knobs, QuantizedMatrix] = {}
+        self.quantized: dict[QuantizationParams, QuantizedMatrix] = {}
         self._refused: dict[Need, str] = {}
-        self._trouble = ""
+        self._problem = ""
         inspector.opened.connect(self._on_opened)
         inspector.quantized.connect(self._on_quantized)
         inspector.tile_read.connect(self._on_tile_read)
@@ -65,12 +76,12 @@ class TourFacts(QObject):
     # ---- what is known --------------------------------------------------------------------------------------------
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """A sentence on why something that is needed now will not come; empty while all is well."""
         matrix = self.matrix
-        if matrix is not None and matrix.knobs_rest and any(not _is_original(need) for need in self._needs):
-            return matrix.knobs_rest
-        return self._trouble or next((self._refused[need] for need in self._needs if need in self._refused), "")
+        if matrix is not None and matrix.fixed_because and any(not _is_original(need) for need in self._needs):
+            return matrix.fixed_because
+        return self._problem or next((self._refused[need] for need in self._needs if need in self._refused), "")
 
     @property
     def is_complete(self) -> bool:
@@ -83,7 +94,7 @@ class TourFacts(QObject):
         """Read the matrix of that model that is worth looking at first; what was known of another is forgotten."""
         self.outline, self.matrix = outline, None
         self._module = "" if outline is None else _first_matrix(outline)
-        self._trouble = "" if outline is None or self._module else "No matrix of this model can be looked at."
+        self._problem = "" if outline is None or self._module else "No matrix of this model can be looked at."
         self._asked, self._awaited = None, ""
         for known in (self.tiles, self.probes, self.quantized, self._refused):
             known.clear()
@@ -94,13 +105,13 @@ class TourFacts(QObject):
         self._needs = needs
         is_open = self._inspector.matrix is not None or self._inspector.is_busy
         if self._module and not is_open and not self.is_complete:  # not yet, or it was lost with its engine
-            self._trouble = ""
+            self._problem = ""
             self._asked, self._awaited = None, ""
             self._inspector.open(self._module)
         self._go_on()
 
     def _knows(self, need: Need) -> bool:
-        if isinstance(need, Knobs):
+        if isinstance(need, QuantizationParams):
             return need in self.quantized
         return need in self.tiles if isinstance(need, TileNeed) else need in self.probes
 
@@ -109,18 +120,18 @@ class TourFacts(QObject):
         if matrix is None or self._asked is not None:
             return
         for need in self._needs:
-            if self._knows(need) or need in self._refused or (matrix.knobs_rest and not _is_original(need)):
+            if self._knows(need) or need in self._refused or (matrix.fixed_because and not _is_original(need)):
                 continue
             self._asked = need
             self._ask(need, matrix)
             return
 
     def _ask(self, need: Need, matrix: Matrix) -> None:
-        knobs = need if isinstance(need, Knobs) else need.knobs
+        params = need if isinstance(need, QuantizationParams) else need.params
         now = self._inspector.quantized_matrix
-        if knobs is not None and (now is None or now.knobs != knobs):
+        if params is not None and (now is None or now.params != params):
             self._awaited = "quantized"
-            self._inspector.set_knobs(knobs)
+            self._inspector.set_params(params)
         elif isinstance(need, TileNeed):
             self._awaited = "tile"
             rows = min(need.rows or matrix.rows, matrix.rows)
@@ -131,19 +142,19 @@ class TourFacts(QObject):
             self._awaited = "probe"
             self._inspector.probe(need.row, need.column)
         elif now is not None:
-            self.quantized[now.knobs] = now
+            self.quantized[now.params] = now
             self._answered()
 
     @Slot(object)
     def _on_opened(self, matrix: Matrix) -> None:
-        self.matrix, self._trouble = matrix, ""
+        self.matrix, self._problem = matrix, ""
         self.changed.emit()
         self._go_on()
 
     @Slot(object)
     def _on_quantized(self, quantized: QuantizedMatrix) -> None:
         """Also what a matrix that was just opened is made of, while something else is awaited."""
-        self.quantized[quantized.knobs] = quantized
+        self.quantized[quantized.params] = quantized
         if self._awaited == "quantized":
             self._answered()
         else:
@@ -164,7 +175,7 @@ class TourFacts(QObject):
     @Slot(object)
     def _on_failed(self, error: ErrorInfo) -> None:
         if self._asked is None or self._inspector.matrix is None:
-            self._trouble = str(error)
+            self._problem = str(error)
         else:
             self._refused[self._asked] = str(error)
         self._answered()
@@ -176,7 +187,7 @@ class TourFacts(QObject):
 
 
 def _is_original(need: Need) -> bool:
-    return isinstance(need, TileNeed) and need.knobs is None
+    return isinstance(need, TileNeed) and need.params is None
 
 
 def _first_matrix(outline: ModelOutline) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
-from qplayground.core.inside import Kept, Knobs, ModelOutline, QuantizedMatrix
+from qplayground.core.inside import Kept, ModelOutline, QuantizationParams, QuantizedMatrix
 from qplayground.core.units import bytes_text, share_text, significant
 from qplayground.ui.charts import style
 from qplayground.ui.charts.choices import ChoicesChart
@@ -13,7 +13,7 @@ from qplayground.ui.inside.tour.tour_facts import TourFacts
 from qplayground.ui.inside.tour.tour_pictures import EVEN, EVEN_WHOLE, TourPicture
 from qplayground.ui.widgets import theme
 
-BLOCKS = (EVEN_WHOLE, *(Knobs(method=EVEN.method, block_size=size) for size in (4096, 1024, 256)), EVEN)
+BLOCKS = (EVEN_WHOLE, *(QuantizationParams(method=EVEN.method, block_size=size) for size in (4096, 1024, 256)), EVEN)
 _HEADINGS = ("Bits a weight", "Relative error", "SNR", "Largest error")
 _EXAMPLE_WIDTH = 128
 _QUANTIZED = "quantized"
@@ -22,19 +22,19 @@ _PREFERRED = "nf4"
 
 
 class ChoicesPicture(TourPicture):
-    """The same matrix under several knobs: bars, and a table with all figures."""
+    """The same matrix under several parameters: bars, and a table with all figures."""
 
-    def __init__(self, name: str, knobs: tuple[Knobs, ...]) -> None:
+    def __init__(self, name: str, params: tuple[QuantizationParams, ...]) -> None:
         self.chart = ChoicesChart(name)
         super().__init__({name: self.chart})
-        methods = {each.kind.label for each in knobs}
+        methods = {each.kind.label for each in params}
         self._method = methods.pop() if len(methods) == 1 else ""
         self.table = SmallTable((self._method or "Choice", *_HEADINGS))
-        self._knobs = self.needs = knobs
+        self._params = self.needs = params
         self.body.addWidget(self.table)
 
     def draw(self, facts: TourFacts) -> None:
-        found = [facts.quantized[knobs] for knobs in self._knobs]
+        found = [facts.quantized[params] for params in self._params]
         self._draw_bars(found)
         self.table.show_rows([_figures(quantized, self._name(quantized)) for quantized in found])
         assert facts.matrix is not None
@@ -42,10 +42,10 @@ class ChoicesPicture(TourPicture):
 
     def _name(self, quantized: QuantizedMatrix) -> str:
         """What tells it from the others: the method that all have in common is the column's heading."""
-        return quantized.knobs.label.removeprefix(f"{self._method}, ")
+        return quantized.params.label.removeprefix(f"{self._method}, ")
 
     def _draw_bars(self, found: list[QuantizedMatrix]) -> None:
-        bars = [(each.knobs.label, (100 * each.figures.relative_error,)) for each in found if each.figures is not None]
+        bars = [(each.params.label, (100 * each.figures.relative_error,)) for each in found if each.figures is not None]
         self.chart.show_bars("relative error, %", bars)
 
 
@@ -56,8 +56,8 @@ class BitsPicture(ChoicesPicture):
         bars = []
         for each in found:
             if each.figures is not None:
-                codes = each.knobs.kind.bits
-                bars.append((each.knobs.label, (float(codes), each.figures.bits_per_weight - codes)))
+                codes = each.params.kind.bits
+                bars.append((each.params.label, (float(codes), each.figures.bits_per_weight - codes)))
         self.chart.show_bars("bits a weight", bars, ("codes", "scales and code tables"))
 
 
@@ -75,7 +75,7 @@ class KeptPicture(TourPicture):
 
     def draw(self, facts: TourFacts) -> None:
         assert facts.outline is not None
-        precision = spoken_of(facts.outline)
+        precision = quantizing_precision(facts.outline)
         if not precision:
             before = facts.outline.quantized_by
             self.caption.setText(
@@ -147,7 +147,7 @@ class SmallTable(QTableWidget):
         self.setFixedHeight(self.horizontalHeader().sizeHint().height() + rows_height + 2)
 
 
-def spoken_of(outline: ModelOutline) -> str:
+def quantizing_precision(outline: ModelOutline) -> str:
     """The name of a precision that quantizes: `nf4` where the outline has it, empty where it has none."""
     names = list(dict.fromkeys(name for module in outline.modules for name in module.kept))
     return _PREFERRED if _PREFERRED in names else next(iter(names), "")

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QLabel, QSpinBox, QWidget
 
-from qplayground.core.inside import Knobs, Picture, QuantizedMatrix
+from qplayground.core.inside import Picture, QuantizationParams, QuantizedMatrix
 from qplayground.core.measures.floats import Counts
 from qplayground.core.units import bytes_text, share_text, significant
 from qplayground.ui.charts.choices import ChoicesChart
@@ -19,11 +19,11 @@ from qplayground.ui.inside.tour.tour_facts import Need, ProbeNeed, TileNeed, Tou
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.parts import in_column, in_row, selectable_label
 
-NF4 = Knobs()
-NF4_TWICE = Knobs(double_quant=True)
-EVEN = Knobs(method="uniform4")
-EVEN_WHOLE = Knobs(method="uniform4", block_size=None)
-INT8 = Knobs(method="int8").checked()
+NF4 = QuantizationParams()
+NF4_TWICE = QuantizationParams(double_quant=True)
+EVEN = QuantizationParams(method="uniform4")
+EVEN_WHOLE = QuantizationParams(method="uniform4", block_size=None)
+INT8 = QuantizationParams(method="int8").checked()
 
 _FEW = 64
 """Weights of a row that are looked at: a block of the smallest size."""
@@ -31,8 +31,8 @@ _ORIGINAL = TileNeed(Picture.ORIGINAL, rows=1, columns=_FEW)
 _Chart = HeatMap | RoundingPlot | ScalesPlot | WeightHistogram | ChoicesChart
 
 
-def _row_needs(knobs: Knobs) -> tuple[Need, ...]:
-    return (knobs, _ORIGINAL, TileNeed(Picture.DEQUANTIZED, knobs, 1, _FEW), ProbeNeed(knobs, 0, 0))
+def _row_needs(params: QuantizationParams) -> tuple[Need, ...]:
+    return (params, _ORIGINAL, TileNeed(Picture.DEQUANTIZED, params, 1, _FEW), ProbeNeed(params, 0, 0))
 
 
 class TourPicture(QWidget):
@@ -157,11 +157,11 @@ class CodebooksPicture(TourPicture):
     def draw(self, facts: TourFacts) -> None:
         assert facts.matrix is not None
         parts = []
-        for knobs, plot in self.plots.items():
-            quantized = facts.quantized[knobs]
+        for params, plot in self.plots.items():
+            quantized = facts.quantized[params]
             plot.show_matrix(facts.matrix, quantized.levels, median_absmax(quantized.scales))
             parts.append(
-                f"{knobs.kind.label}: relative error {_error(quantized)}, the level used most has "
+                f"{params.kind.label}: relative error {_error(quantized)}, the level used most has "
                 f"{share_text(_largest_share(quantized.usage))} of the weights"
             )
         self.caption.setText(f"{'; '.join(parts)}.{price_of(facts.quantized[NF4], facts.quantized[EVEN])}")
@@ -199,12 +199,12 @@ class DequantizePicture(TourPicture):
         )
 
 
-def _row(facts: TourFacts, knobs: Knobs) -> tuple[list[float], list[float], list[float]]:
+def _row(facts: TourFacts, params: QuantizationParams) -> tuple[list[float], list[float], list[float]]:
     """The first weights of row 0, what they come back as, and the levels of their block as weights."""
     before = list(facts.tiles[_ORIGINAL].values.values)
-    after = list(facts.tiles[TileNeed(Picture.DEQUANTIZED, knobs, 1, _FEW)].values.values)
-    absmax = facts.probes[ProbeNeed(knobs, 0, 0)].absmax
-    return before, after, [absmax * level for level in facts.quantized[knobs].levels.values]
+    after = list(facts.tiles[TileNeed(Picture.DEQUANTIZED, params, 1, _FEW)].values.values)
+    absmax = facts.probes[ProbeNeed(params, 0, 0)].absmax
+    return before, after, [absmax * level for level in facts.quantized[params].levels.values]
 
 
 def _error(quantized: QuantizedMatrix) -> str:

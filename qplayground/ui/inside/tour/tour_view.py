@@ -58,7 +58,7 @@ class TourView(QWidget):
         super().__init__()
         self._facts = TourFacts(inspector, self)
         self._facts.changed.connect(self._show)
-        self._held_back = False
+        self._paused = False
         self._drawn: set[TourPicture] = set()  # of this model
         self._stale: set[TourPicture] = set()  # drawn, and to be drawn anew
         self._pictures: dict[str, TourPicture] = {}
@@ -108,9 +108,9 @@ class TourView(QWidget):
         self._facts.start(outline)
         self._collect()
 
-    def hold_back(self, hold: bool) -> None:
+    def set_paused(self, paused: bool) -> None:
         """While something is timed the inspector waits; say so where a picture does."""
-        self._held_back = hold
+        self._paused = paused
         self._show()
 
     # ---- a step ---------------------------------------------------------------------------------------------------
@@ -157,12 +157,12 @@ class TourView(QWidget):
                 self._stale.discard(picture)
                 picture.draw(self._facts)
             self.stack.setCurrentWidget(picture)
-        elif picture not in self._drawn or self._facts.trouble:
-            self.message.setText(self._facts.trouble or self._waiting())
+        elif picture not in self._drawn or self._facts.problem:
+            self.message.setText(self._facts.problem or self._waiting())
             self.stack.setCurrentWidget(self.message)
 
     def _waiting(self) -> str:
-        if self._held_back:
+        if self._paused:
             return "A comparison runs. The picture is drawn when it is over, so that its timings stay true."
         if self._facts.outline is None:
             return "The picture is drawn here once the model's modules are known."

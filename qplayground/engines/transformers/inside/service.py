@@ -37,7 +37,7 @@ from qplayground.engines.transformers.progress import OnCounted, OnPhase
 _LABEL = "Quantizing layers"
 
 
-class Viewer:
+class InsideService:
     """Holds one folder's headers, one open matrix, and the inputs of one prompt."""
 
     def __init__(self, channel: Channel, on_phase: OnPhase, on_progress: OnCounted) -> None:
@@ -63,7 +63,7 @@ class Viewer:
         elif isinstance(command, OpenMatrix):
             self._open(command)
         elif isinstance(command, QuantizeMatrix):
-            self._channel.send(MatrixQuantized(command.id, self._open_matrix.quantize(command.knobs)))
+            self._channel.send(MatrixQuantized(command.id, self._open_matrix.quantize(command.params)))
         elif isinstance(command, ReadTile):
             self._channel.send(TileRead(command.id, self._open_matrix.tile(command)))
         elif isinstance(command, ProbeWeight):
@@ -90,7 +90,7 @@ class Viewer:
         def on_done(done: int, total: int) -> None:
             self._on_progress(_LABEL, done, total, "layers")
 
-        for row in measure_layers(self._read(command.path), command.modules, command.knobs, on_done, should_stop):
+        for row in measure_layers(self._read(command.path), command.modules, command.params, on_done, should_stop):
             if isinstance(row, LeftOut):
                 left_out.append(row)
             else:

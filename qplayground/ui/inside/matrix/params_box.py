@@ -5,7 +5,7 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QToolButton, QWidget
 
 from qplayground.core.dtype import Dtype
-from qplayground.core.inside import Knobs, QuantizedMatrix
+from qplayground.core.inside import QuantizationParams, QuantizedMatrix
 from qplayground.core.quantizers.base import Method
 from qplayground.core.quantizers.registry import METHODS, available_methods
 from qplayground.core.units import share_text, significant
@@ -22,8 +22,8 @@ _TIPS = (
 """Of the bits, the error and the signal."""
 
 
-class KnobsBox(QWidget):
-    """Signals: `changed(Knobs)` when one was turned; `worst_requested(row, column)`."""
+class ParamsBox(QWidget):
+    """Signals: `changed(QuantizationParams)` when one was turned; `worst_requested(row, column)`."""
 
     changed = Signal(object)
     worst_requested = Signal(int, int)
@@ -61,7 +61,7 @@ class KnobsBox(QWidget):
         self.worst.setToolTip("The largest magnitude of an error, |Q − W|, and where it is; click to show that weight")
         self.worst.clicked.connect(self._on_worst)
         self._build()
-        self.set_knobs(Knobs())
+        self.set_params(QuantizationParams())
         self.show_quantized(None)
         for box in (self.method, self.block_size, self.dtype):
             box.currentIndexChanged.connect(self._on_changed)
@@ -72,9 +72,9 @@ class KnobsBox(QWidget):
         for label, box in ((method, self.method), (blocks, self.block_size), (dtype, self.dtype)):
             label.setBuddy(box)
         parts = (method, self.method, blocks, self.block_size, self.double_quant, dtype, self.dtype, None, self.busy)
-        knobs = in_row(*parts, spacing=theme.GRID)
+        params = in_row(*parts, spacing=theme.GRID)
         self._figures = held(in_row(self.bits, self.error, self.snr, self.worst, None, spacing=2 * theme.GRID))
-        in_column(knobs, self.rest, self._figures, within=self, spacing=theme.HALF_GRID)
+        in_column(params, self.rest, self._figures, within=self, spacing=theme.HALF_GRID)
 
     def _figure(self, tip: str) -> QLabel:
         label = selectable_label(wraps=False)
@@ -84,24 +84,24 @@ class KnobsBox(QWidget):
 
     # ---- what others ask of it -------------------------------------------------------------------------------
 
-    def knobs(self) -> Knobs:
+    def params(self) -> QuantizationParams:
         """As they stand."""
-        return Knobs(
+        return QuantizationParams(
             method=self._method.name,
             block_size=self.block_size.currentData(),
             double_quant=self.double_quant.isChecked(),
             dtype=Dtype(self.dtype.currentData()),
         ).checked()
 
-    def set_knobs(self, knobs: Knobs) -> None:
+    def set_params(self, params: QuantizationParams) -> None:
         """Turn them so, without saying so. What means nothing to the method stays as it was."""
         with QSignalBlocker(self):
-            self.method.setCurrentIndex(self.method.findData(knobs.method))
+            self.method.setCurrentIndex(self.method.findData(params.method))
             self._show_what_counts()
-            if knobs.kind.has_blocks:
-                self.block_size.setCurrentIndex(knobs.kind.block_sizes.index(knobs.block_size))
-                self.double_quant.setChecked(knobs.double_quant)
-            self.dtype.setCurrentIndex(self.dtype.findData(knobs.dtype))
+            if params.kind.has_blocks:
+                self.block_size.setCurrentIndex(params.kind.block_sizes.index(params.block_size))
+                self.double_quant.setChecked(params.double_quant)
+            self.dtype.setCurrentIndex(self.dtype.findData(params.dtype))
 
     def show_quantized(self, quantized: QuantizedMatrix | None) -> None:
         """Show what came of it; None: it is not known."""
@@ -122,7 +122,7 @@ class KnobsBox(QWidget):
             self.worst.setText(f"largest error {significant(figures.max_abs_error)} in row {row:,}, column {column:,}")
 
     def show_rest(self, reason: str) -> None:
-        """Let the knobs rest, and say why; an empty reason lets them be turned."""
+        """Let the parameters rest, and say why; an empty reason lets them be turned."""
         for box in (self.method, self.block_size, self.double_quant, self.dtype):
             box.setEnabled(not reason)
         self.rest.setText(reason)
@@ -132,7 +132,7 @@ class KnobsBox(QWidget):
             self._show_what_counts()
 
     def set_state(self, *, busy: bool, of_these: bool) -> None:
-        """Say whether the engine works, and whether the figures are `of_these` knobs; those of others are grey."""
+        """Say whether the engine works, and whether the figures are `of_these` parameters; those of others are grey."""
         self.busy.setVisible(busy)
         self._figures.setEnabled(of_these)
 
@@ -160,7 +160,7 @@ class KnobsBox(QWidget):
     @Slot()
     def _on_changed(self) -> None:
         self._show_what_counts()
-        self.changed.emit(self.knobs())
+        self.changed.emit(self.params())
 
     @Slot()
     def _on_worst(self) -> None:

@@ -5,7 +5,7 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QLabel, QStackedLayout, QWidget
 
 
-class Later(QWidget):
+class Placeholder(QWidget):
     """Says what will be shown until it is."""
 
     def __init__(self, text: str) -> None:
