@@ -23,7 +23,7 @@ help:
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make soak    hundreds of random comparisons with faults: what is left of them"
 	@echo "make sweep   every causal model type of transformers, tiny, here and in plain transformers; writes sweep.json"
-	@echo "make readme-commands   run the commands in the README's code blocks in a fresh Debian (needs root and debootstrap)"
+	@echo "make readme-commands   run the commands in the documents' code blocks in a fresh Debian (needs root and debootstrap)"
 	@echo "make release   check, test, bench, then wheel, source, the frozen program, checksums and notes"
 	@echo "               (ARGUMENTS=--dry-run: show the steps; ARGUMENTS='--without test,bench': leave these out)"
 	@echo "make bench   measure start-up, engines, speed and responsiveness; writes bench.json"

@@ -1,4 +1,4 @@
-"""Run every command in the README's code blocks as it is written there, and report each.
+"""Run every command in the documents' code blocks as it is written there, and report each.
 
     python packaging/readme_commands.py --list             the commands
     python packaging/readme_commands.py --clone            on this machine, in a fresh clone
@@ -21,7 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PROGRAMS = re.compile(r"(make|python3|qplayground|\.venv/bin/\S+|apt-get)( |$)")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+"""In reading order. packaging/README.md is left out: its commands need what `make package` makes."""
+PROGRAMS = re.compile(r"(make|python3?|qplayground|\.venv/bin/\S+|apt-get)( |$)")
 SETTING = re.compile(r"(\.|source|cd|export) ")
 INSTALLS = re.compile(r"make run$|python3 -m venv ")
 SYSTEM = re.compile(r"`(apt-get install [^`]+)`")
@@ -33,7 +35,7 @@ LAST_LINES = 25
 
 
 class NotCommandsError(Exception):
-    """A code block of the README has commands and other things mixed."""
+    """A code block has commands and other things mixed."""
 
 
 @dataclass
@@ -62,6 +64,20 @@ def read_blocks(text: str) -> list[Block]:
             raise NotCommandsError(f"Not a command: {lines[known.index(False)]!r}")
         settings = [line for line in lines if SETTING.match(line)]
         blocks.append(Block(settings, [line for line in lines if not SETTING.match(line)]))
+    return blocks
+
+
+def all_blocks(texts: list[str]) -> list[Block]:
+    """What a reader of those documents runs: a command once, in a shell with all settings before it."""
+    blocks: list[Block] = []
+    settings: list[str] = []
+    known: set[str] = set()
+    for block in (block for text in texts for block in read_blocks(text)):
+        settings += [setting for setting in block.settings if setting not in settings]
+        commands = [command for command in block.commands if command not in known]
+        known.update(commands)
+        if commands:
+            blocks.append(Block([] if any(INSTALLS.match(command) for command in commands) else [*settings], commands))
     return blocks
 
 
@@ -196,7 +212,7 @@ def run_all(place: Place, blocks: list[Block], tests: str | None) -> int:
 
 def main() -> int:
     """The exit code: 0 when every command ended well."""
-    parser = argparse.ArgumentParser(description="Run every command of the README as it is written there.")
+    parser = argparse.ArgumentParser(description="Run every command of the documents as it is written there.")
     parser.add_argument("--list", action="store_true", help="only print them")
     parser.add_argument("--clone", action="store_true", help="run them on this machine, in a fresh clone")
     parser.add_argument("--release", default="bookworm", help="Debian's release (default: %(default)s)")
@@ -204,8 +220,8 @@ def main() -> int:
     parser.add_argument("--tests", help="what pytest is told beside (PYTEST_ADDOPTS), to run some of the tests only")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder, removed in the end)")
     arguments = parser.parse_args()
-    text = (ROOT / "README.md").read_text("utf-8")
-    blocks, install = read_blocks(text), system_command(text)
+    texts = [(ROOT / name).read_text("utf-8") for name in DOCUMENTS]
+    blocks, install = all_blocks(texts), system_command(texts[0])
     if arguments.list:
         print("\n".join([install, *(command for block in blocks for command in [*block.settings, *block.commands])]))
         return 0

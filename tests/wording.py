@@ -1,19 +1,24 @@
-"""The sentences that a user reads, the longest first: `python -m tests.wording [WORDS]`.
+"""The sentences that a user reads, the longest first, and how easy documents are: `python -m tests.wording [WORDS]`.
 
-Collected from the strings of the program and from the documents: what has four words or more. Each value in an f-string
-counts as one word.
+Sentences are collected from the strings of the program, the texts in `resources/` and the documents: what has four
+words or more. Each value in an f-string counts as one word. Reading ease is Flesch's, computed by textstat: 100 is very
+easy, 60 to 70 plain English, below 30 very hard.
 """
 
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import textstat
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 30
 """No sentence has more words than that."""
+MEDIAN = 14
+"""Half of the sentences have at most as many."""
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
@@ -22,6 +27,10 @@ DOCUMENTS = (
     "docs/architecture.md",
     "docs/decisions.md",
 )
+TEXTS = tuple(sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "resources" / "tour").glob("*.md")))
+"""What the program reads to its user from files."""
+EASY = 55
+"""No document is harder to read than that."""
 _LEAST_WORDS = 4
 
 
@@ -34,25 +43,36 @@ class Sentence(NamedTuple):
 
 
 def of_program() -> Iterator[Sentence]:
-    """Every sentence in the strings of the product and in the texts of `resources/`."""
+    """Every sentence in the strings of the product and in the texts that it reads from files."""
     for path in sorted((ROOT / "qplayground").rglob("*.py")):
         for line, text in _strings(ast.parse(path.read_text("utf-8"))):
             yield from _sentences(text, f"{path.relative_to(ROOT)}:{line}")
+    yield from of_documents(TEXTS)
 
 
-def of_documents() -> Iterator[Sentence]:
-    """Every sentence of the documents, tables and code left out."""
-    for name in DOCUMENTS:
-        text = (ROOT / name).read_text("utf-8")
-        text = re.sub(r"```.*?```|^\|.*?$|^#.*?$", "", text, flags=re.DOTALL | re.MULTILINE)
-        text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-        text = re.sub(r"^\s*(?:[-*]|\d+\.)\s", "\n\n", text, flags=re.MULTILINE)
-        for paragraph in re.split(r"\n\s*\n", text):
+def of_documents(names: Iterable[str] = DOCUMENTS) -> Iterator[Sentence]:
+    """Every sentence of those documents."""
+    for name in names:
+        for paragraph in _paragraphs(name):
             yield from _sentences(paragraph, name)
 
 
+def reading_ease(name: str) -> float:
+    """Flesch's reading ease of a document."""
+    return float(textstat.flesch_reading_ease("\n".join(f"{sentence.text}." for sentence in of_documents([name]))))
+
+
+def _paragraphs(name: str) -> list[str]:
+    """A document's paragraphs and points of lists; tables, headings and code are left out."""
+    text = (ROOT / name).read_text("utf-8")
+    text = re.sub(r"```.*?```|^\|.*?$|^#.*?$", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"^\s*(?:[-*]|\d+\.)\s", "\n\n", text, flags=re.MULTILINE)
+    return [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text)]
+
+
 def _sentences(text: str, place: str) -> Iterator[Sentence]:
-    for sentence in re.split(r"(?<=[.!?])\s+|\n+", " ".join(text.split(" "))):
+    for sentence in re.split(r"(?<=[.!?])\s+|\n+", text):
         words = [word for word in sentence.split() if any(letter.isalnum() for letter in word)]
         if len(words) >= _LEAST_WORDS:
             yield Sentence(len(words), place, " ".join(sentence.split()))
@@ -76,7 +96,7 @@ def _shown(part: ast.expr) -> str:
 
 
 def main() -> int:
-    """Print those of more words than asked for, and the median."""
+    """Print those of more words than asked for, the medians, and each document's reading ease."""
     most = int(sys.argv[1]) if len(sys.argv) > 1 else LONGEST
     for name, found in (("program", list(of_program())), ("documents", list(of_documents()))):
         lengths = sorted(sentence.words for sentence in found)
@@ -84,6 +104,8 @@ def main() -> int:
         for sentence in long:
             print(f"{sentence.words} {sentence.place}: {sentence.text}")
         print(f"{name}: {len(found)} sentences, median {lengths[len(lengths) // 2]}, {len(long)} over {most}")
+    for name in DOCUMENTS:
+        print(f"{name}: {len((ROOT / name).read_text('utf-8').split())} words, reading ease {reading_ease(name):.0f}")
     return 0
 
 

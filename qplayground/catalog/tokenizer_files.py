@@ -154,8 +154,8 @@ def _lacking(name: str, kind: str, packages: tuple[str, ...]) -> ErrorInfo | Non
         f"The tokenizer is only there as a {kind} file ({name}), which transformers reads with {read_with}: "
         f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.",
         remedy(
-            f"Run `python -m pip install {' '.join(missing)}` where this program is installed, or copy {TOKENIZER} "
-            "into the folder from a copy of the model that has it.",
+            f"Run `python -m pip install {' '.join(missing)}` where this program is installed. Or copy {TOKENIZER} "
+            "into the folder, from a copy of the model that has it.",
             f"Choose a copy of the model that has {TOKENIZER}.",
         ),
     )

@@ -90,7 +90,7 @@ def check_all_done(window: MainWindow) -> None:
     assert all(column.text.toPlainText() for column in window.results.columns.values())
 
 
-@pytest.mark.parametrize("trouble", ["full", "read-only", "gone"])
+@pytest.mark.parametrize("problem", ["full", "read-only", "gone"])
 def test_a_comparison_that_cannot_be_kept_is_shown_and_said(
     qtbot: QtBot, tmp_path: Path, disk: Disk, problem: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Which commands are read from the README, and that each is run and its failure told."""
+"""Which commands are read from the documents, and that each is run and its failure told."""
 
 import shlex
 from pathlib import Path
@@ -29,11 +29,22 @@ def test_a_block_that_is_commands_only_in_part_is_refused() -> None:
         script.system_command("nothing")
 
 
-def test_the_readme_has_its_commands() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
-    commands = [command for block in script.read_blocks(text) for command in block.commands]
-    assert {"make run", "make test", "python3 -m venv .venv", "qplayground doctor"} <= set(commands)
-    assert script.system_command(text) == "apt-get install $(cat packaging/debian-packages.txt)"
+def test_a_command_is_run_once_and_after_the_settings_of_the_documents_before() -> None:
+    first = "```\nmake run\nmake test\n```\n\n```\n. .venv/bin/activate\nqplayground doctor\n```\n"
+    second = "```\nmake test\n```\n\n```\nqplayground models\nqplayground doctor\n```\n"
+    blocks = script.all_blocks([first, second])
+    assert [(block.settings, block.commands) for block in blocks] == [
+        ([], ["make run", "make test"]),
+        ([". .venv/bin/activate"], ["qplayground doctor"]),
+        ([". .venv/bin/activate"], ["qplayground models"]),
+    ]
+
+
+def test_the_documents_have_their_commands() -> None:
+    texts = [(ROOT / name).read_text("utf-8") for name in script.DOCUMENTS]
+    commands = [command for block in script.all_blocks(texts) for command in block.commands]
+    assert {"make run", "make test", "python3 -m venv .venv", "qplayground doctor", "make check"} <= set(commands)
+    assert script.system_command(texts[0]) == "apt-get install $(cat packaging/debian-packages.txt)"
     known = build_parser().format_help()
     for command in commands:
         if command.startswith("qplayground "):

@@ -1,6 +1,7 @@
 """Pictures of the real window after a real comparison of the demo model: `python -m tests.pictures FOLDER`.
 
-One picture a size and scheme, to be looked at by whoever changes what they show. README's is docs/pictures/compare.png.
+One picture for each tab, size and scheme: look at them after a change to the window. With --guide only those of the
+README and the guide are made: `python -m tests.pictures --guide docs/pictures`.
 """
 
 import argparse
@@ -18,11 +19,13 @@ SIZES = ((1280, 720), (1920, 1080))
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.pictures", description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--guide", action="store_true", help="only the pictures of the README and the guide")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with display() as screen, tempfile.TemporaryDirectory() as config:
         environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
         command = [sys.executable, "-m", "tests.pictures.take", str(arguments.folder.absolute())]
+        command += ["--guide"] * arguments.guide
         return subprocess.run(command, env=environment, check=False).returncode
 
 

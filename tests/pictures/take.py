@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 
 from tests.pictures.__main__ import SIZES
+from tests.pictures.guide import take_guide
 from tests.pictures.inside import take_inside
 
 PAGES = 5  # of the Quality tab
 _SETTLE_MS = 1200  # the chart's last refresh and the server's answer to a new size
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, *, guide: bool) -> int:
     # Imported here: every engine imports the main module too, and must not pay for Qt in the pictures.
     from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
@@ -74,9 +75,16 @@ def main(folder: Path) -> int:
     window.start_up.charts_ready.connect(lambda: arrived("charts"))
     window.session.machine_known.connect(lambda hello: arrived("machine"))
     window.library.entries_changed.connect(model_listed)
-    window.session.comparison_finished.connect(lambda comparison: next_shot())
+
+    def begin(_comparison: object) -> None:
+        if guide:
+            take_guide(window, folder, window.close)
+        else:
+            next_shot()
+
+    window.session.comparison_finished.connect(begin)
     return app.exec()
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), guide="--guide" in sys.argv))

@@ -323,7 +323,7 @@ def test_texts_and_scripts_are_copied(results: ResultsView, qapp: QApplication) 
     clipboard = QGuiApplication.clipboard()
     choose_in_menu(results, "nf4", "Copy text")
     assert clipboard.text() == "AI is to hurt us."
-    choose_in_menu(results, "nf4", "Copy as Python")
+    choose_in_menu(results, "nf4", "Copy as Python script")
     assert "load_in_4bit=True" in clipboard.text()
     results.copy.click()
     assert clipboard.text().startswith("# SmolLM2-135M-Instruct")

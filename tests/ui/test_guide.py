@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt, QUrl
+from PySide6.QtCore import QPoint, Qt, QUrl
 from PySide6.QtGui import QImage, QTextDocument
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
@@ -25,8 +25,8 @@ def guide(qtbot: QtBot) -> Iterator[GuideDialog]:
 
 
 def top_line(guide: GuideDialog) -> str:
-    """The text that is first in sight."""
-    return guide.text.cursorForPosition(guide.text.viewport().rect().topLeft()).block().text()
+    """The text that is first in sight, below the margin above it."""
+    return guide.text.cursorForPosition(QPoint(40, guide.text.fontMetrics().height())).block().text()
 
 
 def test_its_sections_are_those_of_the_file(guide: GuideDialog) -> None:

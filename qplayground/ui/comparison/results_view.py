@@ -281,7 +281,7 @@ class ResultsView(QWidget):
         menu.addSeparator()
         self._action(menu, "Copy &text", bool(run.text), partial(_copy, f"{comparison.lead}{run.text}"))
         has_script = run.engine == TRANSFORMERS
-        self._action(menu, "Copy as &Python", has_script, lambda: _copy(to_script(comparison, run)))
+        self._action(menu, "Copy as &Python script", has_script, lambda: _copy(to_script(comparison, run)))
         if not self._read_only:
             menu.addSeparator()
             self._action(menu, "Move &left", place > 0, partial(self.move_requested.emit, name, place - 1))

@@ -73,8 +73,8 @@ class FourBitBackend(BitsandbytesBackend[FourBit]):
     def refusal(text: str, functions: Set[str]) -> str:
         if _REFUSED in text or _PACKING in functions:
             return (
-                "bitsandbytes' 4-bit kernel for this processor needs layers whose outputs are a multiple of 32 and "
-                "whose inputs are a multiple of the block size, 64."
+                "bitsandbytes' 4-bit kernel for this processor cannot compute a layer of this size. Outputs must be a "
+                "multiple of 32, and inputs a multiple of the block size, 64."
             )
         return ""
 
