@@ -244,7 +244,7 @@ def quantization_problem(config: ModelConfig, found: str | None, dtype: str | No
         return ErrorInfo(
             ErrorCode.BROKEN_CONFIG,
             f"config.json says in {config.quantized_field} that the weights are quantized ({said}), and the tensors "
-            f"are plain {dtype}: one of the two is wrong.",
+            f"are plain {dtype}. One of the two is wrong.",
             f"If these are the original weights, take {config.quantized_field} out of config.json.",
         )
     return already_quantized(found if said == UNNAMED else said)

@@ -106,7 +106,7 @@ def _by_status(status: int, repo_id: str, detail: str) -> ErrorInfo:
         )
     return ErrorInfo(
         ErrorCode.NO_NETWORK,
-        f"The Hugging Face hub did not deliver {repo_id} (it answered {status}).",
+        f"The Hugging Face hub did not send {repo_id} (it answered {status}).",
         "Wait a little and try again.",
         detail,
     )

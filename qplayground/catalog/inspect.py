@@ -23,7 +23,7 @@ def inspect_folder(
     """
     path = path.expanduser().absolute()
     if not is_text(str(path)):
-        problem = ErrorInfo(ErrorCode.BAD_FILE, "The folder's name holds bytes that are no text.", "Rename the folder.")
+        problem = ErrorInfo(ErrorCode.BAD_FILE, "The folder's name is not valid text.", "Rename the folder.")
         return ModelEntry(id=str(path).encode("utf-8", "replace").decode(), source=source, problem=problem)
     entry_id = id or str(path)
     try:

@@ -13,11 +13,11 @@ def saved_model_obstacle(model: ComparedModel) -> str:
     Another model in the same folder is told by its architecture and its number of parameters.
     """
     if not model.path or not Path(model.path).is_dir():
-        return "The model of this comparison is no longer here, so there is nothing to look inside."
+        return "The model of this comparison is no longer on this machine, so Inside cannot open it."
     entry = inspect_folder(Path(model.path), source=ModelSource.FOLDER, model_types=None)
     if entry.inside_path is None:
-        return "The model of this comparison is no longer complete, so there is nothing to look inside."
+        return "The model of this comparison is no longer complete, so Inside cannot open it."
     now, then = (entry.architecture, entry.parameters), (model.architecture, model.parameters)
     if any(before is not None and before != found for found, before in zip(now, then, strict=True)):
-        return "Another model lies where the one of this comparison did, so there is nothing of it to look inside."
+        return "Another model has taken the place of this comparison's, so Inside cannot open it."
     return ""

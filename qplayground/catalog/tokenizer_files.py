@@ -53,7 +53,7 @@ def tokenizer_problem(folder: Path, names: Collection[str]) -> ErrorInfo | None:
     if name not in names:  # a pair of files, which transformers reads itself
         return None
     if not (folder / name).is_file():  # a pipe would be waited for
-        return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, f"{name} is no file.", _COPY_HINT)
+        return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, f"{name} is not a file.", _COPY_HINT)
     start = _start(folder / name)
     for file, begins in ((name, start), (_SETTINGS, _start(folder / _SETTINGS))):
         if begins.startswith(codecs.BOM_UTF8):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from qplayground.core.errors import USAGE_ERRORS, ErrorInfo
 
-_HINT = "There is more detail: add --verbose to see it."
+_HINT = "Add --verbose for the technical detail."
 
 
 def say_details(errors: Iterable[tuple[str, ErrorInfo]], *, verbose: bool) -> None:

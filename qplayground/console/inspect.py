@@ -108,6 +108,6 @@ def _block_size(word: str) -> int | None:
         return None
     known = {str(size): size for size in BLOCK_SIZES}
     if word not in known:
-        hint = f"Choose of {', '.join(known)} and {WHOLE_TENSOR}."
+        hint = f"Choose from {', '.join(known)} and {WHOLE_TENSOR}."
         raise fail(ErrorCode.BAD_SETTINGS, f"{word!r} is no block size.", hint)
     return known[word]

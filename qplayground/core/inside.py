@@ -43,7 +43,7 @@ class QuantizationParams(msgspec.Struct, frozen=True, kw_only=True):
         if self.block_size not in kind.block_sizes:
             size = "the whole tensor" if self.block_size is None else f"{self.block_size} weights"
             offered = ", ".join(str(size) for size in kind.block_sizes if size is not None)
-            raise fail(ErrorCode.BAD_SETTINGS, f"A block of {size} is not offered.", f"Choose of {offered}.")
+            raise fail(ErrorCode.BAD_SETTINGS, f"A block of {size} is not offered.", f"Choose from {offered}.")
         return msgspec.structs.replace(self, double_quant=self.double_quant and bool(kind.double))
 
     @property

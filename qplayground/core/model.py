@@ -84,7 +84,7 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
         if self.path is None or not self.complete:
             raise fail(ErrorCode.INCOMPLETE_DOWNLOAD, f"{self.title} is not complete yet.", "Wait, or pick another.")
         if not is_text(self.path):
-            raise fail(ErrorCode.BAD_SETTINGS, "The model's path holds bytes that are no text.", "Rename the folder.")
+            raise fail(ErrorCode.BAD_SETTINGS, "The model's path is not valid text.", "Rename the folder.")
         return self.path
 
     @property

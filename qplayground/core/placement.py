@@ -66,12 +66,12 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
                 raise fail(ErrorCode.BAD_DEVICE, f"{device} cannot hold {limit} bytes.", "Give 0 or more, up to 1 EB.")
         if self.max_memory and self.device not in (AUTO, BALANCED):
             how = "by hand" if self.device == CUSTOM else f"on {self.device}"
-            sentence = f"Limits of memory say nothing where modules are placed {how}."
+            sentence = f"Memory limits have no effect where modules are placed {how}."
             raise fail(ErrorCode.BAD_DEVICE, sentence, "Choose auto or balanced, or leave the limits out.")
         if self.threads is not None and self.threads < 1:
             raise fail(ErrorCode.BAD_SETTINGS, f"{self.threads} threads compute nothing.", "Give 1 or more.")
         if not is_text(self.offload_folder):
-            raise fail(ErrorCode.BAD_SETTINGS, "The offload folder's name holds bytes that are no text.", "Rename it.")
+            raise fail(ErrorCode.BAD_SETTINGS, "The offload folder's name is not valid text.", "Rename it.")
         return self
 
     def __str__(self) -> str:
@@ -119,7 +119,7 @@ def named_device(name: object, *, disk: bool = False) -> str:
     text = {"cuda": "cuda:0", "mps:0": MPS}.get(text, text)
     if not (_NAMED.fullmatch(text) or (disk and text == DISK)):
         known = "cpu, mps, cuda:N" + (" or disk" if disk else "")
-        raise fail(ErrorCode.BAD_DEVICE, f"{str(name)[:100]!r} is the name of no device.", f"Name one of {known}.")
+        raise fail(ErrorCode.BAD_DEVICE, f"{str(name)[:100]!r} is not the name of a device.", f"Name one of {known}.")
     return text
 
 
@@ -135,12 +135,12 @@ def parse_max_memory(text: str) -> dict[str, int]:
         if not separator or not has_unit or size > _MOST_BYTES:
             raise fail(
                 ErrorCode.BAD_DEVICE,
-                f"{part.strip()!r} is no limit of memory.",
+                f"{part.strip()!r} is not a memory limit.",
                 "Write it like 0=4GiB,cpu=8GiB; units are B, MB, MiB, GB, GiB, TB, TiB.",
             )
         device = named_device(name)
         if device in limits:
-            raise fail(ErrorCode.BAD_DEVICE, f"{device} has two limits of memory.", "Give one.")
+            raise fail(ErrorCode.BAD_DEVICE, f"{device} has two memory limits.", "Give one.")
         limits[device] = int(size)
     return limits
 
@@ -152,7 +152,7 @@ def read_map(data: bytes) -> dict[str, str]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise fail(
             ErrorCode.BAD_FILE,
-            "The device map is no JSON object of module names and devices.",
+            "The device map is not a JSON object of module names and devices.",
             'Write it like {"": "cpu", "model.layers.0": "disk"}, where "" stands for all the others.',
             str(error),
         ) from error

@@ -6,15 +6,21 @@ from pathlib import Path
 from qplayground.core.comparison.results import TRANSFORMERS, Comparison, to_json
 from qplayground.core.system.saving import save_file
 from qplayground.report.csv import to_csv
-from qplayground.report.html import to_html
 from qplayground.report.markdown import to_markdown
 from qplayground.report.script import to_script
 
 STEM = "qplayground-report"
 
+
+def _html(comparison: Comparison) -> bytes:
+    from qplayground.report.html import to_html  # with jinja2, which would keep the window waiting at the start
+
+    return to_html(comparison).encode()
+
+
 FORMATS: dict[str, tuple[str, Callable[[Comparison], bytes]]] = {
     "json": ("JSON, opens again in qplayground", to_json),
-    "html": ("HTML with charts, for a browser", lambda comparison: to_html(comparison).encode()),
+    "html": ("HTML with charts, for a browser", _html),
     "md": ("Markdown", lambda comparison: to_markdown(comparison).encode()),
     "csv": ("CSV, for spreadsheets", lambda comparison: to_csv(comparison).encode("utf-8-sig")),
 }

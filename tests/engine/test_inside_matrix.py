@@ -391,7 +391,7 @@ def test_what_is_no_matrix_says_so(asked: Asked, model_folder: ModelFolder) -> N
     tied = asked.refusal(opening(model_folder("llama-tied"), "lm_head"))
     assert "tied to that of model.embed_tokens" in tied.message
     experts = asked.refusal(opening(model_folder("mixtral"), "model.layers.0.mlp.experts"))
-    assert "holds gate_up_proj (2 × 256 × 64), down_proj (2 × 64 × 128). That is no matrix" in experts.message
+    assert "holds gate_up_proj (2 × 256 × 64), down_proj (2 × 64 × 128). Only matrices" in experts.message
     router, _ = asked.open(model_folder("mixtral"), "model.layers.0.mlp.gate")
     assert (router.rows, router.columns) == (2, 64)
     matrix, _ = asked.open(path, "model.embed_tokens")

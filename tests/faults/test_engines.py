@@ -132,7 +132,7 @@ def test_an_engine_that_babbles_gives_what_it_would_have_given(stage: Stage, qtb
 
 def test_an_engine_that_talks_nonsense_costs_its_run_alone(stage: Stage, qtbot: QtBot) -> None:
     compare(stage, qtbot, "int8=nonsense")
-    assert "cannot be understood" in stage.error("int8").message
+    assert "cannot be read" in stage.error("int8").message
     check_only_int8_failed(stage, qtbot)
 
 

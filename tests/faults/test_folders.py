@@ -106,7 +106,7 @@ def test_a_comparison_that_cannot_be_kept_is_shown_and_said(
         compare(qtbot, window)
         check_all_done(window)
         if problem != "gone":
-            qtbot.waitUntil(lambda: "could not be kept in the history" in window.notice.text(), timeout=10_000)
+            qtbot.waitUntil(lambda: "could not be kept in the history" in window.notice.text(), timeout=30_000)
             assert "Export it to keep it." in window.notice.text() and window.notice.isVisible()
         target = tmp_path / "export.json"
         assert window.session.comparison is not None
@@ -120,7 +120,7 @@ def test_a_comparison_that_cannot_be_kept_is_shown_and_said(
         check_all_done(window)
         newest = window.session.comparison
         assert newest is not None
-        qtbot.waitUntil(lambda: newest.id in [entry.id for entry in window.history_store.entries()], timeout=10_000)
+        qtbot.waitUntil(lambda: newest.id in [entry.id for entry in window.history_store.entries()], timeout=30_000)
         assert window.notice.isVisible() is (problem == "gone")  # what was before is not there any more
     kept = {entry.id for entry in History().entries()}
     assert newest.id in kept and len(kept) >= 2  # where the folder was gone, all from then on
@@ -130,18 +130,18 @@ def test_a_folder_that_goes_away_in_the_middle_costs_no_run(qtbot: QtBot, tmp_pa
     with opened(qtbot, tmp_path) as window:
         type_prompt(qtbot, window, "Once nf4=slow")
         window.models.compare.click()
-        qtbot.waitUntil(lambda: len(window.history_store.entries()) == 1, timeout=10_000)
-        qtbot.waitUntil(lambda: bool(window.results.columns["nf4"].run.token_ids), timeout=10_000)
+        qtbot.waitUntil(lambda: len(window.history_store.entries()) == 1, timeout=30_000)
+        qtbot.waitUntil(lambda: bool(window.results.columns["nf4"].run.token_ids), timeout=30_000)
         shutil.rmtree(disk.path / "config")
-        with qtbot.waitSignal(window.session.comparison_finished, timeout=10_000):
+        with qtbot.waitSignal(window.session.comparison_finished, timeout=30_000):
             window.session.stop()
         found = window.session.comparison
         assert found is not None
-        qtbot.waitUntil(lambda: len(window.history_store.entries()) == 1, timeout=10_000)
-        qtbot.waitUntil(lambda: len(window.history_store.load(found.id).runs) == 4, timeout=10_000)
+        qtbot.waitUntil(lambda: len(window.history_store.entries()) == 1, timeout=30_000)
+        qtbot.waitUntil(lambda: len(window.history_store.load(found.id).runs) == 4, timeout=30_000)
         kept = window.history_store.load(found.id)
         assert [(run.state, run.text) for run in kept.runs] == [(run.state, run.text) for run in found.runs]
-        qtbot.waitUntil(lambda: "went away" in window.notice.text(), timeout=10_000)
+        qtbot.waitUntil(lambda: "removed while in use" in window.notice.text(), timeout=30_000)
 
 
 def test_a_program_starts_where_nothing_can_be_kept(qtbot: QtBot, tmp_path: Path, disk: Disk) -> None:

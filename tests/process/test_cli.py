@@ -142,7 +142,7 @@ REFUSED = [
     (["compare", "--precisions", " , "], "No precision is named."),
     (["compare", "--precisions", "nf4,nf4", *FOLDER], "named twice"),
     (["compare", "--prompt", " \n"], "The prompt is empty."),
-    (["compare", "--prompt", "\udcff", *FOLDER], "no text"),
+    (["compare", "--prompt", "\udcff", *FOLDER], "not valid text"),
     (["compare", "--max-new-tokens", "0"], "Max new tokens must be between"),
     (["compare", "--temperature", "nan", "--sample"], "The temperature must be"),
     (["compare", "--top-p", "1.5", "--sample"], "Top-p must be"),
@@ -153,10 +153,10 @@ REFUSED = [
     (["compare", "--model", "./no/such/folder"], "There is no folder ./no/such/folder"),
     (["compare", "--model", "/no/such/folder"], "There is no folder /no/such/folder"),
     (["compare", "--model", "empty"], "config.json"),
-    (["compare", "--device-map", "sequential"], "'sequential' is the name of no device"),
+    (["compare", "--device-map", "sequential"], "'sequential' is not the name of a device"),
     (["compare", "--device-map", "no/such/map.json"], "cannot be read"),
-    (["compare", "--max-memory", "cpu=banana"], "'cpu=banana' is no limit of memory"),
-    (["compare", "--max-memory", "cpu=1GB", "--device-map", "cpu"], "Limits of memory say nothing"),
+    (["compare", "--max-memory", "cpu=banana"], "'cpu=banana' is not a memory limit"),
+    (["compare", "--max-memory", "cpu=1GB", "--device-map", "cpu"], "Memory limits have no effect"),
     (["compare", "--threads", "0"], "0 threads compute nothing"),
     (["compare", "--precisions", "fp32", "--baseline", "q9", *FOLDER], "baseline 'q9' is not among"),
     (["compare", "--runs", "0", *FOLDER], "1 to 100 rounds"),
@@ -299,7 +299,7 @@ def test_a_precision_that_fails_is_exit_1_and_in_the_json(folder: Path, tmp_path
         assert run_["error"]["message"] in done.stdout
         assert f"{run_['id']}: failed" in done.stderr
         assert run_["error"]["detail"] and run_["error"]["detail"] not in done.stderr
-    assert "add --verbose" in done.stderr
+    assert "Add --verbose" in done.stderr
     assert done.stderr.count(result["runs"][0]["error"]["message"]) == 1
     assert "nf4: failed for the same reason" in done.stderr
 
@@ -597,9 +597,9 @@ def test_the_detail_of_a_refusal_is_shown_when_it_is_asked_for(folder: Path) -> 
     (folder / "model.safetensors").unlink()
     without = run("estimate", "--model", str(folder))
     assert without.returncode == 1 and "is not valid JSON" in without.stderr
-    assert "Expecting value" not in without.stderr and "add --verbose" in without.stderr
+    assert "Expecting value" not in without.stderr and "Add --verbose" in without.stderr
     shown = run("estimate", "--model", str(folder), "--verbose")
-    assert shown.returncode == 1 and "Expecting value: line 1" in shown.stderr and "add --verbose" not in shown.stderr
+    assert shown.returncode == 1 and "Expecting value: line 1" in shown.stderr and "Add --verbose" not in shown.stderr
     (folder / "model.safetensors.index.json").unlink()  # what has no detail does not offer one
     assert "verbose" not in run("estimate", "--model", str(folder)).stderr
 
@@ -608,7 +608,7 @@ def test_the_detail_of_a_run_that_failed_is_shown_when_it_is_asked_for(tmp_path:
     folder = tiny.make(tmp_path / "tiny")
     tiny.edit_json(folder / "config.json", rms_norm_eps="1e-5")
     shown = run("compare", "--model", str(folder), "--precisions", "fp32", "--device", "cpu", "--verbose")
-    assert shown.returncode == 1 and "rms_norm_eps" in shown.stdout and "add --verbose" not in shown.stderr
+    assert shown.returncode == 1 and "rms_norm_eps" in shown.stdout and "Add --verbose" not in shown.stderr
     assert "Detail of fp32:" in shown.stderr and "StrictDataclassFieldValidationError" in shown.stderr
 
 

@@ -226,7 +226,7 @@ def test_an_engine_that_hangs_is_ended(consultation: Consultation) -> None:
         doctor.start()
     int8, nf4 = consultation.found[0].facts.checks
     assert (int8.outcome, nf4.outcome) == ("failed", "works")
-    assert "said nothing for 0.1 seconds" in int8.problem
+    assert "did not answer for 0.1 seconds" in int8.problem
 
 
 @pytest.mark.parametrize("fork", [True, False])

@@ -221,7 +221,7 @@ def test_an_engine_that_says_nothing_is_ended(opened: Inspector, heard: Heard, q
     client_of(opened).silence.setInterval(100)
     opened.open(HANGS)
     qtbot.waitUntil(lambda: bool(heard.failed), timeout=WAIT_MS)
-    assert "said nothing for" in heard.failed[0].message and not opened.is_busy
+    assert "did not answer for" in heard.failed[0].message and not opened.is_busy
 
 
 def test_nothing_is_read_while_something_is_timed(inspector: Inspector, heard: Heard, qtbot: QtBot) -> None:

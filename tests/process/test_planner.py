@@ -133,7 +133,7 @@ def test_an_engine_that_owes_an_answer_and_says_nothing_is_ended(planner: Planne
         pass
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: bool(said), timeout=10_000)
-    assert "said nothing for 0.1 seconds" in said[0].message
+    assert "did not answer for 0.1 seconds" in said[0].message
     client.silence.setInterval(SILENCE_MS)
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)

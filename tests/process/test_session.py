@@ -139,7 +139,7 @@ def test_a_probe_describes_the_machine_and_leaves_no_engine(stage: Stage, qtbot:
         ("segfault-generating", ErrorCode.ENGINE_DIED, "signal 11"),
         ("fail-loading", ErrorCode.UNSUPPORTED, "told to fail"),
         ("fail-generating", ErrorCode.UNSUPPORTED, "told to fail"),
-        ("nonsense", ErrorCode.INTERNAL, "cannot be understood"),
+        ("nonsense", ErrorCode.INTERNAL, "cannot be read"),
     ],
 )
 def test_what_breaks_in_one_leaves_the_others(stage: Stage, behaviour: str, code: ErrorCode, part: str) -> None:

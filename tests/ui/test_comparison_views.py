@@ -181,7 +181,7 @@ def test_a_candidate_stands_beside_the_baseline(results: ResultsView) -> None:
     assert other.figures.ratios["weight_bytes"].text() == "×0.21"
     assert other.figures.ratios["decode_tokens_per_s"].text() == "×2.0"
     assert base.figures.ratios["weight_bytes"].text() == ""
-    assert "first token the same" in other.state.text()
+    assert "differs from token 2" in other.state.text()
     marked, _ = other.text.extraSelections()
     assert marked.cursor.selectedText() == " hurt"
     assert base.text.extraSelections() == []
@@ -207,7 +207,7 @@ def test_a_text_that_ends_sooner_is_not_called_the_same(results: ResultsView) ->
     made.runs[0].state, made.runs[0].token_ids = RunState.CANCELLED, [1]
     made.runs[1].divergence = diverge(made.runs[1].token_ids, [1])
     results.show_comparison(made)
-    assert "first token the same" in results.columns["nf4"].state.text()
+    assert "same for 1 token" in results.columns["nf4"].state.text()
     made.runs[0].token_ids = list(made.runs[1].token_ids)
     made.runs[1].divergence = diverge(made.runs[1].token_ids, made.runs[0].token_ids)
     results.columns["nf4"].refresh()

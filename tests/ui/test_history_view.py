@@ -116,7 +116,7 @@ def test_what_another_window_deleted_is_said(view: HistoryView, history: History
     mark(view, 0)
     history.delete(["0003"]).result()
     view.open.click()
-    assert "not in the history any more" in view.message.text()
+    assert "no longer in the history" in view.message.text()
 
 
 # ---- windows of saved comparisons -----------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_a_saved_comparison_needs_neither_model_nor_engine(qtbot: QtBot) -> None
     window.show()
     (view,) = window.views
     assert list(view.columns) == ["fp32", "nf4", "int8"]
-    assert "first token the same" in view.columns["nf4"].state.text()
+    assert "differs from token 2" in view.columns["nf4"].state.text()
     assert not view.add.isVisible() and not view.open.isVisible()
     texts = {action.text().replace("&", "") for action in view.make_menu("nf4").actions()}
     assert not texts & {"Run again", "Remove", "Move left", "Move right"}
@@ -190,9 +190,9 @@ def test_runs_are_kept_as_soon_as_they_are_over(qtbot: QtBot, ready_window: Main
     mark(ready_window.history, 0)
     ready_window.history.open.click()
     (reader,) = ready_window.readers.windows
-    assert reader.views[0].columns["nf4"].state.text() == "not over when this was opened"
-    assert "done" in reader.views[0].columns["fp32"].state.text()
-    assert any("not over when this was opened" in label.text() for label in reader.findChildren(QLabel))
+    assert reader.views[0].columns["nf4"].state.text() == "still running when this was opened"
+    assert reader.views[0].columns["fp32"].state.text() == "6 tokens"
+    assert any("still running when this was opened" in label.text() for label in reader.findChildren(QLabel))
     with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=10_000):
         ready_window.models.stop.click()
     qtbot.waitUntil(lambda: history.entries()[0].state == "stopped")

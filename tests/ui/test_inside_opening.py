@@ -115,7 +115,7 @@ def test_a_saved_comparison_leads_inside_as_long_as_its_model_is_there(
     assert opened(qtbot, compared).inspector.module == LINEAR[1]
     Path(comparison.models[0].path).rename(tmp_path / "elsewhere")
     action = offered_at(layers, QPointF(1, 1))
-    assert not action.isEnabled() and "no longer here" in action.text()
+    assert not action.isEnabled() and "no longer on this machine" in action.text()
     reader.close()
 
 

@@ -221,7 +221,7 @@ def test_a_model_that_is_quantized_already_cannot_be_run(shown: Shown) -> None:
 def test_while_a_comparison_runs_no_prompt_is_run(shown: Shown) -> None:
     shown.show_model()
     shown.view.set_paused(True)
-    assert not shown.view.prompt.run.isEnabled() and "when the comparison is over" in shown.view.prompt.state.text()
+    assert not shown.view.prompt.run.isEnabled() and "A comparison is running" in shown.view.prompt.state.text()
     shown.view.set_paused(False)
     assert shown.view.prompt.run.isEnabled()
 
@@ -253,7 +253,7 @@ def test_no_threshold_is_tried_while_a_comparison_runs_and_the_last_one_afterwar
     with shown.qtbot.assertNotEmitted(shown.study.tried, wait=300):
         shown.view.threshold.spin.setValue(10)
     assert not shown.view.figures.columns.isEnabled() and shown.view.plot.outliers == [20, 63]
-    assert "A comparison runs; the threshold is tried when it is over." in shown.view.prompt.state.text()
+    assert "A comparison is running. The threshold is tried afterwards." in shown.view.prompt.state.text()
     shown.view.set_paused(False)
     shown.wait_for_figures("2 of 100 columns")
 

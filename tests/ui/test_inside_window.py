@@ -559,11 +559,11 @@ def test_while_a_comparison_runs_nothing_is_read_or_measured(qtbot: QtBot, insid
     inside.layers.start.click()
     inside.set_paused(True)
     assert not inside.layers_survey.is_running and "comparison began" in inside.layers.state.text()
-    assert not inside.layers.start.isEnabled() and "comparison runs" in inside.layers.start.toolTip()
+    assert not inside.layers.start.isEnabled() and "comparison is running" in inside.layers.start.toolTip()
     inside.tabs.setCurrentWidget(inside.matrix)
     inside.modules.select(OTHER)
     assert inside.inspector.matrix is None and not inside.inspector.is_busy
-    assert "comparison runs" in inside.matrix.message.text() and inside.matrix.title.text() == OTHER
+    assert "comparison is running" in inside.matrix.message.text() and inside.matrix.title.text() == OTHER
     inside.set_paused(False)
     assert inside.matrix.title.text() == f"{OTHER} is being read …"
     wait_quantized(qtbot, inside)
@@ -578,7 +578,7 @@ def test_the_modules_of_a_model_that_is_looked_at_while_a_comparison_runs_are_li
     inside.show_model(Subject("another", "/models/two", READY_PRECISIONS, GenerationRequest()))
     tree = inside.modules.tree.model()
     assert tree.index(0, 0).data() == "Listed when the comparison is over."
-    assert not inside.matrix.title.text() and "comparison runs" in inside.matrix.message.text()
+    assert not inside.matrix.title.text() and "comparison is running" in inside.matrix.message.text()
     inside.set_paused(False)
     assert tree.index(0, 0).data() == "Reading the modules …" and "being listed" in inside.matrix.title.text()
     wait_quantized(qtbot, inside)

@@ -166,7 +166,7 @@ def test_a_folder_that_is_quantized_already_can_be_looked_into_and_not_compared(
     current = bar.current()
     assert current is not None and current.path == str(folder)
     assert "already quantized" in bar.models.currentText()
-    assert "(fp8)" in bar.details.text() and bar.details.text().endswith("looked into all the same (Inside…).")
+    assert "(fp8)" in bar.details.text() and bar.details.text().endswith("Inside… can still open it.")
     assert not bar.error.isVisible()
     assert bar.inside.isEnabled() and not bar.compare.isEnabled()
     assert "(fp8)" in bar.compare.toolTip()

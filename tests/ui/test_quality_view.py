@@ -74,7 +74,7 @@ def test_a_score_that_was_stopped_is_said_in_the_column_and_in_the_tab(qtbot: Qt
     qtbot.waitUntil(lambda: "scoring the text" in column.state.text(), timeout=10_000)
     with qtbot.waitSignal(ready_window.session.comparison_finished, timeout=10_000):
         ready_window.models.stop.click()
-    assert "full length · scoring stopped" in column.state.text()
+    assert "tokens · scoring stopped" in column.state.text()
     ready_window.tabs.setCurrentIndex(2)
     quality = ready_window.tabs.quality
     assert quality is not None and quality.isVisible()

@@ -184,7 +184,7 @@ def test_a_placement_that_was_not_carried_out_is_said() -> None:
 
 def test_a_load_that_goes_on_after_a_stop_is_said() -> None:
     run = remote()
-    said = f"the load may go on after the stop. {LACKS[Capability.LOAD_STOP]}"
+    said = f"the load may continue after the stop. {LACKS[Capability.LOAD_STOP]}"
     assert not any(said in note.sentence for note in notes(comparison(done(), run)))
     run.state, run.finish_reason, run.load.seconds = RunState.CANCELLED, "cancelled", None
     assert any(said in note.sentence for note in notes(comparison(done(), run)))

@@ -112,7 +112,7 @@ def test_a_kept_model_has_an_old_load_time_and_peak(predicted: int | None) -> No
     run.load.kept, run.memory.predicted_resident_bytes = True, predicted
     (caveat,) = caveats(comparison(run), run)
     assert "Was in memory already" in caveat.sentence and caveat.spoils == {"load_s"}
-    assert "the peak of the load" in caveat.sentence
+    assert "its load peak" in caveat.sentence
     assert ("was not predicted" in caveat.sentence) is (predicted is None)
 
 

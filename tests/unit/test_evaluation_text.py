@@ -41,10 +41,10 @@ def test_encodings_that_say_what_they_are(tmp_path: Path, encoding: str) -> None
     [
         (b"", "is empty"),
         (b" \n\t", "is empty"),
-        ("Grüße".encode("latin-1"), "no text in UTF-8, from its byte 2"),
+        ("Grüße".encode("latin-1"), "not UTF-8 text, from byte 2"),
         (b"abc\x00def", "binary"),
         (b"word " * 51, "255 characters; 256 tokens are needed"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(20), "no text in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(20), "not UTF-8 text"),
     ],
 )
 def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
@@ -71,7 +71,7 @@ def test_enormous_and_missing_files_are_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="there are no such files")
 def test_special_files_are_not_read() -> None:
     for path in (Path("/dev/zero"), Path("/dev/null")):
-        with pytest.raises(PlaygroundError, match="it is no file"):
+        with pytest.raises(PlaygroundError, match="is not a file"):
             read_text_file(path)
 
 

@@ -55,7 +55,7 @@ def test_the_sum_is_written_out() -> None:
 def test_what_cannot_be_known_is_unknown(estimate: Estimate | None, available: int | None) -> None:
     fit = fit_in_ram([estimate], available)
     assert fit.verdict is Verdict.UNKNOWN and fit.needed_bytes is None
-    assert str(fit) == "What it needs cannot be known."
+    assert str(fit) == "What it needs is not known."
 
 
 def test_without_its_cache_only_what_is_too_large_anyway_is_known() -> None:

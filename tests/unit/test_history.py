@@ -247,7 +247,7 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, damage: byt
     assert ids(history) == ["0001"]
     history.close()
     if damage:
-        assert "set aside" in history.notice
+        assert "renamed to" in history.notice
         assert path.with_name("history.sqlite3.damaged-1").read_bytes() == damage
     else:
         assert history.notice == ""  # an empty file is a new one
@@ -291,7 +291,7 @@ def test_a_place_that_cannot_be_used_costs_the_history_alone(tmp_path: Path) -> 
     history = History(tmp_path / "file" / "history.sqlite3")
     history.save(made(1)).result()
     assert history.entries() == []
-    assert "Nothing is kept" in history.notice
+    assert "Comparisons are not kept" in history.notice
     history.close()
 
 

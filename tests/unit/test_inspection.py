@@ -102,7 +102,7 @@ def test_double_quantization_is_measured_beside_single() -> None:
         ),
         (" , ", "64", "No method is named. Give one or more, such as nf4,fp4,int8."),
         ("nf4", "", "No block size is named. Give one or more, such as 64,256,4096."),
-        ("nf4", "63", "'63' is no block size. Choose of 64, 128, 256, 512, 1024, 2048, 4096 and tensor."),
+        ("nf4", "63", "'63' is no block size. Choose from 64, 128, 256, 512, 1024, 2048, 4096 and tensor."),
         ("int8", "64,many", "'many' is no block size."),
         ("nf4", "٦٤", "'٦٤' is no block size."),
     ],

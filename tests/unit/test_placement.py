@@ -95,7 +95,7 @@ def test_devices_have_one_name(name: object, is_called: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "gpu", "cuda:x", "disk", "auto", "cuda:-1", None])
 def test_what_is_no_device_is_refused(name: object) -> None:
-    with pytest.raises(PlaygroundError, match="is the name of no device"):
+    with pytest.raises(PlaygroundError, match="is not the name of a device"):
         named_device(name)
 
 
@@ -246,7 +246,7 @@ def test_the_command_lines_words_become_a_placement(tmp_path: Path) -> None:
     )
     with pytest.raises(PlaygroundError, match="cannot be read"):
         placement_of(arguments(device_map=str(tmp_path / "none.json")))
-    with pytest.raises(PlaygroundError, match="name of no device"):
+    with pytest.raises(PlaygroundError, match="not the name of a device"):
         placement_of(arguments(device_map="sequential"))
 
 

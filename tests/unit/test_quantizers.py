@@ -67,7 +67,7 @@ def test_params_are_those_that_the_method_declares(monkeypatch: pytest.MonkeyPat
     assert QuantizationParams(method="grouped", block_size=32, double_quant=True).checked() == QuantizationParams(
         method="grouped", block_size=32
     )
-    for size, said in ((64, "64 weights is not offered. Choose of 32, 128."), (None, "the whole tensor is not")):
+    for size, said in ((64, "64 weights is not offered. Choose from 32, 128."), (None, "the whole tensor is not")):
         with pytest.raises(PlaygroundError, match=said):
             QuantizationParams(method="grouped", block_size=size).checked()
     by_row = QuantizationParams(method="int8-ao", block_size=64, double_quant=True).checked()

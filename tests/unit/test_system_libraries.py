@@ -168,7 +168,7 @@ def test_what_belongs_to_qt_is_installed_with_it(name: str) -> None:
     [
         ("psutil", "The library psutil is not installed.", "`python -m pip install qplayground`"),
         ("pyqtgraph.graphicsItems", "The library pyqtgraph is not installed.", "`python -m pip install qplayground`"),
-        ("_ctypes", "This Python lacks a part of its own standard library: _ctypes.", ""),
+        ("_ctypes", "This Python lacks a part of the standard library: _ctypes.", ""),
         ("qplayground.ui.gone", "A part of the program is missing: qplayground.ui.gone.", "--force-reinstall"),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_frozen_program_speaks_of_no_pip(name: str | None, monkeypatch: pytest
     monkeypatch.setattr("sys.frozen", True, raising=False)
     error = ImportError("damaged") if name is None else ModuleNotFoundError(f"No module named {name!r}", name=name)
     hint = system_libraries.explain_import(error, windowed=True).info.hint
-    assert hint == "Install the program anew: a part of it is missing or damaged."
+    assert hint == "Reinstall the program: a part of it is missing or damaged."
 
 
 def test_gpus_without_nvidias_driver_are_seen_on_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,7 @@ def test_a_platform_is_told_by_what_the_plugin_says_and_not_by_its_file(tmp_path
     shutil.copy(own, tmp_path / own.name.replace("offscreen", "other"))
     assert can_load("offscreen", [tmp_path]) and can_load("OffScreen", [tmp_path])
     assert not can_load("other", [tmp_path])
-    assert explain_platform("other", [tmp_path]).hint.endswith("those that there are: offscreen.")
+    assert explain_platform("other", [tmp_path]).hint.endswith("name one of these: offscreen.")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Wayland is Linux's")

@@ -77,7 +77,7 @@ def _lacking(run: Run) -> list[str]:
         found.append(f"no figures (–) for {', '.join(first)}{' and ' * bool(first)}{last}. {reason}")
     was_stopped_in_load = run.state is RunState.CANCELLED and run.finish_reason is not None and run.load.seconds is None
     if was_stopped_in_load and Capability.LOAD_STOP in run.lacks:
-        found.append(f"the load may go on after the stop. {run.lacks[Capability.LOAD_STOP]}")
+        found.append(f"the load may continue after the stop. {run.lacks[Capability.LOAD_STOP]}")
     return found
 
 

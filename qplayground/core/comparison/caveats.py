@@ -65,7 +65,7 @@ def caveats(comparison: Comparison, run: Run) -> tuple[Caveat, ...]:
     if run.beside:
         found.append(Caveat("ran in a race, with a share of the processor. Its times are for show.", "", _SPEED))
     if run.load.kept:
-        text = "was in memory already. Its load time and the peak of the load are from then."
+        text = "was in memory already. Its load time and its load peak are from that earlier load."
         if run.memory.predicted_resident_bytes is None and Capability.PREDICTION not in run.lacks:
             text += " What it takes with this text was not predicted."
         found.append(Caveat(text, "", _LOAD))

@@ -270,7 +270,7 @@ def to_json(comparison: Comparison) -> bytes:
 
 def from_json(data: bytes) -> Comparison:
     """Read what `to_json` wrote. Raises PlaygroundError(BAD_FILE), naming the field, for anything else."""
-    hint = "The file is as it was; open another one."
+    hint = "The file is unchanged. Open another one."
     version = SCHEMA
     try:
         version = _version(data)
@@ -279,7 +279,7 @@ def from_json(data: bytes) -> Comparison:
                 ErrorCode.BAD_FILE,
                 f"The comparison was written by a newer version of the program (its field schema is {version}, and "
                 f"this version knows {SCHEMA}).",
-                "Update qplayground to open it. The file is as it was.",
+                "Update qplayground to open it. The file is unchanged.",
             )
         comparison = msgspec.json.decode(schema_1.upgraded(data) if version == 1 else data, type=Comparison)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -299,7 +299,7 @@ def _version(data: bytes) -> int:
         raise fail(
             ErrorCode.BAD_FILE,
             "This is not a comparison that qplayground saved.",
-            "Open another file; this one is as it was.",
+            "Open another file. This one is unchanged.",
             str(error),
         ) from error
 

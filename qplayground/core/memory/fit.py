@@ -38,7 +38,7 @@ class Fit(NamedTuple):
     def __str__(self) -> str:
         """The sum, a line a term."""
         if self.needed_bytes is None or self.available_bytes is None:
-            return "What it needs cannot be known."
+            return "What it needs is not known."
         lines = [f"{bytes_text(term.num_bytes)}  {term.label}" for term in self.terms]
         where = "" if self.device == CPU else f" on {self.device}"
         lines += [f"= {bytes_text(self.needed_bytes)} needed, {bytes_text(self.available_bytes)} available{where}"]

@@ -34,6 +34,6 @@ def missing(options: Quantizer | None) -> ErrorInfo | None:
         message,
         remedy(
             f"Install it: pip install {'--upgrade ' * bool(found)}{options.library}",
-            "This build of the program is without it. Install the program as a Python package to use it.",
+            "This build of the program does not include it. Install the program as a Python package to use it.",
         ),
     )

@@ -8,6 +8,6 @@ def is_frozen() -> bool:
     return bool(getattr(sys, "frozen", False))
 
 
-def remedy(installed: str, frozen: str = "Install the program anew: a part of it is missing or damaged.") -> str:
+def remedy(installed: str, frozen: str = "Reinstall the program: a part of it is missing or damaged.") -> str:
     """What to do: `installed` where libraries are packages that pip installs, `frozen` in the frozen program."""
     return frozen if is_frozen() else installed

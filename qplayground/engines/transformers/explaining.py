@@ -88,7 +88,7 @@ def explain(error: BaseException, precision: Precision | None = None) -> ErrorIn
         return _unsupported(error, precision, part, detail)
     return ErrorInfo(
         ErrorCode.INTERNAL,
-        f"The engine met an error it does not know ({type(error).__name__}).",
+        f"The engine met an unknown error ({type(error).__name__}).",
         "The detail says more; another precision may still work.",
         detail,
     )

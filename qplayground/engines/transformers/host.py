@@ -112,7 +112,7 @@ class Engine:
                 case _ if isinstance(command, InsideCommand):
                     self._inside.carry_out(command)
                 case _:
-                    raise RuntimeError(f"an engine carries out no {type(command).__name__}")
+                    raise RuntimeError(f"an engine cannot carry out {type(command).__name__}")
         except Exception as error:  # whatever the libraries raise, the run fails and the process goes on
             _log_failure()
             self._channel.send(Failed(self._command_id, explain(error, self._precision_of(command))))

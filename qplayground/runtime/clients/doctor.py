@@ -40,7 +40,7 @@ class Doctor(QObject):
     ) -> None:
         super().__init__(parent)
         self._precisions = precisions
-        self._client = EngineClient("doctor", launcher, "Try again when nothing else keeps the machine busy.", self)
+        self._client = EngineClient("doctor", launcher, "Try again when the machine is not busy.", self)
         self._client.greeted.connect(self._on_greeted)
         self._client.said.connect(self._on_said)
         self._client.failed.connect(self._on_failed)
@@ -158,7 +158,7 @@ class Doctor(QObject):
             return
         if isinstance(facts, Exception):
             self._client.end()
-            sentence = "This machine cannot be looked at."
+            sentence = "This machine cannot be checked."
             self._end(
                 self.failed,
                 ErrorInfo(ErrorCode.INTERNAL, sentence, "Please report it.", find_redaction().apply(repr(facts))),

@@ -151,7 +151,7 @@ class EngineClient(QObject):
         self.silence.stop()
         if self._hung:
             self._hung = False
-            sentence = f"The engine said nothing for {self.silence.interval() / 1000:g} seconds and was ended."
+            sentence = f"The engine did not answer for {self.silence.interval() / 1000:g} seconds and was ended."
             error = ErrorInfo(ErrorCode.ENGINE_DIED, sentence, self._hint)
         error = error or ErrorInfo(ErrorCode.ENGINE_DIED, "The engine ended.", self._hint)
         self._waiting.clear()

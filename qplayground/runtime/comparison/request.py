@@ -93,7 +93,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
             raise error
         self.placement.checked()
         if not is_text(self.request.prompt):
-            raise fail(ErrorCode.BAD_SETTINGS, "The prompt holds bytes that are no text.", "Type it again.")
+            raise fail(ErrorCode.BAD_SETTINGS, "The prompt is not valid text.", "Type it again.")
         names = check_names(self.precisions)
         for precision in self.precisions:
             problem = missing(precision.quantization)
@@ -103,7 +103,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
             raise fail(
                 ErrorCode.BAD_PRECISION,
                 f"The baseline {self.baseline!r} is not among the precisions that are compared.",
-                f"Choose one of {', '.join(names)}.",
+                f"Choose from {', '.join(names)}.",
             )
         if self.mode is Mode.BENCHMARK:
             self._check_benchmark()

@@ -57,7 +57,7 @@ def explain_platform(name: str, folders: Sequence[Path] | None = None) -> ErrorI
         return ErrorInfo(
             ErrorCode.UNSUPPORTED,
             f"Qt has no platform {name!r} here.",
-            f"Unset QT_QPA_PLATFORM, or name one of those that there are: {known}.",
+            f"Unset QT_QPA_PLATFORM, or name one of these: {known}.",
         )
     loader = QPluginLoader(str(plugin))
     loader.load()

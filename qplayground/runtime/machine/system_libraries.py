@@ -106,7 +106,7 @@ def explain_import(error: ImportError, *, windowed: bool) -> PlaygroundError:
         return fail(
             ErrorCode.UNSUPPORTED,
             f"Qt cannot be loaded: {str(error).rstrip('.')}.",
-            remedy("Install PySide6-Essentials anew: `python -m pip install --force-reinstall PySide6-Essentials`."),
+            remedy("Reinstall PySide6-Essentials: `python -m pip install --force-reinstall PySide6-Essentials`."),
             str(error),
         )
     found = find_missing(qt_files(folder, ("xcb",) if windowed else ()), str(error))
@@ -117,11 +117,11 @@ def explain_import(error: ImportError, *, windowed: bool) -> PlaygroundError:
 def _explain_module(name: str, detail: str) -> PlaygroundError:
     package = name.partition(".")[0]
     if package in sys.stdlib_module_names:
-        message = f"This Python lacks a part of its own standard library: {name}."
-        hint = remedy("Use a Python that was installed whole.")
+        message = f"This Python lacks a part of the standard library: {name}."
+        hint = remedy("Use a complete installation of Python.")
     elif package == _OWN_PACKAGE:
         message = f"A part of the program is missing: {name}."
-        hint = remedy("Install it anew: `python -m pip install --force-reinstall qplayground`.")
+        hint = remedy("Reinstall it: `python -m pip install --force-reinstall qplayground`.")
     else:
         message, hint = f"The library {package} is not installed.", remedy(_INSTALL_ALL)
     return fail(ErrorCode.UNSUPPORTED, message, hint, detail)

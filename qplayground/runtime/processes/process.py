@@ -73,7 +73,7 @@ class ProcessExit(msgspec.Struct, frozen=True):
         if self.nonsense:
             return ErrorInfo(
                 ErrorCode.INTERNAL,
-                "The engine said something that cannot be understood.",
+                "The engine sent a message that cannot be read.",
                 "Run it again; if it happens again, please report it.",
                 f"{self.nonsense}\n{self.output_tail}".rstrip(),
             )

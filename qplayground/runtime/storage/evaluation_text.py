@@ -61,7 +61,9 @@ def read_text_file(path: Path) -> str:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise fail(ErrorCode.BAD_FILE, f"{path.name or path} cannot be read: it is no file.", "Name a text file.")
+            raise fail(
+                ErrorCode.BAD_FILE, f"{path.name or path} is not a file, so it cannot be read.", "Name a text file."
+            )
         if found.st_size > TEXT_LIMIT_BYTES:
             limit = f"{TEXT_LIMIT_BYTES // 1_000_000} MB"
             sentence = f"{path.name} has {found.st_size / 1e6:,.1f} MB, and a text that is scored at most {limit}."
@@ -75,7 +77,7 @@ def read_text_file(path: Path) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        sentence = f"{path.name} is no text in UTF-8, from its byte {error.start:,} on."
+        sentence = f"{path.name} is not UTF-8 text, from byte {error.start:,} on."
         raise fail(ErrorCode.BAD_FILE, sentence, "Save it as UTF-8, or name another file.", str(error)) from error
     if "\0" in text:
         raise fail(ErrorCode.BAD_FILE, f"{path.name} is a binary file.", "Name a text file.")

@@ -117,7 +117,7 @@ class History:
         except sqlite3.Error as error:
             raise fail(ErrorCode.BAD_FILE, "The history cannot be read.", "Try again.", str(error)) from error
         if HEAD not in parts:
-            raise fail(ErrorCode.BAD_FILE, "This comparison is not in the history any more.", "Search again.")
+            raise fail(ErrorCode.BAD_FILE, "This comparison is no longer in the history.", "Search again.")
         comparison = joined(parts)
         if owner is None or (owner.is_here and not owner.lives):
             as_stopped(comparison)
@@ -179,7 +179,7 @@ class History:
                 if not self._is_gone():
                     raise
                 self._begin()
-                self.notice = "The history went away while it was used. A new one was begun."
+                self.notice = "The history was removed while in use. A new one was started."
                 raise HistoryGoneError(self.notice) from None
 
         def execute() -> None:
@@ -211,7 +211,9 @@ class History:
             (version,) = file.execute("PRAGMA user_version").fetchone()
             if version > _VERSION:
                 self._usable = False
-                self.notice = "The history was written by a newer version of the program. Nothing is kept this time."
+                self.notice = (
+                    "The history was written by a newer version of the program. Comparisons are not kept this time."
+                )
                 return
             file.execute("PRAGMA journal_mode = WAL")
             file.executescript(_TABLES)
@@ -234,11 +236,13 @@ class History:
             self._give_up(failure)
             return
         self._prepare()
-        self.notice = f"The history could not be read ({error}). It was set aside as {aside.name}, and a new one begun."
+        self.notice = (
+            f"The history could not be read ({error}). It was renamed to {aside.name}, and a new one was started."
+        )
 
     def _give_up(self, error: Exception) -> None:
         self._usable = False
-        self.notice = f"The history in {self.path} cannot be used ({error}). Nothing is kept this time."
+        self.notice = f"The history in {self.path} cannot be used ({error}). Comparisons are not kept this time."
 
 
 def _owners(file: sqlite3.Connection) -> dict[str, Owner]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from filelock import FileLock, Timeout
 
 from qplayground.core.errors import ErrorCode, PlaygroundError, fail
 from qplayground.core.placement import Placement
@@ -197,7 +196,7 @@ class PreferencesFile:
     def _set_aside(self, error: Exception) -> None:
         try:
             aside = set_aside(self.path)
-            self._damage = f"The preferences could not be read ({error}). They were set aside as {aside.name}."
+            self._damage = f"The preferences could not be read ({error}). They were renamed to {aside.name}."
         except OSError:
             self._writable = False  # what cannot be read and cannot be moved is not overwritten either
             self._damage = f"The preferences in {self.path} could not be read ({error}). Nothing is kept this time."
@@ -241,6 +240,8 @@ def _alone(path: Path) -> Iterator[None]:
 
     Where no lock can be made no other window can put a new file either: then saving tells why.
     """
+    from filelock import FileLock, Timeout  # only a write needs it, and the window would wait for it at the start
+
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
     place = Path(os.path.realpath(path))

@@ -68,7 +68,7 @@ _FIGURES = (
     ),
     _Figure(
         "Rounding KLD",
-        "What rounding the reference's logits to its number type gives by itself: no run of that type is below it",
+        "What rounding the reference's logits to this number type alone gives; no run of that type is below it",
         lambda q: number_text(q.rounding_kld or None),
     ),
     _Figure("Median KLD", "Half of the tokens diverge less", lambda q: number_text(q.median_kld)),

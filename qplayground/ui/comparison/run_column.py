@@ -203,8 +203,8 @@ class RunColumn(QFrame):
         if run.error is not None:
             self.state.setText(f"Failed: {run.error}")
         elif run.state is RunState.DONE:
-            why = "end token" if run.finish_reason == "stop" else "full length"
-            self.state.setText(f"done · {len(run.token_ids)} tokens · {why}{self._unscored()}{self._same()}")
+            ended = " · ended by itself" if run.finish_reason == "stop" else ""
+            self.state.setText(f"{len(run.token_ids)} tokens{ended}{self._unscored()}{self._same()}")
         elif run.state is RunState.CANCELLED and run.speed.ttft_samples is not None:
             self.state.setText(
                 f"stopped after round {run.speed.ttft_samples.n} of {self.comparison.rounds}"
@@ -217,7 +217,7 @@ class RunColumn(QFrame):
         elif self._is_saved and not run.state.is_final:
             samples = run.speed.ttft_samples
             rounds = "" if samples is None else f" · {samples.n} of {self.comparison.rounds} rounds"
-            self.state.setText(f"not over when this was opened{rounds}")
+            self.state.setText(f"still running when this was opened{rounds}")
         elif self._phase is not None and run.state in (RunState.LOADING, RunState.GENERATING, RunState.SCORING):
             self.state.setText(f"{PHASE_TEXT[self._phase]}{self._round()}")
         else:
@@ -237,13 +237,12 @@ class RunColumn(QFrame):
         divergence = self.run.divergence
         if divergence is None or self.run.id == self.comparison.baseline:
             return ""
-        baseline = self.comparison.baseline_run
-        if divergence.first_token is None and baseline is not None:
-            if len(baseline.token_ids) == len(self.run.token_ids):
-                return " · same text"
-            return f" · {_first(divergence.common_prefix_tokens)} the same, as far as both go"
-        common = divergence.common_prefix_tokens
-        return f" · {_first(common)} the same" if common else " · differs at once"
+        baseline, common = self.comparison.baseline_run, divergence.common_prefix_tokens
+        if divergence.first_token is not None or baseline is None:
+            return f" · differs from token {common + 1}"
+        if len(baseline.token_ids) == len(self.run.token_ids):
+            return " · same text"
+        return f" · same for {common} token{'s' if common != 1 else ''}"
 
     def _mark_difference(self) -> None:
         """While it still writes too: the baseline's text is there before, as a rule."""
@@ -270,10 +269,6 @@ class RunColumn(QFrame):
         if event.type() == QEvent.Type.PaletteChange and hasattr(self, "_flush_timer"):
             self._paint_swatch()
         super().changeEvent(event)
-
-
-def _first(count: int) -> str:
-    return "first token" if count == 1 else f"first {count} tokens"
 
 
 def _amount_text(event: Progressed) -> str:

@@ -259,7 +259,7 @@ def describe(token: Token, no_probabilities: str = "") -> str:
     """A token and the model's view of it, as rich text, or why there is no view."""
     shown = f"<b>{_visible(token.text)}</b> <small>(id {token.id})</small>"
     if token.probability is None:
-        why = escape(no_probabilities) or "No probability was read: a benchmark reads none."
+        why = escape(no_probabilities) or "A benchmark reads no probabilities."
         return f"{shown}<br>{why}"
     rows = "".join(
         f"<tr><td>{_visible(other.text)}&nbsp;&nbsp;</td><td align='right'>{share_text(other.probability)}</td></tr>"

@@ -27,7 +27,7 @@ class DoctorDialog(QDialog):
         self.bar = QProgressBar()
         self.bar.setAccessibleName("Progress of the check")
         self.text = QPlainTextEdit(readOnly=True, lineWrapMode=QPlainTextEdit.LineWrapMode.NoWrap)
-        self.text.setAccessibleName("What was found")
+        self.text.setAccessibleName("Findings")
         self.text.setFont(theme.fixed_font())
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         self.copy = buttons.addButton("C&opy", QDialogButtonBox.ButtonRole.ActionRole)

@@ -24,7 +24,7 @@ class FailureDialog(QDialog):
         sentence = QLabel(
             str(error), textFormat=Qt.TextFormat.PlainText, wordWrap=True, textInteractionFlags=selectable
         )
-        self.output = QPlainTextEdit(error.detail, readOnly=True, placeholderText="There is no more to say.")
+        self.output = QPlainTextEdit(error.detail, readOnly=True, placeholderText="There is no further detail.")
         self.output.setAccessibleName("Technical detail and the engine's last output")
         self.output.setFont(theme.fixed_font())
         self.output.moveCursor(self.output.textCursor().MoveOperation.End)  # the newest is what failed

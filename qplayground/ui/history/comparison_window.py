@@ -91,7 +91,7 @@ class ComparisonWindow(QMainWindow):
         for number, (title, comparison) in enumerate(zip(self._titles, self.comparisons, strict=True), start=1):
             about = [comparison.title, when_text(comparison), settings_text(comparison)]
             if not comparison.is_finished:
-                about.append("not over when this was opened: open it again for what came since")
+                about.append("still running when this was opened; open it again to see more")
             title.setText((f"{number} · " if len(self.comparisons) > 1 else "") + " · ".join(about))
             title.setToolTip(theme.tip(machine_text(comparison)))
 

@@ -195,7 +195,7 @@ class HistoryView(QWidget):
         marked = self.marked()
         what = "this comparison" if len(marked) == 1 else f"these {len(marked)} comparisons"
         yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
-        question = f"Delete {what} from the history? There is no way back."
+        question = f"Delete {what} from the history? This cannot be undone."
         if QMessageBox.question(self, "Delete", question, yes | no, no) == yes:
             ids = [entry.id for entry in marked]
             self.deleted.emit(ids)

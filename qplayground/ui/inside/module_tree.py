@@ -97,7 +97,7 @@ class ModuleTree(QWidget):
         self.tree.header().setFont(self.tree.font())
         self.tree.selectionModel().currentChanged.connect(self._on_current_changed)
         self.tree.clicked.connect(self._on_current_changed)  # the current one too: it may have to be read again
-        self.details = selectable_label("What is known of the chosen module")
+        self.details = selectable_label("About the chosen module")
         self.details.setFont(theme.tabular(theme.small(self.details.font())))
         self.details.setMinimumWidth(1)
         self.details.setAlignment(Qt.AlignmentFlag.AlignTop)

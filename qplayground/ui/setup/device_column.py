@@ -71,7 +71,7 @@ class DeviceColumn(QFrame):
         self.limit = _BytesBox(decimals=2, maximum=100_000, suffix=" GB of weights at most")
         self.limit.setSpecialValueText("what is free")
         self.limit.setToolTip(
-            "Bytes of weights that may go here when they are placed by themselves. The engine takes more: libraries, "
+            "The most bytes of weights that automatic placement puts here. The engine takes more: libraries, "
             "KV cache and working memory come on top."
         )
         self.limit.setAccessibleName(f"Limit of {title}")

@@ -16,7 +16,7 @@ from qplayground.runtime.comparison.session import Session
 from qplayground.ui.setup.choosers import Choosers
 
 _REFRESH_MS = 2000
-_CONSEQUENCE = "Loading it anyway can make the whole machine slow, or end programs."
+_CONSEQUENCE = "Loading it anyway can slow the whole machine down, or end programs."
 _Role = QMessageBox.ButtonRole
 _LEAVE_OUT, _ANYWAY = _Role.AcceptRole, _Role.DestructiveRole
 _WAYS = {_LEAVE_OUT: "Leave out", _ANYWAY: "Load anyway"}

@@ -208,13 +208,15 @@ class ModelBar(QWidget):
         preparing = self._library.is_preparing
         self.compare.setEnabled(usable and not busy and not preparing)
         if preparing:
-            self.compare.setToolTip("The demo model is being prepared; what is timed meanwhile would be too slow.")
+            self.compare.setToolTip("The demo model is being prepared. Timings would be too slow until that is done.")
         else:
             tip = "Run the ticked precisions one after another (Ctrl+Return)"
             self.compare.setToolTip(tip if usable else theme.literal(_why(entry)))
         self.inside.setEnabled(entry is not None and entry.inside_path is not None)
         tip = "See the blocks, the levels and the error of quantizing its weights (Ctrl+I)"
-        self.inside.setToolTip(tip if self.inside.isEnabled() else "There are no weights here yet to look into.")
+        self.inside.setToolTip(
+            tip if self.inside.isEnabled() else "Download the model first: there are no weights here yet."
+        )
         self.details.setText("" if entry is None else _details(entry) if entry.problem is None else _problem(entry))
         self.details.setToolTip(theme.literal(self.details.text()))
 
@@ -312,7 +314,7 @@ def _details(entry: ModelEntry) -> str:
 
 def _problem(entry: ModelEntry) -> str:
     """What is wrong with it, and what can be done all the same."""
-    looked_into = " It can be looked into all the same (Inside…)." if entry.inside_path is not None else ""
+    looked_into = " Inside… can still open it." if entry.inside_path is not None else ""
     return f"{entry.problem}{looked_into}"
 
 

@@ -49,7 +49,7 @@ from qplayground.ui.widgets.parts import button, caption, choice, in_row
 _SIZE = QSize(1000, 600)
 _SOON_MS = 150
 _REFRESH_MS = 2000
-_MODES = {"by itself": AUTO, "evenly on the GPUs": BALANCED, "by hand": CUSTOM}
+_MODES = {"automatically": AUTO, "evenly on the GPUs": BALANCED, "by hand": CUSTOM}
 
 
 class PlacementDialog(QDialog):
@@ -106,7 +106,7 @@ class PlacementDialog(QDialog):
             self.columns[device] = column
         layout.addLayout(in_row(*self.columns.values()), 1)
         self.message = QLabel(textFormat=Qt.TextFormat.PlainText, wordWrap=True)
-        self.message.setAccessibleName("What is to be known of it")
+        self.message.setAccessibleName("Notes on the placement")
         layout.addWidget(self.message)
         layout.addLayout(self._build_options(placement, cpus))
         layout.addLayout(self._build_end())
@@ -130,7 +130,7 @@ class PlacementDialog(QDialog):
         self.folder.setPlaceholderText("the cache folder")
         self.folder.setAccessibleName("Offload folder")
         self.folder.setToolTip(
-            "Weights on disk are read from the checkpoint itself. Those that are made of several tensors, such as a "
+            "Weights on disk are read from the checkpoint itself. Those made of several tensors, such as a "
             "mixture's experts, are written here"
         )
         self.folder.editingFinished.connect(self._show_free)

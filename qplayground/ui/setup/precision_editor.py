@@ -23,7 +23,9 @@ _FORMAT_QUANTIZED = (
     "which is why quantizing does not shrink it."
 )
 _SKIP = "Module names, separated by commas, that stay unquantized; added to the ones transformers always skips."
-_READY_NOTE = "What {label} is named after is fixed. “New precision…” makes a copy in which everything can be set."
+_READY_NOTE = (
+    "The options that give {label} its name are fixed. “New precision…” makes a copy in which everything can be set."
+)
 _READY_PLAIN_NOTE = (
     "{label} holds every weight, and the KV cache, in {dtype}: there is nothing to set. "
     "“New precision…” makes a copy in which everything can be set."
@@ -102,7 +104,7 @@ class PrecisionEditor(QWidget):
         self._add("Skip mod&ules", self.skip_modules, _SKIP)
         self.error = selectable_label("What is wrong with these options", QPalette.ColorRole.BrightText)
         self._form.addWidget(self.error, self._form.rowCount(), 0, 1, 2)
-        self.reset = button("R&eset", self.reset_requested, "Give this precision its own options back")
+        self.reset = button("R&eset", self.reset_requested, "Restore this precision's original options")
         self.remove = button("Remo&ve", self.remove_requested, "Forget this precision")
         for each in (self.reset, self.remove):
             each.setAccessibleDescription(each.toolTip())

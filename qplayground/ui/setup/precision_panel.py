@@ -157,7 +157,7 @@ class PrecisionPanel(QWidget):
         for other in self._rows:
             other.set_current(other is row)
         self.new.setToolTip(
-            f"Make a precision of your own, starting from a copy of {row.precision.label}; Esc takes it away again"
+            f"Make a precision of your own, starting from a copy of {row.precision.label}; Esc removes it again"
         )
         self.new.setAccessibleDescription(self.new.toolTip())
 

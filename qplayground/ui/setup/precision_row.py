@@ -106,7 +106,7 @@ class PrecisionRow(QFrame):
         self.summary.setText(f"edited: {precision.summary}" if edited else precision.summary)
         tooltip = [f"{precision.label}: {precision.summary}."]
         if edited:
-            tooltip.append("Its options were edited; Reset gives it its own back.")
+            tooltip.append("Its options were edited. Reset restores the original ones.")
         if replaced:
             tooltip.append(NO_BFLOAT16)
         error = missing(precision.quantization)

@@ -18,7 +18,7 @@ class KeptModels(MenuButton):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self.setToolTip("Models that are kept loaded, and the bytes of their weights; click to let go of one")
+        self.setToolTip("Models kept in memory, and the bytes of their weights; click one to unload it")
         self.menu().aboutToShow.connect(self._fill)
         session.loaded_changed.connect(self._show)
         session.busy_changed.connect(self._show)

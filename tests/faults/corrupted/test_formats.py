@@ -164,7 +164,7 @@ def test_any_preferences(tmp_path: Path, data: st.DataObject) -> None:
 def test_preferences_that_are_nested_too_deep(begin: bytes, tmp_path: Path) -> None:
     path = tmp_path / "preferences.json"
     path.write_bytes(begin + b"[" * 200_000)
-    assert "set aside" in Preferences.load(path).notice
+    assert "renamed to" in Preferences.load(path).notice
 
 
 @FUZZ

@@ -61,7 +61,7 @@ class Source:
         if read_outline(path) is not None:
             raise fail(
                 ErrorCode.NO_WEIGHTS,
-                "Of this model only the sizes are here, not the weights.",
+                "Only the sizes of this model are here, not its weights.",
                 "Download the model to look inside it.",
             )
         names = wanted_files(path, {entry.name for entry in path.iterdir()})
@@ -151,12 +151,12 @@ class Source:
             size = size_text(shape) or "a single number"
             raise fail(
                 ErrorCode.UNSUPPORTED,
-                f"The weight of {module} is no matrix: it has {len(shape)} dimension{'s' * (len(shape) != 1)} "
+                f"The weight of {module} is not a matrix: it has {len(shape)} dimension{'s' * (len(shape) != 1)} "
                 f"({size}), and only matrices of linear layers are quantized.",
                 _ANOTHER,
             )
         if not stored.info.elements:
-            raise fail(ErrorCode.UNSUPPORTED, f"The weight of {module} has no numbers in it.", _ANOTHER)
+            raise fail(ErrorCode.UNSUPPORTED, f"The weight of {module} is empty.", _ANOTHER)
         return stored
 
     def _without_tensor(self, name: str, module: nn.Module) -> PlaygroundError:
@@ -165,7 +165,7 @@ class Source:
             own = {part: tuple(each.shape) for part, each in module.named_parameters(recurse=False)}
             if own:
                 parts = ", ".join(f"{part} ({size_text(shape)})" for part, shape in own.items())
-                message = f"{name} holds {parts}. That is no matrix, and only matrices of linear layers are quantized."
+                message = f"{name} holds {parts}. Only matrices of linear layers are quantized."
                 return fail(ErrorCode.UNSUPPORTED, message, _ANOTHER)
             hint = "Choose one of its parts." if any(module.children()) else _ANOTHER
             return fail(ErrorCode.UNSUPPORTED, f"{name} has no weight of its own.", hint)

@@ -124,7 +124,7 @@ class TradeOffChart(ComparisonChart):
         return [pg.ScatterPlotItem([dot.across], [dot.up], size=_DOT, **style.data_look(hue, dot.is_doubtful)), label]
 
     def _show_key(self, front: list[str]) -> None:
-        parts = ["line: what no other precision beats in both"] if len(front) > 1 else []
+        parts = ["line: no other precision is better in both"] if len(front) > 1 else []
         parts += [f"{front[0]} beats or equals all others in both"] if len(front) == 1 else []
         parts += (
             ["pale and *: disturbed, see the notes; left out of the line"]

@@ -15,7 +15,7 @@ from qplayground.ui.widgets.parts import in_column, in_row
 
 DRAW_MS = 150
 """Between two drawings of what comes row by row."""
-_PAUSED = "A comparison runs; this is measured when it is over."
+_PAUSED = "A comparison is running. This is measured afterwards."
 
 
 class CurveBox(QWidget):

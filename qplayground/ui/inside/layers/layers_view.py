@@ -15,7 +15,7 @@ from qplayground.ui.inside.saving import SaveButton
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.parts import held, in_column, in_row, splitter
 
-_PAUSED = "A comparison runs. Start this when it is over."
+_PAUSED = "A comparison is running. Start this afterwards."
 _STOPPED = "Stopped, because a comparison began. Start it again when that is over."
 
 

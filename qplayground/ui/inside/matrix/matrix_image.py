@@ -171,7 +171,7 @@ class MatrixImage(QWidget):
     def _show_legend(self, tile: Tile, low: float, high: float, codes: CodeScale | None) -> None:
         down, across = tile.rows / tile.height, tile.columns / tile.width
         if codes is None:
-            parts = [f"colours from {significant(low)} to {significant(high)}, and no stronger beyond"]
+            parts = [f"colours from {significant(low)} to {significant(high)}, and the same beyond"]
         else:
             lowest, highest = codes.ends()
             parts = [f"colours in the order of the levels, from {lowest} to {highest}"]

@@ -18,7 +18,7 @@ from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.parts import held, in_column, in_row, selectable_label, splitter
 
 _HINT = "Point at a weight to follow it, click to keep it, go on with the arrow keys."
-_PAUSED = "A comparison runs. What is chosen here meanwhile is read when it is over."
+_PAUSED = "A comparison is running. What you choose here is read afterwards."
 _ABSMAX = "Absmax of every block"
 
 

@@ -117,7 +117,7 @@ class ParamsBox(QWidget):
             self.bits.setText(f"{significant(figures.bits_per_weight, 4)} bits a weight")
             self.error.setText(f"relative error {share_text(figures.relative_error)}")
             exact = figures.snr_db is None
-            self.snr.setText("no error at all" if exact else f"SNR {significant(figures.snr_db or 0.0)} dB")
+            self.snr.setText("no error" if exact else f"SNR {significant(figures.snr_db or 0.0)} dB")
             row, column = figures.worst
             self.worst.setText(f"largest error {significant(figures.max_abs_error)} in row {row:,}, column {column:,}")
 

@@ -17,7 +17,7 @@ _HEADINGS = (
     ("Layer", "In the order in which they compute"),
     ("Outliers", "Input dimensions whose largest magnitude on the prompt reaches the threshold"),
     ("of", "Input dimensions of the layer"),
-    ("Largest", "The largest magnitude that went into the layer"),
+    ("Largest", "The largest magnitude among the layer's inputs"),
 )
 
 

@@ -21,7 +21,7 @@ from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.parts import held, in_column, in_row, splitter
 
 _RIGHT_WIDTH = 380
-_TRIAL_PAUSED = "A comparison runs; the threshold is tried when it is over."
+_TRIAL_PAUSED = "A comparison is running. The threshold is tried afterwards."
 _TRIAL_STOPPED = "A comparison began while the threshold was being tried. It is tried again when that is over."
 _DWARFED = 20
 """Where the largest magnitude is so many times the default threshold, the others are seen on a logarithmic axis."""
@@ -131,7 +131,7 @@ class OutliersView(QWidget):
         body.setStretchFactor(0, 1)
         body.setSizes([2 * _RIGHT_WIDTH, _RIGHT_WIDTH])
         body.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        empty = QLabel("What goes into each layer while the model reads the prompt is drawn here.")
+        empty = QLabel("The inputs of each layer are drawn here, once the model has read the prompt.")
         empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         empty.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self._stack = QStackedWidget()
@@ -220,7 +220,7 @@ class OutliersView(QWidget):
             return
         if self._study.inputs is None:
             self._show_trial(None)
-            self.prompt.say("The engine has ended, and with it what went into the layers. Run the prompt again.")
+            self.prompt.say("The engine has ended, and the layers' inputs are lost with it. Run the prompt again.")
             return
         self.figures.fade()
         self._trial = None

@@ -14,7 +14,7 @@ from qplayground.ui.widgets.parts import in_row
 
 _STEPS = 1000
 _PROMPT_SHOWN = 40
-_PAUSED = "The prompt can be run here when the comparison is over: both would disturb each other's timing."
+_PAUSED = "A comparison is running. Run the prompt afterwards, so that neither disturbs the other's timing."
 _STOPPED = "Stopped, because a comparison began. Run the prompt again when that is over."
 
 
@@ -81,8 +81,8 @@ class PromptRun(QWidget):
         else:
             self.say(
                 obstacle
-                or f"This loads the model in {self._dtype} and lets it read the prompt once. Then the model is let go; "
-                "what went into each layer is kept."
+                or f"This loads the model in {self._dtype} and lets it read the prompt once. The inputs of each layer "
+                "are kept, and the model is unloaded."
             )
         self.run.setToolTip(theme.tip(obstacle or self._request.prompt))
 

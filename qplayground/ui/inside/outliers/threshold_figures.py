@@ -32,7 +32,7 @@ class ThresholdFigures(QWidget):
         self.time = self._figure(
             "Time",
             "One forward of the layer on the prompt, the median of several (lowest … highest). Then the same with "
-            "every column in 8 bits, measured in turns. Where the ranges overlap, no difference can be told.",
+            "every column in 8 bits, measured in turns. Where the ranges overlap, there is no clear difference.",
         )
 
     def _figure(self, title: str, tip: str) -> QLabel:
@@ -73,7 +73,7 @@ class ThresholdFigures(QWidget):
             return
         beside = "" if error_without is None else f"; {share_text(error_without)} with all in 8 bits"
         self.error.setText(f"{share_text(trial.relative_error)}{beside}")
-        told = ratio_text(trial.seconds / trial.seconds_without) if trial.times_differ else "no difference to be told"
+        told = ratio_text(trial.seconds / trial.seconds_without) if trial.times_differ else "no clear difference"
         self.time.setText(f"{own}; {_time_text(trial.seconds_without, trial.without_range)} with all in 8 bits: {told}")
 
     def table(self) -> list[list[object]]:

@@ -94,7 +94,7 @@ class TourFacts(QObject):
         """Read the matrix of that model that is worth looking at first; what was known of another is forgotten."""
         self.outline, self.matrix = outline, None
         self._module = "" if outline is None else _first_matrix(outline)
-        self._problem = "" if outline is None or self._module else "No matrix of this model can be looked at."
+        self._problem = "" if outline is None or self._module else "This model has no matrix that can be shown."
         self._asked, self._awaited = None, ""
         for known in (self.tiles, self.probes, self.quantized, self._refused):
             known.clear()

@@ -82,7 +82,7 @@ class KeptPicture(TourPicture):
                 f"This checkpoint was quantized before it was saved ({before}): what each precision would keep is only "
                 "known of the original model."
                 if before
-                else "No precision that quantizes is known of this model."
+                else "No quantized precision is known for this model."
             )
             self.chart.show_bars("", [])
             self.table.show_rows([])

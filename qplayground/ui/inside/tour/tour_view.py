@@ -163,7 +163,7 @@ class TourView(QWidget):
 
     def _waiting(self) -> str:
         if self._paused:
-            return "A comparison runs. The picture is drawn when it is over, so that its timings stay true."
+            return "A comparison is running. The picture is drawn when it is over, so that its timings stay true."
         if self._facts.outline is None:
             return "The picture is drawn here once the model's modules are known."
         return "The matrix is being read and quantized …"
