@@ -1,1 +1,1 @@
-"""Widgets. They know the session and the library, never an engine."""
+"""The window's widgets. They know the session and the library, never an engine."""

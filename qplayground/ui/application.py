@@ -1,4 +1,4 @@
-"""Starting the window: what must be there at once, and what may come after the first picture."""
+"""Starts the window. What can wait is started after the first paint."""
 
 import functools
 import gc
@@ -21,9 +21,9 @@ _COLLECT_MS = 5000
 
 
 def make_window(launcher: Launcher, files: Sequence[Path] = ()) -> MainWindow:
-    """A window whose garbage is collected on its own thread. Starts nothing.
+    """Build the main window, with garbage collected on its own thread. Starts nothing.
 
-    `files`: saved comparisons that are opened beside it as soon as there are charts.
+    `files`: saved comparisons to open beside it once the charts are loaded.
     """
     window = MainWindow(launcher)
     window.start_up.charts_ready.connect(_spare_collector)
@@ -32,21 +32,21 @@ def make_window(launcher: Launcher, files: Sequence[Path] = ()) -> MainWindow:
     collector = QTimer(window, interval=_COLLECT_MS)
     collector.timeout.connect(gc.collect)
     collector.start()
-    gc.disable()  # else a worker's thread may collect, and end, what belongs to the window's, which crashes Qt
+    gc.disable()  # a worker thread could collect Qt objects of the window, which crashes Qt
     return window
 
 
 @Slot()
 def _spare_collector() -> None:
-    """Once the last library is there: what was imported stays, and looking through it would cost 70 ms each time."""
+    """Exclude everything imported so far from garbage collection, which would scan it for 70 ms each time."""
     gc.collect()
     gc.freeze()
 
 
 def run(launcher: Launcher, *, watched: bool = False, files: Sequence[Path] = ()) -> int:
-    """Open the window and run until it is closed; returns the exit code.
+    """Open the window and run until it is closed. Returns the exit code.
 
-    `watched`: when it can be used and standstills go to stderr. `files`: saved comparisons to open beside it.
+    `watched`: log to stderr when the window is usable and when it stalls. `files`: saved comparisons to open beside it.
     """
     app = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(app, QApplication)

@@ -1,4 +1,4 @@
-"""What the verbs ask of the session: a comparison, one run of it again, one precision more."""
+"""Starts comparisons, repeats single runs and adds precisions."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +20,7 @@ from qplayground.ui.setup.memory_plan import MemoryPlan
 
 
 class Comparing(QObject):
-    """Reads what was chosen, asks about what does not fit, and says what forbids it where it belongs."""
+    """Reads the user's choices, asks about what does not fit, and shows errors beside the control they concern."""
 
     def __init__(
         self, session: Session, planner: Planner, preferences: Preferences, choosers: Choosers, parent: QObject
@@ -76,13 +76,13 @@ class Comparing(QObject):
 
     @Slot(object)
     def add(self, precision: Precision) -> None:
-        """Run one precision more."""
+        """Run one more precision."""
         comparison = self._session.comparison
         if comparison is not None and self._confirmed_beside(comparison, precision):
             self._say_what_forbids(lambda: self._session.add(precision, self._shown(comparison, precision)))
 
     def _confirmed(self, wanted: tuple[Precision, ...]) -> tuple[Precision, ...] | None:
-        """What is to run of it, once somebody was asked about what cannot be loaded and what does not fit."""
+        """The precisions to run, after asking about those that cannot be loaded or do not fit. None: cancelled."""
         loadable = self.plan.loadable(wanted)
         if loadable is None:
             return None
@@ -91,19 +91,19 @@ class Comparing(QObject):
         return self.plan.confirm(loadable)
 
     def _confirmed_beside(self, comparison: Comparison, precision: Precision) -> bool:
-        """The comparison's model may be another one than is picked, of which nothing is known then."""
+        """Like `_confirmed`, for one run. Asks nothing if the estimates are for another model or placement."""
         if not self._planner.is_about(comparison.runs[0].model.path, comparison.placement):
             return True
         loadable = self.plan.loadable([precision])
         return bool(loadable and self.plan.confirm(loadable))
 
     def _chosen_baseline(self) -> str | None:
-        """The one that was chosen for the comparison before, where it is ticked."""
+        """The baseline of the last comparison, if it is ticked."""
         chosen = self._session.chosen_baseline
         return chosen if any(precision.name == chosen for precision in self._precisions.selected()) else None
 
     def _shown(self, comparison: Comparison, precision: Precision) -> Estimate | None:
-        """What the list says of it, if that is about this comparison's model and devices."""
+        """The estimate shown in the list, if it is for this comparison's model and devices."""
         path = comparison.runs[0].model.path
         request = GenerationRequest(prompt=comparison.prompt, settings=comparison.settings)
         return self._planner.estimates_of(path, [precision], comparison.placement, request).get(precision.name)

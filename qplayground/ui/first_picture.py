@@ -1,4 +1,4 @@
-"""A debug switch: says when the window can be used, which is what start-up is measured by."""
+"""Debug switch: reports when the window becomes usable. Start-up time is measured by this."""
 
 import time
 from typing import TextIO
@@ -8,9 +8,9 @@ from PySide6.QtWidgets import QWidget
 
 
 class FirstPicture(QObject):
-    """Writes a line to `file` when `window` has been painted and its event loop has come round again.
+    """Writes a line to `file` once `window` is painted and its event loop runs again.
 
-    The line has the processor's time that the process has taken since it began, in seconds, all its threads together.
+    The line gives the process's CPU time so far, in seconds, summed over all threads.
     """
 
     def __init__(self, file: TextIO, window: QWidget) -> None:

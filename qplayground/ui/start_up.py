@@ -1,4 +1,4 @@
-"""What comes after the first picture: charts, models, an engine, the demo model; and which of it is there."""
+"""Work that starts after the first paint: charts, model list, an engine, the demo model."""
 
 import importlib
 
@@ -14,7 +14,7 @@ from qplayground.ui.comparison.memory_view import MEMORY_MODULES
 
 
 class _Importer(QThread):
-    """Imports the charting library beside the event loop; it takes half a second."""
+    """Imports the charting library on a thread, because it takes half a second."""
 
     imported = Signal()
 
@@ -25,10 +25,10 @@ class _Importer(QThread):
 
 
 class StartUp(QObject):
-    """Begins what may come late, in the order in which it is missed.
+    """Starts background work, most urgent first.
 
-    Signals: `charts_imported()`, upon which they are made; `charts_ready()`, once they are; `problem_found(str)`,
-    something about this machine that a user can mend.
+    Signals: `charts_imported()`, so that the charts can be built; `charts_ready()`, after they are built;
+    `problem_found(str)`, a problem of this machine that the user can fix.
     """
 
     charts_imported = Signal()
@@ -41,11 +41,11 @@ class StartUp(QObject):
         self._library = library
         self._importer = _Importer(self)
         self._importer.imported.connect(self.charts_imported)
-        self._importer.imported.connect(self.charts_ready)  # after it, since it is connected after it
+        self._importer.imported.connect(self.charts_ready)  # connected later, so emitted after charts_imported
         self._closed = False
 
     def begin(self) -> None:
-        """Begin all of it, once the window is on the screen."""
+        """Start everything. Call it once the window is shown."""
         if self._closed:
             return
         self._library.refresh()
@@ -57,11 +57,11 @@ class StartUp(QObject):
         self._library.entries_changed.connect(self._prepare_demo_once)
 
     def load_charts(self) -> None:
-        """Begin to bring in the charts; `charts_ready` follows once."""
+        """Import the charting library in the background. `charts_ready` follows once."""
         self._importer.start()
 
     def close(self) -> None:
-        """Wait for the import to end; for the program's end."""
+        """Wait for the import to end. Call it when the program ends."""
         self._closed = True
         self._importer.wait()
 

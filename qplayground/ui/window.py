@@ -1,4 +1,4 @@
-"""The main window: puts the widgets together and passes their wishes to the session."""
+"""The main window: assembles the widgets and connects them to the session."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,15 +53,15 @@ _MESSAGE_MS = 10_000
 class MainWindow(QMainWindow):
     """Model bar on top; precisions and prompt on the left; columns and charts on the right.
 
-    It has a session, a library and preferences of its own, and starts nothing.
+    It owns a session, a library and preferences. It starts nothing.
     """
 
-    _preferences_told = Signal()  # from the thread that writes them
+    _preferences_told = Signal()  # crosses over from the thread that writes them
 
     def __init__(self, launcher: Launcher) -> None:
         super().__init__()
         self.preferences = preferences = Preferences.load()
-        self.history_store = History()  # what is kept; `history` shows it
+        self.history_store = History()  # the stored data; `history` is the tab
         self.session = session = Session(launcher)
         self.library = Library(launcher, tuple(str(folder) for folder in preferences.recent_folders))
         self.planner = Planner(launcher)
@@ -184,7 +184,7 @@ class MainWindow(QMainWindow):
         if comparison is not None:
             ModulesDialog(comparison.run(name), self).show()
 
-    # ---- verbs -----------------------------------------------------------------------------------------------
+    # ---- actions ---------------------------------------------------------------------------------------------
 
     @Slot()
     def show_guide(self) -> None:
@@ -197,7 +197,7 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def export(self) -> None:
-        """Save the comparison that is shown to a file."""
+        """Save the current comparison to a file."""
         path = None if self.results.comparison is None else export(self, self.results.comparison)
         if path is not None:
             self._on_written(path)
@@ -210,14 +210,14 @@ class MainWindow(QMainWindow):
             self.open_files([Path(name)])
 
     def open_files(self, paths: Sequence[Path]) -> None:
-        """Open saved comparisons in windows of their own; what is wrong with the first that cannot be is said."""
+        """Open saved comparisons in their own windows. Shows the first error, if any."""
         self.models.show_error(self.readers.open_files(paths))
 
     @Slot()
     def _show_addable(self) -> None:
         self.results.addable = self.precisions.usable()
 
-    # ---- what happens ----------------------------------------------------------------------------------------
+    # ---- events ----------------------------------------------------------------------------------------------
 
     @Slot(object)
     def _on_written(self, path: Path) -> None:
@@ -237,7 +237,7 @@ class MainWindow(QMainWindow):
     @Slot()
     @Slot(str)
     def _show_notice(self, message: str = "") -> None:
-        """Say what cannot be kept."""
+        """Show what cannot be saved."""
         notices = " ".join(filter(None, (self.preferences.notice, self.history_store.notice, message)))
         self.notice.setText(notices)
         self.notice.setVisible(bool(notices))
@@ -250,7 +250,7 @@ class MainWindow(QMainWindow):
     @Slot(str)
     def _on_run_changed(self, name: str) -> None:
         comparison = self.session.comparison
-        if comparison is not None and comparison.run(name).is_at_rest:  # nothing is timed just then
+        if comparison is not None and comparison.run(name).is_at_rest:  # nothing is being timed now
             self.tabs.refresh_soon()
 
     @Slot(object)
@@ -266,7 +266,7 @@ class MainWindow(QMainWindow):
     def _on_job_failed(self, job: Job, error: ErrorInfo) -> None:
         self.log.appendPlainText(f"{job.title}: {error} {error.detail}".rstrip())
 
-    # ---- what is kept ----------------------------------------------------------------------------------------
+    # ---- saved state -----------------------------------------------------------------------------------------
 
     def _restore(self) -> None:
         size_for_screen(self)
@@ -276,7 +276,7 @@ class MainWindow(QMainWindow):
         self.models.want(self.preferences.last_model)
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Keep the layout and end everything that runs."""
+        """Save the layout and end everything that runs."""
         layouts = {each.objectName(): each.saveState() for each in (self._left, self._right, self._across)}
         layouts["window"] = self.saveGeometry()
         self.preferences.set_layouts({name: bytes(layout.data()) for name, layout in layouts.items()})
@@ -288,7 +288,7 @@ class MainWindow(QMainWindow):
 
 
 def _split(orientation: Qt.Orientation, name: str, *parts: tuple[QWidget, int]) -> QSplitter:
-    """Each part with its share of what there is more."""
+    """A splitter whose parts get the given stretch factors."""
     splitter = QSplitter(orientation, childrenCollapsible=False)
     splitter.setObjectName(name)
     for place, (widget, share) in enumerate(parts):

@@ -1,4 +1,4 @@
-"""Axes whose ticks read as people expect: whole numbers of what is counted, and one notation for powers of ten."""
+"""Axes with readable ticks: whole numbers for counts, and one notation for powers of ten."""
 
 import math
 
@@ -6,23 +6,23 @@ import pyqtgraph as pg
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _PLAIN_DECADES = (-3.0, 4.0)
-"""Between these powers of ten numbers are read more easily without them."""
+"""Between these powers of ten, decimals are easier to read."""
 
 
 class CountAxis(pg.AxisItem):  # type: ignore[misc]  # it publishes no types
-    """Of what has no halves, such as tokens."""
+    """An axis of whole numbers, such as tokens."""
 
     def tickSpacing(self, low: float, high: float, size: float) -> list[tuple[float, float]]:
-        """pyqtgraph's, without what is less than one apart."""
+        """Like pyqtgraph's, without spacings below 1."""
         found = super().tickSpacing(low, high, size)
         return [level for level in found if level[0] >= 1] or [(1.0, 0.0)]
 
 
 class DecadeAxis(pg.AxisItem):  # type: ignore[misc]
-    """Of logarithms: all as decimals where these are short, else all as powers of ten."""
+    """A logarithmic axis: all ticks as decimals if these are short, else all as powers of ten."""
 
     def logTickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
-        """For each logarithm in `values`."""
+        """The tick labels for these base-10 logarithms."""
         low, high = sorted(self.range)
         plain = _PLAIN_DECADES[0] <= low and high <= _PLAIN_DECADES[1]
         return [_decimal(value) if plain else _power(value) for value in values]

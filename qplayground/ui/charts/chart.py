@@ -1,4 +1,4 @@
-"""What every chart is: a picture that takes the palette's colours and the text's size again when they change."""
+"""The base class of all charts. It redraws when the palette or the text size changes."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ from qplayground.ui.charts.crosshair import Crosshair
 
 
 class Chart(QWidget):
-    """A subclass adds plots to `view`, draws in `_draw` what it has been given, and calls `_paint` once it is built."""
+    """Subclasses add plots to `view`, draw their data in `_draw`, and call `_paint` at the end of `__init__`."""
 
     _is_painted = False
 
     def __init__(self, name: str) -> None:
-        """`name` is what a screen reader says of the picture."""
+        """`name` is for screen readers."""
         super().__init__()
         self._crosshair: Crosshair | None = None
         self.view = pg.GraphicsLayoutWidget()
@@ -28,21 +28,21 @@ class Chart(QWidget):
         self._column.addWidget(self.view, 1)
 
     def _follow_mouse(self, plot: pg.PlotItem, reading: Callable[[float, float], str]) -> None:
-        """Say above that plot what `reading` says of the place under the mouse."""
+        """Show `reading` of the mouse position above the plot."""
         self._crosshair = Crosshair(plot, self, reading)
 
     def _clear(self, plot: pg.PlotItem) -> None:
-        """Take out of that plot all that was drawn and read there."""
+        """Remove all items and the reading from the plot."""
         plot.clear()
         plot.setTitle(None)
         if self._crosshair is not None:
             self._crosshair.restore()
 
     def _draw(self) -> None:
-        """Draw what there is, in the palette's colours."""
+        """Draw the data in the palette's colours."""
 
     def _paint(self) -> None:
-        """Take the palette's colours, and draw. A subclass gives them to what it does not draw anew."""
+        """Apply the palette's colours and draw. Subclasses extend this for items that `_draw` does not recreate."""
         self._is_painted = True
         self.view.setBackground(self.palette().color(QPalette.ColorRole.Base))
         for item in self.view.ci.items:
@@ -59,7 +59,7 @@ class Chart(QWidget):
 
 
 def clicked_at(plot: pg.PlotItem, event: object) -> QPointF | None:
-    """Where the left button was clicked, in the plot's coordinates; None beside it, and for another button."""
+    """The plot coordinates of a left click. None outside the plot, or for another button."""
     position = event.scenePos()  # type: ignore[attr-defined]
     is_left = event.button() == Qt.MouseButton.LeftButton  # type: ignore[attr-defined]
     if not is_left or not plot.vb.sceneBoundingRect().contains(position):

@@ -1,4 +1,4 @@
-"""A few choices beside each other: a bar each, in one piece or in parts."""
+"""A bar chart that compares a few choices. Bars can be stacked."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,16 @@ from qplayground.ui.charts.chart import Chart
 from qplayground.ui.widgets import theme
 
 _PARTS = ("bf16", "int8", "nf4", "fp4")
-"""The precisions whose hues the parts of a bar have, in their order."""
+"""The precisions whose hues colour the parts of a bar, in order."""
 _THICK = 0.6
 _MOST_NAME = 260
-"""Pixels of a name."""
+"""Maximum width of a name, in pixels."""
 _ROOM = 1.18
-"""Of the longest bar, so that the figure at its end is seen."""
+"""Axis length relative to the longest bar, which leaves room for its figure."""
 
 
 class ChoicesChart(Chart):
-    """Bars from the left, the first choice on top, each with its figure at the end."""
+    """Horizontal bars, the first choice on top, each with its figure at the end."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -37,12 +37,12 @@ class ChoicesChart(Chart):
         self._paint()
 
     def show_bars(self, unit: str, bars: Sequence[tuple[str, tuple[float, ...]]], parts: Sequence[str] = ()) -> None:
-        """A bar is a name and the lengths of its parts, in `unit`; `parts` name these, where there are several."""
+        """Show bars: a name and the lengths of its parts in `unit`. `parts` names the parts of stacked bars."""
         self._unit, self._bars, self._parts = unit, list(bars), tuple(parts)
         self._draw()
 
     def table(self) -> list[list[object]]:
-        """What is drawn, for a file."""
+        """The drawn data, for saving."""
         names = self._parts or ("value",)
         return [
             ["choice", *(f"{name}, {self._unit}" for name in names)],
@@ -71,7 +71,7 @@ class ChoicesChart(Chart):
         self.plot.setYRange(-0.6, max(0.0, count - 1) + (1.2 if self._parts else 0.6), padding=0)
 
     def _write_names(self, places: list[int]) -> None:
-        """With room for them from the start: the axis itself finds out while it is drawn, and is then too narrow."""
+        """Set the names and reserve their width: the axis would measure them only while drawing, which is too late."""
         axis, metrics = self.plot.getAxis("left"), QFontMetrics(style.tick_font(self))
         names = [metrics.elidedText(name, Qt.TextElideMode.ElideRight, _MOST_NAME) for name, _ in self._bars]
         axis.setWidth(max(map(metrics.horizontalAdvance, names), default=0) + 2 * theme.GRID)

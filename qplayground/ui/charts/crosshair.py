@@ -1,4 +1,4 @@
-"""A line under the mouse and the values there."""
+"""A vertical line at the mouse, and the values there."""
 
 from collections.abc import Callable
 from html import escape
@@ -11,7 +11,7 @@ from qplayground.ui.charts import style
 
 
 class Crosshair:
-    """Follows the mouse over a plot. `reading(x, y)` in the plot's coordinates gives what is said above it."""
+    """Follows the mouse over a plot. `reading(x, y)`, in plot coordinates, returns the text shown above the plot."""
 
     def __init__(self, plot: pg.PlotItem, shown: QWidget, reading: Callable[[float, float], str]) -> None:
         self._plot = plot
@@ -24,12 +24,12 @@ class Crosshair:
         plot.scene().sigMouseMoved.connect(self._on_mouse_moved)
 
     def paint(self) -> None:
-        """Take the palette's colours."""
+        """Apply the palette's colours."""
         for line in self._lines:
             line.setPen(pg.mkPen(style.secondary(self._shown)))
 
     def restore(self) -> None:
-        """Put the lines back after the plot was cleared."""
+        """Add the lines again after the plot was cleared."""
         for line in self._lines:
             if line.scene() is None:
                 self._plot.addItem(line, ignoreBounds=True)

@@ -1,4 +1,4 @@
-"""What a plot shows of each run, drawn again only where that has changed."""
+"""The plot items of each run. They are recreated only when their data changes."""
 
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
@@ -9,9 +9,9 @@ _Figures = TypeVar("_Figures")
 
 
 class RunItems(Generic[_Figures]):
-    """To make a run's items, put them in and take them out costs milliseconds, while an engine wants the processor.
+    """Avoids recreating items, which takes milliseconds of CPU time while an engine is being timed.
 
-    `figures` must be all that is drawn of a run, places and marks too; they are compared by value.
+    `figures` must contain everything that is drawn, positions and marks too. They are compared by value.
     """
 
     def __init__(self, plot: pg.PlotItem, draw: Callable[[str, _Figures], list[pg.GraphicsObject]]) -> None:
@@ -21,7 +21,7 @@ class RunItems(Generic[_Figures]):
         self.shown: dict[str, list[pg.GraphicsObject]] = {}
 
     def show(self, figures: Mapping[str, _Figures]) -> None:
-        """Show these, by the precisions' names, and no others."""
+        """Show exactly these figures, by precision name."""
         for name in [name for name in self._drawn if name not in figures or self._drawn[name] != figures[name]]:
             self._take_out(name)
         for name, wanted in figures.items():
@@ -31,7 +31,7 @@ class RunItems(Generic[_Figures]):
                     self._plot.addItem(item)
 
     def clear(self) -> None:
-        """Take everything out, as before all is drawn in other colours."""
+        """Remove all items, for example before drawing in other colours."""
         for name in list(self._drawn):
             self._take_out(name)
 

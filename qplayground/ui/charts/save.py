@@ -1,4 +1,4 @@
-"""A chart as a file, and its numbers."""
+"""Saves a chart as a picture, or its numbers as CSV."""
 
 import csv
 import io
@@ -23,12 +23,12 @@ _PAIR = re.compile(rf"({_NUMBER.pattern}),({_NUMBER.pattern})")
 
 
 def save_chart(view: pg.GraphicsLayoutWidget, path: Path) -> None:
-    """Write what is shown as SVG or, by any other suffix, as PNG at twice the screen's size. Raises OSError."""
+    """Write the view as SVG, or by any other suffix as PNG at twice the screen's resolution. Raises OSError."""
     save_file(path, _svg(view) if path.suffix.lower() == ".svg" else _png(view))
 
 
 def save_csv(rows: Iterable[Sequence[object]], path: Path) -> None:
-    """Write the numbers behind a chart, the heading first, every digit. Raises OSError."""
+    """Write a chart's numbers as CSV, headings first, in full precision. Raises OSError."""
     text = io.StringIO()
     csv.writer(text).writerows(rows)  # RFC 4180
     save_file(path, text.getvalue().encode())
@@ -41,17 +41,17 @@ def _svg(view: pg.GraphicsLayoutWidget) -> bytes:
     drawing.setOutputDevice(buffer)
     drawing.setSize(view.size())
     drawing.setViewBox(view.rect())
-    drawing.setResolution(view.logicalDpiX())  # axes are recorded at the screen's, and would be drawn to another scale
+    drawing.setResolution(view.logicalDpiX())  # the axes use the screen's, or they would be scaled
     drawing.setTitle(view.accessibleName())
     _draw(view, drawing)
     return _unscaled(bytes(buffer.data().data()))
 
 
 def _unscaled(svg: bytes) -> bytes:
-    """The same drawing with lines in the picture's own coordinates.
+    """The drawing with its lines in the picture's own coordinates.
 
-    Qt writes them in the data's, scaled by a transformation that their pens are told not to follow; many programs do
-    not know that, and draw a curve as broad as the chart.
+    Qt writes them in data coordinates with a scaling transform, and pens that ignore it. Many programs do not support
+    such pens, and draw a curve as broad as the chart.
     """
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(svg)
@@ -75,7 +75,7 @@ def _mapped(matrix: QTransform, pair: re.Match[str]) -> str:
 
 def _png(view: pg.GraphicsLayoutWidget) -> bytes:
     picture = QImage(_SCALE * view.size(), QImage.Format.Format_RGB32)
-    picture.setDevicePixelRatio(_SCALE)  # and not a scaled painter, which text in pixels would not follow
+    picture.setDevicePixelRatio(_SCALE)  # a scaled painter would not scale text in pixels
     _draw(view, picture)
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)

@@ -1,1 +1,1 @@
-"""What came of a comparison: columns and the tabs below them."""
+"""The results of a comparison: columns, and the tabs below them."""

@@ -1,4 +1,4 @@
-"""The tabs below the columns: charts and the table of one comparison."""
+"""The tabs below the columns: charts and the table of a comparison."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ _CHART_FILES = "PNG picture (*.png);;SVG drawing (*.svg)"
 
 
 class ComparisonTabs(QTabWidget):
-    """Speed, Quality, Trade-off and Table of a comparison. A tab is drawn when it is seen.
+    """Speed, Quality, Trade-off and Table. A tab is drawn when it becomes visible.
 
     Signals: `chart_saved(Path)`; `inside_requested(ComparedModel, str)` with a layer.
     """
@@ -41,7 +41,7 @@ class ComparisonTabs(QTabWidget):
         super().__init__(documentMode=True)
         self._comparisons: tuple[Comparison, ...] = ()
         self._stale: set[QWidget] = set()
-        # Why not after all: a saved comparison's model may be gone.
+        # Returns why the Inside window cannot open, for example because a saved comparison's model was deleted.
         self.inside_obstacle: Callable[[ComparedModel], str] = lambda _model: ""
         self._soon = QTimer(self, singleShot=True, interval=_SOON_MS)
         self._soon.timeout.connect(self.refresh)
@@ -66,7 +66,7 @@ class ComparisonTabs(QTabWidget):
         self.currentChanged.connect(self._draw_current)
 
     def load_charts(self) -> None:
-        """Make the charts. Takes half a second unless CHART_MODULES have been imported before."""
+        """Create the charts. Takes 0.5 s unless CHART_MODULES are imported already."""
         for module in CHART_MODULES:
             importlib.import_module(module)
         from qplayground.ui.charts.comparison.speed import SpeedCharts
@@ -79,30 +79,30 @@ class ComparisonTabs(QTabWidget):
 
     @Slot(object)
     def show_comparison(self, comparison: Comparison) -> None:
-        """Show its figures as they are now."""
+        """Show the comparison's current figures."""
         self._comparisons = (comparison,)
         self.refresh()
 
     def show_both(self, comparisons: Sequence[Comparison]) -> None:
-        """Let the table hold the figures of several, and nothing else be shown."""
+        """Show the table alone, with the figures of several comparisons."""
         self._comparisons = tuple(comparisons)
         for tab in (self._speed_tab, self._quality_tab, self._trade_off_tab):
             self.removeTab(self.indexOf(tab))
         self.refresh()
 
     def refresh_soon(self) -> None:
-        """Draw again what is seen, once for all that changes in a moment."""
+        """Redraw the current tab shortly. Calls in quick succession redraw it once."""
         self._soon.start()
 
     @Slot()
     def refresh(self) -> None:
-        """Draw again what is seen."""
+        """Redraw the current tab."""
         self._stale = {self._speed_tab, self._quality_tab, self._trade_off_tab, self.table}
         self._draw_current()
 
     def chart(self) -> QWidget | None:
-        """The chart of the tab that is seen, if it has one that can be saved."""
-        chart = getattr(self.currentWidget(), "chart", None)  # it may be a tab that another one has added
+        """The current tab's chart, if it can be saved."""
+        chart = getattr(self.currentWidget(), "chart", None)  # the owner may have added a tab of its own
         return chart if isinstance(chart, QWidget) else None
 
     @Slot()
@@ -129,7 +129,7 @@ class ComparisonTabs(QTabWidget):
             self._trade_off_tab.reveal(ran)
 
     def _show_quality(self, comparison: Comparison) -> None:
-        """Its charts are made when they are first seen: making four at once holds the window up."""
+        """The charts are created when first shown: creating all four at start-up would block the window."""
         if self.quality is None:
             from qplayground.ui.comparison.quality_view import QualityView
 
@@ -157,7 +157,7 @@ class ComparisonTabs(QTabWidget):
             self.save_chart(path)
 
     def save_chart(self, path: Path) -> None:
-        """Write the chart that is seen; says so where it cannot be written."""
+        """Write the current chart to a file. Shows a message if it cannot be written."""
         chart = self.chart()
         if chart is None:
             return

@@ -1,4 +1,4 @@
-"""The Table tab: a row a precision, a column a figure, sortable and copyable."""
+"""The Table tab: a row per precision, a column per figure, sortable and copyable."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ _SORT = Qt.ItemDataRole.UserRole
 
 
 class _FiguresModel(QAbstractTableModel):
-    """Figures as text for the display, as numbers for sorting; a missing figure sorts last when rising."""
+    """Figures as text for display and as numbers for sorting. Missing figures sort last in ascending order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class _FiguresModel(QAbstractTableModel):
 
 
 class FiguresTable(QTableView):
-    """Click a heading to sort; Ctrl+C copies what is selected, Ctrl+A selects all. × is to the baseline."""
+    """Click a heading to sort; Ctrl+C copies the selection, Ctrl+A selects all. × is relative to the baseline."""
 
     def __init__(self) -> None:
         super().__init__(sortingEnabled=True, showGrid=False, wordWrap=False)
@@ -103,12 +103,12 @@ class FiguresTable(QTableView):
         self.horizontalHeader().setHighlightSections(False)
 
     def show_comparisons(self, comparisons: Sequence[Comparison]) -> None:
-        """Show every run's figures as they are now; several are numbered, each with ratios to its own baseline."""
+        """Show every run's current figures. Several comparisons are numbered, each with ratios to its own baseline."""
         self._figures.show(comparisons)
         self.resizeColumnsToContents()
 
     def copy(self) -> None:
-        """The selected cells, or all, as tab-separated text with headings."""
+        """Copy the selected cells, or all, as tab-separated text with headings."""
         model = self.model()
         selected = {(index.row(), index.column()) for index in self.selectedIndexes()}
         everything = {(row, column) for row in range(model.rowCount()) for column in range(model.columnCount())}

@@ -1,4 +1,4 @@
-"""The bars of each precision's memory, in RAM and on GPUs, with a line that explains them."""
+"""Bars of each precision's memory, in RAM and on GPUs, with a legend."""
 
 from functools import partial
 
@@ -28,14 +28,14 @@ _AFTER = "|:\N{NO-BREAK SPACE}peak, the check of all weights and scoring left ou
 
 
 def _paint(role: str, painter: QPainter, area: QRect, shown: QWidget) -> None:
-    """As in the bars, where the hue is a precision's."""
+    """Paint a legend swatch as in the bars, in a neutral colour instead of a precision's hue."""
     painter.setBrush(part_brush(role, shown.palette().color(QPalette.ColorRole.Accent), shown))
     painter.setPen(part_pen(role, shown))
     painter.drawRect(area)
 
 
 class MemoryBarsView(QWidget):
-    """Two bars a precision, of RAM and, where one was used, of the GPUs. `marks`: what else the key has to explain."""
+    """Bars of RAM and, if a GPU was used, of VRAM. `marks`: further legend entries."""
 
     def __init__(self, *marks: str) -> None:
         super().__init__()
@@ -53,14 +53,14 @@ class MemoryBarsView(QWidget):
 
     @property
     def chart(self) -> QWidget:
-        """What can be saved as a picture: the bars of RAM."""
+        """The chart that can be saved: the RAM bars."""
         view: QWidget = self.bars[0].view
         return view
 
     def show_comparison(self, comparison: Comparison | None) -> None:
-        """Draw the memory of every run that has some."""
+        """Draw the memory of every run that has memory figures."""
         on_gpu = comparison is not None and any(run.memory.vram for run in comparison.runs)
         for bars, shown in zip(self.bars, (True, on_gpu), strict=True):
             bars.setVisible(shown)
-            bars.setMinimumHeight(_LEAST_HEIGHT if on_gpu else 0)  # the tab scrolls then
+            bars.setMinimumHeight(_LEAST_HEIGHT if on_gpu else 0)  # the tab scrolls in that case
             bars.show_comparison(comparison)

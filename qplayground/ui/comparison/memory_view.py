@@ -1,4 +1,4 @@
-"""The Memory tab: the timeline and, beside it, the bars."""
+"""The Memory tab: the timeline with the memory bars beside it."""
 
 from typing import TYPE_CHECKING
 
@@ -23,31 +23,31 @@ _BARS_SOON_MS = 100
 
 
 class MemoryView(Placeholder):
-    """Shows what the session measures, once `load_charts` was called."""
+    """Shows the session's memory measurements. Call `load_charts` first."""
 
     def __init__(self, session: Session) -> None:
         super().__init__("The memory of each engine is drawn here while it runs.")
         self._session = session
         self._timeline: MemoryTimeline | None = None
         self._bars: MemoryBarsView | None = None
-        self._bars_soon = QTimer(self, singleShot=True, interval=_BARS_SOON_MS)  # once for what changes in a moment
+        self._bars_soon = QTimer(self, singleShot=True, interval=_BARS_SOON_MS)  # one redraw for many changes
         self._bars_soon.timeout.connect(self._show_bars)
 
     @property
     def timeline(self) -> "MemoryTimeline":
-        """The timeline. Raises RuntimeError before `load_charts`."""
+        """The memory timeline. Raises RuntimeError before `load_charts`."""
         if self._timeline is None:
             raise RuntimeError("the charts are not loaded yet")
         return self._timeline
 
     @property
     def chart(self) -> QWidget | None:
-        """What can be saved as a picture."""
+        """The chart that can be saved."""
         return None if self._timeline is None else self._timeline.view
 
     @Slot()
     def load_charts(self) -> None:
-        """Make the charts. Takes half a second unless MEMORY_MODULES have been imported before."""
+        """Create the charts. Takes 0.5 s unless MEMORY_MODULES are imported already."""
         from qplayground.ui.charts.comparison.timeline import MemoryTimeline
         from qplayground.ui.comparison.memory_bars_view import MemoryBarsView
 
@@ -75,10 +75,10 @@ class MemoryView(Placeholder):
     def _on_started(self) -> None:
         self.timeline.clear(self._session.started_s)
         self._show_bars()
-        self.reveal()  # axes without data would show figures that nothing measured
+        self.reveal()  # not earlier: empty axes would show values that nothing measured
 
     def _is_shown(self, name: str) -> bool:
-        """Whether it is one of the comparison's own engines: others may be kept for another time."""
+        """Whether the engine belongs to the current comparison. Others may be kept loaded."""
         comparison = self._session.comparison
         return comparison is not None and any(run.id == name for run in comparison.runs)
 
@@ -94,7 +94,7 @@ class MemoryView(Placeholder):
 
     @Slot(str)
     def _on_cleared(self, name: str) -> None:
-        """A run that goes again has no figures any more; one that begins its next round has."""
+        """A repeated run has lost its figures; a run in its next benchmark round keeps them."""
         comparison = self._session.comparison
         if comparison is not None and comparison.run(name).load.seconds is None:
             self.timeline.forget(name)

@@ -1,4 +1,4 @@
-"""What a reader should know beside the figures, in one place below all columns."""
+"""Notes on the figures, in one place below all columns."""
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QPalette, QResizeEvent
@@ -12,13 +12,13 @@ from qplayground.ui.widgets.page import scroll_area
 from qplayground.ui.widgets.parts import flat_button, in_column, in_row, selectable_label
 
 LINES = 3
-"""What it takes of the columns' room before somebody asks for more."""
+"""Lines shown while folded."""
 
 
 class NotesStrip(QWidget):
-    """A line a note, what is true of several runs said once. Takes no room while there is nothing to say.
+    """One line per note; a note on several runs is shown once. Hidden if there are no notes.
 
-    What is beyond the first LINES is scrolled to, or unfolded by a click.
+    Beyond the first LINES, the text scrolls or is unfolded by a click.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class NotesStrip(QWidget):
         self.hide()
 
     def show_comparison(self, comparison: Comparison) -> None:
-        """Show which precision to pick, and what is to be said of the runs."""
+        """Show the recommended precision and the notes on the runs."""
         found = notes(comparison)
         for label, grave in ((self.caveats, True), (self.remarks, False)):
             label.setText("\n".join(f"{'* ' * note.spoils}{note.sentence}" for note in found if note.is_grave is grave))
@@ -65,7 +65,7 @@ class NotesStrip(QWidget):
         self._fit()
 
     def _fit(self) -> None:
-        """As high as its text, or as its first lines while the rest is folded away."""
+        """Set the height: the first lines while folded, else the whole text."""
         margins = self._row.contentsMargins()
         width = self.width() - margins.left() - margins.right()
         least = LINES * self.advice.fontMetrics().lineSpacing() + theme.HALF_GRID

@@ -1,4 +1,4 @@
-"""The Quality tab: what each precision costs in accuracy, in words, figures and charts."""
+"""The Quality tab: the accuracy loss of each precision in sentences, figures and charts."""
 
 from collections.abc import Callable
 from typing import NamedTuple, cast
@@ -32,7 +32,7 @@ from qplayground.ui.widgets.parts import in_column, in_row, note, selectable_lab
 
 _MINIMUM_HEIGHT = 120
 _LOW_PAGE = 260
-"""Pixels. A chart and a few lines of text above each other take this much."""
+"""In pixels: the height that a chart above a few lines of text needs."""
 
 
 class _Figure(NamedTuple):
@@ -42,7 +42,7 @@ class _Figure(NamedTuple):
 
 
 def _with_error(value: float | None, error: float | None, scale: float = 1.0) -> str:
-    """A mean has as many places as its error, of which two digits count."""
+    """The value with its standard error: two significant digits of the error, and as many decimals for the value."""
     if value is None:
         return "–"
     if not error:
@@ -96,12 +96,12 @@ _FIGURES = (
 
 
 def _in_two_lines(title: str) -> str:
-    """Its last word below the others, so that more of the columns are seen at once."""
+    """Break before the last word, so that more columns fit."""
     return "\n".join(title.rsplit(" ", 1))
 
 
 class _AlongPage(QSplitter):
-    """The chart above the text, or beside it where there is no room for both."""
+    """The chart above the text, or beside it if the page is too low."""
 
     def __init__(self) -> None:
         super().__init__(Qt.Orientation.Vertical, childrenCollapsible=False)
@@ -111,17 +111,17 @@ class _AlongPage(QSplitter):
         wanted = Qt.Orientation.Horizontal if is_low else Qt.Orientation.Vertical
         if self.orientation() is not wanted:
             self.setOrientation(wanted)
-            self.setSizes([1000, 1000])  # halves: sizes are taken as shares
+            self.setSizes([1000, 1000])  # equal parts: setSizes() scales them
         super().resizeEvent(event)
 
 
 class QualityView(QWidget):
-    """Sentences, a table, and charts of a comparison whose runs scored a text."""
+    """Sentences, a table and charts of a comparison whose runs scored a text."""
 
     def __init__(self) -> None:
         super().__init__()
         self._comparison: Comparison | None = None
-        self._stale: set[int] = set()  # pages that show an earlier state
+        self._stale: set[int] = set()  # pages not redrawn yet
         self.sentences = selectable_label("What each precision costs in accuracy")
         self.source = note("")
         self.table = QTableWidget(0, 1 + len(_FIGURES))
@@ -158,23 +158,23 @@ class QualityView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.pages)
-        self.setMinimumHeight(_MINIMUM_HEIGHT)  # its pages scroll: opening it is not to move the tabs
+        self.setMinimumHeight(_MINIMUM_HEIGHT)  # the pages scroll, so that opening this tab does not move the splitter
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange and self._comparison is not None:
-            QTimer.singleShot(0, self, self._fill_table)  # once the table has its own font too
+            QTimer.singleShot(0, self, self._fill_table)  # after the table has the new font too
 
     @property
     def view(self) -> QWidget | None:
-        """The chart that is seen, if one is."""
+        """The visible chart, or None."""
         charts = (None, self.histogram, self.along, self.layers, self.trade_off)
         shown = charts[self.pages.currentIndex()]
         return None if shown is None else cast(QWidget, shown.view)
 
     @Slot(object)
     def show_comparison(self, comparison: Comparison) -> None:
-        """Show what its runs scored: each page when it is seen."""
+        """Show the scores of the runs. Each page is drawn when it becomes visible."""
         self._comparison = comparison
         self._stale = set(range(self.pages.count()))
         for place in range(1, self.pages.count()):
@@ -213,7 +213,7 @@ class QualityView(QWidget):
         self._show_text()
 
     def _figures_page(self) -> QWidget:
-        """As high as it needs to be; a small window scrolls it."""
+        """As high as its content; it scrolls in a small window."""
         page = QWidget()
         margins = (theme.GRID, theme.HALF_GRID, theme.GRID, theme.HALF_GRID)
         in_column(self.sentences, self.table, self.source, None, within=page, spacing=theme.GRID, margins=margins)

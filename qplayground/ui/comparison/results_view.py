@@ -1,6 +1,6 @@
-"""The columns side by side, and what can be done with them.
+"""The columns side by side, and the actions on them.
 
-Longer than most modules: every verb of a column's menu is here, beside the columns that it is about.
+Longer than most modules, because all actions of a column's menu are here.
 """
 
 from functools import partial
@@ -33,10 +33,10 @@ from qplayground.ui.widgets.placeholder import Placeholder
 
 
 class ResultsView(QWidget):
-    """One column a run; before the first, a sentence that says what to do. It changes nothing itself.
+    """One column per run; a hint before the first comparison. Changes nothing itself, it only emits signals.
 
-    Signals, with precisions' names: `baseline_chosen(name)`, `run_again_requested(name)`, `modules_requested(name)`,
-    `remove_requested(name)`, `move_requested(name, place)`; `add_requested(Precision)`;
+    Signals, `name` being the precision's: `baseline_chosen(name)`, `run_again_requested(name)`,
+    `modules_requested(name)`, `remove_requested(name)`, `move_requested(name, place)`; `add_requested(Precision)`;
     `export_requested()`, `open_requested()`.
     """
 
@@ -53,9 +53,9 @@ class ResultsView(QWidget):
         super().__init__()
         self.columns: dict[str, RunColumn] = {}
         self.comparison: Comparison | None = None
-        """What is shown."""
+        """The comparison shown."""
         self.addable: tuple[Precision, ...] = ()
-        """What Add offers, without those that are shown already."""
+        """The precisions that Add offers; those already shown are left out."""
         self._read_only = read_only
         self._read_at: TokenText | None = None
         self.notes = NotesStrip()
@@ -96,7 +96,7 @@ class ResultsView(QWidget):
 
     @Slot(object)
     def show_comparison(self, comparison: Comparison) -> None:
-        """Show its runs in their order. A run that stayed keeps its column; other columns show what is new."""
+        """Show the runs in order. A run that is still there keeps its column; free columns are reused for new runs."""
         if comparison is not self.comparison:
             self._read_at = None
         shown = {id(column.run): column for column in self.columns.values()} if comparison is self.comparison else {}
@@ -121,11 +121,11 @@ class ResultsView(QWidget):
         self.notes.show_comparison(comparison)
         self._show_tools()
         if came:
-            QTimer.singleShot(0, self, lambda: self._reveal(came[-1]))  # once the columns have their places
+            QTimer.singleShot(0, self, lambda: self._reveal(came[-1]))  # after the columns are laid out
 
     @Slot(str)
     def refresh_run(self, name: str) -> None:
-        """Show its state and figures; a baseline's matter to all."""
+        """Show a run's state and figures. The baseline's figures affect all columns."""
         if name not in self.columns:
             return
         comparison = self.comparison
@@ -134,14 +134,12 @@ class ResultsView(QWidget):
         everyone = comparison.baseline == name and state.is_final
         for column in self.columns.values() if everyone else (self.columns[name],):
             column.refresh()
-        if (
-            state is not RunState.GENERATING
-        ):  # the columns move when a note comes, which is not to be while one is written
+        if state is not RunState.GENERATING:  # a new note moves the columns, so not while text streams in
             self.notes.show_comparison(comparison)
 
     @Slot(str)
     def clear_run(self, name: str) -> None:
-        """It writes anew."""
+        """Clear a run's text, because it starts again."""
         if name not in self.columns:
             return
         comparison = self.comparison
@@ -152,24 +150,24 @@ class ResultsView(QWidget):
 
     @Slot(str, object)
     def add_tokens(self, name: str, tokens: tuple[Token, ...]) -> None:
-        """What it has just written."""
+        """Append new tokens to a run's text."""
         if name in self.columns:
             self.columns[name].add_tokens(tokens)
 
     @Slot(str, object)
     def show_phase(self, name: str, event: PhaseStarted) -> None:
-        """What its engine is at."""
+        """Show what the run's engine is doing."""
         if name in self.columns:
             self.columns[name].show_phase(event.phase)
 
     @Slot(str, object)
     def show_progress(self, name: str, event: Progressed) -> None:
-        """How far that has come."""
+        """Show the progress of the run's phase."""
         if name in self.columns:
             self.columns[name].show_progress(event)
 
     def _lay_out(self) -> None:
-        """In a strip of its own, so that the Tab key takes the columns in their order; those without a run go."""
+        """Put the columns into a new strip, which sets their tab order and deletes columns without a run."""
         strip = QWidget()
         margins = (theme.HALF_GRID, 0, theme.HALF_GRID, theme.HALF_GRID)
         in_row(*self.columns.values(), within=strip, spacing=theme.HALF_GRID, margins=margins)
@@ -203,14 +201,14 @@ class ResultsView(QWidget):
         self.open.setVisible(not self._read_only)
 
     def _show_legend(self) -> None:
-        """Beside tinted texts; a benchmark's have no probabilities, and a plain ground says nothing of them."""
+        """Show the legend beside tinted texts. Not in a benchmark, which reads no probabilities."""
         timed = self.comparison is not None and self.comparison.mode is Mode.BENCHMARK
         self.legend.setVisible(self.tint.isChecked() and self.tint.isEnabled() and not timed)
 
     # ---- widget → model --------------------------------------------------------------------------------------
 
     def _scroll_together(self, moved: TokenText) -> None:
-        """A reader's own scrolling moves all texts by the same share; one that streams moves itself alone."""
+        """Scrolling by hand scrolls all texts by the same share. Automatic scrolling moves its own text only."""
         self._read_at = moved
         moved_bar = moved.verticalScrollBar()
         share = moved_bar.sliderPosition() / max(moved_bar.maximum(), 1)
@@ -223,7 +221,7 @@ class ResultsView(QWidget):
 
     @Slot(object)
     def line_up(self, _comparison: Comparison) -> None:
-        """Nothing is written any more: all texts at their top, or where the reader has scrolled one, to be compared."""
+        """Align all texts for comparison, once writing has ended: at the top, or where the user scrolled to."""
         texts = [column.text for column in self.columns.values()]
         share = 0.0
         if self._read_at in texts:
@@ -237,7 +235,7 @@ class ResultsView(QWidget):
     def _on_changes_toggled(self, shown: bool) -> None:
         for column in self.columns.values():
             column.show_text(shown)
-        self.tint.setEnabled(not shown)  # words have no probability
+        self.tint.setEnabled(not shown)  # changed words have no probability
         self._show_tint()
 
     @Slot()
@@ -248,7 +246,7 @@ class ResultsView(QWidget):
 
     @property
     def _is_tinted(self) -> bool:
-        """No text is while differences are shown, the baseline's neither, which has none."""
+        """No text is tinted while differences are shown, not even the baseline's."""
         return self.tint.isChecked() and not self.changes.isChecked()
 
     def _show_menu(self, column: RunColumn, button: QToolButton) -> None:
@@ -262,7 +260,7 @@ class ResultsView(QWidget):
             dialog.open()
 
     def make_menu(self, name: str) -> QMenu:
-        """What can be done with that run."""
+        """The menu of actions on this run."""
         comparison = self.comparison
         assert comparison is not None
         run = comparison.run(name)

@@ -1,4 +1,4 @@
-"""One precision's column: what it is, what it writes, what it cost."""
+"""One precision's column: its name, its text, its figures."""
 
 from collections.abc import Sequence
 
@@ -36,12 +36,12 @@ IN_WORK = (RunState.STARTING, RunState.LOADING, RunState.GENERATING, RunState.SC
 
 
 class RunColumn(QFrame):
-    """Shows one run. Text is drawn ten times a second at most: drawing takes processor time from what is timed.
+    """Shows one run. Text is drawn at most ten times a second, because drawing takes CPU time from the timed engine.
 
-    With `is_saved` nobody tells what becomes of it: a run that is not over is shown as it was when it was read.
+    `is_saved`: the run gets no updates. If it is unfinished, it is shown as it was when loaded.
 
-    Signals: `menu_requested(QToolButton)`, to be answered with what can be done with this run; `details_requested()` of
-    one that failed.
+    Signals: `menu_requested(QToolButton)`, to show the run's menu at the button; `details_requested()` for a failed
+    run.
     """
 
     menu_requested = Signal(object)
@@ -87,7 +87,7 @@ class RunColumn(QFrame):
         self.progress.setFixedHeight(theme.HALF_GRID)
         self.progress.setAccessibleName("Progress")
         policy = self.progress.sizePolicy()
-        policy.setRetainSizeWhenHidden(True)  # what streams must not make the layout jump
+        policy.setRetainSizeWhenHidden(True)  # the layout must not jump while text streams in
         self.progress.setSizePolicy(policy)
         return self.progress
 
@@ -103,7 +103,7 @@ class RunColumn(QFrame):
     # ---- model → widget --------------------------------------------------------------------------------------
 
     def show_run(self, comparison: Comparison, run: Run) -> None:
-        """Show another run from its beginning; nothing stays of the one before but how texts are shown."""
+        """Show another run from its beginning. Only the choice of how texts are shown is kept."""
         self.comparison, self.run = comparison, run
         self._phase: Phase | None = None
         self._common_tokens = 0
@@ -123,13 +123,13 @@ class RunColumn(QFrame):
         self.refresh()
 
     def add_tokens(self, tokens: Sequence[Token]) -> None:
-        """Take streamed tokens; they are shown at once, or a moment later when some have just been shown."""
+        """Append streamed tokens. They are drawn at once, or shortly after if some have just been drawn."""
         self._pending += tokens
         if not self._flush_timer.isActive():
             self.flush()
 
     def flush(self) -> None:
-        """Show what has come in since the last time."""
+        """Draw the pending tokens."""
         if not self._pending:
             return
         self._flush_timer.start()
@@ -138,10 +138,10 @@ class RunColumn(QFrame):
         self._mark_difference()
         written = len(self.run.token_ids)
         if self.run.state is RunState.GENERATING and written - self.progress.value() >= self.progress.maximum() / 50:
-            self.progress.setValue(written)  # repaints at once, however little has changed
+            self.progress.setValue(written)  # repaints at once, even for a tiny change
 
     def show_text(self, changes: bool | None = None) -> None:
-        """Show the text as it is in the run; `changes`: word by word beside the baseline's."""
+        """Show the run's text. `changes`: word by word against the baseline's; None keeps the current choice."""
         if changes is not None:
             self._shows_changes = changes
         self._pending.clear()
@@ -154,29 +154,29 @@ class RunColumn(QFrame):
         self._mark_difference()
 
     def show_phase(self, phase: Phase) -> None:
-        """Show what the engine is busy with."""
+        """Show the engine's current phase."""
         self._phase = phase
-        # An animated bar would take processor time from what is timed.
+        # An animated bar would take CPU time from the timed engine.
         most, done = self.comparison.settings.max_new_tokens, 0
         samples = self.run.speed.ttft_samples
         if phase is Phase.SCORE:
             most = 1000
         elif self.comparison.rounds > 1 and phase in (Phase.WARM_UP, Phase.PREFILL, Phase.DECODE):
-            most = self.comparison.rounds  # a round says nothing before its end
+            most = self.comparison.rounds  # a round reports nothing before its end
             done = 0 if samples is None else samples.n
         self.progress.setRange(0, most)
         self.progress.setValue(done)
         self._show_state()
 
     def show_progress(self, event: Progressed) -> None:
-        """Show how far it has come."""
+        """Show the progress within the phase."""
         self.progress.setRange(0, 1000 if event.total else 0)
         self.progress.setValue(round(1000 * event.done / max(event.total, 1)))
         amount = f" · {_amount_text(event)}" if event.total else ""
         self.state.setText(f"{event.label.lower()}{amount}")
 
     def refresh(self) -> None:
-        """Show the run's state and figures, and what they are to the baseline's."""
+        """Show the run's state, its figures, and their relation to the baseline's."""
         run = self.run
         if run.state.is_final:
             self.flush()
@@ -245,20 +245,20 @@ class RunColumn(QFrame):
         return f" · same for {common} token{'s' if common != 1 else ''}"
 
     def _mark_difference(self) -> None:
-        """While it still writes too: the baseline's text is there before, as a rule."""
+        """Mark the first difference, also while streaming: the baseline's text usually exists already."""
         baseline = self.comparison.baseline_run
         if baseline is None or baseline is self.run or not baseline.state.is_final:
             self.text.set_first_difference(None)
             return
         if baseline is not self._compared_with or self._common_tokens > len(self.run.token_ids):
             self._compared_with, self._common_tokens = baseline, 0
-        same = self._common_tokens  # a text that streams is looked at where it is new
+        same = self._common_tokens  # only the new tokens of a streaming text are compared
         found = diverge(self.run.token_ids[same:], baseline.token_ids[same:])
         self._common_tokens += found.common_prefix_tokens
         self.text.set_first_difference(None if found.first_token is None else self._common_tokens)
 
     def _both_are_over(self, baseline: Run) -> bool:
-        """Matching words takes a while, which is not to be taken from what is timed."""
+        """Matching words takes a while, so it must not compete with a timed run."""
         both_wrote = bool(self.run.text) and bool(baseline.text)
         return both_wrote and self.run.state.is_final and baseline.state.is_final
 

@@ -1,4 +1,4 @@
-"""The figures of one run, each beside the baseline's."""
+"""The figures of one run, each with its relation to the baseline's."""
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QPalette
@@ -27,14 +27,14 @@ _ONLY_ON_GPU = ("vram_allocated_bytes", "vram_peak_bytes")
 
 
 class RunFigures(QWidget):
-    """A row a metric: its name, the figure with the range of a benchmark's readings below it, and the ratio."""
+    """A row per metric: its name, its value with the range of a benchmark's readings below, and its ratio."""
 
     def __init__(self) -> None:
         super().__init__()
         self.labels: dict[str, QLabel] = {}
         self.ratios: dict[str, QLabel] = {}
         self.names: dict[str, QLabel] = {}
-        self.setFont(theme.tabular(theme.small(self.font())))  # once, for all of its labels
+        self.setFont(theme.tabular(theme.small(self.font())))  # set once for all labels inside
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(theme.GRID)
@@ -55,12 +55,12 @@ class RunFigures(QWidget):
             label.setToolTip(metric.description)
             side = Qt.AlignmentFlag.AlignRight if place else Qt.AlignmentFlag.AlignLeft
             label.setAlignment(side | Qt.AlignmentFlag.AlignTop)
-            spans = 2 if label is name and metric.key == _PEAK else 1  # a long one, beside a figure without a range
+            spans = 2 if label is name and metric.key == _PEAK else 1  # long name, single-line value
             grid.addWidget(label, row, place, 1, spans)
         self.names[metric.key], self.labels[metric.key], self.ratios[metric.key] = name, value, beside
 
     def show_run(self, comparison: Comparison, run: Run) -> None:
-        """Show what the run has, and what that is to the baseline's; spoilt figures are marked and faint."""
+        """Show the run's figures and their relation to the baseline's. Disturbed figures are marked and muted."""
         doubtful = spoilt(comparison, run)
         for key, label in self.labels.items():
             metric = BY_KEY[key]
@@ -68,7 +68,7 @@ class RunFigures(QWidget):
             label.setText(figure_text(metric, run, comparison) + (f"\n{spread}" if spread else ""))
             role = QPalette.ColorRole.PlaceholderText if key in doubtful else QPalette.ColorRole.WindowText
             label.setForegroundRole(role)
-            label.setToolTip(theme.literal(metric.description + _detail(metric, run)))  # a file has any reasons
+            label.setToolTip(theme.literal(metric.description + _detail(metric, run)))  # a file may hold markup
             if key == _PEAK:
                 self._show_peak(metric, run)
             self.ratios[key].setText(beside_text(metric, run, comparison))
@@ -77,7 +77,7 @@ class RunFigures(QWidget):
                 label.setVisible(run.memory.vram_allocated_bytes is not None)
 
     def _show_peak(self, metric: Metric, run: Run) -> None:
-        """The curve beside it goes higher where a text was scored."""
+        """The tool tip mentions scoring, because it raises the memory curve above this peak."""
         tip = theme.literal(metric.description + _detail(metric, run) + _scoring_detail(run))
         for label in (self.names[_PEAK], self.labels[_PEAK], self.ratios[_PEAK]):
             label.setToolTip(tip)
@@ -89,7 +89,7 @@ def _scoring_detail(run: Run) -> str:
 
 
 def _detail(metric: Metric, run: Run) -> str:
-    """What is to be said of that figure of this run besides."""
+    """Additional text for this figure's tool tip."""
     reason = metric.reason_missing(run)
     if reason:
         return f"\n{reason}"

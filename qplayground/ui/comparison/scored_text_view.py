@@ -1,4 +1,4 @@
-"""The text that was scored, each token's ground as strong as it diverges."""
+"""The scored text. The background of each token shows its divergence."""
 
 import math
 from bisect import bisect_right
@@ -19,7 +19,7 @@ _GAP = " … "
 
 
 class ScoredTextView(HoveredText):
-    """Read-only. Hover a token for what reference and candidate expected there. Signal: `picked(int)`, one clicked."""
+    """Read-only. Hover a token to see what both models expected there. Signal: `picked(int)`, the clicked token."""
 
     picked = Signal(int)
 
@@ -42,7 +42,7 @@ class ScoredTextView(HoveredText):
         candidate: ScoredTokens | None,
         hue: QColor,
     ) -> None:
-        """Show a candidate's divergence in that hue. `names` are the reference's and the candidate's."""
+        """Show a candidate's divergence in this hue. `names`: the reference's and the candidate's."""
         self._names, self._reference, self._candidate, self._hue = names, reference, candidate, hue
         pieces = () if evaluation is None else _with_gaps(evaluation)
         if pieces != self._pieces:
@@ -62,7 +62,7 @@ class ScoredTextView(HoveredText):
         self._shade()
 
     def expectations(self, token: int) -> list[str]:
-        """What stands at a scored token, and what both expected there, a sentence each."""
+        """The token at this index and what both models expected there, one sentence each."""
         if not 0 <= token < len(self._pieces):
             return []
         lines = [f"Here stands {self._pieces[token]!r}."]
@@ -76,7 +76,7 @@ class ScoredTextView(HoveredText):
         return lines
 
     def tip_at(self, position: QPoint) -> str:
-        """What was expected of the token there."""
+        """What was expected at this position."""
         token = self._token_at(position)
         return "" if token is None else "<br>".join(theme.tip(line) for line in self.expectations(token))
 
@@ -111,7 +111,7 @@ class ScoredTextView(HoveredText):
 
 
 def _with_gaps(evaluation: Evaluation) -> tuple[str, ...]:
-    """The pieces, with a sign where tokens between two windows were not scored."""
+    """The pieces, with a gap mark where tokens between two windows were not scored."""
     before = [None, *evaluation.positions]
     return tuple(
         (piece if previous is None or position == previous + 1 else f"{_GAP}{piece}").replace("\r", "\u240d")

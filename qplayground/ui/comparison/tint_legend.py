@@ -1,4 +1,4 @@
-"""What the ground of a tinted token means."""
+"""The legend of tinted tokens."""
 
 from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QLinearGradient, QPainter, QPaintEvent, QPalette
@@ -12,7 +12,7 @@ _WIDTH, _HEIGHT = 72, 12
 
 
 class TintLegend(QWidget):
-    """The scale of the grounds, between the probabilities at its ends."""
+    """The scale of background colours, with the probabilities at its ends."""
 
     def __init__(self) -> None:
         super().__init__()

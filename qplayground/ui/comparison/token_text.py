@@ -1,4 +1,4 @@
-"""A text that knows its tokens: where each one stands, what the model thought of it, where it leaves another text."""
+"""A text view of tokens: their positions, their probabilities, and the first difference from another text."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -20,32 +20,32 @@ _TINT = 150
 
 
 def doubt_color(palette: QPalette, probability: float) -> QColor:
-    """The ground of a token that was so likely: none for a sure one."""
+    """The background of a token with this probability. It is transparent at 1."""
     color = QColor(palette.color(QPalette.ColorRole.BrightText))
     color.setAlpha(round(_TINT * (1 - probability)))
     return color
 
 
 class HoveredText(QPlainTextEdit):
-    """Read-only, and of `tip_at` what is under the mouse."""
+    """A read-only text that shows `tip_at` for the position under the mouse."""
 
     def __init__(self) -> None:
         super().__init__(readOnly=True)
         self.setFrameShape(QFrame.Shape.NoFrame)
 
     def tip_at(self, position: QPoint) -> str:
-        """Rich text on what stands at a place in the viewport, empty where nothing does."""
+        """Rich text about the given position in the viewport; empty if there is nothing."""
         raise NotImplementedError
 
     def span(self, start: int, end: int) -> QTextCursor:
-        """What stands between two places in the document."""
+        """A cursor that selects the text between two document positions."""
         cursor = QTextCursor(self.document())
         cursor.setPosition(start)
         cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
         return cursor
 
     def ground(self, start: int, end: int, color: QColor) -> QTextEdit.ExtraSelection:
-        """That on a ground of a colour of its own."""
+        """A selection with this background colour."""
         selection = QTextEdit.ExtraSelection()
         selection.cursor = self.span(start, end)
         selection.format.setBackground(color)
@@ -53,17 +53,17 @@ class HoveredText(QPlainTextEdit):
 
     def viewportEvent(self, event: QEvent) -> bool:
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
-            QToolTip.showText(event.globalPos(), self.tip_at(event.pos()), self)  # an empty one is hidden
+            QToolTip.showText(event.globalPos(), self.tip_at(event.pos()), self)  # an empty text hides the tool tip
             return True
         return super().viewportEvent(event)
 
 
 class TokenText(HoveredText):
-    """Read-only. A lead in quiet colour, then the text, streamed or whole.
+    """Read-only. A lead in muted colour, then the text, streamed or complete.
 
     Hovering a token shows its probability, rank and alternatives. `tinted`: the less likely a token, the stronger its
-    ground. The first token that differs is marked, and what follows it is shaded. What streams is followed to its end
-    until a reader scrolls away from there.
+    background. The first token that differs is marked, and the text after it is shaded. A streaming text scrolls to its
+    end until the user scrolls away from there.
 
     Signal: `scrolled_by_hand()`.
     """
@@ -77,7 +77,7 @@ class TokenText(HoveredText):
         )
         self._lead = ""
         self._tokens: list[Token] = []
-        self._starts: list[int] = []  # of each token, in the document's UTF-16 units; one more for the end
+        self._starts: list[int] = []  # of each token, plus the end, in UTF-16 units of the document
         self._rest = ""
         self._changes: list[Change] | None = None
         self._tinted = False
@@ -85,15 +85,18 @@ class TokenText(HoveredText):
         self._streams = False
         self._follows = True
         self.no_probabilities = ""
-        """Why none of its tokens has a probability, as a sentence; empty where that is not so, or a benchmark's."""
+        """Why no token has a probability, as a sentence. Empty if they have one, or for a benchmark."""
         self.verticalScrollBar().actionTriggered.connect(self._on_scrolled_by_hand)
 
-    # ---- what it shows ---------------------------------------------------------------------------------------
+    # ---- content ---------------------------------------------------------------------------------------------
 
     def show_text(self, lead: str, tokens: Sequence[Token], text: str) -> None:
-        """Show a whole text. What `text` has beyond the tokens' own (a last broken character) stands at the end."""
+        """Show a complete text.
+
+        Whatever `text` has beyond the tokens, such as a broken last character, is put at the end.
+        """
         if not text:
-            self._streams, self._follows = False, True  # it is written anew
+            self._streams, self._follows = False, True  # the text starts again
         self._lead = lead
         written = "".join(token.text for token in tokens)
         if text.startswith(written):
@@ -104,14 +107,14 @@ class TokenText(HoveredText):
         self._render()
 
     def show_changes(self, lead: str, changes: Sequence[Change]) -> None:
-        """Show a text as what it has and lacks beside another, word by word."""
+        """Show a text word by word as its additions and omissions against another."""
         self._lead = lead
         self._changes = list(changes)
         self._tokens, self._rest = [], ""
         self._render()
 
     def append_tokens(self, tokens: Sequence[Token]) -> None:
-        """Add tokens at the end; a reader who has scrolled up stays there."""
+        """Append tokens at the end. The view does not move if the user has scrolled up."""
         self._streams = True
         self._tokens += tokens
         self._starts = self._starts or [self._end()]
@@ -121,7 +124,7 @@ class TokenText(HoveredText):
         self._follow()
 
     def place(self, share: float) -> None:
-        """Scroll to that share of the way, 0 at the top; nothing is followed any more."""
+        """Scroll to this share of the text, 0 being the top, and stop following the end."""
         self._streams = False
         bar = self.verticalScrollBar()
         bar.setValue(round(share * bar.maximum()))
@@ -136,22 +139,22 @@ class TokenText(HoveredText):
         self.scrolled_by_hand.emit()
 
     def stop_following(self) -> None:
-        """Stay where it is: a reader has scrolled another text, and this one with it."""
+        """Stop following the end, because the user scrolled another text and this one with it."""
         self._follows = False
 
     def set_tinted(self, tinted: bool) -> None:
-        """Whether each token's ground shows how likely it was."""
+        """Set whether each token's background shows its probability."""
         if tinted is not self._tinted:
             self._tinted = tinted
             self._render()
 
     def set_first_difference(self, token: int | None) -> None:
-        """Mark the token of that index and shade what follows; None for neither."""
+        """Mark the token with this index and shade the text after it. None removes both."""
         self._first_difference = token
         self._shade()
 
     def token_at(self, position: QPoint) -> Token | None:
-        """The token at a place in the viewport."""
+        """The token at this position in the viewport."""
         cursor = self.cursorForPosition(position)
         at = cursor.position()
         if self.cursorRect(cursor).x() > position.x():
@@ -178,8 +181,8 @@ class TokenText(HoveredText):
         self._shade()
 
     def _insert_tokens(self, cursor: QTextCursor, tokens: Sequence[Token]) -> None:
-        """Thousands at once are no more work than their text, unless each has a ground of its own."""
-        if self._tinted or any("\r" in token.text for token in tokens):  # Qt makes one character of \r\n
+        """Insert many tokens as one string, unless each has its own background."""
+        if self._tinted or any("\r" in token.text for token in tokens):  # Qt merges \r\n into one character
             for token in tokens:
                 cursor.insertText(token.text, self._format(token if self._tinted else None))
                 self._starts.append(cursor.position())
@@ -204,7 +207,7 @@ class TokenText(HoveredText):
             return
         start, after = self._starts[index], self._starts[index + 1]
         marked = [self.ground(start, after, self._accent(_MARK))]
-        if not self._tinted:  # the shade would cover the tint
+        if not self._tinted:  # shading would hide the tint
             marked.append(self.ground(after, self._end(), self._accent(_SHADE)))
         self.setExtraSelections(marked)
 
@@ -231,7 +234,7 @@ class TokenText(HoveredText):
     # ---- Qt --------------------------------------------------------------------------------------------------
 
     def sizeHint(self) -> QSize:
-        """A few lines: the texts get the room that is left, and never make the columns scroll."""
+        """A few lines: texts take the room that is left, and never make the columns scroll."""
         return QSize(super().sizeHint().width(), _LINES * self.fontMetrics().lineSpacing())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -245,7 +248,7 @@ class TokenText(HoveredText):
             self._on_scrolled_by_hand()
 
     def tip_at(self, position: QPoint) -> str:
-        """A token and the model's view of it."""
+        """The token at this position and its probabilities."""
         token = self.token_at(position)
         return "" if token is None else describe(token, self.no_probabilities)
 
@@ -256,7 +259,7 @@ class TokenText(HoveredText):
 
 
 def describe(token: Token, no_probabilities: str = "") -> str:
-    """A token and the model's view of it, as rich text, or why there is no view."""
+    """A token and its probabilities as rich text, or why there are none."""
     shown = f"<b>{_visible(token.text)}</b> <small>(id {token.id})</small>"
     if token.probability is None:
         why = escape(no_probabilities) or "A benchmark reads no probabilities."
@@ -273,5 +276,5 @@ def _visible(text: str) -> str:
 
 
 def _units(text: str) -> int:
-    """Length as Qt counts it."""
+    """Length in UTF-16 units, as Qt counts it."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2

@@ -1,1 +1,1 @@
-"""Windows that answer one question."""
+"""Dialogs."""

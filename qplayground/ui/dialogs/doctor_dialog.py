@@ -1,4 +1,4 @@
-"""The check of this machine: how far it is, what it found, and a button that copies it for a bug report."""
+"""The machine check: its progress, its findings, and a button that copies them for a bug report."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ _SIZE = QSize(880, 620)
 
 
 class DoctorDialog(QDialog):
-    """Shows what the doctor says and does. Closing it ends the check."""
+    """Shows the doctor's progress and findings. Closing it cancels the check."""
 
     def __init__(self, doctor: Doctor, parent: QWidget) -> None:
         super().__init__(parent)
@@ -51,7 +51,7 @@ class DoctorDialog(QDialog):
         self._refresh()
 
     def set_allowed(self, allowed: bool) -> None:
-        """Whether a check may begin now."""
+        """Set whether a check may start now."""
         self._allowed = allowed
         self._refresh()
 

@@ -1,4 +1,4 @@
-"""Asking where a comparison is to be saved, until it is or nobody wants it any more."""
+"""Asks where to save a comparison, until it is saved or the user cancels."""
 
 from pathlib import Path
 
@@ -12,25 +12,25 @@ _FILTERS = {f"{what} (*.{suffix})": suffix for suffix, (what, _) in FORMATS.item
 
 
 def _ending(chosen: str) -> str:
-    """What a name without a suffix gets. Desktops know a comparison among other JSON files by its two."""
+    """The suffix for a name without one. `.qplayground.json` lets desktops tell a comparison from other JSON files."""
     suffix = _FILTERS.get(chosen, "json")
     return "qplayground.json" if suffix == "json" else suffix
 
 
 def may_replace(parent: QWidget, path: Path) -> bool:
-    """Ask before a file is written over."""
+    """Ask before overwriting a file."""
     answer = QMessageBox.question(parent, "Save", theme.literal(f"{path.name} is there already. Replace it?"))
     return answer == QMessageBox.StandardButton.Yes
 
 
 def say_not_written(parent: QWidget, title: str, path: Path, error: OSError) -> None:
-    """Why, and what can be done."""
+    """Show why a file cannot be written, and what to do."""
     sentence = f"{path} cannot be written: {error.strerror or error}. Choose another place."
     QMessageBox.warning(parent, title, theme.literal(sentence))
 
 
 def export(parent: QWidget, comparison: Comparison) -> Path | None:
-    """Ask for a file and write it; where it cannot be written, say why and ask for another place. None: not saved."""
+    """Ask for a file and write the comparison to it. Asks again if it cannot be written. None: not saved."""
     start = f"{STEM}.json"
     while True:
         name, chosen = QFileDialog.getSaveFileName(parent, "Export the comparison", start, ";;".join(_FILTERS))
@@ -39,7 +39,7 @@ def export(parent: QWidget, comparison: Comparison) -> Path | None:
         path = Path(name)
         if path.suffix.lower().lstrip(".") not in FORMATS:
             path = path.with_name(f"{path.name}.{_ending(chosen)}")
-            if path.exists() and not may_replace(parent, path):  # the dialog has asked of the name without it
+            if path.exists() and not may_replace(parent, path):  # the file dialog checked the name without the suffix
                 start = path.name
                 continue
         try:

@@ -1,4 +1,4 @@
-"""What happened to a run that failed: the sentence, what to try, and the engine's last output."""
+"""Details of a failed run: the error, what to try, and the engine's last output."""
 
 from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication
@@ -11,7 +11,7 @@ _SIZE = QSize(720, 420)
 
 
 class FailureDialog(QDialog):
-    """Shows one error whole. Signal: `run_again_requested()`, offered where a run can go again."""
+    """Shows one error in full. Signal: `run_again_requested()`, offered if the run can be repeated."""
 
     run_again_requested = Signal()
 
@@ -27,7 +27,7 @@ class FailureDialog(QDialog):
         self.output = QPlainTextEdit(error.detail, readOnly=True, placeholderText="There is no further detail.")
         self.output.setAccessibleName("Technical detail and the engine's last output")
         self.output.setFont(theme.fixed_font())
-        self.output.moveCursor(self.output.textCursor().MoveOperation.End)  # the newest is what failed
+        self.output.moveCursor(self.output.textCursor().MoveOperation.End)  # the last lines show the failure
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.addButton("&Copy", QDialogButtonBox.ButtonRole.ActionRole).clicked.connect(self._copy)
         if can_run_again:

@@ -1,4 +1,4 @@
-"""The guide, as it lies in `docs/guide.md`, with its pictures and a list of its sections. It needs no network."""
+"""The guide from `docs/guide.md`, with its pictures and a list of its sections. Works offline."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ _SECTION_LEVEL = 2
 
 
 class GuideDialog(QDialog):
-    """Sections on the left, the guide on the right. A section or a link within the guide scrolls to it."""
+    """Sections on the left, the guide on the right. Clicking a section or an internal link scrolls to it."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -33,7 +33,7 @@ class GuideDialog(QDialog):
         in_row(self.sections, self.text, within=self, grows=self.text, margins=theme.GRID)
         self.sections.currentRowChanged.connect(self._show_section)
         self.text.anchorClicked.connect(self._on_link)
-        self.text.setFocus()  # the list would choose its first section
+        self.text.setFocus()  # a focused list would select its first section
         self.resize(_SIZE)
 
     def _headings(self) -> list[QTextBlock]:
@@ -57,10 +57,10 @@ class GuideDialog(QDialog):
 
 
 class _Page(QTextBrowser):
-    """Shows the guide's pictures in a width that leaves them readable beside the sections."""
+    """Scales the guide's pictures so that they are readable beside the sections."""
 
     def loadResource(self, kind: int, name: QUrl | str) -> Any:
-        """A picture of the guide; nothing else is loaded."""
+        """Load a picture of the guide. Nothing else is loaded."""
         if kind != QTextDocument.ResourceType.ImageResource.value:
             return None
         path = name.path() if isinstance(name, QUrl) else name

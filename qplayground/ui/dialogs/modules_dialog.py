@@ -1,4 +1,4 @@
-"""What each module of a loaded model holds, as a tree with the sum at every branch."""
+"""The memory of each module of a loaded model, as a tree with a sum at every branch."""
 
 from collections.abc import Mapping
 
@@ -29,9 +29,9 @@ _WHOLE = "whole model"
 
 
 class ModulesDialog(QDialog):
-    """The tensors that a run's model held, by module and kind, and which were not as they were predicted.
+    """The tensors of a run's model by module and kind. Modules that differ from the prediction are marked.
 
-    Of a model on several devices also where they were.
+    If the model was on several devices, they are shown too.
     """
 
     def __init__(self, run: Run, parent: QWidget | None = None) -> None:
@@ -89,13 +89,13 @@ class ModulesDialog(QDialog):
         self._unfold()
 
     def _unfold(self) -> None:
-        """The first levels, down to the list of layers."""
+        """Expand the first levels, down to the list of layers."""
         self.tree.collapseAll()
         self.tree.expandToDepth(1)
 
     @Slot(str)
     def _on_search(self, text: str) -> None:
-        """Show the modules whose names contain it, and what they are part of."""
+        """Show the modules whose names contain `text`, and their parents."""
         found = {branch for branch in self._items if text.lower() in branch.lower()}
         shown = {above for branch in found for above in _branches(branch)} if text else self._items.keys()
         for branch, item in self._items.items():

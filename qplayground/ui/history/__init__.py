@@ -1,1 +1,1 @@
-"""Comparisons that were run before."""
+"""Past comparisons."""

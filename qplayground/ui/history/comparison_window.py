@@ -1,4 +1,4 @@
-"""Saved comparisons in a window of their own, to be read."""
+"""A read-only window for saved comparisons."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -24,14 +24,14 @@ from qplayground.ui.widgets.window_size import size_for_screen
 if TYPE_CHECKING:
     from qplayground.ui.comparison.memory_bars_view import MemoryBarsView
 
-_VIEW_HEIGHT, _TABS_HEIGHT = 480, 200  # as shares: the figures below the texts come first
+_VIEW_HEIGHT, _TABS_HEIGHT = 480, 200  # ratios of the heights: the text columns get more than the tabs
 
 
 class ComparisonWindow(QMainWindow):
-    """One comparison with its charts, or two above each other with one table of both. Needs neither model nor engine.
+    """Shows one comparison with its charts, or two stacked with a shared table. Needs neither model nor engine.
 
-    Another baseline can be chosen, for this view alone. Signals: `closed(self)`; `inside_requested(ComparedModel, str)`
-    with the name of a layer, where the model is still there.
+    A baseline chosen here is not saved. Signals: `closed(self)`; `inside_requested(ComparedModel, str)` with the name
+    of a layer, emitted only if the model still exists.
     """
 
     closed = Signal(object)
@@ -74,7 +74,7 @@ class ComparisonWindow(QMainWindow):
         return view
 
     def _add_memory(self, comparison: Comparison) -> None:
-        from qplayground.ui.comparison.memory_bars_view import MemoryBarsView  # the charts' library takes half a second
+        from qplayground.ui.comparison.memory_bars_view import MemoryBarsView  # imports pyqtgraph, which takes 0.5 s
 
         self.memory = MemoryBarsView()
         self.memory.show_comparison(comparison)
@@ -103,6 +103,6 @@ class ComparisonWindow(QMainWindow):
         self.tabs.refresh()
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Whoever keeps this window may let it go."""
+        """Emit `closed`, so that the owner can drop this window."""
         super().closeEvent(event)
         self.closed.emit(self)

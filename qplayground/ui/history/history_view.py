@@ -1,4 +1,4 @@
-"""The History tab: every comparison that was run, searched as one types."""
+"""The History tab: every past comparison, with search as you type."""
 
 from concurrent.futures import Future
 
@@ -39,7 +39,7 @@ class _EntriesModel(QAbstractTableModel):
             self.entries = entries
             if entries:
                 self.dataChanged.emit(self.index(0, 0), self.index(len(entries) - 1, len(_COLUMNS) - 1))
-            return  # a reset would lose the reader's place
+            return  # a reset would lose the scroll position
         self.beginResetModel()
         self.entries = entries
         self.endResetModel()
@@ -67,9 +67,9 @@ class _EntriesModel(QAbstractTableModel):
 
 
 class HistoryView(QWidget):
-    """While it is seen it notices what other windows begin and end.
+    """The list of past comparisons. While visible, it also picks up comparisons from other windows.
 
-    Signals: `opened(list[Comparison])`, one or two that are to be shown; `deleted(list[str])`, the ids.
+    Signals: `opened(list[Comparison])`, one or two to show; `deleted(list[str])`, their ids.
     """
 
     opened = Signal(object)
@@ -129,7 +129,7 @@ class HistoryView(QWidget):
 
     @Slot()
     def refresh(self) -> None:
-        """Show what matches the search; what was marked stays so."""
+        """Show the comparisons that match the search. The selection is kept."""
         marked = {entry.id for entry in self.marked()}
         self._running = self._history.running()
         entries = self._history.entries(self.search.text())
@@ -145,7 +145,7 @@ class HistoryView(QWidget):
 
     @Slot()
     def _on_look(self) -> None:
-        """Which are running is read in less than a millisecond, the list is not."""
+        """Refresh only if the running comparisons changed. They are read in under 1 ms; the list takes longer."""
         if self._history.running() != self._running:
             self.refresh()
 
@@ -158,7 +158,7 @@ class HistoryView(QWidget):
         super().hideEvent(event)
 
     def marked(self) -> list[HistoryEntry]:
-        """The marked comparisons, from top to bottom."""
+        """The selected comparisons, from top to bottom."""
         rows = sorted({index.row() for index in self.table.selectionModel().selectedRows()})
         return [self._entries.entries[row] for row in rows if row < len(self._entries.entries)]
 
@@ -202,7 +202,7 @@ class HistoryView(QWidget):
             self._history.delete(ids).add_done_callback(self._on_written)
 
     def _on_written(self, outcome: "Future[None]") -> None:
-        """On the history's thread; the signal crosses over."""
+        """Called on the history's thread. The signal crosses to the GUI thread."""
         error = outcome.exception()
         self._written.emit("" if error is None else f"The history could not be written: {error}.")
 

@@ -1,4 +1,4 @@
-"""The windows in which saved comparisons are read."""
+"""The open windows with saved comparisons."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from qplayground.ui.history.comparison_window import ComparisonWindow
 
 
 class Readers(QObject):
-    """Owner of those windows. Signal: `inside_requested(comparison's model, layer)` as theirs."""
+    """Owns the comparison windows. Signal: `inside_requested(ComparedModel, layer)`, forwarded from them."""
 
     inside_requested = Signal(object, str)
 
@@ -22,7 +22,7 @@ class Readers(QObject):
         self.windows: list[ComparisonWindow] = []
 
     def open_files(self, paths: Sequence[Path]) -> ErrorInfo | None:
-        """Show saved comparisons; what is wrong with the first that cannot be read."""
+        """Open saved comparisons. Returns the first error, or None."""
         problems = []
         for path in paths:
             try:
@@ -36,7 +36,7 @@ class Readers(QObject):
 
     @Slot(object)
     def read(self, comparisons: list[Comparison]) -> None:
-        """Show comparisons of earlier."""
+        """Show past comparisons in a new window."""
         reader = ComparisonWindow(comparisons)
         reader.closed.connect(self._on_closed)
         reader.inside_requested.connect(self.inside_requested)
@@ -44,7 +44,7 @@ class Readers(QObject):
         reader.show()
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all windows."""
         for reader in list(self.windows):
             reader.close()
 

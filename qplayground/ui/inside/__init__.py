@@ -1,1 +1,1 @@
-"""The Inside window: what quantization does to the weights of the picked model."""
+"""The Inside window: what quantization does to the picked model's weights."""

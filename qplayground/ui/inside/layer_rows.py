@@ -1,4 +1,4 @@
-"""What the tables of layers have in common."""
+"""Base classes of the tables of layers."""
 
 from collections.abc import Sequence
 from typing import Generic, TypeVar
@@ -8,13 +8,13 @@ from PySide6.QtWidgets import QAbstractItemView, QTableView
 
 Index = QModelIndex | QPersistentModelIndex
 SORTED_BY = Qt.ItemDataRole.UserRole
-"""The role of what a cell sorts by; that of the first column is the layer's place in the model."""
+"""Item role: the sort key of a cell. For the first column it is the layer's position in the model."""
 _TOP = QModelIndex()
 _Row = TypeVar("_Row")
 
 
 class LayerRows(QAbstractTableModel, Generic[_Row]):
-    """A row a layer, under headings of which each has a tool tip. A subclass says what is in the cells."""
+    """A table model with a row per layer and a tool tip for each heading. Subclasses provide the cells."""
 
     def __init__(self, headings: Sequence[tuple[str, str]]) -> None:
         super().__init__()
@@ -36,10 +36,10 @@ class LayerRows(QAbstractTableModel, Generic[_Row]):
 
 
 class SortedTable(QTableView):
-    """Click a heading to sort. The end of a name is seen, which tells layers apart."""
+    """Click a heading to sort. Names are elided at their start, because their end identifies the layer."""
 
     def __init__(self, name: str, rows: QAbstractTableModel) -> None:
-        """`name` is what a screen reader says."""
+        """`name` is for screen readers."""
         super().__init__(showGrid=False, wordWrap=False)
         self._sorted = QSortFilterProxyModel(self, sortRole=SORTED_BY)
         self._sorted.setSourceModel(rows)

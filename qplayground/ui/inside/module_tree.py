@@ -1,4 +1,4 @@
-"""The modules of a model as a tree: what they are, what they take in each precision, and which stay as they are."""
+"""The model's modules as a tree: their kind, their size in each precision, and which stay unquantized."""
 
 from collections.abc import Collection, Sequence
 
@@ -29,7 +29,7 @@ from qplayground.ui.widgets.parts import in_column, selectable_label
 
 _FIRST = ("Module", "Kind", "Shape", "Now")
 _BESIDE = ("int8", "nf4")
-"""The precisions that are seen without scrolling, where they are among those that are compared."""
+"""The precisions visible without scrolling, if they are among those compared."""
 _WHETHER = "Quantized"
 _SHORT = {
     Kept.TIED: "no, tied",
@@ -39,7 +39,7 @@ _SHORT = {
     Kept.UNKNOWN_CLASS: "no, class",
     Kept.UNFIT: "no, shape",
 }
-"""The reasons in a column; the tool tip and the lines below the tree have them in full."""
+"""The reasons as shown in the column. The tool tip and the details below the tree give them in full."""
 _ALREADY = "already"
 _NAME_WIDTH, _KIND_WIDTH = 138, 62
 _DETAIL_LINES = 5
@@ -50,7 +50,7 @@ _MODULE = Qt.ItemDataRole.UserRole + 1
 
 
 class _Kinds(QStyledItemDelegate):
-    """The end of a class's name tells kinds apart; its beginning is the model's."""
+    """Elides class names at their start: the end tells kinds apart, the start names the model."""
 
     def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> None:
         super().initStyleOption(option, index)
@@ -58,9 +58,10 @@ class _Kinds(QStyledItemDelegate):
 
 
 class ModuleTree(QWidget):
-    """A search field above the tree, and below it all that is known of the chosen row.
+    """A search field, the tree, and details of the current row.
 
-    Signal: `module_chosen(str)`, its name, also of one that only holds others; empty for the whole model.
+    Signal: `module_chosen(str)`, the module's full name, also for one that only contains others; empty for the whole
+    model.
     """
 
     module_chosen = Signal(str)
@@ -82,7 +83,7 @@ class ModuleTree(QWidget):
         self._outline = ModelOutline(modules=())
         self._whether_column = len(_FIRST)
         self._precisions: tuple[str, ...] = ()
-        self._quantizing: set[str] = set()  # those of them that quantize anything
+        self._quantizing: set[str] = set()  # those that quantize any module
         self.tree = QTreeView(uniformRowHeights=True, indentation=_INDENT)
         self.tree.setModel(self._filter)
         self.tree.setAccessibleName("Modules of the model")
@@ -96,7 +97,7 @@ class ModuleTree(QWidget):
         self.tree.header().setMinimumSectionSize(theme.GRID)
         self.tree.header().setFont(self.tree.font())
         self.tree.selectionModel().currentChanged.connect(self._on_current_changed)
-        self.tree.clicked.connect(self._on_current_changed)  # the current one too: it may have to be read again
+        self.tree.clicked.connect(self._on_current_changed)  # also the current row, to read it again
         self.details = selectable_label("About the chosen module")
         self.details.setFont(theme.tabular(theme.small(self.details.font())))
         self.details.setMinimumWidth(1)
@@ -110,10 +111,10 @@ class ModuleTree(QWidget):
             self.search, self.tree, self.details, within=self, grows=self.tree, spacing=theme.HALF_GRID, margins=margins
         )
 
-    # ---- what others ask of it -------------------------------------------------------------------------------
+    # ---- public methods --------------------------------------------------------------------------------------
 
     def show_outline(self, outline: ModelOutline | None, precisions: Sequence[str] = ()) -> None:
-        """List its modules, with a column for each of these precisions; None lists nothing."""
+        """List the model's modules, with a column for each of these precisions. None clears the tree."""
         self._outline = outline or ModelOutline(modules=())
         self._items.clear()
         self._model.clear()
@@ -130,7 +131,7 @@ class ModuleTree(QWidget):
         for module in outline.modules:
             for branch in _branches(module.name):
                 inside.setdefault(branch, []).append(module)
-        for branch, modules in inside.items():  # parents come before what is in them
+        for branch, modules in inside.items():  # parents come before their children
             above = self._items[branch.rpartition(".")[0]] if branch else self._model.invisibleRootItem()
             own = next((one for one in modules if one.name == branch), None)
             self._items[branch] = self._add(above, branch, modules, own)
@@ -138,7 +139,7 @@ class ModuleTree(QWidget):
         self._unfold()
 
     def _size_columns(self) -> None:
-        self.tree.expandAll()  # what is folded counts in no column's width
+        self.tree.expandAll()  # collapsed rows do not count for column widths
         for column in range(2, self._model.columnCount()):
             self.tree.resizeColumnToContents(column)
         self.tree.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
@@ -146,7 +147,7 @@ class ModuleTree(QWidget):
         self.tree.setColumnWidth(1, _KIND_WIDTH)
 
     def show_waiting(self, sentence: str) -> None:
-        """List nothing, and say what is on its way."""
+        """Clear the tree and show what is being loaded."""
         self.show_outline(None)
         item = QStandardItem(sentence)
         item.setFlags(Qt.ItemFlag.NoItemFlags)
@@ -154,7 +155,7 @@ class ModuleTree(QWidget):
         self.tree.setFirstColumnSpanned(0, QModelIndex(), True)
 
     def select(self, module: str) -> None:
-        """Choose that module, if it is there, and let it be seen."""
+        """Select a module, if it exists, and scroll to it."""
         item = self._items.get(module)
         if item is None:
             return
@@ -167,10 +168,10 @@ class ModuleTree(QWidget):
         self.tree.scrollTo(index, QAbstractItemView.ScrollHint.PositionAtCenter)
 
     def module(self, name: str) -> ModuleOutline | None:
-        """What is known of it."""
+        """The outline of a module, or None."""
         return next((module for module in self._outline.modules if module.name == name), None)
 
-    # ---- the items -------------------------------------------------------------------------------------------
+    # ---- items -----------------------------------------------------------------------------------------------
 
     def _add(
         self, above: QStandardItem, name: str, inside: Sequence[ModuleOutline], own: ModuleOutline | None
@@ -187,7 +188,7 @@ class ModuleTree(QWidget):
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         row[0].setData(name, _MODULE)
         if own is not None and not own.is_matrix:
-            slanted = QFont()  # in all else it is the tree's
+            slanted = QFont()  # other font properties are inherited from the tree
             slanted.setItalic(True)
             for item in row:
                 item.setFont(slanted)
@@ -195,7 +196,7 @@ class ModuleTree(QWidget):
         return row[0]
 
     def _sizes(self, inside: Sequence[ModuleOutline]) -> list[str]:
-        """Their bytes in the checkpoint and in each precision."""
+        """The total size of these modules in the checkpoint and in each precision."""
         sizes = [bytes_text(sum(one.stored_bytes for one in inside))]
         for precision in self._precisions:
             known = [one.bytes[precision] for one in inside if precision in one.bytes]
@@ -203,7 +204,7 @@ class ModuleTree(QWidget):
         return sizes
 
     def _whether(self, module: ModuleOutline) -> str:
-        """Whether it gets quantized, in a word."""
+        """Whether the module gets quantized, in a word."""
         if module.is_quantized:
             return _ALREADY
         if not self._quantizing:
@@ -214,7 +215,7 @@ class ModuleTree(QWidget):
         return _SHORT[reasons.pop()] if len(reasons) == 1 and set(module.kept) == self._quantizing else "in some"
 
     def _about(self, name: str, inside: Sequence[ModuleOutline], own: ModuleOutline | None) -> str:
-        """All that is known of a row, in a few lines."""
+        """All details of a row, in a few lines."""
         now, *sizes = self._sizes(inside)
         parameters = sum(one.parameters for one in inside)
         if own is None:
@@ -232,10 +233,10 @@ class ModuleTree(QWidget):
             lines.append(_why(own, self._quantizing))
         return "\n".join(lines)
 
-    # ---- search and choice -----------------------------------------------------------------------------------
+    # ---- search and selection --------------------------------------------------------------------------------
 
     def _unfold(self) -> None:
-        """The first levels, down to the list of layers."""
+        """Expand the first levels, down to the list of layers."""
         self.tree.collapseAll()
         self.tree.expandToDepth(1)
 
@@ -273,7 +274,7 @@ def _shape(module: ModuleOutline) -> str:
 
 
 def _why(module: ModuleOutline, quantizing: Collection[str]) -> str:
-    """Whether it gets quantized, and why not: once, where all precisions say the same."""
+    """Whether the module gets quantized, or why not. A reason shared by all precisions is given once."""
     if not module.kept:
         return "Quantized."
     if len(set(module.kept.values())) == 1 and set(module.kept) == set(quantizing):

@@ -1,4 +1,4 @@
-"""Opening the Inside window, of which there is one."""
+"""Opens the Inside window. There is at most one."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Opening(QObject):
-    """Owner of the window while it is open. It is imported then: it brings charts."""
+    """Owns the window while it is open. Its module is imported only then, because it imports the charts."""
 
     def __init__(self, launcher: Launcher, preferences: Preferences) -> None:
         super().__init__()
@@ -27,14 +27,14 @@ class Opening(QObject):
         self.window: InsideWindow | None = None
 
     def connect_to(self, session: Session, models: ModelBar, precisions: PrecisionPanel, prompt: PromptBox) -> None:
-        """Open on the bar's button, with the precisions and the prompt that are on the screen."""
+        """Open the window from the model bar's button, with the current precisions and prompt."""
         self._parts = (session, precisions, prompt)
         models.inside_requested.connect(lambda: self._open_current(models))
         prompt.changed.connect(self._on_prompt_changed)
         session.busy_changed.connect(self._on_busy_changed)
 
     def open(self, title: str, path: str, module: str = "") -> None:
-        """Look inside the model in that folder, or bring the window to the front where it does already."""
+        """Show this model in the Inside window. If it is shown already, bring the window to the front."""
         if self._parts is None:
             return
         from qplayground.ui.inside.window import InsideWindow, Subject
@@ -51,7 +51,7 @@ class Opening(QObject):
 
     @Slot(object, str)
     def open_layer(self, model: ComparedModel, module: str) -> None:
-        """Look at that module of a model that was compared, whose folder is still there."""
+        """Show a layer of a compared model. The model's folder must still exist."""
         self.open(model.title, model.path, module)
 
     def _open_current(self, models: ModelBar) -> None:
@@ -60,7 +60,7 @@ class Opening(QObject):
             self.open(entry.title, entry.inside_path)
 
     def close(self) -> None:
-        """Close it, with its engines."""
+        """Close the window and its engines."""
         if self.window is not None:
             self.window.close()
 

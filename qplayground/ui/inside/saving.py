@@ -15,7 +15,7 @@ _FILES = {"PNG picture (*.png)": ".png", "SVG drawing (*.svg)": ".svg", "Its num
 
 
 class Savable(Protocol):
-    """A chart with a picture, and a table of its numbers with a heading; empty while there is nothing to save."""
+    """A chart with a view, and its numbers as a table with headings. The table is empty if there is nothing to save."""
 
     view: QWidget
 
@@ -23,8 +23,9 @@ class Savable(Protocol):
 
 
 class SaveButton(QToolButton):
-    """Saves a chart, or offers several by their names; `charts` has them. Signals: `said(str)` that it is saved;
-    `failed(str)`, why it is not.
+    """Saves a chart; with several `charts`, a menu offers them by name.
+
+    Signals: `said(str)` when saved; `failed(str)`, the reason.
     """
 
     said = Signal(str)
@@ -50,7 +51,7 @@ class SaveButton(QToolButton):
         self.setMenu(menu)
 
     def save(self, chart: Savable, path: Path) -> None:
-        """Write it, by the suffix of the file's name."""
+        """Write the chart. The file's suffix chooses the format."""
         from qplayground.ui.charts.save import save_chart, save_csv
 
         try:
@@ -75,7 +76,7 @@ class SaveButton(QToolButton):
         path = Path(chosen_name)
         if path.suffix.lower() not in _FILES.values():
             path = path.with_name(path.name + _FILES.get(chosen, ".png"))
-            if path.exists() and not may_replace(self, path):  # the dialog has asked of the name without it
+            if path.exists() and not may_replace(self, path):  # the file dialog checked the name without the suffix
                 return
         self.save(chart, path)
 

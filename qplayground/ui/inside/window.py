@@ -1,4 +1,4 @@
-"""The Inside window: the model's modules at the left; one matrix, all layers, outliers and the tour at the right."""
+"""The Inside window: the model's modules at the left; matrix, layers, outliers and tour at the right."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -28,11 +28,11 @@ from qplayground.ui.widgets.window_size import USUAL, size_for_screen
 
 _MESSAGE_MS = 10_000
 _TREE_WIDTH = 520
-"""With a short name, what it is, its bytes in three precisions and whether it gets quantized, all seen."""
+"""Shows a short name, kind, sizes in three precisions, and whether a module gets quantized."""
 
 
 class Subject(NamedTuple):
-    """What is looked at: a model in its folder, the precisions that it is estimated in, and the prompt for outliers."""
+    """What is shown: a model in its folder, the precisions to estimate, and the prompt for the outliers."""
 
     title: str
     path: str
@@ -41,7 +41,7 @@ class Subject(NamedTuple):
 
 
 class InsideWindow(QMainWindow):
-    """Owner of the engines that look inside; they end with it. Signal: `closed()`."""
+    """Owns the engines that read the model; they end when it closes. Signal: `closed()`."""
 
     closed = Signal()
 
@@ -92,10 +92,10 @@ class InsideWindow(QMainWindow):
         for view in (self.matrix, self.layers, self.outliers, self.tour):
             view.said.connect(self._say)
 
-    # ---- what others ask of it -------------------------------------------------------------------------------
+    # ---- public methods --------------------------------------------------------------------------------------
 
     def show_model(self, subject: Subject, module: str = "") -> None:
-        """Look at that model, and at that module of it, or at one that it suggests."""
+        """Show a model, and this module of it, or one that the model's outline suggests."""
         before, self._subject = self._subject, subject
         self.setWindowTitle(f"Inside {subject.title}")
         is_same = before is not None and (before.path, before.precisions) == (subject.path, subject.precisions)
@@ -114,14 +114,14 @@ class InsideWindow(QMainWindow):
         self._show_outliers()
 
     def show_request(self, request: GenerationRequest) -> None:
-        """Be ready to run that prompt for outliers."""
+        """Set the prompt to run for outliers."""
         if self._subject is not None:
             self._subject = self._subject._replace(request=request)
             self._show_outliers()
 
     @Slot(str)
     def look_at(self, module: str) -> None:
-        """Show that module's matrix."""
+        """Show this module's matrix."""
         self.tabs.setCurrentWidget(self.matrix)
         if self.inspector.outline is None:
             self._wanted_module = module
@@ -129,7 +129,7 @@ class InsideWindow(QMainWindow):
             self.modules.select(module)
 
     def set_paused(self, paused: bool) -> None:
-        """While a comparison runs nothing is read or measured here, so that its timings stay true."""
+        """Pause all reading and measuring during a comparison, so as not to disturb its timings."""
         self._paused, waited = paused, self.inspector.waits
         for inspector in (self.inspector, self.tour_inspector):
             inspector.set_paused(paused)
@@ -138,7 +138,7 @@ class InsideWindow(QMainWindow):
         for view in (self.matrix, self.layers, self.outliers, self.tour):
             view.set_paused(paused)
 
-    # ---- what happens ----------------------------------------------------------------------------------------
+    # ---- events ----------------------------------------------------------------------------------------------
 
     @Slot(object)
     def _on_outlined(self, outline: ModelOutline) -> None:
@@ -157,7 +157,7 @@ class InsideWindow(QMainWindow):
 
     @Slot(str)
     def _on_module_chosen(self, name: str) -> None:
-        """Look at its matrix. Of a module without one the engine says why, and that stands in the matrix's place."""
+        """Open the module's matrix. If it has none, the engine's reason is shown in its place."""
         is_here = self.inspector.matrix is not None or self.inspector.is_busy
         if name and name == self.inspector.module and is_here:
             return
@@ -170,7 +170,7 @@ class InsideWindow(QMainWindow):
         self.outliers.choose_module(name)
 
     def _show_wanted(self) -> None:
-        """Say that it is on its way. While a comparison runs it waits, which the matrix's own message says."""
+        """Show that the model or matrix is loading. During a comparison the matrix view shows that it waits."""
         waits, name = self._paused and self.inspector.waits, self.inspector.module
         if self.inspector.outline is None:
             self.modules.show_waiting("Listed when the comparison is over." if waits else "Reading the modules …")
@@ -179,7 +179,7 @@ class InsideWindow(QMainWindow):
             self.matrix.show_nothing(name if waits else f"{name} is being read …")
 
     def _show_no_matrix(self, reason: str) -> None:
-        """Say it in each place where that module's matrix would be spoken of."""
+        """Show the reason wherever the module's matrix would be shown."""
         module = self.inspector.module
         self.matrix.show_nothing(module, reason)
         self.layers.show_module(module, reason)
@@ -213,7 +213,7 @@ class InsideWindow(QMainWindow):
         self.statusBar().show()
         self.statusBar().showMessage(sentence, _MESSAGE_MS)
 
-    # ---- what is kept ----------------------------------------------------------------------------------------
+    # ---- saved state -----------------------------------------------------------------------------------------
 
     def _restore(self) -> None:
         size_for_screen(self)
@@ -226,7 +226,7 @@ class InsideWindow(QMainWindow):
         self.layers.show_params(params)
 
     def closeEvent(self, event: QCloseEvent) -> None:
-        """Keep the layout and end every engine, which gives their memory back."""
+        """Save the layout and end all engines, which frees their memory."""
         layouts = {"inside": self.saveGeometry(), "inside across": self.across.saveState()}
         self._preferences.set_layouts({name: bytes(layout.data()) for name, layout in layouts.items()})
         for owner in (
@@ -242,7 +242,7 @@ class InsideWindow(QMainWindow):
 
 
 def int8_dtype(precisions: Sequence[Precision]) -> Dtype:
-    """The type that inputs of LLM.int8() are in: that of the first such precision."""
+    """The input dtype of LLM.int8(): that of the first such precision."""
     found = (
         precision.dtype for precision in precisions if precision.quantization and precision.quantization.splits_outliers
     )
@@ -250,7 +250,7 @@ def int8_dtype(precisions: Sequence[Precision]) -> Dtype:
 
 
 def _survey_obstacle(outline: ModelOutline) -> str:
-    """Why layers cannot be measured; empty where they can."""
+    """Why layers cannot be measured; empty if they can."""
     if not outline.quantized_by:
         return ""
     return (

@@ -1,1 +1,1 @@
-"""What is chosen before a comparison: model, prompt, precisions, device, mode."""
+"""Settings of a comparison: model, prompt, precisions, device, mode."""

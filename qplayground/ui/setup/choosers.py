@@ -1,4 +1,4 @@
-"""What a comparison is chosen in."""
+"""The widgets with the settings of a comparison."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from qplayground.ui.setup.run_options import RunOptions
 
 
 class Choosers(NamedTuple):
-    """The window's own, for those who read them together."""
+    """The window's setup widgets, for code that reads several of them."""
 
     models: ModelBar
     precisions: PrecisionPanel

@@ -1,4 +1,4 @@
-"""Where models are placed: the picker beside the model, with what this machine has and what was saved."""
+"""The device picker beside the model: this machine's devices and the saved placements."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ _TIP = (
 
 
 class DeviceBox(QComboBox):
-    """Offers only what there is. Signals: `placement_changed()`; `edit_requested()` for Placement…."""
+    """Offers only existing devices. Signals: `placement_changed()`; `edit_requested()` for Placement…."""
 
     placement_changed = Signal()
     edit_requested = Signal()
@@ -26,7 +26,7 @@ class DeviceBox(QComboBox):
     def __init__(self, gpus: Sequence[Gpu]) -> None:
         super().__init__(minimumContentsLength=8, sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.gpus = tuple(gpus)
-        """NVIDIA's that are offered: those of the driver that torch can use, as far as that is known."""
+        """The NVIDIA GPUs offered: those known to the driver, later only those that torch can use."""
         self._has_mps = False
         self._saved: dict[str, Placement] = {}
         self._placement = Placement()
@@ -37,16 +37,16 @@ class DeviceBox(QComboBox):
 
     @property
     def placement(self) -> Placement:
-        """What is chosen."""
+        """The chosen placement."""
         return self._placement
 
     @property
     def placement_name(self) -> str:
-        """What it was saved under; empty where it was not."""
+        """The name it is saved under; empty if it is not saved."""
         return next((name for name, saved in self._saved.items() if saved == self._placement), "")
 
     def set_placement(self, placement: Placement) -> None:
-        """Choose that; what is neither offered nor saved is offered from now on as long as it is chosen."""
+        """Choose a placement. One that is not in the list is added while it is chosen."""
         changed = placement != self._placement
         self._placement = placement
         self._offer()
@@ -54,12 +54,12 @@ class DeviceBox(QComboBox):
             self.placement_changed.emit()
 
     def set_saved(self, saved: Mapping[str, Placement]) -> None:
-        """Offer those under their names."""
+        """Set the saved placements to offer, by name."""
         self._saved = dict(saved)
         self._offer()
 
     def set_usable(self, gpu_count: int, mps: bool) -> None:
-        """Offer what torch can use, once an engine has said so: the driver may know more GPUs. `mps`: Apple's."""
+        """Offer only what torch can use, as an engine reported: the driver may know more GPUs. `mps`: an Apple GPU."""
         self.gpus = self.gpus[:gpu_count]
         self._has_mps = mps
         self._offer()
@@ -86,7 +86,7 @@ class DeviceBox(QComboBox):
             self._show_chosen()
 
     def _named(self, gpu: Gpu) -> str:
-        """With its number where another has the same name."""
+        """The GPU's name, with its index if another GPU has the same name."""
         twins = sum(each.name == gpu.name for each in self.gpus)
         return f"{gpu.name} ({gpu.index})" if twins > 1 else gpu.name
 
@@ -105,7 +105,7 @@ class DeviceBox(QComboBox):
 
 
 def described(placement: Placement) -> str:
-    """In a few words: `Auto, limits, 1 thread`."""
+    """A placement in a few words: `Auto, limits, 1 thread`."""
     names = {AUTO: "Auto", BALANCED: "Balanced", CUSTOM: "By hand", CPU: "CPU", MPS: "Apple GPU"}
     parts = [names.get(placement.device, placement.device)]
     parts += [f"{device} ≤ {bytes_text(limit)}" for device, limit in placement.max_memory.items()]

@@ -1,4 +1,4 @@
-"""One device of a placement: the parts of the model that go there, their sum, and what it has room for."""
+"""One device of a placement: the parts of the model on it, their total size, and the room for them."""
 
 import re
 from collections.abc import Sequence
@@ -31,15 +31,15 @@ _AMOUNT = re.compile(r"(\d*[.,]?\d*) *([GM]?B?)|[a-z ]*", re.IGNORECASE)
 
 
 class _BytesBox(QDoubleSpinBox):
-    """In GB; `300 MB` is understood too."""
+    """A size in GB. Also accepts `300 MB`."""
 
     def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
-        """Whatever may become an amount."""
+        """Accept anything that can become a size."""
         found = _AMOUNT.fullmatch(text.removesuffix(self.suffix()).strip())
         return (QValidator.State.Acceptable if found else QValidator.State.Invalid, text, position)
 
     def valueFromText(self, text: str) -> float:
-        """In GB."""
+        """The size in GB."""
         found = _AMOUNT.fullmatch(text.removesuffix(self.suffix()).strip())
         if found is None or not found[1]:
             return 0.0
@@ -47,7 +47,7 @@ class _BytesBox(QDoubleSpinBox):
 
 
 class DeviceColumn(QFrame):
-    """Signals: `limit_changed()`; `selection_changed()`; `move_here_requested(device)`."""
+    """One device's list of parts. Signals: `limit_changed()`; `selection_changed()`; `move_here_requested(device)`."""
 
     limit_changed = Signal()
     selection_changed = Signal()
@@ -93,28 +93,29 @@ class DeviceColumn(QFrame):
 
     @property
     def limit_bytes(self) -> int | None:
-        """What was set, None where what is free counts."""
+        """The limit that was set. None: the free memory is the limit."""
         return round(self.limit.value() * _GB) if self.limit.value() else None
 
     def show_limit(self, shown: bool) -> None:
-        """Offer it where it counts: not where parts are placed by hand, nor for a disk."""
+        """Show or hide the limit. It has no effect if parts are placed by hand, and never for the disk."""
         self.limit.setVisible(shown and self.device != DISK)
 
     def set_limit(self, num_bytes: int | None) -> None:
-        """Show a limit; says nothing."""
+        """Show a limit, without a signal."""
         with QSignalBlocker(self.limit):
             self.limit.setValue((num_bytes or 0) / _GB)
 
     def set_free(self, num_bytes: int | None) -> None:
-        """What the device, or the disk of the offload folder, has free now."""
+        """Set the free bytes of the device, or of the offload folder's disk."""
         if num_bytes != self._free_bytes:
             self._free_bytes = num_bytes
             self._show_sum()
 
     @property
     def is_overfull(self) -> bool:
-        """Whether more goes there than it has room for. Of a disk: more than is written, since the rest is read from
-        the model's own files.
+        """Whether more is placed here than fits.
+
+        For the disk only written parts count, because the rest is read from the model's own files.
         """
         limit = self.limit_bytes if self._is_limited else None
         room = self._free_bytes if limit is None else limit
@@ -130,8 +131,10 @@ class DeviceColumn(QFrame):
         limited: bool = True,
         rewritten_bytes: int = 0,
     ) -> None:
-        """These are here, each with a bar against the model's largest part. `plain`: unquantized, though the precision
-        is not. `limited`: the limit counts. `rewritten_bytes`: what of them is written into the offload folder.
+        """Show the parts on this device, each with a bar relative to the model's largest part.
+
+        `plain`: unquantized on this device, although the precision quantizes. `limited`: the limit applies.
+        `rewritten_bytes`: how many bytes of them are written to the offload folder.
         """
         chosen = set(self.selected())
         with QSignalBlocker(self.parts):
@@ -154,7 +157,7 @@ class DeviceColumn(QFrame):
         self._show_sum()
 
     def selected(self) -> list[str]:
-        """The names of the parts that are selected."""
+        """The names of the selected parts."""
         return [str(item.data(Qt.ItemDataRole.UserRole)) for item in self.parts.selectedItems()]
 
     def _show_sum(self) -> None:

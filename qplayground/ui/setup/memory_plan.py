@@ -1,4 +1,4 @@
-"""What each precision of the picked model will take, shown in the list before anything is loaded."""
+"""The estimated memory of each precision for the picked model, shown in the list before anything is loaded."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ _WORDS = {Verdict.TIGHT: "tight", Verdict.WONT_FIT: "won't fit"}
 
 
 class MemoryPlan(QObject):
-    """Asks the planner whenever model, precisions, device, prompt or length change, and shows its answers."""
+    """Queries the planner when model, precisions, device, prompt or length change, and shows its answers."""
 
     def __init__(self, planner: Planner, session: Session, choosers: Choosers) -> None:
         super().__init__(choosers.precisions)
@@ -39,13 +39,13 @@ class MemoryPlan(QObject):
         session.busy_changed.connect(planner.set_paused)
         planner.changed.connect(self._show)
         planner.failed.connect(self._on_failed)
-        timer = QTimer(self, interval=_REFRESH_MS)  # what is available changes by itself
+        timer = QTimer(self, interval=_REFRESH_MS)  # the available memory changes by itself
         timer.timeout.connect(self._on_timeout)
         timer.start()
 
     @Slot()
     def ask(self) -> None:
-        """Ask for what is on the screen."""
+        """Query the planner about the current settings."""
         entry = self._models.current()
         path = None if entry is None else entry.outline_path
         self._planner.ask(
@@ -56,7 +56,7 @@ class MemoryPlan(QObject):
         )
 
     def loadable(self, wanted: Sequence[Precision]) -> tuple[Precision, ...] | None:
-        """Say which cannot be loaded, and why, and ask whether to go on without; None for not."""
+        """Tell which precisions cannot be loaded, and ask whether to go on without them. None: cancelled."""
         entry = self._models.current()
         path = "" if entry is None else entry.outline_path or ""
         known = self._planner.estimates_of(path, wanted, self._models.device.placement)
@@ -68,7 +68,7 @@ class MemoryPlan(QObject):
         return rest if self._asked("Compare", text, [_LEAVE_OUT] if rest else []) is _LEAVE_OUT else None
 
     def confirm_race(self, wanted: Sequence[Precision]) -> bool:
-        """Ask whether to go on where the models do not fit beside each other."""
+        """Ask whether to go on if the models do not fit in memory together."""
         fit = self._fit(*wanted)
         if fit.verdict is not Verdict.WONT_FIT:
             return True
@@ -78,7 +78,7 @@ class MemoryPlan(QObject):
         return self._asked("Memory", text, [_ANYWAY], str(fit)) is _ANYWAY
 
     def confirm(self, wanted: Sequence[Precision]) -> tuple[Precision, ...] | None:
-        """Ask what is to be done with precisions that do not fit; those to run, None for none at all."""
+        """Ask what to do with precisions that do not fit. Returns those to run. None: cancelled."""
         too_large = {
             precision.name: fit for precision in wanted if (fit := self._fit(precision)).verdict is Verdict.WONT_FIT
         }
@@ -95,7 +95,7 @@ class MemoryPlan(QObject):
         return {_LEAVE_OUT: rest, _ANYWAY: tuple(wanted)}.get(chosen)
 
     def _asked(self, title: str, text: str, ways: Sequence[_Role], details: str = "") -> _Role:
-        """Which of these ways to go on somebody chose; another role for none."""
+        """The role of the button that the user chose; any role outside `ways` means cancelled."""
         box = QMessageBox(QMessageBox.Icon.Warning, title, text, parent=self._precisions.window())
         box.setTextFormat(Qt.TextFormat.PlainText)
         box.setDetailedText(details)

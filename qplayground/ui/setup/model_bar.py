@@ -1,6 +1,6 @@
-"""The bar at the top: which model, on which device, and the two verbs.
+"""The bar at the top: model, device, and the Compare and Stop buttons.
 
-Longer than most modules: what a picked model is short of, and the way to mend it, is said in the picker.
+Longer than most modules, because it also shows what a picked model lacks and how to fix it.
 """
 
 from collections.abc import Callable
@@ -29,10 +29,10 @@ _SOURCE_TEXT = {
 
 
 class ModelBar(QWidget):
-    """Binds the library to a picker, and says why its jobs failed.
+    """Binds the library to a model picker, and shows why its jobs failed.
 
-    Signals: `model_changed(ModelEntry | None)`, `compare_requested()`, `stop_requested()`,
-    `inside_requested()`, `escaped()` when Esc finds nothing to stop.
+    Signals: `model_changed(ModelEntry | None)`, `compare_requested()`, `stop_requested()`, `inside_requested()`,
+    `escaped()` when Esc finds nothing to stop.
     """
 
     model_changed = Signal(object)
@@ -64,7 +64,7 @@ class ModelBar(QWidget):
         self.details.setWordWrap(False)
         self.details.setFont(theme.small(self.details.font()))
         self.details.setMinimumWidth(1)
-        self.prepare = button("", self._on_prepare)  # what a model needs that is not there yet
+        self.prepare = button("", self._on_prepare)  # for a model that is not prepared or downloaded yet
         self.error = selectable_label("What is wrong", QPalette.ColorRole.BrightText)
         self.error.hide()
         in_column(
@@ -111,7 +111,7 @@ class ModelBar(QWidget):
         return row
 
     def _add_key(self, keys: QKeySequence.StandardKey | str, button: QPushButton) -> None:
-        """A key beside the button's mnemonic; `QPushButton.setShortcut` would take the mnemonic away."""
+        """Add a shortcut besides the button's mnemonic, which `QPushButton.setShortcut` would replace."""
         shortcut = QShortcut(QKeySequence(keys), self)
         shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
         shortcut.activated.connect(button.click)
@@ -142,7 +142,7 @@ class ModelBar(QWidget):
         self._hub_row.hide()
         return self._hub_row
 
-    # ---- what others ask of it -------------------------------------------------------------------------------
+    # ---- public methods --------------------------------------------------------------------------------------
 
     def current(self) -> ModelEntry | None:
         """The picked model."""
@@ -155,7 +155,7 @@ class ModelBar(QWidget):
         self._show_entries()
 
     def set_busy(self, busy: bool) -> None:
-        """Swap what can be pressed while a comparison runs."""
+        """Enable and disable controls for a running comparison."""
         for widget in (self.models, self.open_folder, self.hub_id, self.device):
             widget.setEnabled(not busy)
         self.stop.setEnabled(busy)
@@ -165,7 +165,7 @@ class ModelBar(QWidget):
             self._show_current()
 
     def show_error(self, error: ErrorInfo | None) -> None:
-        """Say below the bar what went wrong; None takes it away."""
+        """Show an error below the bar. None hides it."""
         self._error_is_hub_rows = False
         self.error.setVisible(error is not None)
         self.error.setText("" if error is None else str(error))
@@ -256,7 +256,7 @@ class ModelBar(QWidget):
         repo_id = self.hub_edit.text().strip()
         if repo_id:
             self.show_error(None)
-            self._asks_hub = True  # its job starts, or is refused, within the call
+            self._asks_hub = True  # the call starts the job or raises
             try:
                 ask(repo_id)
             finally:
@@ -275,7 +275,7 @@ class ModelBar(QWidget):
     @Slot(object)
     def _on_folder_opened(self, entry: ModelEntry) -> None:
         is_listed = entry.problem is None or entry.inside_path is not None
-        self.show_error(None if is_listed else entry.problem)  # else the line of details has it
+        self.show_error(None if is_listed else entry.problem)  # otherwise shown in the details
         if is_listed:
             self.want(entry.id)
 
@@ -313,7 +313,7 @@ def _details(entry: ModelEntry) -> str:
 
 
 def _problem(entry: ModelEntry) -> str:
-    """What is wrong with it, and what can be done all the same."""
+    """The entry's problem, and what is still possible."""
     looked_into = " Inside… can still open it." if entry.inside_path is not None else ""
     return f"{entry.problem}{looked_into}"
 

@@ -1,6 +1,6 @@
-"""Where each part of a model goes: shown before a load, worked out by accelerate or moved by hand.
+"""Shows where each part of a model goes before loading. Placed by accelerate or by hand.
 
-Longer than most modules: each control changes the one plan that all others show.
+Longer than most modules, because each control changes the one plan that all others show.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ _MODES = {"automatically": AUTO, "evenly on the GPUs": BALANCED, "by hand": CUST
 
 
 class PlacementDialog(QDialog):
-    """Asks the planner of each change and shows its answer; `placement` is what was made of it."""
+    """Queries the planner after each change and shows the plan. `placement` is the result."""
 
     def __init__(
         self,
@@ -170,11 +170,11 @@ class PlacementDialog(QDialog):
         self._show_savable()
         return in_row(caption("Sa&ve as", self.name), self.name, self.save, self.delete, None, buttons)
 
-    # ---- what is asked for -----------------------------------------------------------------------------------
+    # ---- requested placement ---------------------------------------------------------------------------------
 
     @property
     def placement(self) -> Placement:
-        """What is asked for."""
+        """The requested placement."""
         device = str(self.mode.currentData())
         if device == CUSTOM and len(places := set(self._modules.values())) == 1 and DISK not in places:
             device = places.pop()
@@ -190,7 +190,7 @@ class PlacementDialog(QDialog):
         )
 
     def _show(self, placement: Placement) -> None:
-        """Take over what was asked for before; one device is all modules on it, by hand."""
+        """Show a placement. A single device is shown as placed by hand, with all modules on it."""
         if placement.is_single:
             self._modules = {"": placement.device}
         with QSignalBlocker(self.mode):
@@ -208,7 +208,7 @@ class PlacementDialog(QDialog):
             self._say("An engine is working out where each part goes…", warns=False)
         self._planner.ask_plan(self._path, self._precisions, self.placement)
 
-    # ---- what is answered ------------------------------------------------------------------------------------
+    # ---- planner's answer ------------------------------------------------------------------------------------
 
     @Slot(object)
     def _on_planned(self, event: PlacementPlanned) -> None:
@@ -259,7 +259,7 @@ class PlacementDialog(QDialog):
 
     @Slot()
     def _show_free(self) -> None:
-        """What devices and the offload folder's disk have free now; a plan that was worked out before stays."""
+        """Update the free memory of the devices and of the offload folder's disk. The plan is kept."""
         disk = self.columns[DISK]
         was_overfull = disk.is_overfull
         free = {**free_memory(), DISK: free_on_disk(offload_folder(self.placement))}
@@ -283,7 +283,7 @@ class PlacementDialog(QDialog):
         for device, column in self.columns.items():
             column.move_here.setEnabled(bool(chosen - {device}))
 
-    # ---- what a person does ----------------------------------------------------------------------------------
+    # ---- user input ------------------------------------------------------------------------------------------
 
     @Slot()
     def _on_mode_changed(self) -> None:
@@ -295,7 +295,7 @@ class PlacementDialog(QDialog):
 
     @Slot(str)
     def _on_move(self, device: str) -> None:
-        """Move what is selected in the other columns, with what shares a weight with it."""
+        """Move the parts selected in the other columns, and the parts tied to them."""
         plan = self._plan
         if plan is None:
             return
@@ -303,7 +303,7 @@ class PlacementDialog(QDialog):
         chosen |= {block.tied for block in plan.blocks if block.tied and block.name in chosen}
         chosen |= {block.name for block in plan.blocks if block.tied in chosen}
         before = self._shown_map()
-        if self.mode.currentData() == CUSTOM:  # an earlier move may not be answered yet
+        if self.mode.currentData() == CUSTOM:  # an earlier move may still be unanswered
             before = {name: device_of(name, self._modules) or place for name, place in before.items()}
         self._modules = {**before, **dict.fromkeys(chosen, device)}
         with QSignalBlocker(self.mode):
@@ -352,7 +352,7 @@ class PlacementDialog(QDialog):
     def _on_delete(self) -> None:
         name = self.name.currentText().strip()
         self._preferences.remove_placement(name)
-        self._offer_saved(name)  # what is shown stays, and Save puts it back
+        self._offer_saved(name)  # the shown placement stays and can be saved again
 
     def _offer_saved(self, name: str) -> None:
         self.name.clear()

@@ -1,4 +1,4 @@
-"""Opens the placement dialog, and gives what comes of it to the device picker."""
+"""Opens the placement dialog and hands its result to the device picker."""
 
 import os
 
@@ -17,7 +17,7 @@ from qplayground.ui.setup.placement_dialog import PlacementDialog
 
 
 class Placing(QObject):
-    """Between the device picker and those who know models, precisions and this machine."""
+    """Connects the device picker to the planner, the session and the preferences."""
 
     def __init__(
         self, session: Session, planner: Planner, preferences: Preferences, choosers: Choosers, parent: QWidget
@@ -37,7 +37,7 @@ class Placing(QObject):
 
     @Slot()
     def edit(self) -> None:
-        """Show where the picked model's parts go, for the ticked precisions, or for all where none is ticked."""
+        """Show where the picked model's parts go, for the ticked precisions, or for all if none is ticked."""
         entry, machine = self._models.current(), self._session.machine
         self.dialog = PlacementDialog(
             self._planner,
@@ -68,5 +68,5 @@ class Placing(QObject):
         device.set_usable(len(hello.machine.gpus), hello.machine.mps)
         try:
             check_devices(device.placement, hello.machine)
-        except PlaygroundError:  # it was kept when the machine had more
+        except PlaygroundError:  # saved when the machine had more devices
             device.set_placement(Placement())

@@ -1,4 +1,4 @@
-"""The options of one precision, opened in place under its row."""
+"""The options of one precision, shown in place below its row."""
 
 from typing import assert_never
 
@@ -33,7 +33,7 @@ _READY_PLAIN_NOTE = (
 
 
 class _Choice(QComboBox):
-    """A combo box that leaves the wheel to the list it scrolls with, so that scrolling changes nothing."""
+    """A combo box that ignores the mouse wheel, so that scrolling the list changes nothing."""
 
     def __init__(self, items: tuple[tuple[str, object], ...]) -> None:
         super().__init__()
@@ -54,10 +54,10 @@ class _Choice(QComboBox):
 
 
 class PrecisionEditor(QWidget):
-    """Shows one Precision and proposes another; whoever owns the precisions keeps it or says why not.
+    """Edits one Precision and proposes the result. The owner of the precisions saves it or shows an error.
 
-    Signals: `edited(Precision)` a valid change, `reset_requested()` (ready precisions), `remove_requested()` (the
-    user's own), `error_shown()`.
+    Signals: `edited(Precision)` after a valid change, `reset_requested()` (built-in precisions), `remove_requested()`
+    (the user's own), `error_shown()`.
     """
 
     edited = Signal(object)
@@ -70,7 +70,7 @@ class PrecisionEditor(QWidget):
         self._precision = precision
         self._ready = ready
         self._rows: dict[QWidget, tuple[QLabel, QLabel]] = {}
-        # A grid: QFormLayout gives wrapped texts under its fields less height than they need.
+        # A grid, because QFormLayout gives wrapped text below its fields too little height.
         self._form = QGridLayout(self)
         self._form.setContentsMargins(theme.GRID * 3, theme.HALF_GRID, theme.GRID, theme.HALF_GRID)
         self._form.setHorizontalSpacing(theme.GRID)
@@ -131,13 +131,13 @@ class PrecisionEditor(QWidget):
         return [self.name, self.kind, self.dtype, *options, self.skip_modules]
 
     def option(self, family: type[Quantization], name: str) -> QWidget:
-        """The control of one of a family's options."""
+        """The control of a family's option."""
         return self._options[family][name]
 
     # ---- model → widget -------------------------------------------------------------------------------------------
 
     def set_precision(self, precision: Precision, *, edited: bool) -> None:
-        """Show a precision. Options of another kind keep what was last put into them. `edited` offers a reset."""
+        """Show a precision. Options of other kinds keep their last input. `edited`: offer a reset."""
         self._precision = precision
         self.show_error("")
         fixed = _READY_NOTE if precision.is_quantized else _READY_PLAIN_NOTE
@@ -153,11 +153,11 @@ class PrecisionEditor(QWidget):
         self._show_rows()
 
     def discard(self) -> None:
-        """Show the kept options again, in place of what was typed and not entered yet."""
+        """Discard pending input and show the saved options again."""
         self.set_precision(self._precision, edited=not self.reset.isHidden())
 
     def set_bfloat16_available(self, available: bool) -> None:
-        """Offer bfloat16, or show it as what this machine replaces in its ready quantized precisions."""
+        """Offer bfloat16, or disable it where built-in quantized precisions have it replaced on this machine."""
         replaced = self._ready and self._precision.is_quantized and not available
         for choice in self.controls():
             model = choice.model() if isinstance(choice, _Choice) else None
@@ -168,7 +168,7 @@ class PrecisionEditor(QWidget):
                 item.setToolTip(NO_BFLOAT16 if replaced else "")
 
     def show_error(self, text: str) -> None:
-        """Say what is wrong with what was put in; nothing is lost and nothing is kept. Empty: hide the message."""
+        """Show why the input is invalid. The input stays but is not saved. Empty: hide the message."""
         self.error.setText(text)
         self.error.setVisible(bool(text))
         if text:
@@ -206,7 +206,7 @@ class PrecisionEditor(QWidget):
                 control.editingFinished.connect(self._on_edited)
 
     def draft(self) -> Precision:
-        """The precision as put in. Raises PlaygroundError(BAD_PRECISION) when it is not a valid one."""
+        """The precision as entered. Raises PlaygroundError(BAD_PRECISION) if it is invalid."""
         name = self._precision.name if self._ready else self.name.text().strip()
         quantization = self._quantization()
         return Precision(
@@ -241,7 +241,7 @@ class PrecisionEditor(QWidget):
 
 
 def _control(option: Option, defaults: Quantizer) -> QWidget:
-    """The control of an option, at its default."""
+    """The control of an option, set to its default."""
     control: QWidget
     match option:
         case Number():
@@ -266,7 +266,7 @@ def _show(control: QWidget, value: object) -> None:
 
 
 def _value(option: Option, control: QWidget) -> object:
-    """What is put in. Raises PlaygroundError(BAD_PRECISION) where a number is asked for and something else stands."""
+    """The entered value. Raises PlaygroundError(BAD_PRECISION) if it should be a number and is not."""
     if isinstance(control, _Choice):
         return control.value()
     if isinstance(control, QCheckBox):

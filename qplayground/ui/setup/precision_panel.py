@@ -1,4 +1,4 @@
-"""The list of precisions, and what is done with it."""
+"""The list of precisions: tick, edit, add and remove them."""
 
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ from qplayground.ui.widgets.parts import button, heading, in_column, in_row
 
 
 class PrecisionPanel(QWidget):
-    """Which precisions there are, which are ticked, and what their options are. Preferences own all three.
+    """Shows the precisions, which are ticked, and their options. The preferences own all three.
 
     Signal: `precisions_changed()`.
     """
@@ -36,30 +36,30 @@ class PrecisionPanel(QWidget):
         self._build()
         self.refresh()
 
-    # ---- what others ask of it ------------------------------------------------------------------------------------
+    # ---- public methods -------------------------------------------------------------------------------------------
 
     def selected(self) -> tuple[Precision, ...]:
-        """The ticked precisions in list order, as they will be run on this machine."""
+        """The ticked precisions in list order, as they run on this machine."""
         ticked, usable = self._preferences.ticked, self.usable()
         return tuple(row.precision for row in self._rows if row.precision.name in ticked and row.precision in usable)
 
     def precisions(self) -> tuple[Precision, ...]:
-        """Every precision in list order, as it would be run on this machine."""
+        """All precisions in list order, as they run on this machine."""
         return tuple(row.precision for row in self._rows)
 
     def usable(self) -> tuple[Precision, ...]:
-        """Those whose libraries are installed."""
+        """The precisions whose libraries are installed."""
         return tuple(precision for precision in self.precisions() if missing(precision.quantization) is None)
 
     def set_bfloat16_available(self, available: bool) -> None:
-        """Where a machine has no bfloat16, show and run the ready quantized precisions with float16."""
+        """Without bfloat16, show and run the built-in quantized precisions with float16."""
         if available != self._bfloat16:
             self._bfloat16 = available
             self.refresh()
             self.precisions_changed.emit()
 
     def set_size_text(self, name: str, text: str, tooltip: str = "", *, warns: bool = False) -> None:
-        """Say beside a precision how large the model is in it; unknown names are passed over."""
+        """Show the model's size beside a precision. Unknown names are ignored."""
         row = self.row(name)
         if row:
             row.size_text.setText(text)
@@ -69,11 +69,11 @@ class PrecisionPanel(QWidget):
             row.size_text.setForegroundRole(role)
 
     def row(self, name: str) -> PrecisionRow | None:
-        """The row of that precision."""
+        """The row of this precision."""
         return next((row for row in self._rows if row.precision.name == name), None)
 
     def escape(self) -> None:
-        """Close the options that the keyboard is in, without what was not entered; a precision just made goes."""
+        """Close the focused options and discard pending input. A precision that was just created is removed."""
         focused = QApplication.focusWidget()
         row = next((row for row in self._rows if row.options.isChecked()), None)
         if row is None or focused is None or not self.isAncestorOf(focused):
@@ -117,13 +117,13 @@ class PrecisionPanel(QWidget):
         row.editor.error_shown.connect(lambda: self._reveal(row.editor.error))
         self._list.insertWidget(len(self._rows), row)
         self._rows.append(row)
-        row.show()  # a widget that joins a layout later is hidden until the next event, and takes no focus
+        row.show()  # else it stays hidden until the next event and cannot take focus
         return row
 
     # ---- model → widget -------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Show what the preferences hold; rows of precisions that stayed keep their place, size and open options."""
+        """Show the saved precisions. Rows that stay keep their place, size text and open options."""
         shown = {row.precision.name: row for row in self._rows}
         known = self._preferences.all_precisions()
         for name in shown.keys() - {precision.name for precision in known}:
@@ -162,7 +162,7 @@ class PrecisionPanel(QWidget):
         self.new.setAccessibleDescription(self.new.toolTip())
 
     def _reveal(self, widget: QWidget) -> None:
-        # Once what has just been shown has its place.
+        # After the layout has placed what was just shown.
         QTimer.singleShot(0, widget, lambda: self._scroll.ensureWidgetVisible(widget, 0, theme.GRID))
 
     # ---- widget → model -------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ class PrecisionPanel(QWidget):
 
     def _on_options_toggled(self, row: PrecisionRow, opened: bool) -> None:
         if not opened:
-            self._just_made = None  # it was looked at, and left there
+            self._just_made = None  # closed, so a new precision stays
             return
         for other in self._rows:
             other.options.setChecked(other is row)
@@ -211,7 +211,7 @@ class PrecisionPanel(QWidget):
         self._preferences.set_ticked((*self._preferences.ticked, name))
         self._after_change()
         row = self._rows[-1]
-        row.options.setChecked(True)  # which closes the options of the one before
+        row.options.setChecked(True)  # closes the other rows' options
         self._just_made = made
         row.editor.name.setFocus()
         row.editor.name.selectAll()

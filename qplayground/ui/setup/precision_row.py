@@ -1,4 +1,4 @@
-"""One row in the list of precisions: a tick, a hue, a few words, a size, and the options in place."""
+"""One row in the list of precisions: check box, hue, summary, size, and the options in place."""
 
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent, QPalette
@@ -22,7 +22,7 @@ from qplayground.ui.widgets.parts import flat_button
 
 
 class _TickBox(QCheckBox):
-    """A check box that elides its text where there is no room for it."""
+    """A check box that elides its text if it does not fit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class _TickBox(QCheckBox):
 
 
 class _ElidedLabel(QLabel):
-    """One line of secondary text, elided where there is no room for it."""
+    """One line of secondary text, elided if it does not fit."""
 
     def __init__(self) -> None:
         super().__init__(textFormat=Qt.TextFormat.PlainText)
@@ -58,7 +58,7 @@ class _ElidedLabel(QLabel):
 
 
 class PrecisionRow(QFrame):
-    """One precision in the list. Signals: `activated()` when the keyboard or the mouse came to it."""
+    """One precision in the list. Signal: `activated()` when it gets the focus or a mouse click."""
 
     activated = Signal()
 
@@ -93,9 +93,9 @@ class PrecisionRow(QFrame):
             child.installEventFilter(self)
 
     def set_precision(self, precision: Precision, *, edited: bool, replaced: bool) -> None:
-        """Show it. `edited`: a ready one with other options; `replaced`: its bfloat16 became float16."""
+        """Show a precision. `edited`: built-in, but with changed options; `replaced`: float16 instead of bfloat16."""
         if self._shown == (precision, edited, replaced):
-            return  # so that what is half put into its editor stays there
+            return  # keeps pending input in the editor
         self._shown = (precision, edited, replaced)
         self.precision = precision
         self.tick.setText(precision.label.replace("&", "&&"))
@@ -119,12 +119,12 @@ class PrecisionRow(QFrame):
         self.editor.set_precision(precision, edited=edited)
 
     def set_current(self, current: bool) -> None:
-        """Mark it as the one that a new precision is copied from."""
+        """Mark the row as the one that a new precision is copied from."""
         self._current = current
         self.update()
 
     def tab_chain(self) -> list[QWidget]:
-        """What the Tab key visits, in order."""
+        """The widgets in tab order."""
         return [self.tick, self.options, *self.editor.controls(), self.editor.reset, self.editor.remove]
 
     def paintEvent(self, event: QPaintEvent) -> None:
@@ -155,7 +155,7 @@ class PrecisionRow(QFrame):
 
 
 def _label_indent(tick: QCheckBox) -> int:
-    """Where what stands after the indicator begins."""
+    """The indent of the check box's text, in pixels."""
     style = tick.style()
     return style.pixelMetric(QStyle.PixelMetric.PM_IndicatorWidth, None, tick) + style.pixelMetric(
         QStyle.PixelMetric.PM_CheckBoxLabelSpacing, None, tick

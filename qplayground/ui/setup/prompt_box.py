@@ -1,4 +1,4 @@
-"""The prompt and how it is continued."""
+"""The prompt and its generation settings."""
 
 from itertools import pairwise
 
@@ -29,7 +29,7 @@ _ONLY_SAMPLING = "Used when sampling only."
 
 
 class _Number(QDoubleSpinBox):
-    """A number shown with no more digits than it has."""
+    """A number without trailing zeros."""
 
     def __init__(self, lowest: float, highest: float, step: float) -> None:
         super().__init__(decimals=6, minimum=lowest, maximum=highest, singleStep=step)
@@ -39,7 +39,7 @@ class _Number(QDoubleSpinBox):
 
 
 class _Area(QWidget):
-    """Asks for the same room whatever it shows, so that a message takes its own from the text beside it."""
+    """Keeps a constant size hint, so that an error message takes its room from the text field."""
 
     def __init__(self, lines: int) -> None:
         super().__init__()
@@ -57,9 +57,9 @@ class _Area(QWidget):
 
 
 class PromptBox(QWidget):
-    """Where a GenerationRequest is typed. It checks nothing: `show_error` shows what the request's owner says of it.
+    """Edits a GenerationRequest. It validates nothing: `show_error` shows the error found by others.
 
-    Signals: `changed()` when the request is another one, `submitted()` on Ctrl+Return in any of its fields.
+    Signals: `changed()` when the request changes, `submitted()` on Ctrl+Return in any field.
     """
 
     changed = Signal()
@@ -167,7 +167,7 @@ class PromptBox(QWidget):
         self._show_sampling()
 
     def set_chat_template_available(self, available: bool) -> None:
-        """Offer the chat template, or say why not; the user's wish is kept until a model has one again."""
+        """Enable the chat template, or show why it is unavailable. The user's choice is kept for other models."""
         before = self.request()
         self._chat_template_available = available
         self._show_chat_template()
@@ -175,7 +175,7 @@ class PromptBox(QWidget):
             self._on_changed()
 
     def show_error(self, text: str) -> None:
-        """Say under the prompt what is wrong, until the request changes. Empty: hide the message."""
+        """Show an error below the prompt until the request changes. Empty: hide it."""
         self.error.setText(text)
         self.error.setToolTip(theme.literal(text))
         self.error.setVisible(bool(text))
@@ -203,13 +203,13 @@ class PromptBox(QWidget):
     # ---- widget → model -------------------------------------------------------------------------------------------
 
     def request(self) -> GenerationRequest:
-        """What is typed here, right or wrong; see GenerationRequest.error."""
+        """The request as entered, valid or not; see GenerationRequest.error."""
         as_ticked = self.request_as_ticked()
         template = self._chat_template_available and self._chat_template_wanted
         return replace(as_ticked, settings=replace(as_ticked.settings, chat_template=template))
 
     def request_as_ticked(self) -> GenerationRequest:
-        """The same with the chat template as it was ticked, even where the model that is picked has none."""
+        """The request with the chat template as ticked, even if the picked model has none."""
         return GenerationRequest(
             prompt=self.text.toPlainText(),
             settings=GenerationSettings(
@@ -225,7 +225,7 @@ class PromptBox(QWidget):
         )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        # Not a QShortcut: it would be ambiguous with an action of the window on the same keys, and neither would run.
+        # Not a QShortcut, because it would be ambiguous with the window's action on the same keys; neither would run.
         enter = event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
         if enter and event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             self.submitted.emit()
@@ -246,7 +246,7 @@ class PromptBox(QWidget):
             number.valueChanged.connect(self._on_changed)
 
     def _on_chosen(self, prompt: str) -> None:
-        # An edit like any other, so that Ctrl+Z brings back what was typed before.
+        # Inserted as an edit, so that Ctrl+Z restores the previous text.
         cursor = self.text.textCursor()
         cursor.select(cursor.SelectionType.Document)
         cursor.insertText(prompt)

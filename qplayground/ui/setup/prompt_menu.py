@@ -1,4 +1,4 @@
-"""Prompts to choose from: the ones that come with the program, and the ones that were run before."""
+"""Menus of example prompts and recent prompts."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,22 +13,22 @@ _CHARACTERS = 48
 
 
 class TitledPrompt(msgspec.Struct, frozen=True):
-    """One entry of a menu."""
+    """A menu entry."""
 
     title: str
     prompt: str
 
 
 def example_prompts() -> tuple[TitledPrompt, ...]:
-    """The prompts that come with the program."""
+    """The example prompts that come with the program."""
     data = resource("prompts.json").read_bytes()
     return msgspec.json.decode(data, type=tuple[TitledPrompt, ...])
 
 
 class PromptMenu(MenuButton):
-    """A button with a menu of prompts, read from `entries` whenever it opens.
+    """A button with a menu of prompts, read from `entries` each time it opens.
 
-    Signals: `chosen(str)` with the whole prompt.
+    Signal: `chosen(str)` with the full prompt.
     """
 
     chosen = Signal(str)

@@ -1,4 +1,4 @@
-"""How a comparison is run: once, as a benchmark, or as a race; whether models stay in memory; what text is scored."""
+"""How a comparison runs: once, as a benchmark or as a race; whether models stay in memory; what text is scored."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ _TIPS = {
 
 
 class RunOptions(QWidget):
-    """Kept between two starts. Signal: `keep_loaded_changed(bool)`."""
+    """The choices are saved between sessions. Signal: `keep_loaded_changed(bool)`."""
 
     keep_loaded_changed = Signal(bool)
 
@@ -74,12 +74,12 @@ class RunOptions(QWidget):
 
     @property
     def mode(self) -> Mode:
-        """How to run."""
+        """The chosen mode."""
         return Mode(self.modes.currentData()[0])
 
     @property
     def rounds(self) -> int:
-        """How many rounds a benchmark has; 1 otherwise."""
+        """The number of benchmark rounds; 1 in other modes."""
         return int(self.modes.currentData()[1])
 
     @property
@@ -88,7 +88,7 @@ class RunOptions(QWidget):
         return self.quality.currentData() is not None
 
     def quality_request(self) -> QualityRequest | None:
-        """What is to be scored. Raises PlaygroundError for a file that cannot be."""
+        """What to score; None: nothing. Raises PlaygroundError for a file that cannot be scored."""
         if not self.scores:
             return None
         source = self.text.currentData()
@@ -123,7 +123,7 @@ class RunOptions(QWidget):
         self._preferences.set_run_choices(text=TextSource(self.text.currentData()), file=self._file)
 
     def _is_text(self, name: str) -> bool:
-        """Whether it can be scored; says so at once where it cannot."""
+        """Whether the file can be scored. Shows a message if it cannot."""
         try:
             read_text_file(Path(name))
         except PlaygroundError as error:
@@ -148,6 +148,6 @@ class RunOptions(QWidget):
 
 
 def _choose(box: QComboBox, data: object) -> None:
-    """The item with that data; the first where there is none. Qt's own search knows no tuples."""
+    """Select the item with this data, or the first item. QComboBox.findData does not find tuples."""
     items = [box.itemData(row) for row in range(box.count())]
     box.setCurrentIndex(items.index(data) if data in items else 0)

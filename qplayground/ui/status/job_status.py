@@ -1,4 +1,4 @@
-"""The job in work, in the status bar: what, how far, and a button that ends it."""
+"""The running job in the status bar: its title, its progress, and a Cancel button."""
 
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QLabel, QProgressBar, QWidget
@@ -13,7 +13,7 @@ _BAR_WIDTH = 160
 
 
 class JobStatus(QWidget):
-    """Hidden while there is no job."""
+    """Shows the job's progress. Hidden while there is no job."""
 
     def __init__(self, library: Library) -> None:
         super().__init__()

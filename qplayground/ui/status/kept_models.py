@@ -1,4 +1,4 @@
-"""Which models are kept in memory between runs, what they take, and how to let go of them."""
+"""Models kept in memory between runs: their sizes, and how to unload them."""
 
 from functools import partial
 
@@ -10,9 +10,9 @@ from qplayground.ui.widgets.menu_button import MenuButton
 
 
 class KeptModels(MenuButton):
-    """A button that is there while models are kept; its menu lists them, and ends the engine of the one clicked.
+    """A button shown while models are kept. Its menu lists them; clicking one ends its engine.
 
-    What is shown are the weights: the libraries' pages are shared among the engines, and would count several times.
+    Sizes are of the weights only. Library pages are shared among the engines and would count several times.
     """
 
     def __init__(self, session: Session) -> None:

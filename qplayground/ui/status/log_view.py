@@ -1,4 +1,4 @@
-"""The Log tab: what fails with its technical detail, and the way to the check of this machine."""
+"""The Log tab: technical details of failures, and a button that opens the machine check."""
 
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QPlainTextEdit, QWidget
@@ -13,7 +13,7 @@ _BLOCKS = 5000
 
 
 class LogView(QWidget):
-    """`text` is the log. Nothing is checked while something runs, since that would disturb what is timed."""
+    """`text` is the log. The check is disabled during a run, because it would disturb the timings."""
 
     def __init__(self, session: Session, doctor: Doctor) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class LogView(QWidget):
 
     @Slot()
     def open_check(self) -> None:
-        """Show the dialog, and check anew."""
+        """Show the dialog and start a new check."""
         if self.dialog is None:
             self.dialog = DoctorDialog(self._doctor, self.window())
         self.dialog.show()

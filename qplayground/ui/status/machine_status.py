@@ -1,4 +1,4 @@
-"""What this machine has, in the status bar."""
+"""This machine's resources in the status bar."""
 
 import os
 
@@ -16,7 +16,7 @@ _REFRESH_MS = 2000
 
 
 class MachineStatus(QLabel):
-    """Threads, the memory that can still be had, in a container of its limit; GPUs; whether the hub may be asked."""
+    """Shows CPU threads, free RAM (of the container's limit, if there is one), GPUs, and whether the hub is offline."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(textFormat=Qt.TextFormat.PlainText)

@@ -1,1 +1,1 @@
-"""What several widgets are made of: the look, text size, small parts."""
+"""Building blocks of the widgets: theme, text size, small parts."""

@@ -1,21 +1,21 @@
-"""Bars over the lines of a list, each as long as its part is large."""
+"""Bars drawn over the items of a list, proportional to their sizes."""
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, Qt
 from PySide6.QtGui import QPainter, QPalette
 from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 SHARE = Qt.ItemDataRole.UserRole + 1
-"""The role of an item's share of the list's width, 0 to 1."""
+"""Item role: the bar's length as a share of the list's width, 0 to 1."""
 _OPACITY = 0.25
 
 
 class BlockBars(QStyledItemDelegate):
-    """Draws an item and a bar of its `SHARE`; what has a share at all has a pixel."""
+    """Draws an item, then a bar of length `SHARE` over it. A share above 0 gets at least one pixel."""
 
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
-        """The item as it is anyway, then the bar over it, which a selection would cover."""
+        """Draw the item first, then the bar, so that a selection does not cover the bar."""
         super().paint(painter, option, index)
         if share := index.data(SHARE):
             bar = QRect(option.rect).adjusted(0, 1, 0, -1)

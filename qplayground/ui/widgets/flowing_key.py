@@ -1,4 +1,4 @@
-"""What swatches in a chart mean, as a text that flows."""
+"""A chart legend that wraps like text."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -17,14 +17,14 @@ Paint = Callable[[QPainter, QRect, QWidget], None]
 
 
 class Phrase(NamedTuple):
-    """A few words, with what is painted before them: called with a painter, the area and the widget."""
+    """A few words after an optional swatch. `paint` is called with a painter, the swatch's area and the widget."""
 
     text: str
     paint: Paint | None = None
 
 
 class Word(NamedTuple):
-    """A word and the area that it is written in; `swatch` is where something is painted before it."""
+    """A word and its area. `swatch` is the area of the swatch before it, empty if there is none."""
 
     text: str
     area: QRect
@@ -33,9 +33,9 @@ class Word(NamedTuple):
 
 
 class FlowingKey(QLabel):
-    """Phrases one after the other, wrapped between words; a swatch stays beside its first one.
+    """Phrases in sequence, wrapped between words. A swatch stays beside its first word.
 
-    A label as far as others read it. It writes itself, since a label's text can be broken behind every picture in it.
+    It is a QLabel for screen readers. It paints itself, because QLabel's rich text can break a line after any image.
     """
 
     def __init__(self, phrases: Sequence[Phrase], parent: QWidget | None = None) -> None:
@@ -47,7 +47,7 @@ class FlowingKey(QLabel):
         self.setSizePolicy(policy)
 
     def words(self, width: int) -> list[Word]:
-        """Where each word is in so many pixels."""
+        """The position of each word at this width, in pixels."""
         metrics = self.fontMetrics()
         space, height = metrics.horizontalAdvance(" "), max(metrics.lineSpacing(), theme.SWATCH + 1)
         at, found = QPoint(0, 0), []
@@ -75,7 +75,7 @@ class FlowingKey(QLabel):
         return max((word.area.bottom() + 1 for word in self.words(width)), default=0)
 
     def sizeHint(self) -> QSize:
-        """A line; how many there are follows from the width that it gets."""
+        """One line. The actual height depends on the width."""
         return QSize(1, self.heightForWidth(_UNLIMITED))
 
     def minimumSizeHint(self) -> QSize:

@@ -1,11 +1,11 @@
-"""A button whose text says that it has a menu."""
+"""A button whose text shows that it has a menu."""
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QMenu, QStyleOptionToolButton, QToolButton, QWidget
 
 
 class MenuButton(QToolButton):
-    """Opens its menu at once, by mouse and keyboard."""
+    """Opens its menu at once, by mouse or keyboard."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -16,5 +16,5 @@ class MenuButton(QToolButton):
 
     def initStyleOption(self, option: QStyleOptionToolButton) -> None:
         super().initStyleOption(option)
-        # Fusion puts the menu's own arrow under the end of the text; the one in the text says the same.
+        # Fusion draws its menu arrow over the end of the text. The text has an arrow of its own.
         option.features &= ~QStyleOptionToolButton.ToolButtonFeature.HasMenu

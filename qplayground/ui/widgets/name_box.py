@@ -1,4 +1,4 @@
-"""A box that offers the precisions that there is something of, and keeps the choice while they stay the same."""
+"""A combo box of precision names that keeps the selection while its items stay the same."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ from PySide6.QtWidgets import QComboBox
 
 
 class NameBox(QComboBox):
-    """Offering others chooses the last one, and says nothing: whoever offers draws anew anyway."""
+    """New items select the last one, without a signal: the caller redraws anyway."""
 
     def offer(self, names: Sequence[str]) -> None:
-        """Offer these; the choice stays where they are the ones that are offered already."""
+        """Set the items. The selection is kept if they are unchanged."""
         if list(names) == [self.itemText(place) for place in range(self.count())]:
             return
         self.blockSignals(True)

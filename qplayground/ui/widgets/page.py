@@ -1,13 +1,13 @@
-"""What scrolls: all that a window holds where the screen is too small for it or the text too large, and parts of it."""
+"""Scroll areas: for a window's whole content, if it does not fit the screen, and for parts of it."""
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
 
 def scroll_area(content: QWidget | None = None, *, name: str = "", only_down: bool = False) -> QScrollArea:
-    """Without a frame. `content` gets the room that there is, or more if it needs it; `only_down`: more height alone.
+    """A frameless scroll area. `content` fills it, and scrolls if it needs more room; `only_down`: vertically only.
 
-    `name` is for a screen reader.
+    `name` is for screen readers.
     """
     area = QScrollArea(widgetResizable=True)
     area.setFrameShape(QFrame.Shape.NoFrame)
@@ -20,7 +20,7 @@ def scroll_area(content: QWidget | None = None, *, name: str = "", only_down: bo
 
 
 def scrolling_page(content: QWidget) -> QScrollArea:
-    """As large as the window, and never smaller than `content` needs to be."""
+    """A page that fills the window. It scrolls if `content` needs more room."""
     page = scroll_area(content)
     page.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     return page

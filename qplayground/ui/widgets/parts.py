@@ -1,4 +1,4 @@
-"""What widgets are put together from, an expression each: rows and columns, labels, buttons."""
+"""Helpers that build layouts, labels and buttons, each in one expression."""
 
 from collections.abc import Callable, Iterable
 
@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 from qplayground.ui.widgets import theme
 
 Part = QWidget | QLayout | None
-"""None is room that stretches."""
+"""None is a stretch."""
 Margins = int | tuple[int, int, int, int]
 Act = Callable[..., object] | SignalInstance
 
@@ -32,7 +32,7 @@ def in_row(
     spacing: int = theme.GRID,
     margins: Margins = 0,
 ) -> QHBoxLayout:
-    """These beside each other. `within` is the widget that they fill; `grows` is the one that takes what is left."""
+    """A horizontal layout of `parts`. `within` is the widget it is set on; `grows` gets the remaining space."""
     layout = QHBoxLayout() if within is None else QHBoxLayout(within)
     _fill(layout, parts, grows, spacing, margins)
     return layout
@@ -45,7 +45,7 @@ def in_column(
     spacing: int = 0,
     margins: Margins = 0,
 ) -> QVBoxLayout:
-    """These above each other, as in a row."""
+    """A vertical layout of `parts`; arguments as in `in_row`."""
     layout = QVBoxLayout() if within is None else QVBoxLayout(within)
     _fill(layout, parts, grows, spacing, margins)
     return layout
@@ -67,14 +67,14 @@ def _fill(
 
 
 def held(box: QBoxLayout) -> QWidget:
-    """A widget with that in it."""
+    """A widget with this layout."""
     widget = QWidget()
     widget.setLayout(box)
     return widget
 
 
 def splitter(orientation: Qt.Orientation, *parts: QWidget) -> QSplitter:
-    """Parts with handles between them, of which none can be folded away."""
+    """A splitter whose parts cannot be collapsed."""
     made = QSplitter(orientation, childrenCollapsible=False)
     for part in parts:
         made.addWidget(part)
@@ -82,7 +82,7 @@ def splitter(orientation: Qt.Orientation, *parts: QWidget) -> QSplitter:
 
 
 def heading(text: str = "") -> QLabel:
-    """A bold line."""
+    """A bold label."""
     label = QLabel(text, textFormat=Qt.TextFormat.PlainText)
     font = label.font()
     font.setBold(True)
@@ -91,7 +91,7 @@ def heading(text: str = "") -> QLabel:
 
 
 def caption(text: str, buddy: QWidget) -> QLabel:
-    """What stands before a field, with the key that leads there."""
+    """The label of a field. Its mnemonic focuses `buddy`."""
     label = QLabel(text)
     label.setBuddy(buddy)
     return label
@@ -100,7 +100,7 @@ def caption(text: str, buddy: QWidget) -> QLabel:
 def selectable_label(
     name: str = "", role: QPalette.ColorRole = QPalette.ColorRole.WindowText, *, wraps: bool = True
 ) -> QLabel:
-    """A text that is shown as it is and can be copied; `name` is for a screen reader."""
+    """A plain-text label whose text can be selected and copied. `name` is for screen readers."""
     label = QLabel(
         textFormat=Qt.TextFormat.PlainText,
         wordWrap=wraps,
@@ -112,7 +112,7 @@ def selectable_label(
 
 
 def note(text: str) -> QLabel:
-    """A text that explains, smaller and paler than others, and broken where it has to be."""
+    """A small, muted, word-wrapped label for explanations."""
     label = QLabel(text, textFormat=Qt.TextFormat.PlainText, wordWrap=True)
     label.setFont(theme.small(label.font()))
     label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
@@ -120,7 +120,7 @@ def note(text: str) -> QLabel:
 
 
 def choice(name: str, items: Iterable[tuple[str, object]]) -> QComboBox:
-    """A box with these texts, each with what it stands for; `name` is for a screen reader."""
+    """A combo box of (text, data) items. `name` is for screen readers."""
     box = QComboBox()
     box.setAccessibleName(name)
     for text, data in items:
@@ -129,7 +129,7 @@ def choice(name: str, items: Iterable[tuple[str, object]]) -> QComboBox:
 
 
 def button(text: str, act: Act, tip: str = "") -> QPushButton:
-    """A push button that does that."""
+    """A push button that calls `act`."""
     made = QPushButton(text)
     made.setToolTip(tip)
     made.clicked.connect(act)
@@ -137,7 +137,7 @@ def button(text: str, act: Act, tip: str = "") -> QPushButton:
 
 
 def flat_button(text: str, tip: str = "", act: Act | None = None, *, checkable: bool = False) -> QToolButton:
-    """One without a frame until the mouse is over it; the Tab key comes to it all the same."""
+    """A tool button without a frame until hovered. The Tab key still reaches it."""
     made = QToolButton(autoRaise=True)
     made.setText(text)
     made.setToolTip(tip)

@@ -1,4 +1,4 @@
-"""What is shown in place of what is not there yet."""
+"""A sentence shown until the real content exists."""
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QPalette
@@ -6,11 +6,11 @@ from PySide6.QtWidgets import QLabel, QStackedLayout, QWidget
 
 
 class Placeholder(QWidget):
-    """Says what will be shown until it is."""
+    """Shows `text` until the content is revealed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        # Wrapped, so that a sentence makes no window wider.
+        # Wrapped, so that a long sentence does not widen the window.
         label = QLabel(text, wordWrap=True, alignment=Qt.AlignmentFlag.AlignCenter)
         label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         self._stack = QStackedLayout(self)
@@ -19,14 +19,14 @@ class Placeholder(QWidget):
 
     @property
     def chart(self) -> QWidget | None:
-        """What can be saved as a picture, if what was put there has a view."""
+        """The content's view, which can be saved as a picture; None if it has none."""
         view = getattr(self._stack.widget(1), "view", None)
         return view if isinstance(view, QWidget) else None
 
     def put(self, widget: QWidget) -> None:
-        """Have that to be shown; once."""
+        """Set the content. Call it once."""
         self._stack.addWidget(widget)
 
     def reveal(self, shown: bool = True) -> None:
-        """Show it, or the sentence again."""
+        """Show the content, or the sentence again."""
         self._stack.setCurrentIndex(int(shown and self._stack.count() > 1))

@@ -1,4 +1,4 @@
-"""How large the program's text is: one step for all windows, taken at once and kept."""
+"""The text size of the whole program: applied at once in all windows, and saved."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,11 +12,11 @@ from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.menu_button import MenuButton
 
 _USUAL = 100
-_SIZE = 0x0002  # QFont::SizeResolved, which PySide6 does not name
+_SIZE = 0x0002  # QFont::SizeResolved, which PySide6 does not expose
 
 
 class TextSize(MenuButton):
-    """A button with what is chosen, and a menu of the three actions, whose keys hold in every window."""
+    """A button that shows the text size. Its menu has three actions, whose shortcuts work in every window."""
 
     def __init__(self, preferences: Preferences, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -37,7 +37,7 @@ class TextSize(MenuButton):
 
     @property
     def percent(self) -> int:
-        """Of the system's size."""
+        """Per cent of the system's text size."""
         return self._preferences.text_percent
 
     def _show(self) -> None:
@@ -58,14 +58,14 @@ class TextSize(MenuButton):
 
 
 def apply(percent: int) -> None:
-    """Give every widget, made already or yet to be, text of so many percent of the system's size."""
+    """Scale the text of all current and future widgets to `percent` of the system's size."""
     app = QApplication.instance()
     assert isinstance(app, QApplication)
     factor = percent / 100 / theme.text_scale()
     if abs(factor - 1) < 1e-6:
         return
     app.setProperty(theme.TEXT_PERCENT, percent)
-    # Those with a size of their own do not follow the application's.
+    # Widgets with their own font size do not follow the application's font.
     own = [(widget, _scaled(widget.font(), factor)) for widget in app.allWidgets() if _has_own_size(widget)]
     app.setFont(_scaled(app.font(), factor))
     for widget, font in own:

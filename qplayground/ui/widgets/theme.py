@@ -1,4 +1,4 @@
-"""The look: one hue and one line style a precision, an 8-pixel grid, tabular digits, a quiet light and dark palette."""
+"""The theme: a hue and line style for each precision, an 8-pixel grid, tabular digits, light and dark palettes."""
 
 from collections.abc import Callable
 from html import escape
@@ -13,10 +13,10 @@ from qplayground.core.system.resources import resource
 GRID = 8
 HALF_GRID = 4
 SWATCH = 12
-"""Spacings and margins are these or multiples of them, in device-independent pixels."""
+"""Spacings and margins are multiples of these, in device-independent pixels."""
 
 ICON_SIZES = (16, 24, 32, 48, 64, 128, 256)
-"""Of the application icon, in pixels."""
+"""Sizes of the application icon, in pixels."""
 
 _HOLLOW = 3
 _LINES = {
@@ -29,19 +29,19 @@ _LINES = {
 
 
 def color(name: str, dark: bool) -> QColor:
-    """The hue of the precision of that name, at least 3:1 against the base of the light or the dark look."""
+    """The hue of this precision. Its contrast is at least 3:1 against the base of the light or dark palette."""
     return QColor(hues.hue(name, dark))
 
 
 def line_style(name: str) -> Qt.PenStyle:
-    """The line style of the precision of that name."""
+    """The line style of this precision."""
     return _LINES[hues.line(name)]
 
 
 def swatch(name: str, shown: QWidget) -> QIcon:
-    """A square in the hue of that precision, for a label of `shown`; make it anew when its palette changes.
+    """A square in this precision's hue, for a label of `shown`. Rebuild it when the palette changes.
 
-    A precision that shares its hue with a ready one is drawn hollow.
+    It is hollow if the precision shares its hue with a built-in one.
     """
     ratio = shown.devicePixelRatioF()
     pixmap = QPixmap(round(SWATCH * ratio), round(SWATCH * ratio))
@@ -61,7 +61,7 @@ def swatch(name: str, shown: QWidget) -> QIcon:
 
 
 def application_icon() -> QIcon:
-    """The program's icon, in the sizes that were drawn of it."""
+    """The application icon in all its sizes."""
     icon = QIcon()
     folder = resource("icons")
     for size in ICON_SIZES:
@@ -72,35 +72,35 @@ def application_icon() -> QIcon:
 
 
 def is_dark(shown: QWidget | QApplication) -> bool:
-    """Whether that is drawn on a dark base. The palette follows the system's scheme, see `apply_look`."""
+    """Whether the widget has a dark base. The palette follows the system's colour scheme, see `apply_look`."""
     return shown.palette().color(QPalette.ColorRole.Base).lightness() < 128
 
 
 def tabular(font: QFont) -> QFont:
-    """That font with digits of one width, where it has them."""
+    """A copy of the font with tabular digits, if it has them."""
     copy = QFont(font)
     copy.setFeature(QFont.Tag("tnum"), 1)
     return copy
 
 
 def tip(text: str) -> str:
-    """A text for a tool tip, shown as it is: Qt takes what looks like markup for markup, and loads its pictures."""
+    """Plain text for a tool tip, escaped: Qt would interpret it as markup and load its images."""
     return f"<span>{escape(text)}</span>" if text else ""
 
 
 def literal(text: str) -> str:
-    """A text for what has no switch for plain text, as a message box: unchanged unless Qt could take it for markup."""
+    """Plain text for widgets without a plain-text mode, such as QMessageBox. Escaped only if it could be markup."""
     if "<" not in text and "&" not in text:
         return text
     return f"<span>{escape(text).replace(chr(10), '<br>')}</span>"
 
 
 TEXT_PERCENT = "qplayground text percent"
-"""The application's property with its text's size, of the system's; the application's font outlives a window."""
+"""Application property: the text size in per cent of the system's. The application's font outlives a window."""
 
 
 def text_scale() -> float:
-    """How much larger text is than the system's; what holds text and is measured in pixels goes with it."""
+    """The text size relative to the system's. Scale pixel sizes of anything that holds text by it."""
     app = QApplication.instance()
     found = None if app is None else app.property(TEXT_PERCENT)
     return found / 100 if isinstance(found, int) else 1.0
@@ -119,13 +119,13 @@ class _Follower(QObject):
 
 
 def follow_text(widget: QWidget, fit: Callable[[], None]) -> None:
-    """Call that now and whenever the widget's text gets another size: it makes room for it."""
+    """Call `fit` now and whenever the widget's font changes."""
     fit()
     _Follower(widget, fit)
 
 
 def fixed_font() -> QFont:
-    """The system's font for code and output, as large as the other text."""
+    """The system's fixed-width font, scaled like other text."""
     font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
     if font.pointSizeF() > 0:
         font.setPointSizeF(font.pointSizeF() * text_scale())
@@ -133,7 +133,7 @@ def fixed_font() -> QFont:
 
 
 def small(font: QFont) -> QFont:
-    """That font a step smaller, for what explains."""
+    """A copy of the font, slightly smaller, for explanations."""
     copy = QFont(font)
     if font.pointSizeF() > 0:
         copy.setPointSizeF(font.pointSizeF() * 0.92)
@@ -141,7 +141,7 @@ def small(font: QFont) -> QFont:
 
 
 def small_label(text: str = "") -> QLabel:
-    """A line that explains, of secondary text with tabular digits. However long, it makes no window wider."""
+    """A small, muted line with tabular digits. A long text does not widen the window."""
     label = QLabel(text, textFormat=Qt.TextFormat.PlainText)
     label.setFont(tabular(small(label.font())))
     label.setForegroundRole(QPalette.ColorRole.PlaceholderText)
@@ -150,7 +150,7 @@ def small_label(text: str = "") -> QLabel:
 
 
 def palette(dark: bool) -> QPalette:
-    """The colours of the program. `PlaceholderText` is also the colour of secondary text."""
+    """The program's colours. `PlaceholderText` is also used for secondary text."""
     role = QPalette.ColorRole
     colors = {
         role.Window: ("#F2F2F2", "#2B2B2B"),
@@ -183,11 +183,11 @@ def palette(dark: bool) -> QPalette:
 
 
 def paint(app: QApplication, dark: bool) -> None:
-    """Give every widget the light or the dark palette."""
+    """Apply the light or dark palette to all widgets."""
     colors = palette(dark)
     app.setPalette(colors)
-    # Fusion draws outlines in a darker shade of Window, which on a dark window leaves an empty tick box unseen.
-    # Nothing of these is filled with Window.
+    # Fusion derives outlines from a darker Window colour, which makes an empty check box invisible on a dark window.
+    # None of these widgets is filled with Window.
     outlined = QPalette(colors)
     outlined.setColor(QPalette.ColorRole.Window, QColor("#ACACAC"))
     for kind in ("QCheckBox", "QRadioButton", "QLineEdit", "QAbstractSpinBox"):
@@ -195,7 +195,7 @@ def paint(app: QApplication, dark: bool) -> None:
 
 
 def apply_look(app: QApplication) -> None:
-    """Give the program its look, and keep it to the system's light or dark scheme while it runs."""
+    """Apply the theme, and follow the system's light or dark colour scheme while running."""
     app.setStyle("Fusion")
     hints = app.styleHints()
 

@@ -1,4 +1,4 @@
-"""What the charts of a comparison's runs have in common."""
+"""The base class of charts of a comparison's runs."""
 
 from collections.abc import Collection
 
@@ -12,7 +12,7 @@ from qplayground.ui.charts.chart import Chart
 
 
 class ComparisonChart(Chart):
-    """Draws what there is of each run."""
+    """A chart with an item for each run."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -20,7 +20,7 @@ class ComparisonChart(Chart):
 
     @Slot(object)
     def show_comparison(self, comparison: Comparison | None) -> None:
-        """Draw every run that has what is drawn here."""
+        """Draw every run that has the charted figures."""
         self._comparison = comparison
         self._draw()
 
@@ -29,18 +29,18 @@ class ComparisonChart(Chart):
         return [] if self._comparison is None else self._comparison.runs
 
     def _spoilt(self, run: Run) -> Collection[str]:
-        """Keys of the metrics of that run that something spoilt."""
+        """Keys of the run's metrics that were disturbed."""
         return () if self._comparison is None else spoilt(self._comparison, run)
 
     def _fit_rows(self, plot: pg.PlotItem, highest: float, right: float) -> None:
-        """Let a plot of bars from the left, a row a run and the first on top, reach from zero to `right`."""
+        """Set the ranges of a horizontal bar chart: one row per run, the first on top, from 0 to `right`."""
         names = [run.id for run in self._runs]
         plot.getAxis("left").setTicks([list(enumerate(reversed(names)))])
-        plot.getAxis("bottom").setStyle(showValues=highest > 0)  # a scale without data would be made up
+        plot.getAxis("bottom").setStyle(showValues=highest > 0)  # without data the values would be meaningless
         plot.setXRange(0, right, padding=0)
         plot.setYRange(-0.6, max(len(names), 1) - 0.4, padding=0)
 
     def _hide_left_axis(self, plot: pg.PlotItem) -> None:
-        """Leave the names of its rows."""
+        """Hide the axis but keep the row names."""
         plot.getAxis("left").setStyle(tickLength=0)
         plot.getAxis("left").setPen(pg.mkPen(QColor(Qt.GlobalColor.transparent)))

@@ -1,4 +1,4 @@
-"""Divergence from the reference: how it is distributed, and where along the text it arises."""
+"""Divergence from the reference: its distribution, and its course along the text."""
 
 import math
 
@@ -18,14 +18,14 @@ Values = NDArray[np.float64]
 
 _BINS_A_DECADE = 6
 _LOWEST = 1e-8
-"""Nats; what is less counts as this much, since a logarithm needs something."""
+"""In nats. Smaller divergences are raised to this, because the axis is logarithmic."""
 _LOWEST_CHART = 100
 _SMOOTHED = 24
-"""Scored tokens over which the curve along the text is averaged."""
+"""The number of scored tokens in the moving average."""
 
 
 def compared(comparison: Comparison | None) -> list[Run]:
-    """The runs that were compared with a reference, token by token, on the text that is shown."""
+    """The runs compared with a reference, token by token, on the current text."""
     if comparison is None or comparison.evaluation is None:
         return []
     text = comparison.evaluation.text_sha256
@@ -34,7 +34,7 @@ def compared(comparison: Comparison | None) -> list[Run]:
 
 
 class DivergenceHistogram(ComparisonChart):
-    """The share of scored tokens by their divergence, on a logarithmic scale, a curve a precision."""
+    """The distribution of divergences of the scored tokens on a logarithmic axis, one curve per precision."""
 
     def __init__(self) -> None:
         super().__init__("How many tokens diverge how far")
@@ -66,7 +66,7 @@ class DivergenceHistogram(ComparisonChart):
         self._edges = edges
 
     def reading(self, x: float, _y: float) -> str:
-        """What is said of the bar at x, which is the logarithm of a divergence; empty where there is none."""
+        """The text for the bin at x, the base-10 logarithm of a divergence; empty if there is none."""
         place = int(np.searchsorted(np.log10(self._edges), x)) - 1 if len(self._edges) else -1
         if not 0 <= place < len(self._edges) - 1:
             return ""
@@ -76,9 +76,9 @@ class DivergenceHistogram(ComparisonChart):
 
 
 class DivergenceAlongText(ComparisonChart):
-    """Each precision's divergence over the scored tokens in the text's order, averaged over a few of them.
+    """Each precision's divergence over the scored tokens in text order, as a moving average.
 
-    Signal: `picked(int)`, the scored token that was clicked, from 0.
+    Signal: `picked(int)`, the index of the clicked scored token.
     """
 
     picked = Signal(int)
@@ -98,12 +98,12 @@ class DivergenceAlongText(ComparisonChart):
         self._paint()
 
     def show_comparison(self, comparison: Comparison | None) -> None:
-        """Draw every run that was compared."""
+        """Draw every run that was compared with a reference."""
         super().show_comparison(comparison)
         self.plot.autoRange()
 
     def mark(self, token: int) -> None:
-        """Show where a scored token stands."""
+        """Mark the position of a scored token."""
         self._mark.setPos(token + 0.5)
         if self._mark.scene() is None:
             self.plot.addItem(self._mark, ignoreBounds=True)
@@ -117,7 +117,7 @@ class DivergenceAlongText(ComparisonChart):
             self.plot.plot(places, values, pen=style.curve_pen(run.id, self, 1.5), name=run.id)
 
     def reading(self, x: float, _y: float) -> str:
-        """What the curves are at x, a scored token; empty where there is none."""
+        """The curves' values at x, the index of a scored token; empty if there is none."""
         place = int(x)
         there = {name: values[place] for name, values in self._curves.items() if 0 <= place < len(values)}
         if x < 0 or not there:

@@ -1,4 +1,4 @@
-"""What quantizing costs each layer: bars in the model's order, the worst ones named."""
+"""The error of each quantized layer: bars in the model's order, with the worst ones named."""
 
 from collections.abc import Callable
 
@@ -20,15 +20,15 @@ from qplayground.ui.widgets.name_box import NameBox
 
 _NAMED = 3
 _PARTS = 3
-"""Of a name, that fit beside the boxes: the layer's number and what it is."""
+"""The last parts of a layer's name, which fit beside the boxes: its number and role."""
 _WHAT = (("outputs on the text", "outputs"), ("weights", "weights"))
 
 
 class LayerErrors(ComparisonChart):
-    """One precision's relative error, layer by layer. The worst ones are those to skip first.
+    """One precision's relative error by layer. Skipping the worst layers helps the most.
 
-    Signal: `inside_requested(ComparedModel, str)`, the module that is to be looked into; offered at its bar unless
-    `inside_obstacle` has a sentence on why not, which then stands there.
+    Signal: `inside_requested(ComparedModel, str)`, the layer to look into. A click on its bar offers this, or shows the
+    sentence from `inside_obstacle` instead.
     """
 
     inside_requested = Signal(object, str)
@@ -46,7 +46,7 @@ class LayerErrors(ComparisonChart):
         self.what.currentIndexChanged.connect(self._draw)
         self.worst = QLabel(textFormat=Qt.TextFormat.PlainText)
         self.worst.setForegroundRole(QPalette.ColorRole.PlaceholderText)
-        self.worst.setMinimumWidth(1)  # names are long, and the window is not to grow with them
+        self.worst.setMinimumWidth(1)  # long names must not widen the window
         labels = {"left": "relative error, %", "bottom": "quantized layer, in the order in which they compute"}
         self.plot = self.view.addPlot(labels=labels)
         self.plot.showGrid(x=False, y=True, alpha=0.15)
@@ -106,7 +106,7 @@ class LayerErrors(ComparisonChart):
         self.plot.setYRange(0, 1.1 * float(heights.max()) or 1, padding=0)
 
     def reading(self, x: float, _y: float) -> str:
-        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
+        """The text for the mouse position, in plot coordinates; empty if there is nothing."""
         layers, place = self._layers(), round(x)
         if not 0 <= place < len(layers):
             return ""

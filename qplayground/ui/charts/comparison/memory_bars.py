@@ -1,4 +1,4 @@
-"""Each precision's memory, predicted beside measured, split into what it is made of."""
+"""Each precision's memory, predicted and measured, split into its parts."""
 
 from copy import copy
 from typing import NamedTuple
@@ -25,7 +25,7 @@ _LIGHT = 60
 
 
 class _Row(NamedTuple):
-    """What a run's bars show, and at which height; `reason`: why there are none."""
+    """The data and row of a run's bars. `reason`: why there are none."""
 
     y: int
     memory: MemoryFigures
@@ -33,7 +33,7 @@ class _Row(NamedTuple):
 
 
 def part_brush(role: str, hue: QColor, shown: QWidget) -> QBrush:
-    """How a part is filled; libraries dotted, since a grey would be one of fp32's own, which is black or white."""
+    """The fill of a part. Libraries are dotted, because grey could be fp32's hue, which is black or white."""
     if role == "runtime":
         return QBrush(style.secondary(shown), Qt.BrushStyle.Dense6Pattern)
     if role == "unexplained":
@@ -42,12 +42,12 @@ def part_brush(role: str, hue: QColor, shown: QWidget) -> QBrush:
 
 
 def part_pen(role: str, shown: QWidget) -> object:
-    """Its edge: what is no filled area has one."""
+    """The outline of a part. Only patterned parts have one."""
     return pg.mkPen(style.secondary(shown), width=1) if role in ("runtime", "unexplained") else pg.mkPen(None)
 
 
 class MemoryBars(ComparisonChart):
-    """Two bars a precision: what was predicted, and below it what was measured, with a tick at the peak."""
+    """Two bars per precision: predicted, and below it measured, with a tick at the peak."""
 
     def __init__(self, place: Place = RAM) -> None:
         super().__init__("Memory of each precision, predicted and measured, by what it is made of")
@@ -96,7 +96,7 @@ class MemoryBars(ComparisonChart):
         return [*items, style.label(self._place.caption(memory), right * (1 + _LABEL_GAP), y, self)]
 
     def _bar(self, segments: list[Segment], what: str, hue: QColor, y: float) -> tuple[list[pg.GraphicsObject], float]:
-        """Its parts, and where it ends."""
+        """The items of one bar, and its right end."""
         parts: list[pg.GraphicsObject] = []
         left = 0.0
         for segment in segments:

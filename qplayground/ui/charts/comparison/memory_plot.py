@@ -1,4 +1,4 @@
-"""One device's memory over time: a curve an engine, on axes that grow with it."""
+"""One device's memory over time: a curve per engine, on axes that grow."""
 
 import numpy as np
 import pyqtgraph as pg
@@ -8,7 +8,7 @@ from qplayground.ui.charts import style
 from qplayground.ui.widgets import theme
 
 _LONG = 2000
-"""More points than a screen has columns."""
+"""More points than the screen has columns."""
 _FIRST_SPAN_S = 5.0
 _FIRST_SPAN_MB = 500.0
 _GROWTH = 1.25
@@ -16,12 +16,12 @@ _AXIS_WIDTH = 64
 
 
 def axis_width() -> int:
-    """In pixels, the same for plots above each other."""
+    """The axis width in pixels. It is shared by stacked plots."""
     return round(_AXIS_WIDTH * theme.text_scale())
 
 
 class Series:
-    """Samples of one engine in arrays that double when full."""
+    """An engine's samples, in arrays that double when full."""
 
     def __init__(self) -> None:
         self._times = np.empty(256)
@@ -52,7 +52,7 @@ class Series:
 
 
 class MemoryPlot:
-    """Draws into a plot of the timeline; `series` and `curves` are by the engine's name."""
+    """Draws into one plot of the timeline. `series` and `curves` are keyed by engine name."""
 
     def __init__(self, plot: pg.PlotItem, label: str, shown: QWidget) -> None:
         self.plot = plot
@@ -69,34 +69,34 @@ class MemoryPlot:
         self.start_over()
 
     def start_over(self) -> None:
-        """Give the axes their first spans."""
+        """Reset the axes to their initial ranges."""
         self.plot.setXRange(0, _FIRST_SPAN_S, padding=0)
         self.plot.setYRange(0, _FIRST_SPAN_MB, padding=0)
 
     def clear(self) -> None:
-        """Forget all engines."""
+        """Remove all engines."""
         self.plot.clearPlots()
         self.series.clear()
         self.curves.clear()
 
     def add(self, name: str, time_s: float, num_bytes: int) -> None:
-        """One reading."""
+        """Add a sample."""
         self.series.setdefault(name, Series()).add(time_s, num_bytes)
 
     def break_off(self, name: str, time_s: float) -> None:
-        """The engine's line ends here; the next reading begins another."""
+        """Interrupt the engine's curve. The next sample starts a new line."""
         if name in self.series:
             self.series[name].add(time_s, np.nan)
 
     def forget(self, name: str) -> None:
-        """Take an engine's curve away."""
+        """Remove an engine's curve."""
         self.series.pop(name, None)
         curve = self.curves.pop(name, None)
         if curve is not None:
             self.plot.removeItem(curve)
 
     def draw(self) -> list[str]:
-        """Draw what has come; the names of engines that were not drawn before."""
+        """Draw the samples. Returns the names of engines drawn for the first time."""
         new = [name for name in self.series if name not in self.curves]
         for name in new:
             pen = style.curve_pen(name, self._shown)
@@ -104,16 +104,16 @@ class MemoryPlot:
         for name, samples in self.series.items():
             curve = self.curves[name]
             if len(samples.times_s) > _LONG and curve.opts["antialias"] is not False:
-                # A wide smooth line of thousands of points takes Qt 20 ms to stroke, and looks no better.
+                # Qt takes 20 ms to draw a wide antialiased line of thousands of points, and it looks no better.
                 curve.setPen(style.curve_pen(name, self._shown, width=1))
                 curve.opts["antialias"] = False
             curve.setData(samples.times_s, samples.megabytes)
         return new
 
     def make_room(self, least_megabytes: float = 0.0) -> None:
-        """Widen the axes in steps, since each new range draws the whole chart again.
+        """Grow the axes in steps, because each new range redraws the whole chart.
 
-        Memory starts at zero: an axis cut off below would exaggerate the differences.
+        Memory starts at zero: a truncated axis would exaggerate differences.
         """
         if not self.series:
             return
@@ -126,7 +126,7 @@ class MemoryPlot:
             self.plot.setYRange(0, highest * _GROWTH, padding=0)
 
     def paint(self) -> None:
-        """Take over the colours of the look for its curves, and the size of its text for their axis."""
+        """Apply the palette's colours to the curves, and the text size to the axis."""
         self.plot.getAxis("left").setWidth(axis_width())
         for name, curve in self.curves.items():
             width = 1 if curve.opts["antialias"] is False else style.CURVE_WIDTH

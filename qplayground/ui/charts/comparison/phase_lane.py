@@ -1,4 +1,4 @@
-"""A strip above the timeline that says what each engine was doing, and when."""
+"""A strip above the timeline that shows each engine's phases."""
 
 import itertools
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ _PADDING = 3
 
 @dataclass
 class PhaseSpan:
-    """One phase of one precision, in seconds since the comparison began. `end_s` moves while it lasts.
+    """One phase of one precision, in seconds since the comparison began. `end_s` grows while it lasts.
 
-    `row` is 0 but for what goes on beside something else, as in a race.
+    `row` is above 0 only for concurrent phases, as in a race.
     """
 
     name: str
@@ -42,58 +42,58 @@ class PhaseSpan:
 
 
 class PhaseLane(pg.GraphicsObject):  # type: ignore[misc]
-    """Draws spans as bands of the precision's hue, named where the name fits."""
+    """Draws spans as bands in the precision's hue, with the phase's name if it fits."""
 
     def __init__(self, shown: QWidget) -> None:
         super().__init__()
         self._shown = shown
         self.spans: list[PhaseSpan] = []
-        self._open: dict[str, int] = {}  # the rows of those that are in work
+        self._open: dict[str, int] = {}  # rows of the running phases
         self._drawn = QRectF(0, 0, 0, 1)
 
     def begin(self, name: str, phase: Phase, now_s: float) -> None:
-        """Start a phase; the one before it ends, if it has not been closed."""
+        """Start a phase. The precision's previous phase ends, unless it is closed."""
         self.end(name, now_s)
         taken = {row for other, row in self._open.items() if other != name}
         self._open[name] = row = next(row for row in itertools.count() if row not in taken)
         self.spans.append(PhaseSpan(name, phase, now_s, now_s, row))
 
     def end(self, name: str, now_s: float) -> None:
-        """Let that precision's last phase end now, or later if this is called again. Not drawn before `refresh`."""
+        """Extend the precision's last phase to now. Call `refresh` to draw it."""
         for span in reversed(self.spans):
             if span.name == name and name in self._open:
                 span.end_s = max(span.end_s, now_s)
                 break
 
     def close(self, name: str) -> None:
-        """That precision has nothing to do any more: its last phase has ended where it ends now."""
+        """The precision is idle: later calls of `end` do not extend its last phase."""
         self._open.pop(name, None)
 
     def forget(self, name: str) -> None:
-        """That precision is not shown any more."""
+        """Remove a precision's phases."""
         self.close(name)
         self.spans = [span for span in self.spans if span.name != name]
 
     @property
     def rows(self) -> int:
-        """How many things went on at once, at most; 1 before anything did."""
+        """The maximum number of concurrent phases; at least 1."""
         return 1 + max((span.row for span in self.spans), default=0)
 
     def refresh(self) -> None:
-        """Draw the spans as they are now."""
+        """Draw the current spans."""
         self.prepareGeometryChange()
         start = min((span.start_s for span in self.spans), default=0.0)
         self._drawn = QRectF(start, 0, max((span.end_s for span in self.spans), default=0.0) - start, 1)
         self.update()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all phases."""
         self.spans.clear()
         self._open.clear()
         self.refresh()
 
     def spans_at(self, time_s: float) -> list[PhaseSpan]:
-        """What was going on at that moment, several things in a race."""
+        """The phases at this time; several in a race."""
         return [span for span in self.spans if span.start_s <= time_s < span.end_s]
 
     def boundingRect(self) -> QRectF:
@@ -101,7 +101,7 @@ class PhaseLane(pg.GraphicsObject):  # type: ignore[misc]
 
     def paint(self, painter: QPainter, _option: QStyleOptionGraphicsItem, _widget: QWidget | None = None) -> None:
         transform = painter.worldTransform()
-        painter.resetTransform()  # text is drawn in pixels, or it would be stretched with the axes
+        painter.resetTransform()  # draw text in pixels, else the axes would stretch it
         painter.setFont(style.tick_font(self._shown))
         dark = theme.is_dark(self._shown)
         rows = self.rows

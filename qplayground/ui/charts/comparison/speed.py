@@ -1,4 +1,4 @@
-"""The Speed tab's charts: throughput and first token with their spread, and each token's time."""
+"""The Speed tab's charts: throughput and time to first token with their spread, and the latency of each token."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -24,7 +24,7 @@ _KEY_HEIGHT = 18
 
 
 class _Bar(NamedTuple):
-    """What is drawn of a run's figure, and at which height; `is_doubtful`: something spoilt it."""
+    """A run's figure and its row. `is_doubtful`: it was disturbed."""
 
     y: int
     value: float
@@ -38,16 +38,16 @@ class _Bar(NamedTuple):
 
 
 class _Times(NamedTuple):
-    """When each token of a run came; `is_doubtful`: something else had the processor meanwhile."""
+    """The arrival times of a run's tokens. `is_doubtful`: another process used the CPU meanwhile."""
 
     times_s: tuple[float, ...]
     is_doubtful: bool
 
 
 class SpeedCharts(ComparisonChart):
-    """Bars of decode speed and of the time to first token, a dot a sample; beside them the time of every token.
+    """Bars of decode speed and time to first token, with a dot per sample; beside them each token's latency.
 
-    What is not to be compared is pale, and a line below says so.
+    Disturbed figures are pale, and a legend explains this.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class SpeedCharts(ComparisonChart):
         self.items = {key: RunItems(plot, self._draw_bar) for key, plot in self.bars.items()}
         self.curves = RunItems(self.latency, self._draw_curve)
         self.view.ci.layout.setColumnStretchFactor(2, 2)
-        self.key = pg.LabelItem(justify="left")  # in the picture, so that a saved one has it too
+        self.key = pg.LabelItem(justify="left")  # part of the picture, so saved with it
         self.view.addItem(self.key, row=1, col=0, colspan=3)
         self._paint()
 
@@ -89,7 +89,7 @@ class SpeedCharts(ComparisonChart):
         self._show_key(any(self._is_doubtful(run, key) for run in runs for key in self.bars))
 
     def _is_doubtful(self, run: Run, key: str) -> bool:
-        """Whether the run has that figure and something spoilt it."""
+        """Whether the run has this figure and it was disturbed."""
         return BY_KEY[key].read(run) is not None and key in self._spoilt(run)
 
     def _show_key(self, is_needed: bool) -> None:
@@ -132,7 +132,7 @@ class SpeedCharts(ComparisonChart):
         return [*items, style.label(bar.text, bar.right * 1.02, y, self)]
 
     def reading(self, x: float, _y: float) -> str:
-        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
+        """The text for the mouse position, in plot coordinates; empty if there is nothing."""
         index = round(x) - 1
         found = [
             f"{run.id} {significant(float(times[index]))} ms"
@@ -152,5 +152,5 @@ class SpeedCharts(ComparisonChart):
 
 
 def latencies_ms(times_s: Iterable[float]) -> np.ndarray:
-    """Milliseconds from each token to the one before it, the first from the call of generate."""
+    """Milliseconds since the previous token; for the first token, since the call of generate."""
     return 1000 * np.diff([0.0, *times_s])

@@ -1,4 +1,4 @@
-"""Every engine's memory while it runs."""
+"""Each engine's memory over time."""
 
 from collections.abc import Collection
 
@@ -17,7 +17,7 @@ from qplayground.ui.charts.comparison.phase_lane import PhaseLane
 from qplayground.ui.widgets import theme
 
 _REFRESH_MS = 250
-_TIMED_REFRESH_MS = 1000  # drawing takes processor time from the engine that is timed
+_TIMED_REFRESH_MS = 1000  # drawing takes CPU time from the timed engine
 _UNTIMED = (Phase.START, Phase.CHECK)
 _LANE_HEIGHT = 22
 _LANE_ROW_HEIGHT = 14
@@ -25,17 +25,17 @@ _LEGEND_COLUMNS = 8
 _LEGEND_ROW_HEIGHT = 22
 _RAM_ROW = 2
 _END = 8
-"""Of a predicted level: its marks, by which it is told from a curve."""
+"""Size of the markers at the ends of a predicted level, which tell it from a curve."""
 _LEAST_HEIGHT = 80
-"""For each plot where there are several; the tab scrolls then."""
+"""Minimum height per plot if there are several. The tab scrolls then."""
 _X_LABEL = "seconds since the comparison began; ◇–◇ predicted"
 
 
 class MemoryTimeline(Chart):
-    """Resident RAM of each engine over time, one curve a precision; each GPU in a plot of its own once it is used."""
+    """Resident RAM over time, one curve per precision. Each GPU gets its own plot when first used."""
 
     def __init__(self) -> None:
-        pg.setConfigOptions(antialias=True)  # of all charts; this is the first
+        pg.setConfigOptions(antialias=True)  # global; this is the first chart
         super().__init__("Memory of each engine over time")
         self._began_s: float | None = None
         self.gpus: dict[str, MemoryPlot] = {}
@@ -49,10 +49,10 @@ class MemoryTimeline(Chart):
         self._paint()
 
     def _build(self) -> None:
-        self.view.ci.layout.setContentsMargins(0, 0, theme.GRID, 0)  # the room is the curves'
+        self.view.ci.layout.setContentsMargins(0, 0, theme.GRID, 0)  # leave the room to the curves
         self.view.ci.layout.setVerticalSpacing(0)
         self.legend = pg.LegendItem(colCount=_LEGEND_COLUMNS, pen=None, brush=None)
-        self.view.addItem(self.legend, row=0, col=0)  # above the plot, where it covers no data
+        self.view.addItem(self.legend, row=0, col=0)  # above the plot, to cover no data
         lane_plot = self.view.addPlot(row=1, col=0, enableMenu=False)
         lane_plot.hideAxis("bottom")
         lane_plot.getAxis("left").setStyle(showValues=False, tickLength=0)
@@ -81,7 +81,7 @@ class MemoryTimeline(Chart):
 
     @Slot()
     def _follow(self) -> None:
-        """Let the axes grow with the data, until somebody pans or zooms."""
+        """Let the axes grow with the data, until the user pans or zooms."""
         self._follows = True
         for each in self._memory_plots:
             each.start_over()
@@ -91,10 +91,10 @@ class MemoryTimeline(Chart):
     def _on_range_changed_by_hand(self) -> None:
         self._follows = False
 
-    # ---- what happens ----------------------------------------------------------------------------------------
+    # ---- events ----------------------------------------------------------------------------------------------
 
     def clear(self, began_s: float | None = None) -> None:
-        """Forget the last comparison. `began_s` is when the next began; by default its first event is."""
+        """Remove the last comparison. `began_s`: start of the next; by default its first event."""
         for each in self._memory_plots:
             each.clear()
         self.legend.clear()
@@ -106,9 +106,9 @@ class MemoryTimeline(Chart):
 
     @Slot(str, object)
     def add_samples(self, name: str, samples: list[MemorySample]) -> None:
-        """Add readings of one engine, in order."""
+        """Add an engine's samples, in order."""
         for sample in samples:
-            if sample.memory.resident_bytes == 0:  # the system has taken it back already; the process is ending
+            if sample.memory.resident_bytes == 0:  # already freed by the system: the process is ending
                 continue
             time_s = self._since_start(sample.time_s)
             self.ram.add(name, time_s, sample.memory.resident_bytes)
@@ -120,28 +120,28 @@ class MemoryTimeline(Chart):
 
     @Slot(str, object)
     def begin_phase(self, name: str, event: PhaseStarted) -> None:
-        """Mark where a phase starts."""
+        """Mark the start of a phase."""
         now_s = self._since_start(event.time_s)
         self.lane.begin(name, event.phase, now_s)
-        if event.phase is Phase.START:  # another engine of that name: no line leads from the one before
+        if event.phase is Phase.START:  # a new engine of that name: do not connect it to the old curve
             for each in self._memory_plots:
                 each.break_off(name, now_s)
         self._timer.setInterval(_REFRESH_MS if event.phase in _UNTIMED else _TIMED_REFRESH_MS)
         self._touch()
 
     def forget(self, name: str) -> None:
-        """Take one engine's curve and phases away: what it measured counts no more."""
+        """Remove an engine's curve and phases, because its measurements are obsolete."""
         self.keep_only({*self.ram.series, *(span.name for span in self.lane.spans)} - {name})
 
     def keep_only(self, names: Collection[str]) -> None:
-        """Forget the engines of all others."""
+        """Remove all other engines."""
         known = {*self.ram.series, *(span.name for span in self.lane.spans)}
         for name in known.difference(names):
             self._levels.pop(name, None)
             self.lane.forget(name)
             for each in self._memory_plots:
                 each.forget(name)
-        self.legend.clear()  # taking one out would leave its place empty
+        self.legend.clear()  # removing a single item would leave a gap
         for name, curve in self.ram.curves.items():
             self.legend.addItem(curve, name)
         self._fit_legend()
@@ -149,7 +149,7 @@ class MemoryTimeline(Chart):
         self._touch()
 
     def set_level(self, name: str, num_bytes: int | None) -> None:
-        """Draw what was predicted of that engine's memory as a line beside what is measured; None for nothing."""
+        """Draw an engine's predicted memory as a line. None removes it."""
         if num_bytes is None:
             self._levels.pop(name, None)
         else:
@@ -157,7 +157,7 @@ class MemoryTimeline(Chart):
         self._touch()
 
     def end_phases(self, name: str) -> None:
-        """It has nothing to do any more; an engine that keeps its model is drawn on, but not as if it worked."""
+        """The engine is idle. If it keeps its model, its memory is still drawn, but no phase."""
         self.lane.close(name)
 
     def _since_start(self, time_s: float) -> float:
@@ -173,7 +173,7 @@ class MemoryTimeline(Chart):
     # ---- drawing ---------------------------------------------------------------------------------------------
 
     def show_all(self) -> None:
-        """Fit the axes to what there is, for the end of a comparison."""
+        """Fit the axes to the data at the end of a comparison."""
         if self._follows and self.ram.series:
             latest_s = max(samples.times_s[-1] for samples in self.ram.series.values())
             self.plot.setXRange(0, max(latest_s, 1.0) * 1.02, padding=0)
@@ -229,10 +229,10 @@ class MemoryTimeline(Chart):
         self._lane_plot.setFixedHeight(round(height * theme.text_scale()))
 
     def _gpu(self, name: str) -> MemoryPlot:
-        """That GPU's plot, made when it is used for the first time."""
+        """The GPU's plot, created on first use."""
         if name not in self.gpus:
             plot = self.view.addPlot(row=_RAM_ROW + 1 + len(self.gpus), col=0)
-            self._memory_plots[-1].plot.hideAxis("bottom")  # the lowest has it
+            self._memory_plots[-1].plot.hideAxis("bottom")  # only the lowest plot has it
             self.gpus[name] = MemoryPlot(plot, f"{name}, MB", self)
             plot.setLabel("bottom", _X_LABEL)
             plot.setXLink(self.plot)
@@ -253,13 +253,13 @@ class MemoryTimeline(Chart):
         self._say(self.reading(time_s))
 
     def _say(self, text: str) -> None:
-        """Below the lowest plot: what its axis is, or what is read where the pointer is. A line for each takes room."""
+        """Replace the lowest axis label, which also shows the values under the mouse. This saves a line."""
         axis = self._memory_plots[-1].plot.getAxis("bottom")
         if axis.labelText != text:
             axis.setLabel(text)
 
     def reading(self, time_s: float) -> str:
-        """What is said of that moment: the engines at work then, and their memory."""
+        """The engines working at this time, with their memory."""
         parts = [f"{time_s:.2f} s"]
         for span in self.lane.spans_at(time_s):
             samples = self.ram.series.get(span.name)

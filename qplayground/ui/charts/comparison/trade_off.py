@@ -1,4 +1,4 @@
-"""Any two figures against each other, with the efficient front."""
+"""Any two figures against each other, with the Pareto front."""
 
 from typing import NamedTuple
 
@@ -17,11 +17,11 @@ from qplayground.ui.widgets import theme
 
 _DOT = 12
 _MARGIN = 0.06
-"""Of the axes, so that a dot at zero is whole."""
+"""Share of the axes, so that a dot at zero is fully visible."""
 
 
 class _Dot(NamedTuple):
-    """What is drawn of a run; `is_doubtful`: something spoilt one of the two figures."""
+    """A run's point. `is_doubtful`: one of its two figures was disturbed."""
 
     across: float
     up: float
@@ -30,10 +30,10 @@ class _Dot(NamedTuple):
 
 
 class TradeOffChart(ComparisonChart):
-    """One dot a precision. The line joins those that no other one beats in both figures."""
+    """One dot per precision. The line is the Pareto front: no other precision beats its dots in both figures."""
 
     def __init__(self, across: str = "weight_bytes", up: str = "decode_tokens_per_s") -> None:
-        """`across` and `up` are the keys of the figures that it begins with."""
+        """`across` and `up`: keys of the initial figures."""
         super().__init__("Two figures of every precision against each other")
         self.across = self._metric_box(across, "Across")
         self.up = self._metric_box(up, "Up")
@@ -67,7 +67,7 @@ class TradeOffChart(ComparisonChart):
 
     @property
     def front(self) -> list[str]:
-        """The precisions on the efficient front, from left to right; none where a figure is neither good nor bad."""
+        """The precisions on the Pareto front, from left to right. Empty if a figure has no better direction."""
         points = [point for point in self._points() if not self._is_doubtful(point[0])]
         x, y = self._metrics()
         if x.more_is_better is None or y.more_is_better is None:
@@ -76,7 +76,7 @@ class TradeOffChart(ComparisonChart):
         return [points[index][0].id for index in order]
 
     def _is_doubtful(self, run: Run) -> bool:
-        """Whether something spoilt one of the two figures; such a point is drawn and never leads."""
+        """Whether one of the two figures was disturbed. Such a dot is drawn, but left out of the front."""
         doubtful = self._spoilt(run)
         return any(metric.key in doubtful for metric in self._metrics())
 
@@ -93,7 +93,7 @@ class TradeOffChart(ComparisonChart):
         return found
 
     def _read(self, metric: Metric, run: Run) -> float | None:
-        """A reference's distance from itself too: it is what the others are seen against."""
+        """The run's figure. The reference gets its distance from itself, so that others can be compared with it."""
         is_reference = any(other.quality is not None and other.quality.reference == run.id for other in self._runs)
         return metric.itself if is_reference and metric.itself is not None else metric.read(run)
 
@@ -137,7 +137,7 @@ class TradeOffChart(ComparisonChart):
         self.key.setText(" · ".join(parts))
 
     def reading(self, x: float, y: float) -> str:
-        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
+        """The values at the mouse position, in plot coordinates."""
         across, up = self._metrics()
         return f"{across.text(x * _scale(across))} · {up.text(y * _scale(up))}"
 

@@ -1,4 +1,4 @@
-"""Where the blocks of a matrix meet."""
+"""The borders between a matrix's blocks."""
 
 import numpy as np
 
@@ -8,11 +8,11 @@ from qplayground.ui.charts.inside.arrays import Values
 def block_borders(
     block: int, rows: int, columns: int, part: tuple[int, int, int, int], *, between_rows: bool = True
 ) -> tuple[Values, Values]:
-    """The borders of blocks that run along the rows in flat order, as pairs of points: x, y.
+    """The borders of blocks in row-major order, as pairs of points: x, y.
 
-    `part` is first row, rows, first column, columns. Where blocks and rows do not divide each other, a block goes on
-    in the next row, and its border is a step. `between_rows` False leaves out the lines between rows where every row
-    has one.
+    `part`: first row, rows, first column, columns. If the block size and the row length do not divide each other,
+    blocks continue in the next row and their borders have steps. `between_rows` False omits the lines between rows, if
+    every row has one.
     """
     top, height, left, width = part
     bottom, right = top + height, left + width

@@ -1,4 +1,4 @@
-"""What each method and block size costs one matrix: error against bits a weight."""
+"""The error of each method and block size on one matrix, against bits per weight."""
 
 from collections.abc import Sequence
 
@@ -24,11 +24,11 @@ _HEADING = (
     *("bits a weight", "relative error", "SNR (dB)", "largest error"),
 )
 _DOT, _STAR, _RING = 9, 17, 23
-"""The star is hollow and lies on top: INT8 by row has about the bits and the error of INT8 by block."""
+"""The star is hollow and on top, because INT8 by row nearly coincides with INT8 by block."""
 
 
 class ErrorCurve(Chart):
-    """One curve a method over its block sizes, hollow with double quantization. Signal: `picked(params)`."""
+    """One curve per method over its block sizes; hollow points use double quantization. Signal: `picked(params)`."""
 
     picked = Signal(object)
 
@@ -45,7 +45,7 @@ class ErrorCurve(Chart):
         self._paint()
 
     def show_rows(self, rows: Sequence[LayerRow], current: QuantizationParams) -> None:
-        """Draw what was measured of one matrix, the parameters `current` marked."""
+        """Draw the measurements of one matrix, with `current` marked."""
         anew = not self._rows or self._rows[0].module != (rows[0].module if rows else "")
         self._rows = tuple(rows)
         self._current = current.checked()
@@ -60,15 +60,15 @@ class ErrorCurve(Chart):
 
     @property
     def marked(self) -> LayerRow | None:
-        """The row of the parameters that are marked."""
+        """The row of the marked parameters."""
         return next((row for row in self._drawable() if row.params == self._current), None)
 
     def table(self) -> list[list[object]]:
-        """What was measured, for a file."""
+        """The measurements, for saving."""
         return rows_table(self._rows)
 
     def _drawable(self) -> list[LayerRow]:
-        """A logarithm needs an error."""
+        """Rows with an error above 0, because the axis is logarithmic."""
         return [row for row in self._rows if row.figures.relative_error > 0]
 
     def _draw(self) -> None:
@@ -103,7 +103,7 @@ class ErrorCurve(Chart):
             symbolSize=_DOT if method.has_blocks else _STAR,
             symbolBrush=(base if double_quant else hue) if method.has_blocks else None,
             symbolPen=pg.mkPen(hue, width=1.5 if method.has_blocks else 2),
-            name=f"{method.label}{' + DQ' * double_quant}",  # short: beside it lie the points
+            name=f"{method.label}{' + DQ' * double_quant}",  # short, because points are close by
             data=np.array(rows, dtype=object),
         )
         item.setZValue(0 if method.has_blocks else 1)
@@ -129,12 +129,12 @@ class ErrorCurve(Chart):
 
 
 def method_color(method: Method, shown: QWidget) -> QColor:
-    """The hue of a method on the ground of that widget."""
+    """The hue of a method on the widget's background."""
     return QColor(hues.HUES[method.hue][theme.is_dark(shown)])
 
 
 def rows_table(rows: Sequence[LayerRow]) -> list[list[object]]:
-    """Layers that were measured, with a heading, for a file; empty without any."""
+    """Measured layers with headings, for saving; empty if there are none."""
     if not rows:
         return []
     cells = ([row.module, *astuple(row.params)[:3], *astuple(row.figures)[:4]] for row in rows)
@@ -142,7 +142,7 @@ def rows_table(rows: Sequence[LayerRow]) -> list[list[object]]:
 
 
 def error_text(figures: ErrorFigures) -> str:
-    """The relative error, and how many decibels that is."""
+    """The relative error, and the SNR in decibels."""
     decibels = "" if figures.snr_db is None else f", {number_text(figures.snr_db)} dB"
     return f"relative error {share_text(figures.relative_error)}{decibels}"
 

@@ -1,4 +1,4 @@
-"""A matrix as an image that is panned and zoomed: an overview always under the part that was read in detail."""
+"""A matrix as an image to pan and zoom: an overview, with a detailed tile above it."""
 
 import numpy as np
 import pyqtgraph as pg
@@ -14,15 +14,15 @@ from qplayground.ui.charts.inside.tile_stack import Part, TileStack, tile_values
 from qplayground.ui.widgets import theme
 
 TILE_HEIGHT, TILE_WIDTH = 700, 1000
-"""The most pixels that are asked for at once."""
+"""The maximum size of a requested tile, in pixels."""
 SETTLE_MS = 60
 _LOWEST_BLOCK, _LOWEST_ROW = 6.0, 4.0
-"""Pixels below which a block's borders, and those between rows, are left out."""
+"""Block borders, and borders between rows, are hidden below this many pixels."""
 _AXIS_WIDTH, _AXIS_HEIGHT, _KEY_WIDTH = 62, 40, 62
 _MOST_BLOCKS = 10_000
 _CLOSE_ROWS, _CLOSE_COLUMNS = 40, 80
 _FEWEST = 4
-"""Rows and columns at the closest."""
+"""The minimum number of visible rows and columns."""
 _ENDS = {False: ("#0B5CAD", "#B3261E"), True: ("#5CB3FF", "#FF8A5C")}
 _ARROWS = {
     Qt.Key.Key_Up: (-1, 0),
@@ -33,7 +33,7 @@ _ARROWS = {
 
 
 class _Picture(pg.ImageItem):  # type: ignore[misc]  # it publishes no types
-    """In the screen's own format. One with a colour table is converted whenever it is drawn, which takes longest."""
+    """Keeps its image in the screen's format, because converting an indexed image for each paint is slow."""
 
     def __init__(self) -> None:
         super().__init__(axisOrder="row-major")
@@ -46,9 +46,9 @@ class _Picture(pg.ImageItem):  # type: ignore[misc]  # it publishes no types
 
 
 class HeatMap(Chart):
-    """Pictures of one matrix, rows downwards. It asks for nothing: whoever shows it gives it tiles.
+    """Pictures of one matrix, with row 0 on top. It requests no tiles itself: its owner provides them.
 
-    Signals: `settled()` when another part is seen, and stays; `hovered(row, column)`, `clicked(row, column)` and
+    Signals: `settled()` when the visible part changed and now stays; `hovered(row, column)`, `clicked(row, column)` and
     `left()` with the mouse; `stepped(rows, columns)` with the arrow keys.
     """
 
@@ -66,12 +66,12 @@ class HeatMap(Chart):
         self._under_mouse: tuple[int, int] | None = None
         self._levels = (-1.0, 1.0)
         self._codes: CodeScale | None = None
-        self.view.setAntialiasing(False)  # nothing here is slanted, and pictures are drawn faster
+        self.view.setAntialiasing(False)  # no slanted lines here, and drawing is faster
         self.view.installEventFilter(self)
         self.plot = self.view.addPlot(labels={"bottom": "column", "left": "row"}, enableMenu=False)
         self.plot.invertY(True)
         for side in ("left", "bottom"):
-            self.plot.getAxis(side).setStyle(maxTickLevel=0)  # each tick is drawn anew in every frame
+            self.plot.getAxis(side).setStyle(maxTickLevel=0)  # ticks are redrawn in each frame
         self.overview = _Picture()
         self.detail = _Picture()
         self.borders = pg.PlotCurveItem(connect="pairs", antialias=False)
@@ -89,10 +89,10 @@ class HeatMap(Chart):
         self._paint()
         self.clear()
 
-    # ---- what it shows ---------------------------------------------------------------------------------------
+    # ---- content ---------------------------------------------------------------------------------------------
 
     def show_matrix(self, rows: int, columns: int) -> None:
-        """Make room for a matrix of that shape, and forget the one before and its blocks."""
+        """Set the shape of the matrix. The previous one and its blocks are removed."""
         self.clear()
         self._rows, self._columns = rows, columns
         self._show_axes(True)
@@ -104,19 +104,19 @@ class HeatMap(Chart):
 
     @Slot()
     def show_whole(self) -> None:
-        """Show all of it."""
+        """Show the whole matrix."""
         self.plot.setRange(xRange=(0, self._columns or 1), yRange=(0, self._rows or 1), padding=0)
 
     def show_blocks(self, block_size: int | None) -> None:
-        """Draw the borders of blocks of so many weights, in flat order along the rows; None draws none."""
+        """Draw the borders of blocks of this many weights, in row-major order. None removes them."""
         self._block_size = block_size
         self._draw_borders()
 
     def show_tile(self, tile: Tile, low: float, high: float, codes: CodeScale | None = None) -> None:
-        """Show it where it belongs, with colours from `low` to `high`; what lies beyond is drawn as those ends.
-        Of codes these are ranks, and `codes` has them.
+        """Show a tile in its place, with colours from `low` to `high`. Values beyond are clipped.
 
-        A tile of the whole matrix is the overview, and takes the detail before away.
+        For codes, `low` and `high` are ranks, and `codes` maps codes to ranks. A tile of the whole matrix becomes the
+        overview and removes the detail.
         """
         is_overview = (tile.rows, tile.columns) == (self._rows, self._columns)
         self.tiles.put(tile, is_overview=is_overview)
@@ -131,7 +131,7 @@ class HeatMap(Chart):
         self._color(tile.picture)
 
     def clear(self) -> None:
-        """Show nothing."""
+        """Remove everything."""
         self._rows = self._columns = 0
         self.tiles.clear()
         self._under_mouse = None
@@ -144,11 +144,11 @@ class HeatMap(Chart):
         self.key.setOpacity(float(shown))
 
     def mark(self, row: int, column: int) -> None:
-        """Show which weight is spoken of."""
+        """Mark a weight."""
         self._mark.setData([column + 0.5], [row + 0.5])
 
     def look_at(self, row: int, column: int) -> None:
-        """Show that weight from close by, and mark it."""
+        """Zoom to a weight and mark it."""
         width, height = min(_CLOSE_COLUMNS, self._columns), min(_CLOSE_ROWS, self._rows)
         left = min(max(0, column - width // 2), self._columns - width)
         top = min(max(0, row - height // 2), self._rows - height)
@@ -156,40 +156,40 @@ class HeatMap(Chart):
         self.mark(row, column)
 
     def keep_in_view(self, row: int, column: int) -> None:
-        """Move the view, where it must, so that this weight is in it."""
+        """Pan, if necessary, to make a weight visible."""
         (left, right), (top, bottom) = self.plot.viewRange()
         x = min(0.0, column - left) + max(0.0, column + 1 - right)
         y = min(0.0, row - top) + max(0.0, row + 1 - bottom)
         if x or y:
             self.plot.vb.translateBy(x=x, y=y)
 
-    # ---- what is seen ----------------------------------------------------------------------------------------
+    # ---- visible part ----------------------------------------------------------------------------------------
 
     def seen(self) -> Part:
-        """The part in view."""
+        """The visible part."""
         (left, right), (top, bottom) = self.plot.viewRange()
         first_row, last_row = max(0, int(top)), min(self._rows, int(np.ceil(bottom)))
         first_column, last_column = max(0, int(left)), min(self._columns, int(np.ceil(right)))
         return Part(first_row, last_row - first_row, first_column, last_column - first_column)
 
     def middle(self) -> tuple[int, int]:
-        """Row and column in the middle of the view."""
+        """The row and column in the centre of the view."""
         first_row, rows, first_column, columns = self.seen()
         return first_row + rows // 2, first_column + columns // 2
 
     def pixels(self) -> tuple[int, int]:
-        """Height and width that a tile needs to be as sharp as the screen, TILE_HEIGHT × TILE_WIDTH at most."""
+        """Height and width of a tile at screen resolution, at most TILE_HEIGHT × TILE_WIDTH."""
         size, ratio = self.plot.vb.size(), self.devicePixelRatioF()
         height, width = round(size.height() * ratio), round(size.width() * ratio)
         return min(max(1, height), TILE_HEIGHT), min(max(1, width), TILE_WIDTH)
 
     @property
     def needs_detail(self) -> bool:
-        """Whether the part in view has more to show than the tiles that are there."""
+        """Whether the visible part has more detail than the current tiles."""
         return self.tiles.needs_detail(self.seen(), *self.pixels())
 
     def table(self) -> list[list[object]]:
-        """The values in view, for a file: each row begins with the matrix's rows that it stands for."""
+        """The visible values, for saving. Each row starts with the matrix rows it covers."""
         return self.tiles.table(self.seen())
 
     # ---- drawing ---------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ class HeatMap(Chart):
         super()._paint()
         text = self.palette().color(QPalette.ColorRole.Text)
         scale = theme.text_scale()
-        self.plot.getAxis("left").setWidth(_AXIS_WIDTH * scale)  # else the picture's size would change with the numbers
+        self.plot.getAxis("left").setWidth(_AXIS_WIDTH * scale)  # else numbers would resize the picture
         self.plot.getAxis("bottom").setHeight(_AXIS_HEIGHT * scale)
         self.key.axis.setWidth(_KEY_WIDTH * scale)
         self.key.axis.setTextPen(pg.mkPen(text))
@@ -270,7 +270,7 @@ class HeatMap(Chart):
             self.hovered.emit(*under)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Arrow keys and the mouse's leaving come to the view, which is inside."""
+        """Handle arrow keys and mouse leave events, which go to the inner view."""
         if watched is self.view and event.type() == QEvent.Type.Leave:
             self._take_under_mouse(None)
         if watched is self.view and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:

@@ -1,4 +1,4 @@
-"""What one choice of parameters costs every layer: bars in the model's order."""
+"""The error of every layer under one choice of parameters: bars in the model's order."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ from qplayground.ui.charts.chart import Chart, clicked_at
 from qplayground.ui.charts.inside.error_curve import error_text, method_color, rows_table
 
 _MANY = 80
-"""Bars between which gaps would be narrower than pixels."""
+"""With more bars, gaps would be narrower than a pixel."""
 
 
 class LayerBars(Chart):
-    """The relative error of each layer. Signal: `picked(str)`, the module whose bar was clicked."""
+    """The relative error of each layer. Signal: `picked(str)`, the module of the clicked bar."""
 
     picked = Signal(str)
 
@@ -34,12 +34,12 @@ class LayerBars(Chart):
         self._paint()
 
     def show_rows(self, rows: Sequence[LayerRow]) -> None:
-        """Draw a bar a row, which are all of the same parameters."""
+        """Draw one bar per row. All rows have the same parameters."""
         self._rows = tuple(rows)
         self._draw()
 
     def table(self) -> list[list[object]]:
-        """What is drawn, for a file."""
+        """The drawn data, for saving."""
         return rows_table(self._rows)
 
     def _draw(self) -> None:
@@ -57,7 +57,7 @@ class LayerBars(Chart):
         self.plot.setYRange(0, 1.1 * float(heights.max()) or 1, padding=0)
 
     def reading(self, x: float, _y: float) -> str:
-        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
+        """The text for the mouse position, in plot coordinates; empty if there is nothing."""
         place = round(x)
         if not 0 <= place < len(self._rows):
             return ""

@@ -1,4 +1,4 @@
-"""Which input dimensions of a layer are outliers: each one's largest magnitude, and a threshold to drag."""
+"""The outlier dimensions of a layer's input: each dimension's largest magnitude, and a draggable threshold."""
 
 import numpy as np
 import pyqtgraph as pg
@@ -13,18 +13,18 @@ from qplayground.ui.charts.chart import Chart
 from qplayground.ui.widgets import theme
 
 DEFAULT_THRESHOLD = 6.0
-"""LLM.int8()'s own."""
+"""LLM.int8()'s default."""
 _QUIET, _OUTLIER = "bf16", "fp4"
-"""The precisions whose hues they have."""
+"""The precisions whose hues are used."""
 _FLOOR = 1e-3
-"""Of the largest magnitude: where the logarithmic axis ends, since a logarithm needs something."""
+"""Lower end of the logarithmic axis, relative to the highest threshold."""
 _HEADROOM = 1.08
 
 
 class OutliersPlot(Chart):
-    """A line a dimension. Those that reach the threshold are outliers, in a colour of their own; 0 makes none.
+    """One line per dimension. Those that reach the threshold are outliers and have another colour; 0 disables outliers.
 
-    Signal: `threshold_dragged(float)` while a person moves the line.
+    Signal: `threshold_dragged(float)` while the user drags the threshold.
     """
 
     threshold_dragged = Signal(float)
@@ -64,24 +64,24 @@ class OutliersPlot(Chart):
         return np.flatnonzero(outliers_at(self._magnitudes, self._threshold)).tolist()
 
     def show_magnitudes(self, module: str, magnitudes: NDArray[np.float32], top: float) -> None:
-        """Draw those of a layer. `top` is the highest threshold that can be chosen."""
+        """Draw a layer's magnitudes. `top`: the highest possible threshold."""
         self._module, self._magnitudes, self._top = module, magnitudes, top
         self.plot.setLimits(xMin=-1, xMax=max(1, len(magnitudes)))
         self.plot.setXRange(-1, max(1, len(magnitudes)), padding=0)
         self._draw()
 
     def set_threshold(self, threshold: float) -> None:
-        """Move the line there."""
+        """Set the threshold."""
         self._threshold = threshold
         self._draw()
 
     def set_logarithmic(self, logarithmic: bool) -> None:
-        """Show magnitudes by their logarithm, where a few dwarf the others."""
+        """Use a logarithmic axis, for layers where a few magnitudes dwarf the others."""
         self._logarithmic = logarithmic
         self._draw()
 
     def table(self) -> list[list[object]]:
-        """What is drawn, for a file."""
+        """The drawn data, for saving."""
         if not len(self._magnitudes):
             return []
         outliers = set(self.outliers)
@@ -95,7 +95,7 @@ class OutliersPlot(Chart):
         ]
 
     def _height(self, value: float) -> float:
-        """Where a magnitude is on the axis."""
+        """The position of a magnitude on the axis."""
         return float(np.log10(max(value, self._bottom))) if self._logarithmic else value
 
     @property
@@ -125,7 +125,7 @@ class OutliersPlot(Chart):
         self.threshold_dragged.emit(min(max(value, 0.0), self._top))
 
     def reading(self, x: float, _y: float) -> str:
-        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
+        """The text for the mouse position, in plot coordinates; empty if there is nothing."""
         place = round(x)
         if not 0 <= place < len(self._magnitudes):
             return ""
@@ -145,8 +145,8 @@ class OutliersPlot(Chart):
 
 
 def outliers_at(magnitudes: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
-    """Which dimensions reach the threshold; 0 makes none. As bitsandbytes counts them, which compares in float16."""
+    """Which dimensions reach the threshold; none for 0. Compares in float16, as bitsandbytes does."""
     if threshold <= 0:
         return np.zeros(len(magnitudes), bool)
-    with np.errstate(over="ignore"):  # what float16 cannot hold is infinite there too
+    with np.errstate(over="ignore"):  # values beyond float16's range become infinite there too
         return np.asarray(magnitudes.astype(np.float16) >= np.float16(threshold))

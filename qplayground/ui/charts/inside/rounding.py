@@ -1,4 +1,4 @@
-"""A few neighbouring weights, the levels that they can be stored as, and where each one ends."""
+"""A few neighbouring weights, the levels available, and the level each is rounded to."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,14 @@ from qplayground.ui.charts.inside.arrays import Values
 from qplayground.ui.widgets import theme
 
 _BEFORE, _AFTER = "bf16", "fp4"
-"""The precisions whose hues they have."""
+"""The precisions whose hues are used."""
 _DOT, _RING = 7, 10
 _BAND = 14
-"""Pixels behind a weight that is spoken of."""
+"""Width of the band behind the marked weight, in pixels."""
 
 
 class RoundingPlot(Chart):
-    """Dots are weights as the checkpoint has them, rings what comes back; a line joins the two of one weight."""
+    """Dots are original weights, rings are dequantized ones. A line connects the two of each weight."""
 
     def __init__(self) -> None:
         super().__init__("Weights, and the levels that they are rounded to")
@@ -43,14 +43,14 @@ class RoundingPlot(Chart):
     def show_weights(
         self, before: Sequence[float], after: Sequence[float], levels: Sequence[float], marked: int | None = None
     ) -> None:
-        """Draw weights, from column 0 on, what each comes back as, and the levels of their block as weights."""
+        """Draw original and dequantized weights from column 0 on, and the levels of their block as weights."""
         self._before, self._after = np.asarray(before, np.float64), np.asarray(after, np.float64)
         self._levels, self._marked = np.asarray(levels, np.float64), marked
         self._draw()
         self.plot.autoRange(padding=0.03)
 
     def table(self) -> list[list[object]]:
-        """What is drawn, for a file."""
+        """The drawn data, for saving."""
         rows: list[list[object]] = [["column", "weight", "comes back as"]]
         rows += [
             [place, before, after] for place, (before, after) in enumerate(zip(self._before, self._after, strict=True))
@@ -68,7 +68,7 @@ class RoundingPlot(Chart):
         self._mark.setPos(self._marked or 0)
 
     def reading(self, x: float, _y: float) -> str:
-        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
+        """The text for the mouse position, in plot coordinates; empty if there is nothing."""
         place = round(x)
         if not 0 <= place < len(self._before):
             return ""

@@ -1,4 +1,4 @@
-"""The absmax of every block, in the order of the weights and as a histogram."""
+"""The absmax of every block, in order and as a histogram."""
 
 import numpy as np
 import pyqtgraph as pg
@@ -13,7 +13,7 @@ from qplayground.ui.charts.inside.arrays import Values, bin_rows, bins_of, value
 
 
 class ScalesPlot(Chart):
-    """A curve over the blocks with the histogram at its side. Signal: `picked(int)`, the block that was clicked."""
+    """A curve over the blocks, with a histogram beside it. Signal: `picked(int)`, the clicked block."""
 
     picked = Signal(int)
 
@@ -46,7 +46,7 @@ class ScalesPlot(Chart):
         self._show_axes(False)
 
     def show_scales(self, scales: Scales, block_size: int) -> None:
-        """Draw them; `block_size` weights share each."""
+        """Draw the scales. `block_size`: weights per scale."""
         self._scales = scales
         self._line.hide()
         self._show_axes(True)
@@ -60,13 +60,13 @@ class ScalesPlot(Chart):
         self.plot.setYRange(max(0.0, lowest - room), highest + room, padding=0)
 
     def mark(self, block: int | None) -> None:
-        """Show which block is spoken of; None shows none."""
+        """Mark a block. None removes the mark."""
         self._line.setVisible(block is not None)
         if block is not None:
             self._line.setPos(block + 0.5)
 
     def clear(self) -> None:
-        """Show nothing."""
+        """Remove everything."""
         self._scales = None
         self._line.hide()
         for curve in (self.lowest, self.highest, self.mean):
@@ -75,7 +75,7 @@ class ScalesPlot(Chart):
         self._show_axes(False)
 
     def table(self) -> list[list[object]]:
-        """The curve, then the histogram, for a file."""
+        """The curve, then the histogram, for saving."""
         scales = self._scales
         if scales is None:
             return []
@@ -98,7 +98,7 @@ class ScalesPlot(Chart):
             return
         accent = self.palette().color(QPalette.ColorRole.Accent)
         places = _steps(np.minimum(np.arange(len(scales.mean) + 1) * scales.per_point, scales.count))
-        with QSignalBlocker(self.lowest):  # so that the area between is made once, of both
+        with QSignalBlocker(self.lowest):  # so that the area is drawn only once
             self.lowest.setData(places, np.repeat(values_of(scales.lowest), 2))
         for curve, values in ((self.highest, scales.highest), (self.mean, scales.mean)):
             curve.setData(places, np.repeat(values_of(values), 2))
@@ -119,10 +119,10 @@ class ScalesPlot(Chart):
         most = float(counts.max(initial=1.0))
         self.beside.setXRange(0, most, padding=0.02)
         round_count = max(1.0, float(f"{0.6 * most:.0e}"))
-        self.beside.getAxis("bottom").setTicks([[(round_count, f"{round_count:,.0f}")]])  # there is room for one number
+        self.beside.getAxis("bottom").setTicks([[(round_count, f"{round_count:,.0f}")]])  # there is room for one only
 
     def reading(self, x: float, _y: float) -> str:
-        """What is said of the spot under the mouse, in the plot's coordinates; empty where there is nothing."""
+        """The text for the mouse position, in plot coordinates; empty if there is nothing."""
         scales = self._scales
         if scales is None or not 0 <= x < scales.count:
             return ""
@@ -147,7 +147,7 @@ class ScalesPlot(Chart):
 
 
 def median_absmax(scales: Scales) -> float:
-    """The middle one of the blocks' absmax, from their histogram where there are too many to have each."""
+    """The median absmax. With several blocks per point it is interpolated from the histogram."""
     if scales.per_point == 1:
         return float(np.median(values_of(scales.mean))) if scales.count else 0.0
     edges, counts = bins_of(scales.histogram)
@@ -155,5 +155,5 @@ def median_absmax(scales: Scales) -> float:
 
 
 def _steps(edges: Values) -> Values:
-    """Both ends of each step."""
+    """The x values of a step curve: both ends of each step."""
     return np.repeat(edges, 2)[1:-1]

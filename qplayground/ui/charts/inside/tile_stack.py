@@ -1,4 +1,4 @@
-"""The tiles of a matrix that are there, and which of them a view of it is drawn from."""
+"""The tiles of a matrix, and which of them shows a given part best."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,7 +12,7 @@ _FEW_LESS, _FEW_MORE = 0.95, 1.1
 
 
 class Part(NamedTuple):
-    """A part of a matrix."""
+    """A rectangular part of a matrix."""
 
     first_row: int
     rows: int
@@ -21,35 +21,35 @@ class Part(NamedTuple):
 
 
 class TileStack:
-    """An overview of the whole matrix, and under what is looked at from close by a tile of its own."""
+    """An overview of the whole matrix, and a detailed tile of the part that is zoomed to."""
 
     def __init__(self) -> None:
         self.overview: Tile | None = None
         self.detail: Tile | None = None
 
     def put(self, tile: Tile, *, is_overview: bool) -> None:
-        """Keep it. An overview takes the detail before away."""
+        """Store a tile. An overview removes the detail."""
         if is_overview:
             self.overview, self.detail = tile, None
         else:
             self.detail = tile
 
     def clear(self) -> None:
-        """Keep none."""
+        """Remove both tiles."""
         self.overview = self.detail = None
 
     def best(self, part: Part) -> Tile | None:
-        """The one that shows that part with the most values, None while there is none."""
+        """The sharpest tile that covers the part. None if there is none."""
         detail = self.detail
         return detail if detail is not None and _covers(detail, part) else self.overview
 
     def needs_detail(self, part: Part, height: int, width: int) -> bool:
-        """Whether that part has more to show, on so many pixels, than the tiles that are there."""
+        """Whether the part has more detail at this size, in pixels, than the current tiles."""
         tile = self.best(part)
         return tile is not None and not _is_sharp(tile, part, height, width)
 
     def table(self, part: Part) -> list[list[object]]:
-        """The values of that part, for a file: each row begins with the matrix's rows that it stands for."""
+        """The values of the part, for saving. Each row starts with the matrix rows it covers."""
         tile = self.best(part)
         if tile is None:
             return []
@@ -63,7 +63,7 @@ class TileStack:
 
 
 def tile_values(tile: Tile) -> NDArray[np.float32]:
-    """Its values, `height` × `width`."""
+    """The tile's values, `height` × `width`."""
     return np.frombuffer(tile.values.data, np.float32).reshape(tile.height, tile.width)
 
 
@@ -77,9 +77,9 @@ def _covers(tile: Tile, part: Part) -> bool:
 
 
 def _is_sharp(tile: Tile, part: Part, height: int, width: int) -> bool:
-    """Whether it has a value for each weight of that part, or for each pixel where there are fewer.
+    """Whether the tile has one value per weight of the part, or per pixel if there are fewer pixels.
 
-    More values than pixels are too many: some would not be drawn, and an outlier might be one of them.
+    More values than pixels are not acceptable either: drawing would drop some, possibly an outlier.
     """
     return _is_enough(part.rows, tile.height / tile.rows, height) and _is_enough(
         part.columns, tile.width / tile.columns, width
@@ -87,20 +87,20 @@ def _is_sharp(tile: Tile, part: Part, height: int, width: int) -> bool:
 
 
 def _is_enough(weights: int, values_a_weight: float, pixels: int) -> bool:
-    """Of one direction. A few pixels more or less are not worth another picture."""
+    """The same for one direction. Small deviations are not worth another tile."""
     if weights <= pixels:
         return values_a_weight == 1
     return _FEW_LESS * pixels <= weights * values_a_weight <= _FEW_MORE * pixels
 
 
 def _spans(first: int, count: int, pixels: int) -> list[tuple[int, int]]:
-    """First and last of the rows, or columns, that each pixel stands for, as the engine cut them."""
+    """The first and last row, or column, of each pixel, divided as the engine does."""
     edges = [first + place * count // pixels for place in range(pixels + 1)]
     return [(begin, end - 1) for begin, end in pairwise(edges)]
 
 
 def _places(spans: list[tuple[int, int]], first: int, count: int) -> list[int]:
-    """The pixels that stand for any of so many rows, or columns, from that one on."""
+    """The indices of the spans that overlap `count` rows, or columns, from `first` on."""
     return [place for place, (begin, end) in enumerate(spans) if end >= first and begin < first + count]
 
 

@@ -1,4 +1,4 @@
-"""How the weights of a matrix are distributed, with the levels that they can be stored as."""
+"""The histogram of a matrix's weights, with the available levels."""
 
 import numpy as np
 import pyqtgraph as pg
@@ -13,15 +13,15 @@ from qplayground.ui.charts.inside.arrays import Values, bin_rows, bins_of, count
 from qplayground.ui.widgets import theme
 
 _ROOM = 1.15
-"""Of the widest level, that is seen at first."""
+"""The initial range relative to absmax."""
 _SIGMAS = 4.0
 _TICK = 0.06
-"""A tick's height, of the highest bar's."""
+"""Height of a tick relative to the highest bar."""
 _MANY = 32
 
 
 class WeightHistogram(Chart):
-    """The values of a matrix as bars, the levels of one block as lines, and that block's own values as ticks.
+    """A matrix's values as bars, one block's levels as lines, and that block's own values as ticks.
 
     A level times the block's absmax is a weight, so the lines move with the absmax.
     """
@@ -47,7 +47,7 @@ class WeightHistogram(Chart):
         style.show_values(self.plot, False)
 
     def show_matrix(self, matrix: Matrix, levels: Floats | None = None, absmax: float = 0.0) -> None:
-        """Draw its values. `levels` between −1 and 1 times `absmax` are the lines; None draws none."""
+        """Draw a matrix's values. The lines are `levels`, between −1 and 1, times `absmax`. None: no lines."""
         self._matrix = matrix
         style.show_values(self.plot, True)
         self._draw_bars()
@@ -56,21 +56,21 @@ class WeightHistogram(Chart):
     def show_levels(
         self, levels: Floats | None, absmax: float, usage: Counts | None = None, first_code: int = 0
     ) -> None:
-        """Draw other levels. `usage` counts how often each occurs, the first of them being `first_code`."""
+        """Draw other levels. `usage`: how often each is used. `first_code`: the first level's code."""
         self._levels = values_of(levels)
         self._usage = counts_of(usage)
         self._first_code = first_code
         self.show_block(absmax, None)
 
     def show_block(self, absmax: float, values: Floats | None) -> None:
-        """Scale the levels by a block's absmax, and show its own values; None shows none."""
+        """Scale the levels by a block's absmax, and show the block's values. None: no values."""
         self._absmax = absmax
         self._block = values_of(values)
         self._draw_lines()
         self._look_at_most()
 
     def clear(self) -> None:
-        """Show nothing."""
+        """Remove everything."""
         self._matrix = None
         self._levels = self._usage = self._block = np.empty(0)
         for item in (self.bars, self.lines, self.ticks):
@@ -79,11 +79,11 @@ class WeightHistogram(Chart):
 
     @property
     def level_weights(self) -> Values:
-        """The weights that the drawn levels stand for."""
+        """The drawn levels as weights."""
         return self._levels * self._absmax
 
     def table(self) -> list[list[object]]:
-        """The bars, then the levels, for a file."""
+        """The bars, then the levels, for saving."""
         if self._matrix is None:
             return []
         rows: list[list[object]] = [["from", "to", "weights"], *bin_rows(self._matrix.histogram)]
@@ -113,13 +113,13 @@ class WeightHistogram(Chart):
         self.plot.setYRange(0, 1.05 * self._top() or 1, padding=0)
 
     def _look_at_most(self) -> None:
-        """Show where nearly all weights are: an outlier would leave the rest a line. The rest is there to be panned."""
+        """Zoom to nearly all weights, because outliers would squeeze the rest. They can be reached by panning."""
         matrix = self._matrix
         if matrix is None:
             return
         reach = max(_ROOM * self._absmax, _SIGMAS * matrix.std) or 1.0
         low, high = max(matrix.lowest, matrix.mean - reach), min(matrix.highest, matrix.mean + reach)
-        if len(self._block):  # the block that is followed is seen whole, and its levels
+        if len(self._block):  # show the followed block and its levels fully
             low, high = min(low, -self._absmax), max(high, self._absmax)
         if high > low:
             self.plot.setXRange(low, high, padding=0.03)
@@ -133,7 +133,7 @@ class WeightHistogram(Chart):
         self.ticks.setPen(pg.mkPen(theme.color("fp4", theme.is_dark(self)), width=1))
 
     def reading(self, x: float, _y: float) -> str:
-        """What is said of the bar at x, and of the level nearest to it; empty where there is none."""
+        """The text for the bin at x and the nearest level; empty if there is none."""
         if self._matrix is None:
             return ""
         edges, counts = bins_of(self._matrix.histogram)
@@ -152,5 +152,5 @@ class WeightHistogram(Chart):
 
 
 def _uprights(x: Values, height: float) -> tuple[Values, Values]:
-    """A line from zero to `height` at each x, as pairs of points."""
+    """A vertical line from 0 to `height` at each x, as pairs of points."""
     return np.repeat(x, 2), np.tile([0.0, height], len(x))

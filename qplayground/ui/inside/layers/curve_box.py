@@ -1,4 +1,4 @@
-"""What every method and block size costs the chosen matrix, as a curve that is measured when it is looked at."""
+"""The error curve of the chosen matrix over all methods and block sizes. Measured when it becomes visible."""
 
 from msgspec.structs import replace
 from PySide6.QtCore import Qt, QTimer, Slot
@@ -14,12 +14,12 @@ from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.parts import in_column, in_row
 
 DRAW_MS = 150
-"""Between two drawings of what comes row by row."""
+"""Minimum interval between redraws while rows arrive."""
 _PAUSED = "A comparison is running. This is measured afterwards."
 
 
 class CurveBox(QWidget):
-    """Owner of one matrix's curve: which matrix it is of, and what was measured. `curve` is the chart."""
+    """Owns the error curve of one matrix and its measurements. `curve` is the chart."""
 
     def __init__(self, survey: LayerSurvey) -> None:
         super().__init__()
@@ -28,8 +28,8 @@ class CurveBox(QWidget):
         self._module = ""
         self._obstacle = ""
         self._params = QuantizationParams()
-        self._measured_for: tuple[str, str] | None = None  # path and module of the curve that is there, or comes
-        self._choices: tuple[QuantizationParams, ...] = ()  # of that curve
+        self._measured_for: tuple[str, str] | None = None  # path and module of the measured or running curve
+        self._choices: tuple[QuantizationParams, ...] = ()  # measured for that curve
         self._paused = False
         self.rows: list[LayerRow] = []
         self._soon = QTimer(self, singleShot=True, interval=DRAW_MS)
@@ -47,10 +47,10 @@ class CurveBox(QWidget):
         survey.failed.connect(self._on_failed)
         survey.finished.connect(self._on_finished)
 
-    # ---- what others ask of it -------------------------------------------------------------------------------
+    # ---- public methods --------------------------------------------------------------------------------------
 
     def show_model(self, path: str) -> None:
-        """Forget the model before."""
+        """Discard the previous model's curve."""
         self._survey.cancel()
         self._path, self._module, self._obstacle = path, "", ""
         self._measured_for = None
@@ -58,20 +58,20 @@ class CurveBox(QWidget):
         self._draw()
 
     def show_module(self, module: str, obstacle: str) -> None:
-        """Be about that matrix; `obstacle` says why nothing can be tried on it, or that it is none."""
+        """Set the matrix. `obstacle`: why it cannot be measured, or that the module has none."""
         self._module, self._obstacle = module, obstacle
         self._measure()
 
     def show_params(self, params: QuantizationParams) -> None:
-        """Mark these on the curve."""
+        """Mark these parameters on the curve."""
         self._params = params
         self.curve.show_current(params)
         if self._measured_for is not None and params.checked() not in self._choices:
-            self._measured_for = None  # of another type, and the whole curve is measured in that
+            self._measured_for = None  # another dtype: the curve must be measured again
             self._measure()
 
     def set_paused(self, paused: bool) -> None:
-        """While something is timed nothing is measured; what was being measured is, afterwards."""
+        """Pause measuring during a comparison. A measurement that was running is repeated afterwards."""
         self._paused = paused
         if paused:
             if self._survey.is_running:
@@ -82,7 +82,7 @@ class CurveBox(QWidget):
             self._measure()
 
     def showEvent(self, event: QShowEvent) -> None:
-        """It is measured when it is looked at."""
+        """Start measuring when the curve becomes visible."""
         super().showEvent(event)
         self._measure()
 
@@ -140,9 +140,9 @@ class CurveBox(QWidget):
 
 
 def every_choice(params: QuantizationParams) -> tuple[QuantizationParams, ...]:
-    """All methods and block sizes, in the type of these parameters; they themselves are among them.
+    """All methods and block sizes in the dtype of `params`, including `params`.
 
-    What has a scale a row comes first, since it is quick. Contrasts are not doubled.
+    Methods with a scale per row come first, because they are fast. Contrast methods get no double quantization.
     """
     found = [
         replace(params, method=method.name, block_size=size, double_quant=double)
@@ -154,7 +154,7 @@ def every_choice(params: QuantizationParams) -> tuple[QuantizationParams, ...]:
 
 
 def progress_bar(name: str) -> QProgressBar:
-    """A narrow one, hidden until there is progress."""
+    """A narrow progress bar, hidden until there is progress."""
     bar = QProgressBar()
     bar.setAccessibleName(name)
     bar.setFixedWidth(12 * theme.GRID)

@@ -1,4 +1,4 @@
-"""Layers that were measured, as a sortable table."""
+"""A sortable table of measured layers."""
 
 from PySide6.QtCore import QModelIndex, Qt, Signal, Slot
 from PySide6.QtWidgets import QHeaderView
@@ -17,10 +17,10 @@ _HEADINGS = (
     ("Largest", "The largest single error"),
 )
 _WIDEST = ("", "INT8 by block", "0.000 %", "SNR, dB", "0.000", "0.00000")
-"""Texts that each column has room for, smaller figures than these aside."""
+"""The widest usual text of each column."""
 _METHOD = 1
 _PADDING = 8
-"""What a cell leaves free at both sides, in pixels."""
+"""Horizontal padding of a cell, in pixels, both sides together."""
 
 
 class _Rows(LayerRows[LayerRow]):
@@ -58,8 +58,10 @@ class _Rows(LayerRows[LayerRow]):
 
 
 class LayersTable(SortedTable):
-    """As wide as its place: what does not fit is a layer's name, cut at its beginning. The method has a column while
-    there is more than one; block size and the rest are the same in all rows, and in their tool tips.
+    """Fills its width; layer names are elided at their start to fit.
+
+    The method column is shown only if there are several methods. Block size and the like are in the tool tips, because
+    they are the same in all rows.
 
     Signal: `module_chosen(str)` when a row is activated.
     """
@@ -87,16 +89,16 @@ class LayersTable(SortedTable):
 
     @property
     def rows(self) -> list[LayerRow]:
-        """In the order in which they came."""
+        """The rows in order of arrival."""
         return self._rows.rows
 
     def clear(self) -> None:
-        """Show none."""
+        """Remove all rows."""
         self._rows.clear()
         self.setColumnHidden(_METHOD, True)
 
     def add_row(self, row: LayerRow) -> None:
-        """Show one more."""
+        """Append a row."""
         self._rows.add(row)
         if row.params != self.rows[0].params:
             self.setColumnHidden(_METHOD, False)

@@ -1,4 +1,4 @@
-"""The Layers tab: what a choice of parameters costs every layer, beside what every choice costs the chosen matrix."""
+"""The Layers tab: the error of every layer under one choice of parameters, and the chosen matrix under all choices."""
 
 from msgspec.structs import replace
 from PySide6.QtCore import QSignalBlocker, Qt, QTimer, Signal, Slot
@@ -20,10 +20,10 @@ _STOPPED = "Stopped, because a comparison began. Start it again when that is ove
 
 
 class LayersView(QWidget):
-    """Owner of what a survey of the whole model gave; the curve of one matrix stands beside it.
+    """Owns the measurements of all layers. The error curve of one matrix is beside them.
 
-    Signals: `module_chosen(str)`; `params_chosen(QuantizationParams)` when a point of the curve was clicked;
-    `said(str)`.
+    Signals: `module_chosen(str)`; `params_chosen(QuantizationParams)` when a point of the curve is clicked; `said(str)`
+    for the status bar.
     """
 
     module_chosen = Signal(str)
@@ -34,7 +34,7 @@ class LayersView(QWidget):
         super().__init__()
         self._layers_survey = layers
         self._path = ""
-        self._obstacle = ""  # why not all layers can be measured
+        self._obstacle = ""  # why the layers cannot be measured
         self._params = QuantizationParams()
         self._paused = False
         self._soon = QTimer(self, singleShot=True, interval=DRAW_MS)
@@ -86,10 +86,10 @@ class LayersView(QWidget):
         self.save.failed.connect(self.state.setText)
         self.save.said.connect(self.said)
 
-    # ---- what others ask of it -------------------------------------------------------------------------------
+    # ---- public methods --------------------------------------------------------------------------------------
 
     def show_model(self, path: str) -> None:
-        """Forget the model before."""
+        """Discard the previous model's measurements."""
         self.curve_box.show_model(path)
         self._layers_survey.cancel()
         self._path, self._obstacle = path, ""
@@ -100,23 +100,23 @@ class LayersView(QWidget):
         self._show_state()
 
     def show_obstacle(self, reason: str) -> None:
-        """Say why the model's layers cannot be measured; empty where they can."""
+        """Show why the model's layers cannot be measured; empty if they can."""
         self._obstacle = reason
         self.state.setText(reason)
         self._show_state()
 
     def show_module(self, module: str, obstacle: str) -> None:
-        """Be about that matrix; `obstacle` says why nothing can be tried on it, or that it is none."""
+        """Set the matrix of the curve. `obstacle`: why it cannot be measured, or that the module has none."""
         self.curve_box.show_module(module, obstacle)
 
     def show_params(self, params: QuantizationParams) -> None:
-        """Mark these on the curve, and measure with these."""
+        """Set the parameters to measure with, and mark them on the curve."""
         self._params = params
         self.curve_box.show_params(params)
         self._show_state()
 
     def set_paused(self, paused: bool) -> None:
-        """While something is timed nothing is measured; what was being measured is stopped."""
+        """Pause measuring during a comparison. A running measurement of all layers is stopped."""
         self._paused = paused
         if paused:
             was_running = self._layers_survey.is_running
@@ -198,7 +198,7 @@ class LayersView(QWidget):
 
 
 def every_method(params: QuantizationParams) -> tuple[QuantizationParams, ...]:
-    """Each method with this block size, as far as it offers that, and these parameters as they are first."""
+    """`params`, then every other method with the same block size, if the method supports it."""
     fit = (each for each in available_methods() if not each.has_blocks or params.block_size in each.block_sizes)
     choices = (params, *(replace(params, method=method.name) for method in fit))
     return tuple(dict.fromkeys(choice.checked() for choice in choices))

@@ -1,4 +1,4 @@
-"""The picture of a matrix, as it is, as codes, as it comes back, or the error, with what tells its colours."""
+"""An image of a matrix: original weights, codes, dequantized weights, or error, with a legend."""
 
 import math
 
@@ -21,15 +21,16 @@ _TITLES = {
     Picture.ERROR: ("&Error", "What comes back, less what was there"),
 }
 _SIGMAS = 4.0
-"""Standard deviations at which colours are full, where the largest value is farther out."""
+"""The colour scale ends at this many standard deviations, if the largest value lies beyond."""
 
 _Question = tuple[Picture, int, int, int, int, int, int]
 
 
 class MatrixImage(QWidget):
-    """Asks the inspector for what the heat map lacks. `is_current` while the whole of the chosen picture is drawn, of
-    the matrix and the parameters as they are. Signals: `went_to(row, column)`; `misunderstood(str)`, empty when what
-    was typed is understood.
+    """Requests the tiles that the heat map lacks.
+
+    `is_current`: the chosen picture of the current matrix and parameters is fully drawn. Signals: `went_to(row,
+    column)`; `misunderstood(str)`, an error in the typed position, empty if it is valid.
     """
 
     went_to = Signal(int, int)
@@ -74,10 +75,10 @@ class MatrixImage(QWidget):
         above = in_row(*self.pictures.values(), None, self.go_to, self.whole, self.save, spacing=theme.HALF_GRID)
         in_column(above, self.heat, self.legend, within=self, grows=self.heat, spacing=theme.HALF_GRID)
 
-    # ---- what others ask of it -------------------------------------------------------------------------------
+    # ---- public methods --------------------------------------------------------------------------------------
 
     def show_nothing(self) -> None:
-        """Forget the matrix that is shown."""
+        """Remove the matrix."""
         self.is_current = False
         self._asked = self._answered = None
         self.heat.clear()
@@ -85,13 +86,13 @@ class MatrixImage(QWidget):
         self._show_pictures()
 
     def show_matrix(self, matrix: Matrix) -> None:
-        """Ask for this one's picture."""
+        """Show a matrix, and request its overview."""
         self.heat.show_matrix(matrix.rows, matrix.columns)
         self._show_pictures()
         self._ask_for_tile()
 
     def show_quantized(self, block_size: int | None) -> None:
-        """The inspector's matrix was quantized: ask for what that changes. `block_size`: weights, None: no borders."""
+        """The matrix was quantized again: request what changed. `block_size` in weights, None: no borders."""
         self.heat.show_blocks(block_size)
         self._show_pictures()
         if self._picture is not Picture.ORIGINAL:
@@ -99,10 +100,10 @@ class MatrixImage(QWidget):
             self._answered = None
         self._ask_for_tile()
 
-    # ---- which picture ---------------------------------------------------------------------------------------
+    # ---- choice of picture -----------------------------------------------------------------------------------
 
     def _show_pictures(self) -> None:
-        """Offer those that there are."""
+        """Enable the pictures that exist."""
         quantized = self._inspector.quantized_matrix
         for picture, button in self.pictures.items():
             button.setEnabled(_has(picture, quantized) or (quantized is None and picture is self._picture))
@@ -120,7 +121,7 @@ class MatrixImage(QWidget):
 
     @Slot()
     def _ask_for_tile(self) -> None:
-        """Ask for what is missing: the whole first, then, if it is not sharp enough, the part in view."""
+        """Request what is missing: the overview first, then the visible part if the overview is not sharp enough."""
         matrix, quantized = self._inspector.matrix, self._inspector.quantized_matrix
         if matrix is None or (quantized is None and self._picture is not Picture.ORIGINAL):
             return
@@ -160,7 +161,7 @@ class MatrixImage(QWidget):
         self._ask_for_tile()
 
     def _color_range(self, matrix: Matrix) -> tuple[float, float]:
-        """From where to where colours go, around zero."""
+        """The ends of the colour scale, symmetric around zero."""
         quantized = self._inspector.quantized_matrix
         size = math.hypot(matrix.mean, matrix.std)
         limit = min(max(abs(matrix.lowest), abs(matrix.highest)), _SIGMAS * size)
@@ -198,7 +199,7 @@ class MatrixImage(QWidget):
 
 
 def _has(picture: Picture, quantized: QuantizedMatrix | None) -> bool:
-    """Whether there is such a picture of a matrix that was quantized so; None: not yet."""
+    """Whether this picture exists for the quantized matrix. None: not quantized yet."""
     if picture is Picture.ORIGINAL:
         return True
     return quantized is not None and (picture is not Picture.ERROR or quantized.figures is not None)

@@ -1,11 +1,11 @@
-"""A matrix and its blocks in words."""
+"""Describes a matrix and its blocks in words."""
 
 from qplayground.core.inside import Matrix, QuantizationParams, QuantizedMatrix
 from qplayground.core.units import bytes_text, significant
 
 
 def block_weights(params: QuantizationParams, matrix: Matrix) -> int:
-    """How many weights share a scale."""
+    """The number of weights that share a scale."""
     if not params.kind.has_blocks:
         return matrix.columns
     return params.block_size or matrix.rows * matrix.columns
@@ -20,7 +20,7 @@ def matrix_title(matrix: Matrix) -> str:
 
 
 def blocks_text(quantized: QuantizedMatrix) -> str:
-    """How many there are, and how long the last one is where it is short."""
+    """The number of blocks, and the length of the last one if it is shorter."""
     rows = not quantized.params.kind.has_blocks
     count = f"{quantized.blocks:,} {'row' if rows else 'block'}{'s' * (quantized.blocks != 1)}"
     size = quantized.params.block_size

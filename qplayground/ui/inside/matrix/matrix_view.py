@@ -1,4 +1,4 @@
-"""The Matrix tab: one weight matrix as an image, its values with their levels, its scales, and one weight's way."""
+"""The Matrix tab: a weight matrix as an image, its histogram with the levels, its scales, and one weight in detail."""
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QPalette
@@ -23,7 +23,7 @@ _ABSMAX = "Absmax of every block"
 
 
 class MatrixView(QWidget):
-    """Binds the inspector's matrix to its pictures. `has_matrix` while one is drawn; its engine may be gone.
+    """Binds the inspector's matrix to its charts. `has_matrix`: one is drawn, even if its engine has ended.
 
     Signals: `params_changed(QuantizationParams)`; `said(str)` for the status bar.
     """
@@ -109,10 +109,10 @@ class MatrixView(QWidget):
         self.image.misunderstood.connect(self._show_error)
         self._told(self.image.save)
 
-    # ---- what others ask of it -------------------------------------------------------------------------------
+    # ---- public methods --------------------------------------------------------------------------------------
 
     def show_nothing(self, title: str = "", reason: str = "") -> None:
-        """Forget the matrix that is shown; `title` says what is on its way, `reason` why nothing is."""
+        """Remove the matrix. `title`: what is loading; `reason`: why nothing can be shown."""
         self.has_matrix = False
         self.nothing.setText(reason)
         self._place.setCurrentIndex(1 if reason else 0)
@@ -129,23 +129,23 @@ class MatrixView(QWidget):
         self.image.show_nothing()
 
     def set_paused(self, paused: bool) -> None:
-        """Say that nothing is read while something is timed."""
+        """Show whether reading is paused during a comparison."""
         self._paused = paused
         self._show_message()
 
     @Slot(object)
     def turn(self, params: QuantizationParams) -> None:
-        """Turn the parameters so, and try them."""
+        """Set the parameters and try them."""
         self.params.set_params(params)
         self._on_params_changed(params)
 
     @Slot(int, int)
     def look_at(self, row: int, column: int) -> None:
-        """Show that weight from close by, and follow it."""
+        """Zoom to a weight and pin it."""
         self.heat.look_at(row, column)
         self._pin(row, column)
 
-    # ---- the matrix ------------------------------------------------------------------------------------------
+    # ---- matrix ----------------------------------------------------------------------------------------------
 
     @Slot(object)
     def _on_opened(self, matrix: Matrix) -> None:
@@ -179,7 +179,7 @@ class MatrixView(QWidget):
 
     @Slot(object)
     def _on_failed(self, error: ErrorInfo) -> None:
-        """Where nothing is drawn the window says it, in the picture's place."""
+        """Show the error above a drawn matrix. Without one, the window shows it in the picture's place."""
         if self.has_matrix:
             self._show_error(str(error))
         self._show_whose_figures()
@@ -203,9 +203,9 @@ class MatrixView(QWidget):
 
     @Slot()
     def _show_whose_figures(self) -> None:
-        """Figures of other parameters than those that are set are grey, and the title leaves their blocks out.
+        """Grey out figures that belong to other parameters, and omit their blocks from the title.
 
-        They are while the engine works or is paused, and after it refused what was set.
+        This happens while the engine works or is paused, and after it refused the parameters.
         """
         inspector = self._inspector
         matrix, quantized = inspector.matrix, inspector.quantized_matrix
@@ -221,7 +221,7 @@ class MatrixView(QWidget):
             self.title.setText(f"{matrix_title(matrix)}{blocks}")
             self.title.setToolTip(theme.literal(self.title.text()))
 
-    # ---- one weight ------------------------------------------------------------------------------------------
+    # ---- weight ----------------------------------------------------------------------------------------------
 
     @Slot(int, int)
     def _on_hovered(self, row: int, column: int) -> None:

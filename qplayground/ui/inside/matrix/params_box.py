@@ -1,4 +1,4 @@
-"""How a matrix is quantized, and beside it what that gives."""
+"""The quantization parameters of a matrix, and the resulting figures."""
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QPalette
@@ -19,11 +19,11 @@ _TIPS = (
     "The length of the error over the length of the matrix, as vectors: ‖Q − W‖ / ‖W‖",
     "Signal to noise: −20 log10 of the relative error; 6 dB halve the error",
 )
-"""Of the bits, the error and the signal."""
+"""For the bits, the error and the SNR."""
 
 
 class ParamsBox(QWidget):
-    """Signals: `changed(QuantizationParams)` when one was turned; `worst_requested(row, column)`."""
+    """Signals: `changed(QuantizationParams)` after a user's change; `worst_requested(row, column)`."""
 
     changed = Signal(object)
     worst_requested = Signal(int, int)
@@ -82,10 +82,10 @@ class ParamsBox(QWidget):
         label.setToolTip(tip)
         return label
 
-    # ---- what others ask of it -------------------------------------------------------------------------------
+    # ---- public methods --------------------------------------------------------------------------------------
 
     def params(self) -> QuantizationParams:
-        """As they stand."""
+        """The current parameters."""
         return QuantizationParams(
             method=self._method.name,
             block_size=self.block_size.currentData(),
@@ -94,7 +94,7 @@ class ParamsBox(QWidget):
         ).checked()
 
     def set_params(self, params: QuantizationParams) -> None:
-        """Turn them so, without saying so. What means nothing to the method stays as it was."""
+        """Set the parameters without a signal. Those without meaning for the method are kept."""
         with QSignalBlocker(self):
             self.method.setCurrentIndex(self.method.findData(params.method))
             self._show_what_counts()
@@ -104,7 +104,7 @@ class ParamsBox(QWidget):
             self.dtype.setCurrentIndex(self.dtype.findData(params.dtype))
 
     def show_quantized(self, quantized: QuantizedMatrix | None) -> None:
-        """Show what came of it; None: it is not known."""
+        """Show the figures of the result. None: unknown."""
         self._quantized = quantized
         figures = None if quantized is None else quantized.figures
         self.worst.setEnabled(figures is not None)
@@ -122,7 +122,7 @@ class ParamsBox(QWidget):
             self.worst.setText(f"largest error {significant(figures.max_abs_error)} in row {row:,}, column {column:,}")
 
     def show_rest(self, reason: str) -> None:
-        """Let the parameters rest, and say why; an empty reason lets them be turned."""
+        """Disable the parameters and show why. An empty reason enables them."""
         for box in (self.method, self.block_size, self.double_quant, self.dtype):
             box.setEnabled(not reason)
         self.rest.setText(reason)
@@ -132,7 +132,7 @@ class ParamsBox(QWidget):
             self._show_what_counts()
 
     def set_state(self, *, busy: bool, of_these: bool) -> None:
-        """Say whether the engine works, and whether the figures are `of_these` parameters; those of others are grey."""
+        """Show whether the engine works. Figures that are not `of_these` parameters are greyed out."""
         self.busy.setVisible(busy)
         self._figures.setEnabled(of_these)
 

@@ -1,11 +1,11 @@
-"""One weight on its way through quantization, in one line."""
+"""Describes the quantization of one weight in one line."""
 
 from qplayground.core.inside import ProbedWeight
 from qplayground.core.units import significant
 
 
 def probe_text(weight: ProbedWeight, columns: int) -> str:
-    """Value → block → absmax → code → level → value again, of a matrix with so many columns."""
+    """Value → block → absmax → code → level → dequantized value. `columns`: those of the matrix."""
     row, column = divmod(weight.block_first, columns)
     weights = "weight" if weight.block_length == 1 else "weights"
     absmax = significant(weight.absmax)

@@ -1,4 +1,4 @@
-"""How many input dimensions of each layer reach the threshold."""
+"""A table of how many input dimensions of each layer reach the threshold."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ _HEADINGS = (
 
 
 class _Rows(LayerRows[tuple[str, Magnitudes]]):
-    """Texts for the display, numbers for sorting."""
+    """Texts for display, numbers for sorting."""
 
     def __init__(self) -> None:
         super().__init__(_HEADINGS)
@@ -75,14 +75,14 @@ class _Rows(LayerRows[tuple[str, Magnitudes]]):
 
 
 class OutliersTable(SortedTable):
-    """A row a layer; click a heading to sort. Signal: `module_chosen(str)` when a person chooses a row."""
+    """A row per layer; click a heading to sort. Signal: `module_chosen(str)` when the user selects a row."""
 
     module_chosen = Signal(str)
 
     def __init__(self) -> None:
         self._rows = _Rows()
         super().__init__("Outliers of every layer", self._rows)
-        self._sorted.setDynamicSortFilter(False)  # rows hold still under a moving threshold
+        self._sorted.setDynamicSortFilter(False)  # rows must not move while the threshold changes
         self.setFont(theme.tabular(self.font()))
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         theme.follow_text(
@@ -95,12 +95,12 @@ class OutliersTable(SortedTable):
         self.selectionModel().currentRowChanged.connect(self._on_current_changed)
 
     def show_layers(self, layers: list[tuple[str, Magnitudes]], threshold: float) -> None:
-        """Show these, in the model's order unless another heading was clicked."""
+        """Show these layers, in the model's order unless another heading was clicked."""
         self._rows.show(layers, threshold)
         self._sorted.sort(self._sorted.sortColumn(), self._sorted.sortOrder())
 
     def set_threshold(self, threshold: float) -> None:
-        """Count anew; the order stays until a heading is clicked."""
+        """Count again. Rows are not sorted again until a heading is clicked."""
         self._rows.set_threshold(threshold)
 
     def choose(self, module: str) -> None:
@@ -110,7 +110,7 @@ class OutliersTable(SortedTable):
             self.setCurrentIndex(self._sorted.mapFromSource(self._rows.index(row, 0)))
 
     def table(self) -> list[list[object]]:
-        """The layers in the model's order, for a file."""
+        """The layers in the model's order, for saving."""
         return self._rows.table()
 
     def _on_current_changed(self, current: QModelIndex) -> None:

@@ -1,4 +1,4 @@
-"""The Outliers tab: which dimensions of a layer exceed LLM.int8()'s threshold on the prompt, and what that gives."""
+"""The Outliers tab: the dimensions of a layer above LLM.int8()'s threshold on the prompt, and their effect."""
 
 import numpy as np
 from PySide6.QtCore import Qt, Signal, Slot
@@ -24,18 +24,18 @@ _RIGHT_WIDTH = 380
 _TRIAL_PAUSED = "A comparison is running. The threshold is tried afterwards."
 _TRIAL_STOPPED = "A comparison began while the threshold was being tried. It is tried again when that is over."
 _DWARFED = 20
-"""Where the largest magnitude is so many times the default threshold, the others are seen on a logarithmic axis."""
+"""The axis is logarithmic if the largest magnitude exceeds this multiple of the default threshold."""
 
 
 class OutliersChart:
-    """A layer's plot for a file; below its numbers are what the threshold gives it, and the outliers of all layers."""
+    """A layer's plot, for saving. The table has its numbers, the threshold's figures, and all layers' outliers."""
 
     def __init__(self, plot: OutliersPlot, figures: ThresholdFigures, layers: OutliersTable) -> None:
         self.view: QWidget = plot.view
         self._parts = (plot, figures, layers)
 
     def table(self) -> list[list[object]]:
-        """One below the other, with a heading each; empty while there is nothing."""
+        """The three tables below one another, each with headings. Empty if there is no data."""
         rows: list[list[object]] = []
         for part in self._parts:
             more = part.table()
@@ -44,9 +44,9 @@ class OutliersChart:
 
 
 class OutliersView(QWidget):
-    """Tries thresholds on what went into each layer while the prompt was run.
+    """Tries thresholds on the layer inputs captured while the model read the prompt.
 
-    Signals: `module_chosen(str)` when a person chooses a layer here; `said(str)` for the status bar.
+    Signals: `module_chosen(str)` when the user chooses a layer here; `said(str)` for the status bar.
     """
 
     module_chosen = Signal(str)
@@ -59,7 +59,7 @@ class OutliersView(QWidget):
         self._layers: dict[str, Magnitudes] = {}
         self._module = ""
         self._trial: ThresholdTrial | None = None
-        self._errors_without: dict[str, float] = {}  # of the output of a layer that keeps nothing in 16 bits
+        self._errors_without: dict[str, float] = {}  # output error without 16-bit columns, by layer
         self._paused = self._trial_was_stopped = False
         self._make_parts()
         self._lay_out()
@@ -71,10 +71,10 @@ class OutliersView(QWidget):
         self._clear()
         self._show_state()
 
-    # ---- what the window says -------------------------------------------------------------------------------------
+    # ---- public methods -------------------------------------------------------------------------------------------
 
     def show_model(self, path: str, outline: ModelOutline | None, request: GenerationRequest, dtype: Dtype) -> None:
-        """Be ready to run that prompt on that model, in `dtype`. What another model gave is forgotten."""
+        """Set the model, the prompt to run, and the `dtype`. The results of another model are discarded."""
         if path != self.prompt.path:
             self._study.cancel()
             self._study.unload()
@@ -84,12 +84,12 @@ class OutliersView(QWidget):
         self._show_state()
 
     def choose_module(self, module: str) -> None:
-        """Show that layer, if something was captured of it."""
+        """Show this layer, if its inputs were captured."""
         if module in self._layers and module != self._module:
             self._choose(module)
 
     def set_paused(self, paused: bool) -> None:
-        """While something is timed no prompt is run and no threshold tried; a prompt that was being run is stopped."""
+        """Pause during a comparison: no prompt or threshold is run. A prompt that is running is stopped."""
         self._paused = paused
         self.prompt.set_paused(paused)
         self._trial_was_stopped = paused and (self._trial_was_stopped or self._study.is_trying)
@@ -142,11 +142,11 @@ class OutliersView(QWidget):
             above, self._controls, self._stack, within=self, grows=self._stack, margins=theme.GRID, spacing=theme.GRID
         )
 
-    # ---- what the prompt gave -------------------------------------------------------------------------------------
+    # ---- results of the prompt ------------------------------------------------------------------------------------
 
     @Slot()
     def _show_state(self) -> None:
-        """What was run; where it is held back, that a threshold is too."""
+        """Show what was run. While paused, add that thresholds are not tried either."""
         note = ""
         if self._paused and (self._trial_was_stopped or self._trial is None):
             note = _TRIAL_STOPPED if self._trial_was_stopped else _TRIAL_PAUSED
@@ -166,14 +166,14 @@ class OutliersView(QWidget):
 
     @Slot(object)
     def _on_failed(self, error: ErrorInfo) -> None:
-        if self._study.inputs is None:  # the load failed, or the engine ended with all that it kept
+        if self._study.inputs is None:  # loading failed, or the engine ended and the inputs with it
             self._clear()
         else:
             self._show_trial(None)
         self._show_state()
         self.prompt.say(str(error))
 
-    # ---- a layer and a threshold ----------------------------------------------------------------------------------
+    # ---- layer and threshold --------------------------------------------------------------------------------------
 
     @Slot()
     def _clear(self) -> None:
@@ -239,7 +239,7 @@ class OutliersView(QWidget):
             self._trial = trial
             self._show_trial(trial)
             if self._module not in self._errors_without and not self._paused:
-                self._study.try_threshold(self._module, 0)  # what it is to be compared with
+                self._study.try_threshold(self._module, 0)  # the reference for the comparison
         elif trial.threshold == 0 and self._trial is not None and self._trial.threshold == self.threshold.value:
             self._show_trial(self._trial)
 

@@ -1,4 +1,4 @@
-"""Running the prompt once for its outliers: the button, the progress, and what was run or why nothing can be."""
+"""Runs the prompt once to find outliers: the button, the progress, and what was run or why it cannot run."""
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QLabel, QProgressBar, QPushButton, QWidget
@@ -19,9 +19,9 @@ _STOPPED = "Stopped, because a comparison began. Run the prompt again when that 
 
 
 class PromptRun(QWidget):
-    """Owner of what would be run, and of what the inputs that are there were captured from.
+    """Owns the prompt to run, and the settings that the captured inputs came from.
 
-    Signal: `about_to_run()`, before what was captured is let go.
+    Signal: `about_to_run()`, before captured inputs are discarded.
     """
 
     about_to_run = Signal()
@@ -53,24 +53,24 @@ class PromptRun(QWidget):
         study.captured.connect(self._on_captured)
         study.busy_changed.connect(self._on_busy_changed)
 
-    # ---- what the view says ---------------------------------------------------------------------------------------
+    # ---- public methods -------------------------------------------------------------------------------------------
 
     def show_model(self, path: str, quantized_by: str, request: GenerationRequest, dtype: Dtype) -> None:
-        """Be ready to run that prompt on that model, in `dtype`."""
+        """Set the model, the prompt to run, and the `dtype`."""
         self.path, self._quantized_by, self._request, self._dtype = path, quantized_by, request, dtype
         self.show_state(self._note)
 
     def set_paused(self, paused: bool) -> None:
-        """While something is timed no prompt is run; one that is being run is going to be stopped."""
+        """Pause during a comparison: no prompt is run. The caller stops one that is running."""
         self._paused = paused
         self._was_stopped = paused and (self._was_stopped or self._study.is_capturing)
 
     def forget(self) -> None:
-        """What was captured is there no more."""
+        """The captured inputs are gone."""
         self._captured_from = self._captured = None
 
     def show_state(self, note: str = "") -> None:
-        """Say what was run, with that note after it, or what can be."""
+        """Show what was run, followed by `note`, or what can be run."""
         self._note = note
         obstacle = self._obstacle()
         self.run.setEnabled(not obstacle and not self._study.is_capturing)
@@ -87,13 +87,13 @@ class PromptRun(QWidget):
         self.run.setToolTip(theme.tip(obstacle or self._request.prompt))
 
     def say(self, sentence: str) -> None:
-        """Until the state is shown again."""
+        """Show a sentence until the state is shown again."""
         self.state.setText(sentence)
 
     # ---- running --------------------------------------------------------------------------------------------------
 
     def _obstacle(self) -> str:
-        """Why the prompt cannot be run now; empty when it can."""
+        """Why the prompt cannot run now; empty if it can."""
         if not self.path:
             return "Pick a model first."
         if self._quantized_by:

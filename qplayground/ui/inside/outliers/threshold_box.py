@@ -1,4 +1,4 @@
-"""A threshold that is slid, typed or set back to LLM.int8()'s own."""
+"""The outlier threshold: a slider, a number field, and a button for LLM.int8()'s default."""
 
 import math
 
@@ -11,13 +11,13 @@ from qplayground.ui.widgets.parts import in_row
 
 _STEPS = 1000
 _PLACES = 2
-"""Behind the point."""
+"""Decimal places."""
 _MOST = 99_999.0
-"""float16 ends before."""
+"""Above float16's maximum of 65,504."""
 
 
 class ThresholdBox(QWidget):
-    """Owner of the threshold. Signal: `changed(float)`, also when it is set to what it was."""
+    """Owns the threshold. Signal: `changed(float)`, also if the value stays the same."""
 
     changed = Signal(float)
 
@@ -40,13 +40,13 @@ class ThresholdBox(QWidget):
         in_row(QLabel("Threshold"), self.slider, self.spin, self.default, within=self, grows=self.slider, spacing=-1)
 
     def set_largest(self, magnitude: float) -> None:
-        """The slider ends at that magnitude, or at the default where it is less. The threshold stays as it is."""
+        """Set the slider's maximum: this magnitude or the default, whichever is larger. The threshold is kept."""
         self.top = max(math.ceil(magnitude * 10**_PLACES) / 10**_PLACES, DEFAULT_THRESHOLD)
         self._show()
 
     @Slot(float)
     def drag(self, threshold: float) -> None:
-        """Set it to a place on a chart."""
+        """Set the threshold to a value dragged on a chart."""
         self._set(round(threshold, _PLACES))
 
     @Slot()
@@ -55,7 +55,7 @@ class ThresholdBox(QWidget):
 
     @Slot(int)
     def _on_slider_moved(self, place: int) -> None:
-        """By the square: what matters is at the lower end, and a few magnitudes are far above."""
+        """Quadratic scale: the useful values are small, while a few magnitudes are very large."""
         self._set(round(self.top * (place / _STEPS) ** 2, _PLACES))
 
     @Slot(float)

@@ -1,4 +1,4 @@
-"""What a threshold gives a layer, in figures."""
+"""The effect of a threshold on a layer, in figures."""
 
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QFormLayout, QLabel, QWidget
@@ -10,7 +10,7 @@ from qplayground.ui.widgets.parts import selectable_label
 
 
 class ThresholdFigures(QWidget):
-    """Grey while they are of a threshold before."""
+    """Figures of one trial. Greyed out while a new threshold is being tried."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,17 +47,17 @@ class ThresholdFigures(QWidget):
 
     @property
     def labels(self) -> tuple[QLabel, ...]:
-        """The figures."""
+        """The labels of the figures."""
         return (self.columns, self.extra, self.error, self.time)
 
     def fade(self) -> None:
-        """What is shown is of a threshold before, until the answer is here."""
+        """Grey out the figures until the new threshold was tried."""
         self._trial = None
         for label in self.labels:
             label.setEnabled(False)
 
     def show_trial(self, trial: ThresholdTrial | None, error_without: float | None) -> None:
-        """Show what was measured. `error_without` is the output's with no outliers, where it is known."""
+        """Show a trial's figures. `error_without`: the output's error without outliers, if known."""
         self._trial, self._error_without = trial, error_without
         for label in self.labels:
             label.setEnabled(trial is not None)
@@ -67,7 +67,7 @@ class ThresholdFigures(QWidget):
         self.columns.setText(f"{trial.columns:,} of {trial.of_columns:,} columns")
         self.extra.setText(bytes_text(trial.extra_bytes))
         own = _time_text(trial.seconds, trial.seconds_range)
-        if trial.columns == 0:  # both are the same
+        if trial.columns == 0:  # without outliers both are the same
             self.error.setText(share_text(trial.relative_error))
             self.time.setText(own)
             return
@@ -77,7 +77,7 @@ class ThresholdFigures(QWidget):
         self.time.setText(f"{own}; {_time_text(trial.seconds_without, trial.without_range)} with all in 8 bits: {told}")
 
     def table(self) -> list[list[object]]:
-        """The figures, for a file; empty while they are grey."""
+        """The figures, for saving; empty while greyed out."""
         trial = self._trial
         if trial is None:
             return []

@@ -1,4 +1,4 @@
-"""What the pictures of the tour need of one matrix, asked for one after another and kept."""
+"""The data of one matrix that the tour's pictures need, requested one after another and cached."""
 
 from typing import NamedTuple
 
@@ -19,8 +19,9 @@ from qplayground.ui.charts.inside.heat_map import TILE_HEIGHT, TILE_WIDTH
 
 
 class TileNeed(NamedTuple):
-    """The first rows and columns of a picture, under these parameters; None of the original. As many as there are for
-    0.
+    """The first rows and columns of a picture under these parameters.
+
+    `params` is None for the original; 0 rows or columns means all.
     """
 
     picture: Picture
@@ -30,7 +31,7 @@ class TileNeed(NamedTuple):
 
 
 class ProbeNeed(NamedTuple):
-    """One weight's way under these parameters."""
+    """One weight's quantization under these parameters."""
 
     params: QuantizationParams
     row: int
@@ -38,17 +39,16 @@ class ProbeNeed(NamedTuple):
 
 
 Need = QuantizationParams | TileNeed | ProbeNeed
-"""QuantizationParams alone: what they make of the matrix."""
+"""QuantizationParams alone: the matrix quantized with them."""
 
 
 class TourFacts(QObject):
-    """Drives an inspector that nobody else uses: turns its parameters and asks for tiles and weights, until all is
-    known.
+    """Requests parameters, tiles and weights from an inspector of its own, until all needs are met.
 
-    `outline` has the model's modules, `matrix` is None until it is open; it outlives its engine, and so does what is
-    known of it: `tiles`, `probes`, and in `quantized` what parameters make of it.
+    `outline`: the model's modules. `matrix`: None until it is open. `tiles`, `probes` and `quantized` (by parameters)
+    are the answers. All of them outlive the engine.
 
-    Signals: `changed()` when something more is known, or is known not to come.
+    Signal: `changed()` when an answer or a refusal arrives.
     """
 
     changed = Signal()
@@ -61,7 +61,7 @@ class TourFacts(QObject):
         self.matrix: Matrix | None = None
         self._needs: tuple[Need, ...] = ()
         self._asked: Need | None = None
-        self._awaited = ""  # which signal of the inspector answers it
+        self._awaited = ""  # the inspector's signal that will answer
         self.tiles: dict[TileNeed, Tile] = {}
         self.probes: dict[ProbeNeed, ProbedWeight] = {}
         self.quantized: dict[QuantizationParams, QuantizedMatrix] = {}
@@ -73,11 +73,11 @@ class TourFacts(QObject):
         inspector.probed.connect(self._on_probed)
         inspector.failed.connect(self._on_failed)
 
-    # ---- what is known --------------------------------------------------------------------------------------------
+    # ---- answers --------------------------------------------------------------------------------------------------
 
     @property
     def problem(self) -> str:
-        """A sentence on why something that is needed now will not come; empty while all is well."""
+        """Why a current need cannot be met; empty if there is no problem."""
         matrix = self.matrix
         if matrix is not None and matrix.fixed_because and any(not _is_original(need) for need in self._needs):
             return matrix.fixed_because
@@ -85,13 +85,13 @@ class TourFacts(QObject):
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that is needed now is known."""
+        """Whether all current needs are met."""
         return self.outline is not None and all(self._knows(need) for need in self._needs)
 
-    # ---- asking ---------------------------------------------------------------------------------------------------
+    # ---- requests -------------------------------------------------------------------------------------------------
 
     def start(self, outline: ModelOutline | None) -> None:
-        """Read the matrix of that model that is worth looking at first; what was known of another is forgotten."""
+        """Choose the model's matrix to look at first. Everything known of the previous model is discarded."""
         self.outline, self.matrix = outline, None
         self._module = "" if outline is None else _first_matrix(outline)
         self._problem = "" if outline is None or self._module else "This model has no matrix that can be shown."
@@ -101,10 +101,10 @@ class TourFacts(QObject):
         self.changed.emit()
 
     def collect(self, needs: tuple[Need, ...]) -> None:
-        """Need these, and no longer what was needed before. `changed` follows as they come."""
+        """Replace the current needs. `changed` follows for each answer."""
         self._needs = needs
         is_open = self._inspector.matrix is not None or self._inspector.is_busy
-        if self._module and not is_open and not self.is_complete:  # not yet, or it was lost with its engine
+        if self._module and not is_open and not self.is_complete:  # not opened yet, or its engine has ended
             self._problem = ""
             self._asked, self._awaited = None, ""
             self._inspector.open(self._module)
@@ -153,7 +153,7 @@ class TourFacts(QObject):
 
     @Slot(object)
     def _on_quantized(self, quantized: QuantizedMatrix) -> None:
-        """Also what a matrix that was just opened is made of, while something else is awaited."""
+        """Store the result, also that of a newly opened matrix while something else is awaited."""
         self.quantized[quantized.params] = quantized
         if self._awaited == "quantized":
             self._answered()

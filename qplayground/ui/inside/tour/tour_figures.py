@@ -1,4 +1,4 @@
-"""The pictures of the tour that put a few choices, or parts of the model, beside each other."""
+"""The tour's pictures that compare several parameters, or parts of the model."""
 
 from collections.abc import Sequence
 
@@ -18,11 +18,11 @@ _HEADINGS = ("Bits a weight", "Relative error", "SNR", "Largest error")
 _EXAMPLE_WIDTH = 128
 _QUANTIZED = "quantized"
 _PREFERRED = "nf4"
-"""The precision that is spoken of, where it is among those that the outline knows."""
+"""The precision used as the example, if the outline has it."""
 
 
 class ChoicesPicture(TourPicture):
-    """The same matrix under several parameters: bars, and a table with all figures."""
+    """One matrix under several parameters: bars, and a table with all figures."""
 
     def __init__(self, name: str, params: tuple[QuantizationParams, ...]) -> None:
         self.chart = ChoicesChart(name)
@@ -41,7 +41,7 @@ class ChoicesPicture(TourPicture):
         self.caption.setText(f"Measured on {facts.matrix.rows:,} × {facts.matrix.columns:,} weights.")
 
     def _name(self, quantized: QuantizedMatrix) -> str:
-        """What tells it from the others: the method that all have in common is the column's heading."""
+        """The parameters' label without the method, if all share it: the column heading names it."""
         return quantized.params.label.removeprefix(f"{self._method}, ")
 
     def _draw_bars(self, found: list[QuantizedMatrix]) -> None:
@@ -50,7 +50,7 @@ class ChoicesPicture(TourPicture):
 
 
 class BitsPicture(ChoicesPicture):
-    """What the bits of a weight go into."""
+    """How the bits per weight are spent."""
 
     def _draw_bars(self, found: list[QuantizedMatrix]) -> None:
         bars = []
@@ -62,13 +62,13 @@ class BitsPicture(ChoicesPicture):
 
 
 class KeptPicture(TourPicture):
-    """What of the model is quantized and what is kept, and why."""
+    """Which parts of the model are quantized, which are kept, and why."""
 
     def __init__(self) -> None:
         self.chart = ChoicesChart("Quantized and kept")
         super().__init__({"Quantized and kept": self.chart})
         self.table = SmallTable(("Part", "Modules", "Bytes", "Share", "Such as"))
-        header = self.table.horizontalHeader()  # both names may be cut: the bars and the tool tips have them in full
+        header = self.table.horizontalHeader()  # names may be elided: tool tips give them in full
         header.setSectionResizeMode(4, QHeaderView.ResizeMode.Interactive)
         header.resizeSection(4, _EXAMPLE_WIDTH)
         self.body.addWidget(self.table)
@@ -103,7 +103,7 @@ class KeptPicture(TourPicture):
 
 
 class SmallTable(QTableWidget):
-    """A few rows of text, as high as they are."""
+    """A few rows of text, as high as its content."""
 
     def __init__(self, headings: Sequence[str]) -> None:
         super().__init__(0, len(headings))
@@ -116,7 +116,7 @@ class SmallTable(QTableWidget):
         self.setFrameShape(QTableWidget.Shape.NoFrame)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAlternatingRowColors(True)
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names begin and end alike
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names start and end alike
         self.verticalHeader().hide()
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # it would hide the last row
         header = self.horizontalHeader()
@@ -124,12 +124,12 @@ class SmallTable(QTableWidget):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self._soon = QTimer(self, singleShot=True, interval=0)
         self._soon.timeout.connect(self._fit_height)
-        header.sectionResized.connect(self._soon.start)  # what a narrow column wraps is higher
+        header.sectionResized.connect(self._soon.start)  # a narrow column wraps to more lines
         self.setAccessibleName("Figures")
-        theme.follow_text(self, self._soon.start)  # once its headings have it too
+        theme.follow_text(self, self._soon.start)  # after its headings have the new font too
 
     def show_rows(self, rows: Sequence[Sequence[str]]) -> None:
-        """Show these texts; all but the first column, and a name at the end, are numbers."""
+        """Show these texts. Those that start with a digit are right-aligned."""
         self.setRowCount(len(rows))
         for row, texts in enumerate(rows):
             for column, text in enumerate(texts):
@@ -148,13 +148,13 @@ class SmallTable(QTableWidget):
 
 
 def quantizing_precision(outline: ModelOutline) -> str:
-    """The name of a precision that quantizes: `nf4` where the outline has it, empty where it has none."""
+    """A precision that quantizes: `nf4` if the outline has it, else the first one, empty if there is none."""
     names = list(dict.fromkeys(name for module in outline.modules for name in module.kept))
     return _PREFERRED if _PREFERRED in names else next(iter(names), "")
 
 
 def parts_of(outline: ModelOutline, precision: str) -> list[tuple[str, int, int, str]]:
-    """What is quantized, then what is kept for each reason: name, modules, bytes in that precision, an example."""
+    """The quantized part, then one part per reason for keeping: name, modules, bytes in the precision, an example."""
     found: dict[str, list[tuple[str, int]]] = {_QUANTIZED: []}
     for module in outline.modules:
         reason: Kept | None = module.kept.get(precision)

@@ -1,4 +1,4 @@
-"""The pictures of the tour that show a matrix or a part of it. Every number comes from the engine."""
+"""The tour's pictures of a matrix or a part of it. Every number comes from the engine."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,7 @@ EVEN_WHOLE = QuantizationParams(method="uniform4", block_size=None)
 INT8 = QuantizationParams(method="int8").checked()
 
 _FEW = 64
-"""Weights of a row that are looked at: a block of the smallest size."""
+"""The number of weights shown of a row: one block of the smallest size."""
 _ORIGINAL = TileNeed(Picture.ORIGINAL, rows=1, columns=_FEW)
 _Chart = HeatMap | RoundingPlot | ScalesPlot | WeightHistogram | ChoicesChart
 
@@ -36,13 +36,13 @@ def _row_needs(params: QuantizationParams) -> tuple[Need, ...]:
 
 
 class TourPicture(QWidget):
-    """Charts, and below them a line of figures. `needs` are what `draw` reads. Signal: `needs_changed()`."""
+    """Charts with a line of figures below. `needs`: the data that `draw` reads. Signal: `needs_changed()`."""
 
     needs_changed = Signal()
     needs: tuple[Need, ...] = ()
 
     def __init__(self, charts: Mapping[str, _Chart]) -> None:
-        """`charts` by the names under which they are saved; they are in `body`, where a subclass adds what it has."""
+        """`charts` by the names to save them under. Subclasses add widgets to `body`, which holds the charts."""
         super().__init__()
         self.caption = selectable_label("Figures of the picture")
         self.caption.setMinimumWidth(1)
@@ -56,7 +56,7 @@ class TourPicture(QWidget):
         in_column(self.body, below, within=self, grows=self.body, spacing=-1)
 
     def draw(self, facts: TourFacts) -> None:
-        """Show what is known; all that is needed is."""
+        """Draw the facts. All `needs` are met."""
         raise NotImplementedError
 
 
@@ -84,7 +84,7 @@ class MatrixPicture(TourPicture):
 
 
 class RoundingPicture(TourPicture):
-    """The first weights of a row, with levels of their own."""
+    """The first weights of a row, with the levels of their own block."""
 
     needs = _row_needs(EVEN)
 
@@ -146,7 +146,7 @@ class AbsmaxPicture(TourPicture):
 
 
 class CodebooksPicture(TourPicture):
-    """How the weights are distributed, under NF4's levels and under even ones."""
+    """The distribution of the weights, with NF4's levels and with even ones."""
 
     needs = (NF4, EVEN)
 
@@ -168,7 +168,7 @@ class CodebooksPicture(TourPicture):
 
 
 class DequantizePicture(TourPicture):
-    """One weight's way there and back. The column is chosen below the chart."""
+    """One weight, quantized and dequantized. Its column is chosen below the chart."""
 
     def __init__(self) -> None:
         self.plot = RoundingPlot()
@@ -200,7 +200,7 @@ class DequantizePicture(TourPicture):
 
 
 def _row(facts: TourFacts, params: QuantizationParams) -> tuple[list[float], list[float], list[float]]:
-    """The first weights of row 0, what they come back as, and the levels of their block as weights."""
+    """The first weights of row 0, their dequantized values, and the levels of their block as weights."""
     before = list(facts.tiles[_ORIGINAL].values.values)
     after = list(facts.tiles[TileNeed(Picture.DEQUANTIZED, params, 1, _FEW)].values.values)
     absmax = facts.probes[ProbeNeed(params, 0, 0)].absmax
@@ -212,7 +212,7 @@ def _error(quantized: QuantizedMatrix) -> str:
 
 
 def price_of(nf4: QuantizedMatrix, even: QuantizedMatrix) -> str:
-    """What NF4's smaller relative error is paid with, where its largest single error is the greater one."""
+    """The price of NF4's smaller relative error: a larger single error. Empty if there is none."""
     if nf4.figures is None or even.figures is None:
         return ""
     is_better = nf4.figures.relative_error < even.figures.relative_error

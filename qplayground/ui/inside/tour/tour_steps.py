@@ -1,4 +1,4 @@
-"""The texts of the tour, which lie in `resources/tour/`, one file a step."""
+"""The texts of the tour, from `resources/tour/`, one file per step."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ _MARK = "# "
 
 
 class Step(NamedTuple):
-    """`name` is its file's without the number, `text` Markdown whose first line is the title."""
+    """`name`: the file's name without its number; `text`: Markdown, with the title as its first line."""
 
     name: str
     title: str
@@ -16,7 +16,7 @@ class Step(NamedTuple):
 
 
 def read_steps() -> list[Step]:
-    """In their order, by the numbers that the files' names begin with."""
+    """The steps, ordered by the numbers in their file names."""
     folder = resource("tour")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".md")), key=lambda file: file.name)
     return [_step(file.name, file.read_text("utf-8")) for file in files]

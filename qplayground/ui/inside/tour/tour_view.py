@@ -1,4 +1,4 @@
-"""The Tour tab: how quantization works, step by step, on the weights of the picked model."""
+"""The Tour tab: how quantization works, step by step, on the picked model's weights."""
 
 from collections.abc import Callable
 from functools import partial
@@ -39,7 +39,7 @@ PICTURES: dict[str, Callable[[], TourPicture]] = {
     "llm-int8": partial(ChoicesPicture, "INT8 beside NF4", (INT8, NF4)),
     "what-stays": KeptPicture,
 }
-"""Of each step, by its name."""
+"""The picture of each step, by the step's name."""
 _LEFT_WIDTH = 280
 _OUTLIERS = "outliers"
 
@@ -47,8 +47,8 @@ _OUTLIERS = "outliers"
 class TourView(QWidget):
     """A list of steps with their texts at the left, a picture of the model at the right.
 
-    The inspector is the tour's alone. Its engine begins when the tour is first seen. Signals: `outliers_wanted()` when
-    a person follows the link to the Outliers tab; `said(str)` for the status bar.
+    The tour has its own inspector, whose engine starts when the tour is first visible. Signals: `outliers_wanted()`
+    when the user follows the link to the Outliers tab; `said(str)` for the status bar.
     """
 
     outliers_wanted = Signal()
@@ -59,8 +59,8 @@ class TourView(QWidget):
         self._facts = TourFacts(inspector, self)
         self._facts.changed.connect(self._show)
         self._paused = False
-        self._drawn: set[TourPicture] = set()  # of this model
-        self._stale: set[TourPicture] = set()  # drawn, and to be drawn anew
+        self._drawn: set[TourPicture] = set()  # for this model
+        self._stale: set[TourPicture] = set()  # drawn, but outdated
         self._pictures: dict[str, TourPicture] = {}
         self.steps = read_steps()
         self.list = QListWidget()
@@ -100,24 +100,24 @@ class TourView(QWidget):
         across.setSizes([_LEFT_WIDTH, 2 * _LEFT_WIDTH])
         in_column(across, within=self, spacing=-1, margins=theme.GRID)
 
-    # ---- what the window says -------------------------------------------------------------------------------------
+    # ---- public methods -------------------------------------------------------------------------------------------
 
     def show_model(self, outline: ModelOutline | None) -> None:
-        """Show that model's weights. The inspector has its path already."""
+        """Show this model's weights. The inspector already has its path."""
         self._drawn.clear()
         self._facts.start(outline)
         self._collect()
 
     def set_paused(self, paused: bool) -> None:
-        """While something is timed the inspector waits; say so where a picture does."""
+        """Show in an undrawn picture's place that the inspector is paused during a comparison."""
         self._paused = paused
         self._show()
 
-    # ---- a step ---------------------------------------------------------------------------------------------------
+    # ---- current step ---------------------------------------------------------------------------------------------
 
     @property
     def picture(self) -> TourPicture:
-        """The picture of the step that is chosen, made when it is first seen."""
+        """The current step's picture, created when first needed."""
         name = self.steps[self.list.currentRow()].name
         if name not in self._pictures:
             made = self._pictures[name] = PICTURES[name]()
@@ -131,7 +131,7 @@ class TourView(QWidget):
     def _on_step_chosen(self, place: int) -> None:
         self.back.setEnabled(place > 0)
         self.next.setEnabled(place < len(self.steps) - 1)
-        self.text.setMarkdown(f"##{self.steps[place].text}")  # a title of the first order would be huge here
+        self.text.setMarkdown(f"##{self.steps[place].text}")  # a level-1 heading would be too large
         self._collect()
 
     @Slot()
@@ -140,7 +140,7 @@ class TourView(QWidget):
         self._collect()
 
     def _collect(self) -> None:
-        """Ask for what the picture needs; nothing is asked for a tour that nobody sees."""
+        """Request the data of the picture, if the tour is visible."""
         if self.isVisible():
             self._facts.collect(self.picture.needs)
             self._show()
@@ -174,6 +174,6 @@ class TourView(QWidget):
             self.outliers_wanted.emit()
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Begin, or go on, with what was chosen while nobody looked."""
+        """Request the current picture's data, because the tour was hidden."""
         super().showEvent(event)
         self._collect()
