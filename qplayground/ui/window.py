@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QKeySequence, QPalette, QShortcut
@@ -25,8 +26,6 @@ from qplayground.ui.comparison.comparison_tabs import ComparisonTabs
 from qplayground.ui.comparison.memory_view import MemoryView
 from qplayground.ui.comparison.results_view import ResultsView
 from qplayground.ui.dialogs.exporting import export
-from qplayground.ui.dialogs.guide_dialog import GuideDialog
-from qplayground.ui.dialogs.modules_dialog import ModulesDialog
 from qplayground.ui.history.history_view import HistoryView
 from qplayground.ui.history.readers import Readers
 from qplayground.ui.inside.opening import Opening
@@ -46,6 +45,9 @@ from qplayground.ui.widgets.page import scrolling_page
 from qplayground.ui.widgets.parts import flat_button, in_column
 from qplayground.ui.widgets.text_size import TextSize
 from qplayground.ui.widgets.window_size import size_for_screen
+
+if TYPE_CHECKING:
+    from qplayground.ui.dialogs.guide_dialog import GuideDialog
 
 _MESSAGE_MS = 10_000
 
@@ -182,6 +184,8 @@ class MainWindow(QMainWindow):
     def _show_modules(self, name: str) -> None:
         comparison = self.session.comparison
         if comparison is not None:
+            from qplayground.ui.dialogs.modules_dialog import ModulesDialog
+
             ModulesDialog(comparison.run(name), self).show()
 
     # ---- actions ---------------------------------------------------------------------------------------------
@@ -190,6 +194,8 @@ class MainWindow(QMainWindow):
     def show_guide(self) -> None:
         """Open the guide beside the window, or bring it to the front."""
         if self._guide is None:
+            from qplayground.ui.dialogs.guide_dialog import GuideDialog
+
             self._guide = GuideDialog(self)
         self._guide.show()
         self._guide.raise_()

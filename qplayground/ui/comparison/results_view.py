@@ -25,7 +25,6 @@ from qplayground.ui.comparison.notes_strip import NotesStrip
 from qplayground.ui.comparison.run_column import RunColumn
 from qplayground.ui.comparison.tint_legend import TintLegend
 from qplayground.ui.comparison.token_text import TokenText
-from qplayground.ui.dialogs.failure_dialog import FailureDialog
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.page import scroll_area
 from qplayground.ui.widgets.parts import Act, flat_button, in_column, in_row
@@ -255,6 +254,8 @@ class ResultsView(QWidget):
     def _show_failure(self, column: RunColumn) -> None:
         name, error = column.run.id, column.run.error
         if error is not None:
+            from qplayground.ui.dialogs.failure_dialog import FailureDialog
+
             dialog = FailureDialog(name, error, can_run_again=not self._read_only, parent=self)
             dialog.run_again_requested.connect(partial(self.run_again_requested.emit, name))
             dialog.open()

@@ -5,16 +5,7 @@ from pathlib import Path
 from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from qplayground.core.comparison.results import Comparison
-from qplayground.report.files import FORMATS, STEM, write_report
 from qplayground.ui.widgets import theme
-
-_FILTERS = {f"{what} (*.{suffix})": suffix for suffix, (what, _) in FORMATS.items()}
-
-
-def _ending(chosen: str) -> str:
-    """The suffix for a name without one. `.qplayground.json` lets desktops tell a comparison from other JSON files."""
-    suffix = _FILTERS.get(chosen, "json")
-    return "qplayground.json" if suffix == "json" else suffix
 
 
 def may_replace(parent: QWidget, path: Path) -> bool:
@@ -31,14 +22,17 @@ def say_not_written(parent: QWidget, title: str, path: Path, error: OSError) -> 
 
 def export(parent: QWidget, comparison: Comparison) -> Path | None:
     """Ask for a file and write the comparison to it. Asks again if it cannot be written. None: not saved."""
+    from qplayground.report.files import FORMATS, STEM, write_report
+
+    filters = {f"{what} (*.{suffix})": suffix for suffix, (what, _) in FORMATS.items()}
     start = f"{STEM}.json"
     while True:
-        name, chosen = QFileDialog.getSaveFileName(parent, "Export the comparison", start, ";;".join(_FILTERS))
+        name, chosen = QFileDialog.getSaveFileName(parent, "Export the comparison", start, ";;".join(filters))
         if not name:
             return None
         path = Path(name)
         if path.suffix.lower().lstrip(".") not in FORMATS:
-            path = path.with_name(f"{path.name}.{_ending(chosen)}")
+            path = path.with_name(f"{path.name}.{_ending(filters.get(chosen, 'json'))}")
             if path.exists() and not may_replace(parent, path):  # the file dialog checked the name without the suffix
                 start = path.name
                 continue
@@ -49,3 +43,8 @@ def export(parent: QWidget, comparison: Comparison) -> Path | None:
             start = path.name
             continue
         return path
+
+
+def _ending(suffix: str) -> str:
+    """What a name without a suffix gets. `.qplayground.json` lets desktops tell a comparison from other JSON files."""
+    return "qplayground.json" if suffix == "json" else suffix

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 from PySide6.QtCore import QObject, Signal, Slot
@@ -9,7 +10,9 @@ from PySide6.QtCore import QObject, Signal, Slot
 from qplayground.core.comparison.results import Comparison, from_json
 from qplayground.core.errors import ErrorCode, ErrorInfo, PlaygroundError
 from qplayground.runtime.storage.history_rows import as_stopped
-from qplayground.ui.history.comparison_window import ComparisonWindow
+
+if TYPE_CHECKING:
+    from qplayground.ui.history.comparison_window import ComparisonWindow
 
 
 class Readers(QObject):
@@ -37,6 +40,8 @@ class Readers(QObject):
     @Slot(object)
     def read(self, comparisons: list[Comparison]) -> None:
         """Show past comparisons in a new window."""
+        from qplayground.ui.history.comparison_window import ComparisonWindow
+
         reader = ComparisonWindow(comparisons)
         reader.closed.connect(self._on_closed)
         reader.inside_requested.connect(self.inside_requested)
@@ -49,6 +54,6 @@ class Readers(QObject):
             reader.close()
 
     @Slot(object)
-    def _on_closed(self, reader: ComparisonWindow) -> None:
+    def _on_closed(self, reader: "ComparisonWindow") -> None:
         self.windows.remove(reader)
         reader.deleteLater()

@@ -1,6 +1,7 @@
 """Opens the placement dialog and hands its result to the device picker."""
 
 import os
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QWidget
@@ -13,7 +14,9 @@ from qplayground.runtime.comparison.request import check_devices
 from qplayground.runtime.comparison.session import Session
 from qplayground.runtime.storage.preferences import Preferences
 from qplayground.ui.setup.choosers import Choosers
-from qplayground.ui.setup.placement_dialog import PlacementDialog
+
+if TYPE_CHECKING:
+    from qplayground.ui.setup.placement_dialog import PlacementDialog
 
 
 class Placing(QObject):
@@ -38,6 +41,8 @@ class Placing(QObject):
     @Slot()
     def edit(self) -> None:
         """Show where the picked model's parts go, for the ticked precisions, or for all if none is ticked."""
+        from qplayground.ui.setup.placement_dialog import PlacementDialog  # keeps the window's start short
+
         entry, machine = self._models.current(), self._session.machine
         self.dialog = PlacementDialog(
             self._planner,

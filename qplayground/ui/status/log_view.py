@@ -1,15 +1,19 @@
 """The Log tab: technical details of failures, and a button that opens the machine check."""
 
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from qplayground.runtime.clients.doctor import Doctor
 from qplayground.runtime.comparison.session import Session
-from qplayground.ui.dialogs.doctor_dialog import DoctorDialog
 from qplayground.ui.widgets import theme
 from qplayground.ui.widgets.parts import button, in_column, in_row
 
 _BLOCKS = 5000
+
+if TYPE_CHECKING:
+    from qplayground.ui.dialogs.doctor_dialog import DoctorDialog
 
 
 class LogView(QWidget):
@@ -35,6 +39,8 @@ class LogView(QWidget):
     def open_check(self) -> None:
         """Show the dialog and start a new check."""
         if self.dialog is None:
+            from qplayground.ui.dialogs.doctor_dialog import DoctorDialog
+
             self.dialog = DoctorDialog(self._doctor, self.window())
         self.dialog.show()
         self.dialog.raise_()
