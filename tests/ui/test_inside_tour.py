@@ -324,7 +324,7 @@ def test_during_a_comparison_the_picture_waits(tour: Tour) -> None:
     tour.inspector.set_paused(True)
     tour.view.set_paused(True)
     said = tour.view.message.text()
-    assert said.startswith("A comparison runs.")  # before a module is known, too
+    assert said.startswith("A comparison is running.")  # before a module is known, too
     tour.show_model()
     assert tour.view.message.text() == said
     assert tour.view.stack.currentWidget() is tour.view.message
