@@ -146,7 +146,7 @@ class Place:
 
 
 def make_debian(work: Path, install: str, release: str, bound: list[Path]) -> Place:
-    """A Debian with the README's prerequisites. From this machine it takes only the mirror, pip's settings and `bound`."""
+    """A Debian with the README's prerequisites. The mirror, pip's settings and `bound` come from this machine."""
     root = work / "debian"
     _check(["debootstrap", "--variant=minbase", f"--include={','.join(PREREQUISITES)}", release, str(root), mirror()])
     certificates = "/etc/ssl/certs/ca-certificates.crt"
