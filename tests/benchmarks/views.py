@@ -83,7 +83,7 @@ def _timeline(app: object) -> list[float]:
         left = (HOUR_S - width) * abs(np.sin(frame / 30))
         started = time.perf_counter()
         timeline.plot.setXRange(left, left + width, padding=0)
-        app.processEvents()  # type: ignore[attr-defined]  # which paints it, once
+        app.processEvents()  # type: ignore[attr-defined]  # paints it once
         times.append(time.perf_counter() - started)
     return times
 
@@ -127,7 +127,7 @@ def _heat_map(app: object) -> list[float]:
         heat.plot.setRange(xRange=(left, left + COLUMNS * share), yRange=(top, top + ROWS * share), padding=0)
         if frame % (FRAMES // 10) == 0:
             heat.show_tile(tile(*heat.seen()), -0.08, 0.08)
-        app.processEvents()  # type: ignore[attr-defined]  # which paints it, once
+        app.processEvents()  # type: ignore[attr-defined]  # paints it once
         times.append(time.perf_counter() - started)
     heat.close()
     return times

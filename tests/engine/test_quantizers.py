@@ -38,7 +38,7 @@ STORED = [method for method in METHODS.values() if not method.is_contrast]
 
 
 def choices(method: Method, dtype: Dtype) -> list[QuantizationParams]:
-    """Parameters with the method's smallest and largest blocks, with and without double quantization where it exists."""
+    """The method's smallest and largest blocks, with and without double quantization where it exists."""
     sizes = dict.fromkeys((*method.block_sizes[:1], *method.block_sizes[-1:])) or (None,)
     return [
         QuantizationParams(method=method.name, block_size=size, double_quant=double, dtype=dtype)
