@@ -116,13 +116,13 @@ def test_the_coldest_engine_goes_when_room_is_needed(
     ("how", "case"),
     [
         *itertools.product(["compare", "add"], ["of use", "another text", "placed by what is free on a GPU"]),
-        ("run again", "of use"),  # the first load reported its memory, but not for this text
+        ("run again", "of use"),  # the first load reported its memory; only what is shown now overrides it
     ],
 )
 def test_kept_engines_stay_when_what_is_known_of_the_next_one_says_that_it_fits(
     stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, how: str, case: str
 ) -> None:
-    """No load is needed to find out: the other engines stay loaded."""
+    """No load could report it, because the other engines are already loaded."""
     asked: list[Estimate] = []
 
     def fit(estimates: list[Estimate | None], **_terms: bool) -> Fit:
