@@ -1,4 +1,4 @@
-"""An engine that sends 200 tokens a second, in batches like the real one. It loads the window."""
+"""An engine that sends 200 tokens a second, in batches like the real one. It puts the window under load."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""A window in which random things happen. Its last line of output says what was left of them, as JSON."""
+"""A window in which random things happen. Its last line of output says what they left behind, as JSON."""
 
 import gc
 import io
