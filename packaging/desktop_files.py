@@ -1,8 +1,8 @@
-"""Lays out what a Linux desktop needs: `python packaging/desktop_files.py PREFIX [--exec COMMAND] [--homepage URL]`.
+"""Installs a Linux desktop's files: `python packaging/desktop_files.py PREFIX [--exec COMMAND] [--homepage URL]`.
 
-Desktop entry, AppStream metainfo, MIME type and icons go to PREFIX/share, under the application's id, which is named in
-`qplayground/__init__.py` alone. With a homepage the metainfo names it and two screenshots in URL/docs/pictures/, which
-software centers fetch: put the folder `docs` there.
+Desktop entry, AppStream metainfo, MIME type and icons go to PREFIX/share, named after the application's id. Only
+`qplayground/__init__.py` defines that id. With a homepage, the metainfo names it and two screenshots in
+URL/docs/pictures/. Software centers fetch these, so publish the folder `docs` there.
 """
 
 import argparse
@@ -26,13 +26,13 @@ NEED_QUOTES = re.compile(r"""[\s"'\\><~|&;$*?#()`%]""")
 
 
 def release_date() -> str:
-    """Today, or the day of SOURCE_DATE_EPOCH, so that a build can be repeated."""
+    """Today, or the day of SOURCE_DATE_EPOCH, for reproducible builds."""
     moment = os.environ.get("SOURCE_DATE_EPOCH")
     return (datetime.fromtimestamp(int(moment), UTC) if moment else datetime.now(UTC)).date().isoformat()
 
 
 def exec_argument(text: str) -> str:
-    """One argument as the key Exec of a desktop entry has it: quoted where it must be, then escaped as any string is.
+    """One argument for the Exec key of a desktop entry: quoted if necessary, then escaped like any string.
 
     Source: Desktop Entry Specification 1.5, "The Exec key".
     """
@@ -42,14 +42,14 @@ def exec_argument(text: str) -> str:
 
 
 def entry_string(text: str) -> str:
-    """A value of a desktop entry, in which a backslash begins an escape."""
+    """A value of a desktop entry, with its backslashes escaped."""
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
 
 
 def lay_out(prefix: Path, command: str = "qplayground", homepage: str | None = None) -> list[Path]:
     """Write every file below the prefix and return them. Raises OSError.
 
-    `command`: the program that the desktop entry starts, by its name or path. `homepage`: begins with https://.
+    `command`: name or path of the program that the desktop entry starts. `homepage`: begins with https://.
     """
     values = {
         "APPLICATION_ID": APPLICATION_ID,

@@ -1,7 +1,7 @@
-"""What each process of the frozen program runs first, so that engines, jobs, fork server and resource tracker end here.
+"""First script of each process of the frozen program. Engines, jobs, fork server and resource tracker get no further.
 
-They are this same executable again. `freeze_support` (PyInstaller's) knows by the arguments what it is to be, and
-returns only in the program itself: what comes after it, such as Qt, is in no engine's memory.
+They run the same executable. PyInstaller's `freeze_support` tells them apart by their arguments. It returns only in the
+program itself, so no engine holds what is imported later, such as Qt.
 """
 
 import multiprocessing

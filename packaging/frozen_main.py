@@ -1,12 +1,12 @@
-"""Where the frozen program itself starts, after `frozen_child.py`."""
+"""Start of the frozen program itself. Runs after `frozen_child.py`."""
 
 import sys
 from pathlib import Path
 
 
 def run() -> int:
-    """The program that the executable's name says; its exit code."""
-    if Path(sys.executable).stem == "qplayground-window":  # Windows' program without a terminal
+    """Run the program that the executable's name stands for; returns its exit code."""
+    if Path(sys.executable).stem == "qplayground-window":  # on Windows, the program without a terminal
         from qplayground.cli import main_window
 
         return main_window()
@@ -16,5 +16,5 @@ def run() -> int:
 
 
 if __name__ == "__main__":
-    del __file__  # what starts a child tells it to import that script, which is no file here
+    del __file__  # otherwise a child is told to import this script, which is not a file here
     sys.exit(run())

@@ -1,7 +1,7 @@
 """Prints what a history holds, for the test of the frozen program: `kept_texts.py HISTORY [--finished NAME ...]`.
 
-One line a run of the newest comparison: precision, state and text, with tabs between. With names: exit code 0 when
-exactly those runs are there and over. Needs the standard library alone.
+One line for each run of the newest comparison: precision, state and text, separated by tabs. With names, the exit code
+is 0 if exactly those runs exist and have ended. Needs only the standard library.
 """
 
 import json
@@ -13,7 +13,7 @@ FINAL = ("done", "failed", "cancelled")
 
 
 def kept_runs(path: Path) -> list[tuple[str, str, str]]:
-    """Precision, state and text of each run, in the order of the comparison; none where there is no history."""
+    """Precision, state and text of each run, in the comparison's order. Empty if there is no history."""
     if not path.is_file():
         return []
     with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True) as database:
@@ -27,7 +27,7 @@ def kept_runs(path: Path) -> list[tuple[str, str, str]]:
 
 
 def main() -> int:
-    """See above."""
+    """See the module's docstring."""
     runs = kept_runs(Path(sys.argv[1]))
     names = sys.argv[3:]
     if names:

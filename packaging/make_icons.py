@@ -1,6 +1,6 @@
 """Makes the PNG, ICO and ICNS files of the application icon from its SVG: `python packaging/make_icons.py`.
 
-The PNGs are in the repository, so that the window needs no SVG renderer; a test compares them with the SVG.
+The PNGs are committed, so the window needs no SVG renderer. A test compares them with the SVG.
 """
 
 import struct
@@ -19,7 +19,7 @@ _ICNS = {16: b"icp4", 32: b"icp5", 64: b"icp6", 128: b"ic07", 256: b"ic08", 512:
 
 
 def rendered(size: int) -> QImage:
-    """The icon as a square of that many pixels."""
+    """The icon as a square of `size` pixels."""
     image = QImage(size, size, QImage.Format.Format_ARGB32)
     image.fill(Qt.GlobalColor.transparent)
     painter = QPainter(image)
@@ -38,7 +38,7 @@ def png(size: int) -> bytes:
 
 
 def ico(pictures: dict[int, bytes]) -> bytes:
-    """A Windows icon of PNG pictures by size: a header, a row of 16 bytes for each, then the pictures."""
+    """A Windows icon from PNG pictures by size: a header, a 16-byte row for each picture, then the pictures."""
     rows, offset = [], 6 + 16 * len(pictures)
     for size, data in pictures.items():
         side = size % 256  # 256 is written as 0
@@ -48,13 +48,13 @@ def ico(pictures: dict[int, bytes]) -> bytes:
 
 
 def icns(pictures: dict[int, bytes]) -> bytes:
-    """A macOS icon of PNG pictures by size: blocks of a type, their length and the picture."""
+    """A macOS icon from PNG pictures by size: for each a type, its length and the picture."""
     blocks = b"".join(_ICNS[size] + struct.pack(">I", len(data) + 8) + data for size, data in pictures.items())
     return b"icns" + struct.pack(">I", len(blocks) + 8) + blocks
 
 
 def main(target: Path | None) -> None:
-    """Write the PNGs into the resources; with a folder, the ICO and ICNS files into it instead."""
+    """Write the PNGs into the resources. With a folder, write the ICO and ICNS files there instead."""
     QGuiApplication(["make_icons", "-platform", "offscreen"])
     if target is None:
         for size in ICON_SIZES:

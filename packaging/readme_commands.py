@@ -1,11 +1,11 @@
-"""Run every command in the documents' code blocks as it is written there, and report each.
+"""Run every command in the documents' code blocks as written, and report each.
 
-    python packaging/readme_commands.py --list             the commands
-    python packaging/readme_commands.py --clone            on this machine, in a fresh clone
-    sudo python packaging/readme_commands.py               in a fresh Debian (debootstrap), by a user of its own
+    python packaging/readme_commands.py --list             list the commands
+    python packaging/readme_commands.py --clone            run them on this machine, in a fresh clone
+    sudo python packaging/readme_commands.py               run them in a fresh Debian (debootstrap), as a new user
 
-What is run is what is committed. Debian's mirror and pip's settings are this machine's; name with --bind the folders
-that these settings name. A window would stay open, so there is no display: the commands then compare.
+Runs the committed state. Debian's mirror and pip's settings come from this machine. Name folders that those settings
+refer to with --bind. There is no display, because a window would stay open: the commands then compare.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-"""In reading order. packaging/README.md is left out: its commands need what `make package` makes."""
+"""In reading order. packaging/README.md is left out: its commands need the output of `make package`."""
 PROGRAMS = re.compile(r"(make|python3?|qplayground|\.venv/bin/\S+|apt-get)( |$)")
 SETTING = re.compile(r"(\.|source|cd|export) ")
 INSTALLS = re.compile(r"make run$|python3 -m venv ")
@@ -35,24 +35,24 @@ LAST_LINES = 25
 
 
 class NotCommandsError(Exception):
-    """A code block has commands and other things mixed."""
+    """A code block mixes commands with other text."""
 
 
 @dataclass
 class Block:
-    """The commands of one code block; `settings` come before each, since a shell would remember them."""
+    """The commands of one code block. `settings` run before each, as a shell would remember them."""
 
     settings: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
 
     @property
     def installs(self) -> bool:
-        """Whether it makes the environment, so that it has to start without one."""
+        """Whether it creates the environment, and so must start without one."""
         return any(INSTALLS.match(command) for command in self.commands)
 
 
 def read_blocks(text: str) -> list[Block]:
-    """The code blocks that are commands. Raises NotCommandsError for one that is only in part."""
+    """The code blocks that hold commands. Raises NotCommandsError for a block that mixes them with other text."""
     blocks = []
     for body in re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         lines = [_uncommented(line.strip()) for line in body.replace("\\\n", " ").splitlines()]
@@ -68,7 +68,7 @@ def read_blocks(text: str) -> list[Block]:
 
 
 def all_blocks(texts: list[str]) -> list[Block]:
-    """What a reader of those documents runs: a command once, in a shell with all settings before it."""
+    """The commands a reader of these documents runs: each once, in a shell with all earlier settings."""
     blocks: list[Block] = []
     settings: list[str] = []
     known: set[str] = set()
@@ -82,17 +82,17 @@ def all_blocks(texts: list[str]) -> list[Block]:
 
 
 def _uncommented(line: str) -> str:
-    """The line without a comment; a # in quotes is none."""
+    """The line without its comment. A # inside quotes does not start one."""
     before, mark, _ = line.partition(" #")
     try:
         ends = bool(mark) and shlex.split(before) == shlex.split(line, comments=True)
-    except ValueError:  # a quotation that the # is in
+    except ValueError:  # the # is inside a quotation
         ends = False
     return before.rstrip() if ends else line
 
 
 def system_command(text: str) -> str:
-    """The command that installs the system libraries. Raises NotCommandsError where the README has none."""
+    """The command that installs the system libraries. Raises NotCommandsError if the README has none."""
     found = SYSTEM.search(text)
     if found is None:
         raise NotCommandsError("The README has no command that installs the system libraries.")
@@ -100,7 +100,7 @@ def system_command(text: str) -> str:
 
 
 class Place:
-    """Where commands run: a folder on this machine, or inside of a root of its own as another user."""
+    """Where commands run: a folder on this machine, or another user's folder in a separate root."""
 
     def __init__(self, work: Path, root: Path | None = None) -> None:
         self._work = work
@@ -109,7 +109,7 @@ class Place:
         self.folder = work
 
     def clone(self) -> None:
-        """Go on in a new clone of what is committed."""
+        """Continue in a new clone of the committed state."""
         self._clones += 1
         self.folder = self._work / f"clone-{self._clones}" / "qplayground"
         _check(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(self.folder)])
@@ -117,7 +117,7 @@ class Place:
             _check(["chown", "-R", f"{PERSON}:{PERSON}", str(self.folder.parent)])
 
     def run(self, command: str, settings: list[str], extra: dict[str, str]) -> tuple[int, str]:
-        """Its exit code and the last of what it printed."""
+        """Run a command; returns its exit code and its last lines of output."""
         script = "\n".join([*settings, command])
         environment = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "LANG"))}
         environment |= {"PATH": os.environ["PATH"], "HOME": str(self._work / "home"), **extra}
@@ -146,7 +146,7 @@ class Place:
 
 
 def make_debian(work: Path, install: str, release: str, bound: list[Path]) -> Place:
-    """A Debian with what the README asks for; this machine's are only the mirror, pip's settings and folders for it."""
+    """A Debian with the README's prerequisites. The mirror, pip's settings and `bound` come from this machine."""
     root = work / "debian"
     _check(["debootstrap", "--variant=minbase", f"--include={','.join(PREREQUISITES)}", release, str(root), mirror()])
     certificates = "/etc/ssl/certs/ca-certificates.crt"
@@ -173,7 +173,7 @@ def make_debian(work: Path, install: str, release: str, bound: list[Path]) -> Pl
 
 
 def mirror() -> str:
-    """Debian's mirror that this machine's apt uses."""
+    """The Debian mirror that this machine's apt uses."""
     command = ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME)", "Created-By: Packages", "Origin: Debian"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     sites = [line.split()[0] for line in done.stdout.splitlines() if line and "security" not in line.split()[0]]
@@ -183,7 +183,7 @@ def mirror() -> str:
 
 
 def _check(command: list[str]) -> None:
-    """Run a step of the preparation; its output only where it fails."""
+    """Run a step of the preparation. Print its output only if it fails."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     if done.returncode:
         print(done.stdout[-3000:], file=sys.stderr)
@@ -191,7 +191,7 @@ def _check(command: list[str]) -> None:
 
 
 def run_all(place: Place, blocks: list[Block], tests: str | None) -> int:
-    """Run and report each; returns how many failed."""
+    """Run and report each command; returns how many failed."""
     extra = {"PYTEST_ADDOPTS": tests} if tests else {}
     failed = 0
     for block in blocks:
@@ -211,7 +211,7 @@ def run_all(place: Place, blocks: list[Block], tests: str | None) -> int:
 
 
 def main() -> int:
-    """The exit code: 0 when every command ended well."""
+    """The exit code: 0 if every command succeeded."""
     parser = argparse.ArgumentParser(description="Run every command of the documents as it is written there.")
     parser.add_argument("--list", action="store_true", help="only print them")
     parser.add_argument("--clone", action="store_true", help="run them on this machine, in a fresh clone")
@@ -230,7 +230,7 @@ def main() -> int:
     if not arguments.clone and INSIDE not in os.environ:
         if os.geteuid() or not shutil.which("debootstrap"):
             raise SystemExit("A fresh Debian needs root and debootstrap; --clone runs the commands on this machine.")
-        os.environ[INSIDE] = "1"  # in a name space of its own, whose mounts and processes end with it
+        os.environ[INSIDE] = "1"  # mounts and processes end with this namespace
         os.execvp("unshare", ["unshare", "--mount", "--pid", "--fork", "--kill-child", sys.executable, *sys.argv])
     work = Path(tempfile.mkdtemp(dir=arguments.folder, prefix="readme-"))
     work.chmod(0o755)
@@ -241,7 +241,7 @@ def main() -> int:
         mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text("utf-8").splitlines()]
         for path in reversed([path for path in mounted if Path(path).is_relative_to(work)]):
             subprocess.run(["umount", "--lazy", path], check=False)
-        subprocess.run(["rm", "-rf", "--one-file-system", str(work)], check=False)  # whatever is still mounted stays
+        subprocess.run(["rm", "-rf", "--one-file-system", str(work)], check=False)  # keep whatever is still mounted
 
 
 if __name__ == "__main__":

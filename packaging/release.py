@@ -1,11 +1,11 @@
-"""Make a release: check, test, measure, build, sum up, and write its notes.
+"""Make a release: check, test, measure, build, and write checksums and notes.
 
-    python packaging/release.py              all of it, into dist/
-    python packaging/release.py --dry-run    the steps, and whether they would be begun
-    python packaging/release.py --without test,bench    to try the rest; the notes then say what was left out
+    python packaging/release.py              everything, into dist/
+    python packaging/release.py --dry-run    print the steps, and whether they would start
+    python packaging/release.py --without test,bench    try the other steps; the notes say what was left out
 
-The version is `__version__` in qplayground/__init__.py; its notes are that version's section of CHANGELOG.md
-and the targets that the benchmark missed. Nothing is tagged or uploaded: what lies in dist/ is looked at first.
+The version is `__version__` in qplayground/__init__.py. The notes are its section of CHANGELOG.md, plus the benchmark's
+missed targets. Nothing is tagged or uploaded, so that a person can look at dist/ first.
 """
 
 import argparse
@@ -34,16 +34,16 @@ LEAVABLE = {
     "test": "The tests were not run.",
     "bench": "Nothing was measured.",
 }
-"""What may be left out, and what the notes then say."""
+"""The steps that can be left out, and what the notes then say."""
 SUMS, NOTES = "SHA256SUMS", "RELEASE_NOTES.md"
 
 
 class RefusedError(Exception):
-    """The release is not begun; the message says why and what to do."""
+    """The release does not start. The message says why and what to do."""
 
 
 def version_of(init: str) -> str:
-    """The version that the package's `__init__.py` names. Raises RefusedError for none."""
+    """The version in the package's `__init__.py`. Raises RefusedError if there is none."""
     found = re.search(r'^__version__ = "(\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?)"$', init, re.MULTILINE)
     if found is None:
         raise RefusedError('qplayground/__init__.py has no line like __version__ = "1.2.3".')
@@ -51,9 +51,9 @@ def version_of(init: str) -> str:
 
 
 def notes_of(changelog: str, version: str) -> str:
-    """What the changelog says of a version, as Markdown.
+    """The changelog's section for a version, as Markdown.
 
-    Raises RefusedError where it says nothing of it, or where some changes belong to no version yet.
+    Raises RefusedError if there is none, or if some changes have no version yet.
     """
     parts = re.split(r"^## \[(.+?)\].*\n", changelog, flags=re.MULTILINE)[1:]
     changes = {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
@@ -69,7 +69,7 @@ def notes_of(changelog: str, version: str) -> str:
 
 
 def missed(benchmark: str) -> str:
-    """A section on the targets that were missed, as Markdown; empty when there are none."""
+    """A section on the missed targets, as Markdown. Empty if there are none."""
     figures = [figure for figure in json.loads(benchmark) if not figure["met"]]
     lines = [
         f"- {figure['name']}: {figure['value']:.3g} {figure['unit']}".rstrip() + _target(figure) for figure in figures
@@ -78,20 +78,20 @@ def missed(benchmark: str) -> str:
 
 
 def left_out(without: Collection[str]) -> str:
-    """A section on the steps that were left out, as Markdown; empty when there are none."""
+    """A section on the steps that were left out, as Markdown. Empty if there are none."""
     lines = [f"- {sentence}" for name, sentence in LEAVABLE.items() if name in without]
     return "\n".join(["\n## Left out of this release's making\n", *lines, ""]) if lines else ""
 
 
 def _target(figure: dict[str, Any]) -> str:
-    """What it should have been, in brackets."""
+    """The target, in brackets."""
     if figure["at_most"] is not None:
         return f" (≤ {figure['at_most']:g})"
     return f" (≥ {figure['at_least']:g})"
 
 
 def check_clean(folder: Path) -> None:
-    """Raises RefusedError where the tree has something that is not committed."""
+    """Raises RefusedError if something is not committed."""
     done = subprocess.run(
         ["git", "status", "--porcelain"], cwd=folder, capture_output=True, encoding="utf-8", check=False
     )
@@ -103,9 +103,9 @@ def check_clean(folder: Path) -> None:
 
 
 def checksums(folder: Path) -> str:
-    """The SHA-256 of each file that lies directly in a folder, as `sha256sum --check` reads them.
+    """The SHA-256 of each file directly in a folder, in the format of `sha256sum --check`.
 
-    What is in a folder below, such as the frozen program, is not uploaded as it is.
+    Subfolders are left out: they are not uploaded as they are. The frozen program is one.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS)
     lines = []
@@ -116,9 +116,9 @@ def checksums(folder: Path) -> str:
 
 
 def release(root: Path, *, dry_run: bool, without: Collection[str] = ()) -> None:
-    """Do all steps for the checkout in `root` but those named in `without`, keys of LEAVABLE.
+    """Run all steps for the checkout in `root`, except those in `without` (keys of LEAVABLE).
 
-    Raises RefusedError before the first one, or where a step fails.
+    Raises RefusedError before the first step, or if a step fails.
     """
     version = version_of((root / "qplayground" / "__init__.py").read_text("utf-8"))
     notes = notes_of((root / "CHANGELOG.md").read_text("utf-8"), version) + left_out(without)
@@ -145,7 +145,7 @@ def release(root: Path, *, dry_run: bool, without: Collection[str] = ()) -> None
 
 
 def main() -> int:
-    """The exit code: 0 when all of it was done, 1 when it was refused or failed."""
+    """The exit code: 0 if everything was done, 1 if it was refused or failed."""
     parser = argparse.ArgumentParser(description="Check, test, measure, build, and write checksums and release notes.")
     parser.add_argument("--dry-run", action="store_true", help="show the steps and the notes, and do nothing")
     parser.add_argument(

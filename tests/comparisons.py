@@ -1,4 +1,4 @@
-"""Comparisons for tests of what is made of them."""
+"""Comparisons for tests of views, figures and reports."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def done(name: str = "fp32", text: str = " to help.") -> Run:
 
 
 def remote(name: str = "nf4") -> Run:
-    """Done by the scripted engine that lacks everything."""
+    """A run of the scripted engine that lacks every capability."""
     run = done(name)
     run.engine = "remote"
     run.lacks = {capability.value: reason for capability, reason in LACKS.items()}
@@ -104,6 +104,6 @@ def comparison(*runs: Run, model: str = "demo", machine: Machine | None = MACHIN
 
 
 def change_model(made: Comparison, **changes: Any) -> None:
-    """Let every run be of a model that differs so."""
+    """Change fields of the model in every run."""
     for run in made.runs:
         run.model = msgspec.structs.replace(run.model, **changes)

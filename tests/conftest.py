@@ -1,4 +1,4 @@
-"""Isolation for every test, and the demo model for those that need real weights."""
+"""Isolation for every test, and the demo model for tests that need real weights."""
 
 import gc
 import os
@@ -6,10 +6,10 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-# Read when Qt and the hub's library are imported, so set before any test module is.
+# Qt and the hub's library read these on import, so set them before any test module is imported.
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 os.environ["HF_HUB_OFFLINE"] = "1"
-# The models are tiny. Threads that wait for each other spin, and take the cores from the engine beside them.
+# The models are tiny. Waiting threads spin, and take the cores from the engine beside them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import psutil
@@ -22,20 +22,19 @@ from qplayground.core.messages.events import Failed, JobDone
 from qplayground.runtime.models.library import PREPARE_TARGET
 from qplayground.runtime.processes.launcher import ENGINE_TARGET, Launcher
 
-settings.register_profile("any machine", deadline=None)  # a busy one is no fault of the code
+settings.register_profile("any machine", deadline=None)  # a busy machine is not a fault of the code
 settings.load_profile("any machine")
 
-_DEMO_FOLDER = demo_folder()  # the user's own cache, where `make run` puts it too
+_DEMO_FOLDER = demo_folder()  # the user's own cache, which `make run` uses too
 
 
 def pytest_configure() -> None:
-    """A test process beside another one ignores Ctrl-C, and what it starts would too."""
+    """Ignore Ctrl-C in a test process that runs beside another one: its children would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
-    """No garbage collection looks again at the test modules and all that they import: that would take most of the time
-    of many tests."""
+    """Keep the test modules and their imports out of garbage collection, which would dominate many tests' time."""
     gc.collect()
     gc.freeze()
 
@@ -48,23 +47,24 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_fork_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A process has one fork server, with what its first launcher asks for: the real engine's libraries, here.
+    """Start the process's only fork server with the real engine's libraries.
 
-    With the scripted engine's only, every real engine would import torch anew, which takes seconds.
+    The first launcher decides what it preloads. With only the scripted engine's libraries, every real engine would
+    import torch anew, which takes seconds.
     """
     launcher = Launcher(ENGINE_TARGET)
     if launcher.forks and any("unit" not in item.path.parts for item in request.session.items):
-        with pytest.MonkeyPatch.context() as monkeypatch:  # what it forks has its environment
+        with pytest.MonkeyPatch.context() as monkeypatch:  # forked children inherit its environment
             _isolate(tmp_path_factory.mktemp("fork-server"), monkeypatch)
             launcher.warm()
 
 
 @pytest.fixture(autouse=True)
 def no_process_left() -> Iterator[None]:
-    """Every engine and job that a test starts is gone when it ends."""
+    """Every engine and job that a test starts has ended when the test ends."""
     before = set(running_engines())
     yield
-    _, alive = psutil.wait_procs(set(running_engines()) - before, timeout=10)  # two seconds, and more on a busy machine
+    _, alive = psutil.wait_procs(set(running_engines()) - before, timeout=10)  # two seconds, or more on a busy machine
     assert not alive, f"left behind: {alive}"
 
 
@@ -98,7 +98,7 @@ def _prepare(folder: Path) -> None:
 
 
 def running_engines() -> list[psutil.Process]:
-    """This process's descendants, without the fork server and the resource tracker, which live as long as it does."""
+    """This process's descendants, except the fork server and the resource tracker, which live as long as it does."""
     kept = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
     found = []
     for process in psutil.Process().children(recursive=True):
@@ -106,7 +106,7 @@ def running_engines() -> list[psutil.Process]:
             command = " ".join(process.cmdline())
             parent = process.parent()
             forked = parent is not None and kept[1] in " ".join(parent.cmdline())
-            if not command:  # a fork server that was killed while it imported: multiprocessing buries it, not psutil
+            if not command:  # a fork server killed during its imports: multiprocessing reaps it, not psutil
                 continue
         except psutil.NoSuchProcess:
             continue

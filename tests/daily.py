@@ -1,4 +1,4 @@
-"""Which cases of a test `make test` runs. `make test-all`, and so CI, runs the others too."""
+"""Which cases of a test `make test` runs. `make test-all`, and so CI, also runs the others."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 
 def daily(cases: Iterable[Any], *kept: Any) -> list[Any]:
-    """Those cases for `parametrize`; all but the ones that are kept are marked as exhaustive."""
+    """Cases for `parametrize`. All except `kept` are marked as exhaustive."""
     cases = list(cases)
     if missing := [case for case in kept if case not in cases]:
         raise ValueError(f"no cases of this test: {missing}")

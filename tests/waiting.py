@@ -1,4 +1,4 @@
-"""Waiting for what comes about elsewhere."""
+"""Waiting for conditions elsewhere."""
 
 import threading
 import time

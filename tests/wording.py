@@ -1,8 +1,8 @@
-"""The sentences that a user reads, the longest first, and how easy documents are: `python -m tests.wording [WORDS]`.
+"""The user's sentences, longest first, and the documents' reading ease: `python -m tests.wording [WORDS]`.
 
-Sentences are collected from the strings of the program, the texts in `resources/` and the documents: what has four
-words or more. Each value in an f-string counts as one word. Reading ease is Flesch's, computed by textstat: 100 is very
-easy, 60 to 70 plain English, below 30 very hard.
+Sentences are strings of at least four words in the program, and the texts in `resources/` and the documents. Each value
+in an f-string counts as one word. Reading ease is Flesch's, computed by textstat. 100 is very easy, 60 to 70 is plain
+English, and below 30 is very hard.
 """
 
 import ast
@@ -16,9 +16,9 @@ import textstat
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 30
-"""No sentence has more words than that."""
+"""No sentence has more words than this."""
 MEDIAN = 14
-"""Half of the sentences have at most as many."""
+"""The median sentence has at most this many words."""
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
@@ -28,14 +28,14 @@ DOCUMENTS = (
     "docs/decisions.md",
 )
 TEXTS = tuple(sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "resources" / "tour").glob("*.md")))
-"""What the program reads to its user from files."""
+"""The files whose texts the program shows to its user."""
 EASY = 55
-"""No document is harder to read than that."""
+"""No document has a lower reading ease than this."""
 _LEAST_WORDS = 4
 
 
 class Sentence(NamedTuple):
-    """How many words it has, where it stands, and the sentence."""
+    """Number of words, place, and text of a sentence."""
 
     words: int
     place: str
@@ -43,7 +43,7 @@ class Sentence(NamedTuple):
 
 
 def of_program() -> Iterator[Sentence]:
-    """Every sentence in the strings of the product and in the texts that it reads from files."""
+    """Every sentence in the product's strings and in the text files that it shows."""
     for path in sorted((ROOT / "qplayground").rglob("*.py")):
         for line, text in _strings(ast.parse(path.read_text("utf-8"))):
             yield from _sentences(text, f"{path.relative_to(ROOT)}:{line}")
@@ -63,7 +63,7 @@ def reading_ease(name: str) -> float:
 
 
 def _paragraphs(name: str) -> list[str]:
-    """A document's paragraphs and points of lists; tables, headings and code are left out."""
+    """A document's paragraphs and list items, without tables, headings and code."""
     text = (ROOT / name).read_text("utf-8")
     text = re.sub(r"```.*?```|^\|.*?$|^#.*?$", "", text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
@@ -79,7 +79,7 @@ def _sentences(text: str, place: str) -> Iterator[Sentence]:
 
 
 def _strings(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Constants that are no docstrings, f-strings as one."""
+    """String constants except docstrings. An f-string counts as one."""
     comments = {
         id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
@@ -96,7 +96,7 @@ def _shown(part: ast.expr) -> str:
 
 
 def main() -> int:
-    """Print those of more words than asked for, the medians, and each document's reading ease."""
+    """Print the sentences longer than the limit, the medians, and each document's reading ease."""
     most = int(sys.argv[1]) if len(sys.argv) > 1 else LONGEST
     for name, found in (("program", list(of_program())), ("documents", list(of_documents()))):
         lengths = sorted(sentence.words for sentence in found)

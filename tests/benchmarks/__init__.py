@@ -1,1 +1,1 @@
-"""The program's promises about time and memory, measured. `make bench` runs them all; each is a small script too."""
+"""Measures what the program promises about time and memory. `make bench` runs all; each is also a small script."""

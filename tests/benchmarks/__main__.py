@@ -1,4 +1,4 @@
-"""Run the benchmarks, print a table, write bench.json. Exit code 1 when a target is missed."""
+"""Run the benchmarks, print a table, write bench.json. The exit code is 1 if a target is missed."""
 
 import argparse
 import json
@@ -51,13 +51,13 @@ def main() -> int:
     if unknown:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(_ALL)}")
     figures: list[Figure] = []
-    prepare = ["compare", "--precisions", "fp32", "--max-new-tokens", "1"]  # makes the demo model where there is none
+    prepare = ["compare", "--precisions", "fp32", "--max-new-tokens", "1"]  # makes the demo model if it is missing
     subprocess.run([sys.executable, "-m", "qplayground", *prepare], check=True, stdout=subprocess.DEVNULL)
     for name in arguments.names or _ALL:
         print(f"{name} …", file=sys.stderr, flush=True)
         found = _ALL[name].measure()
         figures += found
-        print(table(found), flush=True)  # at once: the rest may take half an hour
+        print(table(found), flush=True)  # print now: the rest may take half an hour
         Path(arguments.json).write_text(json.dumps([figure.as_dict() for figure in figures], indent=2) + "\n")
         if arguments.markdown:
             Path(arguments.markdown).write_text(markdown(figures))

@@ -1,4 +1,7 @@
-"""Four precisions compared, beside four runs of the tutorial's plain script, whole processes, by turns."""
+"""Duration of a comparison of four precisions, against four runs of the tutorial's plain script.
+
+Both run as whole processes, in turns.
+"""
 
 import subprocess
 import sys
@@ -35,7 +38,7 @@ print(tokenizer.decode(output[0], skip_special_tokens=True))
 
 
 def measure() -> list[Figure]:
-    """Seconds from start to end, and their ratio turn by turn."""
+    """Seconds from start to end, and the ratio of each turn."""
     path = str(demo_folder())
     ours: list[float] = []
     plain: list[float] = []

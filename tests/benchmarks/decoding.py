@@ -1,6 +1,6 @@
-"""Decode speed and tokens beside a plain script that loads the same precision and calls `generate`.
+"""Decode speed and tokens, against a plain script that calls `generate` with the same precision.
 
-Both stay loaded in processes of their own and take turns, since the speed of a machine changes from second to second.
+Each stays loaded in its own process. They take turns, because a machine's speed changes from second to second.
 """
 
 import json
@@ -51,7 +51,7 @@ for _ in sys.stdin:
 
 
 def measure() -> list[Figure]:
-    """For each precision the ratio of the engine's decode speed to the plain script's, and whether tokens agree."""
+    """For each precision: engine's decode speed over the plain script's, and whether the tokens agree."""
     launcher = Launcher()
     launcher.warm()
     try:
@@ -64,7 +64,7 @@ def _measure(launcher: Launcher) -> list[Figure]:
     figures = []
     for precision in (precision for precision in READY_PRECISIONS if precision.name in PRECISIONS):
         with _engine(launcher, demo_folder(), precision) as engine, _plain(demo_folder(), precision.name) as plain:
-            pairs = [(next(engine), next(plain)) for _ in range(1 + ROUNDS)][1:]  # the first warms both up
+            pairs = [(next(engine), next(plain)) for _ in range(1 + ROUNDS)][1:]  # the first round warms both up
         name = precision.name
         figures += [
             median_of(f"{name}: engine decodes", [rate for (rate, _), _ in pairs], "tok/s"),

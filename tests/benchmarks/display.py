@@ -1,4 +1,4 @@
-"""A screen for the windows that are measured: the real one, else a virtual one, else none."""
+"""A screen for the measured windows: the real one, a virtual one, or none."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def display() -> Iterator[dict[str, str]]:
-    """Environment variables that give a child process a screen. Xvfb is used where there is no display."""
+    """Environment variables that give a child process a screen. Xvfb is used if there is no display."""
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         yield {}
     elif shutil.which("Xvfb"):

@@ -1,4 +1,4 @@
-"""How soon an engine takes commands once the fork server is warm, and what it holds before any weight."""
+"""How soon an engine takes commands once the fork server is warm, and its memory before any weights."""
 
 import time
 
@@ -13,7 +13,7 @@ _MB = 1_000_000
 
 
 def measure() -> list[Figure]:
-    """Milliseconds from asking to Hello; private memory (USS) at that moment, in MB."""
+    """Milliseconds from the request to Hello, and private memory (USS) at that moment, in MB."""
     launcher = Launcher()
     launcher.warm()
     _hello(launcher)  # waits until the server has imported everything

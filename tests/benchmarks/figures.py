@@ -1,4 +1,4 @@
-"""A measured figure beside its target."""
+"""A measured figure and its target."""
 
 import statistics
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass
 class Figure:
-    """`value` is the median unless the name says otherwise; `at_most` or `at_least` is the target, if there is one."""
+    """`value` is the median unless the name says otherwise. `at_most` or `at_least` is the target, if any."""
 
     name: str
     value: float
@@ -63,5 +63,5 @@ def _rows(figures: Sequence[Figure]) -> list[tuple[str, str, str, str, str]]:
 
 
 def _digits(value: float) -> str:
-    """Three of them at least, and no exponent where a person would write none."""
+    """At least three digits, without an exponent where a person would write none."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,6 +1,6 @@
-"""On a GPU: decode speed beside bare `generate()`, load time, and the load's peak of VRAM beside what stays.
+"""On a GPU: decode speed against bare `generate()`, load time, and peak VRAM of a load against what stays.
 
-Nothing where there is no GPU.
+Measures nothing if there is no GPU.
 """
 
 import gc
@@ -25,10 +25,10 @@ _REQUEST = GenerationRequest(settings=GenerationSettings(max_new_tokens=_NEW_TOK
 
 
 def measure() -> list[Figure]:
-    """For each ready precision of a model of a billion parameters."""
+    """Figures for each ready precision of a model with a billion parameters."""
     if not has_nvidia_gpu():
         return []
-    from tests.benchmarks.random_model import make_billion  # torch is imported only where it is used
+    from tests.benchmarks.random_model import make_billion  # import torch only where it is used
 
     figures: list[Figure] = []
     launcher = Launcher()
@@ -51,7 +51,7 @@ def _measure(launcher: Launcher, path: Path, precision: Precision) -> list[Figur
         loaded = next(event for event in events if isinstance(event, Loaded))
         plain = _Plain(path, precision)
         pairs = []
-        for turn in range(1 + _ROUNDS):  # the first warms both up
+        for turn in range(1 + _ROUNDS):  # the first turn warms both up
             child.send(Generate(id=2 + turn, request=_REQUEST, benchmark=True))
             ours = next(event for event in events if isinstance(event, Generated)).decode_tokens_per_s
             assert ours is not None
@@ -77,7 +77,7 @@ def _measure(launcher: Launcher, path: Path, precision: Precision) -> list[Figur
 
 
 class _Plain:
-    """The same model in transformers alone, in this process."""
+    """The same model in plain transformers, in this process."""
 
     def __init__(self, path: Path, precision: Precision) -> None:
         import torch
@@ -97,12 +97,12 @@ class _Plain:
         )
 
     def decode_tokens_per_s(self) -> float:
-        """Of all tokens after the first."""
+        """Decode speed over all tokens after the first."""
         first, whole = self._seconds(1), self._seconds(_NEW_TOKENS)
         return (_NEW_TOKENS - 1) / (whole - first)
 
     def close(self) -> None:
-        """Give the GPU's memory back."""
+        """Free the GPU's memory."""
         del self._model
         gc.collect()
         self._torch.cuda.empty_cache()

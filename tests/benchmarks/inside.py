@@ -1,4 +1,4 @@
-"""Looking inside a large layer: how soon it is there, what a parameter changes, its pictures, its memory."""
+"""Inside on a large layer: time until it is shown, time of a changed parameter, its pictures, its memory."""
 
 import json
 import os
@@ -39,10 +39,11 @@ _BLOCKS = (64, 4096, None)
 
 
 def measure() -> list[Figure]:
-    """Seconds in the window; milliseconds of tiles as it hears of them, through the pipe; bytes beyond those of an
-    engine that has a small layer open.
+    """Seconds in the window, milliseconds for a tile through the pipe, and memory.
+
+    The memory is what is added to an engine that has a small layer open.
     """
-    from tests.benchmarks.random_model import make_wide  # torch
+    from tests.benchmarks.random_model import make_wide  # imports torch
 
     with tempfile.TemporaryDirectory() as folder:
         path = make_wide(Path(folder) / "wide")

@@ -1,5 +1,6 @@
-"""A child of the inside benchmark: by how much an engine grows that has a layer open and tries every parameter on it,
-and what bitsandbytes' own call on such a layer takes.
+"""A child of the inside benchmark: how much an engine grows that opens a layer and tries every parameter on it.
+
+Also times bitsandbytes' own call on such a layer.
 """
 
 import json
@@ -25,7 +26,7 @@ _ROUNDS = 5
 
 
 class _Counting(Channel):
-    """Notes the stored bytes of what is opened."""
+    """Records the stored bytes of the opened matrix."""
 
     def __init__(self) -> None:
         self.stored = 0
@@ -52,7 +53,7 @@ def main(path: str, small: str, large: str) -> None:
 
 
 def _bare(kind: str) -> list[float]:
-    """Seconds of each, of 4096 × 4096 weights in bfloat16."""
+    """Seconds of each call, on 4096 × 4096 bfloat16 weights."""
     weight = torch.empty(4096, 4096, dtype=torch.bfloat16).normal_(0, 0.02)
     samples = []
     for _ in range(_ROUNDS):
@@ -63,7 +64,7 @@ def _bare(kind: str) -> list[float]:
 
 
 def _peak_bytes() -> int:
-    """Of this program alone: `getrusage` has what the process was in before it became this one, too."""
+    """The peak of this program alone. `getrusage` would include what the process was before exec."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 

@@ -1,4 +1,4 @@
-"""A child of the benchmark of the inside: its window, a large layer chosen, and every parameter turned."""
+"""A child of the inside benchmark: opens the window, chooses a large layer, and changes every parameter."""
 
 import json
 import statistics
@@ -27,13 +27,13 @@ _LONGEST_MS = 120_000
 
 
 class _Shown:
-    """Seconds from an act until the window has drawn what a signal brought."""
+    """Seconds from an action until the window has drawn what a signal brought."""
 
     def __init__(self, app: QApplication) -> None:
         self._app = app
 
     def __call__(self, act: Callable[[], object], *signals: Any) -> list[float]:
-        """One for each signal, in the order in which they come."""
+        """One value for each signal, in the order in which they arrive."""
         loop, found = QEventLoop(), []
         longest = QTimer(singleShot=True, interval=_LONGEST_MS)
         longest.timeout.connect(lambda: loop.exit(1))

@@ -1,4 +1,4 @@
-"""The window loads and unloads the demo model again and again; prints as JSON by how much it grew, in bytes."""
+"""The window loads and unloads the demo model repeatedly. Prints its growth in bytes as JSON."""
 
 import gc
 import json
@@ -21,7 +21,7 @@ BEFORE, CYCLES, TOKENS = 5, 50, 1
 
 
 def main() -> None:
-    """The first few loads fill caches, and are not counted."""
+    """Measure after the first few loads, which fill caches."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["QPLAYGROUND_CONFIG"] = folder
         application = QApplication([])

@@ -1,4 +1,4 @@
-"""Memory: predicted beside measured, the peak of a load beside a plain script's, and what 50 loads leave behind."""
+"""Memory: predicted against measured, a load's peak against a plain script's, and what 50 loads leave behind."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ _NEW_TOKENS = 8
 _SAMPLE_S = 0.002
 _BESIDE_MB = 40
 _QUANTIZING_BYTES = {"int8": 12, "nf4": 16}
-"""FACTS section 2: what quantizing needs for a moment, an element of the layer in work."""
+"""FACTS section 2: temporary bytes that quantizing needs, for each element of the current layer."""
 
 _PLAIN = """
 import sys, torch
@@ -45,8 +45,8 @@ sys.stdin.readline()
 
 
 def measure() -> list[Figure]:
-    """See the module's docstring. Megabytes of 10^6 bytes."""
-    from tests.benchmarks.random_model import make_billion  # torch
+    """See the module's docstring. 1 MB is 10^6 bytes."""
+    from tests.benchmarks.random_model import make_billion  # imports torch
 
     with tempfile.TemporaryDirectory() as folder:
         models = {"demo": "demo", "a billion": str(make_billion(Path(folder) / "billion"))}
@@ -93,7 +93,7 @@ def _json(*arguments: str) -> Any:
 
 
 class _AnonymousPeak(threading.Thread):
-    """The most anonymous memory that a process has while this runs."""
+    """The peak of a process's anonymous memory while this thread runs."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -109,7 +109,7 @@ class _AnonymousPeak(threading.Thread):
                 return
 
     def stop(self) -> float:
-        """Megabytes above the beginning."""
+        """Megabytes above the start."""
         self._stopping.set()
         self.join()
         return (self.highest - self.before) / _MB
@@ -132,7 +132,7 @@ def _largest_layer(path: str) -> int:
 
 
 def _engine_peak(path: str, recipe: Precision) -> tuple[float, float]:
-    """Megabytes above the warm libraries, and megabytes of weights."""
+    """Peak megabytes above the warm libraries, and megabytes of weights."""
     launcher = Launcher()
     with launcher.engine() as engine:
         events = engine.events()
@@ -167,11 +167,11 @@ def _plain_peak(path: str, precision: str) -> float:
     return peak
 
 
-# ---- beside accelerate's estimator ----------------------------------------------------------------------------------
+# ---- against accelerate's estimator ---------------------------------------------------------------------------------
 
 
 def _beside_accelerate(path: str) -> list[Figure]:
-    """Its arithmetic (`accelerate estimate-memory`): a quarter of float32 for 8 bits, an eighth for 4."""
+    """The arithmetic of `accelerate estimate-memory`: a quarter of float32 for 8 bits, an eighth for 4."""
     import torch
     from accelerate.utils import calculate_maximum_sizes
     from transformers import AutoConfig, AutoModelForCausalLM

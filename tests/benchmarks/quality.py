@@ -1,4 +1,4 @@
-"""Scoring: its speed beside the bare forward passes, its figures beside other computations, and its memory."""
+"""Scoring: speed against bare forward passes, figures against other computations, and memory."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.benchmarks.figures import Figure, median_of
 _PRECISIONS = ("fp32", "bf16", "fp16", "int8", "nf4")
 _MB = 1_000_000
 _HARNESS = Path(__file__).parents[2] / ".venv-bench" / "bin" / "python"
-"""Where lm-evaluation-harness is, if `make bench` has installed it; without it its figures are left out."""
+"""lm-evaluation-harness, if `make bench` installed it. Without it, its figures are left out."""
 
 
 def measure() -> list[Figure]:
@@ -45,7 +45,7 @@ def _speed_and_truth(folder: str) -> list[Figure]:
 
 
 def _kept() -> list[Figure]:
-    """The same comparison twice with a cache of its own."""
+    """The same comparison twice, with a separate cache."""
     with tempfile.TemporaryDirectory() as config:
         first, second = (_compare(config) for _ in range(2))
     spent = [run["quality"]["seconds"] for run in (first["runs"][0], second["runs"][0])]

@@ -1,4 +1,7 @@
-"""A child of the quality benchmark: one precision scored and passed forward in turns, and its figures computed anew."""
+"""A child of the quality benchmark: scores one precision and runs bare forward passes in turns.
+
+It also recomputes the figures independently.
+"""
 
 import importlib
 import json
@@ -29,7 +32,7 @@ _MOST_TURNS = 9
 _WINDOWS = (2, 8)
 _PASS_S = 12.0
 _TURNS_S = 90.0
-"""A processor without the instructions of 16 bits takes minutes for all windows: it gets fewer, and fewer turns."""
+"""Without 16-bit instructions a processor takes minutes for all windows. It then gets fewer windows and turns."""
 _SCORED = 128
 _READY = {precision.name: precision for precision in READY_PRECISIONS}
 
@@ -93,9 +96,9 @@ def _load(path: str, name: str) -> LoadedModel:
 
 
 def _windows(loaded: LoadedModel, ids: list[int]) -> int:
-    """How many can be passed forward in `_PASS_S`, within bounds."""
+    """How many windows pass forward in `_PASS_S`, within bounds."""
     passed = []
-    for _ in range(2):  # the first one warms up
+    for _ in range(2):  # the first pass warms up
         began = time.perf_counter()
         with torch.inference_mode():
             loaded.model(input_ids=torch.tensor([ids[: 2 * _SCORED - 1]]), use_cache=False, logits_to_keep=_SCORED)
@@ -138,7 +141,7 @@ def _off(found: Quality, p: torch.Tensor, q: torch.Tensor, targets: torch.Tensor
 
 
 def _seconds(loaded: LoadedModel, command: Score, starts: Sequence[int]) -> tuple[float, float]:
-    """Of the bare forward passes, and of scoring; what was kept of it is thrown away each time."""
+    """Seconds of the bare forward passes, and of scoring. Kept scores are deleted each time."""
     for kept in Path(command.folder).glob("*/" if loaded.precision == command.baseline else "*/candidate-*"):
         shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
     ids = read_text(loaded.tokenizer, "builtin", builtin_text()).ids
@@ -153,7 +156,7 @@ def _seconds(loaded: LoadedModel, command: Score, starts: Sequence[int]) -> tupl
 
 
 def _written_s(command: Score, log_p: torch.Tensor) -> float:
-    """A plain write of as many bytes as are kept, to the same disk, through the page cache."""
+    """Seconds of a plain write of as many bytes as are kept, to the same disk, through the page cache."""
     rows = log_p[:ROWS].float().numpy().tobytes()
     with (Path(command.folder) / "plain").open("wb", buffering=0) as file:
         began = time.perf_counter()
@@ -165,7 +168,7 @@ def _written_s(command: Score, log_p: torch.Tensor) -> float:
 
 
 def _beside_lm_eval(loaded: LoadedModel, ids: list[int], starts: Sequence[int], found: Quality) -> float | None:
-    """Its own log-likelihoods of the same windows' second halves; None where it is not installed."""
+    """lm-evaluation-harness's log-likelihoods of the same windows' second halves. None if it is not installed."""
     try:
         models: Any = importlib.import_module("lm_eval.models.huggingface")
     except ImportError:

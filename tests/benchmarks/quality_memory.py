@@ -1,4 +1,4 @@
-"""A child of the quality benchmark: by how much scoring a text of so many tokens makes an engine grow."""
+"""A child of the quality benchmark: how much an engine grows when it scores a text of a given number of tokens."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A model of about a billion parameters with random weights, made where there is none to be had."""
+"""A model of about a billion parameters with random weights, so that no download is needed."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.jso
 
 
 def make_billion(folder: Path) -> Path:
-    """Llama's shape with grouped heads and tied embeddings: 1.07 billion parameters, 2.1 GB in bfloat16."""
+    """Llama's architecture with grouped heads and tied embeddings: 1.07 billion parameters, 2.1 GB in bfloat16."""
     config = LlamaConfig(
         vocab_size=49152,
         hidden_size=2048,
@@ -31,7 +31,7 @@ def make_billion(folder: Path) -> Path:
 
 
 def make_wide(folder: Path) -> Path:
-    """One layer as wide as those of a Llama of 7 billion parameters, with few tokens: 0.4 GB in bfloat16."""
+    """One layer as wide as in a 7-billion-parameter Llama, with a small vocabulary: 0.4 GB in bfloat16."""
     config = LlamaConfig(
         vocab_size=64,
         hidden_size=4096,

@@ -1,4 +1,4 @@
-"""An engine that writes 200 tokens a second, in the batches in which the real one sends them; for the window's load."""
+"""An engine that sends 200 tokens a second, in batches like the real one. It puts the window under load."""
 
 import os
 import threading

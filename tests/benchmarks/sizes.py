@@ -1,4 +1,4 @@
-"""How long after a model is picked the list says what each precision would take."""
+"""Time from picking a model until the list shows each precision's memory."""
 
 import json
 import os
@@ -16,8 +16,8 @@ _WAIT_S = 60
 
 
 def measure() -> list[Figure]:
-    """Milliseconds, of a model of a billion parameters and in turn with another one."""
-    from tests.benchmarks.random_model import make_billion  # torch
+    """Milliseconds, for a model of a billion parameters, in turns with another one."""
+    from tests.benchmarks.random_model import make_billion  # imports torch
 
     with display() as screen, tempfile.TemporaryDirectory() as folder:
         model = make_billion(Path(folder) / "billion")
@@ -61,7 +61,7 @@ def _main(folder: str) -> None:
         return window.planner.answer is not None and window.planner.answer.final
 
     names = {precision.name for precision in window.precisions.precisions()}
-    wait(is_final)  # of the demo model
+    wait(is_final)  # for the demo model
     window.library.open_folder(folder)
     wait(lambda: any(entry.path == folder for entry in window.library.entries))
     wait(is_final)

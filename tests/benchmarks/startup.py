@@ -1,6 +1,6 @@
-"""How soon the window can be used, beside the time that importing torch and transformers takes.
+"""How soon the window can be used, against the time to import torch and transformers.
 
-`python -m tests.benchmarks.startup PROGRAM` measures that executable alone, such as the frozen one.
+`python -m tests.benchmarks.startup PROGRAM` measures only that executable, such as the frozen one.
 """
 
 import argparse
@@ -22,18 +22,18 @@ _IMPORT = "import torch, transformers"
 _SAID = re.compile(r"painted and answers, after ([\d.]+) s of processor time")
 _PROGRAM = (sys.executable, "-m", "qplayground")
 _OPEN_S, _END_S = 120, 60
-"""A program that takes longer is taken for one that hangs."""
+"""A program that takes longer is considered hung."""
 
 
 def measure() -> list[Figure]:
-    """Seconds from the start of the process to a painted window that answers, alternating with the import."""
+    """Seconds from process start until a painted window answers, alternating with the import."""
     windows, imports = [], []
     with display() as screen, tempfile.TemporaryDirectory() as config:
         environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
         for round_number in range(ROUNDS + 1):
             window, _ = _open_window(_PROGRAM, environment)
             torch = _import_seconds()
-            if round_number:  # the first warms the page cache
+            if round_number:  # the first round warms the page cache
                 windows.append(window)
                 imports.append(torch)
     ratios = [window / torch for window, torch in zip(windows, imports, strict=True)]
@@ -45,7 +45,7 @@ def measure() -> list[Figure]:
 
 
 def measure_program(program: Sequence[str], *, rounds: int, at_most_s: float) -> list[Figure]:
-    """The same of one program, and the processor's time that its process took until then, in all threads."""
+    """The same for one program, and the CPU time of its process until then, in all threads."""
     with display() as screen, tempfile.TemporaryDirectory() as config:
         environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
         _open_window(program, environment)  # warms the page cache
@@ -57,15 +57,15 @@ def measure_program(program: Sequence[str], *, rounds: int, at_most_s: float) ->
 
 
 def _open_window(program: Sequence[str], environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds by the clock and of the processor until it says that its window can be used; then an interrupt ends it.
+    """Wall-clock and CPU seconds until it reports a usable window. Then an interrupt ends it.
 
-    Raises RuntimeError for a program that ends before, or that has no such window after _OPEN_S.
+    Raises RuntimeError for a program that ends earlier or has no such window after _OPEN_S.
     """
     started = time.monotonic()
     with subprocess.Popen([*program, "--watchdog"], env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = []
-        deadline = threading.Timer(_OPEN_S, process.kill)  # which ends its stderr, and so the loop
+        deadline = threading.Timer(_OPEN_S, process.kill)  # ends its stderr, and so the loop
         deadline.start()
         try:
             for line in process.stderr:

@@ -1,4 +1,4 @@
-"""The window's event loop while eight columns stream 200 tokens a second each."""
+"""The window's event loop while eight columns each stream 200 tokens a second."""
 
 import json
 import os
@@ -18,7 +18,7 @@ _TICK_MS = 5
 
 
 def measure() -> list[Figure]:
-    """Milliseconds by which a 5 ms timer came late, 99 % and the worst, and the tokens that were shown a second."""
+    """Milliseconds by which a 5 ms timer is late (99th percentile and worst), and tokens shown a second."""
     with display() as screen, tempfile.TemporaryDirectory() as config:
         environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
         command = [sys.executable, "-m", "tests.benchmarks.streaming", config]

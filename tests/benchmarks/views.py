@@ -1,6 +1,4 @@
-"""An hour of memory samples and a large matrix panned and zoomed, and a history of ten thousand comparisons opened and
-filtered.
-"""
+"""Large views: an hour of memory samples and a large matrix, panned and zoomed, and a history of 10,000 comparisons."""
 
 import contextlib
 import json
@@ -25,7 +23,7 @@ BLOCK = 64
 
 
 def measure() -> list[Figure]:
-    """Frames a second of the timeline and of the heat map; seconds to open the history, milliseconds a typed letter."""
+    """Frames a second of timeline and heat map, seconds to open the history, milliseconds for each typed letter."""
     with display() as screen, tempfile.TemporaryDirectory() as config:
         environment = {**os.environ, **screen, "QPLAYGROUND_CONFIG": config}
         command = [sys.executable, "-m", "tests.benchmarks.views", config]
@@ -77,7 +75,7 @@ def _timeline(app: object) -> list[float]:
             MemorySample(index / SAMPLES_PER_S, ProcessMemory(int(level), 0)) for index, level in enumerate(levels)
         ]
         timeline.add_samples(precision.name, samples)
-    timeline.show()  # which draws what came before
+    timeline.show()  # draws what came before
     app.processEvents()  # type: ignore[attr-defined]
     times = []
     for frame in range(FRAMES):
@@ -85,13 +83,13 @@ def _timeline(app: object) -> list[float]:
         left = (HOUR_S - width) * abs(np.sin(frame / 30))
         started = time.perf_counter()
         timeline.plot.setXRange(left, left + width, padding=0)
-        app.processEvents()  # type: ignore[attr-defined]  # which paints it, once
+        app.processEvents()  # type: ignore[attr-defined]  # paints it once
         times.append(time.perf_counter() - started)
     return times
 
 
 def _heat_map(app: object) -> list[float]:
-    """With an overview, a detail image that is replaced ten times, and the borders of blocks where they are drawn."""
+    """With an overview, a detail image replaced ten times, and block borders where they are drawn."""
     import numpy as np
 
     from qplayground.core.inside import Picture, Tile
@@ -129,7 +127,7 @@ def _heat_map(app: object) -> list[float]:
         heat.plot.setRange(xRange=(left, left + COLUMNS * share), yRange=(top, top + ROWS * share), padding=0)
         if frame % (FRAMES // 10) == 0:
             heat.show_tile(tile(*heat.seen()), -0.08, 0.08)
-        app.processEvents()  # type: ignore[attr-defined]  # which paints it, once
+        app.processEvents()  # type: ignore[attr-defined]  # paints it once
         times.append(time.perf_counter() - started)
     heat.close()
     return times

@@ -1,4 +1,4 @@
-"""A whole comparison of four precisions in the real window, in a process of its own."""
+"""A comparison of four precisions in the real window, in a separate process."""
 
 import json
 import os
@@ -24,10 +24,10 @@ _DEADLINE_S = 600
 
 @dataclass(frozen=True)
 class WindowRun:
-    """What a comparison in the window gave.
+    """Results of a comparison in the window.
 
-    `late_ms`: by how much each tick of a 5 ms timer came late, if it ran. `token_times_s`: when each token of each
-    precision was there, in `time.monotonic` seconds.
+    `late_ms`: by how much each tick of a 5 ms timer was late, if it ran. `token_times_s`: when each token of each
+    precision arrived, in `time.monotonic` seconds.
     """
 
     late_ms: list[float]
@@ -35,15 +35,15 @@ class WindowRun:
 
 
 def compare_in_window(max_new_tokens: int) -> WindowRun:
-    """Press Compare as a new user would, once everything is there, and wait for the end."""
+    """Press Compare as a new user would, once everything is ready, and wait for the end."""
     with _window(max_new_tokens, tick=True) as process:
         return _result(process)
 
 
 def compare_and_suspend(max_new_tokens: int, prompt: str) -> tuple[WindowRun, list[float]]:
-    """The same, the window's process being stopped and continued by turns as soon as tokens come.
+    """The same, but the window's process is stopped and continued in turns once tokens arrive.
 
-    Its engines go on meanwhile, which shows what the window costs them. Also returns when it was stopped, continued,
+    Its engines continue meanwhile, which shows what the window costs them. Also returns when it was stopped, continued,
     stopped and so on, in `time.monotonic` seconds.
     """
     with _window(max_new_tokens, prompt) as process:
@@ -52,7 +52,7 @@ def compare_and_suspend(max_new_tokens: int, prompt: str) -> tuple[WindowRun, li
         while (line := process.stdout.readline()).strip() != _DECODING:
             if not line:
                 raise RuntimeError("the window ended before the first token")
-        draw = random.Random(0)  # turns of one length would keep step with the window's own timers
+        draw = random.Random(0)  # turns of equal length could keep step with the window's own timers
         try:
             while process.poll() is None and not _has_answered(process):
                 process.send_signal(signal.SIGCONT if len(turns) % 2 else signal.SIGSTOP)
@@ -86,7 +86,7 @@ def _window(max_new_tokens: int, prompt: str = "", *, tick: bool = False) -> Ite
 
 
 def _has_answered(process: subprocess.Popen[str]) -> bool:
-    """Its answer may be larger than the pipe, so that it waits to be read before it ends."""
+    """Whether it has output or has ended. An answer larger than the pipe must be read before the process can end."""
     assert process.stdout is not None
     return bool(select.select([process.stdout], [], [], 0)[0])
 
@@ -112,7 +112,7 @@ def _main() -> None:
     window.prompt.max_new_tokens.setValue(int(sys.argv[1]))
     if sys.argv[2]:
         window.prompt.text.setPlainText(sys.argv[2])
-        window.options.quality.setCurrentText("off")  # of a prompt of its own only the decoding is looked at
+        window.options.quality.setCurrentText("off")  # with a prompt of its own, only decoding matters
     window.show()
     window.start_up.begin()
     late: list[float] = []
@@ -147,7 +147,7 @@ def _main() -> None:
             began[name] = event.time_s
 
     def on_the_wall(name: str) -> list[float]:
-        """The engine's clock is held while it reads a token's probability; here that belongs to the time."""
+        """The engine's clock pauses while it reads a token's probability. Here that time counts."""
         times, comparison = token_times[name], window.session.comparison
         assert comparison is not None
         held = comparison.run(name).speed.held_s

@@ -1,7 +1,7 @@
-"""What the window costs the engine that it watches.
+"""How much the window slows down the engine that it shows.
 
-The window's process is stopped and continued every half second or so while an engine decodes: the tokens that came
-while it stood still are compared with those of the half seconds before and after.
+The window's process is stopped and continued about every half second while an engine decodes. Tokens during a stop are
+compared with those of the half seconds before and after.
 """
 
 import itertools
@@ -13,14 +13,14 @@ from tests.benchmarks.window import compare_and_suspend
 
 COMPARISONS = 3
 NEW_TOKENS = 300
-PROMPT = "1, 2, 3, 4, 5,"  # no precision comes to an end on it
+PROMPT = "1, 2, 3, 4, 5,"  # no precision ends its text early on it
 _SETTLED_S = 0.05
 
 
 def measure() -> list[Figure]:
-    """For each precision, the decode speed with the window running over that with the window standing still.
+    """For each precision, the decode speed with the window running over that with the window stopped.
 
-    Without a target: some thirty ratios of one precision leave an error of 0.02.
+    There is no target: some thirty ratios of one precision leave an error of 0.02.
     """
     ratios: dict[str, list[float]] = {}
     for _ in range(COMPARISONS):
@@ -35,7 +35,7 @@ def measure() -> list[Figure]:
 
 
 def _ratios(times: list[float], turns: list[float]) -> list[float]:
-    """One ratio a standstill that has a stretch of running window on both sides."""
+    """One ratio for each stop that has a running window on both sides."""
     gaps: dict[int, list[float]] = {}
     for start, end in itertools.pairwise(times):
         turn = bisect_right(turns, start)

@@ -1,4 +1,4 @@
-"""Tiny models and loads of them, made once a session and shared."""
+"""Tiny models and loaded ones, made once a session and shared."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,14 +24,14 @@ LoadShared = Callable[[str, str], LoadedModel]
 
 @pytest.fixture(autouse=True, scope="session")
 def quiet_libraries() -> None:
-    """As an engine has them: no warnings on standard error, and progress bars on, since progress hangs on them."""
+    """As in an engine: no warnings on standard error. Progress bars stay on, because progress reports need them."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.enable_progress_bar()
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
-    """Gives the folder of one of tiny.ARCHITECTURES. Only to be read: copy it to change it."""
+    """Returns the folder of one of tiny.ARCHITECTURES. It is read-only: copy it to change it."""
     root = tmp_path_factory.mktemp("models")
 
     def folder(family: str) -> Path:
@@ -62,7 +62,7 @@ def load_quietly(folder: Path, recipe: str | Precision = "fp32", asked: Generati
 
 @pytest.fixture
 def use_processor(monkeypatch: pytest.MonkeyPatch) -> Iterator[UseProcessor]:
-    """Makes bitsandbytes compute as on another processor: `avx512` or `avx512_bf16`; any other name is this one."""
+    """Makes bitsandbytes compute as on another processor: `avx512` or `avx512_bf16`. Any other name means this one."""
     others = {"avx512": processors.use_avx512, "avx512_bf16": processors.use_avx512_bf16}
 
     def use(name: str) -> None:
@@ -70,11 +70,11 @@ def use_processor(monkeypatch: pytest.MonkeyPatch) -> Iterator[UseProcessor]:
             others[name](monkeypatch)
 
     yield use
-    kernels.tried.cache_clear()  # what the other one answered
+    kernels.tried.cache_clear()  # cached results of the other processor
 
 
 class RecordingChannel(Channel):
-    """A channel without a pipe, which keeps what an engine says. Asked `cancel_after` times, it says to stop."""
+    """A channel without a pipe that records an engine's events. After `cancel_after` checks it says to stop."""
 
     def __init__(self, cancel_after: int | None = None) -> None:
         self.sent: list[Event] = []
@@ -90,7 +90,7 @@ class RecordingChannel(Channel):
 
 
 def carry_out(*commands: Command, cancel_after: int | None = None) -> list[Event]:
-    """What a new engine answers to those commands, in this process."""
+    """The events with which a new engine in this process answers the commands."""
     channel = RecordingChannel(cancel_after)
     engine = host.Engine(channel)
     for command in commands:
@@ -99,5 +99,5 @@ def carry_out(*commands: Command, cancel_after: int | None = None) -> list[Event
 
 
 def tokens_of(events: list[Event]) -> list[Token]:
-    """The tokens in what an engine said."""
+    """The tokens among an engine's events."""
     return [token for event in events if isinstance(event, TokensGenerated) for token in event.tokens]

@@ -1,7 +1,6 @@
-"""Checkpoints as other programs quantize them: names, types and shapes as the formats' documentation gives them.
+"""Checkpoints as other programs quantize them, with the names, types and shapes that the formats document.
 
-Their codes are made by rounding to the nearest of the levels that each format has, without what makes GPTQ and AWQ
-better than that: nothing here looks at more than names and shapes.
+Codes are rounded to the nearest level, without the refinements of GPTQ and AWQ. Tests look only at names and shapes.
 """
 
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from tests.engine import tiny
 
 GROUP = 32
 _PACKED = 8
-"""Codes of 4 bits in an int32."""
+"""4-bit codes in an int32."""
 _AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 _FP8_BLOCK = 32
 _FP8_LARGEST = 448.0
@@ -24,7 +23,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def make(folder: Path, kind: str, family: str = "llama") -> Path:
-    """Write that model with the linear layers of its blocks quantized by `kind`, one of KINDS."""
+    """Write a model whose blocks' linear layers are quantized by `kind`, one of KINDS."""
     tiny.make(folder, family)
     path = folder / "model.safetensors"
     tensors = load_file(path)
@@ -41,7 +40,7 @@ def make(folder: Path, kind: str, family: str = "llama") -> Path:
 
 
 def _groups(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes from 0 to 15, (out, in), and the scale of each group of inputs, (out, groups); 8 stands for zero."""
+    """Codes from 0 to 15, (out, in), and the scale of each group of inputs, (out, groups). Code 8 means zero."""
     grouped = weight.float().view(weight.shape[0], -1, GROUP)
     scales = grouped.abs().amax(-1, keepdim=True) / 7
     codes = (grouped / scales).round().clamp(-8, 7).to(torch.int32) + 8
@@ -49,14 +48,14 @@ def _groups(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _pack(codes: torch.Tensor, order: tuple[int, ...] = tuple(range(_PACKED))) -> torch.Tensor:
-    """Eight codes of the last dimension in an int32, the first of `order` lowest."""
+    """Pack eight codes of the last dimension into an int32. The first of `order` is lowest."""
     eights = codes.view(*codes.shape[:-1], -1, _PACKED)[..., list(order)].to(torch.int64)
     words = (eights << torch.arange(0, 32, 4)).sum(-1)
     return torch.where(words >= 2**31, words - 2**32, words).to(torch.int32)
 
 
 def _gptq(weight: torch.Tensor) -> Tensors:
-    """AutoGPTQ's: packed along the inputs, zero points stored less one."""
+    """AutoGPTQ's layout: packed along the inputs, zero points stored minus one."""
     codes, scales = _groups(weight)
     zeros = torch.full((scales.shape[1], weight.shape[0]), 8 - 1)
     return {
@@ -68,7 +67,7 @@ def _gptq(weight: torch.Tensor) -> Tensors:
 
 
 def _awq(weight: torch.Tensor) -> Tensors:
-    """AutoAWQ's GEMM layout: packed along the outputs, in an order of its own."""
+    """AutoAWQ's GEMM layout: packed along the outputs, in AWQ's own order."""
     codes, scales = _groups(weight)
     zeros = torch.full((scales.shape[1], weight.shape[0]), 8)
     return {
@@ -79,7 +78,7 @@ def _awq(weight: torch.Tensor) -> Tensors:
 
 
 def _packed_quantized(weight: torch.Tensor) -> Tensors:
-    """compressed-tensors' pack-quantized."""
+    """compressed-tensors' pack-quantized layout."""
     codes, scales = _groups(weight)
     return {
         "weight_packed": _pack(codes),
@@ -89,13 +88,13 @@ def _packed_quantized(weight: torch.Tensor) -> Tensors:
 
 
 def _int_quantized(weight: torch.Tensor) -> Tensors:
-    """compressed-tensors' int-quantized: int8 under the weight's own name, a scale for each row."""
+    """compressed-tensors' int-quantized layout: int8 under the weight's own name, one scale per row."""
     scales = weight.float().abs().amax(1, keepdim=True) / 127
     return {"weight": (weight / scales).round().to(torch.int8), "weight_scale": scales.bfloat16()}
 
 
 def _fp8(weight: torch.Tensor) -> Tensors:
-    """DeepSeek's: float8 in square blocks, with the inverse of each one's scale."""
+    """DeepSeek's layout: float8 in square blocks, with each block's inverse scale."""
     rows, columns = (-(-size // _FP8_BLOCK) for size in weight.shape)
     tiles = weight.float().view(rows, _FP8_BLOCK, columns, _FP8_BLOCK)
     scales = tiles.abs().amax((1, 3), keepdim=True) / _FP8_LARGEST
@@ -104,7 +103,7 @@ def _fp8(weight: torch.Tensor) -> Tensors:
 
 
 def _mlx(weight: torch.Tensor) -> Tensors:
-    """MLX's affine mode: packed under the weight's own name, with a scale and a bias a group."""
+    """MLX's affine mode: packed under the weight's own name, with one scale and bias per group."""
     codes, scales = _groups(weight)
     return {"weight": _pack(codes).view(torch.uint32), "scales": scales.half(), "biases": (-8 * scales).half()}
 
@@ -152,10 +151,13 @@ KINDS: dict[str, tuple[Callable[[torch.Tensor], Tensors], dict[str, Any]]] = {
     "mlx": (_mlx, {"config.json": {"quantization": _MLX}}),
     "mlx-both": (_mlx, {"config.json": {"quantization": _MLX, "quantization_config": _MLX}}),
 }
-"""How each converts a weight, (out, in), and the fields of the JSON files that say so. `beside` are those of the years
-before config.json had them; `old` and `unsaid` have them elsewhere, or nowhere."""
+"""For each kind, how it converts a weight, (out, in), and the fields of the JSON files that declare it.
+
+`beside`: a separate file, from the years before config.json had the fields. `old`: another field. `unsaid`: no
+declaration.
+"""
 
 
 def method(kind: str) -> str:
-    """The method's own name."""
+    """The name of the kind's method."""
     return next(name for name in ("gptq", "awq", "compressed-tensors", "fp8", "mlx") if kind.startswith(name))

@@ -1,11 +1,11 @@
-"""Other processors than this one, as far as bitsandbytes shows them: the rules of its kernels, in plain torch.
+"""Other processors, as far as bitsandbytes shows them: its kernels' rules in plain torch.
 
-Read in bitsandbytes 0.50.2's sources and checked on such processors by hand (blocks of 64, row lengths n):
+From bitsandbytes 0.50.2's sources, checked by hand on such processors (blocks of 64, row length n):
 
-- AVX-512: where n is a multiple of 16, the scale of a value is looked up at row · (n // 64) + column // 64, which is
-  another block's wherever n is no multiple of 64.
-- AVX512-BF16: the first forward repacks a layer, in Python, and raises where n is no multiple of 64 or the outputs are
-  none of 32; the kernel then computes in bfloat16 with bfloat16 scales.
+- AVX-512: if n is a multiple of 16, the scale of a value is looked up at row · (n // 64) + column // 64. That is
+  another block's scale unless n is a multiple of 64.
+- AVX512-BF16: the first forward repacks a layer, in Python. It raises unless n is a multiple of 64 and the outputs a
+  multiple of 32. The kernel then computes in bfloat16 with bfloat16 scales.
 """
 
 from typing import Any
@@ -22,8 +22,8 @@ _TILE = 32
 
 
 def use_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dequantize as with AVX-512 and no more."""
-    kernels.tried.cache_clear()  # what this processor answered
+    """Dequantize as on a processor with AVX-512 only."""
+    kernels.tried.cache_clear()  # cached results of this processor
     _set_bf16(monkeypatch, False)
     monkeypatch.setattr(bitsandbytes.functional, "dequantize_4bit", _dequantize_with_avx512)
     monkeypatch.setattr(bitsandbytes.autograd._functions, "matmul_4bit", _matmul)
@@ -61,8 +61,8 @@ def _matmul(
     if not getattr(quant_state, "packing_format_for_cpu", False):
         return functional.linear(hidden, _dequantize_with_avx512(packed, quant_state).to(hidden.dtype), bias)
     rows, columns = quant_state.shape
-    # Tiles of 32 rows; in each, every pair of columns has 64 codes: 32 rows of the first, then 32 of the second, in the
-    # halves of 32 bytes.
+    # Tiles of 32 rows. In each, a pair of columns has 64 codes in the halves of 32 bytes: 32 rows of the first column,
+    # then 32 of the second.
     tiles = packed.view(rows // _TILE, columns // 2, _TILE)
     pairs = torch.cat((tiles & 15, tiles >> 4), -1).view(rows // _TILE, columns // 2, _TILE, 2)
     codes = pairs.permute(0, 2, 1, 3).reshape(rows, columns)

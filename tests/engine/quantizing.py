@@ -1,7 +1,7 @@
-"""What quantizing one layer takes for a moment, in a process of its own: `python -m tests.engine.quantizing NAME...`.
+"""Peak memory of quantizing one layer, in a separate process: `python -m tests.engine.quantizing NAME...`.
 
-Prints a line a precision: its name, and bytes an element beyond what the process held without the layer in 16 bits.
-In a process that has done other things, pages that come back to its heap count too.
+Prints a line for each precision: its name, and bytes per element beyond the process with the layer in 16 bits. A
+process that has done other work would also count heap pages that it reuses.
 """
 
 import sys
@@ -20,7 +20,7 @@ def main(names: list[str]) -> None:
             continue
         quantizer = backend(precision.quantization)
         weight = torch.randn(2048, 2048).to(torch.bfloat16)
-        quantizer.layer(weight[:64].clone()).to("cpu")  # what it imports and loads
+        quantizer.layer(weight[:64].clone()).to("cpu")  # imports and loads the libraries
         allocator.enter_loading()
         allocator.release()
         forget_peak()

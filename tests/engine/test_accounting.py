@@ -1,4 +1,4 @@
-"""Bytes that are held outside of parameters and buffers are counted, before the first forward and after it."""
+"""Bytes held outside parameters and buffers are counted, before and after the first forward."""
 
 import bitsandbytes as bnb
 import pytest
@@ -54,7 +54,7 @@ def test_double_quantization_counts_both_levels() -> None:
     nested = ELEMENTS // 2 + BLOCKS + NESTED_ABSMAX + NESTED_CODE + CODE + OFFSET
     assert weight_bytes(layer) == nested
 
-    forward(layer)  # undone where bitsandbytes repacks for AVX512_BF16
+    forward(layer)  # undone when bitsandbytes repacks for AVX512_BF16
     assert weight_bytes(layer) == (ELEMENTS // 2 + 2 * BLOCKS + CODE + OFFSET if has_avx512bf16() else nested)
 
 
@@ -76,7 +76,7 @@ def test_a_shared_storage_counts_once_and_buffers_count() -> None:
 
 
 def test_parts_of_one_storage_all_count() -> None:
-    """As transformers loads what a checkpoint holds fused: views of one tensor, without a copy."""
+    """transformers loads fused tensors of a checkpoint as views of one tensor, without a copy."""
     model = nn.ModuleList(nn.Linear(COLUMNS, ROWS, bias=False) for _ in range(3))
     for layer, part in zip(model, torch.zeros(3 * ROWS, COLUMNS).chunk(3), strict=True):
         layer.weight = nn.Parameter(part)

@@ -1,4 +1,4 @@
-"""Damaged, unsuitable and hostile models: each is refused in its own words, and the engine goes on."""
+"""Damaged, unsuitable and hostile models: each is refused with its own sentence, and the engine continues."""
 
 import builtins
 import json
@@ -51,13 +51,13 @@ Damage = Callable[[Path], object]
 
 @pytest.fixture
 def folder(model_folder: ModelFolder, tmp_path: Path) -> Path:
-    """A copy of an untied Llama, to be spoilt."""
+    """A copy of an untied Llama, to be damaged."""
     return Path(shutil.copytree(model_folder("llama"), tmp_path / "model"))
 
 
 @pytest.fixture
 def refused(model_folder: ModelFolder) -> Callable[..., ErrorInfo]:
-    """Loads what must fail, checks that the same engine still serves, and gives the error."""
+    """Loads a model that must fail, checks that the same engine still serves, and returns the error."""
 
     def refuse(
         folder: Path,
@@ -95,7 +95,7 @@ def change(folder: Path, **tensors: Callable[[torch.Tensor], torch.Tensor] | Non
 
 
 def with_value(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Puts one such value in the middle of a tensor."""
+    """Puts the value in the middle of a tensor."""
 
     def put(tensor: torch.Tensor) -> torch.Tensor:
         tensor.view(-1)[tensor.numel() // 2] = value
@@ -197,7 +197,7 @@ def test_a_conv1d_missing_from_the_file(model_folder: ModelFolder, tmp_path: Pat
 
 
 def test_an_expert_missing_from_the_file(model_folder: ModelFolder, tmp_path: Path, refused: Any) -> None:
-    """Many experts' tensors become one of the model's: by its name alone nothing would be missing."""
+    """The files' expert tensors merge into one tensor of the model, so its name alone would not be missing."""
     folder = Path(shutil.copytree(model_folder("mixtral"), tmp_path / "model"))
     experts = sorted(name for name in load_file(folder / "model.safetensors") if ".experts.1.w2" in name)
     change(folder, **{experts[0]: None})
@@ -223,7 +223,7 @@ def test_a_tensor_that_is_turned(folder: Path, refused: Any) -> None:
 
 
 def test_a_tensor_under_two_names_is_none_too_many(folder: Path) -> None:
-    """With and without the base model's name: transformers takes the one or the other."""
+    """With and without the base model's prefix. transformers uses either."""
     tensors = load_file(folder / "model.safetensors")
     twice = {name.removeprefix("model."): tensor.clone() for name, tensor in tensors.items() if "norm" in name}
     save_file({**tensors, **twice}, folder / "model.safetensors", metadata={"format": "pt"})
@@ -232,7 +232,7 @@ def test_a_tensor_under_two_names_is_none_too_many(folder: Path) -> None:
 
 
 def test_tensors_that_the_model_does_not_use_are_said(folder: Path) -> None:
-    """A config of fewer layers than the file has gives another model."""
+    """A config with fewer layers than the file gives another model."""
     tiny.edit_json(folder / "config.json", num_hidden_layers=1)
 
     loaded = carry_out(tiny.load_command(folder))[-1]
@@ -330,7 +330,7 @@ def test_a_pickle_is_refused_and_never_opened(name: str, folder: Path, refused: 
     assert refused(folder, before_weights=True).code is ErrorCode.PICKLED_WEIGHTS
     assert not marker.exists()
     pickle.loads((folder / name).read_bytes())
-    assert marker.exists()  # it would have
+    assert marker.exists()  # proves that unpickling would have run it
 
 
 class Marking:
@@ -424,19 +424,19 @@ def test_a_model_that_only_says_that_it_is_quantized(method: str, folder: Path, 
 @pytest.mark.parametrize("recipe", daily(["bf16", "nf4"], "nf4"))
 @pytest.mark.parametrize("kind", foreign.KINDS)
 def test_a_model_that_others_quantized(kind: str, recipe: str, tmp_path: Path, refused: Any) -> None:
-    """Also where config.json does not say so: loaded all the same, its codes would pass for weights."""
+    """Includes kinds that config.json does not declare. Loaded as they are, their codes would pass for weights."""
     error = refused(foreign.make(tmp_path / "quantized", kind), recipe, before_weights=True)
 
     assert error.code is ErrorCode.ALREADY_QUANTIZED
     assert f"({foreign.method(kind)})" in error.message
 
 
-# ---- code of the model's own ----------------------------------------------------------------------------------------
+# ---- the model's own code -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def marker(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder brings modules that would leave this file behind. Reading standard input fails the test."""
+    """The folder contains modules that would create this file. Reading standard input fails the test."""
     marker = tmp_path / "ran"
     body = f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n"
     for name in ("modeling_mine", "configuration_mine", "tokenization_mine"):
@@ -472,7 +472,7 @@ def test_remote_code_in_the_tokenizer_is_refused_and_never_run(folder: Path, mar
 
 
 def test_code_beside_a_model_that_transformers_knows_is_not_run(folder: Path, marker: Path) -> None:
-    """Published Llamas bring copies of the code; the library's own is used."""
+    """Published Llamas contain copies of the code. The library's own code is used."""
     tiny.edit_json(folder / "config.json", auto_map=AUTO_MAP)
 
     assert isinstance(carry_out(tiny.load_command(folder))[-1], Loaded)
@@ -514,7 +514,7 @@ def test_a_damaged_file_of_the_tokenizer_is_named(name: str, data: bytes, folder
 
 
 def test_a_package_that_a_tokenizer_lacks_is_named(folder: Path, refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Old classes of tokenizers import what hardly anybody has."""
+    """Old tokenizer classes import packages that hardly anyone has."""
     real = AutoTokenizer.from_pretrained
 
     def without(path: Path, **options: Any) -> Any:
@@ -531,7 +531,7 @@ def test_a_package_that_a_tokenizer_lacks_is_named(folder: Path, refused: Any, m
 
 
 def sentencepiece_model(folder: Path) -> bytes:
-    """A tokenizer of sentencepiece's own making."""
+    """A tokenizer made by sentencepiece itself."""
     sentencepiece = pytest.importorskip("sentencepiece", reason="sentencepiece is not installed")
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([tiny.PROMPT, "a brown fox jumps over the lazy dog"] * 20),
@@ -547,7 +547,7 @@ def sentencepiece_model(folder: Path) -> bytes:
 
 
 def test_a_tokenizer_of_sentencepiece_reads_as_sentencepiece_does(folder: Path) -> None:
-    """As Llama 1 and 2 have it: no tokenizer.json."""
+    """Llama 1 and 2 are published this way, without tokenizer.json."""
     drop_tokenizer(folder)
     model = sentencepiece_model(folder)
     tiny.edit_json(folder / "tokenizer_config.json", tokenizer_class="LlamaTokenizer", legacy=False)
@@ -752,7 +752,7 @@ def test_a_skipped_module_that_the_model_does_not_have(folder: Path, refused: An
 
 
 def multiplies_by_its_own_weight(layer: Any, hidden: torch.Tensor, **_: Any) -> Any:
-    """As Mamba's mixer does, past the layer that a quantized one replaced."""
+    """Like Mamba's mixer: uses the weight directly and bypasses the quantized layer's forward."""
     return hidden @ layer.mlp.up_proj.weight.T
 
 
@@ -777,7 +777,7 @@ def test_a_model_whose_code_does_not_take_quantized_layers(
 def test_a_model_whose_code_fails_without_quantization(
     name: str, hint: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """XLNet mixes float32 with the model's own type; Blt's configuration lacks what `generate` asks for."""
+    """XLNet mixes float32 with the model's own type. Blt's configuration lacks fields that `generate` reads."""
     monkeypatch.setattr(LlamaDecoderLayer, "forward", lambda *_, **__: 1 / 0)
 
     events = carry_out(tiny.load_command(folder, name))

@@ -1,4 +1,4 @@
-"""Where chat templates are: what the list says of a folder is what the engine finds in it."""
+"""Where chat templates are found: the list of models and the engine agree."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Trying bitsandbytes on a small matrix: what works, what is wrong without an exception, what fails."""
+"""Trying bitsandbytes on a small matrix: what works, what silently computes wrongly, what fails."""
 
 import bitsandbytes as bnb
 import pytest

@@ -1,4 +1,4 @@
-"""An engine does without torch's compiler until something is compiled."""
+"""An engine does not import torch's compiler until something is compiled."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A config.json that transformers cannot use: the sentence names the field, and the hint is one that helps."""
+"""A config.json that transformers cannot use: the sentence names the field, and the hint helps."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ def folder(model_folder: ModelFolder, tmp_path: Path) -> Path:
 
 
 def refusal(folder: Path, **fields: Any) -> ErrorInfo:
-    """What is said of that model once its config.json has those fields."""
+    """The error for that model after these fields of its config.json were set."""
     tiny.edit_json(folder / "config.json", **fields)
     event = carry_out(tiny.load_command(folder))[-1]
     assert isinstance(event, Failed), event
@@ -51,7 +51,7 @@ def test_a_field_of_the_wrong_type_is_named(fields: dict[str, Any], message: str
 
 
 def test_a_whole_number_where_a_float_is_wanted(folder: Path) -> None:
-    """As converters of DeepSeek write it."""
+    """Converters of DeepSeek write a whole number here."""
     error = refusal(folder, model_type="deepseek_v3", architectures=["DeepseekV3ForCausalLM"], routed_scaling_factor=2)
 
     assert error.message == "config.json: routed_scaling_factor must be a float, and it is 2."

@@ -1,4 +1,4 @@
-"""What the window may rely on, of every engine: the real one, and the fake ones that stand in for it in other tests."""
+"""What the window may rely on from every engine: the real one, and the fake ones that other tests use."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -54,13 +54,13 @@ FAKE_TARGET = "tests.fakes.engine"
 REMOTE_TARGET = "tests.fakes.remote"
 LACKING = {FAKE_TARGET: set[Capability](), REMOTE_TARGET: set(Capability), ENGINE_TARGET: set[Capability]()}
 WAIT_S = 120.0
-"""After this long a conversation is ended and its test fails; nothing waits for it."""
+"""After this time a conversation is ended and its test fails. No test waits for it."""
 
 T = TypeVar("T")
 
 
 class Conversation:
-    """An engine process and what is said to and by it."""
+    """An engine process, with the commands sent to it and its events."""
 
     def __init__(self, child: ChildProcess) -> None:
         self.child = child
@@ -93,7 +93,9 @@ class Conversation:
         return event
 
     def until(self, kind: type[T]) -> tuple[list[Event], T]:
-        """Everything up to the first event of that kind, and that one. Fails on a Failed that was not asked for."""
+        """Everything up to and including the first event of that kind. Fails on an unexpected Failed, Generated or
+        Loaded.
+        """
         before: list[Event] = []
         while True:
             event = self.next()
@@ -103,21 +105,23 @@ class Conversation:
             before.append(event)
 
     def tokens(self, at_least: int) -> list[Token]:
-        """The next tokens, a few more perhaps than asked for."""
+        """The next tokens, perhaps a few more than asked for."""
         tokens: list[Token] = []
         while len(tokens) < at_least:
             tokens += self.until(TokensGenerated)[1].tokens
         return tokens
 
     def rest(self) -> list[Event]:
-        """What is said until the engine ends."""
+        """The remaining events until the engine ends."""
         return list(self._events)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One engine under test. With `slow_load` there is time to end a load, `endless` continues for as long as the test
-    needs; `bad` is a load that fails.
+    """One engine under test.
+
+    `slow_load` leaves time to end a load. `endless` generates for as long as the test needs. `bad` is a load that
+    fails.
     """
 
     target: str
@@ -144,7 +148,7 @@ class Kind:
 
 @cache
 def launcher() -> Launcher:
-    """One for all: where there is a fork server, it preloads the real engine and makes the fake one too."""
+    """One launcher for all. Its fork server preloads the real engine and also starts the fake one."""
     return Launcher(ENGINE_TARGET)
 
 
@@ -195,7 +199,7 @@ def test_says_hello_before_anything_else(engine: Kind) -> None:
 
 
 def test_a_command_of_another_child_is_answered(engine: Kind) -> None:
-    """Whoever asked would wait for ever otherwise; and the next command is carried out."""
+    """Otherwise the sender would wait forever. The next command is carried out."""
     with engine.started() as conversation:
         command = conversation.send(lambda id: Download(id=id, repo_id="owner/name"))
         answer = conversation.next()
@@ -339,7 +343,7 @@ def test_an_idle_engine_ends_when_the_pipe_is_closed(engine: Kind, monkeypatch: 
         child = conversation.child
 
     assert child.outcome is not None
-    assert child.outcome.exit_code == 0  # by itself; a kill would be -9
+    assert child.outcome.exit_code == 0  # it ended by itself; a kill would be -9
     assert child.outcome.error is None
 
 
@@ -365,7 +369,7 @@ def test_killing_ends_the_conversation_at_once(engine: Kind) -> None:
     assert not any(isinstance(event, Generated) for event in rest)
     assert child.outcome is not None
     assert child.outcome.exit_code == -9
-    assert child.outcome.error is None  # it was asked for
+    assert child.outcome.error is None  # the end was requested
 
 
 def test_killing_ends_a_load_at_once(engine: Kind) -> None:
@@ -384,7 +388,7 @@ def test_killing_ends_a_load_at_once(engine: Kind) -> None:
 
 
 def is_refused(conversation: Conversation, capability: Capability, make: Callable[[int], Command]) -> bool:
-    """Whether a command for what the engine lacks is answered by the reason, and by nothing else."""
+    """Whether a command that needs a missing capability is answered only with the reason."""
     command = conversation.send(make)
     return conversation.next() == Failed(command, refusal(conversation.lacks[capability]))
 
@@ -515,7 +519,7 @@ def test_a_text_is_scored(engine: Kind, tmp_path: Path) -> None:
     with engine.loaded() as conversation:
         if Capability.SCORING in conversation.lacks:
             assert is_refused(conversation, Capability.SCORING, ask)
-            conversation.generate(engine.prompt)  # the model is there as before
+            conversation.generate(engine.prompt)  # the model is still loaded
             conversation.until(Generated)
             return
         conversation.send(ask)
@@ -539,7 +543,7 @@ def test_a_model_is_looked_into(engine: Kind) -> None:
     assert outline.modules
 
 
-# ---- what the fake can do besides -----------------------------------------------------------------------------------
+# ---- what the fake engine can also do -------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -654,7 +658,7 @@ def test_the_fake_floods_its_standard_error_and_the_log_stays_small() -> None:
     with fake_engine() as conversation:
         load_fake(conversation, "flood slow")
         command = conversation.generate("flood slow")
-        conversation.tokens(1)  # it comes after the flood
+        conversation.tokens(1)  # arrives after the flood
         conversation.tokens(1)
         size = Path(f"/proc/{conversation.child.pid}/fd/2").stat().st_size  # its standard error is the log
         assert conversation.child.output_tail().endswith("flood")

@@ -1,4 +1,4 @@
-"""What is read of each token, how long a benchmark's text is, and what the clocks count."""
+"""What is recorded for each token, how long a benchmark's text is, and what the clocks count."""
 
 import itertools
 from types import SimpleNamespace
@@ -45,7 +45,7 @@ def test_probability_rank_and_alternatives_are_the_models_own(load_shared: LoadS
     loaded = load_shared("llama", precision)
     ids, seen, _ = write(loaded, do_sample=True, temperature=2.5, top_p=1.0, top_k=0, seed=3)
 
-    # With the cache, as it was written: some kernels round one token's row otherwise than a whole prompt's.
+    # Use the cache, as generation does: some kernels round a single token's row differently from a whole prompt's.
     fed, cache = prompt_ids(loaded), None
     for token_id, insight in zip(ids, seen, strict=True):
         with torch.inference_mode():
@@ -215,7 +215,7 @@ def test_a_benchmark_fits_where_its_text_does(model_folder: ModelFolder) -> None
     folder = model_folder("gpt2")
     tokenizer = load_quietly(folder).tokenizer
     one, two = (len(tokenizer(text)["input_ids"]) for text in ("cat", "cat cat"))
-    words = (tiny.CONTEXT - 2 - one) // (two - one)  # fewer tokens are left than a warm-up usually has
+    words = (tiny.CONTEXT - 2 - one) // (two - one)  # leaves fewer tokens than a warm-up usually has
     request = GenerationRequest(prompt="cat" + " cat" * words, settings=GenerationSettings(max_new_tokens=2))
     load = tiny.load_command(folder, "fp32", GenerationRequest(prompt="cat"))
     events = carry_out(load, Generate(id=2, request=request, benchmark=True))

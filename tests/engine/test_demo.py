@@ -1,4 +1,4 @@
-"""The demo model, where real weights matter: known text, known bytes, and the ids of a plain script."""
+"""The demo model, where real weights matter: known text, known bytes, and the token ids of a plain script."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ BY_HAND: dict[str, Any] = {
 
 @pytest.mark.parametrize("precision", daily(["fp32", "bf16", "int8", "nf4"], "nf4"))
 def test_the_demo_model(precision: str, demo_model: Path) -> None:
-    """One load a precision: it takes seconds."""
+    """One test for each precision, because a load takes seconds."""
     asked = tiny.request(DEFAULT_PROMPT, max_new_tokens=NEW_TOKENS)
 
     events = carry_out(tiny.load_command(demo_model, precision, asked), Generate(id=2, request=asked))

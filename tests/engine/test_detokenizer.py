@@ -1,4 +1,4 @@
-"""Text that appears token by token is the text that the whole would decode to, and never half a character."""
+"""Text shown token by token equals the decoded whole, and never ends in half a character."""
 
 from functools import cache
 
@@ -94,7 +94,7 @@ def test_any_text_comes_whole(kind: str, prompt: str, text: str) -> None:
 @given(ids=st.lists(st.integers(0, tiny.VOCABULARY - 1), max_size=60))
 @settings(deadline=None)
 def test_any_tokens_give_what_the_whole_decodes_to(ids: list[int]) -> None:
-    """A model may well emit bytes that are no text; then replacement characters are the truth."""
+    """A model may emit bytes that are not text. Then replacement characters are correct."""
     tokenizer = tokenizer_of("byte-level")
 
     shown, rest = deltas(tokenizer, [], ids)
@@ -160,7 +160,7 @@ def test_bytes_that_never_become_text_are_shown_in_the_end() -> None:
 
 
 def test_a_long_text_decodes_only_its_end() -> None:
-    """Else each token of a long text would cost more than the one before it."""
+    """Otherwise each token of a long text would cost more than the one before."""
     longest = 0
 
     class Counting:

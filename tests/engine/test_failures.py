@@ -1,4 +1,4 @@
-"""What libraries raise becomes a code, a sentence, a hint, and the text itself as detail."""
+"""A library's exception becomes a code, a sentence and a hint, with the original text as detail."""
 
 import errno
 from collections.abc import Callable
@@ -109,7 +109,7 @@ def test_what_torch_really_raises_is_known(act: Callable[[], None], code: ErrorC
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(16, 64), (64, 32), (64, 96), (64, 63)])
 def test_what_bitsandbytes_packing_really_raises_is_known(outputs: int, inputs: int) -> None:
-    """Only processors with AVX512-BF16 pack, and every one can."""
+    """Only processors with AVX512-BF16 pack during use, but the code runs on every processor."""
     codes, state = bitsandbytes.functional.quantize_4bit(torch.ones(outputs, inputs), quant_type="nf4", blocksize=64)
     with pytest.raises((AssertionError, RuntimeError)) as caught:
         bitsandbytes.functional._convert_weight_packed_for_cpu(codes, state)

@@ -1,4 +1,4 @@
-"""The open matrix, through the engine's commands: figures, tiles, one weight's way, and what cannot be opened."""
+"""The open matrix, through the engine's commands: figures, tiles, single weights, and what cannot be opened."""
 
 import shutil
 from collections.abc import Callable
@@ -44,7 +44,7 @@ DEFAULT = QuantizationParams()
 
 
 class Asked:
-    """An engine that answers at once."""
+    """An engine that answers immediately."""
 
     def __init__(self) -> None:
         self._channel = RecordingChannel()
@@ -64,7 +64,7 @@ class Asked:
         return opened.matrix, quantized.quantized
 
     def refusal(self, command: Any) -> Any:
-        """Why it fails, without anything else said."""
+        """The error of a command, which must be its only answer."""
         (failed,) = self(command)
         assert isinstance(failed, Failed), failed
         return failed.error
@@ -129,7 +129,7 @@ def test_the_matrix_is_told_as_it_is_stored(asked: Asked, copy: Callable[[str], 
     assert matrix.histogram.low == pytest.approx(edges[0])
     assert matrix.histogram.high == pytest.approx(edges[-1])
     assert found.sum() == tensor.numel()
-    assert np.abs(np.cumsum(found) - np.cumsum(counts)).max() <= 1  # a weight on an edge, in single precision
+    assert np.abs(np.cumsum(found) - np.cumsum(counts)).max() <= 1  # a weight may lie on an edge in single precision
 
 
 def test_a_conv1d_is_shown_as_the_layer_has_it(asked: Asked, model_folder: ModelFolder) -> None:
@@ -179,7 +179,7 @@ def test_a_loaded_engine_holds_the_same(model_folder: ModelFolder, family: str, 
 
 
 def turned_back(module: Any) -> torch.Tensor:
-    """The weights of a layer that has not run yet."""
+    """The dequantized weights of a layer that has not run yet."""
     held = module.weight
     if type(module).__name__ == "Linear4bit":
         return by_hand.four_bit(held.data, held.quant_state).to(torch.bfloat16)
@@ -211,7 +211,7 @@ def bnb_config(recipe: str) -> BitsAndBytesConfig:
     [
         QuantizationParams(),
         QuantizationParams(method="int8", block_size=None),
-        QuantizationParams(method="int8-ao", block_size=None),  # whose lowest code, -128, is the lowest of all
+        QuantizationParams(method="int8-ao", block_size=None),  # its lowest code is -128
         QuantizationParams(dtype=Dtype.FLOAT32),
     ],
 )
@@ -340,7 +340,7 @@ def test_scales_of_many_blocks_are_runs_of_them(asked: Asked, copy: Callable[[st
     assert sum(scales.histogram.counts.values) == 2000
 
 
-# ---- what stays, and what cannot be ----------------------------------------------------------------------------------
+# ---- what stays, and what cannot be opened --------------------------------------------------------------------------
 
 
 def test_a_param_that_fails_leaves_what_was_there(asked: Asked, copy: Callable[[str], Path]) -> None:
@@ -378,7 +378,7 @@ def test_integers_in_a_weights_place_are_codes(asked: Asked, copy: Callable[[str
     path = copy("llama")
     change(path, LAYER, lambda tensor: tensor.to(getattr(torch, dtype)))
     error = asked.refusal(opening(path, LAYER))
-    assert error.code is ErrorCode.ALREADY_QUANTIZED  # no original holds a matrix of integers
+    assert error.code is ErrorCode.ALREADY_QUANTIZED  # a matrix of integers is never an original
     assert LAYER in error.message and "method not named" in error.message
 
 
@@ -411,7 +411,7 @@ def test_files_that_changed_are_read_anew_and_gone_ones_said(asked: Asked, copy:
     assert asked.refusal(opening(path, LAYER)).code is ErrorCode.INCOMPLETE_DOWNLOAD
 
 
-# ---- quantized before ------------------------------------------------------------------------------------------------
+# ---- models already quantized ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recipe", ["nf4", "nf4-dq", "fp4-dq", "int8"])
@@ -445,7 +445,7 @@ def test_codes_that_were_stored_are_shown_as_they_are(
     assert torch.equal(shown(asked.tile(Picture.CODES, *everything)), codes.view(64, 128).float())
     assert matrix.highest == back.max()
     assert asked.refusal(QuantizeMatrix(id=2, params=QuantizationParams())).message == matrix.fixed_because
-    matrix, quantized = asked.open(path, "lm_head")  # left alone, so that it can be tried
+    matrix, quantized = asked.open(path, "lm_head")  # not quantized, so methods can be tried on it
     assert not matrix.fixed_because and quantized.figures is not None
 
 
@@ -488,7 +488,7 @@ def test_torch_has_its_threads_back(asked: Asked, model_folder: ModelFolder) -> 
 
 
 def test_a_loaded_model_stays_loaded(model_folder: ModelFolder) -> None:
-    """Looking inside borrows nothing from a model that the engine holds."""
+    """Looking inside takes nothing from a model that the engine has loaded."""
     loaded = load_quietly(model_folder("llama"), "nf4")
     before = loaded.weight_bytes
     Asked().open(model_folder("llama"))

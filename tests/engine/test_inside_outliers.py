@@ -1,4 +1,4 @@
-"""A prompt's inputs against transformers' own, and thresholds against bitsandbytes' own layer."""
+"""A prompt's layer inputs against transformers' own, and thresholds against bitsandbytes' own layer."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ LAYER = "model.layers.1.mlp.down_proj"
 
 
 class Study:
-    """An engine that ran a prompt."""
+    """An engine that has run a prompt."""
 
     def __init__(self, path: Any, dtype: Dtype = Dtype.BFLOAT16, prompt: str = tiny.PROMPT) -> None:
         self.channel = RecordingChannel()
@@ -47,7 +47,7 @@ class Study:
 
 
 def inputs_of(path: Any, module: str, dtype: torch.dtype, prompt: str = tiny.PROMPT) -> torch.Tensor:
-    """What transformers' own model feeds that layer."""
+    """The inputs of that layer in transformers' own model."""
     model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype).eval()
     kept: list[torch.Tensor] = []
     model.get_submodule(module).register_forward_pre_hook(lambda _module, given: kept.append(given[0].clone()))
@@ -63,7 +63,7 @@ def test_a_threshold_in_work_is_given_up_when_it_is_cancelled(model_folder: Mode
     study.channel._cancel_after = asked
     assert study.attempt(LAYER, 1.0) is None and study.channel._times_asked <= asked + 3
     study.channel._cancel_after = None
-    assert study.attempt(LAYER, 1.0).repeats >= 5  # what was captured is still there
+    assert study.attempt(LAYER, 1.0).repeats >= 5  # the capture is still there
 
 
 @pytest.mark.parametrize("dtype", Dtype)

@@ -1,4 +1,4 @@
-"""The modules of a model: bytes as they are predicted and held, and why some are left alone."""
+"""The modules of a model: predicted and held bytes, and why some are not quantized."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_reasons(outlined: Outlined) -> None:
     tied = outlined("llama-tied")
     assert module(tied, "lm_head").kept["int8"] is Kept.TIED
     assert module(tied, "lm_head").tensor == ""
-    assert module(tied, "lm_head").bytes["nf4"] == 0  # counted where it comes first
+    assert module(tied, "lm_head").bytes["nf4"] == 0  # counted where the tensor appears first
     assert module(tied, "lm_head").parameters == 0
     falcon = outlined("falcon")
     assert module(falcon, "transformer.h.0.mlp.dense_h_to_4h").kept["nf4"] is Kept.UNKNOWN_CLASS
@@ -90,13 +90,13 @@ def test_a_module_is_told_with_kind_shape_and_type(outlined: Outlined) -> None:
     assert attention.tensor.endswith("h.1.attn.c_attn.weight")
     experts = module(outlined("mixtral"), "model.layers.0.mlp.experts")
     assert experts.tensor == "" and not experts.is_matrix
-    assert experts.stored_bytes == 4 * experts.parameters  # of many tensors with other names
+    assert experts.stored_bytes == 4 * experts.parameters  # many tensors, with other names
     router = module(outlined("mixtral"), "model.layers.0.mlp.gate")
     assert router.is_matrix and router.tensor == "model.layers.0.block_sparse_moe.gate.weight"
 
 
 def test_a_skip_of_what_is_not_there_leaves_the_outline_whole(model_folder: ModelFolder) -> None:
-    """It is refused where it would be loaded."""
+    """A load with such a skip is refused."""
     odd = replace(tiny.precision("nf4"), skip_modules=("nowhere",))
     shapes = Shapes.read(model_folder("llama"))
     assert kept_modules(shapes, odd) == kept_modules(shapes, tiny.precision("nf4"))

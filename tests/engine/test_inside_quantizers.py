@@ -1,4 +1,4 @@
-"""Codes and scales, bit by bit against bitsandbytes' calls on the whole weight. What comes back is computed by hand."""
+"""Codes and scales, compared bit by bit with bitsandbytes on the whole weight. Dequantized values are made by hand."""
 
 import itertools
 from typing import Any
@@ -24,7 +24,7 @@ UNIFORM = ("uniform4", "uniform3")
 
 
 def weight(shape: tuple[int, int], dtype: str = "bfloat16") -> torch.Tensor:
-    """Like a layer's, with one outlier and a row of zeros."""
+    """Weights like a layer's, with one outlier and a row of zeros."""
     found = torch.randn(shape, generator=torch.Generator().manual_seed(7)) * 0.02
     found[1, 2] = 0.9
     found[2] = 0
@@ -33,16 +33,14 @@ def weight(shape: tuple[int, int], dtype: str = "bfloat16") -> torch.Tensor:
 
 @pytest.fixture(autouse=True)
 def several_bands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small bands, so that every matrix here has some."""
+    """Small bands, so that every matrix here has several."""
     monkeypatch.setattr(bands_module, "LARGEST", 1500)
     monkeypatch.setattr(bands_module, "_LEAST", 1500)
 
 
 @pytest.fixture(autouse=True)
 def no_compiler() -> Any:
-    """bitsandbytes runs some of its functions compiled, which takes seconds for each shape; as they are they give the
-    same.
-    """
+    """bitsandbytes compiles some functions, which takes seconds for each shape. Uncompiled, results are the same."""
     with torch.compiler.set_stance("force_eager"):
         yield
 
@@ -56,7 +54,7 @@ def back(quantized: QuantizedValues) -> torch.Tensor:
 
 
 def same(one: torch.Tensor | None, other: torch.Tensor) -> bool:
-    """Bit by bit."""
+    """Whether both are equal bit by bit."""
     assert one is not None
     assert one.dtype == other.dtype
     return torch.equal(one.reshape(-1), other.reshape(-1))
@@ -114,7 +112,7 @@ def bnb_int8(tensor: torch.Tensor) -> Any:
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("method", [*FOUR_BIT, "int8-block"])
 def test_one_scale_for_all_is_a_single_block(method: str, shape: tuple[int, int]) -> None:
-    """bitsandbytes' own operators take a block of any size."""
+    """bitsandbytes' own operators accept a block of any size."""
     for dtype in DTYPES:
         tensor = weight(shape)
         cast, count = tensor.to(getattr(torch, dtype)), tensor.numel()
@@ -145,12 +143,12 @@ def test_uniform_levels_are_evenly_spaced_and_the_nearest_is_taken(method: str, 
     size = block or tensor.numel()
     blocks = tensor.float().view(-1, size)
     absmax = blocks.abs().amax(1, keepdim=True)
-    some = (absmax > 0).expand_as(blocks).reshape(-1)  # in a block of zeros any code stands for zero
+    some = (absmax > 0).expand_as(blocks).reshape(-1)  # in a block of zeros any code means zero
     scaled = (blocks / absmax).view(-1)[some]
     codes = found.displayed(slice(0, 128), slice(0, 256)).reshape(-1)
     nearest = (scaled.unsqueeze(-1) - found.codec.levels).abs().amin(-1)
     taken = (scaled - found.codec.levels[codes[some].int() + half]).abs()
-    assert torch.allclose(taken, nearest, atol=1e-3)  # its search is a little off where two are equally near
+    assert torch.allclose(taken, nearest, atol=1e-3)  # its search is slightly off near the middle of two levels
     assert same(back(found), found.codec.levels[codes.int() + half] * absmax.expand_as(blocks).reshape(-1))
 
 

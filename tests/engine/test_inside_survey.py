@@ -1,4 +1,4 @@
-"""Layers measured one after another, against the figures of each when it is opened by itself."""
+"""Layers measured one after another, against the figures of each layer opened alone."""
 
 import shutil
 from pathlib import Path
@@ -105,11 +105,11 @@ def test_what_was_asked_wrong_is_refused(model_folder: ModelFolder, tmp_path: Pa
     tiny.edit_json(quantized / "config.json", quantization_config={"quant_method": "awq"})
     before = refused(carry_out(measuring(quantized))).error
     assert before.code is ErrorCode.ALREADY_QUANTIZED and "AWQ" in before.message
-    assert rows_of(carry_out(measuring(quantized, "lm_head")))  # which is as it was
+    assert rows_of(carry_out(measuring(quantized, "lm_head")))  # its tensor is not quantized
 
 
 def test_small_weights_have_errors_too(model_folder: ModelFolder, tmp_path: Path) -> None:
-    """Their squares are less than single precision can hold."""
+    """Their squares underflow in single precision."""
     path = shutil.copytree(model_folder("llama"), tmp_path / "small")
     tensors = load_file(path / "model.safetensors")
     name = "model.layers.0.mlp.up_proj"
@@ -121,7 +121,7 @@ def test_small_weights_have_errors_too(model_folder: ModelFolder, tmp_path: Path
 
 
 def test_wider_types_lose_less(model_folder: ModelFolder) -> None:
-    """The weights are float32: bfloat16 rounds them before they are quantized, and what comes back again."""
+    """The weights are float32. bfloat16 rounds them before quantization, and rounds the result."""
     params = tuple(QuantizationParams(method="int8-block", dtype=dtype) for dtype in (Dtype.FLOAT32, Dtype.BFLOAT16))
     one, other = rows_of(carry_out(measuring(model_folder("llama"), "lm_head", params=params)))
     assert one.figures.relative_error < other.figures.relative_error

@@ -1,4 +1,7 @@
-"""Layers that bitsandbytes computes wrongly, or not at all, on some processors: known before a load, noticed after."""
+"""Layers that bitsandbytes cannot compute, or computes wrongly, on some processors.
+
+They are known before a load, and a loaded model is checked.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -27,13 +30,13 @@ from tests.engine.conftest import ModelFolder, UseProcessor, carry_out, load_qui
 
 QUANTIZED = [precision for precision in READY_PRECISIONS if precision.quantization is not None]
 WRONG_WITH_AVX512 = (32, 48, 80, 96, 160, 720, 1056, 1120, 1376)
-"""Row lengths that were seen to go wrong with blocks of 64."""
+"""Row lengths seen to go wrong with blocks of 64."""
 RIGHT_WITH_AVX512 = (64, 72, 100, 128, 200, 576)
 
 
 @pytest.fixture(autouse=True)
 def no_compiler() -> object:
-    """bitsandbytes compiles some functions for odd widths, which takes seconds for each."""
+    """bitsandbytes compiles some functions for odd widths, which takes seconds each."""
     with torch.compiler.set_stance("force_eager"):
         yield
 
@@ -95,7 +98,7 @@ def test_a_weight_by_hand_is_near_the_original(precision: Precision, shape: tupl
 
 
 def odd_llama(folder: Path) -> Path:
-    """Two of its seven layers a block have 80 outputs, and one 80 inputs."""
+    """Of the seven layers in a block, two have 80 outputs and one has 80 inputs."""
     return tiny.make(folder, lambda: tiny.llama(intermediate_size=80))
 
 
@@ -134,13 +137,15 @@ def test_a_model_of_which_every_layer_would_go_wrong_is_refused_before_the_load(
 def test_a_loaded_model_that_computes_wrongly_is_an_error(
     model_folder: ModelFolder, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A width that is right before the load and wrong after it: a library could look at more than widths."""
+    """The width passes the check before the load, but the layer computes wrongly: a library may depend on more than
+    widths.
+    """
     wrong = bitsandbytes.nn.Linear8bitLt if precision == "int8" else Linear4bit
     real = wrong.forward
 
     def forward(layer: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         found = torch.as_tensor(real(layer, hidden))
-        found[..., 1] *= 1.05  # one row of all
+        found[..., 1] *= 1.05  # only one row
         return found
 
     load_quietly(model_folder("llama"), precision)
@@ -170,7 +175,7 @@ def test_weights_as_small_as_float16_has_them_are_no_alarm(precision: Precision)
     assert narrow.quantization is not None
     for scale in (1e-6, 1e-5, 1e-2):
         weight = torch.randn(64, 128, generator=torch.Generator().manual_seed(3)) * 0.02
-        weight[:4] *= scale / 0.02  # rows that are dead, in a layer that is not
+        weight[:4] *= scale / 0.02  # dead rows in a layer that is not dead
         quantizer = backend(narrow.quantization)
         layer = quantizer.layer(weight.half()).eval().to("cpu")
         with torch.inference_mode():
@@ -187,7 +192,7 @@ def test_a_layer_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(kernels, "quantized_layer", make)
     kernels.tried.cache_clear()
-    for rows in (70, 102, 4070):  # alike but for whole tiles of rows
+    for rows in (70, 102, 4070):  # equal except for whole tiles of rows
         obstacle(Layer(rows, 80), nf4(), Dtype.BFLOAT16)
     obstacle(Layer(64, 64), nf4(), Dtype.BFLOAT16)
     assert [tuple(layer) for layer in made] == [(38, 80, 3)]

@@ -1,4 +1,4 @@
-"""Loads of tiny models in every ready precision: what is converted, what it weighs, and what it then says."""
+"""Loads of tiny models in every ready precision: what is converted, its bytes, and the text it then writes."""
 
 import mmap
 import shutil
@@ -59,7 +59,7 @@ def continuation(loaded: LoadedModel, prompt: str = tiny.PROMPT, **settings: Any
 
 
 def plain_script(folder: Path, precision: Precision, prompt: str = tiny.PROMPT, new_tokens: int = 12) -> list[int]:
-    """What a user's own ten lines would print the ids of."""
+    """The token ids that a user's own ten-line script would print."""
     config = None
     if isinstance(precision.quantization, Int8):
         config = BitsAndBytesConfig(load_in_8bit=True)
@@ -82,7 +82,7 @@ def plain_script(folder: Path, precision: Precision, prompt: str = tiny.PROMPT, 
 
 
 def expected_bytes(family: str, precision: Precision) -> int:
-    """The formula, worked out on the model that the family is made from and not on the one that was loaded."""
+    """Computed by formula from the original model, not from the loaded one."""
     source = tiny.FAMILIES[family]()
     head = source.get_output_embeddings()
     converted = {
@@ -108,7 +108,7 @@ def expected_bytes(family: str, precision: Precision) -> int:
 
 
 def four_bit_bytes(elements: int, quantization: object) -> int:
-    """Packed weight, block scales, code table. With AVX512_BF16 bitsandbytes has repacked it by the first forward."""
+    """Bytes of packed weight, block scales and code table. With AVX512_BF16, the first forward repacks them."""
     assert isinstance(quantization, FourBit)
     blocks = -(-elements // BLOCK)
     packed, code, offset = -(-elements // 2), 16 * 4, 4
@@ -169,7 +169,7 @@ def test_conv1d_becomes_a_linear_layer(load_shared: LoadShared) -> None:
 
 
 def test_a_sliding_window_slides(load_shared: LoadShared) -> None:
-    """The same weights without a window say the same until it is full."""
+    """The same weights without a window give the same text until the window is full."""
     windowed, whole = (
         continuation(load_shared(family, "fp32"), "the", max_new_tokens=24) for family in ("mistral", "llama")
     )
@@ -249,7 +249,7 @@ def test_a_plain_load_does_keep_its_file_mapped(model_folder: ModelFolder, tmp_p
 
 @pytest.mark.skipif(sys.platform != "linux", reason="transformers maps files on Linux")
 def test_weights_behind_a_link_become_resident_too(model_folder: ModelFolder, tmp_path: Path) -> None:
-    """git-annex, DVC and other stores keep the bytes under a name that says nothing."""
+    """git-annex, DVC and other stores keep the bytes under a name without an extension."""
     folder = shutil.copytree(model_folder("llama-tied"), tmp_path / "model")
     hidden = (folder / "model.safetensors").rename(tmp_path / "d41d8cd98f00b204")
     (folder / "model.safetensors").symlink_to(hidden)
@@ -262,7 +262,7 @@ def test_weights_behind_a_link_become_resident_too(model_folder: ModelFolder, tm
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there pages can be dropped")
 def test_letting_go_touches_no_other_file(tmp_path: Path) -> None:
-    """A library's written pages would come back as they are on the disk."""
+    """Dropping a library's pages would bring back the content on disk, without what was written to them."""
     (tmp_path / "blobs").mkdir()
     library, weights = tmp_path / "blobs" / "libx.so", tmp_path / "model.safetensors"
     for file in (library, weights):
@@ -312,7 +312,7 @@ def test_progress_counts_bytes_up_to_the_total(family: str, precision: str, mode
     reading = [(done, of) for label, done, of in steps if label == "Reading weights"]
     assert {of for _, of in reading} == {total}
     assert len({done for done, _ in reading}) > 10
-    assert reading[-2][0] > total // 2  # counted, and not only declared complete at the end
+    assert reading[-2][0] > total // 2  # really counted, not just set to complete at the end
     for label in {label for label, _, _ in steps}:
         done = [done for of_label, done, _ in steps if of_label == label]
         assert done == sorted(done)
@@ -390,7 +390,7 @@ def test_the_last_token_allowed_may_be_the_end(
 
 
 def test_a_cancel_ends_after_the_token_in_work(model_folder: ModelFolder) -> None:
-    """generate asks whether to stop before it hands out a token, so the sixth is in work when five are out."""
+    """generate checks for a stop before it yields a token, so the sixth is computed when five are out."""
     command = tiny.load_command(model_folder("llama"))
     events = carry_out(command, Generate(id=2, request=tiny.request(max_new_tokens=100)), cancel_after=5)
 

@@ -1,4 +1,4 @@
-"""Devices that this machine may not have: what is asked of them, by their names alone."""
+"""Devices that this machine may lack: the calls made for them, checked by device name."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Where the parts of a model go: the preview against accelerate's own answer, loads against the preview."""
+"""Placement of a model's parts: the preview against accelerate's own answer, loads against the preview."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +47,7 @@ class _AnsweredError(Exception):
 
 @pytest.fixture
 def accelerates_answer(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What a load with `device_map="auto"` and those limits would do, asked of the load itself."""
+    """What a load with `device_map="auto"` and these limits would do, taken from the load itself."""
 
     def ask(folder: Path, precision: str, device: str, limits: Mapping[str, int]) -> dict[str, str]:
         found: dict[str, Any] = {}
@@ -75,7 +75,7 @@ def accelerates_answer(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def whole(found: dict[str, str]) -> dict[str, str]:
-    """All on one device is said in one entry."""
+    """A map with one device everywhere, as a single entry."""
     places = set(found.values())
     return {"": places.pop()} if len(places) == 1 and DISK not in found.values() else found
 
@@ -124,7 +124,7 @@ def test_and_that_of_accelerate_alone(model_folder: ModelFolder, family: str) ->
 def test_without_a_gpu_and_a_limit_all_of_it_goes_to_ram(
     model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However little is free: a limit that was set is what sends a part of it to the disk."""
+    """This holds however little RAM is free. Only a limit that the user sets sends a part to disk."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     shapes, little = Shapes.read(model_folder("llama")), {CPU: 1000}
     assert device_map(shapes, READY["fp32"], Placement(), little) == {"": CPU}
@@ -158,7 +158,9 @@ def test_weights_on_disk_give_the_same_tokens_and_take_what_was_predicted(
 def test_what_a_load_writes_into_the_offload_folder_is_known_before(
     model_folder: ModelFolder, tmp_path: Path, family: str, writes: bool, precision: str
 ) -> None:
-    """Only what is not one tensor of the checkpoint, such as a mixture's experts; another type is no reason."""
+    """Only parts that are not one tensor of the checkpoint are written, such as a mixture's experts. Another dtype is
+    not a reason.
+    """
     folder, away = model_folder(family), tmp_path / "offload"
     shapes = Shapes.read(folder)
     size = sum(kinds.total for kinds in weights_by_module(shapes, READY[precision], {"": CPU}).values())
@@ -283,7 +285,7 @@ def test_another_placement_than_was_asked_for_is_found(model_folder: ModelFolder
 
 
 def test_weights_in_ram_for_a_model_that_computes_elsewhere_are_counted(model_folder: ModelFolder) -> None:
-    """As beside a GPU; the processor stands for it."""
+    """As beside a GPU, for which the CPU stands in."""
     model = AutoModelForCausalLM.from_pretrained(model_folder("llama"), dtype=torch.float32)
     size = weight_bytes(model)
     accelerate.cpu_offload(model, torch.device(CPU))

@@ -1,4 +1,4 @@
-"""Predicted bytes are those that a loaded model holds: every architecture, every ready precision, byte for byte."""
+"""Predicted bytes equal the bytes that a loaded model holds, for every architecture and every ready precision."""
 
 import gc
 import shutil
@@ -153,7 +153,8 @@ def test_the_predicted_activations_are_about_what_torch_allocates(
     size = ContextSizes(Shapes.read(model_folder(family))).of(tokens, tokens)
     assert size is not None
     predicted = (size.cache + size.activations).num_bytes(tiny.precision(precision).dtype)
-    # Copies to float32 are counted in float32 models too, attention's own scratch memory and unused experts are not.
+    # The prediction counts copies to float32 even in float32 models. It omits attention's scratch memory and unused
+    # experts.
     assert 0.75 < predicted / max(accumulate(changes)) < 1.75
 
 
@@ -169,9 +170,9 @@ def test_what_a_scored_window_takes_is_about_what_torch_allocates(model_folder: 
     size = ContextSizes(shapes).of(5, 9)
     assert size is not None
     assert 0.75 < size.scored.num_bytes(tiny.precision(precision).dtype) / max(accumulate(changes)) < 1.75
-    assert size.scored.elements > size.activations.elements  # of five tokens
+    assert size.scored.elements > size.activations.elements  # those of five tokens
     first = ContextSizes(shapes).of(None, 9)
-    assert first is not None and first.scored == TensorSize(0)  # which is not run for the first answer
+    assert first is not None and first.scored == TensorSize(0)  # the first answer does not run it
 
 
 def test_a_scored_windows_logits_count() -> None:
@@ -202,7 +203,7 @@ def test_kinds_add_up_to_all_that_is_held(model_folder: ModelFolder) -> None:
 def test_a_model_whose_code_runs_in_float32_only_has_a_known_cache(
     model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reformer makes float32 states whatever the weights are, and multiplies them with these."""
+    """Reformer always makes float32 states, and multiplies them with the weights."""
     folder = model_folder("llama")
     forward = LlamaForCausalLM.forward
 
@@ -229,7 +230,7 @@ def test_an_architecture_that_cannot_be_run_without_weights_has_an_unknown_cache
         ContextSizes(shapes).of(8, 8)
     context, unknown = known_context(ContextSizes(shapes), 8, 8)
     assert context is None and unknown == "LlamaForCausalLM cannot be run without its weights."
-    assert len(shapes.converted_layers(tiny.precision("nf4"))) == len(shapes.layer_use.ran) - 1  # and the head
+    assert len(shapes.converted_layers(tiny.precision("nf4"))) == len(shapes.layer_use.ran) - 1  # not the head
 
 
 @pytest.mark.parametrize(
@@ -238,8 +239,8 @@ def test_an_architecture_that_cannot_be_run_without_weights_has_an_unknown_cache
         ("fp32", 497_759_232, 0),
         ("bf16", 248_879_616, 0),
         ("fp16", 248_879_616, 0),
-        ("int8", 163_944_960, 4 * 12 * (3 * 768 + 768 + 4 * 768 + 768)),  # the row scales
-        ("nf4", 126_786_048, 48 * 64),  # a table of sixteen float32 a layer
+        ("int8", 163_944_960, 4 * 12 * (3 * 768 + 768 + 4 * 768 + 768)),  # row scales
+        ("nf4", 126_786_048, 48 * 64),  # a table of sixteen float32 for each layer
         ("nf4-dq", 122_825_472, 48 * (64 + 1024 + 4)),  # both tables and the offset
     ],
 )
@@ -289,10 +290,10 @@ def test_the_memory_after_a_text_has_its_cache(model_folder: ModelFolder, monkey
 
     monkeypatch.setattr(decoding, "read_process_memory", reading)
     load = tiny.load_command(model_folder("llama"), "fp32")
-    gc.collect()  # those of other tests
+    gc.collect()  # drop caches of other tests
     events = carry_out(load, Generate(id=2, request=load.request))
     (prompt,) = (event for event in events if isinstance(event, PromptRead))
-    assert held == [len(prompt.token_ids) + len(tokens_of(events)) - 1]  # the last one is never read
+    assert held == [len(prompt.token_ids) + len(tokens_of(events)) - 1]  # the last token is never read
 
 
 def test_a_known_context_is_not_reckoned_again(model_folder: ModelFolder) -> None:
@@ -346,14 +347,14 @@ def test_a_context_that_is_given_needs_no_tokenizer(model_folder: ModelFolder, t
     assert final.estimates == first.estimates
     (command,) = (EstimateMemory(id=7, path=str(folder), precisions=READY_PRECISIONS[:1], context_tokens=100),)
     first, final, again = (event for event in carry_out(command, command) if isinstance(event, MemoryEstimated))
-    assert again.final and again.tokenizer_problem == final.tokenizer_problem  # it is read once
+    assert again.final and again.tokenizer_problem == final.tokenizer_problem  # the tokenizer is read once
 
 
 @pytest.mark.parametrize("family", ["llama", "llama-tied", "gpt2", "mixtral", "gemma3"])
 def test_a_checkpoint_that_lacks_a_tensor_has_no_estimate(
     model_folder: ModelFolder, tmp_path: Path, family: str
 ) -> None:
-    """As the load would refuse it; a tied head is not missing."""
+    """The load would refuse it too. A tied head is not missing."""
     folder = Path(shutil.copytree(model_folder(family), tmp_path / "model"))
     assert isinstance(ask(folder, READY_PRECISIONS[0], context_tokens=8)[-1], MemoryEstimated)
     tensors = load_file(folder / "model.safetensors")
@@ -370,11 +371,11 @@ def test_a_recurrent_model_is_reckoned_at_once_and_does_not_grow() -> None:
     assert few is not None and few == many
     long = ContextSizes(shapes).of(1_000_000, 1_000_000)
     assert long is not None and long.cache == few.cache
-    assert long.activations.num_bytes(Dtype.FLOAT32) > 1_000_000 * 64 * 4  # one state of each token at least
+    assert long.activations.num_bytes(Dtype.FLOAT32) > 1_000_000 * 64 * 4  # at least one state for each token
 
 
 def test_weights_are_no_activations() -> None:
-    """Experts are picked by indexing, which gives views of weights."""
+    """Experts are selected by indexing, which gives views of weights."""
     shapes = Shapes(OlmoeConfig(num_hidden_layers=2, hidden_size=256, intermediate_size=256, num_experts=64))
     context = ContextSizes(shapes).of(9, 9)
     assert context is not None and 0 < context.activations.num_bytes(Dtype.BFLOAT16) < 5_000_000
@@ -436,11 +437,11 @@ def test_an_outline_gives_what_the_whole_model_gives(model_folder: ModelFolder, 
         assert one.load_extra_bytes == other.load_extra_bytes
 
 
-# ---- what a model's own code does -----------------------------------------------------------------------------------
+# ---- the model's own code -------------------------------------------------------------------------------------------
 
 
 def test_gpt2_with_a_padding_token_and_dynamic_positions_have_a_known_cache() -> None:
-    """Both look at values: for padding among the ids, and at how long the text is."""
+    """Both read values: GPT-2 looks for padding ids, dynamic positions need the text's length."""
     gpt2 = GPT2Config(vocab_size=320, n_embd=64, n_layer=2, n_head=4, pad_token_id=1)
     rope = {"rope_type": "dynamic", "factor": 6.0, "rope_theta": 1e7}
     llama = LlamaConfig(**SMALL, rope_parameters=rope)
@@ -457,11 +458,11 @@ def test_a_model_without_a_cache_keeps_nothing() -> None:
 def test_a_recurrent_state_outside_of_a_cache_counts_and_takes_no_time() -> None:
     shapes = Shapes(RwkvConfig(vocab_size=320, hidden_size=64, attention_hidden_size=64, num_hidden_layers=12))
     context = ContextSizes(shapes).of(1_000_000, 1_000_031)
-    assert context.cache == TensorSize(2 * 12 * 64, 3 * 12 * 64 * 4)  # five states, of which three in float32
+    assert context.cache == TensorSize(2 * 12 * 64, 3 * 12 * 64 * 4)  # five states, three of them in float32
 
 
 def test_a_sliding_window_ends_in_a_recurrent_model_too() -> None:
-    """Recurrent layers are not run at length, and what slides beside them must not grow on for that."""
+    """Recurrent layers are not run at full length. A sliding window beside them must still stop growing."""
     layers = ["linear_attention", "full_attention"] * 2
     shapes = Shapes(Qwen3NextConfig(**{**SMALL, "num_hidden_layers": 4}, head_dim=16, layer_types=layers))
     sizes = ContextSizes(shapes)
@@ -522,7 +523,7 @@ def test_what_the_config_ties_and_the_file_has_twice_is_one_only_where_both_are_
 
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
 def test_skips_are_those_before_tying_and_what_is_kept_in_float32(tmp_path: Path, precision: str) -> None:
-    """Gemma 3n's last parameter is another one once its head is tied to its embedding."""
+    """Gemma 3n's last parameter changes once its head is tied to its embedding."""
     config = Gemma3nTextConfig(
         **{**SMALL, "intermediate_size": [128] * 2},
         hidden_size_per_layer_input=64,
@@ -576,11 +577,11 @@ def test_layers_of_deepseek_that_int8_cannot_take_stay_as_they_are(tmp_path: Pat
             2048,
         ),
         (GPTJConfig(n_layer=1), 2048),
-        (XGLMConfig(num_layers=1), None),  # computes a longer table when it needs one
+        (XGLMConfig(num_layers=1), None),  # computes a longer table when needed
         (LlamaConfig(**{**SMALL, "max_position_embeddings": 8}), None),
         (BloomConfig(n_layer=1), None),
         (MambaConfig(num_hidden_layers=1), None),
-        (XLNetConfig(d_model=64, n_layer=1, n_head=4, d_inner=64), None),  # says -1
+        (XLNetConfig(d_model=64, n_layer=1, n_head=4, d_inner=64), None),  # its config says -1
     ],
     ids=lambda value: type(value).__name__,
 )

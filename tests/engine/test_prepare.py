@@ -1,4 +1,4 @@
-"""Preparing the demo model from the real package: faithful, all or nothing, and clear about every failure."""
+"""Preparing the demo model from the real package: exact, all or nothing, and clear about every failure."""
 
 import errno
 import json
@@ -28,7 +28,7 @@ JOB = 9
 
 
 class RecordingChannel(Channel):
-    """A channel without a pipe: one command to receive, and what was sent."""
+    """A channel without a pipe: one command to receive, and a record of what was sent."""
 
     def __init__(self, command: Command) -> None:
         self.command = command
@@ -235,7 +235,9 @@ def test_a_ruin_in_the_targets_place_is_replaced(tmp_path: Path) -> None:
 def test_two_that_find_the_same_ruin_leave_one_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
-    """The other one publishes just before this one's first or second rename: of its own, and of the ruin."""
+    """The other process publishes just before this one's first or second rename, of its own folder or of the damaged
+    one.
+    """
     target, rename, renames = tmp_path / "target", Path.rename, []
     (target / "half").mkdir(parents=True)
     mine, other = (finish_by_hand(tmp_path / name, name.encode()) for name in ("mine", "other"))
@@ -251,7 +253,7 @@ def test_two_that_find_the_same_ruin_leave_one_model(
     prepare.publish(mine, target)
     assert renames == ["mine", "target"][:moment]
     assert demo.is_prepared(target) and (target / "marker.json").read_bytes() == b"other"
-    assert leftovers(target) == ["mine", "target"]  # whoever made it takes it away
+    assert leftovers(target) == ["mine", "target"]  # its maker removes it
 
 
 def test_only_old_leftovers_of_this_target_are_removed(target: Path) -> None:
@@ -268,7 +270,7 @@ def test_only_old_leftovers_of_this_target_are_removed(target: Path) -> None:
 
 
 def stuck_child(connection: Connection) -> None:
-    """A preparation that has written everything but the manifest and gets no further."""
+    """A preparation that writes everything except the manifest, then stops."""
 
     def convert(gguf: Path, work: Path, report: Any) -> None:
         write_model(work)

@@ -1,4 +1,4 @@
-"""Folders as people publish them: the program writes what plain transformers writes, and holds what it predicted."""
+"""Folders as people publish them: the program writes the same text as plain transformers, and its predictions hold."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ Spoil = Callable[[Path], object]
 
 
 def qwen35() -> PreTrainedModel:
-    """A dense Qwen3.5 with its vision part, which transformers' causal class leaves out."""
+    """A dense Qwen3.5 with its vision part, which transformers' causal class drops."""
     text: dict[str, Any] = {
         "vocab_size": tiny.VOCABULARY,
         "hidden_size": 64,
@@ -71,7 +71,7 @@ def config(**fields: Any) -> Spoil:
 
 
 def without_prefix(folder: Path) -> None:
-    """BLOOM's published tensors lack the base model's name; and `seq_length` is how it was trained, no limit."""
+    """BLOOM's published tensors lack the base model's prefix. Its `seq_length` is the training length, not a limit."""
     path = folder / "model.safetensors"
     tensors = {name.removeprefix("transformer."): tensor for name, tensor in load_file(path).items()}
     save_file(tensors, path, metadata={"format": "pt"})
@@ -79,7 +79,7 @@ def without_prefix(folder: Path) -> None:
 
 
 def other_head(folder: Path) -> None:
-    """A head of its own, where the config says that there is none; all names have a prefix, as published."""
+    """A separate head, although the config ties it. All names have a prefix, as published."""
     path = folder / "model.safetensors"
     tensors = load_file(path)
     embedding = next(tensor for name, tensor in tensors.items() if name.endswith("embed_tokens.weight"))

@@ -1,5 +1,7 @@
-"""What holds of every family of quantizers; their bytes are held in test_prediction, odd widths in test_kernels, the
-scripts in test_script, and what they write beside a plain script in test_loading.
+"""What holds for every quantizer family.
+
+Other modules test the rest: bytes (test_prediction), odd widths (test_kernels), scripts (test_script), and text against
+a plain script (test_loading).
 """
 
 import subprocess
@@ -36,7 +38,7 @@ STORED = [method for method in METHODS.values() if not method.is_contrast]
 
 
 def choices(method: Method, dtype: Dtype) -> list[QuantizationParams]:
-    """Its smallest blocks, a single one where it has that, and with scales that are quantized too."""
+    """The method's smallest and largest blocks, with and without double quantization where it exists."""
     sizes = dict.fromkeys((*method.block_sizes[:1], *method.block_sizes[-1:])) or (None,)
     return [
         QuantizationParams(method=method.name, block_size=size, double_quant=double, dtype=dtype)
@@ -46,7 +48,7 @@ def choices(method: Method, dtype: Dtype) -> list[QuantizationParams]:
 
 
 def by_hand(found: QuantizedValues) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes as levels, and levels times scales, in plain torch."""
+    """Each code's level, and levels times scales, in plain torch."""
     everything = slice(0, found.rows), slice(0, found.columns)
     levels = found.codec.levels.double()[found.displayed(*everything).int() - found.codec.first_code]
     scales = found.scales.used.double().repeat_interleave(found.block_size)[: found.count]
@@ -82,7 +84,7 @@ def test_it_owns_what_it_quantized_and_nothing_else(precision: Precision, model_
 @EVERY
 @torch.inference_mode()
 def test_what_the_library_dequantizes_is_codes_times_scales(precision: Precision) -> None:
-    """By hand, and as near to the original as the family says."""
+    """The product is computed by hand. Its error is as large as the family says."""
     assert precision.quantization is not None
     quantizer = backend(precision.quantization)
     weight = torch.randn(64, 128, generator=torch.Generator().manual_seed(2)).to(getattr(torch, precision.dtype))
@@ -97,7 +99,7 @@ def test_what_the_library_dequantizes_is_codes_times_scales(precision: Precision
 @pytest.mark.parametrize("dtype", Dtype)
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_a_method_takes_the_nearest_level_of_each_weight(method: Method, dtype: Dtype) -> None:
-    """Each block is scaled by its largest weight, and what comes back are levels times scales; all by hand."""
+    """Each block is scaled by its largest weight. Dequantized values are levels times scales, computed by hand."""
     weight = torch.randn(24, 128, generator=torch.Generator().manual_seed(5)).to(getattr(torch, dtype))
     for params in choices(method, dtype):
         found = quantize(SourceWeight(weight), params, "w")
@@ -139,7 +141,7 @@ def test_quantizing_a_layer_takes_what_its_family_says() -> None:
 def test_saved_and_loaded_again_it_writes_the_same(
     precision: Precision, model_folder: ModelFolder, tmp_path: Path
 ) -> None:
-    """Saved before it writes: on some processors the first forward repacks weights for good."""
+    """Saved before it generates: on some processors the first forward repacks weights permanently."""
     folder = model_folder("llama")
     settings = {"dtype": getattr(torch, precision.dtype), "device_map": "cpu"}
     model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=configuration(precision), **settings)
@@ -166,7 +168,7 @@ def test_one_whose_library_is_missing_is_refused_and_estimated_as_that(
 def test_a_library_that_does_not_work_costs_its_own_precisions(
     model_folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is installed, and was built for another torch."""
+    """The library is installed, but was built for another torch."""
 
     def refuse(_backend: object, _weight: torch.Tensor) -> None:
         raise ImportError("undefined symbol")
@@ -181,7 +183,7 @@ def test_a_library_that_does_not_work_costs_its_own_precisions(
 
 
 def test_torchao_leaves_alone_what_it_would_convert_of_itself(tmp_path: Path) -> None:
-    """PhiMoE's router is a subclass of nn.Linear, which is counted as left alone."""
+    """PhiMoE's router is a subclass of nn.Linear, and counts as not quantized."""
     config = PhimoeConfig(
         hidden_size=64,
         intermediate_size=64,

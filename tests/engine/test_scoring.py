@@ -154,7 +154,7 @@ def test_a_candidate_is_scored_once_too(load_shared: LoadShared, folder: Path, m
     assert replace(again.quality, seconds=0.0) == replace(first.quality, seconds=0.0)
     edited = LoadedModel(**{**vars(loaded), "precision": replace(loaded.precision, skip_modules=("mlp",))})
     with pytest.raises(TypeError):
-        score(edited, command)  # another recipe is scored
+        score(edited, command)  # another recipe is not reused
 
 
 def test_what_was_scored_in_another_place_is_scored_again(
@@ -166,7 +166,7 @@ def test_what_was_scored_in_another_place_is_scored_again(
     place = "split, [('lm_head', 'cpu')]"
     monkeypatch.setattr("qplayground.engines.transformers.scoring.score.place_of", lambda loaded: place)
     again = score(loaded, command)
-    assert again.quality.mean_kld and not again.reused  # against the baseline, which was where it was
+    assert again.quality.mean_kld and not again.reused  # against the baseline, which was still there
     assert not score(load_shared("llama", "fp32"), asked(folder)).reused
 
 
@@ -184,11 +184,11 @@ def test_each_layers_error_is_that_of_its_own_weights(
     for layer in layers:
         assert low < layer.weights < high, layer
         assert 0 < layer.outputs < 3 * high, layer
-    if precision == "int8":  # by hand, for one of them
+    if precision == "int8":  # computed by hand for one of them
         name = layers[0].name
         weight = exact.get_submodule(name).weight.detach()
         weight = weight.T if family == "gpt2" else weight
-        half = weight.bfloat16().half().float()  # what LLM.int8() quantizes
+        half = weight.bfloat16().half().float()  # LLM.int8() quantizes these values
         scale = half.abs().amax(1, keepdim=True)
         held = (half / scale * 127).round() * scale / 127
         assert layers[0].weights == pytest.approx(((held - weight).norm() / weight.norm()).item(), rel=0.02)
@@ -236,7 +236,7 @@ def test_a_limit_on_the_disk_costs_precision_first_and_then_windows(
     assert few.windows.starts[-1] > whole.starts[-1] // 2  # spread over the whole text
     assert few.quality.reference_dtype == "float16"
     assert few.quality.limited_by_disk and not base.quality.limited_by_disk
-    again = score(loaded, replace(half, limit_bytes=4 * needed))  # there is room now
+    again = score(loaded, replace(half, limit_bytes=4 * needed))  # now there is room
     assert again.quality.reference_dtype == "float32" and not again.reused
     then = score(candidate, replace(half, limit_bytes=4 * needed, windows=again.windows)).quality
     assert then.reference_dtype == "float32" and not then.storage_kld
@@ -281,7 +281,7 @@ def test_what_a_killed_engine_was_writing_is_cleared_up(load_shared: LoadShared,
     score(load_shared("llama", "fp32"), asked(folder))
     assert not killed.exists() and all(each.exists() for each in living)
     score(load_shared("llama", "bf16"), asked(folder, baseline=READY["bf16"], limit_bytes=1))
-    assert all(each.exists() for each in living)  # which leave for no other's room
+    assert all(each.exists() for each in living)  # they are not removed to make room
 
 
 def test_a_damaged_baseline_is_scored_again(load_shared: LoadShared, folder: Path) -> None:
@@ -350,7 +350,7 @@ def test_values_that_are_no_numbers_are_the_models_fault(model_folder: ModelFold
 def test_a_long_text_takes_no_more_memory(
     load_shared: LoadShared, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is alive at once does not grow with the text, but for a few bytes a token."""
+    """Live memory grows with the text only by a few bytes per token."""
     rows: list[int] = []
     original = VocabularySums.of
 
@@ -401,7 +401,7 @@ def test_another_text_of_the_same_tokens_is_called_by_its_own_hash(
 
 
 def test_a_small_divergence_is_that_of_an_independent_computation() -> None:
-    """Of fp16's size, where terms of either sign and a thousand times larger cancel."""
+    """Of fp16's size, where terms of both signs, a thousand times larger, cancel."""
     generator = torch.Generator().manual_seed(0)
     logits = 4 * torch.randn(8, 5000, generator=generator)
     other = logits + 1e-3 * torch.randn(8, 5000, generator=generator)
@@ -451,7 +451,7 @@ def test_layers_that_cannot_be_measured_cost_no_figures(
     assert found.layers == () and found.quality.mean_kld
     monkeypatch.undo()
     again = score(loaded, asked(folder, windows=base.windows))
-    assert again.layers and not again.reused  # what was not whole is not found again
+    assert again.layers and not again.reused  # incomplete scores are not reused
 
 
 def test_a_comparison_that_an_eviction_cuts_short_is_none(
@@ -488,7 +488,7 @@ def test_the_oldest_leave_when_the_disk_is_full(
 
     monkeypatch.setattr(shutil, "disk_usage", nearly_full)
     assert score(loaded, asked(folder, text=TEXT.replace("cat", "dog"))).quality.reference_dtype == "float32"
-    assert not score(loaded, asked(folder)).reused  # it had to leave
+    assert not score(loaded, asked(folder)).reused  # it was removed to make room
 
 
 def test_the_layers_of_a_quantized_baseline_are_kept_too(

@@ -1,4 +1,4 @@
-"""A run's plain script, executed, writes the tokens that the run wrote."""
+"""A run's plain script writes the same tokens as the run."""
 
 import shutil
 from pathlib import Path

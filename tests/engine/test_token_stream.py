@@ -1,4 +1,4 @@
-"""Tokens leave in batches: at once when it was quiet, together when they come fast, and none is kept back."""
+"""Tokens are sent at once after a pause, in batches when they come fast, and none is held back."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_tokens_leave_in_order_and_in_batches(clock: list[float]) -> None:
     stream.flush()
     assert tokens_of(channel.sent) == tokens
     assert 10 <= len(channel.sent) <= 12
-    assert tokens_of(channel.sent[:1]) == tokens[:1]  # the first is shown at once
+    assert tokens_of(channel.sent[:1]) == tokens[:1]  # the first is sent immediately
 
 
 def test_slow_tokens_leave_one_by_one(clock: list[float]) -> None:

@@ -1,4 +1,4 @@
-"""What a run without weights says of single operations, against torch on real tensors."""
+"""Single operations in a run without weights, against torch on real tensors."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -32,7 +32,7 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def traced(operation: Operation) -> torch.Tensor:
-    """What a run without weights has as its output, of a tensor on the meta device."""
+    """The operation's output in a run without weights, for a tensor on the meta device."""
 
     class Model(nn.Module):
         config = SimpleNamespace()
@@ -49,13 +49,13 @@ def traced(operation: Operation) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_gives_what_it_would_with_values(name: str) -> None:
-    """Shape, type and order in memory, which later views go by."""
+    """Compares shape, dtype and strides, on which later views depend."""
     found, real = traced(OPERATIONS[name]), OPERATIONS[name](torch.ones(2, 3, 8, dtype=torch.bfloat16))
     assert (found.shape, found.dtype, found.stride()) == (real.shape, real.dtype, real.stride())
 
 
 def test_numbers_that_have_values_keep_them() -> None:
-    """A model's code reads some to know how often to do a thing."""
+    """Some models read numbers to decide how often to repeat an operation."""
     read: list[float] = []
 
     def operation(x: torch.Tensor) -> torch.Tensor:

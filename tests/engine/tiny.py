@@ -1,4 +1,4 @@
-"""Models of a few hundred kilobytes with random weights, made from a config, and tokenizers to go with them.
+"""Models of a few hundred kilobytes with random weights, made from a config, and tokenizers for them.
 
 Layer widths are multiples of 64: bitsandbytes' AVX512_BF16 kernel refuses less than 32, and a block has 64 elements.
 """
@@ -58,7 +58,7 @@ _WIDTHS = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": CONTEXT,
-    "initializer_range": 0.4,  # wide, so that the largest logit stands out in every precision
+    "initializer_range": 0.4,  # large, so that the top logit stands out in every precision
     "bos_token_id": 0,
     "eos_token_id": 1,
     "pad_token_id": 1,
@@ -75,7 +75,7 @@ def llama(*, tied: bool = False, **changes: Any) -> PreTrainedModel:
 
 
 def gpt2() -> PreTrainedModel:
-    """Its linear layers are Conv1D: the weight is stored transposed."""
+    """Its linear layers are Conv1D, whose weight is stored transposed."""
     config = GPT2Config(
         vocab_size=VOCABULARY, n_positions=CONTEXT, n_embd=64, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=1
     )
@@ -84,17 +84,17 @@ def gpt2() -> PreTrainedModel:
 
 
 def mistral() -> PreTrainedModel:
-    """With a sliding window shorter than what the tests generate."""
+    """Its sliding window is shorter than the text that the tests generate."""
     return MistralForCausalLM(MistralConfig(**_WIDTHS, sliding_window=8, tie_word_embeddings=False))
 
 
 def qwen2() -> PreTrainedModel:
-    """With biases in its attention."""
+    """Has biases in its attention."""
     return Qwen2ForCausalLM(Qwen2Config(**_WIDTHS, tie_word_embeddings=True))
 
 
 def mixtral() -> PreTrainedModel:
-    """Its experts are parameters and not linear layers, so only its attention is quantized."""
+    """Its experts are parameters, not linear layers, so only its attention is quantized."""
     return MixtralForCausalLM(MixtralConfig(**_WIDTHS, num_local_experts=2, num_experts_per_tok=1))
 
 
@@ -115,7 +115,7 @@ def gemma3() -> PreTrainedModel:
 
 
 def opt() -> PreTrainedModel:
-    """With learned positions, and biases everywhere."""
+    """Has learned positions, and biases everywhere."""
     return OPTForCausalLM(
         OPTConfig(
             vocab_size=VOCABULARY,
@@ -165,29 +165,29 @@ ARCHITECTURES: dict[str, Callable[[], PreTrainedModel]] = {
     "falcon": lambda: falcon(grouped=False),
     "falcon-grouped": lambda: falcon(grouped=True),
 }
-"""More of them, for what must hold whatever the architecture."""
+"""More architectures, for tests that must hold for all."""
 
 UNQUANTIZABLE = ("falcon", "falcon-grouped")
 
 
 def is_quantized(module: torch.nn.Module) -> bool:
-    """Whether a library quantized its weight, told by the names of its classes."""
+    """Whether a library quantized its weight, judged by class names."""
     names = {type(module).__name__, type(module._parameters.get("weight")).__name__}
     return bool(names & {"Linear4bit", "Linear8bitLt", "Int8Tensor"})
 
 
 def takes(family: str, precision: Precision) -> bool:
-    """Whether a quantizer converts layers of that family: none knows Falcon's, and torchao not GPT-2's Conv1D."""
+    """Whether a quantizer converts layers of that family. None converts Falcon's, and torchao not GPT-2's Conv1D."""
     if not precision.is_quantized:
         return True
     return family not in (UNQUANTIZABLE if precision.name != "int8-ao" else (*UNQUANTIZABLE, "gpt2"))
 
 
-"""Their linear layers are of a class of their own, which transformers does not replace by bitsandbytes'."""
+"""Falcon's linear layers have a class that transformers does not replace with bitsandbytes' layers."""
 
 
 def save_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokenizerFast | None = None) -> Path:
-    """Write a model and its tokenizer as a folder that can be loaded."""
+    """Write a model and its tokenizer as a loadable folder."""
     model.save_pretrained(folder)
     (tokenizer or byte_level_tokenizer()).save_pretrained(folder)
     return folder
@@ -198,7 +198,7 @@ def make(
     family: str | Callable[[], PreTrainedModel] = "llama",
     tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> Path:
-    """Make one of ARCHITECTURES, or a model of one's own, the same weights every time."""
+    """Make one of ARCHITECTURES, or the given model, with the same weights every time."""
     build = ARCHITECTURES[family] if isinstance(family, str) else family
     with torch.random.fork_rng():
         torch.manual_seed(1234)
@@ -206,7 +206,7 @@ def make(
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """GPT-2's kind: any text, each byte a token unless it was merged, 320 tokens in all."""
+    """GPT-2's kind: any text, one token a byte except for merges, 320 tokens in all."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -225,7 +225,7 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
-    """Llama 2's kind: `▁` for spaces, and `<0xE4>` for each byte of a character that it has no token for."""
+    """Llama 2's kind: `▁` for spaces, and `<0xE4>` for each byte of a character without a token."""
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
     letters = ["▁", *"abcdefghijklmnopqrstuvwxyz"]
     merges = [("▁", "t"), ("h", "e"), ("▁t", "he")]
@@ -242,7 +242,7 @@ def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def word_tokenizer() -> PreTrainedTokenizerFast:
-    """Every token is a whole ASCII word, so that no text is ever held back."""
+    """Every token is a whole ASCII word, so no text is ever held back."""
     vocabulary = {BEGIN: 0, END: 1, **{f"w{index}": index for index in range(2, VOCABULARY)}}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=BEGIN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -270,7 +270,7 @@ def load_command(folder: Path, recipe: str | Precision = "fp32", asked: Generati
 
 
 def edit_json(path: Path, **changes: Any) -> None:
-    """Set fields of a JSON file, made if need be; None takes a field away."""
+    """Set fields of a JSON file, which is created if missing. None removes a field."""
     fields = json.loads(path.read_text("utf-8")) if path.exists() else {}
     fields.update(changes)
     path.write_text(json.dumps({name: value for name, value in fields.items() if value is not None}), "utf-8")

@@ -1,21 +1,22 @@
-"""An engine without torch that does as its prompt says, over the real protocol.
+"""An engine without torch that follows instructions in its prompt, over the real protocol.
 
-The prompt is read as words. `nf4=exit-loading` tells one precision what to do, `slow` tells all of them; any other word
-is just a prompt. A precision that is told nothing is `ok`. Several behaviours can be joined: `flood slow`.
+The prompt is read as words. `nf4=exit-loading` instructs one precision, `slow` all of them. Other words are plain
+prompt. A precision without instruction is `ok`. Several behaviours can be combined: `flood slow`.
 
-- `ok`: load in a few steps, continue the prompt with as many tokens as were asked for
+- `ok`: load in a few steps, then continue the prompt with as many tokens as asked for
 - `fast=N`: `ok` with N tokens
 - `slow`: about a hundred tokens a second until it is cancelled
-- `ignore-cancel`: the same, and never stop
-- `exit-…`, `segfault-…`, `fail-…`, `hang-…` followed by `loading`, `generating`, `scoring` or `checking`: end with
-  code 3, be killed by SIGSEGV, send Failed, say nothing more. While generating it happens after the third token.
-  While checking up it happens to the precision that has the behaviour among its skipped modules.
-- `flood`: write 4 MB on standard error before the first token
-- `late`: precede each command's events with events of the command before it
-- `twice`: say the end of each command two times
-- `nonsense`: after the third token, send bytes that are no message
+- `ignore-cancel`: the same, but never stop
+- `exit-…`, `segfault-…`, `fail-…`, `hang-…` followed by `loading`, `generating`, `scoring` or `checking`: end with code
+  3, be killed by SIGSEGV, send Failed, send nothing more. While generating, this happens after the third token. During
+  a checkup, it happens to the precision with the behaviour among its skipped modules.
+- `flood`: write 4 MB to standard error before the first token
+- `late`: precede each command's events with events of the previous command
+- `twice`: report the end of each command twice
+- `nonsense`: after the third token, send bytes that are not a message
 
-What it lacks is said before any prompt, so the serving module says it: `tests.fakes.remote` lacks everything.
+An engine reports missing capabilities before any prompt, so the module that serves it sets them. `tests.fakes.remote`
+lacks everything.
 """
 
 import faulthandler
@@ -102,7 +103,7 @@ def main(channel: Channel) -> None:
 
 
 def serve(channel: Channel, lacks: Mapping[Capability, str]) -> None:
-    """The same with an engine that lacks some capabilities, for the reasons given."""
+    """The same with an engine that lacks some capabilities. `lacks` gives the reasons."""
     faulthandler.disable()
     memory = read_process_memory(psutil.Process())
     machine = Machine(
@@ -130,7 +131,7 @@ def serve(channel: Channel, lacks: Mapping[Capability, str]) -> None:
 
 
 class Script:
-    """What a prompt tells one precision to do."""
+    """A prompt's instructions for one precision."""
 
     def __init__(self, prompt: str, precision: str) -> None:
         self.behaviours: set[str] = set()
@@ -150,7 +151,7 @@ class Script:
             self.tokens = int(number)
         elif word in _BEHAVIOURS:
             self.behaviours.add(word)
-        else:  # a misspelt behaviour must not pass for an engine that works
+        else:  # a misspelt behaviour must not pass for a working engine
             raise fail(ErrorCode.BAD_SETTINGS, f"The fake engine knows no {word!r}.", "See tests/fakes/engine.py.")
 
     def __contains__(self, behaviour: str) -> bool:
@@ -206,7 +207,7 @@ class FakeEngine:
             raise PlaygroundError(refusal(self._lacks[capability]))
 
     def _estimate(self, command: EstimateMemory) -> None:
-        """Twice, as the real engine does; a folder named `broken` cannot be read, one named `huge` is."""
+        """Answers twice, as the real engine does. A folder named `broken` cannot be read, and `huge` is huge."""
         if Path(command.path).name == "broken":
             self._channel.send(Failed(command.id, FAILURE.info))
             return
@@ -217,7 +218,7 @@ class FakeEngine:
             )
 
     def _plan(self, command: PlanPlacement) -> None:
-        """Four layers, all in RAM unless the placement says otherwise; quantized ones are not split."""
+        """Four layers, all in RAM unless the placement says otherwise. Quantized layers are not split."""
         if Path(command.path).name == "broken":
             self._channel.send(Failed(command.id, FAILURE.info))
             return
@@ -289,7 +290,7 @@ class FakeEngine:
         )
 
     def _check_up(self, command: CheckUp) -> None:
-        """Every method works on the CPU, but for those that are told otherwise; a skipped module `wrong` is wrong."""
+        """Every method works on the CPU unless instructed otherwise. Skipping `wrong` makes it compute wrongly."""
         self._channel.send(CudaFound(command.id, CudaBuild()))
         total = len(command.precisions)
         for done, precision in enumerate(command.precisions):
@@ -402,14 +403,14 @@ class FakeEngine:
             self._channel.send(event)
 
     def _say(self, command: Generate, script: Script, precision: Precision) -> tuple[list[str], list[float], str]:
-        """Send the tokens; returns their texts, their times, and the reason to stop."""
+        """Send the tokens. Returns their texts, their times, and the reason to stop."""
         length = script.tokens if script.tokens is not None else command.request.settings.max_new_tokens
         texts: list[str] = []
         times: list[float] = []
         started = time.monotonic()
         waiting: list[Token] = []
         says_insight = self._has(Capability.PROBABILITIES) and not command.benchmark
-        pace = threading.Event()  # never set: waiting on it is only a pause
+        pace = threading.Event()  # never set; waiting on it is only a pause
         for index in count() if script.is_endless else range(length):
             if index == _MISHAP_AFTER:
                 self._meet_mishap(script, "generating")
@@ -459,14 +460,14 @@ class FakeEngine:
 
 
 def weight_bytes(precision: Precision) -> int:
-    """What SmolLM2-135M takes, give or take."""
+    """Roughly the bytes of SmolLM2-135M."""
     if isinstance(precision.quantization, Int8):
         return 163_484_032
     return 116_426_752 if precision.quantization else PARAMETERS * precision.dtype.itemsize
 
 
 def scored_tokens(count: int, worse: float) -> ScoredTokens:
-    """Values of a text that is predicted worse by so much."""
+    """Values of a text whose predictions are worse by `worse`."""
     places = range(count)
     compared = [worse * (place % 7) / 3 for place in places] if worse else []
     return ScoredTokens(
@@ -480,7 +481,7 @@ def scored_tokens(count: int, worse: float) -> ScoredTokens:
 
 
 def token_at(index: int, precision: Precision) -> int:
-    """The token that the fake model continues with: quantized precisions part from the others at the fifth."""
+    """The fake model's next token. Quantized precisions differ from the others from the fifth token on."""
     return (index + 3 if precision.is_quantized and index >= 4 else index) % len(WORDS)
 
 

@@ -1,16 +1,16 @@
-"""The fake engine's answers about the inside of quantization: small matrices made by a formula, really quantized.
+"""The fake engine's answers for Inside: small matrices made by a formula, really quantized.
 
-A folder named `broken` cannot be read; the models in `gptq` and `gptq-unreadable` were quantized before, and of the
-latter's suggested layer nothing can be shown. Modules whose last name is one of these behave so:
+A folder named `broken` cannot be read. The models in `gptq` and `gptq-unreadable` are already quantized. The suggested
+layer of `gptq-unreadable` cannot be shown. The last name of a module can be a behaviour:
 
-- `rests`: it is quantized already, its parameters rest and its codes are shown
-- `breaks`: it cannot be read
-- `norm`, and a module that only holds others: it is no matrix
-- `exits`, `hangs`: the engine ends with code 3, or says nothing more, when it is opened
+- `rests`: already quantized; its parameters are fixed and its codes are shown
+- `breaks`: cannot be read
+- `norm`, and a module that only contains others: not a matrix
+- `exits`, `hangs`: on opening, the engine ends with code 3 or sends nothing more
 - `large`: 1,500 × 2,100 weights, more than a picture has pixels; all others have 48 × 100
 
-FP4 with double quantization fails. A threshold of 77 is tried until it is cancelled. A
-prompt with the word `fail-capture` cannot be captured.
+FP4 with double quantization fails. A threshold of 77 is tried until it is cancelled. A prompt with the word
+`fail-capture` cannot be captured.
 """
 
 import os
@@ -86,7 +86,7 @@ _BINS = 40
 
 
 class FakeInside:
-    """Carries out the commands that look inside."""
+    """Carries out the commands of Inside."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -97,7 +97,7 @@ class FakeInside:
         self._absmax: Values = np.zeros(0, np.float32)
 
     def carry_out(self, command: InsideCommand) -> None:
-        """Send the answers. Raises PlaygroundError for what is scripted to fail."""
+        """Send the answers. Raises PlaygroundError where the script says so."""
         if isinstance(command, OutlineModel):
             self._outline(command)
         elif isinstance(command, OpenMatrix):
@@ -271,18 +271,18 @@ class FakeInside:
         self._channel.send(ThresholdTried(command.id, trial))
 
 
-# ---- what tests compare with --------------------------------------------------------------------------------------
+# ---- expected values for tests --------------------------------------------------------------------------------------
 
 
 def outline(precisions: tuple[Precision, ...]) -> ModelOutline:
-    """The modules, in each precision."""
+    """The modules, with bytes in each precision."""
     extra = ("model.layers.2.mlp.rests", "model.layers.2.mlp.breaks", "model.layers.2.mlp.exits")
     names = ("model.embed_tokens", *LINEAR, *extra, "model.layers.2.mlp.hangs", "model.norm", "lm_head")
     return ModelOutline(modules=tuple(_module(name, precisions) for name in names), suggested=SUGGESTED)
 
 
 def quantized_before(unreadable: str = "") -> ModelOutline:
-    """The modules of a model that GPTQ quantized; that layer's tensors have other names than weight."""
+    """The modules of a model that GPTQ quantized. The tensors of `unreadable` have names other than weight."""
     listed = outline(())
     if not unreadable:
         return replace(listed, quantized_by="GPTQ")
@@ -331,7 +331,7 @@ def _module(name: str, precisions: tuple[Precision, ...]) -> ModuleOutline:
 
 
 def weights(module: str) -> Values:
-    """Bell-shaped values, the same each time, other ones for other names, and one outlier."""
+    """Bell-shaped values with one outlier. Each module name has its own, the same every time."""
     large = module.endswith("large")
     shape = (LARGE_ROWS, LARGE_COLUMNS) if large else (ROWS, COLUMNS)
     made = np.random.default_rng(sum(map(ord, module))).normal(0, 0.05, shape).astype(np.float32)
@@ -340,18 +340,18 @@ def weights(module: str) -> Values:
 
 
 def levels_of(params: QuantizationParams) -> Values:
-    """Evenly spaced, as many as the method has."""
+    """The method's levels, evenly spaced."""
     count = {8: 255, 4: 16, 3: 8}[params.kind.bits]
     return np.linspace(-1, 1, count, dtype=np.float32)
 
 
 def block_size(params: QuantizationParams, of: Values) -> int:
-    """Weights that share a scale."""
+    """How many weights share a scale."""
     return of.shape[1] if params.method == "int8" else params.block_size or of.size
 
 
 def quantized(of: Values, params: QuantizationParams) -> tuple[Values, Values, Values]:
-    """Codes, the absmax of every block, and what comes back."""
+    """Codes, the absmax of every block, and the dequantized values."""
     size, levels = block_size(params, of), levels_of(params)
     count = -(-of.size // size)
     padded = np.zeros(count * size, np.float32)
@@ -364,7 +364,7 @@ def quantized(of: Values, params: QuantizationParams) -> tuple[Values, Values, V
 
 
 def figures(of: Values, params: QuantizationParams) -> ErrorFigures:
-    """The true ones of this formula."""
+    """The true figures of this formula."""
     _, absmax, back = quantized(of, params)
     error = np.abs(back - of)
     relative = float(np.linalg.norm(back - of) / np.linalg.norm(of))
@@ -379,7 +379,7 @@ def figures(of: Values, params: QuantizationParams) -> ErrorFigures:
 
 
 def inputs(module: str) -> LayerInputs:
-    """Small magnitudes, and three that are not."""
+    """Small magnitudes, and three large ones."""
     magnitudes = np.abs(np.random.default_rng(len(module)).normal(0, 1, HIDDEN))
     magnitudes[[7, 20, 63]] = (9.0, 14.0, 30.0)
     return LayerInputs(module=module, magnitudes=Floats.of(magnitudes.tolist()))

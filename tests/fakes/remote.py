@@ -1,4 +1,4 @@
-"""The scripted engine as one that asks a server elsewhere: it has texts and times, and lacks all the rest."""
+"""The scripted engine as a remote one: it has texts and times, and lacks all other capabilities."""
 
 from qplayground.core.capabilities import Capability
 from qplayground.core.messages.channel import Channel

@@ -1,4 +1,4 @@
-"""A baseline that is kept."""
+"""A baseline for tests of the kept ones."""
 
 from qplayground.engines.transformers.scoring.baselines import BaselineKey
 from tests.engine import tiny

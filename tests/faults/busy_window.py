@@ -1,4 +1,4 @@
-"""A child of the tests: the real window over the scripted engine, comparing twice, the second time without an end."""
+"""A child of the tests: the real window over the scripted engine. It compares twice, and the second time never ends."""
 
 import sys
 
@@ -6,7 +6,7 @@ FAKE_ENGINE = "tests.fakes.engine"
 
 
 def main(folder: str, int8: str) -> int:
-    # Imported here: every engine imports the main module too.
+    # Import here, because every engine imports the main module too.
     from PySide6.QtWidgets import QApplication
 
     from qplayground.core.messages.events import PhaseStarted

@@ -1,10 +1,10 @@
-"""A child of the tests: the real window over real engines, comparing once; prints how each run ended."""
+"""A child of the tests: the real window over real engines. It compares once and prints how each run ended."""
 
 import sys
 
 
 def main(folder: str) -> int:
-    # Imported here: every engine imports the main module too.
+    # Import here, because every engine imports the main module too.
     from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
 
@@ -17,11 +17,11 @@ def main(folder: str) -> int:
     theme.apply_look(app)
     window = make_window(Launcher())
     window.show()
-    window.library.prepare_demo = lambda: None  # type: ignore[method-assign]  # it may be downloaded, which is asked for
+    window.library.prepare_demo = lambda: None  # type: ignore[method-assign]  # prevents a question about a download
     window.start_up.begin()
 
     def compare() -> None:
-        """Once its sizes are known, as people do."""
+        """Compare once the sizes are known, as people do."""
         if window.planner.answer is not None and window.planner.answer.final and not window.session.is_busy:
             window.planner.changed.disconnect(compare)
             window.models.compare.click()

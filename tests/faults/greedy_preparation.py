@@ -1,4 +1,4 @@
-"""Child process: prepares the demo model, and in the midst of writing wants more memory than a limit may allow."""
+"""Child process: prepares the demo model, and during the write asks for more memory than a limit may allow."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from qplayground.engines.transformers import prepare
 
 TARGET = "tests.faults.greedy_preparation"
 HELD = "held"
-"""The label of the progress that it reports before. Any command lets it go on."""
+"""The label of the progress that it reports before that. Any command lets it continue."""
 
 
 def main(channel: Channel) -> None:
-    """As the preparation's own, but for what is converted."""
+    """The preparation's own main, except for the conversion."""
 
     def want_much(gguf: Path, work: Path, report: prepare.Report) -> None:
         import torch

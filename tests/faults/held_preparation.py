@@ -1,4 +1,4 @@
-"""Child process: prepares the demo model, and waits before the manifest until it is told to go on."""
+"""Child process: prepares the demo model, but waits for a command before it writes the manifest."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from qplayground.engines.transformers import prepare
 
 TARGET = "tests.faults.held_preparation"
 HELD = "held"
-"""The label of the progress that it reports there. Any command lets it go on."""
+"""The label of the progress that it reports there. Any command lets it continue."""
 
 
 def main(channel: Channel) -> None:
-    """As the preparation's own."""
+    """The preparation's own main, with the wait."""
     write_manifest = prepare.write_manifest
 
     def wait_and_write(work: Path) -> None:

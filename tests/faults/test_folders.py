@@ -1,4 +1,4 @@
-"""Disks that are full, folders that are read-only or go away, clocks that go back: nothing that was shown is lost."""
+"""Full disks, read-only or vanishing folders, clocks that go back: nothing shown is lost."""
 
 import shutil
 import subprocess
@@ -47,7 +47,7 @@ class Disk:
         (self.path / "others").unlink()
 
     def make_read_only(self, read_only: bool = True) -> None:
-        """It is busy while something is being written to it."""
+        """Retries the remount, which fails while something is being written."""
         command = ["mount", "-o", f"remount,{'ro' if read_only else 'rw'}", str(self.path)]
         wait_until(lambda: subprocess.run(command, check=False, capture_output=True).returncode == 0)
 
@@ -66,7 +66,7 @@ def mounted(path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    """Everything that the program keeps lies on it."""
+    """Holds everything that the program keeps."""
     with mounted(tmp_path / "disk") as disk:
         monkeypatch.setenv(CONFIG_VARIABLE, str(disk.path / "config"))
         yield disk
@@ -116,14 +116,14 @@ def test_a_comparison_that_cannot_be_kept_is_shown_and_said(
             disk.free()
         elif problem == "read-only":
             disk.make_read_only(False)
-        compare(qtbot, window)  # and it is kept again once that is mended
+        compare(qtbot, window)  # comparisons are kept again after the repair
         check_all_done(window)
         newest = window.session.comparison
         assert newest is not None
         qtbot.waitUntil(lambda: newest.id in [entry.id for entry in window.history_store.entries()], timeout=30_000)
         assert window.notice.isVisible() is (problem == "gone")  # what was before is not there any more
     kept = {entry.id for entry in History().entries()}
-    assert newest.id in kept and len(kept) >= 2  # where the folder was gone, all from then on
+    assert newest.id in kept and len(kept) >= 2  # if the folder was lost, all since then
 
 
 def test_a_folder_that_goes_away_in_the_middle_costs_no_run(qtbot: QtBot, tmp_path: Path, disk: Disk) -> None:

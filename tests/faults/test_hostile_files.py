@@ -1,4 +1,4 @@
-"""Model folders and texts that mean harm: nothing is run, leaves its place, becomes markup or calls anybody."""
+"""Hostile model folders and texts: nothing is run, escapes its folder, becomes markup or reaches the network."""
 
 import ast
 import csv
@@ -50,13 +50,13 @@ PACKAGE = Path(qplayground.__file__).parent
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole model, not to be changed."""
+    """A complete model. Read-only."""
     return tiny.make(tmp_path_factory.mktemp("hostile") / "good")
 
 
 @pytest.fixture
 def folder(good: Path, tmp_path: Path) -> Path:
-    """A model to be made hostile."""
+    """A copy of the model, to be made hostile."""
     return Path(shutil.copytree(good, tmp_path / "model"))
 
 
@@ -96,7 +96,7 @@ PICKLES += [
 
 @pytest.fixture
 def hostile(folder: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """A whole model among files that each leave a mark when they are run, and the mark."""
+    """A complete model among files that each create a marker file when run, and that marker."""
     marker = tmp_path / "ran"
     code = f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n"
     for name in MODULES:
@@ -123,7 +123,7 @@ def hostile(folder: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 
 def use(folder: Path) -> list[Any]:
-    """List, estimate, load, write and score; the folder is the working folder too."""
+    """List, estimate, load, write and score, with the folder as working directory too."""
     inspect_folder(folder, source=ModelSource.FOLDER, model_types=ModelTypes(causal=frozenset({"llama"})))
     request = tiny.request(chat_template=True)
     path = str(folder)
@@ -153,7 +153,7 @@ def test_nothing_in_a_folder_is_run(hostile: tuple[Path, Path], monkeypatch: pyt
     assert isinstance(events[-1], Scored) and events[-1].quality.perplexity is not None
     assert not marker.exists()
     pickle.loads((folder / "vocab.pkl").read_bytes())
-    assert marker.exists()  # it would have
+    assert marker.exists()  # proves that unpickling would have run it
 
 
 KEYS: list[tuple[str, dict[str, Any]]] = [
@@ -203,7 +203,7 @@ def test_no_setting_of_a_folder_runs_anything(
 
 
 def test_an_attention_from_the_hub_is_not_even_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the `kernels` package it would be fetched and run; the model is run without it."""
+    """With the `kernels` package it would be downloaded and run. The model runs without it."""
     from transformers import modeling_utils
 
     asked: list[object] = []
@@ -214,7 +214,7 @@ def test_an_attention_from_the_hub_is_not_even_asked_for(folder: Path, monkeypat
 
 
 def test_an_adapter_is_not_put_into_the_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PEFT need not be there: what transformers would hand it is looked at."""
+    """Works without PEFT: the test looks at what transformers would hand to it."""
     from transformers.integrations import peft
     from transformers.models.auto import auto_factory
 
@@ -253,9 +253,9 @@ def test_every_call_that_could_run_foreign_code_forbids_it() -> None:
         options = {keyword.arg: keyword.value for keyword in call.keywords}
         trust = options.get("trust_remote_code")
         if call.func.attr == "from_config" and trust is None:
-            continue  # makes a class of transformers' own from a config that was read already
+            continue  # makes a transformers class from a config that was already read
         if "gguf_file" in options and trust is None:
-            continue  # the demo's own file, which holds no code; off by itself
+            continue  # the demo model's own file, which holds no code; off by default
         assert isinstance(trust, ast.Constant) and trust.value is False, place
         assert isinstance(options.get("local_files_only"), ast.Constant), place
         checked += 1
@@ -370,7 +370,7 @@ ATTRIBUTES |= {
 
 
 def evil(text: str) -> Comparison:
-    """That text wherever anybody but the program can put one."""
+    """A comparison with that text in every field that the program does not control."""
     broken = failed("int8")
     broken.error = ErrorInfo(ErrorCode.BAD_FILE, text, text, text)
     own = done("nf4", text)
@@ -385,7 +385,7 @@ def evil(text: str) -> Comparison:
 
 
 class Strict(HTMLParser):
-    """Fails on any element or attribute that the report does not make itself, and on whatever is fetched."""
+    """Fails on elements and attributes that the report does not use itself, and on anything that would be fetched."""
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         assert tag in ELEMENTS, tag
@@ -428,7 +428,7 @@ MARKUP = "<img src='file:///etc/hostname'><b>bold</b>"
 
 
 def as_markup(widget: QWidget) -> list[str]:
-    """The texts inside a widget that Qt would take for markup and that hold ours unescaped."""
+    """The texts in a widget that Qt would take for markup, and that contain our text unescaped."""
     labels = [label for label in widget.findChildren(QLabel) if label.textFormat() != label.textFormat().PlainText]
     shown = [label.text() for label in labels] + [inner.toolTip() for inner in [widget, *widget.findChildren(QWidget)]]
     return [text for text in shown if "<img" in text]
@@ -482,14 +482,14 @@ def test_other_parts_of_the_window_show_foreign_texts_as_they_are(qtbot: QtBot, 
 
 
 def test_every_label_whose_text_can_change_is_plain() -> None:
-    """Qt takes what looks like markup for markup, and reads the pictures that it names."""
+    """Qt guesses whether text is markup, and would read the pictures that it names."""
     for path in (PACKAGE / "ui").rglob("*.py"):
         source = path.read_text("utf-8")
         for name in re.findall(r"(self\.\w+|\w+) = QLabel\(\)", source):
             assert f"{name}.setTextFormat(Qt.TextFormat.PlainText)" in source, f"{path.name}: {name}"
 
 
-# ---- nobody is called -----------------------------------------------------------------------------------------------
+# ---- no network access ----------------------------------------------------------------------------------------------
 
 GUARD = """
 import os, socket
@@ -513,7 +513,7 @@ with open({log!r} + ".there", "a") as _there:
 
 
 def run_guarded(arguments: list[str], tmp_path: Path) -> "tuple[subprocess.CompletedProcess[str], str, int]":
-    """Run Python where no process can call anybody: what it did, whom it tried, and how many processes there were."""
+    """Run Python with the network blocked. Returns the result, attempted connections, and the number of processes."""
     log = tmp_path / "attempts"
     site = tmp_path / "site"
     site.mkdir()
@@ -533,7 +533,7 @@ def test_the_guard_notices(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", daily(["compare", "estimate"], "compare"))
 def test_a_model_that_is_here_calls_nobody(command: str, hostile: tuple[Path, Path], tmp_path: Path) -> None:
-    """Not even one with an adapter of a model on the hub, and without the hub's own switch for being offline."""
+    """This includes a model with an adapter for a hub model, and a hub library that is not switched offline."""
     folder, marker = hostile
     arguments = ["-m", "qplayground", command, "--model", str(folder), "--precisions", "fp32,nf4", "--json", "-"]
     arguments += ["--max-new-tokens", "3", "--quality", "builtin"] if command == "compare" else []
@@ -570,7 +570,7 @@ def test_looking_at_models_and_at_this_machine_calls_nobody(
 
 @pytest.mark.exhaustive
 def test_the_window_calls_nobody(hostile: tuple[Path, Path], tmp_path: Path) -> None:
-    """From its start over a comparison with scoring to its end."""
+    """From its start, through a comparison with scoring, to its end."""
     folder, marker = hostile
     ran, attempts, processes = run_guarded(["-m", "tests.faults.comparing_window", str(folder)], tmp_path)
     assert ran.returncode == 0, ran.stderr

@@ -1,4 +1,4 @@
-"""Tokenizers that mean harm in Rust, where nothing interrupts them: the run fails with a sentence, and nothing else."""
+"""Hostile tokenizers, in Rust code that nothing interrupts: only the run fails, with a sentence."""
 
 import json
 import resource
@@ -33,7 +33,7 @@ Harm = Callable[[dict[str, Any]], None]
 
 
 def replacing(*pairs: tuple[Any, str]) -> list[dict[str, Any]]:
-    """Replacements, one upon the other."""
+    """Replacements, applied one after the other."""
     named = [(pattern if isinstance(pattern, dict) else {"String": pattern}, content) for pattern, content in pairs]
     return [{"type": "Replace", "pattern": pattern, "content": content} for pattern, content in named]
 
@@ -44,7 +44,7 @@ def multiplying(model: dict[str, Any]) -> None:
 
 
 def endless(model: dict[str, Any]) -> None:
-    """A word of half a million letters, of which every beginning is looked up, and then every beginning of the rest."""
+    """A word of half a million letters. Every prefix is looked up, then every prefix of the rest."""
     model["normalizer"] = {"type": "Sequence", "normalizers": replacing(("t", "t" * 1000), ("h", "t" * 500_000))}
     model["pre_tokenizer"] = None
     vocabulary = {"<s>": 0, "</s>": 1, "t": 2, "##t": 3}
@@ -58,7 +58,7 @@ def endless(model: dict[str, Any]) -> None:
 
 
 def giving_up(model: dict[str, Any]) -> None:
-    """Rust's panic."""
+    """Makes Rust panic."""
     model["normalizer"] = replacing(({"Regex": "(t+)+$"}, "x"))[0]
 
 
@@ -94,7 +94,7 @@ def test_the_command_line_says_that_it_is_the_tokenizer(harm: Harm, tmp_path: Pa
 def test_the_window_goes_on_after_a_tokenizer_that_means_harm(
     qtbot: QtBot, qapp: QApplication, tmp_path: Path, harm: Harm
 ) -> None:
-    """Each precision's run fails by itself and with its sentence; the next comparison, of a sound model, works."""
+    """Each precision's run fails with its own sentence. The next comparison, of a sound model, works."""
     preferences = Preferences.load()
     preferences.set_ticked(("fp32", "bf16"))
     preferences.close()

@@ -1,4 +1,4 @@
-"""The window is killed: its engines go with it, no file is half-written, and everything that was finished is there."""
+"""A killed window: its engines end too, no file is half-written, and everything finished is kept."""
 
 import os
 import shutil
@@ -31,11 +31,12 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def busy_window(tmp_path: Path, int8: str, **screen: str) -> Iterator["subprocess.Popen[str]"]:
-    """A window in a process of its own that compares, and says what it does. `screen`: variables that name another."""
+    """A comparing window in a separate process that prints its progress. `screen`: variables for a display."""
     folder = write_model(tmp_path / "a model")
     command = [sys.executable, "-m", "tests.faults.busy_window", str(folder), int8]
     with (
-        # Its own, since what is killed leaves files; and not in tmp_path, where a socket's path can be too long.
+        # A separate folder, because killed processes leave files. Not in tmp_path, where a socket's path can be too
+        # long.
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary,
         subprocess.Popen(
             command,
@@ -53,7 +54,7 @@ def busy_window(tmp_path: Path, int8: str, **screen: str) -> Iterator["subproces
 
 @contextmanager
 def x_server() -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
-    """One with a screen that nobody sees, and its DISPLAY."""
+    """A server with an invisible screen, and its DISPLAY."""
     read, write = os.pipe()
     command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x720x24", "-nolisten", "tcp", "-noreset"]
     with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
@@ -106,7 +107,7 @@ def test_a_killed_window_takes_its_engines_along_and_loses_nothing(
 def test_a_window_whose_screen_goes_takes_its_engines_along_and_loses_nothing(
     tmp_path: Path, int8: str, when: str
 ) -> None:
-    """Qt ends the program from within, with its threads at work: it may well abort, which nothing here can help."""
+    """Qt ends the program from within while its threads work. It may abort, and nothing here can prevent that."""
     with (
         x_server() as (server, display),
         busy_window(tmp_path, int8, DISPLAY=display, QT_QPA_PLATFORM="xcb") as window,
@@ -118,7 +119,7 @@ def test_a_window_whose_screen_goes_takes_its_engines_along_and_loses_nothing(
 
 
 def test_two_windows_that_are_killed_lose_nothing_of_each_other(tmp_path: Path) -> None:
-    """On one history, one file of preferences and one cache."""
+    """Both share one history, one preferences file and one cache."""
     with busy_window(tmp_path, "slow") as one, busy_window(tmp_path, "slow") as other:
         for window in (one, other):
             wait_for(window, "int8 decode 1")

@@ -1,4 +1,4 @@
-"""What needs an NVIDIA GPU: tokens, accounting, placement and what is given back, on the first one that there is."""
+"""Tests for an NVIDIA GPU: tokens, accounting, placement and freed memory, on the first GPU."""
 
 import gc
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ GIVEN_BACK_BYTES = 5_000_000
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some 100 million parameters with random weights: large enough that the allocator's rounding is nothing."""
+    """Some 100 million parameters with random weights: large enough for the allocator's rounding not to matter."""
     config = LlamaConfig(
         vocab_size=tiny.VOCABULARY,
         hidden_size=1024,
@@ -91,7 +91,7 @@ def written(conversation: tuple[ChildProcess, Iterator[Event]]) -> tuple[list[in
 
 
 def plain_tokens(folder: Path, precision: Precision) -> list[int]:
-    """Of transformers alone, in this process."""
+    """Tokens of plain transformers, in this process."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(
         folder,

@@ -1,4 +1,4 @@
-"""The scripts in `packaging/`, which are no package and are imported by their path, and the tools of the tests."""
+"""Loads the scripts in `packaging/`, which is not a package, by path. Also finds the tools that tests need."""
 
 import importlib.util
 import shutil
@@ -18,11 +18,12 @@ PACKAGES = {
     "update-mime-database": "shared-mime-info",
     "zstd": "zstd",
 }
-"""Debian's, of the tools that the tests here run. What not every Debian has is in packaging/test-packages.txt."""
+"""Debian packages of the tools that these tests run. packaging/test-packages.txt lists those that are not preinstalled.
+"""
 
 
 def skip_without(tool: str) -> None:
-    """Skip a test where the tool is not installed, and say what to install."""
+    """Skip a test if the tool is not installed, and say what to install."""
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not installed (Debian's package {PACKAGES[tool]})")
 
@@ -32,6 +33,6 @@ def load_script(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"packaging_script_{name}", ROOT / "packaging" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look it up
+    sys.modules[spec.name] = module  # dataclasses look it up there
     spec.loader.exec_module(module)
     return module

@@ -1,4 +1,4 @@
-"""What a Linux desktop gets: files that their validators pass, and an icon that is what its SVG shows."""
+"""The files for a Linux desktop: validators pass, and the icon matches its SVG."""
 
 import fnmatch
 import re
@@ -23,13 +23,13 @@ COMPARISON = "application/vnd.qplayground.comparison+json"
 
 @pytest.fixture
 def share(tmp_path: Path) -> Path:
-    """Everything laid out below a prefix."""
+    """Everything installed below a prefix."""
     desktop_files.lay_out(tmp_path)
     return tmp_path / "share"
 
 
 def run(*command: str) -> str:
-    """What a validator prints; skips where it is not installed, fails where it finds a fault."""
+    """A validator's output. Skips if it is not installed, and fails if it finds a fault."""
     skip_without(command[0])
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -37,7 +37,7 @@ def run(*command: str) -> str:
 
 
 def test_what_the_tests_run_is_installed_before_them() -> None:
-    """`.ci/run` lists them for a machine that has Python and make, so that none is skipped there."""
+    """`.ci/run` lists the tools for a machine with Python and make, so that no test is skipped there."""
     listed = (ROOT / "packaging" / "test-packages.txt").read_text().split()
     assert set(PACKAGES.values()) - {"dpkg", "make"} <= set(listed)
     assert "packaging/test-packages.txt" in (ROOT / ".ci" / "run").read_text()
@@ -74,7 +74,7 @@ def test_nothing_names_a_homepage_that_nobody_gave(share: Path) -> None:
     [metainfo] = (share / "metainfo").iterdir()
     text = metainfo.read_text("utf-8")
     assert "http" not in text and "<url" not in text and "screenshot" not in text
-    assert text.startswith("<?xml version") and text.count("<p>") == 2  # the rest is as it was
+    assert text.startswith("<?xml version") and text.count("<p>") == 2  # the rest is unchanged
 
 
 def test_a_homepage_brings_the_screenshots(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_what_is_no_homepage_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_program_at_any_place_is_started(tmp_path: Path, command: str, written: str) -> None:
-    """Desktop entries are read twice: as strings with backslashes, then by Exec's rules for quotes."""
+    """Desktop entries are decoded twice: as strings with backslashes, then by Exec's quoting rules."""
     desktop_files.lay_out(tmp_path, command)
     [entry] = (tmp_path / "share" / "applications").iterdir()
     lines = entry.read_text("utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Which program each executable of the frozen folder is, told by its name."""
+"""Which program each executable of the frozen folder starts, decided by its name."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs the tests 
 {more}
 runpy.run_path("packaging/frozen_main.py", run_name="__main__")
 """
-"""The start of the frozen program, as if it were the executable that its first argument names."""
+"""Starts the frozen program as if it were the executable in its first argument."""
 
 
 def start(*arguments: str, run: str = "cli.run_program", more: str = "") -> "subprocess.CompletedProcess[str]":
@@ -45,7 +45,7 @@ def test_the_windows_program_ends_well_without_output() -> None:
 
 
 def test_ctrl_c_ends_the_terminals_program_without_a_word() -> None:
-    """As it ends the program that is started from a checkout, where `__main__` sees to it."""
+    """As in a checkout, where `__main__` does this."""
     done = start("qplayground", run="lambda argv: print(signal.getsignal(signal.SIGINT).name) or 0")
     assert (done.returncode, done.stdout, done.stderr) == (0, "SIG_DFL\n", "")
 

@@ -1,4 +1,4 @@
-"""What is made of a frozen folder on Linux, and that what is missing for it is told before anything is built."""
+"""What is made of a frozen folder on Linux, and that missing tools are reported before anything is built."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> "subproce
 
 @pytest.fixture
 def frozen(tmp_path: Path) -> Path:
-    """A folder with a program that says its name, in place of PyInstaller's."""
+    """A folder with a program that prints its name, in place of PyInstaller's."""
     skip_without("dpkg-deb")
     skip_without("zstd")
     folder = tmp_path / "dist" / "qplayground"
@@ -83,7 +83,7 @@ def test_a_homepage_that_is_none_is_refused_before_the_build(frozen: Path) -> No
 
 @pytest.mark.parametrize("ready", [True, False])
 def test_make_asks_for_the_tools_first_and_leaves_one_package(tmp_path: Path, ready: bool) -> None:
-    """With a Python that only says what it is asked for, and a script that fails where a tool would be missing."""
+    """With a Python that only prints its arguments, and a script that fails like a missing tool."""
     skip_without("make")
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in ("packaging", ".venv-package/bin", "dist"):

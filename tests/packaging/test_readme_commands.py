@@ -1,4 +1,4 @@
-"""Which commands are read from the documents, and that each is run and its failure told."""
+"""Which commands are read from the documents, and that each is run and its failure reported."""
 
 import shlex
 from pathlib import Path

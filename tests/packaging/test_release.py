@@ -1,4 +1,4 @@
-"""When a release is refused, what its notes and checksums are, and what its dry run does."""
+"""When a release is refused, its notes and checksums, and its dry run."""
 
 import json
 import subprocess
@@ -108,7 +108,7 @@ def test_a_step_that_fails_ends_it(checkout: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_built_is_summed_up(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a step in place of the build that makes a file and a folder, and one in place of the benchmark."""
+    """With one step that makes a file and a folder instead of the build, and one instead of the benchmark."""
     figures = [
         {"name": "a", "met": True, "value": 1.0, "unit": "s", "at_most": 2.0, "at_least": None},
         {"name": "b: engine / script", "met": False, "value": 0.61234, "unit": "", "at_most": None, "at_least": 0.97},

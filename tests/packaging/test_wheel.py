@@ -1,4 +1,4 @@
-"""The wheel and the source distribution: all that the program needs, nothing else, and it starts from there."""
+"""The wheel and the source distribution: they contain what the program needs, nothing else, and it starts."""
 
 import email
 import email.message
@@ -43,12 +43,12 @@ def make_closing_window(launcher, files):
 application.make_window = make_closing_window
 sys.exit(main_window([]))
 """
-"""A window that closes when the last of its libraries is there."""
+"""A window that closes once its last library is imported."""
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of both, built from a copy of the checkout, the wheel from the unpacked source distribution."""
+    """The folder with both: a source distribution of a copy of the checkout, and a wheel built from it."""
     base = tmp_path_factory.mktemp("built")
     shutil.copytree(ROOT, base / "source", ignore=NOT_SOURCE)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(base / "dist"), str(base / "source")]
@@ -64,12 +64,13 @@ def wheel(built: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scripts' folder of an environment with the wheel, and with the libraries of the one that runs the tests."""
+    """The scripts folder of an environment with the wheel, and with the libraries of the test environment."""
     place = tmp_path_factory.mktemp("elsewhere") / "environment"
     venv.create(place, with_pip=False)
     paths = sysconfig.get_paths(vars={"base": str(place), "platbase": str(place)})
     libraries = {str(importlib.metadata.distribution(name).locate_file("")) for name in ("PySide6-Essentials", "torch")}
-    (Path(paths["purelib"]) / "libraries.pth").write_text("\n".join(libraries))  # whose own .pth files do not count
+    # .pth files inside those folders are not read
+    (Path(paths["purelib"]) / "libraries.pth").write_text("\n".join(libraries))
     command = [sys.executable, "-m", "pip", "--python", str(place), "install", "--no-deps", "--no-index", str(wheel)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -125,7 +126,7 @@ def test_the_metadata_is_complete(wheel: Path) -> None:
 
 
 def run(*command: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run it elsewhere than in the checkout, and with nothing that would lead there."""
+    """Run it outside the checkout, without settings that would lead there."""
     inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     return subprocess.run(
         command, capture_output=True, encoding="utf-8", cwd=cwd, env={**inherited, **environment}, timeout=300
@@ -141,7 +142,7 @@ def test_the_command_line_starts_from_there(installed: Path, tmp_path: Path) -> 
 
 
 def test_engines_start_from_there(installed: Path, tmp_path: Path) -> None:
-    """`doctor` runs one, and reads what is beside the code; what else is wrong with the machine is its own affair."""
+    """`doctor` starts one, and reads files beside the code. Other faults of the machine do not matter here."""
     done = run(str(installed / "qplayground"), "doctor", "--json", "-", cwd=tmp_path)
     facts = json.loads(done.stdout)["facts"]
     assert facts["engine_error"] is None, done.stderr

@@ -1,7 +1,7 @@
 """Pictures of the real window after a real comparison of the demo model: `python -m tests.pictures FOLDER`.
 
-One picture for each tab, size and scheme: look at them after a change to the window. With --guide only those of the
-README and the guide are made: `python -m tests.pictures --guide docs/pictures`.
+Makes one picture for each tab, size and scheme. Look at them after a change to the window. With --guide, makes only
+those of the README and the guide: `python -m tests.pictures --guide docs/pictures`.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Saves the pictures of the guide and the README, once a comparison is there: light, 1280 × 720 or a part of it."""
+"""Saves the pictures of the guide and the README after a comparison: light scheme, 1280 × 720 or a part of it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +9,12 @@ from tests.pictures.__main__ import SIZES
 if TYPE_CHECKING:
     from qplayground.ui.window import MainWindow
 
-_SETTLE_MS = 2500  # charts, a matrix, a plan of the devices, and the server's answer to a new size
-_TOUR_STEP = 3  # blocks
+_SETTLE_MS = 2500  # time for charts, a matrix, a placement plan, and the X server's answer to a new size
+_TOUR_STEP = 3  # the step about blocks
 
 
 def take_guide(window: "MainWindow", folder: Path, then: Callable[[], object]) -> None:
-    """Save each picture, then do the rest."""
+    """Save each picture, then call `then`."""
     from PySide6.QtCore import QPoint, QTimer
     from PySide6.QtGui import QPixmap
     from PySide6.QtWidgets import QApplication

@@ -1,4 +1,4 @@
-"""Saves the Inside window's tabs on the model that is picked, in every size and scheme."""
+"""Saves the Inside window's tabs for the picked model, in every size and scheme."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +9,11 @@ from tests.pictures.__main__ import SIZES
 if TYPE_CHECKING:
     from qplayground.ui.window import MainWindow
 
-_SETTLE_MS = 2500  # a matrix, the curve of all methods, and the server's answer to a new size
+_SETTLE_MS = 2500  # time for a matrix, the curve of all methods, and the X server's answer to a new size
 
 
 def take_inside(window: "MainWindow", folder: Path, then: Callable[[], object]) -> None:
-    """Save its pictures, then close it and do the rest."""
+    """Save its pictures, close it, then call `then`."""
     from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
 

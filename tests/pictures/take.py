@@ -1,4 +1,4 @@
-"""Opens the window, compares, and saves what is on the screen in every size and scheme."""
+"""Opens the window, compares, and saves the screen in every size and scheme."""
 
 import sys
 from pathlib import Path
@@ -7,12 +7,12 @@ from tests.pictures.__main__ import SIZES
 from tests.pictures.guide import take_guide
 from tests.pictures.inside import take_inside
 
-PAGES = 5  # of the Quality tab
-_SETTLE_MS = 1200  # the chart's last refresh and the server's answer to a new size
+PAGES = 5  # pages of the Quality tab
+_SETTLE_MS = 1200  # time for the chart's last refresh and the X server's answer to a new size
 
 
 def main(folder: Path, *, guide: bool) -> int:
-    # Imported here: every engine imports the main module too, and must not pay for Qt in the pictures.
+    # Import here: every engine imports the main module too, and Qt would add to the memory in the pictures.
     from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
 

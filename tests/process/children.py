@@ -1,6 +1,6 @@
-"""Small child processes. The first command says what one does: `gguf_path` is a behaviour below, `target` its argument.
+"""Small child processes. The first command selects a behaviour: `gguf_path` names one below, `target` is its argument.
 
-Nothing here waits a fixed time for something that could be waited for; a child that hangs waits for its end.
+No child waits a fixed time where it could wait for an event. A hanging child waits for its end.
 """
 
 import os
@@ -29,7 +29,7 @@ MEBIBYTE = 1 << 20
 
 
 def main(channel: Channel) -> None:
-    """Do as the first command says, once."""
+    """Carry out the first command's behaviour once."""
     command = channel.receive()
     assert isinstance(command, PrepareDemo | Download | FetchOutline)
     if isinstance(command, FetchOutline):
@@ -42,7 +42,7 @@ def main(channel: Channel) -> None:
 
 
 def asked(behaviour: str, argument: str = "") -> PrepareDemo:
-    """The command that makes a child do that."""
+    """The command that selects a child's behaviour."""
     return PrepareDemo(id=1, gguf_path=behaviour, target=argument)
 
 
@@ -94,20 +94,20 @@ def _hang(channel: Channel, argument: str) -> None:
 
 
 def _freeze(channel: Channel, argument: str) -> None:
-    """Stop every thread, the one that watches the pipe too: only a kill ends this."""
+    """Stop every thread, including the one that watches the pipe: only a kill ends this."""
     say(channel, "freezing")
     signal.raise_signal(signal.SIGSTOP)
 
 
 def _close_and_hang(channel: Channel, argument: str) -> None:
-    """Say that nothing more will be said, and stay."""
+    """Close the pipe for writing, then stay."""
     with socket.socket(fileno=os.dup(channel.connection.fileno())) as pipe:
         pipe.shutdown(socket.SHUT_WR)
     signal.raise_signal(signal.SIGSTOP)
 
 
 def _flood(channel: Channel, argument: str) -> None:
-    """Write a mebibyte, say so, and wait for any command; as often as was asked."""
+    """Write a mebibyte, report it, and wait for any command. Repeats this `argument` times."""
     for chunk in range(int(argument)):
         _write_mebibyte(chunk)
         say(channel, "flooded", chunk)
@@ -116,7 +116,7 @@ def _flood(channel: Channel, argument: str) -> None:
 
 
 def _flood_in_silence(channel: Channel, argument: str) -> None:
-    """Write three mebibytes and say nothing until somebody cuts the log."""
+    """Write three mebibytes and report nothing until the log is cut."""
     for chunk in range(3):
         _write_mebibyte(chunk)
     pause = threading.Event()
@@ -137,7 +137,7 @@ def _talk_nonsense(channel: Channel, argument: str) -> None:
 
 
 def _grow(channel: Channel, argument: str) -> None:
-    """Say the pid, then hold 64 MiB more at every command."""
+    """Report the pid, then hold 64 MiB more at each command."""
     held: list[Any] = []
     say(channel, "pid", os.getpid())
     while True:
@@ -147,7 +147,7 @@ def _grow(channel: Channel, argument: str) -> None:
 
 
 def _write_pid(channel: Channel, argument: str) -> None:
-    """Tell a file who this is, all or nothing, then stay."""
+    """Write the pid to a file, atomically, then stay."""
     path = Path(argument)
     path.with_suffix(".part").write_text(str(os.getpid()))
     path.with_suffix(".part").replace(path)

@@ -1,4 +1,4 @@
-"""The program as a person starts it in a terminal."""
+"""Starts the program as a person does in a terminal."""
 
 import functools
 import os
@@ -22,7 +22,7 @@ def run(
     stdout: int | IO[str] = subprocess.PIPE,
     **environment: str,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the program to its end."""
+    """Run the program and wait for its end."""
     done = subprocess.run(
         [*program, *arguments],
         stdout=stdout,
@@ -33,12 +33,12 @@ def run(
         env={**os.environ, **environment},
         timeout=600,
     )
-    assert "QThread" not in done.stderr and "leaked" not in done.stderr, done.stderr  # nothing is left behind
+    assert "QThread" not in done.stderr and "leaked" not in done.stderr, done.stderr  # nothing is left running
     return done
 
 
 def check_refused(done: "subprocess.CompletedProcess[str]", part: str, *, code: int = 2) -> None:
-    """One sentence on standard error, nothing else; exit code 2 for wrong usage."""
+    """One sentence on standard error, and nothing else. The exit code is 2 for wrong usage."""
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
     assert part in done.stderr
@@ -46,7 +46,7 @@ def check_refused(done: "subprocess.CompletedProcess[str]", part: str, *, code: 
 
 
 class Running:
-    """The program at work, in a process group of its own as in a terminal."""
+    """The running program, in its own process group as in a terminal."""
 
     def __init__(self, *arguments: str, program: list[str] = PROGRAM, **environment: str) -> None:
         self.process = subprocess.Popen(
@@ -69,7 +69,7 @@ class Running:
         pytest.fail(f"it ended without saying {part!r}:\n{self.errors}")
 
     def interrupt(self) -> tuple[int, str, float]:
-        """Press Ctrl-C; the exit code, standard output, and how many seconds it took."""
+        """Press Ctrl-C. Returns the exit code, standard output, and how many seconds it took."""
         family = psutil.Process(self.process.pid).children(recursive=True)
         started = time.monotonic()
         os.killpg(self.process.pid, signal.SIGINT)
@@ -101,4 +101,4 @@ if __name__ == "__main__":
 
 SCRIPTED: Any = {"program": [sys.executable, "-c", WITH_SCRIPTED_ENGINE], "PYTHONPATH": str(ROOT)}
 run_scripted = functools.partial(run, **SCRIPTED)
-"""As `run`, with an engine that imports no torch, which takes seconds."""
+"""Like `run`, with an engine that does not import torch, which would take seconds."""

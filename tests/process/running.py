@@ -1,4 +1,4 @@
-"""The engines of whatever asks them, found as Qt has them: a client below its owner, a worker below its client."""
+"""Finds the engines of an object through Qt's object tree: the client is its child, the worker the client's child."""
 
 from PySide6.QtCore import QObject, QTimer
 from pytestqt.qtbot import QtBot
@@ -8,25 +8,25 @@ from qplayground.runtime.processes.worker import ChildWorker
 
 
 def client_of(owner: QObject) -> EngineClient:
-    """The client through which a planner, an inspector, a survey, a study or a doctor asks its engine."""
+    """The client of a planner, an inspector, a survey, a study or a doctor."""
     found = owner.findChild(EngineClient)
     assert isinstance(found, EngineClient)
     return found
 
 
 def workers_of(owner: QObject) -> list[ChildWorker]:
-    """Those that have an engine or are starting one; one that is being ended counts until it is gone."""
+    """The workers that have an engine or are starting one. A worker counts until its engine has ended."""
     return [worker for worker in client_of(owner).findChildren(ChildWorker) if worker.isRunning()]
 
 
 def pid_of(owner: QObject) -> int:
-    """The process of its only engine."""
+    """The process id of its only engine."""
     (worker,) = workers_of(owner)
     assert worker.pid is not None
     return worker.pid
 
 
 def turn(qtbot: QtBot) -> None:
-    """Let the event loop do what was put off until its next turn."""
+    """Let the event loop handle what is due in its next turn."""
     with qtbot.waitCallback() as turned:
         QTimer.singleShot(0, turned)

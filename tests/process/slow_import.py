@@ -1,4 +1,4 @@
-"""A target that takes very long to import, as torch does on a cold disk. It is killed, never waited for."""
+"""A target that takes very long to import, like torch from a cold disk. Tests kill it and never wait for it."""
 
 import threading
 

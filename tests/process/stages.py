@@ -1,4 +1,4 @@
-"""A session over the scripted engine, and what it is asked."""
+"""A session over the scripted engine, and the requests for it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ def wanted(names: Sequence[str], prompt: str, tokens: int = 8, **how: Any) -> Co
 
 
 def engines() -> list[int]:
-    """The engines that are alive, by process id."""
+    """The process ids of live engines."""
     pids = []
     for process in conftest.running_engines():
         try:
@@ -63,7 +63,7 @@ def engines() -> list[int]:
 
 
 class Stage:
-    """A session, what it said, and how many engines were alive whenever it said something."""
+    """A session, its signals, and how many engines were alive at each change of a run."""
 
     def __init__(self, qtbot: QtBot, launcher: Launcher) -> None:
         self._qtbot = qtbot
@@ -128,12 +128,12 @@ class Stage:
         return self.comparison
 
     def engines(self) -> list[int]:
-        """The engines that belong to a run; the one that may wait ahead of the next comparison does not."""
+        """The engines that belong to a run. A spare one for the next comparison does not."""
         spare_pid = self._launcher.spare_pid
         return [pid for pid in engines() if pid != spare_pid]
 
     def stop(self) -> float:
-        """Stop, and say how many seconds it took."""
+        """Stop, and return how many seconds it took."""
         started = time.monotonic()
         with self._qtbot.waitSignal(self.session.comparison_finished, timeout=5000):
             self.session.stop()

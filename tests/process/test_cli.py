@@ -1,4 +1,4 @@
-"""The program as people start it: exit codes, what goes to which stream, Ctrl-C, and no display."""
+"""The program as people start it: exit codes, output streams, Ctrl-C, and no display."""
 
 import json
 import os
@@ -28,14 +28,14 @@ from tests.unit.stub_hub import running_hub
 
 @pytest.fixture
 def demo_cache(demo_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let the program see the cache where the demo model is prepared."""
+    """Let the program find the prepared demo model in the cache."""
     monkeypatch.setenv("QPLAYGROUND_CACHE", str(demo_model.parent.parent))
     return demo_model
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder that passes for a model until an engine looks into it."""
+    """A folder that passes for a model until an engine reads it."""
     return write_model(tmp_path / "a model")
 
 
@@ -131,7 +131,7 @@ def test_version() -> None:
 
 
 FOLDER = ["--model", "a model"]
-"""That passes for a model until an engine looks into it."""
+"""A folder that passes for a model until an engine reads it."""
 REFUSED = [
     (["reboot"], "invalid choice: 'reboot'"),
     (["missing.json"], "No such file"),
@@ -201,7 +201,7 @@ Answers = dict[str, "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
-    """What the program answers to each of REFUSED, one after the other in one process: starting it takes longest."""
+    """The program's answer to each of REFUSED, in one process because the start takes longest."""
     place = tmp_path_factory.mktemp("refused")
     write_model(place / "a model")
     (place / "empty").mkdir()
@@ -228,8 +228,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
 @pytest.mark.parametrize(("arguments", "part"), REFUSED)
 def test_wrong_usage(arguments: list[str], part: str, answers: Answers) -> None:
     done = answers[str(arguments)]
-    check_refused(done, part, code=1 if "empty" in arguments else 2)  # that folder is there, and is no model
-    assert "starting" not in done.stderr  # it is said before the work
+    check_refused(done, part, code=1 if "empty" in arguments else 2)  # that folder exists, but is not a model
+    assert "starting" not in done.stderr  # the error comes before any work
 
 
 def test_wrong_usage_ends_the_program_with_a_code_of_its_own(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_wrong_usage_ends_the_program_with_a_code_of_its_own(tmp_path: Path) -> 
 
 
 def test_what_is_wrong_with_a_model_is_no_wrong_usage(tmp_path: Path) -> None:
-    """Whether its files show it or an engine finds it."""
+    """Whether the model's files show it or only an engine finds it."""
     (write_model(tmp_path / "model") / "config.json").write_text("{")
     check_refused(run("compare", "--model", str(tmp_path / "model")), "config.json cannot be read as JSON", code=1)
 
@@ -266,7 +266,7 @@ def test_a_gpu_that_is_not_there_is_wrong_usage(folder: Path) -> None:
 
 
 def test_models_as_json(folder: Path, tmp_path: Path) -> None:
-    """The demo model, the cache and the opened folders; ASCII terminals get UTF-8 all the same."""
+    """Lists the demo model, the cache and the opened folders. The output is UTF-8 even in an ASCII terminal."""
     unusual = folder.rename(tmp_path / "modèle")
     preferences = Preferences.load()
     preferences.remember_folder(unusual)
@@ -277,7 +277,7 @@ def test_models_as_json(folder: Path, tmp_path: Path) -> None:
     done = run("models", "--json", "-", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     models = json.loads(done.stdout)["models"]
-    assert [model["id"] for model in models] == ["demo", "owner/name", str(unusual)]  # an encoder cannot continue
+    assert [model["id"] for model in models] == ["demo", "owner/name", str(unusual)]  # an encoder cannot generate text
     for model in models:
         assert set(model) >= {"id", "source", "path", "architecture", "parameters", "size_bytes", "complete"}
     assert [model["source"] for model in models] == ["demo", "cache", "folder"]
@@ -287,7 +287,7 @@ def test_models_as_json(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_precision_that_fails_is_exit_1_and_in_the_json(folder: Path, tmp_path: Path) -> None:
-    """The folder's one tensor is no Llama, which only an engine can tell."""
+    """The folder's only tensor does not make a Llama, which only an engine can tell."""
     target = tmp_path / "result.json"
     done = run("compare", "--model", str(folder), "--precisions", "fp32,nf4", "--json", str(target))
     assert done.returncode == 1, done.stderr
@@ -305,7 +305,7 @@ def test_a_precision_that_fails_is_exit_1_and_in_the_json(folder: Path, tmp_path
 
 
 def test_what_does_not_fit_is_said_before_it_is_loaded_all_the_same(tmp_path: Path) -> None:
-    """Of a model that the scripted engine estimates in TB, on a machine that has some."""
+    """The scripted engine estimates terabytes for this model."""
     model = write_model(tmp_path / "huge")
     done = run_scripted("compare", "--model", str(model), "--precisions", "fp32,bf16,nf4")
     assert done.returncode == 0, done.stderr
@@ -383,7 +383,7 @@ SHORT = ("--precisions", "fp32,nf4", "--max-new-tokens", "8", "--threads", "1", 
 
 @pytest.fixture(scope="module")
 def compared(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedProcess[str]":
-    """The demo model in fp32 and nf4."""
+    """The demo model compared in fp32 and nf4."""
     return run(
         *("compare", "--model", "demo", *SHORT),
         PYTHONIOENCODING="ascii",
@@ -395,7 +395,7 @@ def compared(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> "sub
 def test_a_comparison_as_json(compared: "subprocess.CompletedProcess[str]") -> None:
     done = compared
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)  # and nothing but that
+    result = json.loads(done.stdout)  # nothing but JSON
     assert set(result) >= {"schema", "environment", "prompt", "settings", "baseline", "runs"}
     assert (result["schema"], result["prompt"], result["baseline"]) == (2, "The future of AI is", "fp32")
     assert (result["runs"][0]["model"]["id"], result["runs"][0]["model"]["source"]) == ("demo", "demo")
@@ -429,7 +429,7 @@ def _check_done(run: dict[str, Any], tokens: int) -> None:
 def test_a_placement_and_what_came_of_it_are_in_the_json(
     compared: "subprocess.CompletedProcess[str]", demo_cache: Path, tmp_path: Path
 ) -> None:
-    """The demo model in fp32 takes 538 MB, so a part goes to disk; in nf4 it fits."""
+    """The demo model takes 538 MB in fp32, so a part goes to disk. In nf4 it fits."""
     whole = json.loads(compared.stdout)
     limited = ["--device-map", "auto", "--max-memory", "cpu=300MB"]
     done = run("compare", *SHORT, *limited, "--offload-folder", str(tmp_path / "away"))
@@ -493,7 +493,7 @@ def test_a_benchmark_with_every_report(tmp_path: Path) -> None:
         assert run_["speed"]["samples"]["n"] == 2
         assert {"median", "mean", "sd", "values"} <= set(run_["speed"]["samples"])
         assert run_["speed"]["prefill_tokens_per_s"] > 0
-        assert run_["load"]["samples"]["n"] == 1  # kept between the rounds
+        assert run_["load"]["samples"]["n"] == 1  # kept loaded between the rounds
     suffixes = sorted(path.suffix for path in (tmp_path / "reports").iterdir())
     assert suffixes == [".csv", ".html", ".json", ".md", ".py", ".py"]
     assert json.loads((tmp_path / "reports" / "qplayground-report.json").read_bytes()) == result
@@ -513,7 +513,7 @@ def long_comparison(demo_cache: Path) -> Iterator[Running]:
 
 @pytest.mark.demo
 def test_a_slow_text_says_how_far_it_is(tmp_path: Path) -> None:
-    """The scripted engine writes a hundred tokens a second, and after five seconds of silence a line says so."""
+    """The scripted engine writes a hundred tokens a second. After five silent seconds, a line shows progress."""
     model = str(write_model(tmp_path / "model"))
     asked = ["--precisions", "fp32", "--prompt", "Once slow", "--max-new-tokens", "4000"]
     running = Running("compare", "--model", model, *asked, **SCRIPTED)
@@ -538,10 +538,10 @@ def test_ctrl_c_stops_a_comparison_and_keeps_what_there_is(long_comparison: Runn
 
 @pytest.mark.parametrize("arguments", [("compare", "--model", "no-such-owner/no-such-name"), ("models",)])
 def test_ctrl_c_while_an_engine_is_awaited_ends_it(arguments: tuple[str, ...]) -> None:
-    """A hub id first needs an engine to say what can be downloaded, and a list of models what can be loaded."""
+    """An engine must first say what can be downloaded (for a hub id) or loaded (for a list of models)."""
     running = Running(*arguments)
     family: list[psutil.Process] = []
-    while not family:  # once there is a child, Ctrl-C has been taken over
+    while not family:  # once there is a child, Ctrl-C is handled
         family = psutil.Process(running.process.pid).children()
         assert running.process.poll() is None
     code, output, took = running.interrupt()

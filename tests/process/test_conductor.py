@@ -1,4 +1,4 @@
-"""Runs by their ids: several models, one precision twice, and an engine besides the one for transformers."""
+"""Runs by id: several models, one precision twice, and a second engine beside the transformers one."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ REQUEST = GenerationRequest(prompt="once upon", settings=GenerationSettings(max_
 
 @pytest.fixture
 def conductor(qtbot: QtBot) -> Iterator[Conductor]:
-    """`transformers` has no engine here that could answer, so what runs is the other one."""
+    """`transformers` has no working engine here, so any run that succeeds used the other engine."""
     launcher = Launcher("tests.process.no_such_engine", engines={"scripted": FAKE}, fork=False)
     made = Conductor(launcher)
     yield made

@@ -1,4 +1,4 @@
-"""The command line beside an engine that says what torch can use."""
+"""The command line with an engine that says which devices torch can use."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`qplayground doctor` as people start it, and engines that end while something is tried."""
+"""`qplayground doctor` as people start it, and engines that end during a check."""
 
 import getpass
 import json
@@ -35,7 +35,7 @@ INT8, NF4 = QUANTIZED[:2]
 
 
 class Told(NamedTuple):
-    """What the command says of this machine, and the text of its JSON."""
+    """What the command finds on this machine, and its JSON."""
 
     done: "subprocess.CompletedProcess[str]"
     json: str
@@ -43,7 +43,7 @@ class Told(NamedTuple):
 
 @pytest.fixture(scope="module")
 def told_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Told:
-    """With the real engine, and with folders of its own."""
+    """With the real engine and separate folders."""
     place = tmp_path_factory.mktemp("doctor")
     done = run(
         *("doctor", "--json", str(place / "found.json")),
@@ -56,7 +56,7 @@ def told_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Told:
 
 
 def test_every_method_works_on_this_machine(told_of_this_machine: Told) -> None:
-    """By doing it. What else is wrong with the machine of the tests is its own affair."""
+    """Really tried. Other faults of the test machine do not matter here."""
     home = str(Path.home())
     done, text = told_of_this_machine
     assert "Traceback" not in done.stderr
@@ -137,11 +137,11 @@ print(*sys.modules)
     assert not {"torch", "bitsandbytes", "transformers"} & set(done.stdout.split())
 
 
-# ---- engines that end in the attempt ------------------------------------------------------------------------------
+# ---- engines that end during a check ------------------------------------------------------------------------------
 
 
 class Consultation:
-    """A doctor over the fake engine, and what it says."""
+    """A doctor over the fake engine, and its signals."""
 
     def __init__(self, qtbot: QtBot, launcher: Launcher) -> None:
         self.qtbot = qtbot
@@ -151,7 +151,7 @@ class Consultation:
         self.doctor: Doctor | None = None
 
     def about(self, *behaviours: str) -> Doctor:
-        """One of int8, NF4 and so on, each told what to do; "" is nothing."""
+        """Checks int8, NF4 and so on, each with its behaviour for the fake engine. "" is none."""
         told = [_told(precision, what) for precision, what in zip(QUANTIZED, behaviours, strict=False)]
         self.doctor = doctor = Doctor(self._launcher, tuple(told))
         for name in ("started", "succeeded", "failed", "cancelled", "finished"):
@@ -160,7 +160,7 @@ class Consultation:
         return doctor
 
     def check(self, *behaviours: str) -> dict[str, MethodCheck]:
-        """Run it to its end; what was found by precision."""
+        """Run it to its end. Returns the checks by precision."""
         doctor = self.about(*behaviours)
         with self.qtbot.waitSignal(doctor.finished, timeout=20_000):
             doctor.start()
@@ -221,7 +221,8 @@ def test_an_engine_that_hangs_is_ended(consultation: Consultation) -> None:
     doctor = consultation.about("hang-checking", "")
     client = client_of(doctor)
     doctor.progressed.connect(lambda label, *_: client.silence.setInterval(100 if "INT8" in label else SILENCE_MS))
-    client.lost.connect(lambda _error: client.silence.setInterval(SILENCE_MS))  # for the next one, from its start
+    # so that the next engine has the usual time
+    client.lost.connect(lambda _error: client.silence.setInterval(SILENCE_MS))
     with consultation.qtbot.waitSignal(doctor.finished, timeout=20_000):
         doctor.start()
     int8, nf4 = consultation.found[0].facts.checks
@@ -233,7 +234,7 @@ def test_an_engine_that_hangs_is_ended(consultation: Consultation) -> None:
 def test_libraries_that_cannot_be_imported_are_a_finding(
     qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fork: bool
 ) -> None:
-    """Such as by an instruction that the processor does not know."""
+    """For example, because of an instruction that the CPU lacks."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / f"dies_{fork}.py").write_text("import signal; signal.raise_signal(signal.SIGILL)")
     launcher = Launcher(f"dies_{fork}", fork=fork)
@@ -263,8 +264,8 @@ def test_it_can_be_stopped_and_started_again(consultation: Consultation) -> None
     with consultation.qtbot.waitSignal(doctor.finished):
         doctor.cancel()
     assert consultation.signals == ["started", "cancelled", "finished"]
-    doctor.cancel()  # there is nothing to stop
-    for _ in range(2):  # while the engine that was stopped is still ending, too
+    doctor.cancel()  # nothing to stop
+    for _ in range(2):  # also while the stopped engine is still ending
         with consultation.qtbot.waitSignal(doctor.progressed, check_params_cb=lambda label, *_: "INT8" in label):
             doctor.start()
             doctor.cancel()
@@ -274,14 +275,14 @@ def test_it_can_be_stopped_and_started_again(consultation: Consultation) -> None
     with consultation.qtbot.waitSignal(doctor.progressed, check_params_cb=lambda label, *_: "INT8" in label):
         doctor.start()
     doctor.close()
-    doctor.start()  # a closed one starts nothing
+    doctor.start()  # a closed doctor starts nothing
     assert consultation.signals == ["started", "cancelled", "finished", "started"]
 
 
 def test_a_check_goes_on_with_the_look_at_the_machine_that_the_one_before_began(
     consultation: Consultation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It cannot be ended; one that ends while no check is under way is of no use to the next."""
+    """The look cannot be ended. If it ends while no check runs, the next check does not use it."""
     may_end = threading.Event()
     begun: list[None] = []
 
@@ -304,7 +305,7 @@ def test_a_check_goes_on_with_the_look_at_the_machine_that_the_one_before_began(
     qtbot.waitUntil(lambda: len(begun) == 2)
     doctor.cancel()
     may_end.set()
-    qtbot.waitUntil(lambda: not doctor.findChildren(QThread), timeout=20_000)  # and what it found was heard
+    qtbot.waitUntil(lambda: not doctor.findChildren(QThread), timeout=20_000)  # and its result was delivered
     with qtbot.waitSignal(doctor.succeeded, timeout=20_000):
         doctor.start()
     assert len(begun) == 3 and len(consultation.found) == 2

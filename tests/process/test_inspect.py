@@ -1,4 +1,4 @@
-"""`qplayground inspect`, as a person or a script runs it."""
+"""`qplayground inspect`, as run by a person or a script."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def inspect(folder: Path, *arguments: str) -> dict[str, Any]:
-    """The JSON of a command that goes well."""
+    """The JSON of a command that succeeds."""
     done = run("inspect", "--model", str(folder), *arguments, "--json", "-")
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -31,11 +31,11 @@ def test_a_module_that_there_is_not_is_wrong_usage(folder: Path) -> None:
     done = run("inspect", "--model", str(folder), "--module", "model.layers.0.mlp.down_prog")
     assert done.returncode == 2, done.stderr
     assert (done.stdout, "Traceback" in done.stderr) == ("", False)
-    assert "down_prog" in done.stderr and LAYER in done.stderr  # what was meant is named
+    assert "down_prog" in done.stderr and LAYER in done.stderr  # it suggests the right name
 
 
 def test_one_layer_costs_what_its_codes_and_scales_say(folder: Path) -> None:
-    """Against bitsandbytes' codes of the whole weight, turned back by hand."""
+    """Against bitsandbytes' codes of the whole weight, dequantized by hand."""
     from bitsandbytes.functional import quantize_4bit
     from safetensors.torch import load_file
 
@@ -97,7 +97,7 @@ def test_a_layer_that_cannot_be_measured_is_said(folder: Path) -> None:
 
 @pytest.mark.exhaustive
 def test_a_model_that_is_quantized_already_says_why_nothing_can_be_measured(folder: Path) -> None:
-    """Saved by transformers, as people share them."""
+    """Saved by transformers, as such models are published."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -113,7 +113,7 @@ def test_a_model_that_is_quantized_already_says_why_nothing_can_be_measured(fold
 def test_ctrl_c_ends_it(folder: Path) -> None:
     running = Running("inspect", "--model", str(folder), "--methods", "nf4,fp4,int8-block,uniform4,uniform3")
     family: list[psutil.Process] = []
-    while not family:  # once there is an engine, Ctrl-C has been taken over
+    while not family:  # once there is an engine, Ctrl-C is handled
         family = psutil.Process(running.process.pid).children()
         assert running.process.poll() is None
     code, output, took = running.interrupt()

@@ -1,4 +1,4 @@
-"""Asking an engine about the inside of quantization: the last question of each kind counts."""
+"""Asking an engine for Inside: only the last question of each kind counts."""
 
 from collections.abc import Iterator
 
@@ -35,7 +35,7 @@ BREAKS, EXITS, HANGS = (f"model.layers.2.mlp.{name}" for name in ("breaks", "exi
 
 
 class Heard(QObject):
-    """All that an inspector says."""
+    """All signals of an inspector."""
 
     def __init__(self, inspector: Inspector) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def heard(inspector: Inspector) -> Heard:
 
 @pytest.fixture
 def opened(inspector: Inspector, heard: Heard, qtbot: QtBot) -> Inspector:
-    """One matrix is open and quantized."""
+    """An inspector with one open, quantized matrix."""
     inspector.look_at(PATH, READY_PRECISIONS)
     inspector.open(Q_PROJ)
     qtbot.waitUntil(lambda: bool(heard.quantized), timeout=WAIT_MS)
@@ -158,7 +158,7 @@ def test_a_tile_of_the_matrix_before_is_not_shown(opened: Inspector, heard: Hear
     opened.read_tile(Picture.ORIGINAL, 0, 1, 0, 100, 1, 100)
     opened.open(O_PROJ)
     opened.read_tile(Picture.ORIGINAL, 1, 1, 0, 100, 1, 100)
-    assert opened.matrix is None  # and until it is there, none of it can be read
+    assert opened.matrix is None  # until it is open, none of it can be read
     qtbot.waitUntil(lambda: bool(heard.tiles), timeout=WAIT_MS)
     assert [tile.first_row for tile in heard.tiles] == [1]
     assert list(heard.tiles[0].values.values) == weights(O_PROJ)[1].tolist()
@@ -239,7 +239,7 @@ def test_the_open_matrix_is_still_looked_at_while_something_is_timed(
     opened: Inspector, heard: Heard, qtbot: QtBot
 ) -> None:
     heard.quantized.clear()
-    opened.set_params(QuantizationParams(method="uniform3"))  # in work already
+    opened.set_params(QuantizationParams(method="uniform3"))  # already being worked on
     opened.set_paused(True)
     qtbot.waitUntil(lambda: bool(heard.quantized), timeout=WAIT_MS)
     opened.set_params(QuantizationParams(block_size=256))

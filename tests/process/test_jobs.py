@@ -13,7 +13,7 @@ from tests.process.children import asked
 
 
 class Watched:
-    """A job of a child, and its signals in the order they came."""
+    """A job of a child, with its signals in order."""
 
     def __init__(self, behaviour: str, argument: str = "") -> None:
         self.job = Job("Working", self._make_child, asked(behaviour, argument))
@@ -32,7 +32,7 @@ class Watched:
 
     @property
     def outcome(self) -> tuple[str, object]:
-        """What it came to, after checking that the order is the one that is promised."""
+        """The final signal, after a check of the signals' order."""
         steps = self.names.count("progressed")
         assert self.names[: steps + 1] == ["started", *["progressed"] * steps]
         assert self.names[-1] == "finished"
@@ -79,7 +79,7 @@ def test_a_job_that_fails_gives_the_childs_reason(qtbot: QtBot) -> None:
 def test_a_job_whose_child_breaks_has_failed(
     qtbot: QtBot, behaviour: str, argument: str, code: ErrorCode, hint: str
 ) -> None:
-    """With advice that helps a job: it has no precision to change."""
+    """The advice suits a job, which has no precision to change."""
     watched = Watched(behaviour, argument)
     watched.run(qtbot)
     assert watched.error.code is code

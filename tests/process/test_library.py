@@ -1,4 +1,4 @@
-"""The list of models and the jobs that add to it, with stubs for what is on the disk and for what a job does."""
+"""The list of models and the jobs that add to it, with stubs for the disk and for the jobs."""
 
 import threading
 from pathlib import Path
@@ -23,7 +23,7 @@ CACHED = ModelEntry(id="owner/name", source=ModelSource.CACHE, path="/cache", co
 
 
 class Disk:
-    """What a scan finds, how often it looked and with what; it can be told to take its time."""
+    """The results of a scan, and a record of the scans. A scan can be delayed."""
 
     def __init__(self) -> None:
         self.entries = [DEMO, CACHED]
@@ -47,7 +47,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 class Shelf:
-    """A library and what it said."""
+    """A library and its signals."""
 
     def __init__(self, folders: tuple[str, ...] = ()) -> None:
         self.library = Library(Launcher(fork=False), folders)
@@ -137,7 +137,7 @@ def test_a_folder_with_a_model_is_listed_once(qtbot: QtBot, shelf: Shelf, tmp_pa
         assert opened.args is not None
         assert opened.args[0].usable
         assert opened.args[0].id == str(folder)
-    assert shelf.names == ["entries_changed", "folder_opened"] * 2  # looked at anew: it may have been mended
+    assert shelf.names == ["entries_changed", "folder_opened"] * 2  # read again, because it may have been repaired
     assert [entry.id for entry in shelf.library.entries] == [str(folder)]
     assert shelf.library.folders == (str(folder),)
     shelf.library.close()
@@ -223,7 +223,7 @@ def test_a_cancelled_job_is_no_failure(qtbot: QtBot, shelf: Shelf) -> None:
     assert shelf.errors == []
     assert shelf.names[1:] == ["job_started", "job_ended"]
     assert shelf.library.entries == [DEMO, CACHED]
-    shelf.library.cancel_job()  # there is none: nothing happens
+    shelf.library.cancel_job()  # without a job, nothing happens
     shelf.library.close()
 
 
@@ -243,7 +243,7 @@ def test_closing_ends_the_job(qtbot: QtBot, shelf: Shelf) -> None:
     shelf.library.download("freeze")
     with qtbot.waitSignal(shelf.jobs[0].progressed, timeout=10_000):
         pass
-    shelf.library.close()  # that no process is left is checked after every test
+    shelf.library.close()  # every test checks that no process is left
 
 
 # ---- the demo model -----------------------------------------------------------------------------------------------
@@ -286,7 +286,7 @@ def test_a_demo_model_that_is_there_is_only_looked_up(
 
 def test_without_the_package_the_hub_is_asked(qtbot: QtBot, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     from_(monkeypatch, DemoOrigin.HUB, None)
-    with qtbot.waitSignal(shelf.library.job_failed, timeout=10_000):  # the stub knows no such behaviour
+    with qtbot.waitSignal(shelf.library.job_failed, timeout=10_000):  # the stub does not know such a behaviour
         shelf.library.prepare_demo()
         assert shelf.jobs[0].title == f"Downloading {HUB_ID}"
     shelf.library.close()

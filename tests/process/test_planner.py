@@ -1,4 +1,4 @@
-"""Asking what precisions take: the last question counts, nothing is estimated while something is timed."""
+"""Asking for the memory of precisions: only the last question counts, and estimates wait while something is timed."""
 
 from collections.abc import Iterator
 
@@ -69,7 +69,7 @@ def test_the_last_question_counts(planner: Planner, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
     assert planner.answer is not None and len(planner.answer.estimates) == 2
     planner.ask("/models/one", READY_PRECISIONS[:3])
-    assert planner.answer is not None  # of the same model, and still true of these two
+    assert planner.answer is not None  # for the same model, and still true for these two
     qtbot.waitUntil(lambda: planner.answer is not None and len(planner.answer.estimates) == 3, timeout=10_000)
     planner.ask(None, READY_PRECISIONS)
     assert planner.answer is None
@@ -110,7 +110,7 @@ def test_an_engine_that_dies_over_a_question_says_so(planner: Planner, qtbot: Qt
     qtbot.waitUntil(lambda: answered(planner), timeout=10_000)
     psutil.Process(pid_of(planner)).suspend()
     planner.ask("/models/one", READY_PRECISIONS, context_tokens=9)
-    assert planner.fit("fp32").verdict is not Verdict.UNKNOWN  # of another length, but of the same weights
+    assert planner.fit("fp32").verdict is not Verdict.UNKNOWN  # another length, but the same weights
     edited = replace(READY_PRECISIONS[0], dtype=Dtype.BFLOAT16)
     planner.ask("/models/one", (edited, *READY_PRECISIONS[1:]))
     assert planner.fit("fp32").verdict is Verdict.UNKNOWN
@@ -129,7 +129,7 @@ def test_an_engine_that_owes_an_answer_and_says_nothing_is_ended(planner: Planne
     client = client_of(planner)
     psutil.Process(pid_of(planner)).suspend()
     client.silence.setInterval(100)
-    with qtbot.assertNotEmitted(client.gone, wait=300):  # nobody waits
+    with qtbot.assertNotEmitted(client.gone, wait=300):  # no question is pending
         pass
     planner.ask("/models/two", READY_PRECISIONS)
     qtbot.waitUntil(lambda: bool(said), timeout=10_000)

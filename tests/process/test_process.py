@@ -1,4 +1,4 @@
-"""One child's whole life, by fork server and by spawn."""
+"""A child process from start to end, by fork server and by spawn."""
 
 import os
 import re
@@ -37,14 +37,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and for
 @pytest.fixture(params=["fork", "spawn"], scope="module")
 def make_child(request: pytest.FixtureRequest) -> MakeChild:
     launcher = Launcher(children.TARGET, fork=request.param == "fork")
-    with launcher.engine_job(children.TARGET) as first:  # from here on, the fork server answers at once
+    with launcher.engine_job(children.TARGET) as first:  # from now on the fork server answers at once
         first.kill()
     return lambda: launcher.engine_job(children.TARGET)
 
 
 @pytest.fixture
 def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where children's logs lie during this test."""
+    """The folder of the children's logs during this test."""
     folder = tmp_path / "logs"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
@@ -52,7 +52,7 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def live(make_child: MakeChild, behaviour: str, argument: str = "") -> tuple[ChildProcess, list[Event]]:
-    """A child that was told that and lived to its end, and everything that it said."""
+    """A child with that behaviour that has ended, and all its events."""
     child = make_child()
     with child:
         assert child.send(asked(behaviour, argument))
@@ -154,7 +154,7 @@ def test_a_child_ends_when_its_parent_lets_go(make_child: MakeChild) -> None:
     assert pid is not None
     assert is_gone(pid)
     assert child.outcome is not None
-    assert (child.outcome.exit_code, child.outcome.requested) == (0, True)  # it went by itself, when asked
+    assert (child.outcome.exit_code, child.outcome.requested) == (0, True)  # it ended by itself, on request
     assert child.outcome.error is None
 
 
@@ -212,7 +212,7 @@ def test_killed_between_start_and_use(make_child: MakeChild) -> None:
 
 
 def test_killed_while_starting(make_child: MakeChild, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kill comes when there is a process that the child does not know of yet."""
+    """The kill comes when the process exists, but the child does not know it yet."""
     child = make_child()
     pids: list[int] = []
     start = BaseProcess.start
@@ -250,7 +250,7 @@ def test_killed_from_another_thread_while_it_is_listened_to(make_child: MakeChil
 
 
 def test_a_burial_waits_for_a_kill_in_work(make_child: MakeChild, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill that another thread has begun must not find the process closed under it."""
+    """The process must not be closed while another thread is killing it."""
     child = make_child()
     close, steps = BaseProcess.close, []
     begun, closed = threading.Event(), threading.Event()
@@ -291,7 +291,7 @@ def test_neither_a_child_nor_its_fork_server_hears_ctrl_c(make_child: MakeChild)
 
 
 def test_a_fork_server_that_python_starts_anew_does_not_hear_ctrl_c_either() -> None:
-    """It was killed before it was asked for anything. In an interpreter of its own: a process has one fork server."""
+    """The server is killed before its first request. Runs in a separate interpreter: a process has one fork server."""
     code = """
 import multiprocessing, os, re, signal
 from pathlib import Path
@@ -319,7 +319,7 @@ print(re.search(r"SigBlk:\\s*(\\w+)", Path(f"/proc/{server().pid}/status").read_
 
 
 def test_after_a_fork_server_that_was_ended_another_one_serves() -> None:
-    """In an interpreter of its own: a process has one fork server."""
+    """Runs in a separate interpreter: a process has one fork server."""
     code = """
 from qplayground.runtime.processes.launcher import Launcher
 from tests.process.children import TARGET, asked
@@ -349,7 +349,7 @@ def test_killing_twice_and_after_the_end_does_nothing(make_child: MakeChild) -> 
 
 
 def test_a_fork_server_that_still_imports_keeps_nobody_waiting() -> None:
-    """A stop during the first seconds, in an interpreter of its own, since a process has one fork server."""
+    """A stop during the first seconds. Runs in a separate interpreter, because a process has one fork server."""
     code = """
 import threading, time
 from qplayground.runtime.processes.launcher import Launcher
@@ -426,7 +426,7 @@ def test_a_fork_server_that_is_gone_is_an_error(make_child: MakeChild, monkeypat
 
 
 def log_size(child: ChildProcess) -> int:
-    """Of the file that its standard output goes to, which has no name any more."""
+    """The size of the file for its standard output, which no longer has a name."""
     return Path(f"/proc/{child.pid}/fd/1").stat().st_size
 
 
@@ -462,15 +462,15 @@ def test_the_log_is_removed(make_child: MakeChild, logs: Path, behaviour: str) -
     with child:
         child.send(asked(behaviour))
         for _ in child.events():
-            assert sys.platform == "win32" or list(logs.iterdir()) == []  # open, and without a name
+            assert sys.platform == "win32" or list(logs.iterdir()) == []  # open, but without a name
     assert list(logs.iterdir()) == []
 
 
 def test_what_is_said_just_before_the_end_is_heard(make_child: MakeChild, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process can be seen to end before its last words are seen to have come."""
+    """The end of a process can be noticed before its last messages."""
 
     def see_only_the_end(objects: list[Any], timeout: float | None = None) -> list[Any]:
-        return connection.wait(objects[1:])  # the second is the process
+        return connection.wait(objects[1:])  # the second object is the process
 
     monkeypatch.setattr(process_module, "wait", see_only_the_end)
     _, events = live(make_child, "complete")
@@ -496,7 +496,7 @@ sys.stdin.read()
 
 @pytest.fixture(params=["fork", "spawn"])
 def parent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", list[Path]]]:
-    """A program with two engines, and the files where they say who they are."""
+    """A program with two engines, and the files with their process ids."""
     files = [tmp_path / name for name in ("one", "two")]
     command = [sys.executable, "-c", PARENT, request.param, *map(str, files)]
     there = {**os.environ, "TMPDIR": str(tmp_path)}
@@ -519,7 +519,7 @@ def test_engines_die_with_the_window_however_it_dies(
     died = time.monotonic()
     wait_until(lambda: all(is_gone(pid) for pid in pids), 2)
     assert time.monotonic() - died < 2
-    wait_until(lambda: all(is_gone(process.pid) for process in family), 2)  # the fork server too
+    wait_until(lambda: all(is_gone(process.pid) for process in family), 2)  # including the fork server
     assert sys.platform == "win32" or list(files[0].parent.glob("*.log")) == []
 
 
@@ -533,7 +533,7 @@ def test_engines_start_where_the_name_of_the_temporary_folder_is_too_long_for_a_
         running.kill()
 
 
-# ---- what nobody owns any more --------------------------------------------------------------------------------------
+# ---- what a killed program leaves behind ----------------------------------------------------------------------------
 
 KILLED = """
 import os, sys
@@ -554,8 +554,8 @@ launcher.job(TARGET).start()
 def test_what_a_killed_program_left_is_cleared_up_by_the_next(
     qtbot: QtBot, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """The log of a child that had not begun, and the folder of a fork server's socket."""
-    folder = tmp_path_factory.mktemp("t")  # a short name: a socket's has few letters
+    """The log of a child that had not started, and the folder of a fork server's socket."""
+    folder = tmp_path_factory.mktemp("t")  # a short name, because socket paths are limited
     command = [sys.executable, "-c", KILLED, way]
     done = subprocess.run(command, env={**os.environ, "TMPDIR": str(folder)}, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
@@ -575,7 +575,7 @@ def test_what_a_killed_program_left_is_cleared_up_by_the_next(
 
 @pytest.mark.skipif(not fork_is_safe(), reason="engines are not forked here")
 def test_a_start_outlives_its_fork_server() -> None:
-    """It is killed while it should fork: another one takes its place."""
+    """The fork server is killed when it should fork, and another one takes its place."""
     launcher = Launcher(children.TARGET, fork=True)
     with launcher.engine_job(children.TARGET) as first:
         assert first.pid is not None

@@ -1,4 +1,4 @@
-"""Memory as seen from outside: a child that grows, a child that goes, a thread that stops."""
+"""Memory seen from outside: a growing child, an ending child, a stopping thread."""
 
 import os
 import time
@@ -20,7 +20,7 @@ from tests.process.children import MEBIBYTE, asked
 
 
 class Samples:
-    """A running sampler and what it said."""
+    """A running sampler and its samples."""
 
     def __init__(self) -> None:
         self.sampler = Sampler()
@@ -44,7 +44,7 @@ def samples() -> Iterator[Samples]:
 
 @pytest.fixture
 def growing() -> Iterator[ChildProcess]:
-    """A child that holds 64 MiB more at every command."""
+    """A child that holds 64 MiB more at each command."""
     with Launcher(fork=False).job(children.TARGET) as child:
         child.send(asked("grow"))
         assert isinstance(next(child.events()), Progressed)
@@ -57,7 +57,7 @@ def test_a_child_is_seen_to_grow(qtbot: QtBot, samples: Samples, growing: ChildP
     samples.sampler.watch("fp32", growing.pid)
     qtbot.waitUntil(lambda: len(samples.of("fp32")) >= 2)
     before = samples.largest("fp32")
-    growing.send(Cancel(0))  # the channel keeps cancels to itself: nothing may grow
+    growing.send(Cancel(0))  # the channel handles cancels itself, so nothing may grow
     growing.send(asked("more"))
     qtbot.waitUntil(lambda: samples.largest("fp32") >= before + 60 * MEBIBYTE)
     assert samples.largest("fp32") < before + 100 * MEBIBYTE
@@ -71,7 +71,7 @@ def test_times_are_monotonic_and_memory_adds_up(qtbot: QtBot, samples: Samples) 
     times = [sample.time_s for sample in samples.of("me")]
     assert times == sorted(times)
     assert before <= times[0] <= times[-1] <= after
-    assert times[3] - times[0] >= 2 / SAMPLES_PER_S  # at intervals, not as fast as it can
+    assert times[3] - times[0] >= 2 / SAMPLES_PER_S  # at intervals, not as fast as possible
     for sample in samples.of("me"):
         assert sample.memory.resident_bytes == sample.memory.anonymous_bytes + sample.memory.file_bytes > 10 * MEBIBYTE
 
@@ -91,7 +91,7 @@ def test_what_is_forgotten_is_not_sampled(qtbot: QtBot, samples: Samples) -> Non
     samples.sampler.forget("one")
     samples.sampler.forget("unheard-of")
     seen = len(samples.of("other"))
-    qtbot.waitUntil(lambda: len(samples.of("other")) >= seen + 2)  # the round that was in work is over
+    qtbot.waitUntil(lambda: len(samples.of("other")) >= seen + 2)  # the round in progress is over
     last = len(samples.of("one"))
     seen = len(samples.of("other"))
     qtbot.waitUntil(lambda: len(samples.of("other")) >= seen + 3)
@@ -114,7 +114,7 @@ def test_a_child_that_ended_is_forgotten(
     qtbot.waitUntil(lambda: len(samples.of("child")) >= 1)
     growing.kill()
     with growing:
-        pass  # it is buried here
+        pass  # waits for its end
     samples.sampler.watch("me", os.getpid())
     qtbot.waitUntil(lambda: len(samples.of("me")) >= 2)
     last = reads.count(pid)

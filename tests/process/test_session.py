@@ -1,4 +1,4 @@
-"""Whole comparisons over the scripted fake engine, forked and spawned: what is done, what breaks, what is stopped."""
+"""Comparisons over the scripted engine, forked and spawned: complete, broken and stopped ones."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and for
 def stage(request: pytest.FixtureRequest, qtbot: QtBot) -> Iterator[Stage]:
     launcher = Launcher(FAKE, fork=request.param == "fork")
     if launcher.forks:
-        with launcher.engine() as first:  # from here on, the fork server is there and answers at once
+        with launcher.engine() as first:  # from now on the fork server answers at once
             first.kill()
     stage = Stage(qtbot, launcher)
     yield stage
@@ -48,7 +48,7 @@ def stage(request: pytest.FixtureRequest, qtbot: QtBot) -> Iterator[Stage]:
 def test_four_precisions_one_after_another(stage: Stage) -> None:
     comparison = stage.compare("The future of AI is")
     way = [RunState.STARTING, RunState.LOADING, RunState.LOADING, RunState.GENERATING, RunState.DONE]
-    assert stage.states == [(name, state) for name in FOUR for state in way]  # loading twice: its figures came
+    assert stage.states == [(name, state) for name in FOUR for state in way]  # loading twice: its figures arrived
     assert stage.most_engines == 1
     assert (comparison.prompt, comparison.baseline, comparison.device) == ("The future of AI is", "fp32", "auto")
     assert [run.id for run in comparison.runs] == list(FOUR)
@@ -183,7 +183,7 @@ def test_a_comparison_after_a_fault_works(stage: Stage) -> None:
 
 
 def test_a_comparison_can_be_started_where_another_finished(stage: Stage) -> None:
-    """A slot of `comparison_finished` is where a caller would do it."""
+    """A caller would start it in a slot of `comparison_finished`."""
     again: list[Comparison] = []
 
     def compare_again(comparison: Comparison) -> None:
@@ -237,7 +237,8 @@ def test_stop_while_generating_keeps_what_was_said(stage: Stage, behaviour: str)
     assert run.text.startswith(f" {' '.join(fake.WORDS[:3])}")
     assert len(run.token_ids) >= 3
     assert (run.finish_reason, run.error) == ("cancelled", None)
-    assert (run.memory.peak_resident_bytes is not None) == (behaviour == "slow")  # it could still say its figures
+    # only this one could still send its figures
+    assert (run.memory.peak_resident_bytes is not None) == (behaviour == "slow")
     assert stage.run("int8").text == ""
 
 
@@ -290,7 +291,7 @@ def test_a_comparison_after_a_stop_works(stage: Stage) -> None:
 
 
 def test_a_fork_server_that_still_imports_holds_up_neither_stop_nor_close() -> None:
-    """In an interpreter of its own, since a process has one fork server."""
+    """Runs in a separate interpreter, because a process has one fork server."""
     code = """
 import time
 from PySide6.QtCore import QCoreApplication, QTimer
@@ -315,7 +316,7 @@ print(time.monotonic() - started < 1)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n") == ["True {'cancelled'}", "True", ""]
-    assert time.monotonic() - started < 10  # the import takes 30
+    assert time.monotonic() - started < 10  # the import takes 30 s
 
 
 # ---- refusing -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Two engines in one comparison, of which one lacks what the other has: nothing is asked of it that it cannot do."""
+"""Two engines in one comparison. One lacks capabilities, and is never asked for them."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -28,7 +28,7 @@ NOT_FOUND = Fit(Verdict.WONT_FIT)
 
 
 class Mixed(ComparisonRequest, frozen=True, kw_only=True):
-    """Some of the precisions are run by the other engine."""
+    """Runs some of the precisions on the other engine."""
 
     remote: tuple[str, ...] = ()
 
@@ -123,7 +123,7 @@ def test_a_kept_engine_lacks_in_the_next_comparison_what_it_did(stage: Stage, qt
 def test_no_prediction_is_asked_and_no_room_made_for_what_is_elsewhere(
     stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The scripted engine fails when it is asked; and once it is known to hold nothing here, nothing leaves for it."""
+    """The scripted engine fails if asked. Once it is known to hold nothing here, no kept engine is unloaded for it."""
     monkeypatch.setattr(plan_state, "fit_now", lambda estimates, scores: NOT_FOUND)
     compare(stage, qtbot, ["int8", "nf4"], ["int8", "nf4"])
     stage.session.set_keep_loaded(True)

@@ -1,4 +1,4 @@
-"""What a session does beside one comparison after another: keeping engines, rounds, a race, and changes afterwards."""
+"""A session's other modes: kept engines, rounds, a race, and later changes."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -94,7 +94,7 @@ def test_an_engine_that_holds_something_else_is_not_asked(stage: Stage, qtbot: Q
 def test_the_coldest_engine_goes_when_room_is_needed(
     stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first load says what all of them take."""
+    """The first load reports the memory of all precisions."""
     verdicts = {"bf16": Verdict.TIGHT, "int8": Verdict.FITS, "nf4": Verdict.WONT_FIT, "fp4": Verdict.UNKNOWN}
     asked: list[str] = []
 
@@ -107,7 +107,7 @@ def test_the_coldest_engine_goes_when_room_is_needed(
     kept: list[list[str]] = []
     stage.session.loaded_changed.connect(lambda loaded: kept.append(list(loaded)))
     run(stage, qtbot, "once", "fp32", "bf16", "int8", "nf4", "fp4")
-    assert kept[:3] == [["fp32"], ["fp32", "bf16"], ["bf16", "int8"]]  # nf4 needs all the room
+    assert kept[:3] == [["fp32"], ["fp32", "bf16"], ["bf16", "int8"]]  # nf4 needs all memory
     assert kept[-1] == ["fp4"] and len(stage.engines()) == 1
     assert asked[:3] == ["bf16", "int8", "nf4"]
 
@@ -116,20 +116,20 @@ def test_the_coldest_engine_goes_when_room_is_needed(
     ("how", "case"),
     [
         *itertools.product(["compare", "add"], ["of use", "another text", "placed by what is free on a GPU"]),
-        ("run again", "of use"),  # its first load has said what it takes, but for what is shown now
+        ("run again", "of use"),  # the first load reported its memory; only what is shown now overrides it
     ],
 )
 def test_kept_engines_stay_when_what_is_known_of_the_next_one_says_that_it_fits(
     stage: Stage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, how: str, case: str
 ) -> None:
-    """Nothing is loaded that could say so: the others are there already."""
+    """No load could report it, because the other engines are already loaded."""
     asked: list[Estimate] = []
 
     def fit(estimates: list[Estimate | None], **_terms: bool) -> Fit:
         asked.extend(filter(None, estimates))
         return Fit(Verdict.UNKNOWN if None in estimates else Verdict.FITS)
 
-    gpus = int(case == "placed by what is free on a GPU")  # and "auto" is asked for
+    gpus = int(case == "placed by what is free on a GPU")  # with "auto" placement
     take = plan_state.PlanState.record_estimates
 
     def record_estimates(state: plan_state.PlanState, estimates: Mapping[str, Estimate], **_machine: int) -> None:
@@ -213,7 +213,7 @@ def test_a_run_is_removed_and_the_baseline_follows(stage: Stage, qtbot: QtBot) -
     assert list(stage.outcomes()) == ["bf16", "nf4"]
     assert stage.comparison.baseline == "bf16"
     stage.session.remove("bf16")
-    stage.session.remove("nf4")  # the last one stays
+    stage.session.remove("nf4")  # the last run stays
     assert list(stage.outcomes()) == ["nf4"]
 
 
@@ -368,7 +368,7 @@ def test_comparing_while_an_engine_leaves_waits_for_it(stage: Stage, qtbot: QtBo
         stage.session.set_keep_loaded(False)
     else:
         stage.session.remove("fp32")
-    again = run(stage, qtbot, "twice", "fp32", "nf4")  # at once: the engines have not left yet
+    again = run(stage, qtbot, "twice", "fp32", "nf4")  # at once: the engines have not ended yet
     assert [done.state for done in again.runs] == [RunState.DONE] * 2
     assert not again.run("fp32").load.kept
     stage.session.set_keep_loaded(False)

@@ -1,4 +1,4 @@
-"""Scoring in a comparison: order, what the candidates get from the baseline, and what a mishap costs."""
+"""Scoring in a comparison: its order, what candidates get from the baseline, and what a failure affects."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whoever hears a signal of the session's may ask it for anything there and then, closing included."""
+"""A slot of any session signal may call the session immediately, even to close it."""
 
 from collections.abc import Callable, Iterator
 
@@ -23,7 +23,7 @@ def stage(qtbot: QtBot) -> Iterator[Stage]:
 
 
 def once(act: Callable[[], object]) -> Callable[..., None]:
-    """A slot that acts the first time that it is called."""
+    """A slot that acts only on its first call."""
     called: list[bool] = []
 
     def slot(*_told: object) -> None:
@@ -50,7 +50,7 @@ def test_closing_in_a_slot_ends_everything(stage: Stage, qtbot: QtBot, signal: s
     qtbot.waitUntil(lambda: bool(closed), timeout=10_000)
     qtbot.waitUntil(
         lambda: stage.engines() == [], timeout=5000
-    )  # the fork server may just have answered its first question
+    )  # the fork server may just have answered its first request
     assert not session.is_busy
 
 

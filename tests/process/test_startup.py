@@ -1,4 +1,4 @@
-"""Systems on which the program cannot start as it should, each really made: it says what is wrong and what to do."""
+"""Systems where the program cannot start normally, each really set up. It says what is wrong and what to do."""
 
 import functools
 import json
@@ -26,13 +26,13 @@ X11_PLUGIN = QT / "Qt" / "plugins" / "platforms" / "libqxcb.so"
 
 
 def run(command: list[str], **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run it with no display but what is named."""
+    """Run a command with no display except those in `environment`."""
     variables = {**os.environ, **DISPLAYS, **environment}
     return subprocess.run(command, capture_output=True, encoding="utf-8", env=variables, timeout=300)
 
 
 def changed(script: str, command: list[str], **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run it where a shell script has changed the mounts, which nobody else sees."""
+    """Run a command in a private mount namespace, after a shell script has changed the mounts."""
     if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
         pytest.skip("this user may not change mounts")
     done = run(["unshare", "--mount", "bash", "-ec", f'{script}\nexec "$@"', "bash", *command], **environment)
@@ -42,7 +42,7 @@ def changed(script: str, command: list[str], **environment: str) -> "subprocess.
 
 
 def without(folder: Path, *names: str) -> str:
-    """The script that hides libraries of the system by whiteouts."""
+    """A script that hides system libraries with whiteouts."""
     found = {path for name in names for place in ("/lib", "/usr/lib", "/usr/lib64") for path in Path(place).rglob(name)}
     places = {path.parent.resolve() for path in found}
     if len(places) != 1:
@@ -58,21 +58,21 @@ def without(folder: Path, *names: str) -> str:
 
 @functools.cache
 def missing_before() -> frozenset[str]:
-    """What a window on X11 lacks on this system with nothing hidden, by the loader's own word."""
+    """What a window on X11 lacks on this system with nothing hidden, according to the dynamic loader."""
     files = [*QT.glob("QtGui.*so"), *QT.glob("QtWidgets.*so"), X11_PLUGIN]
     told = subprocess.run(["ldd", *map(str, files)], capture_output=True, text=True, check=True).stdout
     return frozenset(re.findall(r"(\S+) => not found", told))
 
 
 def check_named(done: "subprocess.CompletedProcess[str]", *names: str) -> None:
-    """Those libraries are said to be missing, in order, and no other but what is missing here anyway."""
+    """Exactly these libraries are reported missing, in order, besides those missing on this system anyway."""
     everything = sorted({*names, *missing_before()})
     check_refused(done, f"Libraries that Qt needs are missing on this system: {', '.join(everything)}.", code=1)
 
 
 @pytest.fixture
 def x11() -> None:
-    """Qt's X11 plugin can be loaded here."""
+    """Skips unless Qt's X11 plugin can be loaded."""
     if missing_before():
         pytest.skip(f"Qt's X11 plugin lacks {', '.join(sorted(missing_before()))} here")
 
@@ -170,7 +170,7 @@ def test_a_library_of_the_programs_that_is_missing_is_named() -> None:
 
 
 def test_what_lies_in_the_working_folder_is_not_imported(tmp_path: Path) -> None:
-    """A clone is a folder of the program's own name, and anybody's script can be called as a library is."""
+    """A clone contains a folder with the program's name, and any script can share a library's name."""
     program = Path(sys.executable).with_name("qplayground")
     if not program.exists():
         pytest.skip("the program is not installed here")

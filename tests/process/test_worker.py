@@ -1,4 +1,4 @@
-"""The worker's signals: everything the child says, in order, then `exited` once."""
+"""The worker's signals: everything that the child sends, in order, then `exited` once."""
 
 import multiprocessing
 import threading
@@ -19,7 +19,7 @@ from tests.process.children import asked
 
 
 class Heard:
-    """A worker and everything it emitted, as (signal, name, what)."""
+    """A worker and its signals, as (signal, name, value)."""
 
     def __init__(self, make_child: Callable[[], ChildProcess], first_command: Command | None = None) -> None:
         self.worker = ChildWorker("nf4", make_child, first_command=first_command)
@@ -33,7 +33,7 @@ class Heard:
 
     @property
     def error(self) -> ErrorInfo | None:
-        """The reason that the last signal gave; it must be the only `exited`."""
+        """The error of the last signal, which must be the only `exited`."""
         assert [kind for kind, _, _ in self.signals].index("exited") == len(self.signals) - 1
         error = self.signals[-1][2]
         assert error is None or isinstance(error, ErrorInfo)
@@ -59,7 +59,7 @@ def test_events_in_order_then_the_exit(qtbot: QtBot, make_child: Callable[[], Ch
         JobDone(1, children.ENTRY),
     ]
     assert {name for _, name, _ in heard.signals} == {"nf4"}
-    assert heard.error is not None  # it was not told to end
+    assert heard.error is not None  # it was not asked to end
     assert "exit code 0" in heard.error.message
 
 
@@ -117,7 +117,7 @@ def test_ended_as_the_child_is_made_while_the_fork_server_imports(qtbot: QtBot) 
         with qtbot.waitSignal(heard.worker.exited, timeout=2000):
             heard.worker.start()
     finally:
-        never.cancel()  # whoever waits is let go
+        never.cancel()  # anyone waiting is released
         assert heard.worker.wait(2000)
     assert (heard.events, heard.error) == ([], None)
 

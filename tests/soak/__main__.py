@@ -1,7 +1,7 @@
 """Hundreds of random comparisons, cancels, faults and changes: `python -m tests.soak [SEED]`, or `make soak`.
 
-200 on the scripted engine and 20 on the demo model, each kind in a window process of its own with the watchdog on. At
-the end nothing may be left that was not there at the start: memory, threads, processes, files. Exits with 1 otherwise.
+Runs 200 on the scripted engine and 20 on the demo model. Each kind has its own window process, with the watchdog on. At
+the end, memory, threads, processes and files must be as at the start. Otherwise the exit code is 1.
 """
 
 import argparse

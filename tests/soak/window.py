@@ -1,4 +1,4 @@
-"""A window in which things happen at random; the last line that it prints is what was left of them, as JSON."""
+"""A window in which random things happen. Its last line of output says what they left behind, as JSON."""
 
 import gc
 import io
@@ -28,11 +28,11 @@ from qplayground.ui.widgets import theme
 from qplayground.ui.window import MainWindow
 
 _WARM_UP = 12
-"""Comparisons before the first measurement: they fill caches, draw each chart once, import what is imported late."""
+"""Comparisons before the first measurement: they fill caches, draw each chart once, and trigger late imports."""
 _PATIENCE_MS = 60_000
-"""Then somebody presses Stop: without AVX-512 a slow processor writes int8's and 4-bit's texts for longer."""
+"""Then Stop is pressed. Without AVX-512, a slow CPU takes longer for the texts of int8 and 4-bit precisions."""
 _SCORED_CHARACTERS = 1500
-"""One window's worth: to score more takes minutes for a real model, and shows nothing else about what is left."""
+"""One window of text. Scoring more takes minutes with a real model and shows nothing new about leaks."""
 _LONGEST_S = 600
 _FAULTS = (
     *(
@@ -46,8 +46,9 @@ _ENDLESS = ("slow", "ignore-cancel", "hang")
 
 
 class _Standstills(io.StringIO):
-    """What the watchdog writes to: counts the standstills, and passes on how much was work of the window's own. Stacks
-    go to a real file, as faulthandler wants.
+    """The watchdog's output stream. Counts standstills, and prints which of them were the window's own work.
+
+    Stacks go to a real file, because faulthandler needs one.
     """
 
     count = 0
@@ -74,14 +75,14 @@ class Soak:
         self._timers: list[QTimer] = []
 
     def _later(self, at_most_ms: int, act: Callable[[], object]) -> None:
-        """Some time from now, if it is still busy then."""
+        """Act after a random delay, if a comparison still runs then."""
         timer = QTimer(singleShot=True, interval=self.chance.randint(0, at_most_ms))
         timer.timeout.connect(act)
         timer.start()
         self._timers.append(timer)
 
     def comparison(self) -> None:
-        """One comparison with whatever befalls it, and what is done with its results."""
+        """One comparison with a random mishap, then random actions on its results."""
         window, chance = self.window, self.chance
         for precision in window.precisions.precisions():
             row = window.precisions.row(precision.name)
@@ -114,7 +115,7 @@ class Soak:
         self._count()
 
     def plain(self) -> None:
-        """One that nothing befalls, so that every chart is drawn before anything is measured."""
+        """A comparison without mishaps, so that every chart is drawn before anything is measured."""
         self.window.prompt.text.setPlainText("Once")
         self.window.prompt.max_new_tokens.setValue(12)
         self.window.models.compare.click()
@@ -129,7 +130,7 @@ class Soak:
         return " ".join(words)
 
     def _change(self) -> None:
-        """Something that a person does with a comparison, now or while it runs."""
+        """A change that a person makes to a comparison, after it or while it runs."""
         comparison = self.session.comparison
         if comparison is None:
             return
@@ -178,7 +179,7 @@ class Soak:
 
 
 def engines() -> list[psutil.Process]:
-    """Every process below this one but the fork server and the resource tracker."""
+    """Every process below this one except the fork server and the resource tracker."""
     kept = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
     found = []
     for process in psutil.Process().children(recursive=True):
@@ -192,12 +193,12 @@ def engines() -> list[psutil.Process]:
 
 
 def measure(window: MainWindow) -> dict[str, dict[str, int]]:
-    """Bytes and counts, once nothing is loaded and nothing moves."""
+    """Bytes and counts, once nothing is loaded and everything is idle."""
     window.session.set_keep_loaded(False)
     window.options.keep_loaded.setChecked(False)
     window.tabs.setCurrentIndex(0)
     wait_for(lambda: not window.session.loaded and not window.session.is_busy)
-    wait_for(lambda: len(engines()) <= 1)  # the planner's own
+    wait_for(lambda: len(engines()) <= 1)  # the planner's own engine
     wait_for(lambda: not any(thread.isRunning() for thread in window.session.findChildren(QThread)))
     window.history_store.entries()
     gc.collect()
@@ -211,7 +212,7 @@ def measure(window: MainWindow) -> dict[str, dict[str, int]]:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    """Run an event loop until it holds, or for that long. A loop of its own, for Qt deletes nothing outside of one."""
+    """Run an event loop until the condition holds, or the time is up. Qt deletes objects only inside a loop."""
     loop = QEventLoop()
     ticking, deadline = QTimer(interval=10), QTimer(singleShot=True, interval=round(1000 * seconds))
     ticking.timeout.connect(lambda: loop.quit() if condition() else None)
@@ -223,7 +224,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> bool:
 
 
 def score_little() -> None:
-    """Have the next window score a short file of its own."""
+    """Let the next window score a short text file."""
     text = preferences_path().with_name("scored.txt")
     text.parent.mkdir(parents=True, exist_ok=True)
     text.write_text(builtin_text()[:_SCORED_CHARACTERS], encoding="utf-8")

@@ -1,1 +1,1 @@
-"""The program against plain transformers, over every type of causal language model that transformers knows."""
+"""The program against plain transformers, for every causal language model type in transformers."""

@@ -1,4 +1,4 @@
-"""Try the types, print a line for each, write sweep.json. Exit code 1 where the program does less than transformers."""
+"""Try the types, print a line for each, write sweep.json. Exit code 1 if the program does less than transformers."""
 
 import argparse
 import sys
@@ -25,7 +25,7 @@ def main() -> int:
     found: list[Outcome] = []
     for outcome in outcomes(arguments.types or known):
         found.append(outcome)
-        print(table.line(outcome), file=sys.stderr, flush=True)  # at once: all take half an hour
+        print(table.line(outcome), file=sys.stderr, flush=True)  # print now: all types take half an hour
         Path(arguments.json).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
     print(table.markdown(found) if arguments.markdown else table.totals(found))
     verdicts = Counter(verdict for outcome in found for verdict in table.verdicts(outcome))

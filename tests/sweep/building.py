@@ -1,7 +1,7 @@
-"""A tiny model of any causal type, with random weights: the type's own config with every size made small.
+"""A tiny model of any causal type, with random weights: the type's own config with small sizes.
 
-Widths are multiples of 64 for inputs and of 32 for outputs wherever an architecture lets them be, since bitsandbytes'
-4-bit kernel for AVX512-BF16 refuses others. Layers are chosen so that every kind that a type has is there.
+Where an architecture allows, input widths are multiples of 64 and output widths of 32. bitsandbytes' 4-bit kernel for
+AVX512-BF16 refuses others. The layers cover every kind of layer in a type.
 """
 
 import dataclasses
@@ -28,20 +28,20 @@ NEW_TOKENS = 12
 LEAST_TOKENS = 6
 _TOKENS = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
 _FIRST_FREE_TOKEN = 300
-"""Merged letters that the prompt has not, for what stands for an image or a sound."""
+"""Tokens not in the prompt, merged from letters. They stand for images and sounds."""
 _COMMON = {field.name for field in dataclasses.fields(PretrainedConfig)}
-"""What every config has is left as it is."""
+"""Fields of every config, which stay as they are."""
 
 
 def causal_types() -> tuple[str, ...]:
-    """Every model_type that AutoModelForCausalLM has a class for."""
+    """Every model_type with a class in AutoModelForCausalLM."""
     return tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
 
 def make(model_type: str, folder: Path) -> PreTrainedModel:
-    """Write a tiny model of that type and a tokenizer, the same ones every time; what was written is returned.
+    """Write a tiny model of that type and a tokenizer, always the same. Returns the model.
 
-    Of a few fillings with random weights it is the first whose text is one that a wrong layer would change.
+    Tries several random seeds, and takes the first whose text would change with a wrong layer.
     """
     torch.manual_seed(0)
     model = build(model_type)
@@ -54,7 +54,7 @@ def make(model_type: str, folder: Path) -> PreTrainedModel:
 
 
 def build(model_type: str) -> PreTrainedModel:
-    """As such a model is published: with its vision and audio parts, where its class for causal models drops them."""
+    """Such a model as published: it includes the vision and audio parts that its causal class drops."""
     config = tiny_config(model_type)
     lists = (PUBLISHED, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES)
     published = next((names[model_type] for names in lists if model_type in names), None)
@@ -64,23 +64,23 @@ def build(model_type: str) -> PreTrainedModel:
 
 
 def tiny_config(model_type: str) -> PretrainedConfig:
-    """The type's config with small sizes. Raises what transformers raises for sizes that do not go together."""
+    """The type's config with small sizes. Raises transformers' errors for sizes that do not fit together."""
     return _shrunk(CONFIG_MAPPING[model_type], OVERRIDES.get(model_type, {}))
 
 
 def randomise(model: PreTrainedModel, seed: int) -> None:
-    """Fill the matrices so that each layer changes the text: fresh models repeat the last token or tie."""
+    """Fill the matrices so that each layer changes the text. Fresh models repeat the last token or tie."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim < 2 or name.endswith("A_log") or not parameter.is_floating_point():
-                continue  # norms, biases and decay rates stay as the architecture starts them
+                continue  # norms, biases and decay rates keep their initial values
             scale = 0.05 if "embed" in name or "wte" in name else 2.0 / parameter.shape[-1] ** 0.5
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
 
 
 def _writes_much(model: PreTrainedModel) -> bool:
-    """Whether its text has the full length and several tokens. True for what cannot write: that is told later."""
+    """Whether its text has full length and varied tokens. True if it cannot generate, which a later step reports."""
     prompt = tiny.byte_level_tokenizer()(tiny.PROMPT, return_tensors="pt")["input_ids"]
     try:
         written = model.eval().generate(prompt, max_new_tokens=NEW_TOKENS, do_sample=False)[0, prompt.shape[1] :]
@@ -90,7 +90,7 @@ def _writes_much(model: PreTrainedModel) -> bool:
 
 
 def _shrunk(kind: type[PretrainedConfig], overrides: Mapping[str, Any]) -> PretrainedConfig:
-    """A config of that class. What is overridden for a part goes to it; a `model_type` there says what the part is."""
+    """A config of that class. Overrides of a part go to that part; `model_type` there selects the part's type."""
     parts = {name: dict(overrides.get(name) or {}) for name in kind.sub_configs}
     named = {name: CONFIG_MAPPING[own.pop("model_type")] for name, own in parts.items() if "model_type" in own}
     made = {name: _shrunk(part, parts[name]) for name, part in named.items()}
@@ -110,13 +110,13 @@ def _shrunk(kind: type[PretrainedConfig], overrides: Mapping[str, Any]) -> Pretr
 
 
 def _fields(config: PretrainedConfig) -> dict[str, Any]:
-    """The fields of its own class, and the few of every config that matter here."""
+    """The fields of its own class, without those of every config."""
     own = {field.name for field in dataclasses.fields(type(config))} - _COMMON
     return {name: _value(config, name) for name in sorted(own)}
 
 
 def _value(config: PretrainedConfig, name: str) -> Any:
-    """A field that can differ from layer to layer refuses to be read for all of them; its general value is meant."""
+    """A field that may differ by layer cannot be read for all layers. Returns its general value."""
     try:
         return getattr(config, name, None)
     except Exception:
@@ -130,7 +130,7 @@ def _size(name: str, default: object) -> int | None:
 
 
 def _tokens(usual: PretrainedConfig) -> dict[str, int]:
-    """Special tokens of the tokenizer, and others for what is no text, which are all in the vocabulary."""
+    """The tokenizer's special tokens, and tokens in the vocabulary for images and sounds."""
     others = [
         name
         for name, value in _fields(usual).items()
@@ -140,7 +140,7 @@ def _tokens(usual: PretrainedConfig) -> dict[str, int]:
 
 
 def _key_value_heads(usual: PretrainedConfig) -> dict[str, int]:
-    """As many as there are query heads where the type has so many, otherwise half of them, or one."""
+    """As many as query heads if the type has so many, otherwise half of them, or one."""
     fields, found = _fields(usual), {}
     most = max((fields.get(name) or 0 for name in QUERY_HEADS), default=0)
     for name in KEY_VALUE_HEADS:
@@ -150,7 +150,7 @@ def _key_value_heads(usual: PretrainedConfig) -> dict[str, int]:
 
 
 def _layers(usual: PretrainedConfig) -> dict[str, Any]:
-    """Two layers, or as many as it takes for one of each kind, and the lists that name the kind of each."""
+    """Two layers, or one of each kind if more, and the lists that name each layer's kind."""
     fields = _fields(usual)
     name = next((name for name in NUMBER_OF_LAYERS if isinstance(fields.get(name), int)), None)
     if name is None:

@@ -1,4 +1,4 @@
-"""Types are tried in a child process, so that one that crashes or never ends costs nothing but itself."""
+"""Tries types in a child process, so that a type that crashes or hangs affects only itself."""
 
 import multiprocessing
 import os
@@ -12,13 +12,13 @@ from tests.sweep.one import quiet, try_type
 from tests.sweep.outcome import Outcome
 
 LIMIT_S = 180.0
-"""For a type in all precisions, where most take five seconds; the first one also waits for the imports."""
+"""For a type in all precisions. Most take five seconds, but the first also waits for the imports."""
 TYPES_A_CHILD = 25
-"""Modules of so many types are in a process before it is replaced: it grows by each."""
+"""A process grows with each type's modules, and is replaced after this many."""
 
 
 def outcomes(types: Sequence[str], limit_s: float = LIMIT_S) -> Iterator[Outcome]:
-    """Of each type, in that order."""
+    """The outcome of each type, in order."""
     context = multiprocessing.get_context("spawn")
     waiting = list(types)
     while waiting:
@@ -50,7 +50,7 @@ def _ask(connection: Connection, child: SpawnProcess, model_type: str, limit_s: 
 
 
 def _serve(connection: Connection) -> None:
-    """Try each type that comes in, until the other end closes. What libraries print is of no use here."""
+    """Try each incoming type until the other end closes. Discards what libraries print."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)

@@ -1,4 +1,4 @@
-"""One type of model from its config to its verdicts."""
+"""One model type, from its config to its verdicts."""
 
 import gc
 import tempfile
@@ -14,7 +14,7 @@ from tests.sweep.outcome import Case, Outcome
 
 
 def quiet() -> None:
-    """One thread, so that two tries add in the same order; nothing on standard error."""
+    """One thread, so that two tries add in the same order, and silent standard error."""
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
 
@@ -27,7 +27,7 @@ def try_type(model_type: str, precisions: Sequence[str] = plain.PRECISIONS) -> O
         path = Path(folder)
         try:
             outcome.written = type(building.make(model_type, path)).__name__
-        except Exception as error:  # sizes that do not go together, or a package that is not installed
+        except Exception as error:  # sizes that do not fit together, or a missing package
             outcome.error = plain.first_line(error)
         else:
             for precision in precisions:
@@ -38,7 +38,7 @@ def try_type(model_type: str, precisions: Sequence[str] = plain.PRECISIONS) -> O
 
 
 def _try_precision(folder: Path, precision: str) -> Case:
-    """Where the program leaves layers alone, transformers is told to leave the same ones."""
+    """Transformers skips the same layers as the program."""
     case = Case(plain=plain.run(folder, precision), ours=program.run(folder, precision))
     if case.ours.skips:
         case.alike = plain.run(folder, precision, case.ours.skips)

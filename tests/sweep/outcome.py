@@ -1,4 +1,4 @@
-"""What came of one type of model: in plain transformers, and in the program."""
+"""The outcome of one model type, in plain transformers and in the program."""
 
 from enum import StrEnum
 
@@ -8,31 +8,31 @@ from qplayground.core.errors import ErrorCode
 
 
 class Verdict(StrEnum):
-    """What is said of a type in one precision."""
+    """The result for a type in one precision."""
 
     OK = "ok"
     KEPT = "ok, layers kept"
-    """The same as plain transformers that is told to leave alone the layers that the program leaves alone, and says so:
-    bitsandbytes cannot compute them here.
+    """Equal to plain transformers with the program's skipped layers. The program reports them: bitsandbytes cannot
+    compute them here.
     """
     DIFFERS = "differs"
-    """Other tokens than plain transformers writes."""
+    """The tokens differ from plain transformers."""
     BYTES_OFF = "bytes off"
-    """The same tokens, and other bytes held than were predicted, for the weights or for the KV cache."""
+    """The tokens agree, but held bytes differ from predicted ones, for the weights or for the KV cache."""
     CACHE_UNKNOWN = "cache unknown"
-    """All of that is right, and the estimate does not know the KV cache."""
+    """All of that is right, but the estimate does not know the KV cache."""
     SCRIPT_DIFFERS = "script differs"
     NOTHING_TO_QUANTIZE = "nothing to quantize"
-    """Refused, rightly: plain transformers loads it, and quantizes no layer of it without a word."""
+    """Rightly refused: plain transformers loads it, but silently quantizes no layer."""
     REFUSED = "refused"
     FAILED = "failed"
-    """The program ends in an error that it has no words for."""
+    """The program ends with an unexpected error."""
     PLAIN_DOES_NOT_RUN = "plain does not run"
     NOT_BUILT = "not built"
 
 
 class Plain(msgspec.Struct, kw_only=True):
-    """Plain transformers: the tokens, what is held after them, how many layers were quantized; or what was raised."""
+    """Results of plain transformers: tokens, bytes held after them and number of quantized layers, or the error."""
 
     ids: list[int] = []
     weight_bytes: int = 0
@@ -42,8 +42,10 @@ class Plain(msgspec.Struct, kw_only=True):
 
 
 class Ours(msgspec.Struct, kw_only=True):
-    """The program. `unforeseen` names the modules that hold other bytes than were predicted; `skips` those that were
-    left alone, where it is not transformers' own list; `unknown` says why the cache is not known.
+    """Results of the program.
+
+    `unforeseen`: modules whose held bytes differ from the prediction. `skips`: the layers left unquantized, if this is
+    not transformers' own list. `unknown`: why the cache is not known.
     """
 
     ids: list[int] = []
@@ -61,7 +63,7 @@ class Ours(msgspec.Struct, kw_only=True):
 
 
 class Case(msgspec.Struct, kw_only=True):
-    """A type in one precision. `alike` is plain transformers with the program's list of layers to leave alone."""
+    """A type in one precision. `alike` is plain transformers with the program's skipped layers."""
 
     plain: Plain
     ours: Ours
@@ -92,19 +94,19 @@ class Case(msgspec.Struct, kw_only=True):
 
     @property
     def _weights_are_off(self) -> bool:
-        """What was predicted is what the program says is held, and that is what is held in plain transformers."""
+        """The bytes predicted, held in the program and held in plain transformers must be equal."""
         predicted, held = self.ours.predicted_bytes, self.ours.held_bytes
         return bool(self.ours.unforeseen) or not predicted == held == self._compared.weight_bytes
 
     @property
     def _cache_is_off(self) -> bool:
-        """Where both are known; a text that stopped early has less in its cache than was asked for."""
+        """Compares only if both are known. A text that stopped early has less in its cache than was asked for."""
         plain, ours = self._compared.cache_bytes, self.ours.cache_bytes
         return plain is not None and ours is not None and plain != ours
 
     @property
     def reason(self) -> str:
-        """What is behind the verdict, in a line."""
+        """The reason for the verdict, in one line."""
         ours, plain = self.ours, self._compared
         if plain.error:
             return plain.error
@@ -131,8 +133,9 @@ class Case(msgspec.Struct, kw_only=True):
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """A type of model: the class that was written, and a case by precision. `error` says why it could not be built,
-    `ended` how it ended the process that tried it.
+    """A model type: the class that was written, and a case by precision.
+
+    `error`: why it could not be built. `ended`: how it ended the process that tried it.
     """
 
     model_type: str

@@ -1,4 +1,4 @@
-"""What single types need besides small sizes."""
+"""What some types need besides small sizes."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ ENCODERS = (
     *("reformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta"),
     *("xlm-roberta-xl", "xmod"),
 )
-"""Types whose configs describe encoders until `is_decoder` is set."""
+"""Types whose configs describe encoders unless `is_decoder` is set."""
 
 PUBLISHED: dict[str, str] = {
     "musicgen": "MusicgenForConditionalGeneration",
     "musicgen_melody": "MusicgenMelodyForConditionalGeneration",
 }
-"""Classes that such models are published in, where transformers' lists of classes do not say."""
+"""Classes in which such models are published, where transformers' lists do not name them."""
 
 _IMAGES: dict[str, Any] = {"image_size": 28, "patch_size": 14}
 _GEMMA3N: dict[str, Any] = {
@@ -102,4 +102,4 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"],
     },
 }
-"""By model_type; a mapping goes to the part of that name."""
+"""By model_type. A mapping goes to the part of that name."""

@@ -1,4 +1,4 @@
-"""What a person would write with transformers alone."""
+"""What a person would write with plain transformers."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,10 +24,9 @@ PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 
 
 def load(folder: Path, precision: str, skips: Sequence[str] = ()) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The class and the layers that transformers picks for it; or all layers without those that are to be skipped.
+    """Load with the class and skipped layers that transformers chooses, or with `skips` instead.
 
-    Raises ValueError where the checkpoint lacks tensors of that class: transformers makes them up, and says so in a
-    warning only.
+    Raises ValueError if the checkpoint lacks tensors of that class: transformers initializes them, and only warns.
     """
     modules = list(skips) or None
     quantization = {
@@ -52,7 +51,7 @@ def load(folder: Path, precision: str, skips: Sequence[str] = ()) -> tuple[PreTr
 
 
 def run(folder: Path, precision: str, skips: Sequence[str] = ()) -> Plain:
-    """Load and write a greedy text; an error of transformers' is the answer, in its first line."""
+    """Load and write a greedy text. If transformers raises, the answer is the error's first line."""
     try:
         return _run(*load(folder, precision, skips))
     except Exception as error:
@@ -65,7 +64,7 @@ def first_line(error: Exception) -> str:
 
 
 def _run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Plain:
-    own = model.generation_config  # of a type's own habits only the special tokens are kept, as in the program
+    own = model.generation_config  # keep only the type's special tokens, as the program does
     model.generation_config = GenerationConfig(
         bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
     )
@@ -82,7 +81,7 @@ def _run(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Plain:
 
 
 def _weight_bytes(model: PreTrainedModel) -> int:
-    """transformers' own sum of parameters and buffers, and what bitsandbytes keeps beside them."""
+    """transformers' own sum of parameters and buffers, plus what bitsandbytes stores beside them."""
     scales: list[torch.Tensor | None] = []
     for module in model.modules():
         if isinstance(module, Linear8bitLt):
@@ -97,13 +96,13 @@ def _weight_bytes(model: PreTrainedModel) -> int:
 
 
 def _cache_bytes(cache: Any) -> int | None:
-    """What keys, values and states take, wherever the cache has them; None for a text without a cache."""
+    """Bytes of keys, values and states anywhere in the cache. None for a text without a cache."""
     found = {id(tensor): tensor for tensor in _tensors(cache, set())}
     return sum(tensor.numel() * tensor.element_size() for tensor in found.values()) if found else None
 
 
 def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
-    """The floating-point tensors inside, of containers and of the library's objects."""
+    """The floating-point tensors inside containers and the library's objects."""
     if id(value) in seen or isinstance(value, (PretrainedConfig, torch.nn.Module)):
         return
     seen.add(id(value))

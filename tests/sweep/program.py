@@ -1,4 +1,4 @@
-"""What the program makes of the same folder, in this process: its figures, its text, and its script's text."""
+"""Runs the program on the same folder, in this process: its figures, its text, and its script's text."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ WITH_SCRIPT = ("fp32", "nf4")
 
 
 def run(folder: Path, precision: str) -> Ours:
-    """Load and generate, as a new engine does."""
+    """Load and generate, like a new engine."""
     request = tiny.request(max_new_tokens=NEW_TOKENS)
     events = carry_out(tiny.load_command(folder, precision, request), Generate(id=2, request=request))
     failed = next((event.error for event in events if isinstance(event, Failed)), None)

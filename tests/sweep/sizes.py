@@ -1,4 +1,4 @@
-"""What is made small in a config, by the names that configs have for it."""
+"""What is made small in a config, by field name."""
 
 from tests.engine import tiny
 
@@ -12,7 +12,7 @@ NUMBER_OF_LAYERS = (
     "num_blocks",
     "depth",
 )
-"""The first of these that a config has says how many layers it has; lists of that length have an entry for each."""
+"""The first of these in a config is its number of layers. Lists of that length have an entry for each layer."""
 
 _SIZES: dict[int, str] = {
     tiny.VOCABULARY: "vocab_size vocab_size_per_layer_input decoder_vocab_size unpadded_vocab_size audio_vocab_size",
@@ -51,4 +51,4 @@ QUERY_HEADS = ("num_attention_heads", "n_heads", "swa_num_attention_heads")
 KEY_VALUE_HEADS = ("num_key_value_heads", "num_kv_heads", "kv_n_heads", "swa_num_key_value_heads")
 
 NO_TOKEN = ("forced_eos_token_id", "forced_bos_token_id", "suppress_tokens", "begin_suppress_tokens")
-"""Habits of `generate` that a type's config gives its models; the program leaves them out."""
+"""Settings of `generate` that a type's config gives its models. The program drops them."""

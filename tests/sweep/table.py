@@ -8,7 +8,7 @@ from tests.sweep.plain import PRECISIONS
 
 
 def verdicts(outcome: Outcome) -> list[Verdict]:
-    """One for each precision."""
+    """One verdict for each precision."""
     if outcome.ended:
         return [Verdict.FAILED] * len(PRECISIONS)
     if outcome.error:
@@ -17,7 +17,7 @@ def verdicts(outcome: Outcome) -> list[Verdict]:
 
 
 def line(outcome: Outcome) -> str:
-    """A type's verdicts, and the reasons of those that are not ok."""
+    """A type's verdicts, with the reasons of those that are not ok."""
     if outcome.error or outcome.ended:
         return f"{outcome.model_type}: {outcome.error or outcome.ended}"
     said = ", ".join(f"{name} {case.verdict}" for name, case in outcome.cases.items())
@@ -47,7 +47,7 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
 
 
 def _reasons(outcome: Outcome) -> Iterator[str]:
-    """Each once, with the precisions that it holds for."""
+    """Each reason once, with its precisions."""
     by_reason: dict[str, list[str]] = {}
     for precision, case in outcome.cases.items():
         if case.reason:

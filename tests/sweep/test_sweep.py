@@ -1,4 +1,4 @@
-"""The sweep itself, on two types in a child process, and what it says of outcomes."""
+"""The sweep itself, on two types in a child process, and how it reports outcomes."""
 
 import pytest
 from msgspec.structs import replace

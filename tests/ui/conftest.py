@@ -25,7 +25,10 @@ FAKE_ENGINE = "tests.fakes.engine"
 
 @pytest.fixture(autouse=True)
 def collect_on_this_thread() -> Iterator[None]:
-    """As the window does: a thread that collects another's widgets crashes Qt, in whatever test comes next."""
+    """Collect garbage on this thread only, as the window does.
+
+    A thread that collects another thread's widgets crashes Qt, in a later test.
+    """
     gc.disable()
     yield
     gc.collect()
@@ -33,13 +36,13 @@ def collect_on_this_thread() -> Iterator[None]:
 
 @pytest.fixture
 def model_folder(tmp_path: Path) -> Path:
-    """A folder that the picker takes for a model; the fake engine does not look into it."""
+    """A folder that the picker takes for a model. The fake engine does not read it."""
     return write_model(tmp_path / "a model")
 
 
 @pytest.fixture
 def window(qtbot: QtBot, qapp: QApplication) -> Iterator[MainWindow]:
-    """The window as it starts, with charts, and without the real demo model or engine."""
+    """The window as it starts, with charts, but without the real demo model or engine."""
     theme.apply_look(qapp)
     window = make_window(Launcher(FAKE_ENGINE))
     qtbot.addWidget(window)
@@ -72,7 +75,7 @@ def preferences(tmp_path: Path) -> Iterator[Preferences]:
 
 @pytest.fixture
 def inside(qtbot: QtBot, qapp: QApplication, preferences: Preferences) -> Iterator[InsideWindow]:
-    """The window with the suggested module quantized."""
+    """The Inside window with the suggested module quantized."""
     theme.apply_look(qapp)
     window = InsideWindow(Launcher(FAKE_ENGINE), preferences)
     qtbot.addWidget(window)

@@ -1,4 +1,4 @@
-"""Using the window as a person does: typing, ticking, comparing."""
+"""Uses the window as a person does: typing, ticking, comparing."""
 
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QAction
@@ -45,7 +45,7 @@ def choose_in_menu(view: ResultsView, name: str, text: str) -> None:
 
 
 def offered_at(layers: LayerErrors, spot: QPointF) -> QAction:
-    """What is offered where a layer's bar is clicked; the menu is closed again."""
+    """The action offered for a click on a layer's bar. Closes the menu again."""
     layers.plot.scene().sigMouseClicked.emit(Click(layers.plot.vb.mapViewToScene(spot)))
     menu = layers.findChild(QMenu, options=Qt.FindChildOption.FindDirectChildrenOnly)
     assert menu is not None and menu.isVisible()
@@ -55,7 +55,7 @@ def offered_at(layers: LayerErrors, spot: QPointF) -> QAction:
 
 
 class Click:
-    """As pyqtgraph passes one on."""
+    """A click as pyqtgraph passes it on."""
 
     def __init__(self, scene: QPointF) -> None:
         self._scene = scene

@@ -1,4 +1,4 @@
-"""Using the window on the weights as a person does."""
+"""Uses the Inside window as a person does."""
 
 from pytestqt.qtbot import QtBot
 

@@ -1,4 +1,4 @@
-"""What stands at the ticks of an axis."""
+"""The labels at the ticks of an axis."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What shows a comparison: tokens, columns and their menus, the table, the charts, and files of them."""
+"""The views of a comparison: tokens, columns and their menus, the table, the charts, and exported files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +40,7 @@ TOKENS = [token(0, " to"), token(1, " 🦙"), token(2, ""), token(3, " help.")]
 
 
 def three() -> Comparison:
-    """fp32, nf4 that parts at the second token and is smaller and faster, int8 that failed."""
+    """fp32; nf4, which differs from the second token on and is smaller and faster; int8, which failed."""
     base, other = done(text=" to help us."), done("nf4", " to hurt us.")
     base.token_ids, other.token_ids = [1, 2, 3], [1, 5, 3]
     base.tokens = [token(1, " to"), token(2, " help"), token(3, " us.")]
@@ -65,7 +65,7 @@ def text(qtbot: QtBot) -> TokenText:
 
 
 def middle(text: TokenText, at: int) -> QPoint:
-    """The middle of the character at that place of the document."""
+    """The middle of the character at that position of the document."""
     cursor = QTextCursor(text.document())
     cursor.setPosition(at)
     left = text.cursorRect(cursor)
@@ -166,11 +166,11 @@ def test_what_is_to_be_said_of_the_figures_stands_below_the_columns(results: Res
     comparison.runs[0].load.disk_share = 0.9
     results.show_comparison(comparison)
     assert results.notes.isVisible() and "a load from memory is faster" in results.notes.remarks.text()
-    assert not results.notes.caveats.isVisible()  # every load after a start is one: no alarm
+    assert not results.notes.caveats.isVisible()  # not a warning: every first load after a start reads the disk
     comparison.runs[1].beside = 1
     comparison.runs[1].state = RunState.GENERATING
     results.refresh_run(comparison.runs[1].id)
-    assert "a race" not in results.notes.caveats.text()  # the columns keep their place while something is written
+    assert "a race" not in results.notes.caveats.text()  # columns do not move while text is written
     comparison.runs[1].state = RunState.DONE
     results.refresh_run(comparison.runs[1].id)
     assert "a race" in results.notes.caveats.text()
@@ -280,7 +280,7 @@ def test_columns_without_a_run_go(qtbot: QtBot, results: ResultsView) -> None:
 
 
 def grounds(results: ResultsView) -> set[str]:
-    """What stands behind the letters of the baseline's text."""
+    """The background colours of the baseline's text."""
     block = results.columns["fp32"].text.document().begin()
     return {each.format.background().color().name(QColor.NameFormat.HexArgb) for each in block.textFormats()}
 
@@ -290,13 +290,13 @@ def test_a_legend_stands_beside_tinted_texts(results: ResultsView) -> None:
     results.tint.click()
     assert not results.legend.isHidden()
     assert len(grounds(results)) > 1
-    results.changes.click()  # words have no tint, and without its legend the baseline has none either
+    results.changes.click()  # words have no tint; without the legend the baseline has none either
     assert results.legend.isHidden() and len(grounds(results)) == 1
     results.changes.click()
     assert len(grounds(results)) > 1
     assert not results.legend.isHidden()
     timed = three()
-    timed.mode = Mode.BENCHMARK  # which reads no probabilities
+    timed.mode = Mode.BENCHMARK  # reads no probabilities
     results.show_comparison(timed)
     assert results.legend.isHidden()
 
@@ -339,7 +339,7 @@ def test_the_menu_offers_only_what_can_be_done(results: ResultsView) -> None:
 
     assert not {"Use as baseline", "Run again", "Remove", "Move left"} & enabled("fp32")
     assert {"Use as baseline", "Run again", "Remove", "Move left", "Move right"} <= enabled("nf4")
-    assert "Copy text" in enabled("int8")  # half a text is a text
+    assert "Copy text" in enabled("int8")  # an unfinished text can be copied too
 
 
 def test_what_is_wished_of_a_run_is_passed_on(results: ResultsView) -> None:
@@ -364,7 +364,7 @@ def test_texts_scroll_together_when_a_reader_scrolls(qtbot: QtBot, results: Resu
     other.setValue(0)
     first.triggerAction(first.SliderAction.SliderToMaximum)
     assert other.value() == other.maximum()
-    first.setValue(3)  # not by a reader's hand
+    first.setValue(3)  # not scrolled by a reader
     assert other.value() == other.maximum()
 
 
@@ -380,7 +380,7 @@ def test_what_streams_is_followed_and_all_texts_are_at_their_top_when_it_is_over
     bar = other.verticalScrollBar()
     qtbot.waitUntil(lambda: bar.maximum() > 50)
     assert bar.value() == bar.maximum()
-    results.resize(900, 420)  # as when a note comes
+    results.resize(900, 420)  # as when a note appears
     qtbot.waitUntil(lambda: results.height() == 420)
     other.append_tokens([token(1, " word")] * 20)
     assert bar.value() == bar.maximum()
@@ -406,7 +406,7 @@ def test_many_notes_leave_the_texts_their_room_until_they_are_asked_for(qtbot: Q
     assert notes.more.text() == "… more"
     notes.more.click()
     qtbot.waitUntil(lambda: notes.height() > 5 * line)
-    assert notes.area.verticalScrollBar().maximum() == 0  # the whole of it is seen
+    assert notes.area.verticalScrollBar().maximum() == 0  # all of it is visible
 
 
 # ---- the table ------------------------------------------------------------------------------------------------------
@@ -464,7 +464,7 @@ def test_latencies_are_between_tokens() -> None:
 
 
 def test_axes_say_the_figures_in_the_units_of_their_labels(qtbot: QtBot) -> None:
-    """pyqtgraph scales an axis by the prefix of the range that it had when prefixes were switched off."""
+    """pyqtgraph scales an axis by the prefix of its range at the moment when prefixes were switched off."""
     charts = SpeedCharts()
     qtbot.addWidget(charts)
     charts.resize(900, 300)
@@ -548,7 +548,7 @@ def test_the_front_joins_what_nothing_beats(qtbot: QtBot) -> None:
     assert chart.front == ["nf4", "fp32"]
     made.runs[1].beside = 1
     chart.show_comparison(made)
-    assert chart.front == ["fp32"]  # what ran in a race leads nothing
+    assert chart.front == ["fp32"]  # a run in a race is never on the front
     chart.up.setCurrentIndex(chart.up.findData("new_tokens"))
     assert chart.front == []
 
@@ -596,7 +596,7 @@ def test_charts_are_saved(tabs: ComparisonTabs, tmp_path: Path, tab: int) -> Non
 
 
 def _difference(picture: QImage, drawing: QSvgRenderer) -> float:
-    """How far the drawing is from the picture, from 0 to 1: bars and axes of two scales give 0.008 and more."""
+    """How far the drawing is from the picture, from 0 to 1. Bars and axes of different scales give 0.008 or more."""
     drawn = QImage(picture.size(), QImage.Format.Format_RGB32)
     painter = QPainter(drawn)
     drawing.render(painter)

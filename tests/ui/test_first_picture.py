@@ -1,4 +1,4 @@
-"""What the debug switch says of the start."""
+"""What the debug switch reports about the start."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""The guide in its window: every section and picture of the file, and links that lead to their place."""
+"""The guide in its window: every section and picture of the file, and links to the right place."""
 
 import re
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def guide(qtbot: QtBot) -> Iterator[GuideDialog]:
 
 
 def top_line(guide: GuideDialog) -> str:
-    """The text that is first in sight, below the margin above it."""
+    """The first visible text, below the margin above it."""
     return guide.text.cursorForPosition(QPoint(40, guide.text.fontMetrics().height())).block().text()
 
 

@@ -1,4 +1,4 @@
-"""The History tab, the windows that it opens, and files that are saved and opened."""
+"""The History tab, the windows that it opens, and saving and opening files."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -210,7 +210,7 @@ def test_a_run_that_goes_again_makes_its_comparison_running(qtbot: QtBot, ready_
     store = ready_window.history_store
 
     def look(name: str) -> None:
-        store.annotate("another", "").result()  # whatever was to be written before it is
+        store.annotate("another", "").result()  # wait until earlier writes are done
         seen.extend(entry.state for entry in history.entries())
 
     ready_window.session.run_changed.connect(look)
@@ -256,7 +256,7 @@ def test_saved_files_are_opened_and_damaged_ones_explained(
 
 
 def choosing(monkeypatch: pytest.MonkeyPatch, *answers: tuple[str, str]) -> list[str]:
-    """Answer the file dialog; returns the names that it began with."""
+    """Answer the file dialog. Returns the file names that it suggested."""
     starts: list[str] = []
     waiting = list(answers)
 
@@ -357,8 +357,8 @@ def test_what_could_not_be_written_is_written_with_the_next(
     type_prompt(qtbot, ready_window, "Once fast=6")
     with qtbot.waitSignal(ready_window.recorder.failed, timeout=10_000):
         compare(qtbot, ready_window)
-    assert ready_window.history_store.annotate("another", "").exception()  # as every write before it by now
-    turn(qtbot)  # and the recorder has heard of them
+    assert ready_window.history_store.annotate("another", "").exception()  # by now, all earlier writes have failed too
+    turn(qtbot)  # and the recorder knows it
     broken[0] = False
     with qtbot.waitSignal(ready_window.recorder.saved, timeout=10_000):
         ready_window.session.set_baseline("nf4")
@@ -377,7 +377,7 @@ def test_control_s_saves_what_is_shown(
 ) -> None:
     choosing(monkeypatch, (str(tmp_path / "a.json"), ""))
     qtbot.keyClick(ready_window, Qt.Key.Key_S, Qt.KeyboardModifier.ControlModifier)
-    assert not (tmp_path / "a.json").exists()  # there is nothing yet
+    assert not (tmp_path / "a.json").exists()  # nothing to save yet
     type_prompt(qtbot, ready_window, "Once fast=6")
     compare(qtbot, ready_window)
     qtbot.keyClick(ready_window, Qt.Key.Key_S, Qt.KeyboardModifier.ControlModifier)

@@ -29,7 +29,7 @@ LARGE = next(name for name in LINEAR if name.endswith("large"))
 
 @pytest.fixture
 def view(qtbot: QtBot, inside: InsideWindow) -> MatrixView:
-    """With the whole matrix drawn."""
+    """The Matrix tab with the whole matrix drawn."""
     wait_for(qtbot, inside.matrix, Picture.ORIGINAL)
     return inside.matrix
 
@@ -52,7 +52,7 @@ def values_in(heat: HeatMap) -> np.ndarray[tuple[int, int], np.dtype[np.float32]
 
 
 def levels(heat: HeatMap) -> tuple[float, float]:
-    """From where to where the colours go, in the picture as in the key beside it."""
+    """The range of the colours, equal in the picture and its key."""
     low, high = heat.key.levels()
     assert list(heat.overview.getLevels()) == [low, high]
     return low, high
@@ -93,7 +93,7 @@ def test_colours_are_around_zero_and_the_same_before_and_after(qtbot: QtBot, vie
 
 
 def test_colours_of_codes_follow_their_levels_and_say_so(qtbot: QtBot, view: MatrixView) -> None:
-    """FP4's codes are not in the order of their levels, and its −0 lies below its 0."""
+    """FP4's codes are not ordered by level, and its −0 lies below its 0."""
     third = 1 / 3
     positive = [0.0, 0.0052, 2 * third, 1.0, third, 0.5, third / 2, 0.25]
     scale = CodeScale(Floats.of([*positive, *(-level for level in positive)]), 0)
@@ -153,7 +153,7 @@ def test_a_large_matrix_has_an_overview_and_the_part_in_view_in_detail(
     view.heat.plot.setRange(xRange=(100, 180), yRange=(50, 90), padding=0)
     qtbot.waitUntil(lambda: has_detail(view), timeout=WAIT_MS)
     detail = view.heat.tiles.detail
-    assert detail is not None and view.heat.tiles.overview is overview  # still under it
+    assert detail is not None and view.heat.tiles.overview is overview  # still below it
     first_row, rows, first_column, columns = view.heat.seen()
     assert (detail.first_row, detail.rows, detail.first_column, detail.columns) == (
         first_row,
@@ -178,7 +178,7 @@ def test_the_overview_has_no_more_values_than_the_screen_has_pixels(
         tile, (height, width) = view.heat.tiles.overview, view.heat.pixels()
         return tile is not None and tile.height <= 1.1 * height and tile.width <= 1.1 * width
 
-    assert not fits()  # some would not be drawn
+    assert not fits()  # some pixels would not be drawn
     qtbot.waitUntil(fits, timeout=WAIT_MS)
     assert not view.heat.needs_detail
 
@@ -234,7 +234,7 @@ def borders_by_definition(block: int, rows: int, columns: int) -> set[tuple[floa
 
 
 def unit_edges(x: np.ndarray, y: np.ndarray, rows: int, columns: int) -> set[tuple[float, float, float, float]]:
-    """The same of drawn lines, without those around the matrix."""
+    """The same from the drawn lines, without the matrix's outer edges."""
     found = set()
     for (x1, x2), (y1, y2) in zip(x.reshape(-1, 2), y.reshape(-1, 2), strict=True):
         if x1 == x2 and 0 < x1 < columns:
@@ -281,7 +281,7 @@ def test_the_weight_under_the_mouse_is_followed(qtbot: QtBot, view: MatrixView) 
     assert f"code {int(codes[3, 5])} →" in text and f"absmax {significant(float(absmax[block]))}" in text
     assert f"→ {significant(float(back[3, 5]))}, error" in text
     assert view.histogram.level_weights.max() == pytest.approx(float(absmax[block]))
-    assert len(view.histogram.ticks.getData()[0]) == 2 * 64  # a line's two ends for each weight of the block
+    assert len(view.histogram.ticks.getData()[0]) == 2 * 64  # two ends of a line for each weight of the block
     QApplication.sendEvent(view.heat.view, QEvent(QEvent.Type.Leave))
     x, _ = view.histogram.ticks.getData()
     assert "→" not in view.probe.text() and (x is None or not len(x))
@@ -413,7 +413,7 @@ def spans(heading: list[object]) -> list[tuple[int, int]]:
 def test_the_spans_of_pixels_follow_each_other_as_the_engine_cuts_them(
     view: MatrixView, rows: int, columns: int, height: int, width: int
 ) -> None:
-    """A pixel's first row or column is the floor of its share, and its last the one before the next pixel's first."""
+    """A pixel's first row or column is the floor of its share. Its last one precedes the next pixel's first."""
     view.heat.show_matrix(rows, columns)
     tile = Tile(
         picture=Picture.ORIGINAL,

@@ -1,4 +1,4 @@
-"""Opening the Inside window from the bar and from a layer, one of it, and its end with the program."""
+"""Opening the Inside window from the bar and from a layer, only one of it, and closing it with the program."""
 
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def test_a_saved_comparison_leads_inside_as_long_as_its_model_is_there(
     reader.tabs.setCurrentIndex(quality)
     assert reader.tabs.quality is not None
     layers = reader.tabs.quality.layers
-    reader.tabs.quality.pages.setCurrentWidget(layers)  # a page is drawn when it is seen
+    reader.tabs.quality.pages.setCurrentWidget(layers)  # a page is drawn when it is shown
     action = offered_at(layers, QPointF(1, 1))
     assert action.text() == f"Look inside {LINEAR[1]}"
     action.trigger()
@@ -123,7 +123,7 @@ def test_a_saved_comparisons_model_is_told_from_another_in_its_place(model_folde
     entry = inspect_folder(model_folder, source=ModelSource.FOLDER, model_types=None)
     model = ComparedModel("m", "folder", entry.architecture, entry.parameters, str(model_folder))
     assert saved_model_obstacle(model) == ""
-    assert saved_model_obstacle(replace(model, parameters=None)) == ""  # which was not known
+    assert saved_model_obstacle(replace(model, parameters=None)) == ""  # not known
     assert "Another model" in saved_model_obstacle(replace(model, parameters=7))
     assert "Another model" in saved_model_obstacle(replace(model, architecture="OtherForCausalLM"))
     for file in model_folder.glob("*.safetensors"):

@@ -27,7 +27,7 @@ from tests.ui.conftest import FAKE_ENGINE
 OUTLINE = outline(READY_PRECISIONS)
 PROMPT = GenerationRequest(prompt="The future of AI is")
 THREE = [7, 20, 63]
-"""The dimensions whose magnitudes are 9, 14 and 30; all others are small."""
+"""The dimensions whose magnitudes are 9, 14 and 30. All others are small."""
 
 
 class Shown:
@@ -42,7 +42,7 @@ class Shown:
         self.view.show_model(path, of, request, Dtype.BFLOAT16)
 
     def run(self) -> None:
-        """Press the button and wait until the first figures are there."""
+        """Press the button and wait for the first figures."""
         with self.qtbot.waitSignal(self.study.captured, timeout=20_000):
             self.view.prompt.run.click()
         self.wait_for_figures("3 of 100 columns")
@@ -122,7 +122,7 @@ def test_a_threshold_is_tried_however_it_is_set(shown: Shown, way: str) -> None:
         shown.view.plot.line.sigDragged.emit(shown.view.plot.line)
     else:
         shown.view.threshold.slider.setValue(577)
-    assert not shown.view.figures.columns.isEnabled()  # of the threshold before
+    assert not shown.view.figures.columns.isEnabled()  # they belong to the previous threshold
     shown.wait_for_figures("2 of 100 columns")
     assert shown.view.threshold.spin.value() == pytest.approx(10, abs=0.02)
     assert shown.view.plot.line.value() == pytest.approx(10, abs=0.02)
@@ -189,7 +189,7 @@ def test_a_layer_that_the_window_chooses_is_not_told_again(shown: Shown) -> None
         shown.view.choose_module(LINEAR[1])
     assert shown.view.chooser.currentText() == LINEAR[1]
     assert shown.view.table.currentIndex().row() == 1
-    shown.view.choose_module("model.norm")  # nothing was captured of it
+    shown.view.choose_module("model.norm")  # nothing was captured for it
     assert shown.view.chooser.currentText() == LINEAR[1]
 
 
@@ -275,7 +275,7 @@ def test_a_threshold_in_work_ends_when_a_comparison_begins_and_is_tried_again_af
             "A comparison began while the threshold was being tried. It is tried again"
             in shown.view.prompt.state.text()
         )
-        shown.qtbot.waitUntil(lambda: not client_of(shown.study).is_busy, timeout=20_000)  # its engine gave it up
+        shown.qtbot.waitUntil(lambda: not client_of(shown.study).is_busy, timeout=20_000)  # its engine stopped trying
         with shown.qtbot.waitSignal(client_of(shown.study).said, timeout=20_000):
             shown.view.set_paused(False)
             assert is_trying() and "A comparison" not in shown.view.prompt.state.text()
@@ -283,7 +283,7 @@ def test_a_threshold_in_work_ends_when_a_comparison_begins_and_is_tried_again_af
     shown.view.threshold.spin.setValue(10)
     assert "A comparison" in shown.view.prompt.state.text()
     shown.view.set_paused(False)
-    shown.wait_for_figures("2 of 100 columns")  # of what was captured before
+    shown.wait_for_figures("2 of 100 columns")  # from the same capture
     assert "A comparison" not in shown.view.prompt.state.text()
 
 
@@ -347,7 +347,7 @@ def test_figures_of_a_threshold_before_are_not_saved(shown: Shown) -> None:
 
 
 def test_a_few_that_dwarf_the_others_are_seen_on_a_logarithmic_axis(shown: Shown) -> None:
-    """The line stays at its threshold, and dragging gives magnitudes."""
+    """The line stays at its threshold, and dragging it gives magnitudes."""
     shown.show_model()
     shown.run()
     plot = shown.view.plot
@@ -363,7 +363,8 @@ def test_a_few_that_dwarf_the_others_are_seen_on_a_logarithmic_axis(shown: Shown
 
 def test_outliers_are_counted_as_bitsandbytes_does() -> None:
     magnitudes = np.array([5.99, 6.0, 6.01, 0.0, 1e6], np.float32)
-    assert outliers_at(magnitudes, 6.0).tolist() == [False, True, True, False, True]  # what reaches it is one
+    # a magnitude equal to the threshold is an outlier
+    assert outliers_at(magnitudes, 6.0).tolist() == [False, True, True, False, True]
     assert not outliers_at(magnitudes, 0.0).any()
-    # 6.013 is 6.01171875 in float16, where the comparison is made.
+    # 6.013 is 6.01171875 in float16, the type of the comparison.
     assert outliers_at(np.array([6.01171875], np.float32), 6.013).all()

@@ -1,4 +1,4 @@
-"""The guided tour: its texts, and pictures whose figures come from the engine."""
+"""The guided tour: its texts, and pictures with figures from the engine."""
 
 import csv
 import re
@@ -101,7 +101,7 @@ def test_a_step_has_a_title_and_a_few_sentences(step: Step) -> None:
 
 
 def test_the_texts_name_no_figure_of_a_model() -> None:
-    """Those come from the engine; a text may name what is the same for all, such as 64 weights of a block."""
+    """Figures come from the engine. A text may name what is equal for all models, such as 64 weights in a block."""
     found = {number for step in STEPS for number in re.findall(r"\d+(?:\.\d+)?", step.text)}
     assert found <= {"64", "32", "256", "16", "4", "6", "8", "1"}
 
@@ -221,7 +221,7 @@ def test_nf4s_larger_single_error_is_explained_where_it_is_so(tour: Tour) -> Non
     levels = [-1.0, -0.6962, *[place / 20 for place in range(-6, 6)], 0.723, 1.0]
 
     def price(nf4: tuple[float, float], even: tuple[float, float]) -> str:
-        """Of relative and largest errors."""
+        """The sentence on the price, for given relative and largest errors."""
         made = []
         for params, (relative, largest) in ((NF4, nf4), (EVEN, even)):
             found = quantized_by[params]
@@ -278,7 +278,7 @@ def test_the_link_leads_to_the_outliers(tour: Tour) -> None:
 
 
 def test_a_tile_is_kept_as_what_it_was_asked_as(qtbot: QtBot, tour: Tour) -> None:
-    """The step is left between the question and its answer, while the matrix is still being quantized."""
+    """The step is left between question and answer, while the matrix is still being quantized."""
     whole, row = TileNeed(Picture.ORIGINAL), TileNeed(Picture.ORIGINAL, rows=1, columns=64)
     tour.view.hide()
     facts = TourFacts(tour.inspector)
@@ -294,7 +294,7 @@ def test_a_tile_is_kept_as_what_it_was_asked_as(qtbot: QtBot, tour: Tour) -> Non
 
 
 def test_a_matrix_whose_params_are_fixed_says_why(tour: Tour) -> None:
-    """What needs no parameter is shown all the same."""
+    """Steps that need no parameter are still shown."""
     tour.show_model(replace(OUTLINE, suggested="model.layers.2.mlp.rests"))
     tour.go_to("weight-matrix")
     tour.view.list.setCurrentRow(1)

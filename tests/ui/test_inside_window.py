@@ -1,4 +1,4 @@
-"""The Inside window over the scripted engine: tree, matrix, parameters, layers, and what a comparison does to them."""
+"""The Inside window over the scripted engine: tree, matrix, parameters, layers, and comparisons beside it."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ OTHER = LINEAR[0]
 
 
 def rows(window: InsideWindow) -> dict[str, QModelIndex]:
-    """Those that are listed, in their order, by the dotted names."""
+    """The listed rows in order, by dotted name."""
     found: dict[str, QModelIndex] = {}
     model = window.modules.tree.model()
 
@@ -54,7 +54,7 @@ def names(window: InsideWindow) -> list[str]:
 
 
 def cells(window: InsideWindow, module: str) -> dict[str, str]:
-    """By the heading."""
+    """The cells of a module's row, by heading."""
     index = rows(window)[module]
     model = window.modules.tree.model()
     return {
@@ -97,7 +97,7 @@ def test_a_module_that_one_precision_skips_says_so(inside: InsideWindow) -> None
 
 
 def test_what_matters_is_seen_without_scrolling(qtbot: QtBot, inside: InsideWindow) -> None:
-    """In the smallest window that is designed for, however many precisions there are."""
+    """Holds in the smallest supported window, with any number of precisions."""
     inside.resize(1280, 720)
     qtbot.waitUntil(lambda: inside.width() == 1280)
     tree, model = inside.modules.tree, inside.modules.tree.model()
@@ -208,7 +208,7 @@ def test_figures_of_other_params_are_grey_while_a_comparison_is_paused_and_the_t
     turn(inside, "uniform3")
     assert not inside.inspector.is_busy and not box.error.isEnabled() and not box.worst.isEnabled()
     assert "block" not in inside.matrix.title.text() and SUGGESTED in inside.matrix.title.text()
-    turn(inside, "nf4")  # as they are
+    turn(inside, "nf4")  # leaves them as they are
     assert box.error.isEnabled() and "75 blocks" in inside.matrix.title.text()
     wanted = QuantizationParams(method="uniform4", block_size=512)
     inside.layers.curve_box.curve.picked.emit(wanted)
@@ -246,7 +246,7 @@ def test_int8_by_row_has_no_blocks_to_choose(qtbot: QtBot, inside: InsideWindow)
     wait_quantized(qtbot, inside, QuantizationParams(method="int8").checked())
     assert f"{ROWS} rows" in inside.matrix.title.text()
     turn(inside, "nf4")
-    assert box.block_size.isEnabled() and box.block_size.currentData() == 64  # as it was
+    assert box.block_size.isEnabled() and box.block_size.currentData() == 64  # unchanged
 
 
 def test_the_whole_tensor_is_one_block(qtbot: QtBot, inside: InsideWindow) -> None:
@@ -280,7 +280,7 @@ def test_params_are_fixed_for_what_is_quantized_already_and_say_why(qtbot: QtBot
     box = inside.matrix.params
     assert not box.method.isEnabled() and not box.dtype.isEnabled()
     assert box.rest.isVisible() and "quantized before" in box.rest.text()
-    assert not box.bits.isVisible()  # there is nothing to compare with
+    assert not box.bits.isVisible()  # nothing to compare with
     assert "75 blocks" in inside.matrix.title.text()
     choose(qtbot, inside, OTHER)
     assert box.method.isEnabled() and not box.rest.isVisible() and box.bits.isVisible()
@@ -333,7 +333,7 @@ def test_a_model_that_could_not_be_listed_is_asked_for_again(qtbot: QtBot, insid
     inside.show_model(broken)
     worker = workers_of(inside.inspector)[-1]
     inside.show_model(broken)
-    assert workers_of(inside.inspector)[-1] is worker  # it is still being listed
+    assert workers_of(inside.inspector)[-1] is worker  # still listing
     for _ in range(2):
         with qtbot.waitSignal(inside.inspector.failed, timeout=WAIT_MS):
             inside.show_model(broken)
@@ -347,13 +347,13 @@ def test_a_model_that_could_not_be_listed_is_asked_for_again(qtbot: QtBot, insid
 def test_a_layer_that_another_method_quantized_says_so_where_its_matrix_would_be(
     qtbot: QtBot, inside: InsideWindow
 ) -> None:
-    """Its tensors have other names than weight; what the engine says of it is shown as long as it is chosen."""
+    """Its tensors have names other than weight. The engine's message stays while the layer is chosen."""
     with qtbot.waitSignal(inside.inspector.failed, timeout=WAIT_MS):
         inside.show_model(SUBJECT._replace(path="/models/gptq-unreadable"))
     assert inside.inspector.module == inside.matrix.title.text() == UNREADABLE
     assert inside.matrix.nothing.isVisible() and "told to fail" in inside.matrix.nothing.text()
     header = inside.modules.tree.header()
-    assert header.count() == 5  # no column of a precision: nothing would be quantized to it
+    assert header.count() == 5  # no column for a precision: nothing would be quantized
     assert inside.modules.tree.currentIndex().siblingAtColumn(4).data() == "already"
     assert "Quantized before it was saved (GPTQ)." in inside.modules.details.text()
 
@@ -435,7 +435,7 @@ def test_the_table_sorts_by_numbers_and_leads_to_a_layer(qtbot: QtBot, inside: I
 
 @pytest.mark.parametrize("every_method", [False, True])
 def test_the_table_fits_a_small_window(qtbot: QtBot, inside: InsideWindow, every_method: bool) -> None:
-    """Whatever does not fit is a layer's name, whose tool tip has it whole; no figure and no method is cut."""
+    """Only a layer's name may be cut, and its tool tip has it whole. Figures and methods are never cut."""
     inside.resize(1280, 720)
     show_layers(qtbot, inside)
     inside.layers.all_methods.setChecked(every_method)
@@ -451,7 +451,7 @@ def test_the_table_fits_a_small_window(qtbot: QtBot, inside: InsideWindow, every
             text = str(model.index(row, column).data())
             assert table.fontMetrics().horizontalAdvance(text) + theme.GRID <= table.columnWidth(column), text
         name = str(model.index(row, 0).data())
-        end = ".".join(name.split(".")[-3:])  # with the number of its block
+        end = ".".join(name.split(".")[-3:])  # includes the number of its block
         assert table.fontMetrics().horizontalAdvance(f"…{end}") + theme.GRID <= table.columnWidth(0), name
         assert name in str(model.index(row, 0).data(Qt.ItemDataRole.ToolTipRole))
 

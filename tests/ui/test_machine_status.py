@@ -1,4 +1,4 @@
-"""The status bar's line on this machine, over the scripted engine."""
+"""The status bar's line about this machine, over the scripted engine."""
 
 import pytest
 from pytestqt.qtbot import QtBot

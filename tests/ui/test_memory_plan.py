@@ -1,4 +1,4 @@
-"""Sizes and verdicts beside the precisions, and the question before something is loaded that does not fit."""
+"""Sizes and verdicts beside the precisions, and the question before loading what does not fit."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def wait_for_sizes(qtbot: QtBot, window: MainWindow) -> None:
 
 @pytest.fixture
 def huge(qtbot: QtBot, window: MainWindow, tmp_path: Path) -> MainWindow:
-    """A model that no machine can hold, as far as the planner knows."""
+    """A window with a model that, by its estimate, no machine can hold."""
     with qtbot.waitSignal(window.library.folder_opened):
         window.library.open_folder(str(write_model(tmp_path / "huge")))
     wait_for_sizes(qtbot, window)
@@ -41,7 +41,7 @@ def huge(qtbot: QtBot, window: MainWindow, tmp_path: Path) -> MainWindow:
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, text: str) -> list[str]:
-    """Click that button of the next question; what was asked."""
+    """Click the named button of the next question. Returns the questions asked."""
     asked: list[str] = []
 
     def execute(box: QMessageBox) -> int:

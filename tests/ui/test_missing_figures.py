@@ -1,4 +1,4 @@
-"""What the window shows of a run whose engine lacks something: "–", and the reason where one looks for it."""
+"""What the window shows if a run's engine lacks something: "–", with the reason where a reader looks for it."""
 
 import pyqtgraph as pg
 import pytest
@@ -81,7 +81,7 @@ def test_its_menu_has_no_modules_and_says_why(qtbot: QtBot, shown: Comparison) -
     menu = view.make_menu("nf4")
     (modules,) = [action for action in menu.actions() if "module" in action.text()]
     (script,) = [action for action in menu.actions() if "Python" in action.text()]
-    assert not script.isEnabled()  # it would be one of transformers
+    assert not script.isEnabled()  # it would be a script for transformers
     assert not modules.isEnabled() and modules.toolTip() == theme.tip(ELSEWHERE) and menu.toolTipsVisible()
 
 

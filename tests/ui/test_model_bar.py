@@ -1,4 +1,4 @@
-"""The picker: what it lists, what it refuses, and the jobs that add to it."""
+"""The picker: what it lists, what it refuses, and the jobs that add models."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,7 +150,7 @@ def test_opening_a_folder_picks_it(
     assert current is not None
     assert current.path == str(folder)
     assert not bar.error.isVisible()
-    find([DEMO])  # a scan that had begun before knows nothing of it
+    find([DEMO])  # an earlier scan that does not know it
     assert bar.current() == current
 
 
@@ -215,12 +215,12 @@ def test_a_model_on_the_hub_is_looked_up_and_downloaded_afterwards(
     folder = Path(entry.outline_path)
     assert folder.is_dir() and bar.models.currentText().endswith("not downloaded")
     assert not bar.compare.isEnabled() and "not downloaded" in bar.compare.toolTip()
-    find([DEMO])  # another look at this machine's models
+    find([DEMO])  # another scan of this machine
     assert bar.current() == entry
     with qtbot.waitSignals([library.model_added, library.job_ended], timeout=10_000):
         qtbot.mouseClick(bar.prepare, LEFT)
     assert bar.current() == children.ENTRY
-    find([DEMO])  # began before the download ended
+    find([DEMO])  # a scan that began before the download ended
     assert all(found.source is not ModelSource.HUB for found in library.entries)
     find([DEMO, msgspec.structs.replace(CACHED, id="made")])
     assert [found.source for found in library.entries if found.id == "made"] == [ModelSource.CACHE]
@@ -318,4 +318,4 @@ def test_an_unprepared_demo_offers_to_be_prepared(
     with qtbot.waitSignal(library.job_ended, timeout=10_000):
         library.cancel_job()
     find([DEMO])
-    qtbot.waitUntil(lambda: not bar.prepare.isVisible())  # the job's end has the models looked for too
+    qtbot.waitUntil(lambda: not bar.prepare.isVisible())  # the job's end also starts a scan

@@ -1,4 +1,4 @@
-"""The tree of what each module holds."""
+"""The tree of bytes in each module."""
 
 from PySide6.QtWidgets import QTreeWidgetItem
 from pytestqt.qtbot import QtBot
@@ -25,7 +25,7 @@ def held(device_map: dict[str, str], *unforeseen: str) -> Run:
 
 
 def items(dialog: ModulesDialog) -> dict[str, QTreeWidgetItem]:
-    """The rows of the tree, by the names of their branches."""
+    """The rows of the tree, by branch name."""
     found: dict[str, QTreeWidgetItem] = {}
 
     def walk(branch: str, item: QTreeWidgetItem | None) -> None:
@@ -92,7 +92,7 @@ def test_a_saved_comparisons_menu_opens_it_too(qtbot: QtBot, ready_window: MainW
     compare(qtbot, ready_window)
     assert ready_window.session.comparison is not None
     saved = from_json(to_json(ready_window.session.comparison))
-    saved.run("fp32").memory.by_module.clear()  # as earlier versions saved it
+    saved.run("fp32").memory.by_module.clear()  # as saved by earlier versions
     reader = ComparisonWindow([saved])
     qtbot.addWidget(reader)
     reader.show()

@@ -40,7 +40,7 @@ def test_only_what_there_is_is_offered(qtbot: QtBot) -> None:
     many = DeviceBox(GPUS)
     qtbot.addWidget(many)
     assert labels(many)[:5] == ["Auto", "Balanced", "A GPU · 6.00 GB free", "Another · 7.00 GB free", "CPU"]
-    many.set_usable(1, mps=False)  # torch cannot use the other
+    many.set_usable(1, mps=False)  # torch cannot use the other GPU
     assert labels(many)[:3] == ["Auto", "A GPU · 6.00 GB free", "CPU"]
     twins = DeviceBox([GPUS[0], replace(GPUS[0], index=1)])
     qtbot.addWidget(twins)
@@ -62,7 +62,7 @@ def test_what_is_chosen_stays_chosen(qtbot: QtBot) -> None:
     box.set_saved({"mine": away})
     assert box.currentText() == "mine" and "By hand, 1 thread" not in labels(box)
     box.set_saved({})
-    assert box.placement == away  # forgotten is not taken away
+    assert box.placement == away  # deleting the saved name does not undo the choice
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def names(column: DeviceColumn) -> list[str]:
 
 
 def move(qtbot: QtBot, dialog: PlacementDialog, rows: tuple[int, int], source: str, target: str) -> None:
-    """A range of layers, as a person does: a click, and one with Shift."""
+    """Move a range of layers as a person does: with a click, and another with Shift."""
     parts = dialog.columns[source].parts
     for row, keys in zip(rows, (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier), strict=True):
         middle: QPoint = parts.visualItemRect(parts.item(row)).center()
@@ -124,7 +124,7 @@ def test_what_is_free_is_shown_as_it_is_now(
     assert is_overfull(ram)
     with qtbot.waitSignal(ready_window.planner.planned, timeout=10_000) as answered:
         move(qtbot, dialog, (0, 1), CPU, DISK)
-    assert disk.sum.text() == "269 MB of weights, 90.0 MB free" and not is_overfull(disk)  # nothing of it is written
+    assert disk.sum.text() == "269 MB of weights, 90.0 MB free" and not is_overfull(disk)  # no part of it is rewritten
     (planned,) = answered.args
     plans = tuple(replace(plan, rewritten_bytes=100_000_000) for plan in planned.plans)
     ready_window.planner.planned.emit(PlacementPlanned(command_id=1, plans=plans))
@@ -210,7 +210,7 @@ def test_a_kept_device_that_is_gone_is_let_go(qtbot: QtBot, ready_window: MainWi
 def test_a_gpu_of_the_drivers_that_torch_cannot_use_counts_for_nothing(
     qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """NVIDIA's driver is there, and a torch that was built for processors."""
+    """NVIDIA's driver is installed, but torch was built for CPUs."""
     monkeypatch.setattr(window_module, "list_gpus", lambda: [replace(GPUS[0], bfloat16=False)])
     window = make_window(Launcher(FAKE_ENGINE))
     qtbot.addWidget(window)

@@ -1,4 +1,4 @@
-"""The charts, fed by hand."""
+"""The charts, with hand-made data."""
 
 import math
 from itertools import pairwise
@@ -140,7 +140,7 @@ def test_what_is_taken_out_of_a_comparison_leaves_the_chart(qtbot: QtBot, timeli
         timeline.add_samples(name, [sample(12, 400)])
         timeline.end_phases(name)
     qtbot.waitUntil(lambda: len(timeline.ram.curves) == 3)
-    timeline.begin_phase("bf16", PhaseStarted(1, Phase.START, 13.0))  # no sample yet
+    timeline.begin_phase("bf16", PhaseStarted(1, Phase.START, 13.0))  # there is no sample yet
     timeline.keep_only({"fp32", "nf4"})
     assert [label.text for _, label in timeline.legend.items] == ["fp32", "nf4"]
     assert len(timeline.plot.listDataItems()) == 2
@@ -218,7 +218,7 @@ def test_less_than_the_tensors_is_not_drawn_below_zero() -> None:
 
 
 def test_parts_that_come_to_more_than_was_measured_are_said(qtbot: QtBot) -> None:
-    """The bar is as long as what was measured; its tooltips, what stands beside it and the reports say what is cut."""
+    """The bar has the measured length. Its tooltips, the text beside it and the reports say what was cut."""
     short = figures(resident_bytes=400 * MB)
     bars = MemoryBars()
     qtbot.addWidget(bars)

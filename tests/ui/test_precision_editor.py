@@ -176,7 +176,7 @@ def test_what_is_no_name_or_module_is_said_in_place(qtbot: QtBot, make: MakeEdit
     with qtbot.assertNotEmitted(editor.edited):
         type_over(qtbot, editor.name, "My name")
         assert "'My name' is not a usable name" in editor.error.text()
-        type_over(qtbot, editor.skip_modules, "layers 1")  # a second mistake loses nothing of the first
+        type_over(qtbot, editor.skip_modules, "layers 1")  # a second mistake keeps the text of the first
         choose(qtbot, editor.dtype, "float32")
     assert (editor.name.text(), editor.skip_modules.text()) == ("My name", "layers 1")
     type_over(qtbot, editor.name, "my-name")

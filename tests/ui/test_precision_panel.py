@@ -187,7 +187,7 @@ def test_an_own_precision_can_be_removed(qtbot: QtBot, panel: PrecisionPanel, pr
     assert panel.row("fp32-2") is None
     assert preferences.all_precisions() == READY_PRECISIONS
     assert tuple(precision.name for precision in panel.selected()) == DEFAULT_TICKED
-    qtbot.mouseClick(panel.new, LEFT)  # copies what is current now
+    qtbot.mouseClick(panel.new, LEFT)  # copies the current precision
     assert len(panel.precisions()) == len(READY_PRECISIONS) + 1
 
 
@@ -307,7 +307,7 @@ def test_escape_closes_the_options_of_one_that_was_changed_or_was_there_before(
     assert names(panel)[-1] == "mine"
     assert not row(panel, "mine").options.isChecked() and row(panel, "mine").options.hasFocus()
     qtbot.mouseClick(panel.new, LEFT)
-    open_options(qtbot, panel, "nf4")  # which closes those of the new one
+    open_options(qtbot, panel, "nf4")  # closes those of the new one
     open_options(qtbot, panel, names(panel)[-1])
     panel.escape()
     assert len(names(panel)) == len(READY_PRECISIONS) + 2

@@ -44,7 +44,7 @@ def sample(qtbot: QtBot, box: PromptBox) -> None:
 
 
 def open_menu(menu_button: PromptMenu) -> list[str]:
-    """Let the menu fill itself, as it does before it opens."""
+    """Let the menu fill itself, as it does before opening."""
     menu_button.menu().aboutToShow.emit()
     return [action.text() for action in menu_button.menu().actions()]
 
@@ -85,7 +85,7 @@ def test_each_number_reaches_the_request(qtbot: QtBot, box: PromptBox) -> None:
             type_number(qtbot, spin, text)
     box.seed.selectAll()
     with qtbot.waitSignal(box.changed):
-        qtbot.keyClicks(box.seed, "x9223372036854775807")  # letters are not taken
+        qtbot.keyClicks(box.seed, "x9223372036854775807")  # letters are not accepted
     assert box.request().settings == GenerationSettings(
         max_new_tokens=7, do_sample=True, temperature=1.25, top_p=0.5, top_k=12, repetition_penalty=1.1, seed=2**63 - 1
     )

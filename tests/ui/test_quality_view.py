@@ -1,4 +1,4 @@
-"""The Quality tab, from a comparison of the scripted engine to what stands on the screen."""
+"""The Quality tab, from a comparison by the scripted engine to the screen."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -83,17 +83,17 @@ def test_a_score_that_was_stopped_is_said_in_the_column_and_in_the_tab(qtbot: Qt
 
 
 def open_page(view: QualityView, title: str) -> None:
-    """A page is drawn when it is seen."""
+    """Show a page, because only shown pages are drawn."""
     view.pages.setCurrentIndex(next(place for place in range(view.pages.count()) if view.pages.tabText(place) == title))
 
 
 def curves(plot: pg.PlotItem) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What is drawn, by name: where, and how high."""
+    """The drawn curves by name: positions and heights."""
     return {item.name(): (item.xData, item.yData) for item in plot.listDataItems()}
 
 
 def cells(view: QualityView) -> dict[str, dict[str, str]]:
-    """By precision and heading."""
+    """The table's cells, by precision and heading."""
     model = view.table.model()
     headings = [str(model.headerData(column, Qt.Orientation.Horizontal)) for column in range(model.columnCount())]
     titles = [heading.replace("\n", " ") for heading in headings]
@@ -113,7 +113,7 @@ def test_every_figure_of_the_divergence_says_so_and_the_mean_change_is_seen_at_o
     titles = list(cells(view)["nf4"])
     between = titles[titles.index("Mean KLD") : titles.index("Same top, %")]
     assert len(between) == 8 and all(title.endswith(" KLD") for title in between)
-    view.resize(970, 300)  # the tab of a window of 1280 pixels
+    view.resize(970, 300)  # the size of the tab in a window of 1280 pixels
     view.show()
     header = view.table.horizontalHeader()
     last = titles.index("Δp, %")
@@ -164,7 +164,7 @@ def test_chart_and_text_are_whole_in_a_low_window_too(
     page = view.pages.currentWidget()
     assert isinstance(page, QSplitter)
     qtbot.waitUntil(lambda: page.orientation() is orientation)
-    assert page.height() >= page.minimumSizeHint().height()  # or the axis would be cut
+    assert page.height() >= page.minimumSizeHint().height()  # otherwise the axis would be cut
     assert min(page.sizes()) >= 100
 
 
@@ -186,7 +186,7 @@ def test_a_spot_in_the_chart_leads_to_the_text_and_back(view: QualityView, qtbot
     assert view.text.expectations(500)[0] == f"Here stands {view.text.textCursor().selectedText()!r}."
     said = view.expected.text()
     assert "fp32 expected" in said and "nf4 expected" in said and "nats" in said
-    assert view.expected.wordWrap()  # beside the chart there is no room for a line
+    assert view.expected.wordWrap()  # beside the chart there is no room for one line
     view.text.picked.emit(20)
     lines = [item for item in view.along.plot.items if isinstance(item, pg.InfiniteLine)]
     assert [line.value() for line in lines if line.isVisible()] == [20.5] and view.expected.text() != said
@@ -243,7 +243,7 @@ def test_the_tab_shows_it_and_saves_its_charts(compared: MainWindow) -> None:
     place = next(index for index in range(tabs.count()) if tabs.tabText(index).replace("&", "") == "Quality")
     tabs.setCurrentIndex(place)
     assert tabs.quality is not None and tabs.quality.table.rowCount() == 4
-    assert tabs.chart() is None and not tabs.save.isEnabled()  # figures are no chart
+    assert tabs.chart() is None and not tabs.save.isEnabled()  # figures are not a chart
     tabs.quality.pages.setCurrentIndex(1)
     assert tabs.chart() is tabs.quality.histogram.view and tabs.save.isEnabled()
 
@@ -257,7 +257,7 @@ def test_off_scores_nothing(qtbot: QtBot, ready_window: MainWindow) -> None:
 
 
 def choose_file(window: MainWindow, monkeypatch: pytest.MonkeyPatch, path: Path) -> list[str]:
-    """Choose it as the text to be scored; returns what is said about it."""
+    """Choose it as the text to be scored. Returns what the window says about it."""
     said: list[str] = []
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *arguments: (str(path), ""))
     monkeypatch.setattr(QMessageBox, "warning", lambda parent, title, text: said.append(text))

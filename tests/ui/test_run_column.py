@@ -1,4 +1,4 @@
-"""One column, fed by hand."""
+"""One column, with hand-made data."""
 
 import pytest
 from PySide6.QtGui import QGuiApplication
@@ -57,7 +57,7 @@ def test_the_ram_of_a_run_says_what_kinds_of_pages_it_is(column: RunColumn, run:
     assert "700 MB are anonymous" in value.toolTip() and "200 MB are pages of mapped files" in value.toolTip()
     run.memory = MemoryFigures(resident_bytes=900_000_000, anonymous_bytes=900_000_000, file_bytes=0)
     column.refresh()
-    assert "anonymous" not in value.toolTip()  # where the system does not tell
+    assert "anonymous" not in value.toolTip()  # if the system does not report it
 
 
 def test_streamed_text_follows_the_prompt_and_nothing_is_shown_twice(qtbot: QtBot, column: RunColumn, run: Run) -> None:

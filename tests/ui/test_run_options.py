@@ -1,4 +1,4 @@
-"""Modes, kept engines, and changes to a comparison, by the window's own controls."""
+"""Modes, kept engines, and changes to a comparison, through the window's controls."""
 
 from pathlib import Path
 
@@ -129,7 +129,7 @@ def test_what_was_deleted_stays_deleted(qtbot: QtBot, ready_window: MainWindow) 
     ready_window.history.deleted.emit([shown])
     ready_window.history_store.delete([shown]).result()
     choose_in_menu(ready_window.results, "int8", "Use as baseline")
-    ready_window.history_store.annotate("another", "").result()  # whatever was to be written before it is
+    ready_window.history_store.annotate("another", "").result()  # wait until earlier writes are done
     assert all(entry.id != shown for entry in ready_window.history_store.entries())
 
 
@@ -151,7 +151,7 @@ def test_a_finished_comparison_is_changed_column_by_column(qtbot: QtBot, ready_w
     assert list(results.columns) == ["fp32", "int8", "fp4", "nf4"]
     assert "bf16" not in {span.name for span in ready_window.memory.timeline.lane.spans}
     late = MemorySample(session.started_s + 99, ProcessMemory(1, 1))
-    session.memory_sampled.emit("bf16", [late])  # its engine may leave a moment later
+    session.memory_sampled.emit("bf16", [late])  # its engine may end a moment later
     assert "bf16" not in ready_window.memory.timeline.ram.series
     choose_in_menu(results, "nf4", "Use as baseline")
     assert current(ready_window) is first

@@ -1,4 +1,4 @@
-"""Larger and smaller text: in every window, with what holds it, and kept."""
+"""Larger and smaller text: in every window, with layouts that follow, and kept for the next start."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ CONTROL = Qt.KeyboardModifier.ControlModifier
 
 @pytest.fixture(autouse=True)
 def usual_size(qapp: QApplication) -> Iterator[None]:
-    """The application outlives a test."""
+    """Restores the size, because the application outlives a test."""
     yield
     apply(100)
 
@@ -75,7 +75,7 @@ def test_it_is_kept_for_the_next_window(qtbot: QtBot, qapp: QApplication, window
     usual = qapp.font().pointSizeF()
     largest(window)
     window.close()
-    apply(100)  # as a program that is started anew
+    apply(100)  # as in a new start
     again = make_window(Launcher(FAKE_ENGINE))
     qtbot.addWidget(again)
     assert again.text_size.percent == TEXT_PERCENTS[-1] == 150

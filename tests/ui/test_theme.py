@@ -1,4 +1,4 @@
-"""Hues and lines of the precisions, and the scheme that everything follows."""
+"""Hues and line styles of the precisions, and the colour scheme that everything follows."""
 
 from itertools import combinations
 
@@ -49,7 +49,7 @@ def test_text_can_be_read(dark: bool) -> None:
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_ready_precisions_have_hues_of_their_own_as_far_as_there_are_eight(dark: bool) -> None:
-    """torchao's int8 has that of int8, and another line."""
+    """torchao's int8 shares int8's hue, with another line style."""
     assert len({theme.color(name, dark).name() for name in READY}) == min(len(READY), len(hues.HUES)) == 8
 
 

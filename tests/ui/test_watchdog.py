@@ -1,4 +1,4 @@
-"""What the debug switch writes when the window is held up."""
+"""What the debug switch writes when the window freezes."""
 
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ def test_a_standstill_is_written_with_its_place_and_length(qtbot: QtBot, tmp_pat
 
         def hold_up_the_window() -> None:
             deadline = time.monotonic() + 5
-            # What a busy machine held up before this may be written already.
+            # A busy machine may have caused an earlier report.
             while "in hold_up_the_window" not in path.read_text() and time.monotonic() < deadline:
                 pass
 

@@ -1,4 +1,4 @@
-"""The whole window over a scripted engine, used as a person uses it."""
+"""The complete window over a scripted engine, used as a person uses it."""
 
 import json
 import threading
@@ -96,7 +96,7 @@ def test_stop_ends_any_phase_and_the_window_is_ready_again(
     first = ready_window.results.columns["fp32"]
     assert first.text.toPlainText().startswith(behaviour)
     if "loading" not in behaviour:
-        assert len(first.text.toPlainText()) > len(behaviour)  # what was written stays
+        assert len(first.text.toPlainText()) > len(behaviour)  # written text stays
 
 
 def test_escape_takes_a_new_precision_away_once_there_is_nothing_to_stop(
@@ -131,7 +131,7 @@ def test_the_options_of_a_new_precision_are_reached_in_the_lowest_window(
     made = panel.row("nf4-2")
     assert made is not None
     editor = made.editor
-    qtbot.waitUntil(lambda: not editor.name.visibleRegion().isEmpty())  # once the options have their places
+    qtbot.waitUntil(lambda: not editor.name.visibleRegion().isEmpty())  # once the options are laid out
     for field in (editor.kind, editor.option(FourBit, "double_quantization"), editor.skip_modules, editor.remove):
         while not field.hasFocus():
             focused = QApplication.focusWidget()
@@ -263,7 +263,7 @@ def test_the_window_fits_1280_by_720_in_both_schemes(
     compare(qtbot, ready_window)
     page = ready_window.centralWidget()
     assert isinstance(page, QScrollArea)
-    assert page.verticalScrollBar().maximum() == page.horizontalScrollBar().maximum() == 0  # all of it is seen
+    assert page.verticalScrollBar().maximum() == page.horizontalScrollBar().maximum() == 0  # all of it is visible
     for column in ready_window.results.columns.values():
         last = column.figures.labels["peak_resident_bytes"]
         bottom = last.mapTo(ready_window, last.rect().bottomLeft()).y()

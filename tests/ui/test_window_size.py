@@ -1,4 +1,4 @@
-"""A window of which nothing is kept."""
+"""The default window size."""
 
 from unittest.mock import patch
 

@@ -1,4 +1,4 @@
-"""Small models made by hand: safetensors files without a library, folders and caches around them."""
+"""Small hand-made models: safetensors files without a library, and folders and caches for them."""
 
 import json
 import struct
@@ -13,19 +13,19 @@ TYPES = ModelTypes(
     multimodal=frozenset({"mistral3"}),
     known=frozenset({"llama", "gpt2", "bert", "bart", "falcon", "bloom", "mpt", "t5", "mistral3", "clip"}),
 )
-"""A transformers that knows only these."""
+"""The only types known to this pretended transformers."""
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 2048}
 
 
 def safetensors_bytes(header: Any, data: bytes = b"") -> bytes:
-    """A safetensors file with that header, right or wrong."""
+    """A safetensors file with that header, valid or not."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + data
 
 
 def tensor_file(elements: int = 6, dtype: str = "F32", item_bytes: int = 4) -> bytes:
-    """A whole file with one tensor."""
+    """A complete file with one tensor."""
     size = elements * item_bytes
     header = {
         "__metadata__": {"format": "pt"},
@@ -35,7 +35,7 @@ def tensor_file(elements: int = 6, dtype: str = "F32", item_bytes: int = 4) -> b
 
 
 def write_model(folder: Path, config: dict[str, Any] | None = None, **files: bytes) -> Path:
-    """A folder with a config, one weight file and a tokenizer; `files` adds others, `__` standing for a dot."""
+    """A folder with a config, one weight file and a tokenizer. `files` adds others, with `__` for a dot."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(LLAMA if config is None else config))
     (folder / "model.safetensors").write_bytes(tensor_file())
@@ -46,7 +46,7 @@ def write_model(folder: Path, config: dict[str, Any] | None = None, **files: byt
 
 
 def write_shards(folder: Path, present: int, total: int) -> None:
-    """Put an index of `total` shards in the place of the single weight file, and the first `present` of them."""
+    """Replace the single weight file with an index of `total` shards and the first `present` of them."""
     (folder / "model.safetensors").unlink()
     names = [f"model-{number:05}-of-{total:05}.safetensors" for number in range(1, total + 1)]
     index = {"metadata": {}, "weight_map": {f"layer.{name}": name for name in names}}
@@ -56,7 +56,7 @@ def write_shards(folder: Path, present: int, total: int) -> None:
 
 
 def cache_repo(root: Path, repo_id: str, commit: str = COMMIT, ref: str | None = "main") -> Path:
-    """A repository of the hub cache with an empty snapshot; returns the snapshot's folder."""
+    """A repository of the hub cache with an empty snapshot. Returns the snapshot's folder."""
     repo = root / f"models--{repo_id.replace('/', '--')}"
     snapshot = repo / "snapshots" / commit
     snapshot.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A hub on this machine."""
+"""A stub hub on this machine, as a fixture."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ WAIT_S = 60.0
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubHub]:
-    """A hub and an empty cache, which child processes find through the environment."""
+    """A hub and an empty cache. Child processes find them through the environment."""
     for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN", "HTTP_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))

@@ -1,4 +1,4 @@
-"""A hub of one machine: the few requests that a download makes, answered from a dictionary."""
+"""A local hub: answers the few requests of a download from a dictionary."""
 
 import contextlib
 import hashlib
@@ -12,7 +12,7 @@ COMMIT = "abcdef0123456789abcdef0123456789abcdef01"
 
 
 class StubHub(ThreadingHTTPServer):
-    """Serves `repos` (id → file name → content). Ids in `gated` refuse their files. `requests` lists what was asked."""
+    """Serves `repos` (id → file name → content). Ids in `gated` refuse their files. `requests` records the requests."""
 
     daemon_threads = True
 
@@ -28,7 +28,7 @@ class StubHub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def served(self, name: str) -> bool:
-        """Whether the content of that file was handed out."""
+        """Whether that file's content was served."""
         return any(request.startswith("GET") and request.endswith(f"/{name}") for request in self.requests)
 
 

@@ -1,4 +1,4 @@
-"""The arguments of the command line, and what is said of wrong ones."""
+"""The command line's arguments, and the messages about wrong ones."""
 
 import pytest
 

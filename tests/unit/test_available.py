@@ -1,4 +1,4 @@
-"""What is left is the tightest of the system's memory and every control group's limit, version 1 and 2."""
+"""Available memory is the smallest of the system's and every control group's limit, versions 1 and 2."""
 
 from pathlib import Path
 

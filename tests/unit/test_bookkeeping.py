@@ -1,4 +1,4 @@
-"""What an engine said, written into a run."""
+"""An engine's events, recorded in a run."""
 
 import msgspec
 
@@ -50,7 +50,7 @@ def test_a_load_is_held_against_what_was_shown_before_it() -> None:
     run, event = done(), msgspec.structs.replace(load_event({}), estimate=estimated)
     bookkeeping.record_loaded(run, event, shown=shown)
     assert (run.memory.predicted, run.memory.predicted_resident_bytes) == (shown, 140)
-    for other in (None, shown.without_text, estimate(runtime=None, cache=40)):  # the last is on a GPU
+    for other in (None, shown.without_text, estimate(runtime=None, cache=40)):  # the last one is on a GPU
         bookkeeping.record_loaded(run, event, shown=other)
         assert (run.memory.predicted, run.memory.predicted_resident_bytes) == (estimated, 150)
 
@@ -81,7 +81,7 @@ def test_vram_is_summed_over_gpus_and_cudas_own_share_is_what_the_driver_has_bey
     assert (memory.vram_allocated_bytes, memory.vram_reserved_bytes, memory.vram_peak_bytes) == (110, 165, 913)
     assert (memory.vram_driver_bytes, memory.vram_context_bytes) == (765, 600)
     assert memory.vram["cuda:0"].context_bytes == 300
-    bookkeeping.record_generated(run, event, driver={"cuda:0": 450})  # of one GPU it does not tell
+    bookkeeping.record_generated(run, event, driver={"cuda:0": 450})  # the driver reports only one GPU
     assert run.memory.vram_driver_bytes is None and run.memory.vram_context_bytes is None
 
 

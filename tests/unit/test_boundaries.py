@@ -1,4 +1,4 @@
-"""What a fresh interpreter imports, and what PySide6 does with True."""
+"""What a fresh interpreter imports, and how PySide6 counts references to True."""
 
 import json
 import subprocess
@@ -12,14 +12,14 @@ HEAVY = ("torch", "transformers", "bitsandbytes", "accelerate", "huggingface_hub
 
 
 def python(code: str) -> str:
-    """What that code prints in an interpreter of its own; it must end well."""
+    """The output of that code in a separate interpreter, which must succeed."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def imported_by(module: str) -> set[str]:
-    """The top-level packages that importing it brings in."""
+    """The top-level packages that importing it loads."""
     printed = python(f"import json, sys, {module}; print(json.dumps([name.split('.')[0] for name in sys.modules]))")
     return set(json.loads(printed))
 
@@ -43,7 +43,7 @@ def test_the_contract_on_families_of_quantizers_names_them_all() -> None:
     for folder in ("core/quantizers", "engines/transformers/quantizers"):
         named = {path.stem for path in (root / "qplayground" / folder).glob("*.py")} - shared
         families = {f"qplayground.{folder.replace('/', '.')}.{name}" for name in named}
-        families -= set(contract["source_modules"])  # those that must not know a family themselves
+        families -= set(contract["source_modules"])  # these must not know a family themselves
         assert families and families <= set(contract["forbidden_modules"])
 
 
@@ -52,9 +52,10 @@ def test_a_child_starts_light() -> None:
 
 
 def test_emit_keeps_its_references_to_true() -> None:
-    """PySide6 6.12.0 drops one on each emit, and Python 3.11, whose True can die, aborts after some 600.
+    """PySide6 6.12.0 drops a reference on each emit. In Python 3.11, True can be freed, and Python aborts after some
+    600.
 
-    From 3.12 on True cannot die, and its count means nothing.
+    From 3.12 on, True is immortal and its reference count means nothing.
     """
     printed = python(
         """

@@ -1,4 +1,4 @@
-"""A run whose engine lacks something: "–" and the reason everywhere, nothing guessed."""
+"""A run whose engine lacks something: "–" and the reason everywhere, and no guesses."""
 
 import csv
 import io
@@ -80,7 +80,7 @@ def test_notes_say_once_what_is_true_of_several_runs() -> None:
 
 
 def test_a_failed_run_lacks_nothing_of_its_engine() -> None:
-    """Its figures are missing for another reason, which stands there."""
+    """Its figures are missing for another reason, which is shown."""
     run = failed()
     run.lacks = remote().lacks
     assert notes_on(comparison(done(), run), run) == ()
@@ -114,7 +114,7 @@ def test_a_capability_of_a_later_version_and_none_at_all_open() -> None:
     assert from_json(text.replace(b'"lacks": {},', b"")).runs[0].lacks == {}
 
 
-# ---- what is said of it -------------------------------------------------------------------------------------------
+# ---- messages about it ----------------------------------------------------------------------------------------------
 
 
 def test_no_precision_is_called_smaller_whose_weights_are_not_known() -> None:

@@ -1,4 +1,4 @@
-"""The Hugging Face cache: text generators are listed, half-downloaded ones as such, everything else is left out."""
+"""The Hugging Face cache: lists text generators, marks incomplete downloads, and leaves everything else out."""
 
 import json
 import os
@@ -189,7 +189,7 @@ def test_the_snapshot_of_one_repository_is_found_without_a_scan(tmp_path: Path) 
 
 
 def break_links(snapshot: Path, *names: str) -> None:
-    """As a cache has it that was copied without its blobs."""
+    """A cache copied without its blobs has such links."""
     for name in names:
         (snapshot / name).unlink()
         (snapshot / name).symlink_to(f"../../blobs/{name}-gone")

@@ -1,4 +1,4 @@
-"""The demo model: where it comes from, and that nothing half-made counts as prepared."""
+"""The demo model: its source, and that nothing incomplete counts as prepared."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ GGUF = Path("somewhere/SmolLM2.gguf")
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, found through the environment; the package is taken to be installed."""
+    """An empty cache, found through the environment. The package counts as installed."""
     monkeypatch.setenv("QPLAYGROUND_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(demo, "find_wheel_gguf", lambda: GGUF)
     return tmp_path

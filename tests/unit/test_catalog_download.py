@@ -1,4 +1,4 @@
-"""Downloading: a child process against a hub on this machine. What cannot be compared is refused before its weights."""
+"""Downloads in a child process, from a hub on this machine. What cannot be compared is refused before its weights."""
 
 import errno
 import json
@@ -34,7 +34,7 @@ def child(connection: multiprocessing.connection.Connection) -> None:
 
 
 def fetch(repo_id: str) -> list[Event]:
-    """Run one download in a process of its own and return its events."""
+    """Run one download in a separate process and return its events."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=child, args=(theirs,))
     process.start()
@@ -217,7 +217,7 @@ def test_bytes_are_reported_at_most_ten_times_a_second(monkeypatch: pytest.Monke
 
 
 def refused_in_process(repo_id: str) -> ErrorInfo:
-    """A refusal that needs no hub, and so no process."""
+    """A refusal that needs neither the hub nor a process."""
     try:
         module.download(repo_id, TYPES, lambda done, total: None)
     except Exception as error:

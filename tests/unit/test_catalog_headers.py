@@ -1,4 +1,4 @@
-"""Safetensors headers: right ones are read, wrong ones are refused by name and size, hostile ones do no harm."""
+"""Safetensors headers: valid ones are read, invalid ones are refused by name and size, hostile ones do no harm."""
 
 from pathlib import Path
 from typing import Any

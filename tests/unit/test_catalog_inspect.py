@@ -1,4 +1,4 @@
-"""What is known of a folder without loading it, and one clear problem for everything that can be wrong with it."""
+"""What is known of a folder without loading it, and one clear problem for each fault."""
 
 import json
 import math
@@ -205,7 +205,7 @@ YARN = {"factor": 4.0, "original_max_position_embeddings": 32}
         ({"max_position_embeddings": 64, "rope_scaling": {"type": "linear", "factor": 4.0}}, 256),
         ({"max_position_embeddings": 64, "rope_parameters": {"rope_type": "dynamic", "factor": 2}}, 128),
         ({"max_position_embeddings": 64, "max_sequence_length": 512}, 512),
-        # yarn: the length before in a field of its own, and the length after as max_position_embeddings, or not
+        # yarn: the original length has its own field. max_position_embeddings is the original or the extended length
         (
             {"max_position_embeddings": 128, "rope_scaling": {"factor": 4.0, "original_max_position_embeddings": 32}},
             128,
@@ -243,7 +243,7 @@ def test_code_that_a_model_brings_is_refused_unless_it_is_not_needed(tmp_path: P
 
 
 def stored(*tensors: tuple[str, str, list[int]]) -> bytes:
-    """A weight file with tensors of these names, types and shapes."""
+    """A weight file with tensors of these names, dtypes and shapes."""
     header, end = {}, 0
     for name, dtype, shape in tensors:
         begin, end = end, end + math.prod(shape) * BITS[dtype] // 8
@@ -293,7 +293,7 @@ def test_tensors_tell_what_quantized_them_where_the_config_does_not(
 
 
 def test_integers_beside_weights_are_no_quantization(tmp_path: Path) -> None:
-    """Masks, positions and counts, as older checkpoints have them; a norm's own scale too."""
+    """Masks, positions and counts, as in older checkpoints. A norm's own scale too."""
     tensors = [("h.0.attn.bias", "U8", [4, 4]), ("position_ids", "I64", [1, 8]), ("a.weight", "F32", [4, 4])]
     folder = write_model(tmp_path / "tiny", model__safetensors=stored(NORM, *tensors, ("a.scale", "F32", [4])))
     assert look(folder).usable
@@ -327,7 +327,7 @@ def test_configs_tell_what_quantized_the_weights(tmp_path: Path, method: str, fi
     ],
 )
 def test_a_config_that_says_quantized_of_plain_tensors(tmp_path: Path, field: str, fields: dict[str, Any]) -> None:
-    """A copy that was brought back to 16 bits, with the old config: neither is taken at its word."""
+    """A copy converted back to 16 bits, with the old config. Neither is trusted."""
     plain = stored(NORM, ("a.weight", "BF16", [32, 64]))
     folder = write_model(tmp_path / "tiny", {**LLAMA, **fields}, model__safetensors=plain)
     problem = problem_of(folder, ErrorCode.BROKEN_CONFIG)
@@ -507,7 +507,7 @@ def test_what_is_wrong_with_the_json_is_said(tmp_path: Path) -> None:
     assert "Expecting ',' delimiter: line 1 column 24" in problem_of(folder, ErrorCode.BROKEN_CONFIG).message
 
 
-# ---- weights that are there, and not where transformers looks --------------------------------------------------------
+# ---- weights in a place where transformers does not look ------------------------------------------------------------
 
 
 def renamed(folder: Path, name: str) -> Path:
@@ -569,7 +569,7 @@ def test_an_index_without_metadata(metadata: Any, tmp_path: Path) -> None:
 
 
 def named_tensors(*names: str) -> bytes:
-    """A weight file with a number under each name."""
+    """A weight file with one number under each name."""
     header = {
         name: {"dtype": "F32", "shape": [1], "data_offsets": [4 * place, 4 * place + 4]}
         for place, name in enumerate(names)
@@ -583,7 +583,7 @@ def named_tensors(*names: str) -> bytes:
     ids=["another's", "a part", "all but tied ones", "all"],
 )
 def test_a_single_file_beside_shards(held: tuple[str, ...], is_stray: bool, tmp_path: Path) -> None:
-    """transformers reads the single one, which may well be the whole model."""
+    """transformers reads the single file, which may be the complete model."""
     folder = write_model(tmp_path / "tiny")
     write_shards(folder, present=2, total=2)
     path = folder / "model.safetensors.index.json"

@@ -1,4 +1,4 @@
-"""What a model on the hub is made of, without its weights: a child process against a hub on this machine."""
+"""The outline of a model on the hub, without its weights: a child process and a hub on this machine."""
 
 import multiprocessing
 import multiprocessing.connection

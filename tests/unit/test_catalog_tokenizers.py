@@ -1,4 +1,4 @@
-"""Tokenizers: which packages a file needs, and which files are newer than a package, known before a load."""
+"""Tokenizers: the packages that a file needs, and files newer than a package, known before a load."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ from qplayground.core.model import ModelSource
 from tests.unit.catalog_files import LLAMA, TYPES, tensor_file, write_model
 
 SENTENCEPIECE = b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02"
-"""A piece of its protocol buffer."""
+"""A part of its protocol buffer."""
 TIKTOKEN = b"\n".join(base64.b64encode(bytes([byte])) + b" %d" % byte for byte in range(256))
 
 Install = Callable[..., None]
@@ -29,13 +29,13 @@ Install = Callable[..., None]
 
 @pytest.fixture
 def only(monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Has those of the packages that read tokenizers installed, and the others not."""
+    """Installs only these of the packages that read tokenizers."""
 
     def install(*packages: str) -> None:
         for name in ("sentencepiece", "google", "google.protobuf", "tiktoken"):
             is_there = name in packages or (name == "google" and "google.protobuf" in packages)
             found = module_from_spec(ModuleSpec(name, None, is_package=True)) if is_there else None
-            monkeypatch.setitem(sys.modules, name, found)  # where None stands nothing is found
+            monkeypatch.setitem(sys.modules, name, found)  # None makes the import fail
 
     return install
 
@@ -169,7 +169,7 @@ def test_what_is_not_newer_is_not_called_so(changes: dict[str, Any], tmp_path: P
 
 
 def test_every_kind_that_the_package_writes_is_known(tmp_path: Path) -> None:
-    """By what the library itself writes: the names in the file need not be those of its classes."""
+    """Compares with what the library writes: names in the file may differ from its class names."""
     parts: dict[str, list[Any]] = {
         "normalizer": [
             normalizers.BertNormalizer(), normalizers.ByteLevel(), normalizers.Lowercase(), normalizers.NFC(),
@@ -205,7 +205,7 @@ def test_every_kind_that_the_package_writes_is_known(tmp_path: Path) -> None:
 
 
 def refused_on_hub(files: dict[str, bytes], folder: Path) -> tuple[ErrorInfo | None, list[str]]:
-    """What is said of a repository with those files, and which of them were fetched."""
+    """The error for a repository with these files, and the names of the fetched ones."""
     fetched: list[str] = []
     repository = {"config.json": json.dumps(LLAMA).encode(), "model.safetensors": tensor_file(), **files}
 

@@ -1,4 +1,4 @@
-"""What spoils a figure, how it is noticed, and when it is said."""
+"""What disturbs a figure, how that is noticed, and when it is reported."""
 
 import pytest
 from msgspec.structs import replace
@@ -37,7 +37,7 @@ def test_the_clocks_go_on() -> None:
     [
         (2, 2, 0.15, False),
         (2, 2, 0.3, True),
-        (32, 32, 3.0, True),  # three threads of 32 hold up all
+        (32, 32, 3.0, True),  # three threads of 32 delay all
         (4, 8, 3.0, False),  # there was room for them
         (4, 8, 4.5, True),
         (2, None, 0.3, True),
@@ -68,7 +68,7 @@ def test_a_part_that_went_elsewhere_than_was_shown_is_named() -> None:
     run.device_map = {"": "cuda:0"}
     assert caveats(comparison(run), run) == ()
     run.device_map = {"embed": "cuda:0", "layers.0": "cuda:0", "layers.1": "cuda:0"}
-    assert caveats(comparison(run), run) == ()  # the same, said more finely
+    assert caveats(comparison(run), run) == ()  # the same, said more precisely
     run.device_map = {"embed": "cuda:0", "layers.0": "cpu", "layers.1": "cpu"}
     moved = caveats(comparison(run), run)[0]
     assert moved.sentence.startswith(

@@ -1,4 +1,4 @@
-"""The vocabulary: precisions, settings, figures as text, messages on the wire, the JSON of a comparison."""
+"""Core types: precisions, settings, figures as text, messages on the wire, the JSON of a comparison."""
 
 import json
 import math
@@ -108,7 +108,7 @@ def test_without_bfloat16_each_dtype_is_replaced_for_itself(dtype: Dtype, comput
 
 def test_without_bfloat16_int8_keeps_its_threshold_and_plain_precisions_stay() -> None:
     assert READY["int8"].without_bfloat16() == msgspec.structs.replace(READY["int8"], dtype=Dtype.FLOAT16)
-    for name in ("fp32", "bf16", "fp16"):  # bf16 without bfloat16 would be another precision under its name
+    for name in ("fp32", "bf16", "fp16"):  # bf16 without bfloat16 would not be what its name says
         assert READY[name].without_bfloat16() is READY[name]
 
 
@@ -180,7 +180,7 @@ def test_the_defaults_can_be_run() -> None:
     [
         (0.0, "0"),
         (9.994, "9.99"),
-        (9.995, "9.99"),  # 9.995 is a little less in binary
+        (9.995, "9.99"),  # 9.995 is slightly less in binary
         (9.9951, "10.0"),
         (99.96, "100"),
         (0.09996, "0.100"),

@@ -1,4 +1,4 @@
-"""Which displays are asked before there is a window, and that asking takes nothing away."""
+"""Which displays are probed before there is a window, and that the probe uses nothing up."""
 
 import contextlib
 import ctypes
@@ -29,7 +29,7 @@ def test_every_platform_of_wayland_asks_its_compositor(monkeypatch: pytest.Monke
 
 @pytest.mark.skipif(shutil.which("Xvfb") is None, reason="there is no virtual screen")
 def test_the_connection_to_an_x_server_stays_open_after_it_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or this server, whose last client would have gone, would end."""
+    """Otherwise this server, which ends with its last client, would end."""
     monkeypatch.setattr(display, "can_load", lambda name: True)
     monkeypatch.setenv("QT_QPA_PLATFORM", "xcb")
     read, write = os.pipe()
@@ -48,10 +48,10 @@ def test_the_connection_to_an_x_server_stays_open_after_it_was_asked(monkeypatch
 
 
 def open_connections(number: str) -> int:
-    """How many of this process's sockets lead to that X server, which has not closed them either."""
-    found, address = 0, f"/.X11-unix/X{number}"  # in Linux's own namespace, which are bytes, or a file
+    """How many of this process's sockets are connected to that X server, and open on its side too."""
+    found, address = 0, f"/.X11-unix/X{number}"  # in Linux's abstract namespace (bytes), or a file
     for descriptor in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # what is connected to nothing, or was the folder's own descriptor
+        with contextlib.suppress(OSError):  # not connected, or the folder's own descriptor
             if descriptor.is_socket():
                 with socket.socket(fileno=os.dup(int(descriptor.name))) as ours:
                     if ours.family == socket.AF_UNIX and os.fsdecode(ours.getpeername()).endswith(address):
@@ -60,21 +60,21 @@ def open_connections(number: str) -> int:
 
 
 def is_open(connection: socket.socket) -> bool:
-    """Whether the other end has not closed it."""
+    """Whether the other end is still open."""
     try:
         return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-    except BlockingIOError:  # there is nothing to read
+    except BlockingIOError:  # nothing to read
         return True
 
 
 def test_a_connection_that_the_compositor_has_made_is_not_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """WAYLAND_SOCKET's descriptor is still open, and still told to whoever connects next."""
+    """WAYLAND_SOCKET's descriptor stays open, and the variable stays set for the next client."""
     monkeypatch.setattr(display, "can_load", lambda name: True)
     monkeypatch.setenv("QT_QPA_PLATFORM", "wayland")
     getenv = ctypes.CDLL(None).getenv
     getenv.restype = ctypes.c_char_p
     ours, theirs = socket.socketpair()
-    descriptor = os.dup(ours.fileno())  # what libwayland would close
+    descriptor = os.dup(ours.fileno())  # libwayland would close it
     with ours, theirs:
         monkeypatch.setenv("WAYLAND_SOCKET", str(descriptor))
         display.check_display()

@@ -1,4 +1,4 @@
-"""Where texts part, in tokens and in words."""
+"""Where texts diverge, in tokens and in words."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The rules over pretended machines, and the report: what is told, and what is told to nobody."""
+"""The rules on simulated machines, and the report: what it contains, and what it keeps private."""
 
 import json
 import re
@@ -127,12 +127,12 @@ CAUTIONS = [
     [
         GOOD,
         GOOD_GPU,
-        replace(with_versions(PySide6="6.12.0"), python="3.12.1"),  # there True cannot die
+        replace(with_versions(PySide6="6.12.0"), python="3.12.1"),  # True is immortal there
         with_versions(bitsandbytes="0.50.0.dev0", PySide6="6.9"),
         with_cpu(architecture="aarch64", flags=dict.fromkeys(ARM_FLAGS, False), capability="DEFAULT"),
         with_cpu(flags={}, capability=""),  # nothing is known, so nothing is said
-        replace(GOOD, undriven_gpus=("vfio-pci",)),  # it is a virtual machine's
-        replace(GOOD, driver="390.1"),  # of a machine whose GPU is not visible
+        replace(GOOD, undriven_gpus=("vfio-pci",)),  # it belongs to a virtual machine
+        replace(GOOD, driver="390.1"),  # a machine whose GPU is not visible
         replace(GOOD_GPU, driver="525.60.13"),
         replace(GOOD_GPU, driver=""),
         replace(GOOD, qt=QtPlatform(names=("offscreen",), running=True)),
@@ -189,7 +189,7 @@ def test_the_minimum_versions_are_those_of_the_package() -> None:
     assert MINIMUM_VERSIONS.items() <= declared.items()
 
 
-# ---- who somebody is ----------------------------------------------------------------------------------------------
+# ---- privacy --------------------------------------------------------------------------------------------------------
 
 ALICE = Redaction(("/home/alice", "/mnt/disk/alice"), "alice", "wonder.example.org")
 

@@ -1,4 +1,4 @@
-"""Texts that are scored: the one that comes along, and files of all kinds."""
+"""Texts for scoring: the built-in one, and files of all kinds."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Verdicts, and the sums that they rest on."""
+"""Verdicts, and the sums behind them."""
 
 import pytest
 from msgspec.structs import replace
@@ -25,7 +25,7 @@ ESTIMATE = Estimate(
 )
 def test_the_worst_moment_decides(available: int, verdict: Verdict) -> None:
     fit = fit_in_ram([ESTIMATE], available * MB)
-    assert fit.needed_bytes == (100 + 50 + 90) * MB  # weights, own libraries, loading
+    assert fit.needed_bytes == (100 + 50 + 90) * MB  # weights, libraries, loading
     assert fit.verdict is verdict
 
 
@@ -67,7 +67,7 @@ def test_without_its_cache_only_what_is_too_large_anyway_is_known() -> None:
 
 
 def on_gpu(estimate: Estimate, **held: WeightKinds) -> Estimate:
-    """With all of its weights on the first GPU, or so many on each."""
+    """An estimate with all weights on the first GPU, or these weights on each."""
     by_device = {name.replace("_", ":"): kinds for name, kinds in held.items()} or {"cuda:0": estimate.by_kind}
     return replace(estimate, by_device=by_device, runtime_bytes=None, least_runtime_bytes=400 * MB)
 
@@ -128,7 +128,7 @@ def test_scoring_a_text_can_be_the_worst_moment() -> None:
     assert fit_in_ram([scored], 400 * MB).verdict is Verdict.FITS
     with_it = fit_in_ram([scored], 400 * MB, scores=True)
     assert with_it.verdict is Verdict.WONT_FIT
-    assert with_it.needed_bytes == (100 + 50 + 20 + 300) * MB  # the text's cache is gone by then
+    assert with_it.needed_bytes == (100 + 50 + 20 + 300) * MB  # by then the text's cache is freed
     assert with_it.terms[-1].label == "for a moment, while a text is scored"
     assert fit_in_ram([ESTIMATE], 400 * MB, scores=True) == fit_in_ram([ESTIMATE], 400 * MB)
     on_gpu = replace(scored, by_device={"cuda:0": WeightKinds(plain=30 * MB)})

@@ -1,4 +1,4 @@
-"""No sentence tells a user of the frozen program, which has no pip, to install a library."""
+"""The frozen program has no pip, so no sentence tells its user to install a library."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ OF_PIP = re.compile(r"\bpip\b|constraints\.txt|python3? -m|([Uu]n|[Rr]e)install|
 
 
 def sentences_of_pip(source: str) -> Iterator[str]:
-    """Those outside of what `remedy` gets first, where they stand themselves or by a name that stands nowhere else."""
+    """Sentences about pip that are not, directly or by name, in the first argument of `remedy`."""
     nodes = list(ast.walk(ast.parse(source)))
     fine = {
         node

@@ -1,4 +1,4 @@
-"""The history's file: what is kept, found, changed, and survives."""
+"""The history's file: what it keeps, finds, changes, and survives."""
 
 import os
 import signal
@@ -162,7 +162,7 @@ def test_whose_process_is_another_now_or_another_machines(history: History) -> N
     one.runs[1].state = RunState.GENERATING
     history.save(one).result()
     with closing(sqlite3.connect(history.path)) as file, file:
-        file.execute("UPDATE running SET started_at = started_at - 3600")  # the id was given again
+        file.execute("UPDATE running SET started_at = started_at - 3600")  # another process has the id now
     assert states(history) == ["stopped"] and history.running() == frozenset()
     assert history.load("0001").runs[1].state is RunState.CANCELLED
     history.save(one).result()
@@ -204,7 +204,7 @@ def test_an_entry_that_misses_its_baseline_is_still_opened(history: History) -> 
     one = made(1, "fp32", "bf16", "nf4")
     history.save(one).result()
     with closing(sqlite3.connect(history.path)) as file, file:
-        file.execute("DELETE FROM contents WHERE part = 'fp32'")  # as earlier versions left it, when they were killed
+        file.execute("DELETE FROM contents WHERE part = 'fp32'")  # earlier versions left this when they were killed
     loaded = history.load("0001")
     assert [run.id for run in loaded.runs] == ["bf16", "nf4"]
     assert loaded.baseline == "bf16"
@@ -250,7 +250,7 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path: Path, damage: byt
         assert "renamed to" in history.notice
         assert path.with_name("history.sqlite3.damaged-1").read_bytes() == damage
     else:
-        assert history.notice == ""  # an empty file is a new one
+        assert history.notice == ""  # an empty file counts as new
 
 
 def test_damage_in_the_middle_is_met_when_it_is_read(path: Path) -> None:

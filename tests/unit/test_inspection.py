@@ -1,4 +1,4 @@
-"""What quantizing costs layers, as JSON and as a table; and how the choices are read."""
+"""What quantization costs each layer, as JSON and as a table, and how the choices are parsed."""
 
 import json
 
@@ -49,8 +49,8 @@ def test_the_table_has_columns_that_line_up() -> None:
     assert lines[2].split() == ["a.long.name", "nf4", "64", "no", "4.500", "9.00", "%", "20.92", "dB", "0.0123"]
     assert lines[3].split() == ["b", "int8", "row", "no", "4.500", "0", "%", "–", "0.0123"]
     assert lines[4].split() == ["c", "uniform4", "tensor", "yes", "4.500", "50.0", "%", "6.02", "dB", "0.0123"]
-    assert len({len(line) for line in lines}) == 1  # figures end where their heading ends
-    assert len(lines) == 5  # a median of one layer says nothing
+    assert len({len(line) for line in lines}) == 1  # figures are aligned with their headings
+    assert len(lines) == 5  # a median of one layer means nothing
 
 
 def test_several_layers_are_summed_up() -> None:
@@ -86,7 +86,7 @@ def test_double_quantization_is_measured_beside_single() -> None:
     assert [(each.method, each.double_quant) for each in found] == [
         ("fp4", False),
         ("fp4", True),
-        ("int8", False),  # has no blocks, so none of it
+        ("int8", False),  # it has no blocks, so no double quantization
         ("int8-block", False),
         ("int8-block", True),
     ]

@@ -1,4 +1,4 @@
-"""Memory of the calling process, as the kernel says it."""
+"""Memory of the calling process, as reported by the kernel."""
 
 import subprocess
 import sys

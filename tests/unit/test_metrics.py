@@ -1,4 +1,4 @@
-"""Figures beside the baseline's, the efficient front, and why a smaller precision is slower."""
+"""Figures relative to the baseline, the efficient front, and why a smaller precision is slower."""
 
 import pytest
 from hypothesis import given
@@ -115,7 +115,7 @@ def test_a_reason_fits_the_device_and_the_precision() -> None:
     on_gpu = slower("nf4")
     on_gpu.device_map = {"": "cuda:0"}
     assert "this processor" not in told(on_gpu) and told(on_gpu)
-    for name in ("bf16", "fp16", "nf4", "int8"):  # Apple's GPU is no processor without fast arithmetic
+    for name in ("bf16", "fp16", "nf4", "int8"):  # Apple's GPU is not a CPU without fast arithmetic
         on_apples = slower(name)
         on_apples.device_map = {"": "mps"}
         assert "this processor" not in told(on_apples)

@@ -1,4 +1,4 @@
-"""What is said once of several runs."""
+"""Notes that are shown once for several runs."""
 
 from msgspec.structs import replace
 
@@ -62,7 +62,7 @@ def test_ratios_that_are_not_given_are_accounted_for() -> None:
     sentences = [note.sentence for note in notes(comparison(wide, narrow))]
     said = "The baseline's own figure (*) is not sound."
     assert f"fp32: no ratio (×) is shown for Load. {said}" in sentences
-    assert len(notes(comparison(wide))) == 1  # nobody is set in relation to it
+    assert len(notes(comparison(wide))) == 1  # no run is compared with it
     narrow.load.disk_share, wide.load.disk_share = 0.5, 0.0
     assert len(notes(comparison(wide, narrow))) == 1
 

@@ -1,4 +1,4 @@
-"""What is asked for as a placement: its parts, its words, and what is refused on any machine."""
+"""Requested placements: their parts, their descriptions, and what is refused on any machine."""
 
 import argparse
 import os
@@ -198,7 +198,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_limits_are_what_is_free_unless_others_are_set() -> None:
     free = devices.weight_limits(Placement(), 1)
     assert free["cpu"] == 3 * GIB and 3 * GIB < free["cuda:0"] < 4 * GIB
-    assert devices.weight_limits(Placement(), 0) == {"cpu": 3 * GIB}  # the driver has one, and torch cannot use it
+    assert devices.weight_limits(Placement(), 0) == {"cpu": 3 * GIB}  # the driver reports one, but torch cannot use it
     assert devices.weight_limits(Placement(max_memory={"cuda:0": 7}), 1) == {"cuda:0": 7, "cpu": 3 * GIB}
     assert devices.weight_limits(Placement(device="cpu"), 1) == {}
     assert devices.weight_limits(Placement(device="custom", modules={"": "cpu"}), 1) == {}
@@ -256,7 +256,7 @@ def test_offload_folders_go_with_their_engines(tmp_path: Path) -> None:
         folder.mkdir()
     folders, placement = OffloadFolders(), Placement(offload_folder=str(tmp_path))
     made = {name: Path(folders.folder(placement, name)) for name in ("fp32", "bf16")}
-    assert all(folder.exists() for folder in others)  # in a folder of the user's own nothing is cleared up
+    assert all(folder.exists() for folder in others)  # nothing is deleted in the user's own folder
     for folder in made.values():
         folder.mkdir()
     folders.clear("fp32")
@@ -285,7 +285,7 @@ def test_reports_say_how_it_was_placed() -> None:
     for device, name in (("cpu", "CPU"), ("cuda:0", "GPU 0"), ("balanced", "balanced")):
         shown.device, shown.placement = device, Placement(device=device)
         assert settings_text(shown).endswith(f", placement: {name}")
-    shown.placement = Placement()  # all that earlier versions saved is the device
+    shown.placement = Placement()  # earlier versions saved only the device
     assert shown.placed == "balanced"
     shown.device, shown.placement = "custom", Placement(device="custom", modules={"": "cpu"})
     assert settings_text(shown).endswith(", placement: by hand")

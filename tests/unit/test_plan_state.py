@@ -1,4 +1,4 @@
-"""What came out of a plan so far, and what later commands make of it."""
+"""What is known of a plan so far, and how it changes later commands."""
 
 from qplayground.core.capabilities import Capability
 from qplayground.core.comparison.results import TRANSFORMERS, Mode
@@ -33,8 +33,8 @@ def has_room(lacks: dict[Capability, str], shown: Estimate = SMALL, placement: P
 
 def test_what_is_known_of_a_run_makes_room_only_where_it_holds_without_the_kept_ones() -> None:
     assert has_room({})
-    assert not has_room({}, SMALL.without_text)  # of another text
-    assert not has_room({}, gpus=1)  # what is free on the GPU decides where parts go
+    assert not has_room({}, SMALL.without_text)  # the estimate is for another text
+    assert not has_room({}, gpus=1)  # free GPU memory decides the placement
     assert has_room({}, placement=Placement(device="cpu"), gpus=1)
 
 

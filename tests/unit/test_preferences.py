@@ -1,4 +1,4 @@
-"""What is kept between two starts, and what happens to a file that cannot be read."""
+"""What is kept between two starts, and what happens to an unreadable file."""
 
 import shutil
 import threading
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 
 class Disk:
-    """A disk that is so busy that a write waits until it is let go."""
+    """A disk so busy that a write waits until it is released."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.writes: list[bytes] = []
@@ -59,7 +59,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 
 
 def at_the_next_start(preferences: Preferences) -> Preferences:
-    """What another window reads, once everything is written."""
+    """What another window reads once everything is written."""
     preferences.flush()
     return Preferences.load(preferences.path)
 
@@ -112,8 +112,8 @@ def test_nobody_waits_for_a_busy_disk_and_what_is_newest_by_then_is_written_at_o
     again = Preferences.load(path)
     assert (again.last_model, again.recent_prompts[0], again.ticked, again.precision("ours")) == shown
     assert len(again.recent_prompts) == 10 and len(again.all_precisions()) == len(READY_PRECISIONS) + 1
-    assert len(disk.writes) <= 2  # the one that was in work, and all the rest
-    preferences.set_last_model("another")  # it is closed
+    assert len(disk.writes) <= 2  # the one in progress, and one for all the rest
+    preferences.set_last_model("another")  # ignored, because it is closed
     assert Preferences.load(path).last_model == "one"
 
 
@@ -141,7 +141,7 @@ def test_a_window_that_hangs_in_a_write_loses_nothing_of_anothers(path: Path, di
     one, other = Preferences.load(path), Preferences.load(path)
     one.remember_prompt("one")
     assert disk.begun.wait(20)
-    disk.held = False  # the other's writes are let through, if it comes to one
+    disk.held = False  # lets the other's writes through
     other.set_last_model("other")
     flushing = threading.Thread(target=other.flush, daemon=True)
     flushing.start()
@@ -306,12 +306,12 @@ def test_a_renamed_precision_keeps_its_place_and_its_tick(path: Path) -> None:
 @pytest.mark.parametrize(
     ("precision", "replacing"),
     [
-        (msgspec.structs.replace(MINE, name="other"), "mine"),  # taken by one of the user's own
-        (msgspec.structs.replace(MINE, name="nf4"), "mine"),  # taken by a ready one
+        (msgspec.structs.replace(MINE, name="other"), "mine"),  # taken by one of the user's own precisions
+        (msgspec.structs.replace(MINE, name="nf4"), "mine"),  # taken by a ready precision
         (msgspec.structs.replace(MINE, name="Not A Name"), None),
         (msgspec.structs.replace(MINE, quantization=Int8(threshold=float("nan"))), None),
         (msgspec.structs.replace(ready("fp32"), name="renamed"), "fp32"),
-        (msgspec.structs.replace(ready("fp32"), dtype=Dtype.FLOAT16), None),  # no longer what it is named after
+        (msgspec.structs.replace(ready("fp32"), dtype=Dtype.FLOAT16), None),  # no longer matches its name
         (msgspec.structs.replace(ready("nf4"), quantization=FourBit(quant_type="fp4")), None),
         (msgspec.structs.replace(ready("nf4"), quantization=FourBit(double_quantization=True)), None),
         (msgspec.structs.replace(ready("nf4"), quantization=Int8()), None),
@@ -405,7 +405,7 @@ def test_a_damaged_file_is_set_aside_and_said(path: Path, damage: bytes) -> None
 def test_a_damaged_file_that_another_window_mends_meanwhile_is_not_set_aside_again(
     path: Path, monkeypatch: pytest.MonkeyPatch, writes: bool
 ) -> None:
-    """Two windows that start at once both read it before either has moved it."""
+    """Two windows that start together both read it before either has moved it."""
     path.parent.mkdir()
     path.write_bytes(b"{")
     read = preferences_file.read_kept

@@ -1,4 +1,4 @@
-"""The measures, from values of tokens."""
+"""The quality measures, computed from values per token."""
 
 import math
 import random
@@ -51,7 +51,7 @@ def test_nothing_is_summed_up_under_a_hundred_tokens() -> None:
 
 
 def test_the_ratio_is_paired() -> None:
-    """Token by token the candidate is 0.1 worse: the ratio has hardly any error, whatever the text's own spread."""
+    """Each token of the candidate is worse by 0.1, so the ratio has hardly any error, whatever the text's spread."""
     base = [float(numpy) for numpy in range(200)]
     ours = [value + 0.1 for value in base]
     figures = comparison_figures(scored(ours, [0.0] * 200, [1] * 200), scored(base))

@@ -1,4 +1,4 @@
-"""What families of quantizers say of themselves, and what becomes of one whose library is missing."""
+"""What quantizer families declare, and what happens to one whose library is missing."""
 
 import pytest
 from msgspec import ValidationError, json

@@ -1,4 +1,4 @@
-"""Which precision to pick, in a sentence that the figures bear."""
+"""The recommended precision, in a sentence that the figures support."""
 
 import pytest
 from markupsafe import escape
@@ -25,7 +25,7 @@ def scored(name: str, change: float, error: float, speed: float = 12.0, *, again
 
 
 def compared(*candidates: Run) -> Comparison:
-    """Beside an fp32 that decodes 24 tokens a second."""
+    """These runs beside an fp32 that decodes 24 tokens a second."""
     wide = done("fp32")
     wide.memory.weight_bytes, wide.speed.decode_tokens_per_s = SIZES["fp32"], 24.0
     wide.quality = Quality(text="builtin", scored_tokens=1024, perplexity=20.0)
@@ -67,7 +67,7 @@ def test_what_too_few_tokens_hide_is_not_picked_and_not_passed_over() -> None:
         "No precision can be picked yet: too few tokens were scored to see a loss of nf4. "
         "Score more of this text or a longer text."
     )
-    shown = compared(scored("int8", 0.01, 0.02), scored("nf4", 0.001, 0.002))  # whatever int8 loses, nf4 is smaller
+    shown = compared(scored("int8", 0.01, 0.02), scored("nf4", 0.001, 0.002))  # nf4 is smaller, whatever int8 loses
     assert "Pick nf4." in (recommendation(shown) or "")
 
 
@@ -89,7 +89,7 @@ def test_nothing_is_said_where_the_figures_are_not_there() -> None:
     mixed = compared(scored("int8", 0.0, 0.001), scored("nf4", 0.0, 0.001, against="int8"))
     assert recommendation(mixed) is None
     shown = compared(scored("nf4", 0.0, 0.001))
-    del shown.runs[0]  # what it was compared with was removed
+    del shown.runs[0]  # its reference was removed
     assert recommendation(shown) is None
     shown = compared(scored("nf4", 0.0, 0.001))
     shown.runs[1].memory.weight_bytes = None

@@ -1,4 +1,4 @@
-"""A comparison as a table for the terminal and as Markdown; what a model wrote is never markup."""
+"""A comparison as a terminal table and as Markdown. A model's text is never markup."""
 
 import json
 import re
@@ -25,7 +25,7 @@ from tests.comparisons import OUT_OF_MEMORY, cancelled, change_model, comparison
 
 
 def fenced_blocks(markdown: str) -> list[str]:
-    """The contents of every fence, as CommonMark closes them: up to three spaces, as many backticks or more."""
+    """The contents of each fence, closed by CommonMark's rules: up to three spaces, and as many backticks or more."""
     blocks: list[str] = []
     fence = ""
     content: list[str] = []
@@ -232,7 +232,7 @@ def test_an_estimate_says_that_no_text_can_be_written() -> None:
         ("auto", {"cpu": 5}, ""),
         ("cuda:1", {"cuda:1": 5}, ""),
         ("auto", {"cuda:0": 5}, "5 B on cuda:0"),
-        ("auto", {"disk": 5}, "5 B on disk"),  # all of it, so that the map has one entry
+        ("auto", {"disk": 5}, "5 B on disk"),  # all of it, so the map has one entry
         ("auto", {"cpu": 5, "disk": 3}, "5 B in RAM, 3 B on disk"),
     ],
 )

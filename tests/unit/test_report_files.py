@@ -1,4 +1,4 @@
-"""Comparisons as JSON, CSV, HTML and scripts: read again, opened by strangers, made of strangers' texts."""
+"""Comparisons as JSON, CSV, HTML and scripts: read back, opened by strangers, made from strangers' texts."""
 
 import ast
 import csv
@@ -127,7 +127,7 @@ def test_no_text_is_a_formula(text: str) -> None:
 
 
 class Page(HTMLParser):
-    """Collects the elements, and fails on one that is not closed in turn."""
+    """Collects the elements, and fails on one that is not closed in order."""
 
     VOID = {"meta", "br", "rect", "line"}
 

@@ -1,4 +1,4 @@
-"""The files that come with the program, where a checkout has them."""
+"""The files that come with the program, at their place in a checkout."""
 
 from pathlib import Path
 

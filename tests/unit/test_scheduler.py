@@ -1,4 +1,4 @@
-"""What the scheduler decides: one engine at a time, every run to a final state, a stop that ends everything."""
+"""The scheduler's decisions: one engine at a time, a final state for every run, a stop that ends everything."""
 
 from collections.abc import Iterable
 
@@ -22,7 +22,7 @@ def states(scheduler: Scheduler, names: tuple[str, ...] = NAMES) -> list[RunStat
 
 
 def in_state(state: RunState, name: str = "fp32") -> Scheduler:
-    """A scheduler of four whose first run has come to that state."""
+    """A scheduler with four runs, the named one in that state."""
     scheduler = Scheduler(NAMES)
     scheduler.begin()
     ways = {
@@ -57,7 +57,7 @@ def test_runs_go_one_after_another_in_the_order_they_were_named() -> None:
         assert scheduler.state(name) is RunState.GENERATING
         assert scheduler.handle(name, EngineEvent.GENERATED) == act(Verb.END, name)
         assert scheduler.state(name) is RunState.DONE
-        assert not scheduler.is_finished  # its engine is still there
+        assert not scheduler.is_finished  # its engine still exists
         following = scheduler.handle(name, EngineEvent.EXITED)
     assert following == []
     assert scheduler.is_finished
@@ -178,7 +178,7 @@ def through(scheduler: Scheduler, *happenings: tuple[str, EngineEvent]) -> list[
 
 
 def load(scheduler: Scheduler, name: str) -> list[Action]:
-    """From started to loaded; what follows."""
+    """Take a run from started to loaded. Returns the next actions."""
     scheduler.handle(name, EngineEvent.HELLO)
     return scheduler.handle(name, EngineEvent.LOADED)
 
@@ -342,7 +342,7 @@ def test_one_run_goes_again_and_the_rest_stays() -> None:
     load(scheduler, "fp32")
     scheduler.handle("fp32", EngineEvent.GENERATED)
     scheduler.handle("fp32", EngineEvent.EXITED)
-    scheduler.queue("nf4")  # it has its turn before it already
+    scheduler.queue("nf4")  # its turn is already queued
     scheduler.queue("fp32")
     assert scheduler.begin() == []
     load(scheduler, "nf4")
@@ -373,7 +373,7 @@ def test_removing_a_run_ends_its_kept_engine() -> None:
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Everything that can happen, in any order, whether it fits or not."""
+    """Everything that can happen, in any order, expected or not."""
 
     @initialize(
         count=st.integers(1, 4),
@@ -461,7 +461,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert not over or self.keep or not self.alive
 
     def teardown(self) -> None:
-        """Wherever it got to: a stop, then what engines do when they are told to end, ends everything."""
+        """In any state, a stop and the engines' answers to it end everything."""
         if not hasattr(self, "names"):
             return
         self.a_person_stops()
@@ -483,7 +483,7 @@ TestAnyOrder.settings = settings(max_examples=150, stateful_step_count=30, deadl
 
 
 def drive(scheduler: Scheduler, actions: Iterable[Action], *, most: int = 200) -> list[str]:
-    """Do what is wanted at once and without mishap; what was done, in order."""
+    """Carry out the actions and what follows, at once and without failures. Returns the steps in order."""
     pending, done = list(actions), []
     answers = {
         Verb.START: EngineEvent.HELLO,

@@ -1,4 +1,4 @@
-"""What the first version wrote opens, with every figure: a comparison as JSON, and a history."""
+"""Files of the first version still open, with every figure: a comparison as JSON, and a history."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from qplayground.runtime.storage.history import History
 
 DATA = Path(__file__).parents[1] / "data"
 COMPARISON = (DATA / "comparison-schema-1.json").read_bytes()
-"""The demo model in three precisions, scored; written by version 0.1.0 with `compare --json`."""
+"""The demo model in three precisions, scored. Written by version 0.1.0 with `compare --json`."""
 
 
 def test_every_field_is_still_there() -> None:

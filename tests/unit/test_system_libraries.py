@@ -1,4 +1,4 @@
-"""What the system lacks for Qt, found by really making a file that needs it, and the command that installs it."""
+"""System libraries that Qt lacks, found by compiling a file that needs them, and the command that installs them."""
 
 import shutil
 import subprocess
@@ -63,7 +63,7 @@ def test_all_missing_libraries_are_named_at_once(compile_library: Compiler) -> N
 
 
 def test_a_library_that_is_too_old_is_told_by_its_version(compile_library: Compiler) -> None:
-    """Linked against one that has GLIBC_2.99, and run with one that has not."""
+    """Linked against a library with GLIBC_2.99, and run with one without it."""
     script = compile_library.folder / "versions"
     script.write_text("GLIBC_2.99 { global: newest; };\nGLIBC_2.100 { global: newer_still; };\n")
     code = "int newest(void) { return 1; } int newer_still(void) { return 1; }"
@@ -112,7 +112,7 @@ def test_where_no_package_is_known_there_is_no_empty_command() -> None:
 
 
 def test_every_library_that_qt_takes_from_the_system_has_its_package() -> None:
-    """What the loaded files of PySide6 name themselves, less what it brings and the C library."""
+    """The libraries that PySide6's loaded files name, without its own and the C library."""
     if shutil.which("objdump") is None or shutil.which("ldd") is None:
         pytest.skip("there is no objdump")
     folder = Path(PySide6.__file__).parent
@@ -129,7 +129,7 @@ def test_every_library_that_qt_takes_from_the_system_has_its_package() -> None:
 
 
 def test_the_packages_are_the_ones_that_have_the_libraries() -> None:
-    """Where this is Debian: its own database says so, for those that are installed."""
+    """On Debian, checked against its package database, for installed packages."""
     if shutil.which("dpkg") is None:
         pytest.skip("this is not Debian")
     checked = 0
@@ -143,7 +143,7 @@ def test_the_packages_are_the_ones_that_have_the_libraries() -> None:
 
 
 def test_the_packages_of_the_readme_are_known() -> None:
-    """The window's packages, less those that Qt loads only for some displays, are in packaging/debian-packages.txt."""
+    """packaging/debian-packages.txt has the window's packages, except those for only some displays."""
     listed = set((ROOT / "packaging" / "debian-packages.txt").read_text().split())
     window = {"libegl1", "libgl1", "libdbus-1-3", "libfontconfig1", "libxkbcommon0", "libxcb-cursor0", "libglib2.0-0"}
     assert listed >= window
@@ -194,7 +194,7 @@ def test_gpus_without_nvidias_driver_are_seen_on_the_bus(tmp_path: Path, monkeyp
     assert gpus.undriven_gpus() == ()
     devices = {
         "0000:01:00.0": ("0x10de", "0x030000", "nouveau"),
-        "0000:01:00.1": ("0x10de", "0x040300", "snd_hda_intel"),  # the sound of its HDMI
+        "0000:01:00.1": ("0x10de", "0x040300", "snd_hda_intel"),  # the sound device of its HDMI
         "0000:02:00.0": ("0x10de", "0x030200", ""),
         "0000:03:00.0": ("0x1002", "0x030000", "amdgpu"),
     }

@@ -1,4 +1,4 @@
-"""Temporary files that say whose they are, and what a later start does with those that are nobody's any more."""
+"""Temporary files that name their owner, and what a later start does with those of dead owners."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ Path.readlink = lambda path: Path("pid:[1]") if str(path) == "/proc/self/ns/pid"
 from qplayground.core.system.owner import this_process
 print(this_process().machine)
 """
-"""Says what a process in another container takes its machine for."""
+"""Prints the machine's name as a process in another container sees it."""
 
 
 def test_what_a_dead_program_left_goes_and_all_else_stays(tmp_path: Path) -> None:

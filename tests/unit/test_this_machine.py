@@ -1,4 +1,4 @@
-"""What is found out in the program's own process: folders, Qt's platform, and nobody's name."""
+"""What the program finds out in its own process: folders, Qt's platform, and no user names."""
 
 import getpass
 import importlib.metadata
@@ -61,7 +61,7 @@ def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_settings_folder_can_be_moved(tmp_path: Path) -> None:
     folders = this_machine.written_folders()
-    assert folders["Settings"] == folders["History"] == tmp_path / "config"  # as the tests' own variable says
+    assert folders["Settings"] == folders["History"] == tmp_path / "config"  # set by the tests' own variable
     assert folders["Baselines"].is_relative_to(tmp_path / "config")
     assert folders["Temporary files"] == Path(tempfile.gettempdir())
 
@@ -133,7 +133,7 @@ def test_a_platform_is_told_by_what_the_plugin_says_and_not_by_its_file(tmp_path
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Wayland is Linux's")
 def test_a_plugin_may_have_several_platforms() -> None:
-    names = ("wayland", "wayland-egl", "Wayland-EGL")  # whether this system has all libraries for them or not
+    names = ("wayland", "wayland-egl", "Wayland-EGL")  # whether or not this system has all their libraries
     assert not [name for name in names if "Qt has no platform" in explain_platform(name).message]
 
 

@@ -15,7 +15,7 @@ from tests.comparisons import comparison, done
 
 
 def scored(change: float, error: float, *, tokens: int = 1024, text: str = "builtin", of: int = 8883) -> Comparison:
-    """fp32, and an nf4 whose perplexity differs by so much; of a text of so many tokens."""
+    """fp32, and an nf4 whose perplexity differs by `change`, for a text of `tokens` tokens."""
     wide, narrow = done("fp32"), done("nf4")
     wide.quality = Quality(text=text, scored_tokens=tokens, perplexity=20.0, perplexity_se=1.0)
     narrow.quality = replace(

@@ -1,4 +1,4 @@
-"""Sentences are short and the documents easy to read: the limits that CONTRIBUTING.md names."""
+"""Sentences are short and documents easy to read, within the limits in CONTRIBUTING.md."""
 
 from collections.abc import Callable, Iterator
 from statistics import median

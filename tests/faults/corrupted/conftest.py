@@ -1,4 +1,4 @@
-"""Models to be spoilt, and the engine that meets them."""
+"""Models to be damaged, and the engine that loads them."""
 
 import shutil
 import signal
@@ -14,7 +14,7 @@ from tests.faults.corrupted.folders import PATIENCE_S, RecordedEngine
 
 @pytest.fixture(autouse=True)
 def no_hang() -> Iterator[None]:
-    """What waits for a pipe, or goes on for ever, fails its test."""
+    """A test that waits forever for a pipe, or loops forever, fails."""
 
     def interrupt(signum: int, frame: object) -> None:
         raise TimeoutError("this takes too long")
@@ -28,7 +28,7 @@ def no_hang() -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole model, not to be changed."""
+    """A complete model. Read-only."""
     return tiny.make(tmp_path_factory.mktemp("corrupted") / "good")
 
 
@@ -46,17 +46,17 @@ def good_in_shards(good: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def folder(good: Path, tmp_path: Path) -> Path:
-    """A model to be spoilt."""
+    """A copy of the model, to be damaged."""
     return Path(shutil.copytree(good, tmp_path / "model"))
 
 
 @pytest.fixture
 def shards(good_in_shards: Path, tmp_path: Path) -> Path:
-    """A model in several files, to be spoilt."""
+    """A copy of the model in several files, to be damaged."""
     return Path(shutil.copytree(good_in_shards, tmp_path / "model"))
 
 
 @pytest.fixture(scope="package")
 def engine() -> RecordedEngine:
-    """One engine for all that is damaged: what it met before must not matter."""
+    """One engine for all damaged models: what it loaded before must not matter."""
     return RecordedEngine()

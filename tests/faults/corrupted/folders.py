@@ -1,4 +1,4 @@
-"""What the program makes of a folder that is damaged."""
+"""How the program answers for a damaged folder."""
 
 import json
 import struct
@@ -24,16 +24,16 @@ from tests.engine.conftest import RecordingChannel
 
 TYPES = model_types()
 LISTED_S = 1.0
-"""The picker reads every folder anew."""
+"""The picker reads every folder anew, so listing must be fast."""
 PATIENCE_S = 20
 FIRST = "model.embed_tokens.weight"
-"""A tensor that every such model has."""
+"""A tensor that each of these models has."""
 
 Damage = Callable[[Path], object]
 
 
 class Answers(NamedTuple):
-    """What the program makes of a folder."""
+    """How the program answers for a folder."""
 
     listed: ErrorInfo | None
     estimate: Event
@@ -45,7 +45,7 @@ class Answers(NamedTuple):
 
 
 class RecordedEngine(host.Engine):
-    """An engine in this process; what it says is in `recorded`."""
+    """An engine in this process. `recorded` has its events."""
 
     def __init__(self) -> None:
         self.recorded = RecordingChannel()
@@ -53,7 +53,7 @@ class RecordedEngine(host.Engine):
 
 
 def ask(engine: RecordedEngine, folder: Path, asked: GenerationRequest | None = None) -> Answers:
-    """List, estimate and load; every refusal is a sentence with a hint, and the folder is as it was."""
+    """List, estimate and load. Checks that each refusal is a sentence with a hint, and that the folder is unchanged."""
     before = _state(folder)
     began = time.monotonic()
     entry = inspect_folder(folder, source=ModelSource.FOLDER, model_types=TYPES)

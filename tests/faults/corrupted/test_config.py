@@ -1,4 +1,4 @@
-"""Configs and generation settings that are damaged, odd or mean harm."""
+"""Configs and generation settings that are damaged, odd or hostile."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ SIZES = ["hidden_size", "intermediate_size", "vocab_size", "num_attention_heads"
 @pytest.mark.filterwarnings("ignore:Initializing zero-element")  # an engine prints warnings
 @pytest.mark.parametrize("field", [*SIZES, "num_hidden_layers", "max_position_embeddings", "num_labels"])
 def test_a_size_that_no_model_has(field: str, folder: Path, engine: RecordedEngine) -> None:
-    """Refused or run, but never built: 10⁶ layers would take minutes and a width of 10⁶ all memory."""
+    """Refused or run, but never built: 10⁶ layers would take minutes, and a width of 10⁶ all memory."""
     values: list[Any] = [
         -1,
         0,
@@ -126,9 +126,9 @@ def test_what_a_config_asks_of_the_library_is_not_done(fields: dict[str, Any], f
     assert written(folder) == written(good)
 
 
-@lru_cache  # every folder is spoilt in one way only
+@lru_cache  # no folder is damaged in two ways
 def written(folder: Path) -> tuple[tuple[int, ...], str]:
-    """Prompt and text of a model that must be fine."""
+    """Prompt ids and text of a model that must load."""
     events = carry_out(tiny.load_command(folder), Generate(id=2, request=tiny.request()))
     assert isinstance(events[-1], Generated), events[-1]
     (prompt,) = (event for event in events if isinstance(event, PromptRead))

@@ -1,4 +1,4 @@
-"""Formats that the program reads itself, damaged by the hundred."""
+"""Formats that the program parses itself, damaged by the hundred."""
 
 import json
 import sys
@@ -48,7 +48,7 @@ json_values = st.recursive(
 
 
 def damaged(data: bytes) -> st.SearchStrategy[bytes]:
-    """That file with a piece replaced, cut out or cut off, or something else altogether."""
+    """The file with a piece replaced, cut out or cut off, or something else entirely."""
     place = st.integers(0, len(data))
     replaced = st.tuples(place, place, st.binary(max_size=8)).map(
         lambda found: data[: min(found[:2])] + found[2] + data[max(found[:2]) :]
@@ -127,7 +127,7 @@ SAVED = json.loads(to_json(comparison(done(), done("nf4"))))
 @FUZZ
 @given(st.data())
 def test_any_saved_comparison(data: st.DataObject) -> None:
-    """What is read can be written again, and every report made of it."""
+    """Whatever is read can be written again, in every report format."""
     from qplayground.report.files import FORMATS
 
     text = data.draw(damaged(json.dumps(SAVED).encode()) | st.just(json.dumps(changed(SAVED, data.draw)).encode()))
@@ -170,7 +170,7 @@ def test_preferences_that_are_nested_too_deep(begin: bytes, tmp_path: Path) -> N
 @FUZZ
 @given(st.data())
 def test_any_history(tmp_path: Path, data: st.DataObject) -> None:
-    """A damaged part of it costs that comparison alone."""
+    """Damage in one comparison affects only that comparison."""
     import sqlite3
 
     path = tmp_path / "history.sqlite3"

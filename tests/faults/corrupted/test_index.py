@@ -1,4 +1,4 @@
-"""Shards and an index that do not belong together, or are none."""
+"""Shards and an index that do not match, or are damaged."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Links, pipes, names and outlines where a file of a model is expected."""
+"""Links, pipes, odd names and outlines in place of a model's files."""
 
 import os
 import shutil
@@ -49,7 +49,7 @@ def test_no_file_where_one_is_expected(place: str, good: Path, tmp_path: Path, e
     for number, name in enumerate(FILES if place in ("pipe", "zeros", "itself") else FILES[:4]):
         folder = Path(shutil.copytree(good, tmp_path / str(number)))
         if name == "tokenizer_config.json":
-            (folder / "chat_template.jinja").unlink()  # else it is not looked into
+            (folder / "chat_template.jinja").unlink()  # otherwise the file is not read
         (folder / name).unlink(missing_ok=True)
         PLACES[place](folder / name)
         answers = ask(engine, folder)
@@ -88,7 +88,7 @@ def test_a_snapshot_of_links_into_the_cache_is_fine(good: Path, tmp_path: Path, 
     ids=["spaces", "dashes", "others"],
 )
 def test_a_folder_with_any_name(names: list[str], good: Path, tmp_path: Path, engine: RecordedEngine) -> None:
-    """One inside the other, and files of these names beside the model's."""
+    """Nested folders of these names, and files of these names beside the model's."""
     folder = Path(shutil.copytree(good, tmp_path.joinpath(*names)))
     for name in names:
         (folder / name).touch()
@@ -123,7 +123,7 @@ def test_files_that_may_not_be_read(folder: Path, engine: RecordedEngine) -> Non
 )
 def test_an_outline_that_is_damaged(text: bytes, folder: Path, engine: RecordedEngine) -> None:
     (folder / OUTLINE).write_bytes(text)
-    assert isinstance(ask(engine, folder).load, Loaded)  # the weights speak for themselves
+    assert isinstance(ask(engine, folder).load, Loaded)  # the weights are read themselves
     (folder / SINGLE).unlink()
     answers = ask(engine, folder)
     assert isinstance(answers.estimate, Failed) and answers.estimate.error.code is ErrorCode.BROKEN_WEIGHTS

@@ -1,4 +1,4 @@
-"""Chat templates that are damaged or mean harm."""
+"""Chat templates that are damaged or hostile."""
 
 import sys
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_a_chat_template_gives_what_the_library_gives(good: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
 def test_an_engine_survives_templates_without_an_end(folder: Path, good: Path) -> None:
-    """A real one, with the program's own limits: it says so, and goes on with another model."""
+    """A real engine with the program's own limits: it reports the problem, then serves another model."""
     asked = tiny.request(chat_template=True)
     launcher = Launcher(ENGINE_TARGET)
     try:

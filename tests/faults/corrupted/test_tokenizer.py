@@ -62,7 +62,7 @@ def test_a_tokenizer_of_a_newer_kind(folder: Path, engine: RecordedEngine) -> No
 
 
 def test_what_the_library_says_of_a_tokenizer_is_said(folder: Path, engine: RecordedEngine) -> None:
-    """Whole JSON that does not fit can be damaged or newer, so neither is claimed."""
+    """Valid JSON that does not fit can be damaged or newer, so the message claims neither."""
     edit_tokenizer(folder, lambda fields: fields["model"].update(merges=[["never", "heard"]]))
     answers = ask(engine, folder)
     assert isinstance(answers.load, Failed) and answers.code is ErrorCode.BROKEN_TOKENIZER

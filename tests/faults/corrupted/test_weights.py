@@ -1,4 +1,4 @@
-"""Weights damaged in every way there is: each is refused in a sentence, or loaded as it is."""
+"""Weights damaged in many ways: each is refused with a sentence, or loaded as it is."""
 
 import json
 import struct
@@ -39,7 +39,7 @@ def test_a_header_of_a_forged_length(length: int, folder: Path, engine: Recorded
 
 
 def test_a_header_of_the_largest_length_in_a_file_with_holes(folder: Path, engine: RecordedEngine) -> None:
-    """100 MB of zeros, which take no room on the disk."""
+    """100 MB of zeros, which take no space on the disk."""
     with (folder / SINGLE).open("wb") as file:
         file.write(struct.pack("<Q", 100_000_000))
         file.truncate(100_000_100)
@@ -47,7 +47,7 @@ def test_a_header_of_the_largest_length_in_a_file_with_holes(folder: Path, engin
 
 
 def forge(**changes: Any) -> Callable[[dict[str, Any], bytes], bytes]:
-    """Changes what the header says of one tensor."""
+    """Changes the header's entry for one tensor."""
 
     def make(header: dict[str, Any], weights: bytes) -> bytes:
         header[FIRST] = {**header[FIRST], **changes}
@@ -124,7 +124,7 @@ def test_a_forged_header(forged: str, folder: Path, engine: RecordedEngine) -> N
 
 
 def test_weights_of_another_type_of_the_same_width(folder: Path, engine: RecordedEngine) -> None:
-    """Nothing tells integers from floats but the name of the type: what comes of them is a model, or a sentence."""
+    """Only the dtype's name tells integers from floats. The load gives a model or a sentence."""
     header, weights = parts((folder / SINGLE).read_bytes())
     for dtype in ("I32", "U32"):
         header[FIRST]["dtype"] = dtype
