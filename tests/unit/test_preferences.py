@@ -35,7 +35,7 @@ class Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.writes: list[bytes] = []
         self.begun = threading.Event()
-        self.unload = threading.Event()
+        self.release = threading.Event()
         self.held = True
         self.fails = False
 
@@ -43,7 +43,7 @@ class Disk:
             self.writes.append(data)
             held = self.held
             self.begun.set()
-            assert not held or self.unload.wait(20)
+            assert not held or self.release.wait(20)
             if self.fails:
                 raise OSError(28, "No space left on device")
             save_file(path, data, private=private)
@@ -55,7 +55,7 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     disk = Disk(monkeypatch)
     yield disk
-    disk.unload.set()
+    disk.release.set()
 
 
 def at_the_next_start(preferences: Preferences) -> Preferences:
@@ -107,7 +107,7 @@ def test_nobody_waits_for_a_busy_disk_and_what_is_newest_by_then_is_written_at_o
     preferences.save_precision(msgspec.structs.replace(MINE, name="ours"), replacing="mine")
     shown = (preferences.last_model, preferences.recent_prompts[0], preferences.ticked, preferences.precision("ours"))
     assert shown[:3] == ("one", "prompt 9", ("nf4", "fp4")) and not path.exists()
-    disk.unload.set()
+    disk.release.set()
     preferences.close()
     again = Preferences.load(path)
     assert (again.last_model, again.recent_prompts[0], again.ticked, again.precision("ours")) == shown
@@ -123,7 +123,7 @@ def test_what_another_window_writes_before_this_one_can_stays(path: Path, disk: 
     one.writer.submit(may_write.wait, 20)
     one.save_precision(MINE)
     one.remember_prompt("one")
-    disk.unload.set()
+    disk.release.set()
     other.save_precision(edited_int8())
     other.save_precision(msgspec.structs.replace(MINE, name="theirs"))
     other.save_precision(msgspec.structs.replace(MINE, label="the same name"))
@@ -146,7 +146,7 @@ def test_a_window_that_hangs_in_a_write_loses_nothing_of_anothers(path: Path, di
     flushing = threading.Thread(target=other.flush, daemon=True)
     flushing.start()
     flushing.join(timeout=1)
-    disk.unload.set()
+    disk.release.set()
     one.close()
     other.close()
     last = Preferences.load(path)
@@ -172,7 +172,7 @@ def test_a_write_that_waits_too_long_for_another_window_says_so_and_comes_later(
 
 def test_a_change_that_is_taken_back_leaves_nothing_to_complain_of(path: Path, disk: Disk) -> None:
     disk.fails = True
-    disk.unload.set()
+    disk.release.set()
     preferences = Preferences.load(path)
     notices: list[str] = []
     preferences.tell(lambda: notices.append(preferences.notice))
@@ -188,7 +188,7 @@ def test_what_cannot_be_written_even_at_the_end_is_one_line_on_stderr(
     path: Path, disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     disk.fails = True
-    disk.unload.set()
+    disk.release.set()
     preferences = Preferences.load(path)
     preferences.set_last_model("gpt2")
     preferences.close()
@@ -213,7 +213,7 @@ def test_whatever_a_write_fails_with_is_told_and_not_thrown(path: Path, monkeypa
 
 def test_what_a_full_disk_did_not_take_is_written_with_the_next_change_or_at_the_end(path: Path, disk: Disk) -> None:
     disk.fails = True
-    disk.unload.set()
+    disk.release.set()
     preferences = Preferences.load(path)
     preferences.set_last_model("gpt2")
     preferences.flush()
