@@ -1,4 +1,4 @@
-"""What each family of quantizers does with a model's weights: one module a family, and `registry`, which names them.
+"""What each quantizer family does with a model's weights. One module per family; `registry` lists them.
 
-What a family says of itself without torch is in `qplayground.core.quantizers`, under the same tag.
+Each family's options and texts, which need no torch, are in `qplayground.core.quantizers` under the same tag.
 """

@@ -1,4 +1,4 @@
-"""What the engine asks of a family of quantizers."""
+"""The interface between the engine and a quantizer family."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -17,11 +17,11 @@ from qplayground.engines.transformers.quantizers.codec import Codec, Stored
 
 Options = TypeVar("Options", bound=Quantizer)
 _DEEP = 3
-"""Inputs of more dimensions are unusual."""
+"""The usual input: batch, tokens and features. More dimensions are unusual."""
 
 
 class Layer(NamedTuple):
-    """What decides how a layer is computed: outputs, inputs, and how many dimensions its input tensors have."""
+    """What decides how a layer is computed: its outputs, inputs, and the dimensions of its input tensors."""
 
     rows: int
     columns: int
@@ -29,7 +29,7 @@ class Layer(NamedTuple):
 
     @property
     def text(self) -> str:
-        """For a person."""
+        """Text for display."""
         return f"{self.columns:,} inputs and {self.rows:,} outputs"
 
     @property
@@ -39,7 +39,7 @@ class Layer(NamedTuple):
 
 
 class HeldPart(NamedTuple):
-    """One tensor of a module. `is_scale` and `is_code` say what of a quantized weight it is, if anything."""
+    """One tensor of a module. `is_code` and `is_scale`: it holds the codes or scales of a quantized weight."""
 
     kind: str
     tensor: torch.Tensor
@@ -48,82 +48,86 @@ class HeldPart(NamedTuple):
 
 
 class Backend(ABC, Generic[Options]):
-    """One family's options at work. `expected_error`: the relative error in the Frobenius norm that quantizing normally
-    distributed weights makes. The constants of memory are measured; `estimating` says how they are used.
+    """Carries out one family's options.
 
-    `heap_factor`: what glibc's heap takes for each byte of tensors that reading a prompt needs at once.
-    `quantizing_bytes`: the most that quantizing needs for a moment, an element of the layer in work, its 16-bit copy
-    included.
+    `expected_error`: relative error, in the Frobenius norm, of quantizing normally distributed weights.
+    `heap_factor`: bytes that glibc's heap takes per byte of tensors that prefill needs at once.
+    `quantizing_bytes`: peak temporary bytes per element of the layer being quantized, its 16-bit copy included.
+
+    The memory constants are measured; `estimating` says how they are used.
     """
 
     expected_error: float
     heap_factor = 2.0
     quantizing_bytes: int
     splits = True
-    """Whether a model may be in several places."""
+    """Whether a model may be split across several devices."""
     lists_skips = False
-    """Whether transformers must be told every module to leave alone, its own ones included."""
+    """Whether transformers needs the full list of modules to skip, including those it skips by default."""
     checkpoint = ""
-    """transformers' `quant_method` of the checkpoints whose codes it reads; empty where it reads none."""
+    """transformers' `quant_method` of the checkpoints that this family reads; empty where it reads none."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
 
     @property
     def library(self) -> str:
-        """The library and its version, for a person."""
+        """Library name and version, for display."""
         return f"{self.options.library} {installed_version(self.options.library)}".rstrip()
 
     # ---- before a load --------------------------------------------------------------------------------------------
 
     @abstractmethod
     def config(self, skips: Sequence[str], *, offloads: bool) -> QuantizationConfigMixin:
-        """transformers' configuration, every default spelled out. `skips`: what is left alone, in place of the
-        library's own list; empty for that. `offloads`: modules may be on the processor or on disk beside a GPU.
+        """transformers' quantization config, with every default spelled out.
+
+        `skips`: modules left unquantized, in place of the library's own list; empty keeps that list.
+        `offloads`: modules may be on the CPU or on disk beside a GPU.
         """
 
     @abstractmethod
     def predicted(self, rows: int, elements: int, *, repacks: bool) -> WeightKinds:
-        """Bytes of one converted weight and of what belongs to it. `repacks`: after a forward that repacks it."""
+        """Bytes of one converted weight, its scales and tables. `repacks`: after a forward that repacks it."""
 
     def bias_dtype(self) -> Dtype | None:
-        """What the first forward casts the bias of a converted layer to; None where it leaves it alone."""
+        """Type that the first forward casts a converted layer's bias to; None where it stays unchanged."""
         return None
 
     def rescaled(self) -> "Backend[Any]":
-        """What a layer becomes whose weight the model's code scales in place."""
+        """The backend that a layer ends up with if the model's code scales its weight in place."""
         return self
 
     def repacks(self) -> bool:
-        """Whether the first forward on this processor repacks weights for a kernel of its own."""
+        """Whether the first forward on this CPU repacks weights for a special kernel."""
         return False
 
     def converts(self, module: nn.Module) -> bool:
-        """Whether it replaces modules of that class."""
+        """Whether this family replaces modules of that class."""
         return type(module) is nn.Linear
 
     # ---- on a layer by itself -------------------------------------------------------------------------------------
 
     @abstractmethod
     def is_usual(self, layer: Layer) -> bool:
-        """Whether every kernel of the library takes it; others are tried."""
+        """Whether every kernel of the library supports this layer. Other layers are tried first."""
 
     @abstractmethod
     def layer(self, weight: torch.Tensor) -> nn.Module:
-        """A layer with that weight, (out, in), without a bias. It may be quantized only once it is put on a device."""
+        """A layer with that weight, (out, in), without a bias. It may be quantized only when moved to a device."""
 
     @abstractmethod
     def round_trip(self, weight: torch.Tensor, device: torch.device) -> torch.Tensor:
-        """The weight after the library quantized and dequantized it on that device."""
+        """The weight after quantizing and dequantizing it with the library on that device."""
 
     def rows_until_a_block_begins(self, columns: int) -> int:
-        """After so many rows, and not before, blocks of weights that share a scale begin with a row again."""
+        """The number of rows after which a row starts a new block again. Blocks share a scale and may span rows."""
         return 1
 
     @staticmethod
     def refusal(text: str, functions: Set[str]) -> str:
-        """Why the library refused layers, as a sentence, by what it raised (in small letters) and the functions that
-        were running; empty where that is not known.
+        """Why the library refused layers, as a sentence; empty where that is unknown.
+
+        `text`: the exception's message in lower case. `functions`: the names of the functions that were running.
         """
         return ""
 
@@ -132,45 +136,47 @@ class Backend(ABC, Generic[Options]):
     @staticmethod
     @abstractmethod
     def owns(module: nn.Module) -> bool:
-        """Whether that module's weight was quantized by this family."""
+        """Whether this family quantized that module's weight."""
 
     @staticmethod
     @abstractmethod
     def parts(module: Any) -> Iterator[HeldPart]:
-        """Every tensor that stands for such a module's weight."""
+        """Every tensor that makes up such a module's weight."""
 
     @staticmethod
     def shape(module: Any) -> tuple[int, ...]:
-        """The shape of such a module's weight before it was quantized, (out, in)."""
+        """Shape of such a module's weight before quantization, (out, in)."""
         return tuple(module.weight.shape)
 
     @staticmethod
     @abstractmethod
     def leading_rows(module: Any, rows: int) -> torch.Tensor:
-        """The first rows of such a module's weight, (rows, in), float32, on the processor: codes times scales by hand
-        in plain torch, without the library whose result is checked. Before its first forward, which can repack it.
+        """The first rows of such a module's weight: (rows, in), float32, on the CPU.
+
+        Codes times scales in plain torch, without the library being checked.
+        Call it before the first forward, which can repack the weight.
         """
 
     @staticmethod
     @abstractmethod
     def dequantized(module: Any) -> torch.Tensor:
-        """What such a module computes with, as numbers, by the library."""
+        """The weight that such a module computes with, dequantized by the library."""
 
     # ---- looked inside --------------------------------------------------------------------------------------------
 
     @staticmethod
     @abstractmethod
     def codec(params: QuantizationParams, columns: int) -> Codec:
-        """How one of the methods that the options declare stores a matrix of so many columns."""
+        """The codec of one of the family's methods, for a matrix of that many columns."""
 
     @staticmethod
     def stored_as(tensor: str) -> str:
-        """The method that a tensor of that name is a sign of in such a `checkpoint`; empty where it is none."""
+        """The method that a tensor of that name indicates in such a `checkpoint`; empty where it indicates none."""
         return ""
 
     @staticmethod
     def read(parts: Mapping[str, torch.Tensor], dtype: Dtype | None) -> Stored:
-        """A weight of such a checkpoint, of its tensors by their names below the module's. `dtype` is the model's.
+        """Read a weight of such a checkpoint from its tensors, named relative to the module. `dtype`: the model's.
 
         Raises whatever the library raises for parts that do not belong together.
         """
@@ -180,13 +186,13 @@ class Backend(ABC, Generic[Options]):
     def split_product(
         codes: torch.Tensor, absmax: torch.Tensor, inputs: torch.Tensor, threshold: float, bias: torch.Tensor | None
     ) -> tuple[torch.Tensor, int]:
-        """For a family that splits outliers: a product with codes by row, and how many columns were computed apart."""
+        """For a family that splits outliers: a product with row-wise codes, and the number of outlier columns."""
         raise NotImplementedError
 
     # ---- what it takes --------------------------------------------------------------------------------------------
 
     def scratch_bytes(self, tokens: int, widest: int) -> int:
-        """What a product of so many tokens with a layer of so many outputs needs beside its result."""
+        """Temporary bytes, beside the result, for `tokens` tokens times a layer of `widest` outputs."""
         return 0
 
     def gaps_factor(self, tokens: int, widest: int) -> float:
@@ -194,7 +200,8 @@ class Backend(ABC, Generic[Options]):
         return self.heap_factor
 
     def unfused_itemsize(self, dtype: Dtype) -> int:
-        """Bytes an element of what each token dequantizes on this processor, a layer at a time; 0 where a kernel
-        computes with quantized weights as they are.
+        """Bytes per element that each token dequantizes on this CPU, one layer at a time.
+
+        0 where a kernel computes with quantized weights directly.
         """
         return 0

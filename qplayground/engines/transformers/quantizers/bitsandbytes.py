@@ -1,10 +1,10 @@
-"""What both families of bitsandbytes share: the layers that they convert, and how they store matrices in blocks.
+"""Shared by both bitsandbytes families: which layers they convert, and how they store matrices in blocks.
 
-What bitsandbytes does not offer, the contrasts, are its own functions given something else:
+The contrasts are methods that bitsandbytes does not offer. They call its functions with other inputs:
 
-- Evenly spaced levels in 4 and 3 bits: `quantize_blockwise` with `create_linear_map(total_bits=…)` as its code table.
-- One scale for the whole tensor: a block is scaled by its largest weight, so into each block go two weights more, as
-  large as the tensor's largest, and their codes are thrown away.
+- Evenly spaced levels in 4 and 3 bits: `quantize_blockwise` with the codebook `create_linear_map(total_bits=…)`.
+- One scale for the whole tensor: a block is scaled by its largest weight. So each block gets two extra weights as large
+  as the tensor's largest, and their codes are dropped.
 """
 
 from abc import abstractmethod
@@ -23,17 +23,19 @@ from qplayground.engines.transformers.quantizers.codec import BYTE, BlockScales,
 
 Options = TypeVar("Options", bound=Quantizer)
 _WHOLE_BLOCK = 4096
-"""What a tensor with a single scale is cut into."""
+"""Block size for a tensor with a single scale."""
 _KERNEL_BLOCK = 1024
-"""Up to this size bitsandbytes has kernels for every processor; beyond it can fall back to a compiled function, which
-costs seconds for each new shape. A block with the same scale as its neighbour gives the same weights.
+"""Largest block for which bitsandbytes has kernels on every CPU.
+
+Beyond it, bitsandbytes can fall back to a compiled function, which costs seconds for each new shape. Splitting a block
+into smaller ones with the same scale gives the same weights.
 """
 _NUMBER_BYTES = 4
 _ALIGNED_OUTPUTS, _ALIGNED_INPUTS = 32, 64
 
 
 class BitsandbytesBackend(Backend[Options]):
-    """Modules that transformers replaces, and the name that checkpoints give the library."""
+    """The modules that transformers replaces, and the library's name in checkpoints."""
 
     checkpoint = "bitsandbytes"
 
@@ -45,11 +47,11 @@ class BitsandbytesBackend(Backend[Options]):
 
 
 class BlockCodec(Codec):
-    """Codes by a table, so many to a byte, and a scale a block or a single one."""
+    """Codes that index a codebook, `per_byte` to a byte, with one scale per block or for the tensor."""
 
     per_byte = 1
     nested_block = 256
-    """Scales that share a scale of their own in double quantization."""
+    """Scales per second-level scale in double quantization."""
 
     def __init__(self, params: QuantizationParams, levels: torch.Tensor) -> None:
         super().__init__(params)
@@ -59,11 +61,11 @@ class BlockCodec(Codec):
 
     @abstractmethod
     def _encode(self, weights: torch.Tensor, block: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The library's codes, and an absmax a block."""
+        """The library's codes, and one absmax per block."""
 
     @abstractmethod
     def _decode(self, codes: torch.Tensor, absmax: torch.Tensor, block: int, count: int) -> torch.Tensor:
-        """So many weights by the library."""
+        """Dequantize `count` weights with the library."""
 
     def quantize(self, weights: torch.Tensor, largest: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         if largest is None:
@@ -87,7 +89,9 @@ class BlockCodec(Codec):
         return slice(first // self.per_byte, -(-last // self.per_byte))
 
     def scales(self, absmax: torch.Tensor) -> BlockScales:
-        """Double quantization is what `quantize_4bit` does: less their mean, in blocks of a dynamic 8-bit type."""
+        """Double quantization as in `quantize_4bit`: subtract the mean, then quantize in blocks to a dynamic 8-bit
+        type.
+        """
         if not self.params.double_quant:
             return super().scales(absmax)
         offset = absmax.mean()
@@ -98,7 +102,7 @@ class BlockCodec(Codec):
 def nested_scales(
     codes: torch.Tensor, state: QuantState, offset: torch.Tensor, exact: torch.Tensor | None = None
 ) -> BlockScales:
-    """Scales that are quantized themselves: codes of a byte, their own scales and table, and an offset."""
+    """Scales from double quantization: one-byte codes, their own scales and codebook, and an offset."""
     used = bnb.dequantize_blockwise(codes, state)
     used += offset
     numbers = state.absmax.numel() + state.code.numel() + 1
@@ -106,9 +110,9 @@ def nested_scales(
 
 
 class LinearCodec(BlockCodec):
-    """Codes of a byte each, by a table of evenly spaced levels: 8 bits, and fewer as the contrast.
+    """One-byte codes for a codebook of evenly spaced levels: 8 bits, and fewer as the contrast.
 
-    A table of fewer bits is filled up with zeros in its middle, all of which are the code 0.
+    A codebook of fewer bits is padded with zeros in the middle. They all stand for code 0.
     """
 
     def __init__(self, params: QuantizationParams) -> None:
@@ -143,7 +147,7 @@ class LinearCodec(BlockCodec):
 
 
 def _filled(weights: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
-    """In blocks, each with that value behind its weights, twice, so that codes in pairs stay in pairs."""
+    """The weights in blocks. Each block ends in `largest` twice, so that codes in pairs stay in pairs."""
     width = _WHOLE_BLOCK - 2
     blocks = weights.new_zeros(-(-weights.numel() // width), _WHOLE_BLOCK)
     blocks[:, width:] = largest
@@ -155,6 +159,6 @@ def _filled(weights: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
 
 
 def check(good: bool, found: str) -> None:
-    """Raises ValueError with what was found, where stored parts do not belong together."""
+    """Raises ValueError(found) unless `good`: the stored parts do not belong together."""
     if not good:
         raise ValueError(found)

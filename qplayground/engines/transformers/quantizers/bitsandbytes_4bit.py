@@ -1,13 +1,14 @@
 """bitsandbytes' NF4 and FP4.
 
-Block size B = 64; a layer of `out` x `in` = n elements has nb = ceil(n / B) blocks, which run on from row to row:
+Block size B = 64. A layer of `out` x `in` = n elements has nb = ceil(n / B) blocks, which run on from row to row:
 
-- ceil(n / 2) + 4 · nb + 64 bytes: two codes a byte, the first in its upper half, a float32 absmax a block and a table
-  of sixteen float32.
-- double quantization: ceil(n / 2) + nb + 4 · ceil(nb / 256) + 1024 + 64 + 4, the absmax as uint8 with a second level of
-  its own, its table of 256 float32, and a float32 offset: table[code] · absmax of 256 blocks + offset.
-- where the processor has AVX512-BF16, the first forward repacks a layer: the absmax becomes bfloat16 and the second
-  level goes, the offset stays: ceil(n / 2) + 2 · nb + 64 (+ 4).
+- Single quantization: ceil(n / 2) + 4 · nb + 64 bytes. Two codes per byte (the first in the upper half), a float32
+  absmax per block, and a codebook of sixteen float32.
+- Double quantization: ceil(n / 2) + nb + 4 · ceil(nb / 256) + 1024 + 64 + 4 bytes. The absmax is a uint8 code. A second
+  level adds a codebook of 256 float32, an absmax per 256 blocks, and a float32 offset. The first level's absmax is
+  codebook[code] · second absmax + offset.
+- Repacked by the first forward, on CPUs with AVX512-BF16: ceil(n / 2) + 2 · nb + 64 (+ 4) bytes. The absmax becomes
+  bfloat16. The second level goes; the offset stays.
 """
 
 import copy
@@ -46,7 +47,7 @@ _OFFSET_BYTES = 4
 _EXPECTED_ERROR = {"nf4": 0.092, "fp4": 0.122}
 _QUANTIZING_BYTES = {"nf4": 16, "fp4": 30}
 _REFUSED, _PACKING = "n must be divisible by block_n", "_convert_weight_packed_for_cpu"
-"""What the fused kernel raises, and the function that prepares a layer for it, which raises for shapes alone."""
+"""The fused kernel's error, and the function that prepares a layer for it. That one raises only for bad shapes."""
 
 
 class FourBitBackend(BitsandbytesBackend[FourBit]):
@@ -160,14 +161,14 @@ class FourBitBackend(BitsandbytesBackend[FourBit]):
 
     @staticmethod
     def dequantized(module: Any) -> torch.Tensor:
-        """On some CPUs it was repacked for a kernel of its own. bitsandbytes can undo that, but changes the state that
-        the layer computes with, and leaves the scales as they are.
+        """On some CPUs the weight was repacked for a special kernel. bitsandbytes can undo that, but changes the
+        layer's state and leaves the scales repacked. So a copy of the state is used.
         """
         held = module.weight.quant_state
         if not getattr(held, "packing_format_for_cpu", False):
             return torch.as_tensor(dequantize_bnb_weight(module.weight, None))
         state = copy.copy(held)
-        state.original_nested = False  # its scales are no integers any more
+        state.original_nested = False  # its scales are no longer integers
         codes, state = bnb.functional._convert_weight_packed_for_cpu_inverse(module.weight.data, state)
         state.absmax = held.absmax.T.reshape(-1).float().contiguous()
         return torch.as_tensor(bnb.functional.dequantize_4bit(codes, state))
@@ -241,7 +242,7 @@ class FourBitCodec(BlockCodec):
 
 
 def by_hand(packed: torch.Tensor, state: Any, count: int) -> torch.Tensor:
-    """The first `count` values of packed codes with a QuantState, flat, float32: codes times scales in plain torch."""
+    """Dequantize the first `count` packed codes with a QuantState in plain torch. Returns them flat, float32."""
     pairs = packed.reshape(-1)[: -(-count // 2)].cpu().view(torch.uint8)
     codes = torch.stack((pairs >> 4, pairs & 15), dim=-1).view(-1)[:count]
     blocks = -(-count // state.blocksize)

@@ -1,4 +1,7 @@
-"""bitsandbytes' LLM.int8(): a float32 scale a row, n + 4 · out bytes for a layer of `out` x `in` = n elements."""
+"""bitsandbytes' LLM.int8(): one float32 scale per row.
+
+A layer of `out` x `in` = n elements takes n + 4 · out bytes.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,11 +27,12 @@ from qplayground.engines.transformers.quantizers.codec import Codec, RowCodec, S
 _LARGEST = 127
 _SCALES = "SCB"
 _GAPS = 8.0
-"""`heap_factor` as long as temporary tensors are smaller than what the heap gives back at once: measured at 6 to 9,
-because they leave gaps that do not fit the next ones.
+"""`heap_factor` while temporary tensors are smaller than what the heap gives back at once.
+
+Measured at 6 to 9: such tensors leave gaps that do not fit the next ones.
 """
 _SCRATCH_BYTES = 12
-"""An int8 product takes 32 bits, and its scaling two copies as float32."""
+"""Bytes per output: the int8 product takes 32 bits, and scaling it takes two float32 copies."""
 
 
 class Int8Backend(BitsandbytesBackend[Int8]):
@@ -66,7 +70,7 @@ class Int8Backend(BitsandbytesBackend[Int8]):
 
     @staticmethod
     def parts(module: Any) -> Iterator[HeldPart]:
-        """The layer's state takes codes and scales over in the first forward."""
+        """The first forward moves codes and scales to the layer's state."""
         state = module.state
         yield HeldPart("weight", module.weight, is_code=True)
         for owner in (vars(module.weight), vars(state)):
@@ -107,7 +111,7 @@ class Int8Backend(BitsandbytesBackend[Int8]):
     def split_product(
         codes: torch.Tensor, absmax: torch.Tensor, inputs: torch.Tensor, threshold: float, bias: torch.Tensor | None
     ) -> tuple[torch.Tensor, int]:
-        """bitsandbytes' own; computed apart are columns that reach the threshold anywhere."""
+        """bitsandbytes' own product. It computes columns that reach the threshold anywhere separately."""
         state = MatmulLtState()
         state.CB, state.SCB = codes, absmax
         state.threshold = threshold
@@ -122,13 +126,13 @@ class Int8Backend(BitsandbytesBackend[Int8]):
         return _GAPS if tokens * widest * 4 < allocator.KEPT_BYTES else self.heap_factor
 
     def unfused_itemsize(self, dtype: Dtype) -> int:
-        """Without AVX-512 products are computed in float32."""
+        """Without AVX-512, products are computed in float32."""
         fused = has_avx512bf16() or torch.backends.cpu.get_cpu_capability() == "AVX512"
         return 0 if fused else 4
 
 
 class Int8Codec(RowCodec):
-    """Each row scaled by its largest weight, from float16 whatever the weights were in."""
+    """Scales each row by its largest weight, after casting weights of any dtype to float16."""
 
     first_code = -_LARGEST
     caster = "bitsandbytes"

@@ -1,4 +1,4 @@
-"""What looking inside a matrix asks of a family: from weights to codes and scales, and back. All on the processor."""
+"""The interface for looking inside a matrix: weights to codes and scales, and back. Runs on the CPU only."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -9,13 +9,15 @@ import torch
 from qplayground.core.inside import QuantizationParams
 
 BYTE = 256
-"""Codes that a byte can hold."""
+"""Number of codes that fit in a byte."""
 
 
 @dataclass(frozen=True)
 class BlockScales:
-    """The absmax of every block, float32, and all bytes that are stored of them. `used` is what codes are multiplied
-    by: with double quantization it comes out of `codes`, one a block, again; else it is `exact`.
+    """The absmax of every block, float32, and the bytes that store all of them.
+
+    `used`: what codes are multiplied by. With double quantization it is dequantized from `codes`, one per block.
+    Otherwise it is `exact`.
     """
 
     used: torch.Tensor
@@ -25,10 +27,11 @@ class BlockScales:
 
 
 class Codec(ABC):
-    """A method with its parameters. Weights are flat and in the parameters' dtype; `codes` are what is stored.
+    """A quantization method with its parameters. Weights are flat, in the parameters' dtype. `codes` are as stored.
 
-    `levels` are the values that displayed codes stand for, from `first_code` on. `unit`: so many weights, whole ones,
-    must be quantized together. `caster` casts weights to `input_dtype` before anything else.
+    `levels`: the values of displayed codes, from `first_code` on.
+    `unit`: weights are quantized in multiples of this number.
+    `caster`: what casts weights to `input_dtype` first.
     """
 
     levels: torch.Tensor
@@ -46,38 +49,38 @@ class Codec(ABC):
 
     @abstractmethod
     def quantize(self, weights: torch.Tensor, largest: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """The codes as they are stored and the absmax of each block, float32, of whole units and perhaps a rest.
+        """The codes as stored, and each block's absmax, float32. Takes whole units and perhaps a remainder.
 
-        `largest` is the scale of the whole tensor where it has a single one.
+        `largest`: scale of the whole tensor where it has a single one.
         """
 
     @abstractmethod
     def dequantize(self, codes: torch.Tensor, absmax: torch.Tensor, count: int) -> torch.Tensor:
-        """So many weights in the parameters' dtype, of codes that begin with a block."""
+        """Dequantize `count` weights to the parameters' dtype. The codes must start with a block."""
 
     @abstractmethod
     def usage(self, codes: torch.Tensor, count: int) -> torch.Tensor:
-        """How often each level occurs in the codes of so many weights, int64."""
+        """How often each level occurs in the codes of `count` weights, int64."""
 
     def scales(self, absmax: torch.Tensor) -> BlockScales:
-        """The scales as the parameters want them stored."""
+        """The scales, stored as the parameters ask."""
         return BlockScales(absmax, absmax, absmax.numel() * self.scale_bytes)
 
     def code_span(self, first: int, last: int) -> slice:
-        """Where the codes of those weights are stored; both are even, or the last is the tensor's end."""
+        """Where the codes of those weights are stored. Both numbers are even, or `last` is the tensor's end."""
         return slice(first, last)
 
     def displayed(self, codes: torch.Tensor, count: int) -> torch.Tensor:
-        """The codes of so many weights as numbers, int16."""
+        """The codes of `count` weights as numbers, int16."""
         return codes[:count].to(torch.int16)
 
     def code_bytes(self, count: int) -> int:
-        """What so many codes take, packed."""
+        """Bytes of `count` packed codes."""
         return -(-count * self.params.kind.bits // 8)
 
 
 class RowCodec(Codec):
-    """Signed codes of a byte, and one scale a row."""
+    """Signed one-byte codes, and one scale per row."""
 
     code_dtype = torch.int8
 
@@ -90,7 +93,7 @@ class RowCodec(Codec):
 
 
 class Stored(NamedTuple):
-    """A matrix that was quantized before it was saved: `codes` are flat."""
+    """A matrix that was quantized before it was saved. `codes` are flat."""
 
     codec: Codec
     rows: int

@@ -1,9 +1,11 @@
-"""What a quantizer's library computes with a layer, held against the layer's codes and scales.
+"""Checks what a quantizer's library computes with a layer against the layer's codes and scales.
 
-bitsandbytes' kernels differ by processor and version, and some go wrong at some widths: 0.50.2 dequantizes 4-bit layers
-wrongly with AVX-512 where a block of 64 spans the end of a row, and its kernel for AVX512-BF16 refuses what is no
-multiple of 64 inputs and 32 outputs. So nothing here knows versions or processors: the library is asked, on a few rows
-of that width before a load, and on the loaded layers after it.
+bitsandbytes' kernels differ by CPU and version, and some go wrong at some widths. 0.50.2 dequantizes 4-bit layers
+wrongly with AVX-512 where a block of 64 spans the end of a row. Its AVX512-BF16 kernel refuses layers unless inputs are
+a multiple of 64 and outputs of 32.
+
+So no version or CPU is hard-coded here. The library is tried on a few rows of that width before a load, and on the
+loaded layers after it.
 """
 
 from collections.abc import Collection, Iterator
@@ -24,23 +26,23 @@ from qplayground.engines.transformers.quantizers.registry import backend, family
 _TILE = 32
 _BLOCK = 64
 _ROWS = 4
-"""At least so many rows are looked at; more where blocks span rows, until a row begins with a block again."""
+"""Minimum number of rows to check. Where blocks span rows: up to the next row that starts a block."""
 _COLUMNS = 24
-"""So many inputs are tried, drawn at random, since what goes wrong can depend on the place in a block."""
+"""Number of inputs to try, drawn at random because an error can depend on the position in a block."""
 _TOLERANCE = 0.02
-"""Of a value, for what kernels round: results to 16 bits, and scales on some processors."""
+"""Relative tolerance for kernels' rounding: of results to 16 bits, and of scales on some CPUs."""
 _BIAS_TOLERANCE = 0.01
 _LEAST = 1e-3
-"""Of the largest value, below which differences do not count."""
+"""Differences below this share of the largest value do not count."""
 _STEPS = 2.0**-22
-"""Four steps of float16's smallest numbers."""
+"""Four times float16's smallest positive number."""
 _USUAL_DIMENSIONS = 3
 
 
 def obstacle(layer: Layer, quantization: Quantization, dtype: Dtype) -> str:
-    """Why such a layer must stay as it is on this processor, half a sentence; empty where it can be quantized.
+    """Why such a layer cannot be quantized on this CPU, as half a sentence; empty where it can.
 
-    Milliseconds for an unusual layer, nothing for others.
+    Takes milliseconds for an unusual layer, nothing for others.
     """
     if backend(quantization).is_usual(layer):
         return ""
@@ -51,9 +53,7 @@ def obstacle(layer: Layer, quantization: Quantization, dtype: Dtype) -> str:
 @lru_cache(maxsize=1024)
 @torch.inference_mode()
 def tried(layer: Layer, quantization: Quantization, dtype: Dtype) -> str:
-    """What came of computing with such a layer: why it must stay as it is, or nothing. A layer is tried once, until the
-    cache is cleared.
-    """
+    """Try such a layer: why it cannot be quantized, or an empty string. Cached, so each layer is tried once."""
     quantizer = backend(quantization)
     made = quantized_layer(layer, quantizer, getattr(torch, dtype))
     expected = quantizer.leading_rows(made, _sampled_rows(quantizer, layer.rows, layer.columns))
@@ -66,7 +66,7 @@ def tried(layer: Layer, quantization: Quantization, dtype: Dtype) -> str:
 
 
 def quantized_layer(layer: Layer, quantizer: Backend[Any], dtype: torch.dtype) -> nn.Module:
-    """A quantized layer of that shape, whose blocks differ in size, so that a scale taken from another one shows."""
+    """A quantized layer of that shape. Its blocks differ in magnitude, so that a wrong block's scale shows."""
     random = torch.Generator().manual_seed(0)
     weight = torch.randn(layer.rows * layer.columns, generator=random)
     weight *= 2.0 ** (torch.arange(weight.numel()) // _BLOCK % 7)
@@ -74,14 +74,14 @@ def quantized_layer(layer: Layer, quantizer: Backend[Any], dtype: torch.dtype) -
 
 
 class Sample(NamedTuple):
-    """One layer of a model and what its first rows are by hand, from before its first forward."""
+    """One layer of a model, and its first rows dequantized by hand before its first forward."""
 
     name: str
     expected: torch.Tensor
 
 
 def samples(model: nn.Module, quantization: Quantization, names: Collection[str]) -> list[Sample]:
-    """A layer of each distinct kind and shape among those names. To be called before the first forward."""
+    """One layer of each distinct kind, shape and device among those names. Call it before the first forward."""
     found: dict[tuple[str, int, int, str], Sample] = {}
     quantizer = backend(quantization)
     for name, module in _quantized(model):
@@ -94,7 +94,7 @@ def samples(model: nn.Module, quantization: Quantization, names: Collection[str]
 
 @torch.inference_mode()
 def verify_computed(model: nn.Module, taken: list[Sample], precision: Precision) -> None:
-    """Check what each sampled layer computes against its codes and scales; some milliseconds each.
+    """Check what each sampled layer computes against its codes and scales. Takes some milliseconds each.
 
     Raises PlaygroundError(WRONG_VALUES).
     """
@@ -122,8 +122,9 @@ def _quantized(model: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def computes(layer: Any, expected: torch.Tensor, dtype: torch.dtype, dimensions: int = _USUAL_DIMENSIONS) -> bool:
-    """Whether the layer gives the columns of its weight for inputs that are one at a place and zero elsewhere; for all
-    of them at once, which goes through the kernels of a prompt, and for one, which goes through those of a token.
+    """Whether the layer returns the columns of its weight for one-hot inputs.
+
+    It is called with all inputs at once, which uses the prefill kernels, and with one, which uses the decode kernels.
     """
     rows, columns = expected.shape
     places = torch.randperm(columns, generator=torch.Generator().manual_seed(0))[:_COLUMNS]

@@ -1,4 +1,4 @@
-"""All families: a new one is named here, and in `qplayground.core.quantizers.registry`."""
+"""All quantizer families. Add a new one here and in `qplayground.core.quantizers.registry`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ BACKENDS: dict[type[Quantizer], type[Backend[Any]]] = {
 
 
 def backend(options: Quantizer) -> Backend[Any]:
-    """What carries out those options. Raises PlaygroundError(MISSING_PACKAGE) where its library is not installed."""
+    """The backend for those options. Raises PlaygroundError(MISSING_PACKAGE) where its library is not installed."""
     error = missing(options)
     if error is not None:
         raise PlaygroundError(error)
@@ -37,8 +37,9 @@ def backend(options: Quantizer) -> Backend[Any]:
 
 
 def codec_of(params: QuantizationParams, columns: int) -> Codec:
-    """How those parameters store a matrix of so many columns. Raises PlaygroundError(MISSING_PACKAGE) as `backend`
-    does.
+    """The codec of those parameters for a matrix of that many columns.
+
+    Raises PlaygroundError(MISSING_PACKAGE) as `backend` does.
     """
     return backend(OWNERS[params.method]()).codec(params, columns)
 
@@ -46,12 +47,12 @@ def codec_of(params: QuantizationParams, columns: int) -> Codec:
 def configuration(
     precision: Precision, skips: Sequence[str] = (), *, offloads: bool = False
 ) -> QuantizationConfigMixin | None:
-    """transformers' configuration of a recipe, None for an unquantized one; see `Backend.config`."""
+    """transformers' quantization config of a precision; None for an unquantized one. See `Backend.config`."""
     if precision.quantization is None:
         return None
     return backend(precision.quantization).config(skips, offloads=offloads)
 
 
 def family_of(module: nn.Module) -> type[Backend[Any]] | None:
-    """The family that quantized that module of a loaded model, if one did."""
+    """The family that quantized that module of a loaded model; None if none did."""
     return next((family for family in BACKENDS.values() if family.owns(module)), None)

@@ -1,5 +1,6 @@
-"""torchao's int8 weights: codes, a float32 scale and an int8 zero point a row, n + 5 · out bytes for a layer of `out` x
-`in` = n elements. The zero points are all zero.
+"""torchao's int8 weights: codes, and per row a float32 scale and an int8 zero point, which is always zero.
+
+A layer of `out` x `in` = n elements takes n + 5 · out bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ _RANGE, _STEPS = 128, 127.5
 
 
 class TorchaoInt8Backend(Backend[TorchaoInt8]):
-    """nn.Linear with an Int8Tensor as its weight. The library is imported where it is used: it is optional."""
+    """nn.Linear with an Int8Tensor weight. The library is optional, so it is imported where it is used."""
 
     expected_error = 0.0071
     quantizing_bytes = 10
@@ -79,8 +80,10 @@ class TorchaoInt8Backend(Backend[TorchaoInt8]):
 
 
 class TorchaoCodec(RowCodec):
-    """Each row scaled by its largest weight, which is 127.5 steps. Beside a float32 scale it stores a zero point of one
-    byte. The absmax is in float64, so that the scale comes back exactly.
+    """Scales each row by its largest weight, which is 127.5 steps.
+
+    Stores a one-byte zero point beside the float32 scale. The absmax is float64, so that the scale is recovered
+    exactly.
     """
 
     first_code = -_RANGE
@@ -109,4 +112,4 @@ class TorchaoCodec(RowCodec):
 def _config() -> Any:
     from torchao.quantization import Int8WeightOnlyConfig
 
-    return Int8WeightOnlyConfig(version=2, set_inductor_config=False)  # which would change torch for all else
+    return Int8WeightOnlyConfig(version=2, set_inductor_config=False)  # True changes torch for everything else

@@ -1,4 +1,4 @@
-"""Paying for the libraries before the model is weighed, so that their share is not booked on its weights."""
+"""Loads the libraries' kernels before the model is measured, so that their memory is not counted as weights."""
 
 import torch
 from torch.nn import functional
@@ -14,10 +14,10 @@ _WIDTH = 64
 
 @torch.inference_mode()
 def warm_libraries(precision: Precision, device: torch.device) -> None:
-    """Touch the kernels that a forward in this precision uses: matrix product, attention, (de)quantization.
+    """Run the kernels that a forward in this precision uses: matrix product, attention, (de)quantization.
 
-    Raises PlaygroundError(UNSUPPORTED) where the library cannot quantize on that device; bitsandbytes looks for its own
-    library for CUDA only when it is first used, and says then that it is not there.
+    Raises PlaygroundError(UNSUPPORTED) where the library cannot quantize on that device. bitsandbytes looks for its
+    CUDA library only on first use, and only then reports that it is missing.
     """
     dtype = getattr(torch, precision.dtype)
     hidden = torch.ones(1, 4, _WIDTH, dtype=dtype, device=device)
@@ -30,7 +30,7 @@ def warm_libraries(precision: Precision, device: torch.device) -> None:
     try:
         quantizer.layer(torch.zeros(_WIDTH, _WIDTH, dtype=dtype)).eval().to(device)(hidden)
         if device.type != "cpu":
-            synchronize(device)  # what a kernel cannot do is said only then
+            synchronize(device)  # kernels report their errors only here
     except torch.OutOfMemoryError:
         raise
     except (ImportError, RuntimeError, AttributeError, TypeError, OSError) as error:
