@@ -175,7 +175,7 @@ def _most(one: _Number | None, other: _Number | None) -> _Number | None:
 def _predicted(shown: Estimate | None, estimated: Estimate | None, *, kept: bool) -> Estimate | None:
     """The estimate that was shown, else the engine's own from before its first weight.
 
-    For a kept engine, that one is used without the length of its text, which was another.
+    A kept engine estimated another text, so the parts that depend on its length are dropped.
     """
     if shown is not None and shown.resident_bytes is not None:
         return shown

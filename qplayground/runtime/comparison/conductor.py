@@ -199,7 +199,7 @@ class Conductor(QObject):
             self._do(self._scheduler.unload(name))
 
     def set_keep_loaded(self, keep: bool) -> None:
-        """Whether engines keep their models after a run while there is room. Turning it off ends the idle ones."""
+        """Set whether engines keep their models after a run, if they fit. Turning it off ends the idle ones."""
         self._keep_loaded = keep
         if self._scheduler is not None:
             self._do(self._scheduler.keep_loaded(keep))

@@ -26,7 +26,7 @@ class PlanState:
         self._estimates: dict[str, Estimate] = {}  # by run
         self._contexts: dict[tuple[str, str], ContextSize | None] = {}  # by the model's folder and engine
         self._limits: dict[str, int] | None = None
-        self._reference: RunPlan | None = None  # the one that the others are scored against
+        self._reference: RunPlan | None = None  # the others are scored against this one
         self._windows: Windows | None = None  # of the text, as that one's engine scored it
         self._scored_ids: tuple[int, ...] = ()
         self._reference_place = ""
@@ -42,7 +42,7 @@ class PlanState:
         return {} if run is None else dict(self._lacks.get(run, {}))
 
     def load(self, run: RunPlan, command_id: int, *, offload_folder: str, gpus: int, asks_beside: bool) -> Load:
-        """The command that loads the run's model, on a machine with so many `gpus`.
+        """The command that loads the run's model, on a machine with `gpus` GPUs.
 
         With `asks_beside` the engine also estimates the model's other runs that have no estimate.
         """

@@ -260,7 +260,7 @@ class Session(QObject):
             self.comparison_changed.emit(comparison)
 
     def set_keep_loaded(self, keep: bool) -> None:
-        """Whether engines keep their models after a run while there is room. Turning it off ends the idle ones."""
+        """Set whether engines keep their models after a run, if they fit. Turning it off ends the idle ones."""
         self._conductor.set_keep_loaded(keep)
 
     def unload(self, name: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from qplayground.core.messages.channel import Channel
 
 PARENT_VARIABLE = "_QPLAYGROUND_PARENT"
-"""Environment variable in which the fork server finds its parent's process id; the parent may have ended by then."""
+"""Environment variable in which the fork server finds its parent's process id. The parent may have ended."""
 _PR_SET_PDEATHSIG = 1
 
 
