@@ -1,1 +1,1 @@
-"""Which models this machine has, and getting one. Never imports torch or Qt."""
+"""Finding, checking and downloading models. Never imports torch or Qt."""

@@ -1,4 +1,4 @@
-"""The text generators in the Hugging Face cache, the half-downloaded ones included."""
+"""The text generators in the Hugging Face cache, including interrupted downloads."""
 
 from pathlib import Path
 
@@ -16,8 +16,8 @@ LOSSES = (ErrorCode.NO_WEIGHTS, ErrorCode.INCOMPLETE_DOWNLOAD, ErrorCode.BROKEN_
 def scan_cache(model_types: ModelTypes | None, cache_dir: Path | None = None) -> list[ModelEntry]:
     """Every model in the cache that can continue text, sorted by id; [] without a cache.
 
-    What an interrupted download left is listed with `complete` false and INCOMPLETE_DOWNLOAD. Imports the hub's
-    library (some 0.1 s the first time) and reads the headers of every checkpoint: call it off the window's thread.
+    An interrupted download has `complete` false and the problem INCOMPLETE_DOWNLOAD. Imports huggingface_hub (about
+    0.1 s the first time) and reads the headers of every checkpoint: do not call it on the window's thread.
     """
     root = cache_dir or _default_cache()
     snapshots = _valid_snapshots(root)
@@ -32,7 +32,7 @@ def scan_cache(model_types: ModelTypes | None, cache_dir: Path | None = None) ->
 
 
 def cached_snapshot(repo_id: str, cache_dir: Path | None = None) -> Path | None:
-    """The folder that `main` of that repository refers to in the cache, if its config.json is there."""
+    """The cached folder of a repository's `main` revision, or None if its config.json is not there."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repo_id, "config.json", cache_dir=cache_dir)
@@ -46,7 +46,7 @@ def _default_cache() -> Path:
 
 
 def _valid_snapshots(root: Path) -> dict[Path, Path | None]:
-    """The snapshot to show of every repository that the hub's own scan finds in order."""
+    """Repository folder → its snapshot to show, for every repository that the hub's own scan finds intact."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -63,11 +63,11 @@ def _valid_snapshots(root: Path) -> dict[Path, Path | None]:
 
 
 def _snapshot_of(repo: Path) -> Path | None:
-    """The same choice in a repository that the hub's scan calls corrupted, as an interrupted download leaves it."""
+    """The same choice for a repository that the hub's scan calls corrupted, as after an interrupted download."""
     snapshots = repo / "snapshots"
     try:
         main = snapshots / (repo / "refs" / "main").read_text().strip()
-        if main.parent == snapshots and main.name != ".." and main.is_dir():  # a commit, not a way out of the cache
+        if main.parent == snapshots and main.name != ".." and main.is_dir():  # a commit, not a path outside the cache
             return main
     except (OSError, ValueError):
         pass
@@ -87,7 +87,7 @@ def _entry(repo: Path, snapshot: Path | None, model_types: ModelTypes | None) ->
             config = read_config(snapshot / "config.json")
         except PlaygroundError:
             if (snapshot / "config.json").is_file():
-                return None  # some other kind of model: transformers' configs name a model_type
+                return None  # not a transformers model: those name a model_type
     dangling = [] if snapshot is None else _dangling(snapshot)
     if snapshot is None or config is None:
         if interrupted:
@@ -105,7 +105,7 @@ def _entry(repo: Path, snapshot: Path | None, model_types: ModelTypes | None) ->
 
 
 def _dangling(snapshot: Path) -> list[str]:
-    """The files of a snapshot whose links lead to no blob, as a cache that was copied or cleaned by hand has them."""
+    """The files of a snapshot whose links are broken, as in a cache that was copied or cleaned by hand."""
     try:
         return sorted(path.name for path in snapshot.iterdir() if path.is_symlink() and not path.exists())
     except OSError:
@@ -122,7 +122,7 @@ def _incomplete(repo: Path, problem: ErrorInfo) -> ModelEntry:
 
 
 def _lost(repo_id: str, dangling: list[str], detail: str) -> ErrorInfo:
-    """What is said where links lead nowhere and no download left a trace of its own."""
+    """The problem of broken links without a trace of a download."""
     files = f"file ({dangling[0]}) is" if len(dangling) == 1 else f"files ({dangling[0]} and others) are"
     return ErrorInfo(
         ErrorCode.INCOMPLETE_DOWNLOAD,

@@ -1,4 +1,4 @@
-"""What a config.json says, and whether a model with that config can be compared here."""
+"""Reads a config.json, and decides whether a model with that config can be compared."""
 
 import codecs
 import json
@@ -32,7 +32,7 @@ LAYER_KEYS = frozenset(
 _COPY_CONFIG = "Mend that file, or copy config.json from the original model."
 MOST_STRETCH = 10_000
 MOST_LABELS = 10_000
-"""transformers makes a name for each."""
+"""transformers makes a name for each label."""
 ENCODERS_BY_DEFAULT = frozenset(
     {
         "bert",
@@ -54,14 +54,14 @@ ENCODERS_BY_DEFAULT = frozenset(
         "xmod",
     }
 )
-"""Types that transformers also loads as causal models: they write nonsense unless `is_decoder` is set."""
+"""Model types that transformers also loads as causal models. They generate nonsense unless `is_decoder` is set."""
 
 
 _ORIGINAL = "Choose the original model, with weights in float32, bfloat16 or float16."
 
 
 class ByteOrderMarkError(ValueError):
-    """A JSON file begins with a byte order mark, as editors on Windows can write one. transformers does not read it."""
+    """A JSON file begins with a byte order mark, as editors on Windows may write. transformers cannot read it."""
 
     hint = "Save that file again as UTF-8 without a byte order mark."
 
@@ -70,11 +70,11 @@ class ByteOrderMarkError(ValueError):
 
 
 class NotAFileError(ValueError):
-    """A folder, a pipe or a device stands where a file is expected."""
+    """A folder, pipe or device where a file is expected."""
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The few fields of a config.json that matter before loading."""
+    """The fields of a config.json that matter before loading."""
 
     model_type: str
     architecture: str | None = None
@@ -88,10 +88,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file as transformers would read it.
+    """The content of a JSON file, read as transformers would.
 
-    Raises NotAFileError for a pipe or a device, which could be read for ever, ByteOrderMarkError, ValueError for a
-    broken or huge file; OSError otherwise.
+    Raises NotAFileError for a folder, pipe or device, which may never end. Raises ByteOrderMarkError, ValueError for a
+    broken or huge file, and OSError otherwise.
     """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
@@ -108,7 +108,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_fields(path: Path) -> dict[str, Any]:
-    """The object that a JSON file has; an empty one where there is none that can be read."""
+    """The object in a JSON file; empty if there is none or it cannot be read."""
     try:
         fields = read_json(path)
     except (OSError, ValueError):
@@ -157,10 +157,10 @@ def read_config(path: Path) -> ModelConfig:
 
 
 def config_problem(config: ModelConfig, types: ModelTypes | None) -> ErrorInfo | None:
-    """Why a model with that config cannot be compared, or None. Without `types` nothing but quantization is judged.
+    """Why a model with that config cannot be compared, or None. Without `types` only quantization is checked.
 
-    As in transformers, `model_type` says what a model is. The name in `architectures` is that of the class which
-    saved it: a fine-tuner's, one with a vision part, or an old spelling.
+    As in transformers, `model_type` decides what a model is. `architectures` only names the class that saved it: a
+    fine-tuner's, one with a vision part, or an old spelling.
     """
     if config.quantized_by:
         return already_quantized(config.quantized_by)
@@ -200,7 +200,7 @@ def config_problem(config: ModelConfig, types: ModelTypes | None) -> ErrorInfo |
 
 
 def is_language_model(config: ModelConfig, types: ModelTypes | None) -> bool:
-    """Whether a model belongs into a list of language models: it can be compared, or its `problem` is worth reading."""
+    """Whether to list the model among language models: it can be compared, or its `problem` helps the user."""
     problem = config_problem(config, types)
     if types is None or problem is None:
         return True
@@ -217,7 +217,7 @@ def is_language_model(config: ModelConfig, types: ModelTypes | None) -> bool:
 
 
 def already_quantized(method: str) -> ErrorInfo:
-    """What is said of a checkpoint that was quantized by that method before it was saved."""
+    """The problem of a checkpoint that was already quantized by that method."""
     return ErrorInfo(
         ErrorCode.ALREADY_QUANTIZED,
         f"These weights are already quantized ({method}), so no precision of them can be compared.",
@@ -226,9 +226,9 @@ def already_quantized(method: str) -> ErrorInfo:
 
 
 def quantization_problem(config: ModelConfig, found: str | None, dtype: str | None) -> ErrorInfo | None:
-    """What is said of weights by both their config and their tensors' headers; None of original ones.
+    """The problem of quantized weights, judged by config and tensor headers; None if they are not quantized.
 
-    `found` is the method that the tensors are of, `dtype` the type that most of them are stored in.
+    `found`: the method that the tensors show. `dtype`: the type in which most of them are stored.
     """
     said = config.quantized_by
     if found is not None and said is None:
@@ -251,7 +251,7 @@ def quantization_problem(config: ModelConfig, found: str | None, dtype: str | No
 
 
 def declared_quantized(config: ModelConfig) -> ErrorInfo:
-    """The same where only the config is known."""
+    """The problem of quantized weights if only the config is known."""
     return ErrorInfo(
         ErrorCode.ALREADY_QUANTIZED,
         f"config.json says in {config.quantized_field} that the weights are already quantized ({config.quantized_by}), "
@@ -261,9 +261,9 @@ def declared_quantized(config: ModelConfig) -> ErrorInfo:
 
 
 def _context_tokens(fields: dict[str, Any]) -> int | None:
-    """The longest text that the model was made for. None where no length is known, or where there is none.
+    """The longest context in tokens. None if unknown or unlimited.
 
-    `max_sequence_length` counts as what rotary positions were stretched to, as in Vicuna's and LongChat's configs.
+    `max_sequence_length` is the length after RoPE scaling, as in Vicuna's and LongChat's configs.
     """
     if _is_alibi(fields):
         return None
@@ -274,7 +274,7 @@ def _context_tokens(fields: dict[str, Any]) -> int | None:
 
 
 def _is_alibi(fields: dict[str, Any]) -> bool:
-    """Linear biases (ALiBi) instead of positions end nowhere; `seq_length` is then how the model was trained."""
+    """Whether the model uses ALiBi, which has no length limit; `seq_length` is then the training length."""
     attention = fields.get("attn_config")
     if fields.get("model_type") == "mpt":
         return not isinstance(attention, dict) or attention.get("alibi") is not False
@@ -282,8 +282,9 @@ def _is_alibi(fields: dict[str, Any]) -> bool:
 
 
 def _stretched(fields: dict[str, Any], trained: int) -> int:
-    """What scaled rotary positions reach: the factor is of `original_max_position_embeddings` where that is given, and
-    some configs have the product as their `max_position_embeddings` already.
+    """Context tokens after RoPE scaling. The factor applies to `original_max_position_embeddings`, if given.
+
+    Some configs already store the product as `max_position_embeddings`.
     """
     rope = fields.get("rope_parameters") or fields.get("rope_scaling")
     if not isinstance(rope, dict):
@@ -296,12 +297,12 @@ def _stretched(fields: dict[str, Any], trained: int) -> int:
 
 
 def _positive(value: object) -> int:
-    """A size that a model can have; 0 for anything else."""
+    """The value if it is a possible size, else 0."""
     return value if type(value) is int and 0 < value < 2**63 else 0
 
 
 def _most(fields: dict[str, Any], keys: Collection[str]) -> int:
-    """The largest integer under one of these keys, at any depth; 0 without any."""
+    """The largest integer under one of these keys, at any depth; 0 if there is none."""
     return max((value for key, value in _items(fields) if key in keys and type(value) is int), default=0)
 
 

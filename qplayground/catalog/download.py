@@ -1,7 +1,7 @@
-"""Child process without torch: fetches one model from the hub into the Hugging Face cache.
+"""A child process without torch that downloads one model from the hub into the Hugging Face cache.
 
-Config, file listing and tokenizer come first, so that a model which cannot be compared is refused before its weights
-are fetched. Only data is taken: safetensors, JSON, tokenizers and templates, from the top folder; no pickle, no code.
+Config, file list and tokenizer come first, so that an unusable model is refused before its weights are downloaded.
+Only data is downloaded: safetensors, JSON, tokenizers and templates from the top folder; no pickle, no code.
 """
 
 import re
@@ -35,11 +35,11 @@ SIDE_FILE = re.compile(r".+\.(json|model|txt|jinja|tiktoken)")
 PROVENANCE = "downloaded from the Hugging Face hub"
 
 Report = Callable[[int, int], None]
-"""Called with the bytes that are there and the bytes in all."""
+"""Called with the bytes so far and the total bytes."""
 
 
 def main(channel: Channel) -> None:
-    """Carry out one Download command; answers with Progressed events, then JobDone or Failed."""
+    """Carry out one Download command. Sends Progressed events, then JobDone or Failed."""
     command = channel.receive()
     repo_id = command.repo_id if isinstance(command, Download) else ""
 
@@ -57,7 +57,7 @@ def main(channel: Channel) -> None:
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Raise PlaygroundError(MODEL_NOT_FOUND) for what no model on the hub can be called."""
+    """Raise PlaygroundError(MODEL_NOT_FOUND) for an invalid id."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not re-exported for mypy
 
@@ -68,10 +68,9 @@ def check_repo_id(repo_id: str) -> None:
 
 
 def look_up(repo_id: str) -> tuple[str, dict[str, int]]:
-    """The revision that is `main` of a repository, and the bytes of each file at its top.
+    """The commit of a repository's `main`, and the bytes of each file in its top folder.
 
-    Raises PlaygroundError for what no model on the hub can be called, where the hub is not to be asked, and where no
-    file can be a model's weights.
+    Raises PlaygroundError for an invalid id, in offline mode, and if no file can be a model's weights.
     """
     from huggingface_hub import HfApi, is_offline_mode
 
@@ -83,9 +82,9 @@ def look_up(repo_id: str) -> tuple[str, dict[str, int]]:
 
 
 def download(repo_id: str, model_types: ModelTypes | None, report: Report) -> ModelEntry:
-    """Fetch that model's `main` revision and describe it.
+    """Download the model's `main` revision and describe it.
 
-    Raises PlaygroundError for what the program refuses, and what the hub's library raises for the rest.
+    Raises PlaygroundError for a refused model, and whatever huggingface_hub raises.
     """
     from huggingface_hub import snapshot_download
 
@@ -119,7 +118,7 @@ def _top_files(siblings: Iterable[Any]) -> dict[str, int]:
 def _weights_after_checks(
     repo_id: str, revision: str, sizes: dict[str, int], model_types: ModelTypes | None
 ) -> frozenset[str]:
-    """The weight files to fetch. What tells a refusal is read outside the cache, so that one leaves nothing."""
+    """The weight files to download. Checks run outside the cache, so that a refused model leaves nothing there."""
     from huggingface_hub import hf_hub_download
 
     with tempfile.TemporaryDirectory(prefix=owned_prefix()) as scratch:
@@ -137,10 +136,10 @@ def checked_weights(
     folder: Path,
     model_types: ModelTypes | None,
 ) -> list[str]:
-    """The weight files of a repository that holds files of those sizes; `fetch` brings one of them into the folder.
+    """The weight files of a repository. `sizes`: its files in bytes. `fetch` downloads one of them into `folder`.
 
-    Raises PlaygroundError when its config says that it cannot be compared, when weight files are not there, and when
-    its tokenizer cannot be read.
+    Raises PlaygroundError if the config rules out a comparison, weight files are missing, or the tokenizer cannot be
+    read.
     """
 
     def there(name: str) -> Path:
@@ -169,11 +168,11 @@ def checked_weights(
 
 
 def _refuse_stray(sizes: Mapping[str, int], index: Path) -> None:
-    """A single file far smaller than the shards beside it is no whole model, and transformers would read it."""
+    """Refuse a single file much smaller than the shards beside it: not the whole model, but transformers reads it."""
     try:
         shards = shards_of(read_json(index))
     except (PlaygroundError, ValueError):
-        return  # it is not read either
+        return  # transformers does not read the index either
     total = sum(sizes.get(name, 0) for name in shards)
     if sizes[SINGLE] < total / 2:
         why = f"it has {bytes_text(sizes[SINGLE])} where they have {bytes_text(total)}"
@@ -188,7 +187,7 @@ def _cached_bytes(repo_id: str, revision: str, name: str) -> int:
 
 
 def require_space(needed: int) -> None:
-    """Raise PlaygroundError(DISK_FULL) where so many bytes do not fit into the hub's cache."""
+    """Raise PlaygroundError(DISK_FULL) if that many bytes do not fit into the hub's cache."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cache = Path(HF_HUB_CACHE)
@@ -203,7 +202,7 @@ def require_space(needed: int) -> None:
 
 
 class _Silent:
-    """As much of a tqdm bar as the hub's library uses, showing nothing."""
+    """The part of tqdm's interface that huggingface_hub uses, without output."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.n = int(options.get("initial") or 0)
@@ -227,7 +226,7 @@ class _Silent:
 
 
 class Progress:
-    """Bytes on their way, reported at most ten times a second; the bars count in several threads at once."""
+    """Counts downloaded bytes and reports at most ten times a second. Bars call it from several threads."""
 
     def __init__(self, report: Report, cached: int, total: int) -> None:
         self._report = report
@@ -239,7 +238,7 @@ class Progress:
         report(min(cached, total), total)
 
     def bar_class(self) -> type[_Silent]:
-        """The class to give the hub's library, whose bars count here."""
+        """A tqdm class for huggingface_hub whose bars count here."""
         progress = self
 
         class Bar(_Silent):
@@ -256,7 +255,7 @@ class Progress:
         return Bar
 
     def finish(self) -> None:
-        """Everything is there."""
+        """Report that everything is downloaded."""
         self._report(self._total, self._total)
 
     def _tick(self) -> None:
@@ -264,6 +263,6 @@ class Progress:
         if now - self._reported_at < INTERVAL_S:
             return
         self._reported_at = now
-        # one bar counts bytes received, one bytes written: where chunks are shared, either can be the one that moves
+        # one bar counts bytes received, one bytes written; with shared chunks, either may be ahead
         moved = max((bar.n for bar in self._bars), default=0)
         self._report(min(self._cached + moved, self._total), self._total)

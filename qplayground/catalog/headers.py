@@ -1,8 +1,8 @@
-"""The header of a safetensors file, read without touching a weight.
+"""Reads the header of a safetensors file, without reading its weights.
 
-The format (https://huggingface.co/docs/safetensors): eight bytes of little-endian length, that many bytes of JSON
-naming every tensor with its type, shape and place, then the data. The checks are those of the safetensors library, so
-that what passes here can be opened by it, but the messages name the file and its sizes.
+The format (https://huggingface.co/docs/safetensors): eight bytes with the header's length, little-endian; the header
+in JSON, with each tensor's type, shape and offsets; the data. The checks are those of the safetensors library, so it
+can open whatever passes. The messages here also name the file and its sizes.
 """
 
 import math
@@ -28,7 +28,7 @@ BITS = {
     **dict.fromkeys(("I32", "U32", "F32"), 32),
     **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
 }
-"""Bits an element, by the format's name for a type."""
+"""Bits per element, by the format's name of the type."""
 
 TORCH_NAMES = {
     "F64": "float64",
@@ -49,7 +49,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class TensorInfo(msgspec.Struct, frozen=True):
-    """One tensor: its type, its shape, and where in the data it begins and ends, in bytes."""
+    """One tensor: type, shape, and where it begins and ends in the data, in bytes."""
 
     dtype: str
     shape: tuple[Count, ...]
@@ -57,7 +57,7 @@ class TensorInfo(msgspec.Struct, frozen=True):
 
     @property
     def elements(self) -> int:
-        """How many numbers it holds; a scalar holds one."""
+        """The number of elements; 1 for a scalar."""
         return math.prod(self.shape)
 
 
@@ -65,10 +65,10 @@ Tensors = dict[str, TensorInfo]
 
 
 def read_header(path: Path) -> Tensors:
-    """Every tensor that the file announces.
+    """Every tensor in the file's header.
 
-    Raises PlaygroundError(BROKEN_WEIGHTS) for anything that is not a whole, well-formed safetensors file, and OSError
-    when it cannot be read.
+    Raises PlaygroundError(BROKEN_WEIGHTS) unless it is a complete, well-formed safetensors file, and OSError if it
+    cannot be read.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -98,7 +98,7 @@ def read_header(path: Path) -> Tensors:
 
 
 def stored_dtype(elements: Counter[str]) -> str | None:
-    """torch's name of the type that most elements are stored in, or None without any."""
+    """torch's name of the type that most elements are stored in; None without elements."""
     if not elements.total():
         return None
     name = elements.most_common(1)[0][0]
@@ -117,7 +117,7 @@ def _parse(path: Path, header: bytes) -> Tensors:
 
 
 def _check_places(path: Path, tensors: Tensors, data_bytes: int) -> None:
-    """Tensors must lie end to end, from the first byte of the data to the last, each as long as its shape says."""
+    """Check that tensors fill the data without gaps, and that each one's length matches its shape."""
     position = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: item[1].data_offsets):
         begin, end = tensor.data_offsets

@@ -1,4 +1,4 @@
-"""What the hub's library raises, put into words."""
+"""Turns huggingface_hub's exceptions into messages."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def explain(error: Exception, repo_id: str) -> ErrorInfo:
-    """The ErrorInfo of any exception of a download, by its type and by the causes behind it."""
+    """The ErrorInfo for any exception of a download, by its type and its causes."""
     from huggingface_hub import errors
 
     detail = f"{type(error).__name__}: {error}"
@@ -57,7 +57,7 @@ def explain(error: Exception, repo_id: str) -> ErrorInfo:
 
 
 def offline(repo_id: str) -> ErrorInfo:
-    """Downloads are forbidden by an environment variable."""
+    """The error if an environment variable forbids downloads."""
     names = [name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if os.environ.get(name)]
     variable = names[0] if names else "HF_HUB_OFFLINE"
     return ErrorInfo(
@@ -77,7 +77,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_network(error: BaseException) -> bool:
-    """Failures of the transport (httpx's own hierarchy, without importing it) and of the socket below."""
+    """Whether the transport (httpx's hierarchy, without importing it) or its socket failed."""
     names = {base.__name__ for base in type(error).__mro__}
     return "TransportError" in names or isinstance(error, (ConnectionError, TimeoutError))
 

@@ -1,4 +1,4 @@
-"""What a folder holds, from its config and its safetensors headers. Nothing is loaded, nothing is run."""
+"""Describes a model folder from its config and safetensors headers. Nothing is loaded or run."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from qplayground.core.model import ModelEntry, ModelSource, ModelTypes
 from qplayground.core.text import is_text
 
 _ANY_LAYERS = 1000
-"""So many are built in a second or two, whatever the weights are."""
+"""This many layers are built in a second or two, whatever the weights."""
 
 
 def inspect_folder(
     path: Path, *, source: ModelSource, model_types: ModelTypes | None, id: str | None = None
 ) -> ModelEntry:
-    """Describe the model in that folder; whatever is wrong with it ends up in `problem`, and nothing is raised.
+    """Describe the model in a folder. Raises nothing: whatever is wrong goes into `problem`.
 
-    Whether it can continue text is judged once an engine has reported `model_types`. `id` is the folder's path unless
-    given.
+    Whether it can continue text is checked only with `model_types`, which an engine reports. `id` defaults to the
+    folder's path.
     """
     path = path.expanduser().absolute()
     if not is_text(str(path)):
@@ -60,7 +60,7 @@ def _inspect(path: Path, id: str, source: ModelSource, model_types: ModelTypes |
         source=source,
         path=str(path),
         architecture=(config.architecture or config.model_type) if config else None,
-        parameters=None if is_quantized else weights.parameters,  # several codes share an element
+        parameters=None if is_quantized else weights.parameters,  # packed codes: elements are not parameters
         size_bytes=weights.size_bytes,
         complete=config is not None and weights.problem is None,
         context_tokens=config.context_tokens if config else None,
@@ -71,9 +71,9 @@ def _inspect(path: Path, id: str, source: ModelSource, model_types: ModelTypes |
 
 
 def has_chat_template(folder: Path) -> bool:
-    """Whether transformers' tokenizer gets a chat template that it uses unasked: a single one, or one named default.
+    """Whether transformers' tokenizer gets a default chat template: a single one, or one named default.
 
-    Files of templates go before those in tokenizer_config.json. chat_template.json is a processor's.
+    Template files take precedence over tokenizer_config.json. chat_template.json is for processors.
     """
     files = [folder / "additional_chat_templates" / "default.jinja", folder / "chat_template.jinja"]
     for path in files:
@@ -103,7 +103,7 @@ def _folder_problem(path: Path) -> ErrorInfo | None:
 
 
 def _without_config(path: Path, names: set[str]) -> ErrorInfo | None:
-    """A better reason than a missing or broken config.json, where there is one."""
+    """A better explanation than a missing config.json, if there is one."""
     if "config.json" in names:
         return None
     if "snapshots" in names and "blobs" in names:
@@ -118,7 +118,7 @@ def _without_config(path: Path, names: set[str]) -> ErrorInfo | None:
 
 
 def _layers_problem(layers: int, tensors: int) -> ErrorInfo | None:
-    """More layers than there are tensors would take transformers hours to build, and memory without end."""
+    """The problem of more layers than tensors: transformers would take hours and unlimited memory to build them."""
     if not tensors or layers <= max(_ANY_LAYERS, tensors):
         return None
     return ErrorInfo(

@@ -1,7 +1,7 @@
-"""Child process without torch: what a model on the hub is made of, without its weights.
+"""A child process without torch that fetches a hub model's outline: everything but its weights.
 
-Config, tokenizer and the headers of the weight files come into a folder of their own. That is enough to estimate what
-the model will take; nothing can be loaded from it.
+Config, tokenizer and the weight files' headers go into a separate folder. That is enough to estimate memory, but
+nothing can be loaded from it.
 """
 
 from pathlib import Path
@@ -26,13 +26,13 @@ SIDE_LIMIT_BYTES = 64_000_000
 
 
 class Outline(msgspec.Struct, frozen=True):
-    """Weight file → tensor → (type by the safetensors format's name, bytes)."""
+    """Weight file → tensor → (type by its safetensors name, bytes)."""
 
     files: dict[str, dict[str, tuple[str, Count]]]
 
 
 def main(channel: Channel) -> None:
-    """Carry out one FetchOutline command; answers with JobDone or Failed."""
+    """Carry out one FetchOutline command. Sends JobDone or Failed."""
     command = channel.receive()
     repo_id = command.repo_id if isinstance(command, FetchOutline) else ""
     try:
@@ -46,9 +46,9 @@ def main(channel: Channel) -> None:
 
 
 def fetch_outline(repo_id: str, target: Path, model_types: ModelTypes | None) -> ModelEntry:
-    """Fill that folder and describe the model.
+    """Fetch the outline into a folder and describe the model.
 
-    Raises PlaygroundError for what the program refuses, and what the hub's library raises for the rest.
+    Raises PlaygroundError for a refused model, and whatever huggingface_hub raises.
     """
     from huggingface_hub import HfApi, hf_hub_download
 
@@ -94,7 +94,7 @@ def fetch_outline(repo_id: str, target: Path, model_types: ModelTypes | None) ->
 
 
 def read_outline(folder: Path) -> Outline | None:
-    """The outline in that folder; None where there is none, and where weights are, which speak for themselves.
+    """The outline in a folder. None if there is none, or if the folder has weights, which are read instead.
 
     Raises PlaygroundError(BROKEN_WEIGHTS) for a damaged one.
     """

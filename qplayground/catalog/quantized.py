@@ -1,9 +1,10 @@
-"""Whether a checkpoint was quantized before it was saved, and by what: from its config, and from its tensors' headers.
+"""Detects whether a checkpoint is already quantized, and by which method, from its config and its tensor headers.
 
-Not every config says so. GPTQ's and AWQ's first programs wrote a file of their own beside it (`quantize_config.json`,
-`quant_config.json`), others another field, and some nothing; transformers would then take codes for weights. Some say
-so of weights that are plain again. Names and shapes are those of AutoGPTQ, AutoAWQ, compressed-tensors, MLX, Metal,
-bitsandbytes, torchao, quanto, HQQ, AQLM, ExLlama, QuIP#, of gpt-oss' MXFP4 and of NVIDIA's NVFP4.
+Both are needed. The first GPTQ and AWQ programs wrote a file of their own (`quantize_config.json`,
+`quant_config.json`), others another field, and some nothing; transformers would then take codes for weights. Other
+configs declare quantization although the weights are plain again. The names and shapes are those of AutoGPTQ, AutoAWQ,
+compressed-tensors, MLX, Metal, bitsandbytes, torchao, quanto, HQQ, AQLM, ExLlama, QuIP#, gpt-oss' MXFP4 and NVIDIA's
+NVFP4.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from qplayground.catalog.headers import TensorInfo
 UNNAMED = "method not named"
 _BITSANDBYTES = "bitsandbytes"
 _FIELDS = ("quantization_config", "compression_config")
-"""The second is compressed-tensors' former name for it."""
+"""`compression_config` is compressed-tensors' former name."""
 _SCALES = ("scales", "weight_scale", "weight_scale_inv", "weight_scales", "scale", "scale_weight")
 _FLOATING = ("F64", "F32", "BF16", "F16")
 _NARROW = {"F4": "fp4", "F6_E2M3": "fp6", "F6_E3M2": "fp6"}
@@ -27,12 +28,12 @@ _BY_PART = {
     "trellis": "exl3",
     "Qidxs": "quip#",
 }
-"""What no original calls a tensor, and who does."""
+"""Tensor name → method. Unquantized models have no such tensors."""
 _BY_TYPE = {"U32": "mlx", "I8": "int8 codes with scales"}
 
 
 def method_of_config(fields: Mapping[str, Any]) -> str | None:
-    """The method that a config.json names, UNNAMED where it only says that there is one, None for an original."""
+    """The method in a config.json; UNNAMED if it declares quantization without a method; None if it does not."""
     for name in _FIELDS:
         settings = fields.get(name)
         if settings and not isinstance(settings, dict):
@@ -48,12 +49,12 @@ def method_of_config(fields: Mapping[str, Any]) -> str | None:
 
 
 def field_of_config(fields: Mapping[str, Any]) -> str:
-    """The field of a config.json that `method_of_config` goes by; empty without one."""
+    """The config field that `method_of_config` uses; empty without one."""
     return next((name for name in (*_FIELDS, "quantization") if fields.get(name)), "")
 
 
 def method_of_tensors(tensors: Mapping[str, TensorInfo]) -> str | None:
-    """The method that tensors of these names, types and shapes are of, None for an original."""
+    """The quantization method that the tensors' names, types and shapes show, or None."""
     for name, info in tensors.items():
         module, _, part = name.rpartition(".")
         if part == "qweight":
@@ -80,7 +81,7 @@ def _is_fp8(info: TensorInfo) -> bool:
 
 
 def _method_of_codes(module: str, info: TensorInfo, tensors: Mapping[str, TensorInfo]) -> str:
-    """Of a matrix that is called a weight and holds no weights: by what stands beside it."""
+    """The method of a `weight` that holds codes, by the tensors beside it."""
     if f"{module}.SCB" in tensors or any(name.startswith(f"{module}.weight.quant_state.") for name in tensors):
         return _BITSANDBYTES
     if f"{module}.weight_scale_2" in tensors:
@@ -93,7 +94,7 @@ def _method_of_codes(module: str, info: TensorInfo, tensors: Mapping[str, Tensor
 
 
 def _method_of_packed(codes: TensorInfo, scales: TensorInfo | None) -> str:
-    """GPTQ packs codes along the inputs and AWQ along the outputs; both have a scale for each output."""
+    """GPTQ packs codes along the inputs, AWQ along the outputs. Both have one scale per output."""
     if scales is None or len(codes.shape) != 2 or len(scales.shape) != 2:
         return UNNAMED
     return "gptq" if codes.shape[1] == scales.shape[1] else "awq"

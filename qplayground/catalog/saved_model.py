@@ -1,4 +1,4 @@
-"""Whether the model of a saved comparison is still where it was."""
+"""Checks whether the model of a saved comparison is still in its folder."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from qplayground.core.model import ModelSource
 
 
 def saved_model_obstacle(model: ComparedModel) -> str:
-    """Why its weights cannot be looked at, a sentence; empty where they can. Reads the headers of the model's files.
+    """A sentence why the weights cannot be inspected; empty if they can. Reads the headers of the model's files.
 
-    Another model in the same folder is told by its architecture and its number of parameters.
+    Another model in the same folder is detected by its architecture and number of parameters.
     """
     if not model.path or not Path(model.path).is_dir():
         return "The model of this comparison is no longer on this machine, so Inside cannot open it."

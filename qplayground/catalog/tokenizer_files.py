@@ -1,4 +1,4 @@
-"""Whether a model's tokenizer is there and can be read with the packages that are installed. Nothing is loaded."""
+"""Checks whether a model's tokenizer exists and the installed packages can read it. Nothing is loaded."""
 
 import base64
 import binascii
@@ -16,12 +16,12 @@ from qplayground.core.system.frozen import remedy
 TOKENIZER = "tokenizer.json"
 _SETTINGS = "tokenizer_config.json"
 SENTENCEPIECE = ("sentencepiece", "protobuf")
-"""transformers reads a sentencepiece file with both; one alone does not do."""
+"""transformers needs both packages to read a sentencepiece file."""
 _MODULES = {"protobuf": "google.protobuf"}
 _VOCABULARIES = ("tekken.json", "tokenizer.model", "tiktoken.model")
-"""Read for want of a tokenizer.json, whatever the tokenizer's class."""
+"""Used without a tokenizer.json, for any tokenizer class."""
 _OF_A_CLASS = ("spiece.model", "sentencepiece.bpe.model", "sentencepiece.model", "spm.model")
-"""sentencepiece files that only some classes of tokenizers look for."""
+"""sentencepiece files that only some tokenizer classes use."""
 _PAIRS = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 _VOCABULARY_FREE = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 _PARTS = {
@@ -31,7 +31,7 @@ _PARTS = {
     "post_processor": "processors",
     "decoder": "decoders",
 }
-"""The parts of a tokenizer.json, and the modules of `tokenizers` whose classes they can be of."""
+"""Part of a tokenizer.json → module of `tokenizers` with its classes."""
 _SEQUENCES = ("normalizers", "pretokenizers", "processors", "decoders")
 _FORMAT = "1.0"
 _START_BYTES = 4096
@@ -41,16 +41,16 @@ _COPY_HINT = (
 
 
 def tokenizer_problem(folder: Path, names: Collection[str]) -> ErrorInfo | None:
-    """Why the tokenizer of a folder that holds files of those names cannot be read, as far as a glance shows it.
+    """Why a folder's tokenizer cannot be read, or None. `names`: the folder's files. A quick check.
 
-    Raises OSError when a file cannot be read.
+    Raises OSError if a file cannot be read.
     """
     name = _vocabulary(names)
     if name is None:
         if any(name.endswith(".tiktoken") or name == "vocab.txt" for name in names) or _needs_none(folder):
             return None
         return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, "There is no tokenizer, so no prompt can be read.", _COPY_HINT)
-    if name not in names:  # a pair of files, which transformers reads itself
+    if name not in names:  # a pair of files, which transformers reads without a package
         return None
     if not (folder / name).is_file():  # a pipe would be waited for
         return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, f"{name} is not a file.", _COPY_HINT)
@@ -70,9 +70,9 @@ def tokenizer_problem(folder: Path, names: Collection[str]) -> ErrorInfo | None:
 
 
 def thorough_tokenizer_problem(names: Collection[str], fetch: Callable[[str], Path], folder: Path) -> ErrorInfo | None:
-    """The same of a model on the hub, with all that can be known without torch; `fetch` brings a file into the folder.
+    """The same for a hub model, plus every check that needs no torch. `fetch` downloads a file into `folder`.
 
-    Only what the tokenizer's vocabulary stands in is fetched.
+    Downloads only the vocabulary's file and tokenizer_config.json.
     """
     vocabulary = _vocabulary(names)
     for name in {vocabulary, _SETTINGS} & set(names):
@@ -81,9 +81,9 @@ def thorough_tokenizer_problem(names: Collection[str], fetch: Callable[[str], Pa
 
 
 def newer_tokenizer(folder: Path) -> ErrorInfo | None:
-    """What in a tokenizer's files is newer than the packages that read them; None where nothing is, or nothing is said.
+    """What in tokenizer.json is too new for the installed `tokenizers`; None if nothing is, or it cannot be read.
 
-    Reads the whole of tokenizer.json.
+    Reads the whole file.
     """
     fields = read_fields(folder / TOKENIZER)
     found = _unknown(fields) if fields else ""
@@ -103,7 +103,7 @@ def newer_tokenizer(folder: Path) -> ErrorInfo | None:
 
 
 def sentencepiece_file(folder: Path) -> str:
-    """The name of the sentencepiece file that the tokenizer of that folder is read from; empty where it is not."""
+    """The sentencepiece file that the folder's tokenizer is read from; empty if it is another kind."""
     name = _vocabulary({path.name for path in folder.iterdir()}) or ""
     if not name.endswith(".model") or name == "tiktoken.model" or not (folder / name).is_file():
         return ""
@@ -118,7 +118,7 @@ def _start(path: Path) -> bytes:
 
 
 def _vocabulary(names: Collection[str]) -> str | None:
-    """The file that transformers takes the vocabulary from; None without any. Of a pair it is the pair's own names."""
+    """The file from which transformers reads the vocabulary, or None. For a pair, both names joined by "and"."""
     if TOKENIZER in names:
         return TOKENIZER
     for name in _VOCABULARIES:
@@ -135,7 +135,7 @@ def _needs_none(folder: Path) -> bool:
 
 
 def _is_tiktoken(start: bytes) -> bool:
-    """Lines of a token in base64 and its rank. A sentencepiece file is binary from its first byte."""
+    """Whether lines are a base64 token and its rank. A sentencepiece file is binary from its first byte."""
     token, _, rank = start.partition(b"\n")[0].strip().partition(b" ")
     try:
         base64.b64decode(token, validate=True)
@@ -164,12 +164,12 @@ def _lacking(name: str, kind: str, packages: tuple[str, ...]) -> ErrorInfo | Non
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except (ImportError, ValueError):  # the package above it is not there
+    except (ImportError, ValueError):  # its parent package is missing
         return False
 
 
 def _unknown(fields: dict[str, Any]) -> str:
-    """The first thing in a tokenizer.json that the installed `tokenizers` has no class for, in words."""
+    """The first thing in a tokenizer.json for which the installed `tokenizers` has no class, in words; else empty."""
     import tokenizers
 
     version = fields.get("version")
@@ -184,7 +184,7 @@ def _unknown(fields: dict[str, Any]) -> str:
 
 
 def _kinds(part: object) -> Iterator[str]:
-    """The kinds that a part names; a sequence holds several."""
+    """The types in a part of a tokenizer.json; a sequence has several."""
     if not isinstance(part, dict):
         return
     if isinstance(part.get("type"), str):

@@ -1,4 +1,4 @@
-"""Which weight files a folder holds, whether all of them are there, and what their headers say."""
+"""A folder's weight files: which there are, whether they are complete, and what their headers contain."""
 
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ PICKLED_SUFFIXES = (".bin", ".pt", ".pth")
 NOT_WEIGHTS = frozenset({"training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "rng_state.pth"})
 
 MOST_TIED = 2
-"""So many tensors can be left out of a whole checkpoint, because the model has them under another name as well."""
+"""How many tensors a complete checkpoint may lack, because they are tied to another tensor."""
 
 ORIGINAL_INDEX = f"Copy {INDEX} from the original model into the folder."
 SAFETENSORS_HINT = "Choose a repository that has .safetensors files."
@@ -37,9 +37,9 @@ PICKLE_HINT = (
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
-    """The weight files of a folder: bytes on disk; tensors, elements and type when every header was readable.
+    """The weight files of a folder. `size_bytes` is on disk. Tensors, elements and type need all headers readable.
 
-    `quantized_by` is the method that the tensors are of; what config.json says of it is not looked at.
+    `quantized_by`: the method that the tensors show, regardless of config.json.
     """
 
     size_bytes: int = 0
@@ -51,7 +51,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def survey(folder: Path) -> Weights:
-    """Look at the files that transformers would load from that folder. Raises OSError when one cannot be read."""
+    """Read the headers of the files that transformers would load. Raises OSError if one cannot be read."""
     names = {entry.name for entry in folder.iterdir()}
     wanted: list[str] | None = None
     tensors: Tensors = {}
@@ -83,7 +83,7 @@ def survey(folder: Path) -> Weights:
 
 
 def _check_there(folder: Path, wanted: Collection[str]) -> None:
-    """Raise PlaygroundError unless all of these files are there, and are files."""
+    """Raise PlaygroundError unless all of these exist and are files."""
     missing = [name for name in wanted if not (folder / name).is_file()]
     for name in missing:
         if (folder / name).exists():
@@ -96,23 +96,23 @@ def _check_there(folder: Path, wanted: Collection[str]) -> None:
 
 
 def wanted_files(folder: Path, names: Collection[str]) -> list[str]:
-    """The safetensors files that make up the model, whether they are there or not; raises PlaygroundError for none.
+    """The safetensors files of the model, whether or not they exist. Raises PlaygroundError if there are none.
 
-    A single file is preferred to shards, as transformers does.
+    Like transformers, prefers a single file to shards.
     """
     if SINGLE in names:
         return [SINGLE]
     if INDEX in names:
         return shards_of(_read_index(folder / INDEX))
     problem = names_problem({*names, *(f"{path.parent.name}/{path.name}" for path in folder.glob("*/*.safetensors"))})
-    assert problem is not None  # neither the single file nor an index is there
+    assert problem is not None  # there is neither the single file nor an index
     raise PlaygroundError(problem)
 
 
 def names_problem(names: Collection[str]) -> ErrorInfo | None:
-    """Why files of these names cannot be the weights of a model, or None when safetensors weights are among them.
+    """Why files with these names cannot be a model's weights; None if there are safetensors weights.
 
-    Names with a slash are of files in a subfolder, where transformers does not look.
+    Names with a slash are in a subfolder, where transformers does not look.
     """
     if SINGLE in names or INDEX in names:
         return None
@@ -144,7 +144,7 @@ def names_problem(names: Collection[str]) -> ErrorInfo | None:
 
 
 def shards_of(index: Any) -> list[str]:
-    """The file names that an index refers to. Raises PlaygroundError(BROKEN_WEIGHTS) for a bad or hostile one."""
+    """The files that an index names. Raises PlaygroundError(BROKEN_WEIGHTS) for a damaged or hostile index."""
     weight_map = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
         raise _bad_index("has no weight_map")
@@ -169,7 +169,7 @@ def shards_of(index: Any) -> list[str]:
 
 
 def _without_index(shards: list[str]) -> ErrorInfo:
-    """Of files that are numbered as parts of a model."""
+    """The problem of numbered shards without an index."""
     total = max(int(name.rpartition("-of-")[2].partition(".")[0]) for name in shards)
     if total == 1:
         return ErrorInfo(
@@ -186,7 +186,7 @@ def _without_index(shards: list[str]) -> ErrorInfo:
 
 
 def _misplaced(name: str) -> ErrorInfo:
-    """Of a weight file that transformers would not find."""
+    """The problem of a weight file that transformers would not find."""
     if "/" in name:
         subfolder = name.rpartition("/")[0]
         return ErrorInfo(
@@ -203,12 +203,12 @@ def _misplaced(name: str) -> ErrorInfo:
 
 
 def _refuse_stray(folder: Path, tensors: Tensors) -> None:
-    """A single file beside an index with its shards: transformers reads the single one, whatever is in it."""
+    """Refuse an incomplete single file beside complete shards: transformers reads the single one in any case."""
     try:
         index = _read_index(folder / INDEX)
         shards = shards_of(index)
     except PlaygroundError:
-        return  # it is not read either
+        return  # transformers does not read the index either
     named = index["weight_map"].keys()
     absent = len(named - tensors.keys())
     if absent > MOST_TIED and all((folder / name).is_file() for name in shards):
@@ -217,7 +217,7 @@ def _refuse_stray(folder: Path, tensors: Tensors) -> None:
 
 
 def stray_single(why: str, hint: str) -> ErrorInfo:
-    """What is said where a single file would be read in the place of a whole set of shards."""
+    """The problem of a single file that transformers would read instead of complete shards."""
     message = f"There are both {SINGLE} and {INDEX} with its weight files. transformers reads {SINGLE}, and {why}."
     return ErrorInfo(ErrorCode.MISPLACED_WEIGHTS, message, hint)
 

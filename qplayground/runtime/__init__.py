@@ -1,1 +1,1 @@
-"""The parent side: child processes, their workers, the sampler, the scheduler and the session."""
+"""The window's side: child processes, their workers, the memory sampler, the scheduler and the session."""

@@ -1,1 +1,1 @@
-"""Engines that are asked one question after another, outside a comparison."""
+"""Clients of an engine that answers questions outside a comparison."""

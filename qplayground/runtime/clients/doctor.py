@@ -1,4 +1,4 @@
-"""Finding out whether this machine can do what the program needs, with engines that try it."""
+"""Checks whether this machine can run what the program needs, by trying it in engines."""
 
 from msgspec.structs import replace
 from PySide6.QtCore import QObject, Signal, SignalInstance, Slot
@@ -21,8 +21,7 @@ _CLOSE_WAIT_MS = 10_000
 
 
 class Doctor(QObject):
-    """Gathers the facts, and has engines try each method; one that ends in the attempt is a finding, and another
-    engine goes on with the next.
+    """Gathers facts, and has engines try each method. A crash in a try is a finding; a new engine continues.
 
     Signals: `started()`, `progressed(label, done, total)`…, exactly one of `succeeded(Diagnosis)`,
     `failed(ErrorInfo)` and `cancelled()`, then `finished()`.
@@ -52,19 +51,19 @@ class Doctor(QObject):
 
     @property
     def is_running(self) -> bool:
-        """Whether a check is under way."""
+        """Whether a check is running."""
         return self._running
 
     @Slot()
     def start(self) -> None:
-        """Begin, unless a check is under way already."""
+        """Start, unless a check is running."""
         if self._running or self._closed:
             return
         self._running = True
         self._forget()
         self.started.emit()
         self.progressed.emit("starting an engine", 0, 0)
-        if self._gathering is None:  # one that was given up may still be at it
+        if self._gathering is None:  # one from a cancelled check may still run
             self._gathering = Background(gather_facts, self)
             self._gathering.done.connect(self._on_gathered)
             self._gathering.finished.connect(self._gathering.deleteLater)
@@ -73,13 +72,13 @@ class Doctor(QObject):
 
     @Slot()
     def cancel(self) -> None:
-        """End what is under way and say so: `cancelled`. It can be started again at once."""
+        """End the check; `cancelled` follows. It can be started again at once."""
         if self._running:
             self._client.end()
             self._end(self.cancelled)
 
     def close(self) -> None:
-        """End everything, now, and say nothing more."""
+        """End everything, now, without further signals."""
         self._closed, self._running = True, False
         self._client.close()
         for gathering in self.findChildren(Background):
@@ -120,7 +119,7 @@ class Doctor(QObject):
 
     @Slot(int, object)
     def _on_failed(self, command_id: int, error: ErrorInfo) -> None:
-        if command_id == self._asked and not self._tried:  # else the engine is gone, and `_on_lost` has seen to it
+        if command_id == self._asked and not self._tried:  # otherwise the engine is gone, and `_on_lost` handled it
             self._stop_trying(error)
 
     @Slot(object)
@@ -168,7 +167,7 @@ class Doctor(QObject):
         self._complete()
 
     def _complete(self) -> None:
-        """Once both are there, tell it."""
+        """Report the diagnosis once facts and checks are both there."""
         if self._facts is None or not self._tried:
             return
         facts, machine, redaction = self._facts, self._machine, find_redaction()

@@ -1,4 +1,4 @@
-"""An engine that is asked one thing after another, for as long as somebody looks."""
+"""An engine that answers one question after another."""
 
 from collections import deque
 
@@ -14,19 +14,19 @@ from qplayground.runtime.processes.launcher import Launcher
 from qplayground.runtime.processes.worker import ChildWorker
 
 SILENCE_MS = 120_000
-"""An engine that owes an answer and says nothing for so long hangs; importing its libraries from a slow disk takes up
-to half of it."""
+"""An engine that owes an answer and is silent for so long hangs. Importing its libraries from a slow disk takes up to
+half of it."""
 _CLOSE_WAIT_MS = 10_000
 
 Question = InsideCommand | EstimateMemory | PlanPlacement | CheckUp
 
 
 class EngineClient(QObject):
-    """Owner of one engine, begun with the first question. Questions are answered in their order.
+    """Owner of one engine, started by the first question. Questions are answered in order.
 
-    Signals: `greeted(Hello)` when an engine is there. `said(command_id, Event)` for everything that belongs to an open
-    question; `failed(command_id, ErrorInfo)` when it is not answered, with what to do then (`hint`). `lost(ErrorInfo)`
-    when the engine is gone of itself, and with it all that it held. `gone()` after each engine, however it ended.
+    Signals: `greeted(Hello)` when the engine is ready. `said(command_id, Event)` for each event of an open question.
+    `failed(command_id, ErrorInfo)` for a question without an answer; `hint` is the advice then. `lost(ErrorInfo)` when
+    the engine ended by itself, with everything it held. `gone()` after each engine, however it ended.
     """
 
     greeted = Signal(object)
@@ -47,21 +47,21 @@ class EngineClient(QObject):
         self._open: set[int] = set()
         self._asked = 0
         self.silence = QTimer(self, singleShot=True, interval=SILENCE_MS)
-        """An engine that owes an answer and says nothing for so long is ended. Another interval counts at once."""
+        """Ends an engine that owes an answer and is silent for this long. A new interval takes effect at once."""
         self.silence.timeout.connect(self._on_silence)
 
     @property
     def hello(self) -> Hello | None:
-        """What the engine said of itself, None while there is none."""
+        """The engine's hello, or None without an engine."""
         return self._hello
 
     @property
     def is_busy(self) -> bool:
-        """Whether an answer is owed."""
+        """Whether a question is unanswered."""
         return bool(self._open)
 
     def begin(self) -> None:
-        """Begin the engine, for somebody who has to know the machine to ask: `greeted` or `lost` follows."""
+        """Start the engine without a question, to learn about the machine. `greeted` or `lost` follows."""
         if self._worker is not None or self._closed:
             return
         self._worker = worker = ChildWorker(self._name, self._launcher.engine, self)
@@ -72,7 +72,7 @@ class EngineClient(QObject):
         worker.start()
 
     def ask(self, command: Question) -> int:
-        """Ask; the number that the answers carry is returned. Nothing is answered after `close`."""
+        """Send a question and return its id, which the answers carry. After `close` there are no answers."""
         self._asked += 1
         if self._closed:
             return self._asked
@@ -85,12 +85,12 @@ class EngineClient(QObject):
         return self._asked
 
     def stop(self, command_id: int) -> None:
-        """Have that answer come early, from an engine that keeps what it holds; nothing happens where none is owed."""
+        """Ask for an early answer; the engine keeps what it holds. Does nothing if none is owed."""
         if self._worker is not None and command_id in self._open:
             self._worker.submit(Cancel(command_id))
 
     def end(self) -> None:
-        """End the engine; nothing more is said of what was asked. The next question begins another."""
+        """End the engine; open questions get no answer. The next question starts another engine."""
         self.silence.stop()
         self._hung = False
         self._waiting.clear()
@@ -101,7 +101,7 @@ class EngineClient(QObject):
             worker.end()
 
     def close(self) -> None:
-        """End everything, now, and say nothing more."""
+        """End everything, now, without further signals."""
         self._closed = True
         self.end()
         for worker in self.findChildren(ChildWorker):
@@ -163,7 +163,7 @@ class EngineClient(QObject):
 
 
 def _is_last(event: Event) -> bool:
-    """Whether nothing follows it that answers the same question."""
+    """Whether this is the last answer to its question."""
     if isinstance(event, MemoryEstimated):
         return event.final
     return isinstance(event, LastAnswer)

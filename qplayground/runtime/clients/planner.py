@@ -1,4 +1,4 @@
-"""Asking an engine what precisions will take in memory, before anything is loaded."""
+"""Asks an engine for memory estimates, before anything is loaded."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,9 +20,9 @@ from qplayground.runtime.processes.launcher import Launcher
 
 
 class Planner(QObject):
-    """Owner of one engine that loads nothing. The question that was asked last counts; answers to others are dropped.
+    """Owner of an engine that loads nothing. Only the latest question counts; answers to others are dropped.
 
-    Signals: `changed()` when estimates came or went; `failed(ErrorInfo)` when there are none. After `ask_plan` either
+    Signals: `changed()` when the estimates changed; `failed(ErrorInfo)` when there are none. After `ask_plan` either
     `planned(PlacementPlanned)` or `plan_failed(ErrorInfo)`.
     """
 
@@ -44,36 +44,37 @@ class Planner(QObject):
         self._in_flight: EstimateMemory | PlanPlacement | None = None
         self._paused = self._closed = False
         self._answer: MemoryEstimated | None = None
-        self._answered: EstimateMemory | None = None  # the question that it answers
-        self._soon = QTimer(self, singleShot=True, interval=0)  # once for what changes at once
+        self._answered: EstimateMemory | None = None  # the question that `_answer` answers
+        self._soon = QTimer(self, singleShot=True, interval=0)  # one question for several changes at once
         self._soon.timeout.connect(self._submit)
 
-    # ---- what others may ask ---------------------------------------------------------------------------------
+    # ---- queries ---------------------------------------------------------------------------------------------
 
     @property
     def answer(self) -> MemoryEstimated | None:
-        """The latest answer to the latest question, None while there is none."""
+        """The latest answer to the latest question, or None."""
         return self._answer
 
     @property
     def tokenizer_problem(self) -> ErrorInfo | None:
-        """Why no text can be written with the model, once that is known."""
+        """Why the model cannot generate text, once known."""
         return None if self._answer is None else self._answer.tokenizer_problem
 
     def estimate(self, name: str) -> Estimate | None:
-        """That of one precision."""
+        """The estimate of one precision, or None."""
         estimates = () if self._answer is None else self._answer.estimates
         return next((estimate for estimate in estimates if estimate.precision == name), None)
 
     def fit(self, *names: str, credit: Mapping[str, int] | None = None, scores: bool = False) -> Fit:
-        """Whether it fits now, or all of them at once, when so many bytes of each device are given back before, and
-        with the scoring of a text or without.
+        """Whether these precisions fit now, all at once. `credit`: bytes by device that are freed first.
+
+        `scores`: a text is scored too.
         """
         known = [self.estimate(name) if self._is_answered(name) else None for name in names]
         return fit_now(known, credit, scores=scores)
 
     def is_about(self, path: str, placement: Placement) -> bool:
-        """Whether it is that model, placed so, that is asked about."""
+        """Whether the question is about that model with that placement."""
         asked = self._question
         return asked is not None and (asked.path, asked.placement.same_weights) == (path, placement.same_weights)
 
@@ -84,7 +85,7 @@ class Planner(QObject):
         placement: Placement,
         request: GenerationRequest | None = None,
     ) -> dict[str, Estimate]:
-        """What is known of exactly this; of another text than `request` what depends on its length is unknown."""
+        """The known estimates of exactly these. If they are for another text, length-dependent parts are unknown."""
         if self._question is None or not self.is_about(path, placement):
             return {}
         asked = {recipe.name: recipe for recipe in self._question.precisions}
@@ -105,7 +106,7 @@ class Planner(QObject):
         request: GenerationRequest | None = None,
         context_tokens: int | None = None,
     ) -> None:
-        """Ask of that model; of none, forget the answer. `changed` or `failed` follows."""
+        """Ask for estimates of a model; None forgets the answer. `changed` or `failed` follows."""
         if path is None or self._question is None or path != self._question.path:
             self._answer = self._answered = None
             self.changed.emit()
@@ -122,20 +123,20 @@ class Planner(QObject):
             self._soon.start()
 
     def ask_plan(self, path: str, precisions: tuple[Precision, ...], placement: Placement) -> None:
-        """Ask where the parts of that model would be. The last such question is answered."""
+        """Ask where the model's parts would be placed. Only the latest such question is answered."""
         self._plan_question = PlanPlacement(id=0, path=path, precisions=precisions, placement=placement)
         self._submit()
 
     def set_paused(self, paused: bool) -> None:
-        """While something is timed nothing is estimated; what was asked meanwhile is answered afterwards."""
+        """Postpone estimates while something is timed."""
         self._paused = paused
         if not paused and self._question is not None and not self._question.placement.is_single and self._gpu_count:
-            self._question = replace(self._question)  # what is free on a GPU decides where parts go: ask once more
+            self._question = replace(self._question)  # free GPU memory decides the placement: ask again
         if not paused and (self._is_open or self._plan_question is not None):
             self._soon.start()
 
     def close(self) -> None:
-        """End the engine, now; what is asked afterwards is not answered."""
+        """End the engine, now; later questions get no answer."""
         self._closed = True
         self._question = self._plan_question = None
         self._soon.stop()
@@ -152,7 +153,7 @@ class Planner(QObject):
             self._client.begin()
         elif not self._client.is_busy:
             self._in_flight = question
-            limits = weight_limits(question.placement, self._gpu_count)  # as they are now
+            limits = weight_limits(question.placement, self._gpu_count)  # what is free now
             self._client.ask(replace(question, limits=limits))
 
     @Slot(object)
@@ -171,13 +172,13 @@ class Planner(QObject):
         elif isinstance(event, MemoryEstimated) and isinstance(question, EstimateMemory) and question is self._question:
             self._answer, self._answered = event, question
             self.changed.emit()
-        self._submit()  # meanwhile something else may have been asked
+        self._submit()  # another question may be waiting
 
     @Slot(int, object)
     def _on_failed(self, _command_id: int, error: ErrorInfo) -> None:
         question, self._in_flight = self._in_flight, None
         if question is None:
-            return  # the engine is gone, and `_on_lost` has said so
+            return  # the engine is gone, and `_on_lost` reported it
         if question is self._plan_question:
             self._plan_question = None
             self.plan_failed.emit(error)
@@ -196,14 +197,14 @@ class Planner(QObject):
 
     @property
     def _is_open(self) -> bool:
-        """Whether the last question is still to be answered."""
+        """Whether the latest question is unanswered."""
         answered = self._answer is not None and self._answer.final and self._answered is self._question
         return self._question is not None and not answered
 
     def _is_answered(self, name: str) -> bool:
-        """Whether what is known of that precision is about the model, device and recipe that are asked about now.
+        """Whether the precision's estimate is for the current model, placement and precision.
 
-        The length may be another one, for the moment that it takes to estimate anew.
+        The text's length may differ, until the new estimate arrives.
         """
         now, then = self._question, self._answered
         if now is None or then is None or (now.path, now.placement) != (then.path, then.placement):
@@ -212,7 +213,7 @@ class Planner(QObject):
         return recipes[0] == recipes[1]
 
     def _is_answer_to(self, request: GenerationRequest | None) -> bool:
-        """Whether what is known is about that text, with its tokens counted."""
+        """Whether the answer is for that text, with its tokens counted."""
         if self._answer is None or self._answered is None or not self._answer.final:
             return False
         return self._answered.context_tokens is None and self._answered.request == request

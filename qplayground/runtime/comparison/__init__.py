@@ -1,1 +1,1 @@
-"""A comparison: what is asked, what happens next, who does it, what came of it."""
+"""A comparison: the request, the scheduler, the conductor that carries it out, and the session with the results."""

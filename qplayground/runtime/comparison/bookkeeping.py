@@ -1,4 +1,4 @@
-"""Writing what an engine said into a run. Called by the session alone, which owns the runs."""
+"""Writes an engine's events into a run. Called only by the session, which owns the runs."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -17,14 +17,14 @@ _Number = TypeVar("_Number", int, float)
 
 
 def clear(run: Run) -> None:
-    """Forget everything that it gave: it begins anew."""
+    """Reset a run to its state before the first result."""
     fresh = Run(id=run.id, model=run.model, precision=run.precision, engine=run.engine, state=run.state)
     for name in fresh.__struct_fields__:
         setattr(run, name, getattr(fresh, name))
 
 
 def clear_text(run: Run) -> None:
-    """Forget what it wrote, but none of its figures: it writes once more."""
+    """Clear the run's text but keep its figures, before it generates again."""
     run.text = ""
     run.token_ids = []
     run.tokens = []
@@ -33,7 +33,7 @@ def clear_text(run: Run) -> None:
 
 
 def record_tokens(run: Run, event: TokensGenerated) -> None:
-    """Add tokens to the text."""
+    """Add tokens to the run and its text."""
     run.token_ids += (token.id for token in event.tokens)
     run.tokens += event.tokens
     run.text += "".join(token.text for token in event.tokens)
@@ -42,8 +42,9 @@ def record_tokens(run: Run, event: TokensGenerated) -> None:
 def record_loaded(
     run: Run, event: Loaded, *, repeated: bool = False, kept: bool = False, shown: Estimate | None = None
 ) -> None:
-    """Note a load. `repeated`: one of several rounds; `kept`: one of an earlier comparison; `shown`: the estimate that
-    somebody saw before, against which it is held where it was one of this text.
+    """Record a load. `repeated`: one of several rounds. `kept`: loaded by an earlier comparison.
+
+    `shown`: the estimate that the user saw before the load. If it is for this text, it becomes the prediction.
     """
     samples = _with(run.load.samples, event.seconds) if repeated else None
     run.load = LoadFigures(
@@ -86,10 +87,10 @@ def record_generated(
     counts: bool = True,
     driver: Mapping[str, int] | None = None,
 ) -> None:
-    """Note a text that is over. `repeated`: one of several rounds, whose figures are the medians. `driver`: bytes that
-    the GPUs' driver counted last for the engine, by GPU.
+    """Record a finished text. `repeated`: one of several rounds, whose figures are medians.
 
-    Of a round that was stopped, and does not count, the text is there; the figures stay those of the rounds before.
+    `driver`: the driver's last count of the engine's bytes, by GPU. If `counts` is false, the round was stopped: the
+    text is stored, and the figures of the rounds before stay.
     """
     run.text = event.text
     run.finish_reason = event.finish_reason
@@ -117,7 +118,7 @@ def record_generated(
 
 
 def record_scored(run: Run, event: Scored) -> None:
-    """Note what scoring a text gave. Its memory is a phase of its own, and not in the run's peak."""
+    """Record the result of scoring. Its memory is a phase of its own, outside the run's peak."""
     run.quality = event.quality
     run.scored = event.tokens
     run.layer_errors = list(event.layers)
@@ -126,7 +127,7 @@ def record_scored(run: Run, event: Scored) -> None:
 
 
 def note_unscored(run: Run, text: str) -> None:
-    """Note why the text of that name was not scored: its engine cannot, or somebody stopped it."""
+    """Record why the text of that name was not scored: the engine cannot, or it was stopped."""
     reason = run.lacks.get(Capability.SCORING)
     run.quality = Quality(text=text, note=SCORING_STOPPED if reason is None else refusal(reason))
 
@@ -149,12 +150,12 @@ def _record_speed(run: Run, event: Generated, repeated: bool) -> None:
 
 
 def _of_process(memory: ProcessMemory | None) -> dict[str, int | None]:
-    """The fields of a run's memory that are about the engine's process, None where it has none to measure."""
+    """The memory fields of the engine's process; None if the engine has no process to measure."""
     return {name: getattr(memory, name, None) for name in ("resident_bytes", "anonymous_bytes", "file_bytes")}
 
 
 def _sum(vram: Mapping[str, VramFigures], name: str) -> int | None:
-    """Over all GPUs; None where one is not known, or there is none."""
+    """The sum over all GPUs; None if one is unknown or there is none."""
     found = [getattr(figures, name) for figures in vram.values()]
     return sum(found) if found and None not in found else None
 
@@ -166,14 +167,15 @@ def _with(samples: Samples | None, value: float | None) -> Samples | None:
 
 
 def _most(one: _Number | None, other: _Number | None) -> _Number | None:
-    """The larger of those that are known."""
+    """The larger of the known values; None if both are unknown."""
     known = [value for value in (one, other) if value is not None]
     return max(known, default=None)
 
 
 def _predicted(shown: Estimate | None, estimated: Estimate | None, *, kept: bool) -> Estimate | None:
-    """What was shown before; else what the engine estimated before its first weight, for a kept one without the length
-    of the text that it was then.
+    """The estimate that was shown, else the engine's own from before its first weight.
+
+    A kept engine estimated another text, so the parts that depend on its length are dropped.
     """
     if shown is not None and shown.resident_bytes is not None:
         return shown

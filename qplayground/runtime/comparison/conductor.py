@@ -1,6 +1,6 @@
-"""Carries out what the scheduler decides: starts engines, gives them commands, ends them.
+"""Carries out what the scheduler decides: starts engines, sends them commands, ends them.
 
-Longer than most modules: it alone has the engines of a comparison, each verb for them and each thing that they say.
+Longer than most modules, because it alone has a comparison's engines, every verb for them and all their events.
 """
 
 import time
@@ -45,7 +45,7 @@ STOP_GRACE_MS = 400
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """What an engine holds, and how it came there."""
+    """What an engine has in memory, and its event from the load."""
 
     run: RunPlan
     placement: Placement
@@ -53,19 +53,27 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class Conductor(QObject):
-    """Owner of the scheduler and of what is kept in memory. It knows no results.
+    """Owner of the scheduler and of the loaded engines. It knows no results.
 
-    Signals with the run's id first: `greeted(name, Hello)`; `said(name, RunEvent)`, what comes of a run that is not
-    over, Failed too where its engine died, and in place of LoadEstimated `fit_known(name, Fit)`: whether what is being
-    loaded fits; `turn_began(name, others, Loaded)` before it writes, beside how many others, with what its engine said
-    when it loaded; `lost(name, ErrorInfo)` for an engine that died while it was idle;
-    `memory_sampled(name, list[MemorySample])`; `unloading(name, PhaseStarted)` as it is ended.
-    Signals of the whole: `states_changed()`; `loaded_changed(dict[str, int | None])`, which models are in memory and
-    idle, and the bytes of their weights where those are known; `busy_changed(bool)`. When nothing is left to do:
-    `finishing()` while it is still busy, in which more may be queued; otherwise, once it is not busy any more,
-    `finished()`.
+    Signals of a run, with its id first:
 
-    What is asked of it is done before anybody hears of it, so a slot may ask for anything, closing included.
+    - `greeted(name, Hello)`
+    - `said(name, RunEvent)`: an event of a run that is not over. Also `Failed` if its engine died.
+    - `fit_known(name, Fit)`: whether the load fits. It replaces `LoadEstimated`.
+    - `turn_began(name, others, Loaded)`: before it generates, beside `others` other runs. `Loaded` is from its load.
+    - `lost(name, ErrorInfo)`: the engine died while idle.
+    - `memory_sampled(name, list[MemorySample])`
+    - `unloading(name, PhaseStarted)`: the engine is being ended.
+
+    Signals of the whole:
+
+    - `states_changed()`
+    - `loaded_changed(dict[str, int | None])`: the loaded and idle runs, with their weights' bytes if known.
+    - `busy_changed(bool)`
+    - `finishing()`: nothing is left, but still busy; a slot may queue more.
+    - `finished()`: no longer busy. Only if nothing was queued.
+
+    A verb takes effect before any signal is emitted, so a slot may call any verb, even `close`.
     """
 
     greeted = Signal(str, object)
@@ -94,18 +102,18 @@ class Conductor(QObject):
         self._kept: dict[str, _Kept] = {}
         self._offload_folders = OffloadFolders()
         self._loaded: dict[str, int | None] = {}
-        self._lacks: dict[RunPlan, dict[Capability, str]] = {}  # of each run's last engine
-        self._free: dict[str, dict[str, int]] = {}  # bytes of each device as that precision's load was begun
+        self._lacks: dict[RunPlan, dict[Capability, str]] = {}  # reported by each run's last engine
+        self._free: dict[str, dict[str, int]] = {}  # run → free bytes by device when its load began
         self._keep_loaded = False
         self._cpu_threads, self._gpu_count = 1, 0
         self._asked_to_stop: set[str] = set()
         self._busy = self._told_busy = False
         self.started_s = 0.0
-        """When the work was begun, in `time.monotonic` seconds."""
+        """When the work began, in `time.monotonic` seconds."""
         self._stop_deadline = QTimer(self, singleShot=True, interval=STOP_GRACE_MS)
         self._stop_deadline.timeout.connect(self._on_stop_deadline)
 
-    # ---- what others may ask ---------------------------------------------------------------------------------
+    # ---- queries ---------------------------------------------------------------------------------------------
 
     @property
     def is_busy(self) -> bool:
@@ -114,14 +122,14 @@ class Conductor(QObject):
 
     @property
     def loaded(self) -> dict[str, int | None]:
-        """The runs whose models are in memory and idle, the coldest first, with their weights' bytes if known."""
+        """Weights in bytes, if known, of each run whose model is loaded and idle; the least recently used first."""
         if self._scheduler is None:
             return {}
         return {name: self._kept[name].event.weight_bytes for name in self._scheduler.idle if name in self._kept}
 
     @property
     def held_bytes(self) -> dict[str, int]:
-        """What they hold of each device, and would give back."""
+        """Bytes by device that the loaded and idle models would free."""
         held: dict[str, int] = {}
         for name in self.loaded:
             for device, kinds in self._kept[name].event.by_device.items():
@@ -129,11 +137,11 @@ class Conductor(QObject):
         return held
 
     def lacks(self, name: str) -> dict[Capability, str]:
-        """What that run's engine cannot do or say, each with the reason. Empty until an engine has said so."""
+        """What the run's engine cannot do or report, with the reasons. Empty until an engine has said so."""
         return {} if self._state is None else self._state.lacks(name)
 
     def state(self, name: str) -> RunState | None:
-        """Where that run stands, None when there is none."""
+        """The run's state, or None for an unknown run."""
         if self._scheduler is None or self._state is None or self._state.plan.find(name) is None:
             return None
         return self._scheduler.state(name)
@@ -141,7 +149,7 @@ class Conductor(QObject):
     # ---- verbs -----------------------------------------------------------------------------------------------
 
     def prepare(self, plan: Plan, estimates: Mapping[str, Estimate]) -> None:
-        """Take on a new plan; `begin` follows. Not while busy. `estimates`: what is known of its runs already."""
+        """Take on a new plan; `begin` follows. Not while busy. `estimates`: those already known, by run."""
         before = self._scheduler
         self._state = state = PlanState(plan, self._lacks)
         state.record_estimates(estimates, gpus=self._gpu_count)
@@ -162,7 +170,7 @@ class Conductor(QObject):
         self._launcher.warm()
 
     def queue(self, run: RunPlan, estimate: Estimate | None = None) -> None:
-        """Take on one more run, or one that is over again; `begin` follows."""
+        """Add a run, or queue a finished one again; `begin` follows."""
         if self._scheduler is not None and self._state is not None:
             self._state.plan = self._state.plan.with_run(run)
             if estimate is not None:
@@ -172,26 +180,26 @@ class Conductor(QObject):
             self._busy = True
 
     def begin(self) -> None:
-        """Let go of models that are of no use any more, and go on with what is queued, unless it was stopped."""
+        """Unload models that are no longer useful, and continue with the queue, unless it was stopped."""
         self._tell_busy()
         if self._scheduler is not None:
             self._do([*self._misfits_leave(), *self._scheduler.begin()])
             self._finish_if_done()
 
     def remove(self, name: str) -> None:
-        """Forget a run that is over, and end its engine."""
+        """Forget a finished run, and end its engine."""
         if self._scheduler is not None and self._state is not None:
             actions = self._scheduler.remove(name)
             self._state.remove(name)
             self._do(actions)
 
     def unload(self, name: str) -> None:
-        """End an engine that keeps its model for another time; nothing when it is in work or not there."""
+        """End an idle engine that has its model loaded; otherwise do nothing."""
         if self._scheduler is not None:
             self._do(self._scheduler.unload(name))
 
     def set_keep_loaded(self, keep: bool) -> None:
-        """Let engines keep their models after a run, as long as there is room; those that do already go if not."""
+        """Set whether engines keep their models after a run, if they fit. Turning it off ends the idle ones."""
         self._keep_loaded = keep
         if self._scheduler is not None:
             self._do(self._scheduler.keep_loaded(keep))
@@ -213,7 +221,7 @@ class Conductor(QObject):
     # ---- carrying out ----------------------------------------------------------------------------------------
 
     def _misfits_leave(self) -> list[Action]:
-        """Let go of the engines whose model, device or recipe is another than this plan's."""
+        """Unload engines whose model, placement or precision differs from this plan's."""
         plan, scheduler = self._planned.plan, self._scheduler
         assert scheduler is not None
         paths = {run.path for run in plan.runs}
@@ -236,7 +244,7 @@ class Conductor(QObject):
         together = sum(verb is Verb.GENERATE for verb, _ in actions)
         for verb, name in actions:
             if self._scheduler is not scheduler:
-                return  # closed by whoever heard of it
+                return  # a slot closed it
             if verb is Verb.START:
                 self._engines.start(name, self._planned.plan.run(name).engine)
             elif verb is Verb.LOAD:
@@ -248,7 +256,7 @@ class Conductor(QObject):
             elif verb is Verb.ASK_TO_STOP:
                 self._engines.cancel(name)
                 self._asked_to_stop.add(name)
-                if not self._stop_deadline.isActive():  # asking again gives no more time
+                if not self._stop_deadline.isActive():  # asking again does not extend the deadline
                     self._stop_deadline.start()
             else:
                 self._kept.pop(name, None)
@@ -293,9 +301,9 @@ class Conductor(QObject):
         self._asked_to_stop.clear()
         self.finishing.emit()
         if not self._is_done():
-            return  # more was queued, or it was closed
+            return  # a slot queued more, or closed it
         self._busy = False
-        self._launcher.warm()  # only now, when nothing is timed any more
+        self._launcher.warm()  # only now, because nothing is timed any more
         self._tell_busy()
         self.finished.emit()
 
@@ -310,7 +318,7 @@ class Conductor(QObject):
             self._finish_if_done()
 
     def _is_open(self, name: str) -> bool:
-        """Whether there is such a run, and it is not over."""
+        """Whether the run exists and is not over."""
         state = self.state(name)
         return state is not None and not state.is_final
 
@@ -326,7 +334,7 @@ class Conductor(QObject):
     @Slot(str, object)
     def _on_said(self, name: str, event: RunEvent) -> None:
         if not self._is_open(name):
-            return  # the run was given up meanwhile; what it says now would contradict what is shown
+            return  # the run was given up; a late event would contradict what is shown
         state = self._planned
         outcome: EngineEvent | None = None
         match event:
@@ -343,7 +351,7 @@ class Conductor(QObject):
             case Scored():
                 state.record_scored(name, event)
                 outcome = EngineEvent.SCORED
-            case Failed(error=error) if error.code in PROMPT_ERRORS:  # so a kept model stays as good as it was
+            case Failed(error=error) if error.code in PROMPT_ERRORS:  # a kept model is not affected
                 outcome = EngineEvent.REFUSED
             case Failed(error=error):
                 event = msgspec.structs.replace(event, error=self._with_output(name, error))
@@ -377,7 +385,7 @@ class Conductor(QObject):
 
     @Slot(str, object)
     def _on_memory_sampled(self, name: str, samples: list[MemorySample]) -> None:
-        ours = [sample for sample in samples if sample.time_s >= self.started_s]  # the last ones may be of work before
+        ours = [sample for sample in samples if sample.time_s >= self.started_s]  # older ones: earlier work
         if ours:
             self.memory_sampled.emit(name, ours)
 

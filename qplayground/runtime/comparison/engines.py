@@ -1,4 +1,4 @@
-"""The engine processes of a session: one a run, each with a worker of its own, watched by one sampler."""
+"""The engine processes of a session: one per run, each with its own worker, watched by one sampler."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,10 +18,10 @@ CLOSE_WAIT_MS = 10_000
 
 
 class Engines(QObject):
-    """Owner of the engines. It decides nothing.
+    """Owner of the engines. It holds no policy.
 
-    Signals: `greeted(name, Hello)`; `said(name, RunEvent)`, the answers to the engine's latest command and no others;
-    `gone(name, ErrorInfo | None)`, once for each engine, before which no other of its name can be started;
+    Signals: `greeted(name, Hello)`; `said(name, RunEvent)`, only answers to the engine's latest command;
+    `gone(name, ErrorInfo | None)`, once per engine, after which another of that name may start;
     `memory_sampled(name, list[MemorySample])`.
     """
 
@@ -40,8 +40,9 @@ class Engines(QObject):
         self._command_ids = count(1)
 
     def start(self, name: str, kind: str) -> None:
-        """Start an engine of that kind for a run; `greeted` or `gone` follows. Raises RuntimeError while one is there,
-        KeyError for a kind that there is not.
+        """Start an engine of that kind for a run; `greeted` or `gone` follows.
+
+        Raises RuntimeError while the run has an engine, KeyError for an unknown kind.
         """
         if name in self._workers:
             raise RuntimeError(f"the engine of {name} has not left yet")
@@ -55,26 +56,26 @@ class Engines(QObject):
         worker.start()
 
     def submit(self, name: str, make: Callable[[int], Command]) -> None:
-        """Give it a command, made with the id that its answers will carry. An engine that is gone says so itself."""
+        """Send a command, made with the id that its answers will carry. If the engine is gone, `gone` follows."""
         self._commands[name] = command_id = next(self._command_ids)
         self._workers[name].submit(make(command_id))
 
     def output_tail(self, name: str) -> str:
-        """The last that it wrote to its standard output and error; empty when it is gone."""
+        """The end of the engine's standard output and error; empty if it is gone."""
         worker = self._workers.get(name)
         return "" if worker is None else worker.output_tail()
 
     def cancel(self, name: str) -> None:
-        """Ask it to stop what it was told last."""
+        """Ask the engine to stop its latest command."""
         self._workers[name].submit(Cancel(self._commands[name]))
 
     def end(self, name: str) -> None:
-        """Kill it; `gone` follows."""
+        """Kill the engine; `gone` follows."""
         self._workers[name].end()
 
     def close(self) -> None:
         """End every engine and thread, now."""
-        workers = self.findChildren(ChildWorker)  # those too that have said goodbye and not quite ended
+        workers = self.findChildren(ChildWorker)  # including those that sent `exited` but still run
         self._workers.clear()
         for worker in workers:
             worker.end()

@@ -1,4 +1,4 @@
-"""What the engines of a comparison are to do."""
+"""What the engines of a comparison have to do."""
 
 import msgspec
 
@@ -10,7 +10,7 @@ from qplayground.core.precision import Precision
 
 
 class RunPlan(msgspec.Struct, frozen=True):
-    """What one engine is to run. `path` is the model's folder."""
+    """One engine's run. `path` is the model's folder."""
 
     id: str
     path: str
@@ -23,13 +23,14 @@ class RunPlan(msgspec.Struct, frozen=True):
 
     @property
     def model_key(self) -> tuple[str, str]:
-        """Runs with the same one are told the same of their model by their engines."""
+        """Engines report the same facts about the model of all runs with the same key."""
         return self.path, self.engine
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engines are to do. With `quality` a text is scored, by the `reference` first; it stays known when its
-    run was removed, so that others can still be compared with it.
+    """All runs of a comparison. With `quality` a text is scored, by the `reference` first.
+
+    The reference stays after its run is removed, so that others can still be compared with it.
     """
 
     runs: tuple[RunPlan, ...]
@@ -42,26 +43,26 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def order(self) -> list[str]:
-        """The runs' ids as they are to be run: first the one that others are scored against."""
+        """The runs' ids in the order to run them: the scoring reference first."""
         first = None if self.reference is None or self.quality is None else self.reference.id
         return sorted((run.id for run in self.runs), key=lambda name: name != first)
 
     def find(self, run_id: str) -> RunPlan | None:
-        """The run with that id, if there is one."""
+        """The run with that id, or None."""
         return next((run for run in self.runs if run.id == run_id), None)
 
     def run(self, run_id: str) -> RunPlan:
-        """The run with that id. Raises KeyError when there is none."""
+        """The run with that id. Raises KeyError if there is none."""
         found = self.find(run_id)
         if found is None:
             raise KeyError(run_id)
         return found
 
     def with_run(self, run: RunPlan) -> "Plan":
-        """The same with that run, in the place of one with its id."""
+        """A copy with that run added, or replaced if its id exists."""
         reference = run if self.reference is not None and self.reference.id == run.id else self.reference
         return msgspec.structs.replace(self, runs=(*self.without(run.id).runs, run), reference=reference)
 
     def without(self, run_id: str) -> "Plan":
-        """The same without that run."""
+        """A copy without that run."""
         return msgspec.structs.replace(self, runs=tuple(run for run in self.runs if run.id != run_id))

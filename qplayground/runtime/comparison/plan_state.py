@@ -1,4 +1,4 @@
-"""A plan while it is carried out: the commands that it comes to, by what the engines have said so far."""
+"""A plan in progress: builds the next commands from what the engines have reported so far."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ from qplayground.runtime.storage.evaluation_text import BASELINES_LIMIT_BYTES, b
 
 
 class PlanState:
-    """A plan, and what came out of it that later commands need. `lacks`: what each run's last engine cannot do."""
+    """A plan and the results that later commands need. `lacks`: what each run's last engine cannot do."""
 
     def __init__(self, plan: Plan, lacks: Mapping[RunPlan, Mapping[Capability, str]]) -> None:
         self.plan = plan
@@ -26,7 +26,7 @@ class PlanState:
         self._estimates: dict[str, Estimate] = {}  # by run
         self._contexts: dict[tuple[str, str], ContextSize | None] = {}  # by the model's folder and engine
         self._limits: dict[str, int] | None = None
-        self._reference: RunPlan | None = None  # the one that the others are scored against
+        self._reference: RunPlan | None = None  # the others are scored against this one
         self._windows: Windows | None = None  # of the text, as that one's engine scored it
         self._scored_ids: tuple[int, ...] = ()
         self._reference_place = ""
@@ -37,15 +37,16 @@ class PlanState:
         return self.plan.quality is not None
 
     def lacks(self, run_id: str) -> dict[Capability, str]:
-        """What that run's engine cannot do or say, each with the reason. Empty until an engine has said so."""
+        """What the run's engine cannot do or report, with the reasons. Empty until an engine has said so."""
         run = self.plan.find(run_id)
         return {} if run is None else dict(self._lacks.get(run, {}))
 
     def load(self, run: RunPlan, command_id: int, *, offload_folder: str, gpus: int, asks_beside: bool) -> Load:
-        """Load its model, on a machine with so many `gpus`. With `asks_beside` its engine also tells what the model's
-        other runs will take, of which nothing is known.
+        """The command that loads the run's model, on a machine with `gpus` GPUs.
+
+        With `asks_beside` the engine also estimates the model's other runs that have no estimate.
         """
-        if self._limits is None:  # read before the first load: every run and every round is placed by the same ones
+        if self._limits is None:  # read once, so that all runs and rounds get the same limits
             self._limits = weight_limits(self.plan.placement, gpus)
         return Load(
             id=command_id,
@@ -59,7 +60,7 @@ class PlanState:
         )
 
     def generate(self, command_id: int, *, together: int, cpu_threads: int) -> Generate:
-        """Continue the prompt, beside so many others that share the processor."""
+        """The command that continues the prompt. In a race, `together` runs share the processor's threads."""
         threads = self.plan.placement.threads or cpu_threads
         return Generate(
             id=command_id,
@@ -69,10 +70,10 @@ class PlanState:
         )
 
     def score(self, run_id: str, command_id: int) -> Score:
-        """Score the text, as the reference did where that is another run."""
+        """The command that scores the text; with the reference's windows if that is another run."""
         quality, wanted = self.plan.quality, self.plan.reference
         assert quality is not None and wanted is not None
-        if self._reference is None:  # where the baseline cannot be scored, the first that can takes its place
+        if self._reference is None:  # if the baseline cannot be scored, the first run that can replaces it
             self._reference = self.plan.run(run_id) if Capability.SCORING in self._lacks.get(wanted, {}) else wanted
         reference = self._reference
         first = run_id == reference.id
@@ -93,7 +94,7 @@ class PlanState:
         )
 
     def record_loaded(self, run: RunPlan, event: Loaded) -> None:
-        """Note what a load says, of its model's other runs too."""
+        """Store the context size and the estimates from a load, also for the model's other runs."""
         self._contexts[run.model_key] = event.context
         known = [*event.others, *([] if event.estimate is None else [event.estimate])]
         estimates = {estimate.precision: estimate for estimate in known}
@@ -102,13 +103,14 @@ class PlanState:
                 self._estimates[other.id] = estimates[other.precision.name]
 
     def record_scored(self, run_id: str, event: Scored) -> None:
-        """Note how the reference scored the text."""
+        """Store how the reference scored the text."""
         if self._reference is not None and run_id == self._reference.id:
             self._windows, self._scored_ids, self._reference_place = event.windows, event.token_ids, event.place
 
     def record_estimates(self, estimates: Mapping[str, Estimate], *, gpus: int) -> None:
-        """Note what is known of runs already, where it is of this text and would be the same if the models that are
-        kept were gone. Where the memory that is free on a GPU decides where parts go, it would not.
+        """Store known estimates that are for this text and do not depend on the models loaded now.
+
+        They do depend on those if free GPU memory decides the placement. Then nothing is stored.
         """
         placement = self.plan.placement
         if gpus and not (placement.is_single or placement.modules):
@@ -116,18 +118,19 @@ class PlanState:
         self._estimates |= {name: each for name, each in estimates.items() if each.kv_cache_bytes is not None}
 
     def remove(self, run_id: str) -> None:
-        """Forget that run."""
+        """Forget the run."""
         self.plan = self.plan.without(run_id)
         self._estimates.pop(run_id, None)
 
     def has_room(self, run_id: str, kept: Sequence[str]) -> bool:
-        """Whether it can be loaded beside engines that keep their models. Of what is unknown one load too many is
-        taken over a run that is lost. A model that is not in its engine's process needs no room here.
+        """Whether the run fits beside engines that keep their models.
+
+        False if unknown: an extra load is better than a lost run. True for a model outside its engine's process.
         """
         lacks = self.lacks(run_id)
         if not kept or Capability.MEMORY in lacks:
             return True
-        # what is known of a run is transformers', and not of another engine
+        # estimates are for the transformers engine only
         known = None if Capability.PREDICTION in lacks else self._estimates.get(run_id)
         found = fit_now([known], scores=self.scores)
         return found.verdict in (Verdict.FITS, Verdict.TIGHT)

@@ -1,4 +1,4 @@
-"""Putting every comparison into the history as it comes about."""
+"""Saves every comparison to the history while it runs."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from qplayground.runtime.storage.history import History, HistoryGoneError
 
 
 class Recorder(QObject):
-    """Saves after each run and each round that is over, so that a kill loses the one in work at most.
+    """Saves after each finished run and round, so that a kill loses at most the current one.
 
-    Signals: `saved()` when the history holds something new, `failed(str)` with a sentence when it could not be written.
+    Signals: `saved()` when the history has changed, `failed(str)` with a sentence when it could not be written.
     """
 
     saved = Signal()
@@ -27,8 +27,8 @@ class Recorder(QObject):
         self._session = session
         self._history = history
         self._comparison_id = ""
-        self._forgotten: set[str] = set()  # what was deleted while it was shown stays so
-        self._unsaved: set[str] = set()  # the runs that are others than the history has them
+        self._forgotten: set[str] = set()  # deleted while shown: not saved again
+        self._unsaved: set[str] = set()  # runs that differ from the history's
         session.comparison_started.connect(self._on_started)
         session.run_changed.connect(self._on_run_changed)
         session.run_cleared.connect(self._on_run_cleared)
@@ -38,7 +38,7 @@ class Recorder(QObject):
 
     @Slot(object)
     def forget(self, comparison_ids: Sequence[str]) -> None:
-        """Save nothing more of these."""
+        """Stop saving these comparisons."""
         self._forgotten.update(comparison_ids)
 
     @Slot(object)
@@ -51,7 +51,7 @@ class Recorder(QObject):
         comparison = self._session.comparison
         if comparison is None:
             return
-        if comparison.is_finished and comparison.id not in self._forgotten:  # it is not any more
+        if comparison.is_finished and comparison.id not in self._forgotten:  # now it is running again
             self._history.mark_running(comparison.id).add_done_callback(partial(self._on_outcome, comparison.id, set()))
         self._unsaved.add(name)
 
@@ -73,7 +73,7 @@ class Recorder(QObject):
 
     @Slot(object)
     def _save(self, comparison: Comparison) -> None:
-        """The runs that changed alone: a long text takes a while to write down."""
+        """Save only the runs that changed, because writing a long text takes a while."""
         if comparison.id in self._forgotten:
             return
         if any(run.state.is_final or run.speed.ttft_samples is not None for run in comparison.runs):
@@ -82,7 +82,7 @@ class Recorder(QObject):
             outcome.add_done_callback(partial(self._on_outcome, comparison.id, names))
 
     def _on_outcome(self, comparison_id: str, names: set[str], outcome: "Future[None]") -> None:
-        """On the history's thread; the signal crosses over to the window's."""
+        """Called on the history's thread; the signal crosses to the window's."""
         self._written.emit(comparison_id, names, outcome.exception())
 
     @Slot(str, object, object)
@@ -96,7 +96,7 @@ class Recorder(QObject):
             self._save(comparison)
             return
         if comparison_id == self._comparison_id:
-            self._unsaved |= names  # with the next one
+            self._unsaved |= names  # saved with the next change
         if not isinstance(error, sqlite3.Error | OSError):
             raise error
         self.failed.emit(f"The comparison could not be kept in the history: {error}. Export it to keep it.")

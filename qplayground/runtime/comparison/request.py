@@ -1,4 +1,4 @@
-"""What a comparison is asked to be, and whether it can be."""
+"""What the user asks of a comparison, and the checks whether it can run."""
 
 from datetime import datetime
 from uuid import uuid4
@@ -23,7 +23,7 @@ _READY = frozenset(precision.name for precision in READY_PRECISIONS)
 
 
 def check_names(precisions: tuple[Precision, ...]) -> list[str]:
-    """Their names. Raises PlaygroundError(BAD_PRECISION) for a recipe that cannot be, or is named twice."""
+    """The precisions' names. Raises PlaygroundError(BAD_PRECISION) for an impossible or duplicate one."""
     names = [precision.checked().name for precision in precisions]
     if len(set(names)) != len(names):
         raise fail(ErrorCode.BAD_PRECISION, "A precision is named twice.", "Name each one once.")
@@ -31,7 +31,7 @@ def check_names(precisions: tuple[Precision, ...]) -> list[str]:
 
 
 def needs_machine(placement: Placement, precisions: tuple[Precision, ...]) -> bool:
-    """Whether an engine must describe the machine first: it may lack a device that is named, or its GPU bfloat16."""
+    """Whether an engine must describe the machine first: a named device, or bfloat16 on its GPU, may be missing."""
     if placement not in (Placement(), Placement(device=CPU)):
         return True
     asks_bfloat16 = any(precision != _without_bfloat16(precision) for precision in precisions)
@@ -39,14 +39,14 @@ def needs_machine(placement: Placement, precisions: tuple[Precision, ...]) -> bo
 
 
 def as_run_on(machine: Machine, placement: Placement, precisions: tuple[Precision, ...]) -> tuple[Precision, ...]:
-    """Ready quantized precisions with float16 where torch finds no bfloat16 on the GPU, as the window lists them."""
+    """The precisions as the window lists them: ready-made ones use float16 if torch finds no bfloat16 on the GPU."""
     if machine.bfloat16 or not _may_be_on_gpu(placement):
         return precisions
     return tuple(map(_without_bfloat16, precisions))
 
 
 def _without_bfloat16(precision: Precision) -> Precision:
-    """What a user made stays as it was made."""
+    """The precision without bfloat16, if it is ready-made. A user's own stays unchanged."""
     return precision.without_bfloat16() if precision.name in _READY else precision
 
 
@@ -55,7 +55,7 @@ def _may_be_on_gpu(placement: Placement) -> bool:
 
 
 def check_devices(placement: Placement, machine: Machine) -> None:
-    """Raise PlaygroundError(BAD_DEVICE) for a GPU that the machine does not have."""
+    """Raise PlaygroundError: BAD_DEVICE for a GPU, BAD_SETTINGS for threads that the machine does not have."""
     named = {*placement.modules.values(), *placement.max_memory, *([placement.device] if placement.is_single else [])}
     gpus = {f"cuda:{number}" for number in range(len(machine.gpus))} | ({MPS} if machine.mps else set())
     for device in devices_in_order(named - {CPU, DISK} - gpus):
@@ -71,8 +71,10 @@ def check_devices(placement: Placement, machine: Machine) -> None:
 
 
 class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything but the model. `rounds` counts in a benchmark only. `baseline` names one of the precisions; None means
-    the widest. `quality`: which text is scored, if one is. `placement_name`: what it was saved under, if so.
+    """Everything but the model. `rounds` counts only in a benchmark.
+
+    `baseline` names one of the precisions; None means the widest. `quality`: the text to score, if any.
+    `placement_name`: the name under which the placement was saved, if any.
     """
 
     precisions: tuple[Precision, ...]
@@ -85,7 +87,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
     quality: QualityRequest | None = None
 
     def check(self) -> None:
-        """Raise PlaygroundError with the first thing that forbids it, whatever the model."""
+        """Raise PlaygroundError for the first problem that does not depend on the model."""
         if not self.precisions:
             raise fail(ErrorCode.BAD_PRECISION, "No precision is ticked.", "Tick one or more.")
         error = self.request.error()
@@ -109,7 +111,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True):
             self._check_benchmark()
 
     def comparison(self, model: ModelEntry, machine: Machine | None, now: datetime) -> Comparison:
-        """The comparison as it begins. Raises PlaygroundError for a model that cannot be used."""
+        """The comparison as it begins. Raises PlaygroundError for an unusable model."""
         compared = ComparedModel(
             model.id,
             model.source,

@@ -1,4 +1,4 @@
-"""Watching the engines' memory from outside, so that a busy engine is still seen."""
+"""Samples the engines' memory from outside, because a busy engine could not report it."""
 
 import threading
 import time
@@ -10,14 +10,13 @@ from qplayground.core.memory.process_memory import MemorySample, read_process_me
 from qplayground.runtime.machine.gpus import vram_reader
 
 SAMPLES_PER_S = 20
-REPORTED_TOGETHER = 5  # each report wakes the window, which takes processor time from the engine that is timed
+REPORTED_TOGETHER = 5  # each report wakes the window, which takes CPU time from the measured engine
 
 
 class Sampler(QThread):
-    """Reads every watched process's memory 20 times a second.
+    """Reads the memory of every watched process 20 times a second. Sleeps while nothing is watched.
 
-    Signal: `sampled(key, list[MemorySample])`, where `key` is what `watch` was given: a few readings at a time, in
-    order. Sleeps while nothing is watched.
+    Signal: `sampled(key, list[MemorySample])`: a few samples at a time, in order. `key` is the one given to `watch`.
     """
 
     sampled = Signal(str, object)
@@ -30,7 +29,7 @@ class Sampler(QThread):
         self._stopping = False
 
     def watch(self, key: str, pid: int) -> None:
-        """Begin sampling a process. One that is gone already is not watched."""
+        """Start sampling a process. One that has ended is ignored."""
         try:
             process = psutil.Process(pid)
         except psutil.NoSuchProcess:
@@ -40,18 +39,18 @@ class Sampler(QThread):
             self._changed.notify()
 
     def forget(self, key: str) -> None:
-        """Stop sampling it."""
+        """Stop sampling the process."""
         with self._changed:
             self._watched.pop(key, None)
 
     def _forget_process(self, key: str, process: psutil.Process) -> None:
-        """Only that process: another may be watched under its key by now."""
+        """Forget only that process: its key may be another's by now."""
         with self._changed:
             if self._watched.get(key) is process:
                 del self._watched[key]
 
     def stop(self) -> None:
-        """End the thread and wait for it."""
+        """Stop the thread and wait for it."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -74,7 +73,7 @@ class Sampler(QThread):
                 self._report()
 
     def _report(self) -> None:
-        """Pass on what has gathered: enough of it, or the last of a process that is not watched any more."""
+        """Emit full batches, and the last samples of processes that are no longer watched."""
         for key, samples in list(self._unreported.items()):
             if len(samples) >= REPORTED_TOGETHER or key not in self._watched:
                 self.sampled.emit(key, self._unreported.pop(key))

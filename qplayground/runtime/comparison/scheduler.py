@@ -1,8 +1,8 @@
-"""What happens next in a comparison: a state machine without threads, processes, clocks or Qt.
+"""The scheduler: decides what happens next in a comparison. A state machine without threads, processes, clocks or Qt.
 
-One run at a time is started, loaded, generated, scored and ended, so that a machine that can hold any one of
-them can compare all, and nothing that is timed shares the processor. Two things change that, and only when
-asked for: engines that are kept loaded, and a race, in which all are loaded one after another and then write at once.
+One run at a time is started, loaded, generated, scored and ended. So a machine that can hold any one model can compare
+all, and nothing that is timed shares the processor. Two options change that: engines can keep their models loaded,
+and in a race all models are loaded one by one and then generate at once.
 """
 
 from collections import deque
@@ -13,13 +13,13 @@ from typing import NamedTuple
 from qplayground.core.comparison.results import RunState
 
 HasRoom = Callable[[str, Sequence[str]], bool]
-"""Whether that run can be loaded while those engines keep their models."""
+"""Whether a run (its id) can be loaded while these engines keep their models."""
 CanScore = Callable[[str], bool]
-"""Whether that run's engine, which is there, can score a text."""
+"""Whether the run's engine, which is running, can score a text."""
 
 
 class EngineEvent(StrEnum):
-    """What the conductor reports of a run."""
+    """What the conductor reports about a run."""
 
     HELLO = "hello"
     LOADED = "loaded"
@@ -28,13 +28,13 @@ class EngineEvent(StrEnum):
     INTERRUPTED = "interrupted"
     FAILED = "failed"
     REFUSED = "refused"
-    """Failed for what it was asked; the engine is as good as before."""
+    """Failed because of the request; the engine is unaffected."""
     EXITED = "exited"
     STUCK = "stuck"
 
 
 class Verb(StrEnum):
-    """What the conductor is to do with a run."""
+    """What the conductor has to do with a run."""
 
     START = "start"
     LOAD = "load"
@@ -45,7 +45,7 @@ class Verb(StrEnum):
 
 
 class Action(NamedTuple):
-    """One thing to do."""
+    """One step for the conductor."""
 
     verb: Verb
     run: str
@@ -59,18 +59,19 @@ class _Engine(Enum):
 
 
 def order_turns(runs: Sequence[str], rounds: int) -> list[str]:
-    """Who runs when: each round begins one place later, so that no run is always the first or the last."""
+    """The order of turns: each round begins one place later, so that no run is always first or last."""
     count = len(runs)
     return [runs[(place + turn) % count] for turn in range(rounds) for place in range(count)]
 
 
 class Scheduler:
-    """Owns where each run stands and what each engine is at. Every verb returns the actions that follow, in order.
+    """Owns the state of each run and engine. Every verb returns the actions that follow, in order.
 
-    `loaded` are engines that hold their run's model from an earlier comparison, the coldest first; `ending` are
-    those that have still to leave, before which nothing is started. With `scores` each run is scored, one at a time:
-    the `reference`, which the others need, after its first text, the others after their last. A run whose engine
-    cannot score is over with its last text.
+    `loaded`: engines with a model loaded by an earlier comparison, the least recently used first. `ending`: engines
+    that have not ended yet; nothing starts before they have.
+
+    With `scores`, runs are scored one at a time: the `reference`, which the others need, after its first text, the
+    others after their last. A run whose engine cannot score is over with its last text.
     """
 
     def __init__(
@@ -95,49 +96,49 @@ class Scheduler:
         self._reference = reference
         self._to_score: list[str] = []
         self._scored: set[str] = set()
-        self._unscored: set[str] = set()  # there before a stop
+        self._unscored: set[str] = set()  # stopped before they were scored
         self._keep_loaded = keep_loaded
         self._has_room = has_room
         self._can_score = can_score
-        self._engines = dict.fromkeys(loaded, _Engine.LOADED) | dict.fromkeys(ending, _Engine.ENDING)  # coldest first
+        self._engines = dict.fromkeys(loaded, _Engine.LOADED) | dict.fromkeys(ending, _Engine.ENDING)  # by last use
         self._cut: set[str] = set()
 
-    # ---- what others may ask ---------------------------------------------------------------------------------
+    # ---- queries ---------------------------------------------------------------------------------------------
 
     def state(self, run: str) -> RunState:
-        """Where that run stands. Raises KeyError for one that there is not."""
+        """The run's state. Raises KeyError for an unknown run."""
         return self._states[run]
 
     @property
     def is_finished(self) -> bool:
-        """Every run is final, and no engine is at anything; some may keep their models."""
+        """Whether every run is final and no engine is busy; some may keep their models."""
         at_rest = all(engine is _Engine.LOADED for engine in self._engines.values())
         return at_rest and all(state.is_final for state in self._states.values())
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """The engines that hold a model and do nothing, the coldest first."""
+        """Engines that have a model loaded and are not busy, the least recently used first."""
         return tuple(name for name, engine in self._engines.items() if engine is _Engine.LOADED)
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """Those of them that wait for nothing: a loaded one can wait for the others of a race, or to be scored."""
+        """The loaded engines that do not wait either, for the others of a race or to be scored."""
         waiting = (RunState.READY, RunState.SCORING)
         return tuple(name for name in self.loaded if self._states.get(name) not in waiting)
 
     @property
     def ending(self) -> tuple[str, ...]:
-        """The engines that were told to end and have not left yet."""
+        """Engines that were told to end and have not ended yet."""
         return tuple(name for name, engine in self._engines.items() if engine is _Engine.ENDING)
 
     # ---- verbs -----------------------------------------------------------------------------------------------
 
     def begin(self) -> list[Action]:
-        """Go on with what is queued; nothing while an engine is at something."""
+        """Continue with the queue; does nothing while an engine is busy."""
         return self._advance()
 
     def queue(self, run: str) -> None:
-        """Give a new run, or one that is final, its turns, after those that wait already. `begin` follows."""
+        """Queue all turns of a new or final run after the waiting ones. `begin` follows."""
         if self._states.get(run, RunState.DONE).is_final:
             self._states[run] = RunState.QUEUED
             self._cut.discard(run)
@@ -146,25 +147,25 @@ class Scheduler:
             self._turns.extend([run] * self._rounds)
 
     def remove(self, run: str) -> list[Action]:
-        """Forget a run that is final. Raises ValueError for one that is not."""
+        """Forget a final run. Raises ValueError for one that is not final."""
         if not self._states[run].is_final:
             raise ValueError(f"{run} is in work")
         del self._states[run]
         return self.unload(run)
 
     def unload(self, run: str) -> list[Action]:
-        """End an engine that holds a model which is of no use; one that is in work stays."""
+        """End an idle engine that has a model loaded; a busy one stays."""
         return self._end(run) if run in self.idle else []
 
     def keep_loaded(self, keep: bool) -> list[Action]:
-        """Change whether engines keep their models after a run; those that do already are ended if not."""
+        """Set whether engines keep their models after a run. Turning it off ends the idle ones."""
         self._keep_loaded = keep
         if keep:
             return []
         return [action for name in self.idle for action in self._end(name)]
 
     def stop(self) -> list[Action]:
-        """Cancel everything: what waits at once, a load by ending its engine, a generation by asking first."""
+        """Cancel everything: waiting runs at once, a load by ending its engine, a generation by asking first."""
         self._cut.update(self._turns)
         self._turns.clear()
         actions = []
@@ -172,7 +173,7 @@ class Scheduler:
             self._unscored.add(run)
             if state is RunState.GENERATING or (state is RunState.SCORING and run not in self._to_score):
                 actions.append(Action(Verb.ASK_TO_STOP, run))
-            elif state is RunState.SCORING:  # its text is whole
+            elif state is RunState.SCORING:  # waits for scoring; its text is complete
                 self._to_score.remove(run)
                 self._states[run] = self._outcome(run)
                 actions += [] if self._keep_loaded else self._end(run)
@@ -184,7 +185,7 @@ class Scheduler:
         return actions
 
     def handle(self, run: str, event: EngineEvent) -> list[Action]:
-        """Take note of something that happened. What does not fit the run's state is late and changes nothing."""
+        """Handle an event. One that does not fit the run's state is late, and changes nothing."""
         state = self._states.get(run)
         if event is EngineEvent.EXITED:
             return self._on_exited(run)
@@ -221,7 +222,7 @@ class Scheduler:
     # ---- what follows ----------------------------------------------------------------------------------------
 
     def _outcome(self, run: str) -> RunState:
-        """Where a run stands after a text: before its next turn, or at its end."""
+        """The run's state after a text: queued for its next turn, or final."""
         if run in self._turns:
             return RunState.QUEUED
         return RunState.CANCELLED if run in self._cut else RunState.DONE
@@ -259,7 +260,7 @@ class Scheduler:
     def _rest(self, run: str, state: RunState) -> None:
         self._states[run] = state
         del self._engines[run]
-        self._engines[run] = _Engine.LOADED  # at the end: it is the warmest
+        self._engines[run] = _Engine.LOADED  # moved to the end: most recently used
 
     def _end(self, run: str) -> list[Action]:
         if self._engines[run] is _Engine.ENDING:
@@ -272,7 +273,7 @@ class Scheduler:
         self._to_score = [name for name in self._to_score if name != run]
 
     def _advance(self) -> list[Action]:
-        """Whatever is next, once no engine is at anything."""
+        """Start what is next, once no engine is busy."""
         if any(engine is not _Engine.LOADED for engine in self._engines.values()):
             return []
         if self._to_score:
@@ -293,7 +294,7 @@ class Scheduler:
         return [Action(Verb.START, run)]
 
     def _take_turn(self, run: str) -> list[Action]:
-        """Its model is loaded: write, or in a race wait for the others."""
+        """The model is loaded: generate, or in a race wait for the others."""
         if self._race:
             self._states[run] = RunState.READY
             return self._advance()

@@ -1,6 +1,6 @@
-"""The session: owner of the comparison in work, for the window and the command line alike.
+"""The session: owner of the current comparison, for the window and the command line.
 
-Longer than most modules: whatever changes a comparison, or is said of it, goes through its one owner.
+Longer than most modules, because every change to a comparison goes through its one owner.
 """
 
 from collections.abc import Mapping
@@ -42,16 +42,27 @@ from qplayground.runtime.processes.launcher import Launcher
 
 
 class Session(QObject):
-    """Keeps the results of what the conductor's engines say. Belongs to the thread that made it.
+    """Owns the comparison and stores what the engines report. Belongs to the thread that made it.
 
-    Signals, the first ones with the run's id first: `run_changed(name)` (its state or figures),
-    `run_cleared(name)` (what it wrote is no more; it writes again), `tokens_added(name, tuple[Token])`,
-    `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`, `memory_sampled(name, list[MemorySample])`,
-    `fit_known(name, Fit)` before the first weight of a load, `unloading(name, PhaseStarted)`.
-    `comparison_started(Comparison)`; `comparison_changed(Comparison)` when runs came, went or moved or the baseline is
-    another; `busy_changed(bool)`; `loaded_changed(dict[str, int | None])`: see `loaded`;
-    `comparison_finished(Comparison)` whenever nothing is left to do. `log_added(str)`,
-    and after a probe either `machine_known(Hello)` or `machine_unknown(ErrorInfo)`.
+    Signals of a run, with its id first:
+
+    - `run_changed(name)`: its state or figures.
+    - `run_cleared(name)`: its text is cleared; it generates again.
+    - `tokens_added(name, tuple[Token])`
+    - `phase_started(name, PhaseStarted)`, `progressed(name, Progressed)`
+    - `fit_known(name, Fit)`: before the first weight of a load.
+    - `memory_sampled(name, list[MemorySample])`
+    - `unloading(name, PhaseStarted)`
+
+    Signals of the whole:
+
+    - `comparison_started(Comparison)`
+    - `comparison_changed(Comparison)`: runs were added, removed or moved, or the baseline changed.
+    - `comparison_finished(Comparison)`: whenever nothing is left to do.
+    - `busy_changed(bool)`
+    - `loaded_changed(dict[str, int | None])`: see `loaded`.
+    - `machine_known(Hello)` or `machine_unknown(ErrorInfo)`: after a probe.
+    - `log_added(str)`
     """
 
     comparison_started = Signal(object)
@@ -93,7 +104,7 @@ class Session(QObject):
         self._probe.gone.connect(self._on_probe_ended)
         self._is_probing = False
         self._comparison: Comparison | None = None
-        self._shown: dict[str, Estimate] = {}  # what somebody saw of each precision before its load
+        self._shown: dict[str, Estimate] = {}  # what the user saw before each run's load
         self._hello: Hello | None = None
         self._driver_bytes: dict[str, dict[str, int]] = {}
         self._scored_text: str | None = None
@@ -101,41 +112,41 @@ class Session(QObject):
         self._over: Comparison | None = None  # the one that is finishing
         self._closed = False
 
-    # ---- what others may ask ---------------------------------------------------------------------------------
+    # ---- queries ---------------------------------------------------------------------------------------------
 
     @property
     def comparison(self) -> Comparison | None:
-        """The comparison in work, or the last one."""
+        """The current comparison, or the last one."""
         return self._comparison
 
     @property
     def is_busy(self) -> bool:
-        """Whether a comparison is in work."""
+        """Whether a comparison is running."""
         return self._conductor.is_busy
 
     @property
     def machine(self) -> Machine | None:
-        """This machine, once an engine has described it."""
+        """This machine, or None until an engine has described it."""
         return None if self._hello is None else self._hello.machine
 
     @property
     def loaded(self) -> dict[str, int | None]:
-        """The runs whose models are in memory and idle, the coldest first, with their weights' bytes if known."""
+        """Weights in bytes, if known, of each run whose model is loaded and idle; the least recently used first."""
         return self._conductor.loaded
 
     @property
     def held_bytes(self) -> dict[str, int]:
-        """What those models hold of each device."""
+        """Bytes by device that the loaded and idle models would free."""
         return self._conductor.held_bytes
 
     @property
     def chosen_baseline(self) -> str | None:
-        """The precision that somebody chose as the baseline; None while it is the widest by itself."""
+        """The baseline that the user chose, or None while it is the widest precision by default."""
         return self._comparison.baseline if self._comparison is not None and self._baseline_chosen else None
 
     @property
     def started_s(self) -> float:
-        """When the comparison was started, in `time.monotonic` seconds."""
+        """When the comparison started, in `time.monotonic` seconds."""
         return self._conductor.started_s
 
     # ---- verbs -----------------------------------------------------------------------------------------------
@@ -151,11 +162,11 @@ class Session(QObject):
     def compare(
         self, model: ModelEntry, wanted: ComparisonRequest, shown: Mapping[str, Estimate] | None = None
     ) -> None:
-        """Start a comparison. `shown`: estimates that somebody saw, against which the loads are held.
+        """Start a comparison. `shown`: estimates by run that the user saw.
 
-        By them it is judged too whether models that are kept can stay.
+        The loads are compared with them, and they decide whether loaded models can stay.
 
-        Raises PlaygroundError, and changes nothing, when it cannot be started.
+        Raises PlaygroundError, and changes nothing, if it cannot start.
         """
         if self._closed or self.is_busy:
             raise fail(ErrorCode.BAD_SETTINGS, "A comparison is running.", "Stop it first.")
@@ -183,10 +194,10 @@ class Session(QObject):
         self._conductor.begin()
 
     def run_again(self, name: str, shown: Estimate | None = None) -> None:
-        """Run one precision of the comparison again; the others keep their results. Nothing while it is in work.
+        """Run one precision again; the others keep their results. Does nothing while that run is in progress.
 
-        `shown`: the estimate that somebody saw before, against which the load is held, and by which it is judged
-        whether models that are kept can stay.
+        `shown`: the estimate that the user saw. The load is compared with it, and it decides whether loaded models
+        can stay.
         """
         comparison, run = self._comparison, self._run(name)
         if comparison is None or run is None or self._closed or not run.state.is_final:
@@ -201,8 +212,8 @@ class Session(QObject):
     def add(self, precision: Precision, estimate: Estimate | None = None) -> None:
         """Add a precision to the comparison and run it; the others keep their results.
 
-        By its estimate it is judged whether models that are kept can stay. Raises PlaygroundError when there is no
-        comparison, or it has one of that name.
+        `estimate` decides whether loaded models can stay. Raises PlaygroundError if there is no comparison, or it
+        already has a precision of that name.
         """
         comparison = self._comparison
         if comparison is None or self._closed:
@@ -220,7 +231,7 @@ class Session(QObject):
         self._conductor.begin()
 
     def remove(self, name: str) -> None:
-        """Take a run that is final out of the comparison. Nothing while it is in work, or when it is the last one."""
+        """Remove a final run from the comparison. Does nothing for one in progress, or for the last one."""
         comparison, run = self._comparison, self._run(name)
         if comparison is None or run is None or self._closed or not run.state.is_final or len(comparison.runs) < 2:
             return
@@ -232,7 +243,7 @@ class Session(QObject):
         self.comparison_changed.emit(comparison)
 
     def move(self, name: str, place: int) -> None:
-        """Show a run at another place, from 0; places beyond the ends mean the ends."""
+        """Move a run to another position, from 0; positions beyond the ends mean the ends."""
         comparison, run = self._comparison, self._run(name)
         if comparison is not None and run is not None:
             comparison.runs.remove(run)
@@ -240,7 +251,7 @@ class Session(QObject):
             self.comparison_changed.emit(comparison)
 
     def set_baseline(self, name: str) -> None:
-        """Compare the others with that precision."""
+        """Make that run the baseline."""
         comparison = self._comparison
         if comparison is not None and self._run(name) is not None and comparison.baseline != name:
             self._baseline_chosen = True
@@ -249,11 +260,11 @@ class Session(QObject):
             self.comparison_changed.emit(comparison)
 
     def set_keep_loaded(self, keep: bool) -> None:
-        """Let engines keep their models after a run, as long as there is room; those that do already go if not."""
+        """Set whether engines keep their models after a run, if they fit. Turning it off ends the idle ones."""
         self._conductor.set_keep_loaded(keep)
 
     def unload(self, name: str) -> None:
-        """End an engine that keeps its model in memory; nothing when it is in work."""
+        """End an idle engine that has its model loaded; does nothing for a busy one."""
         self._conductor.unload(name)
 
     def stop(self) -> None:
@@ -278,7 +289,7 @@ class Session(QObject):
     def _on_turn_began(self, name: str, others: int, event: Loaded) -> None:
         _, run = self._current(name)
         run.beside = others
-        self._note_lacks(name)  # a kept engine has said hello to an earlier comparison
+        self._note_lacks(name)  # a kept engine greeted an earlier comparison
         if run.token_ids:
             bookkeeping.clear_text(run)
             self.run_cleared.emit(name)
@@ -315,10 +326,10 @@ class Session(QObject):
                 self.run_changed.emit(name)
             case Failed(error=error):
                 detail = f"Model: {run.model.id}\n\n{error.detail}".rstrip()
-                run.error = replace(error, detail=find_redaction().apply(detail))  # it is kept, and exported
+                run.error = replace(error, detail=find_redaction().apply(detail))  # it is saved and exported
                 self.log_added.emit(f"{name}: {run.error} {run.error.detail}".rstrip())
             case LoadEstimated():
-                pass  # the conductor made `fit_known` of it
+                pass  # the conductor emits `fit_known` instead
             case _:
                 assert_never(event)
 
@@ -359,7 +370,7 @@ class Session(QObject):
         self.comparison_finished.emit(self._over)
 
     def _choose_baseline(self) -> bool:
-        """Unless somebody chose it: the widest precision, once all is over the widest that ran. Whether it changed."""
+        """Unless the user chose it, take the widest precision; at the end, the widest that ran. True if it changed."""
         comparison = self._comparison
         assert comparison is not None
         before = comparison.baseline
@@ -373,7 +384,7 @@ class Session(QObject):
         if run is not None:
             run.lacks = {each.value: reason for each, reason in self._conductor.lacks(name).items()}
             if Capability.PREDICTION in run.lacks:
-                self._expect(run, None)  # what was shown was predicted of another engine
+                self._expect(run, None)  # the estimate shown was for another engine
 
     def _expect(self, run: Run, shown: Estimate | None) -> None:
         run.requested_map = {} if shown is None else shown.device_map
@@ -382,7 +393,7 @@ class Session(QObject):
             self._shown[run.id] = shown
 
     def _current(self, name: str) -> tuple[Comparison, Run]:
-        """The comparison in work, and the run of it that an engine speaks of."""
+        """The current comparison, and the run that an engine's event names."""
         assert self._comparison is not None
         return self._comparison, self._comparison.run(name)
 
@@ -405,7 +416,7 @@ class Session(QObject):
     def _on_probe_ended(self) -> None:
         self._is_probing = False
         if not self._closed and not self.is_busy:
-            self._launcher.warm()  # the probe may have used up what was there ahead of need
+            self._launcher.warm()  # the probe may have used the spare
 
     def _note_machine(self, hello: Hello) -> None:
         first = self._hello is None

@@ -1,1 +1,1 @@
-"""Looking inside quantization: an engine that shows one matrix, one that measures layers, one that runs a prompt."""
+"""Looking inside quantization. Engines show one matrix, measure layers, or run a prompt."""

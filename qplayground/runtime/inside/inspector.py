@@ -1,4 +1,4 @@
-"""What the Inside view looks at: the modules of a model, and one of its matrices."""
+"""The model behind the Inside view: a model's modules, and one open matrix."""
 
 from PySide6.QtCore import QObject, Signal, Slot
 
@@ -23,11 +23,11 @@ from qplayground.runtime.processes.launcher import Launcher
 
 
 class Inspector(QObject):
-    """Owner of the outline and of the open matrix, and of the engine that holds its values.
+    """Owner of the outline, of the open matrix, and of the engine that holds its values.
 
-    Of each kind of question the last one counts: a module chosen, a parameter turned, a tile or a weight asked for
-    while one is in work waits for it and displaces what waited before. Signals: `outlined(ModelOutline)`;
-    `opened(Matrix)`; `quantized(QuantizedMatrix)`; `tile_read(Tile)`; `probed(ProbedWeight)`; `failed(ErrorInfo)`;
+    Of each kind of request the latest counts. A module, parameters, a tile or a weight requested while one is in
+    progress waits for it, and replaces the one waiting. Signals: `outlined(ModelOutline)`; `opened(Matrix)`;
+    `quantized(QuantizedMatrix)`; `tile_read(Tile)`; `probed(ProbedWeight)`; `failed(ErrorInfo)`;
     `busy_changed(bool)` while a matrix is read or quantized.
     """
 
@@ -54,7 +54,7 @@ class Inspector(QObject):
         self._next_outline: OutlineModel | None = None
         self._outlining: int | None = None
         self._next_module = ""
-        self._working: int | None = None  # the matrix that is read, or the parameters that are tried
+        self._working: int | None = None  # id of the command that reads or quantizes a matrix
         self._tiling: int | None = None
         self._probing: int | None = None
         self._next_params: QuantizationParams | None = None
@@ -62,36 +62,36 @@ class Inspector(QObject):
         self._next_probe: ProbeWeight | None = None
         self._paused = self._told_busy = False
 
-    # ---- what others may ask ---------------------------------------------------------------------------------
+    # ---- queries ---------------------------------------------------------------------------------------------
 
     @property
     def path(self) -> str:
-        """The model's folder, empty while there is none."""
+        """The model's folder; empty without a model."""
         return self._path
 
     @property
     def outline(self) -> ModelOutline | None:
-        """The modules, None while they are not known."""
+        """The model's modules, or None while unknown."""
         return self._outline
 
     @property
     def matrix(self) -> Matrix | None:
-        """The matrix that is open."""
+        """The open matrix, or None."""
         return self._matrix
 
     @property
     def quantized_matrix(self) -> QuantizedMatrix | None:
-        """What the parameters made of it; None until they have."""
+        """The open matrix after quantization, or None until it is quantized."""
         return self._quantized
 
     @property
     def params(self) -> QuantizationParams:
-        """The parameters as they were set last, tried or not."""
+        """The parameters set last, whether or not they were applied."""
         return self._params
 
     @property
     def module(self) -> str:
-        """The module that was chosen last, open or not."""
+        """The module chosen last, open or not."""
         return self._module
 
     @property
@@ -101,25 +101,26 @@ class Inspector(QObject):
 
     @property
     def waits(self) -> bool:
-        """Whether a model's modules or a matrix are wanted of which the engine was not asked yet."""
+        """Whether a request for the modules or for a matrix has not been sent yet."""
         return self._next_outline is not None or bool(self._next_module)
 
     # ---- verbs -----------------------------------------------------------------------------------------------
 
     def look_at(self, path: str, precisions: tuple[Precision, ...]) -> None:
-        """Take that model; what was open is let go. `outlined` or `failed` follows."""
+        """Switch to a model and request its modules; unloads what was open. `outlined` or `failed` follows."""
         self.take(path)
         self._next_outline = OutlineModel(id=0, path=path, precisions=precisions)
         self._go_on()
 
     def take(self, path: str) -> None:
-        """Take that model, and do not ask for its modules; what was open is let go."""
+        """Switch to a model without requesting its modules; unloads what was open."""
         self.unload()
         self._path = path
 
     def open(self, module: str) -> None:
-        """Read that module's weight, now or as soon as what is in work is done. `opened` and `quantized` follow, or
-        `failed`; nothing for an empty name, which only lets go what was looked at.
+        """Read the module's weight, at once or after the current work. `opened` and `quantized` follow, or `failed`.
+
+        An empty name only closes the open matrix.
         """
         self._module = self._next_module = module
         self._forget_matrix()
@@ -129,9 +130,9 @@ class Inspector(QObject):
             self._rest()
 
     def set_params(self, params: QuantizationParams) -> None:
-        """Quantize the open matrix so, now or as soon as what is in work is done; `quantized` or `failed` follows.
+        """Quantize the open matrix, at once or after the current work. `quantized` or `failed` follows.
 
-        A matrix that was lost with its engine, or could not be read, is read again.
+        If the matrix was lost with its engine, or could not be read, it is read again.
         """
         self._params = params.checked()
         self._next_params = self._params
@@ -142,7 +143,7 @@ class Inspector(QObject):
     def read_tile(
         self, picture: Picture, first_row: int, rows: int, first_column: int, columns: int, height: int, width: int
     ) -> None:
-        """Ask for a part of a picture. `tile_read` follows for the last such question."""
+        """Request a part of a picture. `tile_read` follows for the latest request."""
         self._next_tile = ReadTile(
             id=0,
             picture=picture,
@@ -156,20 +157,20 @@ class Inspector(QObject):
         self._go_on()
 
     def probe(self, row: int, column: int) -> None:
-        """Follow one weight. `probed` follows for the last such question."""
+        """Request the details of one weight. `probed` follows for the latest request."""
         self._next_probe = ProbeWeight(id=0, row=row, column=column)
         self._go_on()
 
     def set_paused(self, paused: bool) -> None:
-        """While something is timed nothing is listed, no matrix read and no parameter tried; that is done afterwards.
+        """Postpone slow work (modules, matrices, parameters) while something is timed.
 
-        Tiles and weights of the open matrix, which take milliseconds, are still read.
+        Tiles and weights of the open matrix take milliseconds and are still read.
         """
         self._paused = paused
         self._go_on()
 
     def unload(self) -> None:
-        """Forget the model and give its memory back."""
+        """Forget the model and free its memory."""
         self._client.end()
         self._path = ""
         self._outline = None
@@ -192,7 +193,7 @@ class Inspector(QObject):
             self.busy_changed.emit(self.is_busy)
 
     def _go_on(self) -> None:
-        """Ask what waits, as far as the one before it is answered; what is there in no time comes first."""
+        """Send the waiting requests whose predecessor is answered, the fast ones first."""
         if self._matrix is not None:
             self._begin_looks()
         if not self._paused:
@@ -207,13 +208,13 @@ class Inspector(QObject):
             self._probing = self._client.ask(probe)
 
     def _begin_work(self) -> None:
-        """Ask for what takes long, in the order in which it is needed."""
+        """Send the slow requests, in the order in which they are needed."""
         if self._next_outline is not None:
             outline, self._next_outline = self._next_outline, None
             self._outlining = self._client.ask(outline)
         if self._next_module and not self.is_busy:
             module, self._next_module = self._next_module, ""
-            self._next_params = None  # they come after it
+            self._next_params = None  # quantized after opening anyway
             self._work(OpenMatrix(id=0, path=self._path, module=module))
         matrix = self._matrix
         if matrix is not None and self._next_params is not None and not self.is_busy:
@@ -240,9 +241,9 @@ class Inspector(QObject):
         self._go_on()
 
     def _take_matrix(self, matrix: Matrix) -> None:
-        """Whoever shows it asks for its picture, which is there before it is quantized."""
+        """Emit `opened` before quantizing, so that a slot can request the picture first."""
         self._working = None
-        if self._next_module:  # another one was chosen meanwhile
+        if self._next_module:  # another module was chosen meanwhile
             return
         self._matrix, self._quantized = matrix, matrix.stored
         self._next_params = None if matrix.fixed_because else self._params
@@ -285,7 +286,7 @@ class Inspector(QObject):
         was_idle = {self._outlining, self._working, self._tiling, self._probing} == {None}
         self._matrix = self._quantized = None
         self._next_params = self._next_tile = self._next_probe = None
-        if was_idle and self._module:  # else the question that is not answered fails
+        if was_idle and self._module:  # otherwise `_on_failed` reports the open request
             self.failed.emit(error)
 
     def _rest(self) -> None:

@@ -1,4 +1,4 @@
-"""Which input dimensions of a layer are outliers on a prompt, and what keeping them in 16 bits gives and costs."""
+"""Outlier input dimensions of a layer on a prompt: what keeping them in 16 bits gains and costs."""
 
 from PySide6.QtCore import QObject, Signal, Slot
 
@@ -12,9 +12,9 @@ from qplayground.runtime.processes.launcher import Launcher
 
 
 class OutlierStudy(QObject):
-    """Owner of an engine that ran a prompt once and keeps what went into each linear layer.
+    """Owner of an engine that runs a prompt once and keeps the inputs of each linear layer.
 
-    Of several thresholds that are tried in a hurry the last one counts. Signals: `progressed(Progressed)`…, then
+    Of several thresholds in quick succession the latest counts. Signals: `progressed(Progressed)`…, then
     `captured(InputsCaptured)`, `failed(ErrorInfo)` or `cancelled()`; `tried(ThresholdTrial)`; `busy_changed(bool)`.
     """
 
@@ -38,22 +38,22 @@ class OutlierStudy(QObject):
 
     @property
     def inputs(self) -> InputsCaptured | None:
-        """What was captured, None while there is nothing."""
+        """The captured inputs, or None."""
         return self._inputs
 
     @property
     def is_capturing(self) -> bool:
-        """Whether the model is being loaded, or reads the prompt."""
+        """Whether the model is loading or reads the prompt."""
         return self._capturing is not None
 
     def capture(self, path: str, dtype: Dtype, request: GenerationRequest) -> None:
-        """Load the model in `dtype` and have it read the prompt."""
+        """Load the model in `dtype` and run it on the prompt."""
         self.unload()
         self._capturing = self._client.ask(CaptureInputs(id=0, path=path, dtype=dtype, request=request))
         self.busy_changed.emit(True)
 
     def try_threshold(self, module: str, threshold: float) -> None:
-        """Run that layer so on its inputs. `tried` or `failed` follows."""
+        """Run the layer on its inputs with that threshold. `tried` or `failed` follows."""
         self._next = TryThreshold(id=0, module=module, threshold=threshold)
         self._go_on()
 
@@ -63,7 +63,7 @@ class OutlierStudy(QObject):
         return self._trying is not None
 
     def stop_trying(self) -> None:
-        """Give up the threshold that is being tried, and those that wait. What was captured stays."""
+        """Cancel the current threshold and the waiting one. The captured inputs stay."""
         self._next = None
         if self._trying is not None:
             self._client.stop(self._trying)
@@ -71,13 +71,13 @@ class OutlierStudy(QObject):
 
     @Slot()
     def cancel(self) -> None:
-        """Give the capture up."""
+        """Cancel the capture."""
         if self.is_capturing:
             self.unload()
             self.cancelled.emit()
 
     def unload(self) -> None:
-        """Forget all, and give its memory back."""
+        """Forget everything, and free its memory."""
         was_capturing = self.is_capturing
         self._client.end()
         self._capturing = self._trying = None
@@ -86,7 +86,7 @@ class OutlierStudy(QObject):
             self.busy_changed.emit(False)
 
     def close(self) -> None:
-        """End the engine, now, and say nothing more."""
+        """End the engine, now, without further signals."""
         self._client.close()
 
     def _go_on(self) -> None:
@@ -113,7 +113,7 @@ class OutlierStudy(QObject):
     def _on_failed(self, command_id: int, error: ErrorInfo) -> None:
         if command_id == self._capturing:
             self._capturing = None
-            self._client.end()  # what a load that failed left behind
+            self._client.end()  # frees what the failed load left behind
             self.busy_changed.emit(False)
         elif command_id == self._trying:
             self._trying = None

@@ -1,4 +1,4 @@
-"""Measuring what quantization costs many layers, in an engine of its own, so that the one that shows stays free."""
+"""Measures the quantization error of many layers, in its own engine, so that the one that shows a matrix stays free."""
 
 from PySide6.QtCore import QObject, Signal, SignalInstance, Slot
 
@@ -11,7 +11,7 @@ from qplayground.runtime.processes.launcher import Launcher
 
 
 class LayerSurvey(QObject):
-    """One survey at a time; another one ends it.
+    """Runs one survey at a time; starting another cancels it.
 
     Signals: `started()`, `measured(LayerRow)`…, `progressed(Progressed)`…, exactly one of `succeeded(tuple[LeftOut,
     ...])`, `failed(ErrorInfo)` and `cancelled()`, then `finished()`.
@@ -34,23 +34,23 @@ class LayerSurvey(QObject):
 
     @property
     def is_running(self) -> bool:
-        """Whether there are rows to come."""
+        """Whether rows are still to come."""
         return self._asked is not None
 
     def start(self, path: str, params: tuple[QuantizationParams, ...], modules: tuple[str, ...] = ()) -> None:
-        """Measure those modules, or all that get quantized."""
+        """Measure those modules, or by default all that get quantized."""
         self.cancel()
         self._asked = self._client.ask(MeasureLayers(id=0, path=path, modules=modules, params=params))
         self.started.emit()
 
     @Slot()
     def cancel(self) -> None:
-        """End it, with the engine: a matrix in work would be waited for."""
+        """End the survey and its engine, because a cancel would wait for the current matrix."""
         if self._asked is not None:
             self._end(self.cancelled)
 
     def close(self) -> None:
-        """End the engine, now, and say nothing more."""
+        """End the engine, now, without further signals."""
         self._asked = None
         self._client.close()
 
@@ -72,6 +72,6 @@ class LayerSurvey(QObject):
 
     def _end(self, how: SignalInstance, *what: object) -> None:
         self._asked = None
-        self._client.end()  # it holds the libraries' memory, and nothing that is needed again
+        self._client.end()  # frees the libraries' memory; nothing in it is needed again
         how.emit(*what)
         self.finished.emit()

@@ -1,1 +1,1 @@
-"""What this machine has, told without an engine: memory, GPUs, display, system libraries."""
+"""What this machine has, found without an engine: memory, GPUs, display, system libraries."""

@@ -1,4 +1,4 @@
-"""How much memory can still be had: the system's, or what a container's limit leaves of it."""
+"""Available memory of the system, or of the container that limits it."""
 
 import sys
 from pathlib import Path
@@ -12,11 +12,11 @@ _FILES = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
     2: ("memory.max", "memory.current", ""),
 }
-"""By the version of control groups: the files of the limit and of what is used, and what statistics begin with."""
+"""By cgroup version: the limit file, the usage file, and the prefix of the keys in `memory.stat`."""
 
 
 class AvailableMemory(NamedTuple):
-    """Bytes that can be taken without swapping, of so many in all. `limited`: by a control group, a container's say."""
+    """Memory in bytes. `available_bytes` can be taken without swapping. `limited` by a cgroup, such as a container."""
 
     available_bytes: int
     total_bytes: int
@@ -24,9 +24,9 @@ class AvailableMemory(NamedTuple):
 
 
 def available_memory(groups: Path = Path("/proc/self/cgroup"), root: Path = _ROOT) -> AvailableMemory:
-    """Of the system, or of the tightest control group (version 1 or 2) that this process is in.
+    """Available memory of the system, or of the tightest cgroup (version 1 or 2) of this process.
 
-    Pages of files that the group has cached can be dropped, and count as available.
+    The cgroup's page cache counts as available, because the kernel can drop it.
     """
     system = psutil.virtual_memory()
     found = AvailableMemory(int(system.available), int(system.total))
@@ -46,7 +46,7 @@ def available_memory(groups: Path = Path("/proc/self/cgroup"), root: Path = _ROO
 
 
 def _folders(groups: Path, root: Path) -> list[tuple[Path, int]]:
-    """The group's folder and those above it, each of which can limit. In a container its own is the mount's root."""
+    """The cgroup's folder and its parents; each can set a limit. In a container, the mount's root is its own cgroup."""
     try:
         lines = groups.read_text().splitlines()
     except OSError:
@@ -78,5 +78,5 @@ def _statistics(folder: Path) -> dict[str, int]:
 def _number(path: Path) -> int | None:
     try:
         return int(path.read_text())
-    except (OSError, ValueError):  # not there, or `max`
+    except (OSError, ValueError):  # missing, or `max`
         return None

@@ -1,4 +1,4 @@
-"""The memory of each device of this machine as it is now, and what of it weights may take."""
+"""Free memory of each device, and how much of it weights may take."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from qplayground.runtime.machine.available import available_memory
 from qplayground.runtime.machine.gpus import list_gpus
 
 _WEIGHTS_SHARE = 0.9
-"""Of a GPU's free memory; the rest is for the KV cache and for what a forward needs. transformers takes as much."""
+"""Share of a GPU's free memory for weights, as in transformers. The rest is for the KV cache and activations."""
 
 
 def free_memory() -> dict[str, int]:
-    """Bytes that can be taken, by device."""
+    """Free bytes by device."""
     return {**{f"cuda:{gpu.index}": gpu.free_bytes for gpu in list_gpus()}, CPU: available_memory().available_bytes}
 
 
 def free_on_disk(folder: Path) -> int | None:
-    """Bytes that can be written there, None where that cannot be known. It need not be there yet."""
+    """Free bytes on the folder's disk, or None if unknown. The folder need not exist yet."""
     try:
         return int(psutil.disk_usage(str(existing_above(folder))).free)
     except OSError:
@@ -27,15 +27,16 @@ def free_on_disk(folder: Path) -> int | None:
 
 
 def existing_above(place: Path) -> Path:
-    """The place itself, or the nearest folder above it that is there. Raises OSError for one that is closed."""
+    """The path itself, or its nearest existing parent. Raises OSError if a folder cannot be accessed."""
     while not place.exists() and place != place.parent:
         place = place.parent
     return place
 
 
 def weight_limits(placement: Placement, gpu_count: int) -> dict[str, int]:
-    """Bytes of weights that each device can take, where a placement is worked out by itself: what was set for it, else
-    what is free. Of one that is given there are none. `gpu_count`: how many torch can use; the driver may know more.
+    """Bytes of weights that each device can take, for automatic placement: the configured limit, else what is free.
+
+    Empty for a single device or a given device map. `gpu_count`: GPUs that torch can use; the driver may see more.
     """
     if placement.is_single or placement.modules:
         return {}

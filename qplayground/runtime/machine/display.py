@@ -1,4 +1,4 @@
-"""Whether a window can be shown, told before Qt would abort: its platform plugin loads and a display answers."""
+"""Checks that a window can be shown, because Qt aborts on failure: a platform plugin loads and a display answers."""
 
 import ctypes
 import os
@@ -12,12 +12,12 @@ _INSTEAD = "Or use `qplayground compare`, which needs no window."
 
 
 def check_display() -> None:
-    """Raises PlaygroundError where Qt would find no platform to show a window on."""
+    """Raise PlaygroundError if Qt would find no platform to show a window on."""
     if sys.platform != "linux":
         return
     names = candidates(os.environ, sys.platform)
     silent: list[str] = []
-    for name in names:  # Qt goes on to the next where one fails, and no further
+    for name in names:  # Qt tries the next one only if one fails
         if not can_load(name):
             continue
         variable, answers = _DISPLAYS.get(name.lower().partition("-")[0], ("", _always))  # wayland-egl is Wayland
@@ -39,13 +39,13 @@ def _always() -> bool:
 
 
 def _x11_answers() -> bool:
-    """Whether the X server of DISPLAY takes a connection, which then lasts as long as the program.
+    """Whether the X server of DISPLAY accepts a connection, which then stays open until the program ends.
 
-    A server whose last client goes, such as a virtual one that has no other, begins anew and refuses Qt meanwhile.
+    A server may reset when its last client leaves, as a virtual one does, and refuse Qt meanwhile.
     """
     try:
         xcb = ctypes.CDLL("libxcb.so.1")
-    except OSError:  # which the plugin would have said
+    except OSError:  # the plugin check reports this
         return True
     xcb.xcb_connect.restype = ctypes.c_void_p
     connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
@@ -56,10 +56,10 @@ def _x11_answers() -> bool:
 
 
 def _wayland_answers() -> bool:
-    """Whether the compositor of WAYLAND_DISPLAY takes a connection.
+    """Whether the compositor of WAYLAND_DISPLAY accepts a connection.
 
-    WAYLAND_SOCKET is the descriptor of a connection that there is already. It is left alone: connecting would use it
-    up, and Qt would find none.
+    WAYLAND_SOCKET names the descriptor of an open connection. It is not tried: connecting would consume it, and Qt
+    would find none.
     """
     if os.environ.get("WAYLAND_SOCKET"):
         return True

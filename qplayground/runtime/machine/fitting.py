@@ -1,4 +1,4 @@
-"""Whether what was estimated fits into the memory of its devices as that is now."""
+"""Whether estimates fit into the memory that is free now."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +10,9 @@ from qplayground.runtime.machine.devices import free_memory
 def fit_now(
     estimates: Sequence[Estimate | None], credit: Mapping[str, int] | None = None, *, scores: bool = False
 ) -> Fit:
-    """Of so many engines at once, when so many bytes of each device are given back before, and a text is scored."""
+    """Whether engines with these estimates fit at once. `credit`: bytes by device that are freed first.
+
+    `scores`: a text is scored too.
+    """
     back = credit or {}
     return fit(estimates, {device: free + back.get(device, 0) for device, free in free_memory().items()}, scores=scores)

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs as the driver's management library sees them: no CUDA context, no torch."""
+"""NVIDIA GPUs as NVML (the driver's management library) sees them: no CUDA context, no torch."""
 
 import contextlib
 import os
@@ -14,9 +14,9 @@ _NVIDIA, _DISPLAY_CLASS = "0x10de", "0x03"
 
 
 class Gpu(msgspec.Struct, frozen=True):
-    """One GPU. `index` is CUDA's: of those that are visible, in the order of PCI addresses. Memory in bytes.
+    """One GPU. `index` is CUDA's: among the visible GPUs, in PCI order. Memory in bytes.
 
-    `compute_capability` is (8, 6), say.
+    `compute_capability` is a pair such as (8, 6).
     """
 
     index: int
@@ -41,18 +41,18 @@ def _nvml() -> Iterator[bool]:
 
 
 def list_gpus() -> list[Gpu]:
-    """The GPUs of this machine; empty where there is no driver."""
+    """The visible GPUs of this machine; empty without a driver."""
     with _nvml() as there:
         if not there:
             return []
         try:
             return [_describe(index, handle) for index, handle in enumerate(_visible())]
-        except pynvml.NVMLError:  # a lost GPU, or one that does not tell; Auto still finds it
+        except pynvml.NVMLError:  # a lost GPU, or one that reports nothing; Auto still finds it
             return []
 
 
 def driver_version() -> str:
-    """NVIDIA's driver's, such as `580.65.06`; empty where there is none."""
+    """The NVIDIA driver's version, such as `580.65.06`; empty without a driver."""
     with _nvml() as there:
         try:
             return _text(pynvml.nvmlSystemGetDriverVersion()) if there else ""
@@ -61,7 +61,7 @@ def driver_version() -> str:
 
 
 def has_nvidia_gpu() -> bool:
-    """Whether there is any."""
+    """Whether there is an NVIDIA GPU."""
     with _nvml() as there:
         try:
             return there and pynvml.nvmlDeviceGetCount() > 0
@@ -70,9 +70,9 @@ def has_nvidia_gpu() -> bool:
 
 
 def undriven_gpus() -> tuple[str, ...]:
-    """Linux's driver of each NVIDIA GPU on the PCI bus, empty for none; nothing where NVIDIA's management answers.
+    """The Linux driver of each NVIDIA GPU on the PCI bus, empty for a GPU without one. Nothing if NVML works.
 
-    A virtual machine's host leaves `vfio-pci`, a container's has `nvidia` although the container may lack its library.
+    `vfio-pci` means that a virtual machine has the GPU. A container sees the host's `nvidia`, but may lack NVML.
     """
     with _nvml() as there:
         if there:
@@ -92,7 +92,7 @@ def undriven_gpus() -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def vram_reader() -> Iterator[Callable[[int], dict[str, int]]]:
-    """A function from process id to the bytes that the driver counts for it by GPU; empty where it cannot say."""
+    """A function from a process id to its VRAM in bytes by GPU, as the driver counts it; empty if unknown."""
     with _nvml() as there:
         yield _vram_of if there else lambda pid: {}
 
@@ -105,13 +105,13 @@ def _vram_of(pid: int) -> dict[str, int]:
                 if process.pid == pid and process.usedGpuMemory is not None:
                     device = f"cuda:{index}"
                     used[device] = used.get(device, 0) + process.usedGpuMemory
-    except pynvml.NVMLError:  # a driver that was reset, or one that does not tell
+    except pynvml.NVMLError:  # a driver that was reset, or does not report this
         return {}
     return used
 
 
 def _visible() -> list[Any]:
-    """NVML's handles of the GPUs that CUDA sees, in CUDA's order: all, or those that CUDA_VISIBLE_DEVICES names."""
+    """NVML handles of the GPUs that CUDA sees, in its order: all, or those in CUDA_VISIBLE_DEVICES."""
     handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
@@ -123,7 +123,7 @@ def _visible() -> list[Any]:
             int(name) if name.isdecimal() else next((n for n, uuid in enumerate(names) if uuid.startswith(name)), -1)
         )
         if not name or not 0 <= place < len(handles):
-            break  # CUDA stops at the first that it does not know
+            break  # CUDA stops at the first unknown entry
         found.append(handles[place])
     return found
 

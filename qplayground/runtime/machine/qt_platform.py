@@ -1,4 +1,4 @@
-"""How Qt shows windows here, told without showing one."""
+"""Which Qt platform shows windows here, found without showing one."""
 
 import os
 import sys
@@ -18,21 +18,21 @@ _NATIVE = {"win32": "windows", "darwin": "cocoa"}
 
 
 def find_qt_platform(redaction: Redaction) -> QtPlatform:
-    """The platform of the window that there is; without one those that Qt would try, and whether the first loads."""
+    """The running window's platform. Without a window: the platforms Qt would try, and the problem if none loads."""
     app = QCoreApplication.instance()
     if app is not None and app.inherits("QGuiApplication"):
         from PySide6.QtGui import QGuiApplication
 
         return QtPlatform(names=(QGuiApplication.platformName(),), running=True)
     names = candidates(os.environ, sys.platform)
-    if not names or any(can_load(name) for name in names):  # Qt goes on to the next
+    if not names or any(can_load(name) for name in names):  # Qt tries the next one
         return QtPlatform(names=names)
     problem = explain_platform(names[0])
     return QtPlatform(names=names, problem=redaction.apply(problem.message), hint=redaction.apply(problem.hint))
 
 
 def candidates(environment: Mapping[str, str], system: str) -> tuple[str, ...]:
-    """The platforms that Qt would try, in order: those that are asked for, else those that there is a display of."""
+    """The platforms that Qt would try, in order: those in QT_QPA_PLATFORM, else those with a display."""
     asked = environment.get("QT_QPA_PLATFORM", "")
     if asked:
         return tuple(part.partition(":")[0] for part in asked.split(";") if part)
@@ -43,13 +43,13 @@ def candidates(environment: Mapping[str, str], system: str) -> tuple[str, ...]:
 
 
 def can_load(name: str, folders: Sequence[Path] | None = None) -> bool:
-    """Whether Qt's plugin for a platform is there and loads; `folders` have the plugins, Qt's own as a rule."""
+    """Whether Qt's plugin for a platform exists and loads. `folders`: where plugins are, by default Qt's own."""
     plugin = _plugin_of(name, _plugin_folders() if folders is None else folders)
     return plugin is not None and QPluginLoader(str(plugin)).load()
 
 
 def explain_platform(name: str, folders: Sequence[Path] | None = None) -> ErrorInfo:
-    """Why a platform's plugin cannot be loaded, after `can_load` found so, with all libraries that are missing."""
+    """Why a platform's plugin cannot be loaded, naming all missing libraries. Call it after `can_load` failed."""
     places = _plugin_folders() if folders is None else folders
     plugin = _plugin_of(name, places)
     if plugin is None:
@@ -79,7 +79,7 @@ def _plugin_of(name: str, folders: Sequence[Path]) -> Path | None:
 
 
 def _platforms_of(path: Path) -> set[str]:
-    """The platforms that a plugin says it has, often several; of a damaged one, what its file is called."""
+    """The platforms that a plugin declares, often several. For a damaged plugin, the name of its file."""
     about = cast("dict[str, Any]", QPluginLoader(str(path)).metaData())
     if about:
         return {key.lower() for key in about.get("MetaData", {}).get("Keys", ())}
@@ -91,6 +91,6 @@ def _files(folders: Sequence[Path]) -> list[Path]:
 
 
 def _plugin_folders() -> list[Path]:
-    """Where Qt looks for platforms, in its order."""
+    """Where Qt looks for platform plugins, in its order."""
     asked = os.environ.get("QT_QPA_PLATFORM_PLUGIN_PATH")
     return [*([Path(asked)] if asked else []), *(Path(path) / "platforms" for path in QCoreApplication.libraryPaths())]

@@ -1,6 +1,6 @@
-"""Libraries of the system that Qt needs and that are not there, as a sentence with the command that installs them.
+"""System libraries that Qt needs and that are missing, and the command that installs them.
 
-Nothing here imports Qt: it is asked when that has just failed, or would abort.
+Nothing here imports Qt: this is used when Qt failed to import, or would abort.
 """
 
 import importlib.util
@@ -52,7 +52,7 @@ DEBIAN_PACKAGES = {
     "libz.so.1": "zlib1g",
     "libzstd.so.1": "libzstd1",
 }
-"""A library → Debian's and Ubuntu's package of it. Fedora, openSUSE and their kin find packages by that name."""
+"""Library → its package in Debian and Ubuntu. dnf and zypper find packages by the library's name."""
 
 _APT, _DNF, _ZYPPER = "apt-get", "dnf", "zypper"
 _FAMILIES = {_APT: {"debian", "ubuntu"}, _DNF: {"fedora", "rhel", "centos"}, _ZYPPER: {"suse", "opensuse"}}
@@ -65,7 +65,7 @@ _INSTALL_ALL = "Install the program with its libraries: `python -m pip install q
 
 
 class MissingLibraries(msgspec.Struct, frozen=True):
-    """What the loader could not find: libraries by name, and versions by set of symbols, such as GLIBC → 2.34."""
+    """What the loader could not find: libraries by name, and symbol versions, such as GLIBC → 2.34."""
 
     libraries: tuple[str, ...] = ()
     versions: dict[str, str] = {}
@@ -75,9 +75,9 @@ class MissingLibraries(msgspec.Struct, frozen=True):
 
 
 def find_missing(files: Iterable[Path], said: str = "") -> MissingLibraries:
-    """What those programs and libraries need and the system lacks, all of it at once where there is `ldd`.
+    """What these programs and libraries need and the system lacks; all of it if `ldd` is installed.
 
-    `said` is what the loader said when it gave up, which names the first of them.
+    `said` is the loader's error message, which names only the first.
     """
     text = said + "\n" + _ldd(files)
     names = {first or second for first, second in _NOT_FOUND.findall(text)}
@@ -88,9 +88,9 @@ def find_missing(files: Iterable[Path], said: str = "") -> MissingLibraries:
 
 
 def explain_import(error: ImportError, *, windowed: bool) -> PlaygroundError:
-    """Why Qt, or another library, cannot be imported, and what to do.
+    """Why Qt or another library cannot be imported, and what to do.
 
-    `windowed`: the parts of Qt for a window and not only its core were wanted.
+    `windowed`: the import was for a window, and not only for Qt's core.
     """
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] not in _QT_PACKAGES:
         return _explain_module(error.name, str(error))
@@ -102,7 +102,7 @@ def explain_import(error: ImportError, *, windowed: bool) -> PlaygroundError:
             remedy(_INSTALL_ALL),
             str(error),
         )
-    if not find_missing((), str(error)):  # what else the system lacks did not cause this
+    if not find_missing((), str(error)):  # other missing libraries did not cause this
         return fail(
             ErrorCode.UNSUPPORTED,
             f"Qt cannot be loaded: {str(error).rstrip('.')}.",
@@ -128,7 +128,7 @@ def _explain_module(name: str, detail: str) -> PlaygroundError:
 
 
 def explain(found: MissingLibraries, *, windowed: bool, detail: str = "") -> ErrorInfo:
-    """The sentence for what is lacking. `windowed`: without a window the program would run."""
+    """The error for missing libraries. `windowed`: the program would run without a window."""
     otherwise = " Or use `qplayground compare`, which needs no window." if windowed else ""
     if found.versions:
         symbols, needed = next(iter(sorted(found.versions.items())))
@@ -150,7 +150,7 @@ def explain(found: MissingLibraries, *, windowed: bool, detail: str = "") -> Err
 
 
 def install_hint(libraries: Iterable[str], os_release: dict[str, str] | None = None) -> str:
-    """The command of this system's package manager that installs these libraries; of the two likeliest if unknown."""
+    """The command that installs these libraries here; for an unknown system, the two likeliest commands."""
     names = sorted(set(libraries))
     family = _family(_os_release() if os_release is None else os_release)
     commands = [_command(each, names) for each in ((family,) if family else (_APT, _DNF))]
@@ -163,7 +163,7 @@ def install_hint(libraries: Iterable[str], os_release: dict[str, str] | None = N
 
 
 def qt_files(folder: Path, platforms: Iterable[str]) -> list[Path]:
-    """The files of PySide6 in `folder` that a program loads: its core, and what a window on those platforms needs."""
+    """The files of PySide6 in `folder` that a program loads: the core and, with `platforms`, what a window needs."""
     wanted = list(platforms)
     modules = ("QtCore", "QtGui", "QtWidgets") if wanted else ("QtCore",)
     found = [path for module in modules for path in sorted(folder.glob(f"{module}.*so"))]

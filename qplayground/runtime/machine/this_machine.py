@@ -1,4 +1,4 @@
-"""What this machine is, as far as it can be told without an engine: versions, processor, memory, folders, Qt."""
+"""What can be found out about this machine without an engine: versions, processor, memory, folders, Qt."""
 
 import getpass
 import importlib.metadata
@@ -60,7 +60,7 @@ _VARIABLES = (
 
 
 def gather_facts() -> Facts:
-    """All but what an engine knows. It touches folders and loads Qt's plugin: call it off the window's thread."""
+    """All facts but an engine's. Touches folders and loads Qt's plugin: do not call it on the window's thread."""
     redaction = find_redaction()
     return Facts(
         python=platform.python_version(),
@@ -80,12 +80,12 @@ def gather_facts() -> Facts:
 
 
 def find_redaction() -> Redaction:
-    """The folder, the user and the host that are to be told to nobody."""
+    """What to redact: the home folder, the user's name and the host's name."""
     homes: set[str] = set()
     try:
         home = Path.home()
         homes = {str(home), str(home.resolve())}
-    except (OSError, RuntimeError):  # a user without any
+    except (OSError, RuntimeError):  # a user without a home
         pass
     try:
         user = getpass.getuser()
@@ -95,7 +95,7 @@ def find_redaction() -> Redaction:
 
 
 def written_folders() -> dict[str, Path]:
-    """Every folder that the program writes to, by what it is for. Imports the hub's library, some 0.1 s."""
+    """Every folder that the program writes to, by purpose. Imports huggingface_hub, which takes about 0.1 s."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return {
@@ -109,7 +109,7 @@ def written_folders() -> dict[str, Path]:
 
 
 def look_at_folder(purpose: str, path: Path, redaction: Redaction) -> Folder:
-    """Whether it can be written, by doing it, and how much is free there."""
+    """Whether the folder is writable, tested by writing to it, and how much is free there."""
     shown = redaction.apply(str(path))
     place = path.absolute()
     try:
@@ -131,7 +131,7 @@ def _reason(error: OSError) -> str:
 
 
 def _versions() -> dict[str, str]:
-    """An empty text for what is not installed, and nothing of what need not be."""
+    """Versions by name. Empty for a required library that is missing; optional ones only if installed."""
     found = {name: _version(distribution) for name, distribution in _LIBRARIES.items()}
     optional = {name: version for name in _OPTIONAL if (version := _version(name))}
     return {"qplayground": __version__, "Qt": qVersion(), **found, **optional}

@@ -1,1 +1,1 @@
-"""The models of this machine, and the jobs that add to them."""
+"""The models on this machine, and the jobs that add to them."""

@@ -1,4 +1,4 @@
-"""A long job in a child process of its own: a download, the preparation of the demo model."""
+"""A long job in its own child process: a download, or preparing the demo model."""
 
 from collections.abc import Callable
 
@@ -16,11 +16,11 @@ _HINTS = {
     TRY_SMALLER: "Close other programs and try again.",
     TRY_ANOTHER_PRECISION: "Try again; if it happens again, please report it.",
 }
-"""What is advised in place of what helps engines alone."""
+"""Hints to replace, because they only make sense for engines."""
 
 
 class Job(QObject):
-    """Runs one command in one child and reports how it went.
+    """Runs one command in one child process and reports the outcome.
 
     Signals: `started`, `progressed(Progressed)`…, exactly one of `succeeded(ModelEntry)`, `failed(ErrorInfo)` and
     `cancelled`, then `finished`.
@@ -41,7 +41,7 @@ class Job(QObject):
         self._worker = ChildWorker(title, make_child, self, first_command=command)
         self._worker.event_received.connect(self._on_event)
         self._worker.exited.connect(self._on_exited)
-        self._worker.finished.connect(self.finished)  # only then may a job, and its thread with it, be deleted
+        self._worker.finished.connect(self.finished)  # before this, deleting the job would delete a running thread
         self._entry: ModelEntry | None = None
         self._error: ErrorInfo | None = None
         self._cancelled = False
@@ -57,7 +57,7 @@ class Job(QObject):
         self._worker.end()
 
     def close(self, wait_ms: int) -> None:
-        """End the child and wait for its thread; for the program's end."""
+        """Kill the child and wait for its thread, when the program ends."""
         self.cancel()
         self._worker.wait(wait_ms)
 

@@ -1,4 +1,4 @@
-"""The models of this machine: owner of the list that the picker shows and of the jobs that add to it."""
+"""The models on this machine: owner of the picker's list and of the jobs that add to it."""
 
 import hashlib
 from pathlib import Path
@@ -25,16 +25,16 @@ _CLOSE_WAIT_MS = 2000
 
 
 def list_models(model_types: ModelTypes | None, folders: tuple[str, ...] = ()) -> list[ModelEntry]:
-    """The demo model, the hub's cache, and the folders that a person opened, in that order. Reads headers only."""
+    """The demo model, the hub's cache and the folders that the user opened, in that order. Reads headers only."""
     opened = [inspect_folder(Path(folder), source=ModelSource.FOLDER, model_types=model_types) for folder in folders]
     return [demo_entry(model_types=model_types), *scan_cache(model_types), *opened]
 
 
 class Library(QObject):
-    """The list of models, and the jobs that make one.
+    """The list of models, and the jobs that add to it.
 
-    Signals: `entries_changed` when the list is new, `folder_opened(ModelEntry)` for a folder that was inspected,
-    `job_started(Job)`, `job_ended(Job)`, `job_failed(Job, ErrorInfo)`, `model_added(ModelEntry)` when a job made one.
+    Signals: `entries_changed`; `folder_opened(ModelEntry)` for an inspected folder; `job_started(Job)`,
+    `job_ended(Job)`, `job_failed(Job, ErrorInfo)`; `model_added(ModelEntry)` when a job has made a model.
     """
 
     entries_changed = Signal()
@@ -60,36 +60,36 @@ class Library(QObject):
 
     @property
     def entries(self) -> list[ModelEntry]:
-        """The models as last seen."""
+        """The models found by the last scan, and those added since."""
         return list(self._entries)
 
     @property
     def job(self) -> Job | None:
-        """The job in work."""
+        """The running job, or None."""
         return self._job
 
     @property
     def is_preparing(self) -> bool:
-        """Whether the demo model is being made, which keeps every processor busy."""
+        """Whether the demo model is being prepared, which uses all processors."""
         return self._job is not None and self._job_makes_demo
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The folders that a person opened, oldest first."""
+        """The folders that the user opened, oldest first."""
         return tuple(self._folders)
 
     @property
     def model_types(self) -> ModelTypes | None:
-        """What transformers can load, as an engine said it; None before."""
+        """What transformers can load, or None until an engine has reported it."""
         return self._model_types
 
     def set_model_types(self, types: ModelTypes | None) -> None:
-        """Learn what transformers can load, and look again."""
+        """Set what transformers can load, and scan again."""
         self._model_types = types
         self.refresh()
 
     def refresh(self) -> None:
-        """Look for models; `entries_changed` follows."""
+        """Scan for models; `entries_changed` follows."""
         if self._closed:
             return
         if self._scan is not None:
@@ -102,8 +102,8 @@ class Library(QObject):
         self._scan.start()
 
     def open_folder(self, folder: str) -> None:
-        """Look into a folder; `entries_changed` follows when it can be compared or looked into, then `folder_opened`
-        in any case.
+        """Inspect a folder; `folder_opened` follows. If the model is usable or can be inspected, so does
+        `entries_changed`, first.
         """
         types = self._model_types
         look = Background(lambda: inspect_folder(Path(folder), source=ModelSource.FOLDER, model_types=types), self)
@@ -112,9 +112,9 @@ class Library(QObject):
         look.start()
 
     def prepare_demo(self) -> None:
-        """Make the demo model from the best source that there is, in the background."""
+        """Make the demo model in the background, from the best source available."""
         source = demo_sources()[0]
-        if source.origin is DemoOrigin.PREPARED:  # by somebody else, meanwhile
+        if source.origin is DemoOrigin.PREPARED:  # by another process, meanwhile
             self._on_job_succeeded(demo_entry(model_types=self._model_types))
         elif source.origin is DemoOrigin.WHEEL and source.path is not None:
             command = PrepareDemo(id=1, gguf_path=source.path, target=str(demo_folder()))
@@ -124,13 +124,13 @@ class Library(QObject):
             self.download(HUB_ID, makes_demo=True)
 
     def download(self, repo_id: str, *, makes_demo: bool = False) -> None:
-        """Fetch a model from the hub in the background."""
+        """Download a model from the hub in the background."""
         command = Download(id=1, repo_id=repo_id, model_types=self._model_types)
         job = Job(f"Downloading {repo_id}", lambda: self._launcher.job(DOWNLOAD_TARGET), command, self)
         self._start(job, makes_demo=makes_demo)
 
     def look_up(self, repo_id: str) -> None:
-        """Fetch of a model on the hub what its sizes can be estimated from, for as long as the library is there."""
+        """Fetch only what is needed to estimate a hub model's sizes. It is kept until `close`."""
         here = next((known for known in self._entries if known.id == repo_id and known.usable), None)
         if here is not None:
             self.model_added.emit(here)
@@ -144,12 +144,12 @@ class Library(QObject):
         self._start(Job(title, lambda: self._launcher.job(OUTLINE_TARGET), command, self))
 
     def cancel_job(self) -> None:
-        """Cancel the job in work."""
+        """Cancel the running job."""
         if self._job is not None:
             self._job.cancel()
 
     def close(self) -> None:
-        """End the job and the scans; nothing is started any more."""
+        """End the job and the scans; nothing starts afterwards."""
         self._closed = True
         if self._job is not None:
             self._job.close(_CLOSE_WAIT_MS)
@@ -203,7 +203,7 @@ class Library(QObject):
         if job is not None:
             job.deleteLater()
         if self._job_makes_demo:
-            self.refresh()  # the hub's copy is in the cache under its own name too
+            self.refresh()  # the cache also lists the hub's copy under its own name
 
     @Slot(object)
     def _on_inspected(self, entry: ModelEntry | Exception) -> None:
@@ -218,12 +218,12 @@ class Library(QObject):
 
     @Slot(object)
     def _on_found(self, models: list[ModelEntry] | Exception) -> None:
-        entries = [] if isinstance(models, Exception) else models  # whatever it is, the window stops waiting
+        entries = [] if isinstance(models, Exception) else models  # the window must stop waiting in any case
         found = {entry.id for entry in entries}
         opened_meanwhile = [known for known in self._entries if known.id in self._folders and known.id not in found]
         usable = {entry.id for entry in entries if entry.usable}
         self._outlines = {name: outline for name, outline in self._outlines.items() if name not in usable}
-        others = [entry for entry in entries if entry.id not in self._outlines]  # an interrupted download, say
+        others = [entry for entry in entries if entry.id not in self._outlines]  # drops e.g. an interrupted download
         self._entries = [*others, *opened_meanwhile, *self._outlines.values()]
         self.entries_changed.emit()
 

@@ -1,1 +1,1 @@
-"""Child processes: how they are started, listened to, ended and buried. Most of it knows no Qt."""
+"""Child processes: how they are started, listened to and ended. Most of this uses no Qt."""

@@ -1,4 +1,4 @@
-"""Work beside the event loop: a folder can be on a slow disk."""
+"""Work off the window's thread, because a folder can be on a slow disk."""
 
 import traceback
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from PySide6.QtCore import QObject, QThread, Signal
 
 
 class Background(QThread):
-    """Does one thing. Signal: `done(object)` with what it gave, or the exception that it raised."""
+    """Runs one function on a thread. Signal: `done(object)` with its result, or the exception that it raised."""
 
     done = Signal(object)
 
@@ -18,7 +18,7 @@ class Background(QThread):
     def run(self) -> None:
         try:
             found = self._work()
-        except Exception as error:  # whatever it is, somebody waits to hear that it is over
+        except Exception as error:  # `done` must follow in any case
             traceback.print_exc()
             found = error
         self.done.emit(found)

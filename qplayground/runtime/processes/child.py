@@ -1,4 +1,4 @@
-"""The first code that runs in a child process. Imports nothing heavy, so that a spare can wait cheaply."""
+"""The first code that runs in a child process. Imports nothing heavy, so that a spare process costs little."""
 
 import ctypes
 import importlib
@@ -11,14 +11,14 @@ from pathlib import Path
 from qplayground.core.messages.channel import Channel
 
 PARENT_VARIABLE = "_QPLAYGROUND_PARENT"
-"""The environment's variable in which a fork server finds its parent's process id, who may be gone by then."""
+"""Environment variable in which the fork server finds its parent's process id. The parent may have ended."""
 _PR_SET_PDEATHSIG = 1
 
 
 def run(target: str, connection: Connection, log_path: str, forked: bool) -> None:
-    """Send output to the log, tie this process's life to its parent's, and call `main(channel)` of module `target`."""
+    """Redirect output to the log, end with the parent if `forked`, and call `main(channel)` of module `target`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the window to answer
-    os.environ["RUST_BACKTRACE"] = "0"  # or a library's last words would be all frames, and the log's tail too short
+    os.environ["RUST_BACKTRACE"] = "0"  # a backtrace would push the message out of the log's tail
     _redirect_output(log_path)
     if forked:
         _die_with_parent()
@@ -27,19 +27,19 @@ def run(target: str, connection: Connection, log_path: str, forked: bool) -> Non
 
 
 def _redirect_output(log_path: str) -> None:
-    # Appending, so that the parent can cut the file short under a flood.
+    # Append, so that the parent can truncate the file when output floods it.
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):
         os.dup2(log, stream)
     os.close(log)
-    if sys.platform != "win32":  # the parent holds it open; so nothing is left, however both of them end
+    if sys.platform != "win32":  # the parent holds it open, so no file is left behind
         Path(log_path).unlink()
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False, encoding="utf-8", errors="replace")
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, encoding="utf-8", errors="replace")
 
 
 def _die_with_parent() -> None:
-    """A fork server's children are killed by the kernel when it goes, which it does when the window does.
+    """Have the kernel kill this process when the fork server ends, which ends with the window.
 
     Not for spawned children: the signal is tied to the thread that spawned them. They watch their pipe.
     """

@@ -1,8 +1,7 @@
-"""The fork server: one process that has the engine's libraries imported, from which engines are forked in milliseconds.
+"""The fork server: one process with the engine's libraries imported. Engines are forked from it in milliseconds.
 
-Python's own fork server does the work. Asking it for a process blocks until its imports are done, which takes
-seconds, so that first question is asked on a thread of its own and everybody else waits for the answer in a way that
-can be given up.
+Python's own fork server does the work. A request to it blocks for seconds, until its imports are done. So a thread
+makes the first request, and everybody else waits in a way that can be cancelled.
 """
 
 import contextlib
@@ -26,13 +25,13 @@ from qplayground.runtime.processes.process import without_interrupts
 _COMMAND = "multiprocessing.forkserver"
 _LIFELINE = "qplayground.runtime.processes.lifeline"
 _SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
-"""The longest path of a socket: `sun_path` has 108 bytes, 104 on macOS, with the zero at its end."""
+"""Longest path of a socket. `sun_path` has 108 bytes (104 on macOS), including the final zero."""
 _LONGEST_FOLDER = _SOCKET_PATH_BYTES - len("/listener-12345678")
-"""Python names the socket so, with eight letters of its own."""
+"""Python names the socket `listener-` and eight random letters."""
 
 
 class ForkServer:
-    """Starts the server, knows when it is ready, and can end it while it is still importing."""
+    """Starts the server, knows when it is ready, and can end it while it still imports."""
 
     def __init__(self, context: BaseContext, preload: str) -> None:
         self._context = context
@@ -42,7 +41,7 @@ class ForkServer:
         self._lock = threading.Lock()
 
     def ensure_running(self) -> Future[None]:
-        """Start the server unless it runs; the answer is done when it can fork, or holds why it cannot."""
+        """Start the server unless it runs. The future is done when it can fork, or holds the exception."""
         with self._lock:
             if self._process is None or not _is_alive(self._process):
                 self._context.set_forkserver_preload([_LIFELINE, self._preload])
@@ -56,17 +55,17 @@ class ForkServer:
             return self._ready
 
     def close(self) -> None:
-        """End a server that is still importing. One that is ready ends by itself when this process does."""
+        """Kill a server that still imports. One that is ready ends with this process."""
         with self._lock:
             if self._process is not None and not self._ready.done() and _is_alive(self._process):
                 self._process.kill()
-                with contextlib.suppress(ChildProcessError):  # until it is gone Python would take it to serve
+                with contextlib.suppress(ChildProcessError):  # until it has ended, Python would use it
                     os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
 
     def _ask(self, ready: Future[None]) -> None:
         try:
             first = self._context.Process(target=_nothing)  # type: ignore[attr-defined]
-            with without_interrupts():  # where the server is gone, Python starts another one here
+            with without_interrupts():  # if the server has ended, Python starts another one here
                 first.start()
             first.join()
         except (OSError, EOFError) as error:
@@ -76,8 +75,9 @@ class ForkServer:
 
 
 def _own_socket_folder() -> None:
-    """Have the folder of the server's socket say whose it is. Python's own name does not, and nobody removes it after a
-    kill. Where the user's folder for temporary files makes a socket's path too long, it is in the system's.
+    """Put the server's socket in a folder whose name marks it as ours, so that it is removed after a kill.
+
+    Python's own folder name does not. If the path is too long in the user's temporary folder, use `/tmp`.
     """
     config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     if config.get("tempdir") is not None:
@@ -93,7 +93,7 @@ def _own_socket_folder() -> None:
 
 
 def _nothing() -> None:
-    """What the first child runs."""
+    """The first child's target: does nothing."""
 
 
 def _is_alive(process: psutil.Process) -> bool:

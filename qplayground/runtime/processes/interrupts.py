@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, QSocketNotifier, Slot
 
 
 class Interrupts(QObject):
-    """Turns Ctrl-C into a call on Qt's thread; Python alone would notice it only when Qt next ran Python code."""
+    """Turns Ctrl-C into a call on Qt's thread. Python alone would notice it only when Qt next runs Python code."""
 
     def __init__(self, on_interrupt: Callable[[], object]) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Interrupts(QObject):
         self._previous_fd = signal.set_wakeup_fd(self._write.fileno())
 
     def close(self) -> None:
-        """Give Ctrl-C back to whoever had it."""
+        """Restore the previous handler of Ctrl-C."""
         signal.set_wakeup_fd(self._previous_fd)
         signal.signal(signal.SIGINT, self._previous)
         self._notifier.setEnabled(False)

@@ -1,4 +1,4 @@
-"""How a child process comes to be: from a preloaded fork server where that is safe, else spawned."""
+"""How child processes are made: forked from a preloaded server where that is safe, else spawned."""
 
 import contextlib
 import multiprocessing
@@ -15,14 +15,15 @@ from qplayground.runtime.processes.process import ChildProcess
 
 ENGINE_TARGET = "qplayground.engines.transformers.host"
 ENGINES: Mapping[str, str] = {}
-"""The modules of the engines besides that for transformers, by the engine's name."""
+"""Engine name → module, for engines other than transformers."""
 SPAWN_VARIABLE = "QPLAYGROUND_SPAWN"
-"""The environment's variable that, set to anything, has engines spawned where they could be forked."""
+"""The environment variable that, set to anything, has engines spawned even where they could be forked."""
 
 
 def _python_path() -> dict[str, str]:
-    """Variables by which children import from where this process does, and nothing that lies in the working folder: a
-    clone there has the program's own name. A fork server of Python 3.11 goes by them alone when it imports ahead.
+    """Environment variables that give children this process's import path, without the working folder.
+
+    A clone there has the program's own name. Python 3.11's fork server preloads by these variables alone.
     """
     return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
@@ -30,17 +31,17 @@ def _python_path() -> dict[str, str]:
 def fork_is_safe() -> bool:
     """Whether engines may be forked: on Linux without an NVIDIA GPU.
 
-    A fork after CUDA was initialised breaks the child, and importing bitsandbytes on a CUDA machine may initialise it.
+    A fork after CUDA was initialised breaks the child, and importing bitsandbytes with CUDA may initialise it.
     """
     return sys.platform == "linux" and not has_nvidia_gpu()
 
 
 class Launcher:
-    """Makes engines and jobs. `target` is the module whose `main(channel)` the engine for transformers runs, `engines`
-    those of others by their names; these are spawned.
+    """Makes engines and jobs. `target` is the module of the transformers engine, whose `main(channel)` runs.
 
-    With the fork server an engine is there in tens of milliseconds. Without it `warm` makes one spare that imports
-    ahead; it is not replaced by itself, since imports would disturb whatever is being timed.
+    `engines` maps the names of other engines to their modules; these are spawned. With the fork server an engine
+    starts in tens of milliseconds. Without it, `warm` makes one spare process that imports ahead. A used spare is not
+    replaced automatically, because imports would disturb a measurement.
     """
 
     def __init__(
@@ -62,12 +63,12 @@ class Launcher:
 
     @property
     def spare_pid(self) -> int | None:
-        """The process id of the engine that imports ahead of the next one asked for, None where there is none."""
+        """Process id of the spare engine, or None."""
         spare = self._spare
         return None if spare is None else spare.pid
 
     def warm(self) -> None:
-        """Begin importing, without waiting for it. A system that refuses is met again, and told of, by `engine`."""
+        """Start importing, without waiting for it. Ignores OSError; `engine` meets and reports it again."""
         with contextlib.suppress(OSError):
             if self._server is not None:
                 self._server.ensure_running()
@@ -79,13 +80,14 @@ class Launcher:
                     self._spare = spare
 
     def check_kind(self, kind: str) -> None:
-        """Raise KeyError for a kind of engine that there is not."""
+        """Raise KeyError for an unknown kind of engine."""
         if kind != TRANSFORMERS:
             self._engines[kind]
 
     def engine(self, kind: str = TRANSFORMERS) -> ChildProcess:
-        """An engine of that kind, to enter as a context. It may have been started already. Raises KeyError for a kind
-        that there is not.
+        """An engine of that kind, to enter as a context. It may have been started already.
+
+        Raises KeyError for an unknown kind.
         """
         if kind != TRANSFORMERS:
             return self.job(self._engines[kind])
@@ -94,7 +96,7 @@ class Launcher:
         with self._spares:
             spare, self._spare = self._spare, None
         if spare is not None and not spare.is_alive:
-            with spare:  # somebody killed it while it waited
+            with spare:  # it was killed while it waited
                 spare = None
         return spare or ChildProcess(self._context, self._target)
 
@@ -103,12 +105,12 @@ class Launcher:
         return ChildProcess(multiprocessing.get_context("spawn"), target)
 
     def engine_job(self, target: str) -> ChildProcess:
-        """A child that runs module `target` with the engine's libraries at hand."""
+        """A child that runs module `target` with the engine's libraries preloaded."""
         ready = None if self._server is None else self._server.ensure_running()
         return ChildProcess(self._context, target, ready)
 
     def close(self) -> None:
-        """End what is there ahead of need. A fork server that is ready ends by itself when this process does."""
+        """End the spare, or a fork server that still imports. A ready fork server ends with this process."""
         if self._server is not None:
             self._server.close()
         with self._spares:

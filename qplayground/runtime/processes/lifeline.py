@@ -1,6 +1,6 @@
-"""Imported by the fork server, before all else and by nobody else: ends it when the window goes while it still imports.
+"""Ends the fork server if the window ends while the server still imports. Only the fork server imports this, first.
 
-Once it serves, it ends with the pipe to its parent, as Python made it; while it imports nobody reads that pipe.
+Once the server serves, Python ends it with the pipe to its parent. While it imports, nothing reads that pipe.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""One child process's whole life: started, listened to, ended and buried. No Qt."""
+"""One child process's whole life: started, listened to and ended. No Qt."""
 
 import contextlib
 import os
@@ -36,14 +36,14 @@ LOG_TAIL_BYTES = 8 << 10
 _WITHOUT_MEMORY = re.compile(r"std::bad_alloc|\bMemoryError\b|Cannot allocate memory|out of memory")
 _TOKENIZER_WITHOUT_MEMORY = re.compile(re.escape(READING_TEXT) + r"\s+memory allocation of \d+ bytes failed")
 _LAST_LINES = 3
-"""The last words of libraries that end the process where an allocation fails; what was said before was survived."""
+"""Libraries that end the process on a failed allocation say so last. Earlier messages were survived."""
 
 
 @contextlib.contextmanager
 def without_interrupts() -> Iterator[None]:
-    """What is started inside never sees Ctrl-C, which goes to every process of a terminal: the window answers it.
+    """Block Ctrl-C for processes started inside. A terminal sends it to every process; the window handles it.
 
-    A fork server that met it while importing would die.
+    A fork server that received it while importing would die.
     """
     if sys.platform == "win32":
         yield
@@ -57,9 +57,9 @@ def without_interrupts() -> Iterator[None]:
 
 
 class ProcessExit(msgspec.Struct, frozen=True):
-    """How a child ended. `exit_code` is negative for a signal; `requested` when this side ended it.
+    """How a child ended. `exit_code` is negative for a signal. `requested`: this side ended it.
 
-    `nonsense` is what could not be understood, when it was ended for that.
+    `nonsense` describes the message that could not be decoded, if the child was ended for that.
     """
 
     exit_code: int | None
@@ -69,7 +69,7 @@ class ProcessExit(msgspec.Struct, frozen=True):
 
     @property
     def error(self) -> ErrorInfo | None:
-        """What to tell the user, or None when the child was ended on purpose."""
+        """The error to show, or None if the child was ended on purpose."""
         if self.nonsense:
             return ErrorInfo(
                 ErrorCode.INTERNAL,
@@ -79,17 +79,17 @@ class ProcessExit(msgspec.Struct, frozen=True):
             )
         if self.requested:
             return None
-        if self.exit_code == -signal.SIGKILL:  # nobody here sent it: the kernel's out-of-memory killer, or a person
+        if self.exit_code == -signal.SIGKILL:  # not sent from here: by the kernel's out-of-memory killer, or a person
             sentence = "The engine was killed from outside: by the system, when memory runs out, or by somebody."
             return ErrorInfo(ErrorCode.OUT_OF_MEMORY, sentence, TRY_SMALLER, self.output_tail)
-        if self.exit_code == -getattr(signal, "SIGBUS", 0) != 0:  # what was mapped is not there any more
+        if self.exit_code == -getattr(signal, "SIGBUS", 0) != 0:  # a mapped page is gone
             return ErrorInfo(
                 ErrorCode.BROKEN_WEIGHTS,
                 "A file of the model was cut short, or could not be read any more, while the engine read it.",
                 "Download the model again, or wait until whatever writes to it is done.",
                 self.output_tail,
             )
-        if self.exit_code == -getattr(signal, "SIGPROF", 0) != 0:  # the engine's own limit: `failures.limits`
+        if self.exit_code == -getattr(signal, "SIGPROF", 0) != 0:  # the engine's own time limit: `failures.limits`
             sentence = "The model's tokenizer did not come to an end, so the engine was ended."
             return ErrorInfo(ErrorCode.BROKEN_TOKENIZER, sentence, ANOTHER_TOKENIZER, self.output_tail)
         code = self.exit_code or 0
@@ -115,9 +115,7 @@ def _signal_text(number: int) -> str:
 
 
 def _start(process: BaseProcess) -> None:
-    """Start it. A fork server that dies at this moment takes no more requests; Python sees a little later that it is
-    gone, and starts another one.
-    """
+    """Start it, with retries. A dying fork server takes no requests until Python notices and starts another."""
     with without_interrupts():
         for _ in range(_START_ATTEMPTS):
             try:
@@ -129,9 +127,9 @@ def _start(process: BaseProcess) -> None:
 
 
 class ChildProcess:
-    """A context manager that owns a child from start to burial.
+    """A context manager that owns a child process from start to end.
 
-    `events` waits on the pipe and on the process together and ends when the child does. `send` and `kill` may be
+    `events` waits on the pipe and on the process together, and ends when the child does. `send` and `kill` may be
     called from any thread; everything else belongs to the thread that entered the context.
     """
 
@@ -144,7 +142,7 @@ class ChildProcess:
         self._log: BinaryIO | None = None
         self._log_path: Path | None = None
         self._sending = threading.Lock()
-        self._burying = threading.Lock()  # held for moments only, so that a kill never waits
+        self._burying = threading.Lock()  # held only briefly, so that `kill` never waits
         self._reading = threading.Lock()
         self._kill_requested = False
         self._nonsense = ""
@@ -153,20 +151,20 @@ class ChildProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process's id while there is one."""
+        """The process id, or None while there is no process."""
         with self._burying:
             return None if self._process is None else self._process.pid
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process has been started and runs."""
+        """Whether the process was started and is running."""
         with self._burying:
             return self._process is not None and self._process.is_alive()
 
     def start(self) -> None:
-        """Start the child unless it runs already, or was killed before it could.
+        """Start the child, unless it runs already or was killed first.
 
-        Waits for the fork server where it comes from one; `kill` ends that wait. Raises OSError when the system
+        Waits for the fork server, if the child comes from one; `kill` ends that wait. Raises OSError if the system
         refuses.
         """
         if self._process is not None or not self._wait_for_server():
@@ -230,7 +228,7 @@ class ChildProcess:
         self._drop_log()
 
     def send(self, command: Command) -> bool:
-        """Hand the child a command; False when it is not there any more."""
+        """Send the child a command; False if it has ended."""
         with self._sending:
             if self._connection is None:
                 return False
@@ -241,7 +239,7 @@ class ChildProcess:
             return True
 
     def events(self) -> Iterator[Event]:
-        """Everything the child says, in order, until it ends or is killed. Nonsense from it ends the conversation."""
+        """Every message of the child, in order, until it ends or is killed. Stops at one that cannot be decoded."""
         process, connection = self._process, self._connection
         if process is None or connection is None:
             return
@@ -252,7 +250,7 @@ class ChildProcess:
                 continue
             data = _receive(connection)
             if data is None:
-                process.join(EXIT_GRACE_S)  # its files are closed a moment before it is over
+                process.join(EXIT_GRACE_S)  # its files close a moment before it ends
                 return
             try:
                 event = EVENTS.decode(data)
@@ -262,7 +260,7 @@ class ChildProcess:
             yield event
 
     def kill(self) -> None:
-        """End the child at once. Safe from any thread and at any time, before the start too."""
+        """Kill the child at once. Safe from any thread and at any time, even before the start."""
         self._kill_requested = True
         self._may_start.set()
         with self._burying:
@@ -270,7 +268,7 @@ class ChildProcess:
                 self._process.kill()
 
     def output_tail(self) -> str:
-        """The last of what the child wrote to its standard output and error."""
+        """The end of the child's standard output and error."""
         with self._reading:
             return self._tail()
 
@@ -295,13 +293,13 @@ class ChildProcess:
             if self._log is not None:
                 self._log.close()
                 self._log = None
-        if self._log_path is not None:  # a child that lived has done it, where the system lets it
+        if self._log_path is not None:  # a child that ran has removed it, except on Windows
             with contextlib.suppress(OSError):
                 self._log_path.unlink(missing_ok=True)
 
 
 def _receive(connection: Connection) -> bytes | None:
-    """One message, last words included; None when there is none and, the child being seen to end, none will come."""
+    """One message, the last ones included; None if the child has ended and no message is left."""
     try:
         return connection.recv_bytes() if connection.poll() else None
     except (EOFError, OSError):

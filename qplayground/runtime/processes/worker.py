@@ -1,4 +1,4 @@
-"""A QThread that owns one child process and passes on what it says."""
+"""A QThread that owns one child process and forwards its events."""
 
 import tempfile
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from qplayground.runtime.storage.leftovers import clear_leftovers
 
 
 class ChildWorker(QThread):
-    """Translates between a child process and Qt; it decides nothing.
+    """Translates between a child process and Qt; it holds no policy.
 
-    Signals: `event_received(name, Event)` for everything the child says, in order; then, exactly once, `exited(name,
-    ErrorInfo | None)`: the reason when the child ended by itself. `submit` and `end` may be called from any thread, at
-    any time. `first_command` is for children that do not wait to be told: it is sent as soon as there is a child.
+    Signals: `event_received(name, Event)` for every event of the child, in order. Then, exactly once,
+    `exited(name, ErrorInfo | None)`, with the reason if the child ended by itself. `submit` and `end` may be called
+    from any thread at any time. `first_command` is sent as soon as the child has started.
     """
 
     event_received = Signal(str, object)
@@ -39,16 +39,16 @@ class ChildWorker(QThread):
 
     @property
     def pid(self) -> int | None:
-        """The child's process id once it runs."""
+        """The child's process id while it runs, else None."""
         return None if self._child is None else self._child.pid
 
     def output_tail(self) -> str:
-        """The last that the child wrote to its standard output and error."""
+        """The end of the child's standard output and error."""
         return "" if self._child is None else self._child.output_tail()
 
     @Slot(object)
     def submit(self, command: Command) -> bool:
-        """Hand the child a command; False when there is no child to take it."""
+        """Send the child a command; False if there is no child."""
         return self._child is not None and self._child.send(command)
 
     @Slot()
@@ -59,12 +59,12 @@ class ChildWorker(QThread):
             self._child.kill()
 
     def run(self) -> None:
-        """Own the child from start to burial."""
+        """Own the child from start to end."""
         error: ErrorInfo | None = None
         try:
             child = self._make_child()
             self._child = child
-            if self._end_requested:  # before there was a child to kill; entering it can take long
+            if self._end_requested:  # `end` came before the child existed; entering it can take long
                 child.kill()
             with child:
                 clear_leftovers()
@@ -74,14 +74,14 @@ class ChildWorker(QThread):
                     self.event_received.emit(self._name, event)
             outcome: ProcessExit | None = child.outcome
             error = outcome.error if outcome is not None else None
-        except Exception as failure:  # whatever it is, somebody waits to hear that it is over
+        except Exception as failure:  # `exited` must follow in any case
             error = _not_started(failure)
         finally:
             self.exited.emit(self._name, None if self._end_requested else error)
 
 
 def _not_started(failure: Exception) -> ErrorInfo:
-    """What to say of a process that could not be started: it needs a socket in a folder for temporary files."""
+    """The error for a process that could not be started. It needs a socket in a temporary folder."""
     detail = f"{type(failure).__name__}: {failure}"
     try:
         tempfile.gettempdir()

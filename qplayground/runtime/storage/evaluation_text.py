@@ -1,4 +1,4 @@
-"""The texts that quality is measured on, read before anything is loaded, and where baselines are kept."""
+"""The texts to score, read before anything is loaded, and the folder of baselines."""
 
 import codecs
 import stat
@@ -12,11 +12,11 @@ from qplayground.runtime.storage.preferences import cache_folder
 
 BASELINES_LIMIT_BYTES = 4_000_000_000
 TEXT_LIMIT_BYTES = 2_000_000
-"""Some 500,000 tokens, which take 350 MB of an engine's memory while they are read."""
+"""About 500,000 tokens, which take 350 MB of an engine's memory while they are tokenized."""
 _BUILTIN = "evaluation/text.txt"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -24,15 +24,15 @@ _MARKS = (
 
 
 def baselines_folder() -> Path:
-    """Where log-probabilities of baselines are kept."""
+    """Where the baselines' log-probabilities are kept."""
     return cache_folder() / "baselines"
 
 
 def quality_request(text: str, tokens: int | None = None) -> QualityRequest | None:
-    """What is to be scored: `off`, `builtin`, `prompt` or a text file, and about how many tokens.
+    """A request to score `text`: `off` (None), `builtin`, `prompt` or a path. `tokens`: about how many.
 
-    Where none are given it is a quick score, of a file a whole one. Raises PlaygroundError(BAD_FILE) for a file that is
-    no text.
+    By default a file is scored whole, other texts quickly. Raises PlaygroundError(BAD_FILE) for a file that is not
+    text.
     """
     if text == TextSource.OFF:
         return None
@@ -43,20 +43,20 @@ def quality_request(text: str, tokens: int | None = None) -> QualityRequest | No
         return QualityRequest(source=TextSource.BUILTIN, name="builtin", text=builtin_text(), tokens=limit)
     try:
         path = Path(text).expanduser()
-    except RuntimeError:  # a user that there is not
+    except RuntimeError:  # `~name` of an unknown user
         path = Path(text)
     return QualityRequest(source=TextSource.FILE, name=path.name, text=read_text_file(path), tokens=limit)
 
 
 def builtin_text() -> str:
-    """The text that comes with the program."""
+    """The program's own text."""
     return resource(_BUILTIN).read_text("utf-8")
 
 
 def read_text_file(path: Path) -> str:
-    """A text file in UTF-8, or in UTF-16 or 32 with a mark that says so.
+    """The content of a text file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark. Newlines become `\\n`.
 
-    Raises PlaygroundError(BAD_FILE): not there, too large, binary, in another encoding, empty, or too short.
+    Raises PlaygroundError(BAD_FILE) for a missing, too large, binary, empty or too short file, or another encoding.
     """
     try:
         found = path.stat()

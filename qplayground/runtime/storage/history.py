@@ -1,4 +1,4 @@
-"""Every comparison that was run, in one SQLite file."""
+"""The history: every comparison, in one SQLite file."""
 
 import contextlib
 import sqlite3
@@ -45,28 +45,28 @@ _WRITE_TIMEOUT_S = 10.0
 
 
 def history_path() -> Path:
-    """Where the history is kept unless told otherwise, in the user's data folder."""
+    """Default path of the history, in the user's data folder."""
     return (kept_folder() or platformdirs.user_data_path("qplayground")) / "history.sqlite3"
 
 
 class HistoryGoneError(OSError):
-    """What was kept before is not there any more, and what changes it alone is not enough."""
+    """The rest of the saved comparison is gone, so saving only its changes is not enough."""
 
 
 class History:
-    """Reads on the caller's thread, writes on one of its own, so that a slow disk holds up nothing.
+    """Reads on the caller's thread and writes on its own, so that a slow disk blocks nothing.
 
-    Each write is one transaction: a kill at any moment leaves the file as it was before or after it. `notice` is a
-    sentence for the user, empty as a rule: the file was damaged and set aside, or cannot be used.
+    Each write is one transaction, so a kill at any moment leaves a consistent file. `notice` is a sentence for the
+    user, usually empty: the file was damaged and set aside, or cannot be used.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or history_path()
         self.notice = ""
         self.problem = ""
-        """Why it could not be read the last time, empty when it could."""
+        """Why the last read failed; empty if it succeeded."""
         self._usable = True
-        self._mine: set[str] = set()  # what this process runs, for all that the file says
+        self._mine: set[str] = set()  # comparisons that this process has marked as running
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="history")
         self._prepare()
 
@@ -95,20 +95,20 @@ class History:
         return []
 
     def running(self) -> frozenset[str]:
-        """The comparisons that a living process of this machine runs; none where that cannot be read."""
+        """The comparisons that a live process of this machine runs; empty if the file cannot be read."""
         if not self._usable:
             return frozenset()
         try:
             with _opened(self.path, _READ_TIMEOUT_S) as file:
                 return frozenset(name for name, owner in _owners(file).items() if owner.lives)
         except sqlite3.Error:
-            return frozenset()  # whoever reads the list hears of it
+            return frozenset()  # `entries` reports it
 
     def load(self, comparison_id: str) -> Comparison:
-        """One comparison. Of one that is running, or may be on another machine, the runs that are not over are queued;
-        what was still in work when its program ended counts as stopped.
+        """One comparison. If it runs, or may run on another machine, its unfinished runs are queued.
 
-        Raises PlaygroundError(BAD_FILE) when it is not there any more, or damaged.
+        If its program has ended, its unfinished runs count as stopped. Raises PlaygroundError(BAD_FILE) if it is
+        missing or damaged.
         """
         try:
             with _opened(self.path, _READ_TIMEOUT_S) as file:
@@ -122,7 +122,7 @@ class History:
         if owner is None or (owner.is_here and not owner.lives):
             as_stopped(comparison)
         for run in comparison.runs:
-            run.state = run.state if run.state.is_final else RunState.QUEUED  # what it was at then is no news
+            run.state = run.state if run.state.is_final else RunState.QUEUED  # its exact state is outdated
         comparison.baseline = comparison.baseline or default_baseline(comparison)
         refresh_divergence(comparison)
         return comparison
@@ -130,25 +130,25 @@ class History:
     # ---- writing ---------------------------------------------------------------------------------------------
 
     def save(self, comparison: Comparison, changed: Sequence[str] | None = None) -> "Future[None]":
-        """Keep it as it is now, in place of what was kept of it before. The note stays.
+        """Save the comparison over its earlier version. The note stays.
 
-        `changed` names the runs that are others than when it was saved last; by default all may be. The future raises
-        HistoryGoneError, and nothing is written, when others of its runs are not there. One that is not finished counts
-        as running as long as this process lives, or until it is saved again.
+        `changed`: the runs that changed since the last save; by default all. The future raises HistoryGoneError, and
+        nothing is written, if the file lacks any other run. An unfinished comparison counts as running until this
+        process ends or saves it again.
         """
         statements = [*statements_to_save(comparison, changed), self._owned(comparison.id, not comparison.is_finished)]
         return self._write(*statements, runs=(comparison.id, len(comparison.runs)))
 
     def mark_running(self, comparison_id: str) -> "Future[None]":
-        """Note that this process goes on with one that was finished; what was kept of it stays till it is saved."""
+        """Mark a finished comparison as running in this process again. Its saved content stays until the next save."""
         return self._write(self._owned(comparison_id, True))
 
     def annotate(self, comparison_id: str, note: str) -> "Future[None]":
-        """Put a note beside it, in place of the one before."""
+        """Set the comparison's note."""
         return self._write(("UPDATE comparisons SET note = ? WHERE id = ?", (note, comparison_id)))
 
     def delete(self, comparison_ids: Sequence[str]) -> "Future[None]":
-        """Forget them."""
+        """Delete the comparisons."""
         statements: list[Statement] = []
         for comparison_id in comparison_ids:
             for table in ("comparisons", "contents", "placements"):
@@ -157,7 +157,7 @@ class History:
         return self._write(*statements)
 
     def close(self) -> None:
-        """Finish what is being written. Nothing is running any more."""
+        """Finish writing. Afterwards none of this process's comparisons counts as running."""
         if self._mine:
             self._write(*(self._owned(comparison_id, False) for comparison_id in sorted(self._mine)))
         self._writer.shutdown(wait=True)
@@ -194,7 +194,7 @@ class History:
     # ---- the file --------------------------------------------------------------------------------------------
 
     def _is_gone(self) -> bool:
-        """Whether somebody took the file or its folder away."""
+        """Whether the file, its folder or its tables were removed."""
         if not self.path.exists():
             return True
         try:
@@ -205,7 +205,7 @@ class History:
         return False
 
     def _begin(self) -> None:
-        """Make the file and its tables where there are none. Raises OSError, sqlite3.Error."""
+        """Create the file and its tables if missing. Raises OSError, sqlite3.Error."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with _opened(self.path, _WRITE_TIMEOUT_S) as file, file:
             (version,) = file.execute("PRAGMA user_version").fetchone()
@@ -246,7 +246,7 @@ class History:
 
 
 def _owners(file: sqlite3.Connection) -> dict[str, Owner]:
-    """Who runs what, by comparison: some may have ended without a word."""
+    """The process that runs each comparison. It may have ended without cleaning up."""
     return {name: Owner(machine, pid, int(started)) for machine, pid, started, name in file.execute(_RUNNING)}
 
 

@@ -1,4 +1,4 @@
-"""A comparison as rows of the history, and back."""
+"""Converts a comparison to rows of the history and back."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,17 +15,18 @@ _PUT = "INSERT OR REPLACE INTO contents (id, part, json) VALUES (?, ?, ?)"
 _PLACE = "INSERT OR REPLACE INTO placements (id, placed) VALUES (?, ?)"
 _TIDY = "DELETE FROM contents WHERE id = ? AND part <> ? AND part NOT IN (SELECT value FROM json_each(?))"
 HEAD = ""
-"""The part that is not a run's."""
+"""The part that holds the comparison itself, not a run."""
 _SHOWN_PROMPT = 200
 
 Statement = tuple[str, tuple[object, ...]]
-"""SQL with its values."""
+"""SQL and its values."""
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
-    """What the list shows of a comparison. `prompt` is its beginning. `state` begins with one of: running, done,
-    failed, stopped; or unfinished, of another machine, where nobody here can know whether it is stopped. `placed` is
-    the comparison's; empty too for those that earlier versions kept.
+    """A comparison in the history's list. `prompt` is its beginning.
+
+    `state` begins with running, done, failed, stopped or unfinished. Unfinished: on another machine, where it may have
+    stopped unnoticed. `placed` is the comparison's; also empty if an earlier version saved it.
     """
 
     id: str
@@ -39,7 +40,7 @@ class HistoryEntry(msgspec.Struct, frozen=True):
 
 
 class _Head(msgspec.Struct):
-    """A comparison without its runs, and their order. The runs are parts of their own, written as they end."""
+    """A comparison without its runs, and their order. Each run is a part of its own, written when it ends."""
 
     comparison: Comparison
     order: list[str]
@@ -51,7 +52,7 @@ class _RawHead(msgspec.Struct):
 
 
 def statements_to_save(comparison: Comparison, changed: Sequence[str] | None = None) -> list[Statement]:
-    """What `History.save` writes: the entry of the list, the head, and the runs that are named."""
+    """The statements of `History.save`: list entry, head, and the changed runs (None: all)."""
     entry = _entry(comparison)
     head = msgspec.json.encode(_Head(msgspec.structs.replace(comparison, runs=[]), _names(comparison)))
     runs = [run for run in comparison.runs if changed is None or run.id in changed]
@@ -66,10 +67,10 @@ def statements_to_save(comparison: Comparison, changed: Sequence[str] | None = N
 
 
 def joined(parts: Mapping[str, bytes]) -> Comparison:
-    """The comparison of these parts. Raises PlaygroundError(BAD_FILE) where they are damaged."""
+    """The comparison made of these parts. Raises PlaygroundError(BAD_FILE) if they are damaged."""
     try:
         head = msgspec.json.decode(parts[HEAD], type=_RawHead)
-        there = [name for name in head.order if name in parts]  # one that was deleted meanwhile is not
+        there = [name for name in head.order if name in parts]  # a run may have been deleted meanwhile
         baseline = head.comparison["baseline"]
         if msgspec.json.decode(baseline) not in there:
             baseline = msgspec.Raw(b"null")
@@ -82,7 +83,7 @@ def joined(parts: Mapping[str, bytes]) -> Comparison:
 
 
 def as_stopped(comparison: Comparison) -> Comparison:
-    """What was in work counts as stopped: nobody works on a comparison that was read from a file."""
+    """Mark unfinished runs as stopped: nothing runs them after the comparison was read from a file."""
     for run in comparison.runs:
         if not run.state.is_final:
             begun, run.state = run.state is not RunState.QUEUED, RunState.CANCELLED

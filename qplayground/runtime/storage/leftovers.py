@@ -1,4 +1,4 @@
-"""What killed programs left in shared folders, cleared by a thread of its own: weights on a slow disk take a while."""
+"""Deletes what killed programs left in shared folders. On a thread, because weights on a slow disk take a while."""
 
 import contextlib
 import functools
@@ -12,13 +12,13 @@ from qplayground.runtime.storage.offload_folders import default_offload_folder
 
 @functools.cache
 def clear_leftovers() -> threading.Thread:
-    """Begin with it, once a process. Returns the thread, which nobody has to wait for."""
+    """Start clearing, once per process. Returns the thread; there is no need to wait for it."""
     thread = threading.Thread(target=_clear, name="leftovers", daemon=True)
     thread.start()
     return thread
 
 
 def _clear() -> None:
-    with contextlib.suppress(OSError):  # there is no temporary folder, which starting an engine tells
+    with contextlib.suppress(OSError):  # no temporary folder; starting an engine reports that
         clear_left(Path(tempfile.gettempdir()))
     clear_left(default_offload_folder())

@@ -1,4 +1,4 @@
-"""Folders for weights that are kept on disk and cannot be read from the checkpoint in place; gone with their engine."""
+"""Folders for weights offloaded to disk that cannot be read from the checkpoint. Deleted with their engine."""
 
 import shutil
 from pathlib import Path
@@ -9,33 +9,33 @@ from qplayground.runtime.storage.preferences import cache_folder
 
 
 class OffloadFolders:
-    """Owner of the folders of one session's engines. None is made before an engine needs it."""
+    """Owner of the offload folders of a session's engines. The engines create them when needed."""
 
     def __init__(self) -> None:
         self._folders: dict[str, Path] = {}
 
     def folder(self, placement: Placement, name: str) -> str:
-        """That of an engine, in the user's folder or in the cache, where `leftovers` clears up."""
+        """The engine's folder, inside the user's or the cache, where `leftovers` cleans up."""
         self._folders[name] = offload_folder(placement) / f"{owned_prefix('offload')}{name}"
         return str(self._folders[name])
 
     def clear(self, name: str) -> None:
-        """Its engine is gone."""
+        """Delete the folder of an engine that is gone."""
         folder = self._folders.pop(name, None)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
     def clear_all(self) -> None:
-        """All engines are."""
+        """Delete all folders; all engines are gone."""
         for name in list(self._folders):
             self.clear(name)
 
 
 def offload_folder(placement: Placement) -> Path:
-    """Where an engine's folder is made: the user's, or the default one."""
+    """The parent of engines' folders: the user's, or the default."""
     return Path(placement.offload_folder) if placement.offload_folder else default_offload_folder()
 
 
 def default_offload_folder() -> Path:
-    """Where they are when the user names no folder."""
+    """The parent of engines' folders if the user names none."""
     return cache_folder() / "offload"

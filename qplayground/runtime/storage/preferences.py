@@ -1,4 +1,4 @@
-"""What is kept between two starts: precisions of one's own, ticks, prompts, what was run last. One JSON file."""
+"""Preferences in one JSON file: the user's precisions, ticks, prompts, and what was run last."""
 
 import base64
 import os
@@ -25,30 +25,30 @@ from qplayground.runtime.storage.preferences_file import READY, Kept, Preference
 CONFIG_VARIABLE = "QPLAYGROUND_CONFIG"
 RECENT_LIMIT = 20
 TEXT_PERCENTS = (80, 90, 100, 110, 125, 150)
-"""The sizes that text can have, of the system's."""
+"""Possible text sizes, in percent of the system's."""
 
 _Value = TypeVar("_Value")
 
 
 def preferences_path() -> Path:
-    """The file that `Preferences.load` reads unless told otherwise."""
+    """Default path of the preferences file."""
     return (kept_folder() or platformdirs.user_config_path("qplayground")) / "preferences.json"
 
 
 def kept_folder() -> Path | None:
-    """The folder that QPLAYGROUND_CONFIG names for all that is kept, if it does."""
+    """The folder for everything that is kept, if QPLAYGROUND_CONFIG names one."""
     folder = os.environ.get(CONFIG_VARIABLE)
     return Path(folder) if folder else None
 
 
 def cache_folder() -> Path:
-    """The folder for what can be made again."""
+    """The folder for files that can be recreated."""
     kept = kept_folder()
     return platformdirs.user_cache_path("qplayground") if kept is None else kept / "cache"
 
 
 class RunChoices(msgspec.Struct, frozen=True):
-    """How comparisons are run. With `scored_tokens` so many tokens of a text are scored, of `file` where that is it."""
+    """How comparisons are run. `scored_tokens`: how many tokens of the text are scored. `file`: its path, if a file."""
 
     mode: Mode = Mode.ONCE
     rounds: int = 1
@@ -59,20 +59,20 @@ class RunChoices(msgspec.Struct, frozen=True):
 
 
 class Preferences(PreferencesFile):
-    """The owner of what is kept. What a verb changes holds at once, and is in the file soon, at `close` at the latest.
+    """Owner of the preferences. A change takes effect at once and is written soon after, at the latest by `close`.
 
-    It is put on top of what another window wrote meanwhile.
+    It is merged with what another window has written meanwhile.
     """
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Preferences":
-        """Read the file; a missing one means defaults, a damaged one is set aside under another name."""
+        """Read the file. A missing one means defaults; a damaged one is renamed and set aside."""
         return cls(path or preferences_path())
 
     # ---- precisions -----------------------------------------------------------------------------------------------
 
     def all_precisions(self) -> tuple[Precision, ...]:
-        """The ready precisions as edited, then the user's own in the order they were made."""
+        """The ready-made precisions as edited, then the user's own in the order they were made."""
         return _all_precisions(self.now)
 
     def precision(self, name: str) -> Precision:
@@ -85,17 +85,17 @@ class Preferences(PreferencesFile):
         return known[name]
 
     def is_ready(self, name: str) -> bool:
-        """Whether that is one of the precisions that are always offered."""
+        """Whether the precision is ready-made."""
         return name in READY
 
     def is_edited(self, name: str) -> bool:
-        """Whether that is a ready precision with options of the user's own."""
+        """Whether the precision is ready-made and has the user's options."""
         return name in self.now.edited
 
     def save_precision(self, precision: Precision, *, replacing: str | None = None) -> None:
-        """Keep a ready precision's options, or a precision of the user's own, new or `replacing` another of theirs.
+        """Save a ready-made precision's options, or the user's own precision, new or `replacing` another.
 
-        Raises PlaygroundError(BAD_PRECISION) and keeps nothing when it is not valid, or the name is taken.
+        Raises PlaygroundError(BAD_PRECISION) and saves nothing if it is invalid or its name is taken.
         """
         precision.checked()
         if replacing is None and any(own.name == precision.name for own in self.now.custom):
@@ -108,7 +108,7 @@ class Preferences(PreferencesFile):
             self._save_custom(precision, replacing)
 
     def remove_precision(self, name: str) -> None:
-        """Forget a precision of the user's own. Ready ones stay; see `reset_precision`."""
+        """Remove one of the user's own precisions. Ready-made ones stay; see `reset_precision`."""
         self.change(
             lambda kept: replace(
                 kept,
@@ -118,7 +118,7 @@ class Preferences(PreferencesFile):
         )
 
     def reset_precision(self, name: str) -> None:
-        """Give a ready precision its own options back."""
+        """Restore the default options of a ready-made precision."""
         self.change(lambda kept: replace(kept, edited=_without(kept.edited, name)))
 
     def new_name(self, like: str) -> str:
@@ -161,7 +161,7 @@ class Preferences(PreferencesFile):
         return tuple(known.name for known in _all_precisions(kept) if known.name in kept.ticked)
 
     def set_ticked(self, names: tuple[str, ...]) -> None:
-        """Keep which precisions are ticked; names that are not known are left out."""
+        """Set the ticked precisions. Unknown names are ignored."""
         known = tuple(known.name for known in self.all_precisions() if known.name in names)
         self.change(lambda kept: replace(kept, ticked=known))
 
@@ -171,13 +171,13 @@ class Preferences(PreferencesFile):
         return self.now.recent_prompts
 
     def remember_prompt(self, prompt: str) -> None:
-        """Put a prompt first among the recent ones; an empty one is not kept."""
+        """Put a prompt first among the recent ones, unless it is empty."""
         if prompt.strip() and is_text(prompt):
             self.change(lambda kept: replace(kept, recent_prompts=_first(prompt, kept.recent_prompts)))
 
     @property
     def last_request(self) -> GenerationRequest | None:
-        """Prompt and settings that were run last; None too when this version cannot run them."""
+        """The prompt and settings run last; None also if this version cannot run them."""
         try:
             request = msgspec.convert(self.now.last_request, GenerationRequest)
         except msgspec.ValidationError:
@@ -185,7 +185,7 @@ class Preferences(PreferencesFile):
         return request if request.error() is None else None
 
     def remember_request(self, request: GenerationRequest) -> None:
-        """Keep what is run, for the next start, and its prompt among the recent ones."""
+        """Save the request for the next start, and its prompt among the recent ones."""
         if is_text(request.prompt):
             builtins = msgspec.to_builtins(request)
             self.change(lambda kept: replace(kept, last_request=builtins))
@@ -203,66 +203,66 @@ class Preferences(PreferencesFile):
 
     @property
     def last_model(self) -> str | None:
-        """Id of the model that was picked last."""
+        """The id of the model picked last."""
         return self.now.last_model
 
     def set_last_model(self, model_id: str | None) -> None:
-        """Keep which model is picked."""
+        """Set the picked model."""
         if model_id is None or is_text(model_id):
             self.change(lambda kept: replace(kept, last_model=model_id))
 
     @property
     def text_percent(self) -> int:
-        """How large text is, of the system's size; one of TEXT_PERCENTS."""
+        """The text size in percent of the system's; one of TEXT_PERCENTS."""
         percent = self.now.text_percent
         return percent if percent in TEXT_PERCENTS else 100
 
     def set_text_percent(self, percent: int) -> None:
-        """Keep how large text is."""
+        """Set the text size, in percent of the system's."""
         self.change(lambda kept: replace(kept, text_percent=percent))
 
     # ---- placements -----------------------------------------------------------------------------------------------
 
     @property
     def placements(self) -> dict[str, Placement]:
-        """Those that were saved, by name, in the order that they were."""
+        """The saved placements by name, in the order they were saved."""
         return dict(self.now.placements)
 
     def save_placement(self, name: str, placement: Placement) -> None:
-        """Keep it, in the place of another of that name. Raises PlaygroundError for one that cannot be, and no name."""
+        """Save a placement, replacing one of that name. Raises PlaygroundError if it is invalid or has no name."""
         placement.checked()
         if not name.strip() or not is_text(name):
             raise fail(ErrorCode.BAD_SETTINGS, "A placement is saved under a name.", "Type one.")
         self.change(lambda kept: replace(kept, placements={**kept.placements, name: placement}))
 
     def remove_placement(self, name: str) -> None:
-        """Forget it."""
+        """Remove a saved placement."""
         self.change(lambda kept: replace(kept, placements=_without(kept.placements, name)))
 
     @property
     def last_placement(self) -> Placement:
-        """That of what was run last."""
+        """The placement run last."""
         return self.now.last_placement
 
     def set_last_placement(self, placement: Placement) -> None:
-        """Keep it for the next start."""
+        """Save the placement for the next start."""
         self.change(lambda kept: replace(kept, last_placement=placement))
 
     # ---- the window ------------------------------------------------------------------------------------------------
 
     @property
     def run_choices(self) -> RunChoices:
-        """How comparisons are run; the usual ones too when this version does not know those that were kept."""
+        """How comparisons are run. Defaults if this version cannot read the saved choices."""
         return _converted(self.now.run_choices, RunChoices)
 
     def set_run_choices(self, **changed: Any) -> None:
-        """Keep these fields of RunChoices."""
+        """Set these fields of RunChoices."""
         builtins = msgspec.to_builtins(changed)
         self.change(lambda kept: replace(kept, run_choices={**kept.run_choices, **builtins}))
 
     @property
     def inside_params(self) -> QuantizationParams:
-        """How Inside quantized last; the usual ones too where this version, or what is installed, lacks them."""
+        """Inside's last parameters. Defaults if this version or installation does not support them."""
         try:
             kept = _converted(self.now.inside_params, QuantizationParams).checked()
         except PlaygroundError:
@@ -270,19 +270,19 @@ class Preferences(PreferencesFile):
         return kept if kept.kind in available_methods() else QuantizationParams()
 
     def set_inside_params(self, params: QuantizationParams) -> None:
-        """Keep how Inside quantizes."""
+        """Save Inside's parameters."""
         builtins = msgspec.to_builtins(params)
         self.change(lambda kept: replace(kept, inside_params=builtins))
 
     def layout(self, name: str) -> bytes:
-        """What a window or splitter of that name said of its geometry; empty when nothing is kept of it."""
+        """The saved geometry of a window or splitter; empty if there is none."""
         try:
             return base64.b64decode(self.now.layout.get(name, ""), validate=True)
         except ValueError:
             return b""
 
     def set_layouts(self, layouts: Mapping[str, bytes]) -> None:
-        """Keep those geometries, by the names of windows and splitters."""
+        """Save geometries by the names of windows and splitters."""
         texts = {name: base64.b64encode(layout).decode() for name, layout in layouts.items()}
         self.change(lambda kept: replace(kept, layout={**kept.layout, **texts}))
 
@@ -307,7 +307,7 @@ def _without(values: dict[str, _Value], name: str) -> dict[str, _Value]:
 
 
 def _with_custom(kept: Kept, precision: Precision, replacing: str | None) -> Kept:
-    """With it in the place of the one that it replaces. Another window may have taken that away, or the name."""
+    """Replace a precision, or add it: another window may have removed the old one or taken the name."""
     places = [place for place, own in enumerate(kept.custom) if own.name in (replacing, precision.name)]
     custom = [own for own in kept.custom if own.name not in (replacing, precision.name)]
     custom.insert(places[0] if places else len(custom), precision)

@@ -1,4 +1,4 @@
-"""The file of what is kept between two starts: read when it is another than it was, written by a thread of its own."""
+"""The preferences file: reloaded when it changed on disk, and written on its own thread."""
 
 import contextlib
 import os
@@ -20,13 +20,13 @@ from qplayground.core.system.saving import save_file, set_aside
 READY = {precision.name: precision for precision in READY_PRECISIONS}
 
 LOCK_WAIT_S = 10.0
-"""How long a write waits for another window's, which puts a file of a few kB on what may be a busy disk."""
+"""How long a write waits for another window's write of a few kB, perhaps to a busy disk."""
 _Stamp = tuple[int, int, int]
 _UNREADABLE = (OSError, UnicodeError, RecursionError, msgspec.MsgspecError, PlaygroundError)
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """The file, as it is written."""
+    """The content of the file."""
 
     version: int = 1
     custom: tuple[Precision, ...] = ()
@@ -39,33 +39,33 @@ class Kept(msgspec.Struct, frozen=True):
     last_placement: Placement = Placement()
     text_percent: int = 100
     layout: dict[str, str] = {}
-    # Another version's of these may have other fields, which is no damage.
+    # Plain dicts, because other versions may have other fields; that is no damage.
     last_request: dict[str, Any] | None = None
     run_choices: dict[str, Any] = {}
     inside_params: dict[str, Any] = msgspec.field(
         default_factory=dict, name="inside_knobs"
-    )  # the name in files already written
+    )  # the field's name in existing files
 
 
 Change = Callable[[Kept], Kept]
-"""Made of whatever the file says by the time it is written: another window may have written meanwhile."""
+"""Applied to the file's content at the time of writing, because another window may have changed it."""
 
 
 class PreferencesFile:
-    """Owner of the file. Changes count at once, and are written on top of what another window wrote meanwhile.
+    """Owner of the file. A change takes effect at once, and is merged with what another window has written meanwhile.
 
-    Whoever asks never waits for a write, which can take seconds on a busy disk. Only the look at the file while none is
-    in work is on the caller's thread: a few kB, when another window has just written them.
+    Callers never wait for a write, which can take seconds on a busy disk. The caller's thread only reads the file,
+    while no write is in progress: a few kB, when another window has just written them.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="preferences")
         self._last_write: Future[None] | None = None
-        self._lock = threading.Lock()  # held for moments, never during a write
-        self._read = Kept()  # the file as it was read or written last
+        self._lock = threading.Lock()  # held only briefly, never during a write
+        self._read = Kept()  # the content read or written last
         self._seen: _Stamp | None = None
-        self._changes: list[Change] = []  # those that are not in it yet
+        self._changes: list[Change] = []  # not written yet
         self._writing = self._closed = False
         self._writable = True
         self._damage = ""
@@ -75,16 +75,16 @@ class PreferencesFile:
 
     @property
     def notice(self) -> str:
-        """A sentence for the user, empty as a rule: the file was damaged and set aside, or cannot be written."""
+        """A sentence for the user, usually empty: the file was damaged and set aside, or cannot be written."""
         return " ".join(filter(None, (self._damage, self._unwritten)))
 
     def tell(self, told: Callable[[], None]) -> None:
-        """Call that whenever a write has made `notice` another: on the thread that writes, not after `close`."""
+        """Set a callback for when a write changes `notice`. It runs on the writing thread, and never after `close`."""
         self._told = told
 
     @property
     def now(self) -> Kept:
-        """What the file says, or will once it is written; what is known of it where it is gone or damaged."""
+        """The file's content with the unwritten changes; the last known content if the file is gone or damaged."""
         with self._lock:
             if self._writable and not self._writing:
                 with contextlib.suppress(*_UNREADABLE):
@@ -94,7 +94,7 @@ class PreferencesFile:
             return _changed(self._read, self._changes)
 
     def change(self, change: Change) -> None:
-        """Let it count from now on, and write it as soon as the disk takes it. After `close` nothing is written."""
+        """Apply a change at once, and write it as soon as the disk allows. After `close` nothing is written."""
         before = self.now
         if self._closed or change(before) == before:
             return
@@ -103,28 +103,28 @@ class PreferencesFile:
         self._last_write = self.writer.submit(self._write)
 
     def flush(self) -> None:
-        """Wait until everything is on the disk, or has failed to get there."""
+        """Wait until everything is written, or has failed."""
         if self._last_write is not None:
             self._last_write.result()
 
     def close(self) -> None:
-        """Write what is not written yet, and end the thread. What cannot be written even now is said on stderr."""
+        """Write what is unwritten, and end the thread. If that fails, report it on stderr."""
         if self._closed:
             return
-        if self._changes:  # what failed before is tried once more
+        if self._changes:  # retries what failed before
             self._last_write = self.writer.submit(self._write)
         self._closed = True
-        self._told = None  # who would show it is closing
+        self._told = None  # the window that would show it is closing
         self.writer.shutdown()
         self.flush()
         if self._unwritten:
-            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            with contextlib.suppress(OSError, ValueError):  # stderr may be closed
                 print(self._unwritten, file=sys.stderr)
 
     # ---- on the thread that writes ---------------------------------------------------------------------------
 
     def _write(self) -> None:
-        """All that is new by now, in one go."""
+        """Write all pending changes at once."""
         with self._lock:
             changes = list(self._changes)
             self._writing = bool(changes)
@@ -139,7 +139,7 @@ class PreferencesFile:
                 if new != read and self._writable:
                     seen = self._save(new)
                 read = new
-        except Exception as error:  # whatever it is, the changes stay, and are tried again with the next one
+        except Exception as error:  # the changes stay in any case, and the next write retries them
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             unwritten = f"The preferences cannot be written to {self.path}: {reason}."
         with self._lock:
@@ -150,18 +150,18 @@ class PreferencesFile:
                 del self._changes[: len(changes)]
         told = self._told
         if told is not None and self.notice != before:
-            with contextlib.suppress(RuntimeError):  # Qt's: who would show it is gone
+            with contextlib.suppress(RuntimeError):  # Qt's: the object that would show it is gone
                 told()
 
     def _read_again(self) -> tuple[Kept, _Stamp | None]:
-        """The file, if it is another by now. What somebody has edited and damaged is not written over."""
+        """The file's content, reread if it changed. A damaged file is set aside, not overwritten: it may be edited."""
         if self._writable:
             try:
                 stamp = _stamp(self.path)
                 if stamp != self._seen:
                     return read_kept(self.path), stamp
             except OSError:
-                pass  # it is gone, or nobody may read it: writing will tell
+                pass  # missing or unreadable: writing will report it
             except _UNREADABLE as error:
                 self._set_aside(error)
         return self._read, self._seen
@@ -174,15 +174,15 @@ class PreferencesFile:
     # ---- damage ----------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        """A missing file means defaults, a damaged one is set aside under another name.
+        """Read the file. A missing one means defaults; a damaged one is renamed and set aside.
 
-        Whoever finds it damaged looks again under the lock: two windows that start at once both find it, and what the
-        other has put in its place by then is to stay.
+        A damaged file is read again under the lock. Two windows that start at once both find it, and the new file that
+        the first one writes must stay.
         """
         try:
             self._look()
         except _UNREADABLE:
-            with contextlib.suppress(TimeoutError), _alone(self.path):  # without the lock the next write looks again
+            with contextlib.suppress(TimeoutError), _alone(self.path):  # without the lock, the next write checks again
                 try:
                     self._look()
                 except _UNREADABLE as error:
@@ -198,7 +198,7 @@ class PreferencesFile:
             aside = set_aside(self.path)
             self._damage = f"The preferences could not be read ({error}). They were renamed to {aside.name}."
         except OSError:
-            self._writable = False  # what cannot be read and cannot be moved is not overwritten either
+            self._writable = False  # not readable and not movable: do not overwrite it either
             self._damage = f"The preferences in {self.path} could not be read ({error}). Nothing is kept this time."
 
 
@@ -222,7 +222,7 @@ def read_kept(path: Path) -> Kept:
 
 
 def _renamed(kept: Kept) -> Kept:
-    """With other names for those of the user's own that a newer version has as ready ones."""
+    """Rename the user's precisions whose names a newer version has given to ready-made ones."""
     taken = {*READY, *(precision.name for precision in kept.custom)}
     custom = []
     for precision in kept.custom:
@@ -236,9 +236,9 @@ def _renamed(kept: Kept) -> Kept:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """While no other window reads the file to write it. Raises TimeoutError after LOCK_WAIT_S.
+    """Hold the lock against other windows that write the file. Raises TimeoutError after LOCK_WAIT_S.
 
-    Where no lock can be made no other window can put a new file either: then saving tells why.
+    If no lock file can be created, no window can write either; continue without it, and saving reports why.
     """
     from filelock import FileLock, Timeout  # only a write needs it, and the window would wait for it at the start
 
@@ -251,7 +251,7 @@ def _alone(path: Path) -> Iterator[None]:
     except Timeout:
         raise TimeoutError(None, "another window is still writing it") from None
     except (OSError, NotImplementedError):
-        pass  # as above: without a lock
+        pass  # without a lock, see above
     try:
         yield
     finally:
@@ -259,6 +259,6 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _stamp(path: Path) -> _Stamp:
-    """Another one whenever the file was replaced. Raises OSError."""
+    """Changes whenever the file is replaced: inode, mtime in ns, size. Raises OSError."""
     found = path.stat()
     return found.st_ino, found.st_mtime_ns, found.st_size
