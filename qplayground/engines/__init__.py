@@ -1,1 +1,1 @@
-"""What holds and runs models: each engine is a process that speaks `core.messages`, and alone imports its libraries."""
+"""Engines hold and run models. Each is a process that speaks `core.messages` and alone imports its libraries."""

@@ -1,4 +1,4 @@
-"""Whether quantizers really work here: a small matrix quantized, turned back and multiplied, on every device."""
+"""Tests quantizers on this machine: quantizes, dequantizes and multiplies a small matrix on every device."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +27,11 @@ _BATCHES = (1, 4)  # a single row goes through other kernels than several
 _PROBLEM_CHARACTERS = 300
 
 _FACTOR = 2.0
-"""Rounding adds little to the error that is expected of the weights; products of int8 a half."""
+"""Allowed factor over the expected error. Rounding adds little to the weights' error; int8 products add half."""
 
 
 def check_up(command: CheckUp) -> Iterator[CudaFound | CheckStarted | MethodChecked | CheckedUp]:
-    """Answer it. What a method raises is in its check; what ends the process is for the other side to see."""
+    """Answer the command. Each check holds what its method raised. The caller must detect a crash of the process."""
     yield CudaFound(command.id, cuda_build())
     asked = [(device, precision) for device in devices() for precision in command.precisions]
     tried = [(device, precision) for device, precision in asked if (device, precision.name) not in command.skip]
@@ -42,7 +42,7 @@ def check_up(command: CheckUp) -> Iterator[CudaFound | CheckStarted | MethodChec
 
 
 def cuda_build() -> CudaBuild:
-    """What torch and bitsandbytes were built for."""
+    """CUDA versions that torch and bitsandbytes were built for."""
     loaded = not isinstance(lib, ErrorHandlerMockBNBNativeLibrary)
     return CudaBuild(
         torch_cuda=torch.version.cuda,
@@ -60,19 +60,19 @@ def devices() -> list[str]:
 
 @torch.inference_mode()
 def check_method(precision: Precision, device: torch.device) -> MethodCheck:
-    """Try a quantized precision on a device: whether it runs, and whether what it gives is near enough."""
+    """Try a quantized precision on a device: whether it runs, and whether its results are accurate enough."""
     outcome, problem, error = Outcome.WORKS, "", None
     inputs: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
     try:
         matrix_error, *product_errors = _errors(_usable(precision, device), device)
-        error = float(torch.tensor([matrix_error, *product_errors]).max())  # a NaN is the largest, not so in Python
+        error = float(torch.tensor([matrix_error, *product_errors]).max())  # torch's max keeps a NaN, Python's may not
         problem = _doubt(precision, matrix_error, error)
         if problem:
             outcome = Outcome.WRONG
         elif device.type == CPU:
             inputs, outputs = _unfit(precision)
-    except Exception as failure:  # the libraries raise what they like
+    except Exception as failure:  # the libraries raise exceptions of any type
         outcome, problem = Outcome.FAILED, _sentence(failure)
     return MethodCheck(
         precision=precision.name,
@@ -88,7 +88,7 @@ def check_method(precision: Precision, device: torch.device) -> MethodCheck:
 
 
 def _unfit(precision: Precision) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The widths, of those that go wrong on some processors, which go wrong on this one: of inputs and of outputs."""
+    """Input widths and output widths, of those that fail on some CPUs, that fail on this one."""
     kind = precision.quantization
     assert kind is not None
     inputs = (columns for columns in ODD_INPUTS if obstacle(Layer(_ROWS, columns), kind, precision.dtype))
@@ -97,7 +97,7 @@ def _unfit(precision: Precision) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _usable(precision: Precision, device: torch.device) -> Precision:
-    """As it is run on a GPU without bfloat16."""
+    """The precision as it runs on a GPU without bfloat16."""
     if device.type != "cuda":
         return precision
     with torch.cuda.device(device):
@@ -131,7 +131,7 @@ def _relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 def _doubt(precision: Precision, matrix_error: float, error: float) -> str:
-    """What is wrong with the figures, if anything. A NaN is no error that is small enough."""
+    """What is wrong with the errors; empty if nothing. A NaN counts as too large."""
     expected = _backend(precision).expected_error
     if not error <= _FACTOR * expected:
         return f"the result is wrong (relative error {share_text(error)}, at most {share_text(_FACTOR * expected)})."
@@ -141,7 +141,7 @@ def _doubt(precision: Precision, matrix_error: float, error: float) -> str:
 
 
 def _sentence(error: Exception) -> str:
-    """The exception's first line that says something."""
+    """The exception's type and first non-empty line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     first = lines[0][:_PROBLEM_CHARACTERS] if lines else ""
     return f"{type(error).__name__}: {first}".removesuffix(": ")

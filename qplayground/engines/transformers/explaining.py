@@ -1,4 +1,4 @@
-"""What the libraries raise, put into words."""
+"""Turns exceptions of the libraries into messages for the user."""
 
 import errno
 import traceback
@@ -64,8 +64,8 @@ _BY_TEXT: tuple[tuple[str, ErrorCode, str, str], ...] = (
 
 
 def explain(error: BaseException, precision: Precision | None = None) -> ErrorInfo:
-    """The ErrorInfo of any exception that reached an engine's command loop; `precision` is that of the model."""
-    if (cause := lack_of_memory(error)) is not None:  # what came of it is no fault of the files
+    """The ErrorInfo of any exception that reached an engine's command loop. `precision`: the loaded model's."""
+    if (cause := lack_of_memory(error)) is not None:  # errors that follow from it are not the files' fault
         return _out_of_memory(cause)
     if isinstance(error, PlaygroundError):
         return error.info
@@ -95,7 +95,7 @@ def explain(error: BaseException, precision: Precision | None = None) -> ErrorIn
 
 
 def _unsupported(error: BaseException, precision: Precision, part: str, detail: str) -> ErrorInfo:
-    """For what a model's own code raised, or transformers while it ran that code."""
+    """For an error raised by a model's own code, or by transformers while running it."""
     if precision.is_quantized:
         message = f"{part}, a part of this model, failed with the layers of {precision.label}: {first_line(error)}"
         return ErrorInfo(ErrorCode.UNSUPPORTED, message, _PLAIN, detail)
@@ -105,7 +105,7 @@ def _unsupported(error: BaseException, precision: Precision, part: str, detail: 
 
 
 def _part_of_model(frames: Sequence[tuple[FrameType, int]]) -> str:
-    """The class of the innermost part of the model that was running; empty where none was."""
+    """Class name of the innermost part of the model that was running; empty where none was."""
     parts = (type(frame.f_locals.get("self")) for frame, _ in reversed(frames))
     return next((part.__name__ for part in parts if part.__module__.startswith(_MODELS)), "")
 

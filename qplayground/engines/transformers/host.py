@@ -1,4 +1,4 @@
-"""The engine: one process, one model in one precision. Commands in, events out, one at a time."""
+"""The engine: a process that holds one model in one precision. Takes commands one at a time, sends events."""
 
 import contextlib
 import gc
@@ -55,16 +55,16 @@ from qplayground.engines.transformers.scoring.score import StoppedError, score_t
 from qplayground.engines.transformers.text.detokenizer import Detokenizer
 from qplayground.engines.transformers.text.prompt import read_prompt
 
-_PROGRESS_INTERVAL_S = 0.2  # each report wakes the window, which takes processor time from the load
+_PROGRESS_INTERVAL_S = 0.2  # each report wakes the window, which takes CPU time from the load
 
-tqdm.set_lock(threading.RLock())  # its own default is a semaphore, which a killed engine leaves behind
+tqdm.set_lock(threading.RLock())  # tqdm's default is a semaphore, which a killed engine leaves behind
 gc.freeze()  # a collection would touch, and so copy, every object that a forked engine shares with its server
 
 
 def main(channel: Channel) -> None:
     """Serve commands until the parent goes away, which ends the process (see Channel)."""
     transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.enable_progress_bar()  # the hook that reports progress sits on the bars
+    transformers.utils.logging.enable_progress_bar()  # a hook on the bars reports progress
     engine = Engine(channel)
     channel.send(
         Hello(
@@ -93,7 +93,7 @@ class Engine:
         self._threads = torch.get_num_threads()
 
     def carry_out(self, command: Command) -> None:
-        """Answer with its events, of which the last is Failed when nothing came of it."""
+        """Carry out the command and send its events. If it fails, the last event is Failed."""
         self._command_id = command.id
         try:
             match command:
@@ -113,12 +113,12 @@ class Engine:
                     self._inside.carry_out(command)
                 case _:
                     raise RuntimeError(f"an engine cannot carry out {type(command).__name__}")
-        except Exception as error:  # whatever the libraries raise, the run fails and the process goes on
+        except Exception as error:  # any library error fails the run, and the process goes on
             _log_failure()
             self._channel.send(Failed(self._command_id, explain(error, self._precision_of(command))))
 
     def _precision_of(self, command: Command) -> Precision | None:
-        """In which a model computed for that command; None where none did."""
+        """Precision of the model that ran the command; None where there was no model."""
         if isinstance(command, Load):
             return command.precision
         return self._loaded.precision if self._loaded is not None else None
@@ -132,7 +132,7 @@ class Engine:
         return InsideService(self._channel, self._on_phase, self._on_progress)
 
     def _load(self, command: Load) -> None:
-        self._loaded = None  # the model before goes first: never two in memory, nor an old one after a failure
+        self._loaded = None  # unload the old model first: never two in memory, nor the old one after a failure
         torch.set_num_threads(command.placement.threads or self._threads)
         loaded = load_model(command, self._on_phase, self._on_progress, self._on_estimate)
         self._loaded = loaded
@@ -193,7 +193,7 @@ class Engine:
                 loaded, prompt_ids, command.request.settings, on_token, should_stop, benchmark=command.benchmark
             )
         finally:
-            stream.flush()  # what was written before a failure too
+            stream.flush()  # also tokens generated before a failure
         self._written_ids = [*prompt_ids, *ids]
         pieces.append(detokenizer.finish())
         memory = timeline.memory or read_process_memory(psutil.Process())
@@ -216,7 +216,7 @@ class Engine:
         )
 
     def _score(self, command: Score) -> None:
-        """Whatever goes wrong here, the text that was written stays good: it becomes a note."""
+        """A failure here becomes a note, because the generated text stays valid."""
         loaded = self._loaded
         if loaded is None:
             raise RuntimeError("score came before load")
@@ -259,6 +259,6 @@ class Engine:
 
 
 def _log_failure() -> None:
-    """What is being handled, into the log, which is on a disk that can be full."""
+    """Log the current exception. The log's disk can be full, so OSError is ignored."""
     with contextlib.suppress(OSError):
         traceback.print_exc()

@@ -1,7 +1,7 @@
-"""Child process: turns the demo model's GGUF file into a safetensors folder, all of it or nothing.
+"""Child process that converts the demo model's GGUF file into a safetensors folder, all or nothing.
 
-Everything is written into a temporary sibling of the target; the manifest comes last, then one rename. A process
-killed at any moment leaves at most that sibling, which a later preparation removes.
+Everything is written into a temporary sibling of the target, the manifest last, then renamed once. A process killed at
+any moment leaves at most that sibling, which a later preparation removes.
 """
 
 import contextlib
@@ -45,11 +45,11 @@ SPECIAL_TOKENS = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "pad_t
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Report = Callable[[str, int, int, str], None]
-"""Called with a label, what is done, the total (0: not known), and the unit."""
+"""Called with a label, the amount done, the total (0 if unknown), and the unit."""
 
 
 def main(channel: Channel) -> None:
-    """Carry out one PrepareDemo command; answers with Progressed events, then JobDone or Failed."""
+    """Carry out one PrepareDemo command. Answers with Progressed events, then JobDone or Failed."""
     command = channel.receive()
 
     def report(label: str, done: int, total: int, unit: str) -> None:
@@ -66,7 +66,7 @@ def main(channel: Channel) -> None:
 
 
 def prepare(gguf: Path, target: Path, report: Report) -> ModelEntry:
-    """Make the demo model at `target` unless it is there. Raises PlaygroundError, or OSError of the disk."""
+    """Make the demo model at `target` unless it exists. Raises PlaygroundError, or OSError from the disk."""
     if not is_prepared(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_stale_siblings(target)
@@ -123,7 +123,7 @@ def _renewal(gguf: Path) -> str:
 
 
 def publish(work: Path, target: Path) -> None:
-    """Rename the finished folder into place; a finished folder that is there already wins, anything else goes."""
+    """Rename the finished folder into place. A finished folder already there wins; anything else is removed."""
     while not _has_moved(work, target):
         if is_prepared(target):
             return
@@ -131,7 +131,7 @@ def publish(work: Path, target: Path) -> None:
 
 
 def _has_moved(work: Path, target: Path) -> bool:
-    """Whether it is in its place now; nothing happened where something lies there."""
+    """Rename `work` to `target`. Returns False and changes nothing where something is in the way."""
     try:
         work.rename(target)
     except OSError as error:
@@ -142,7 +142,7 @@ def _has_moved(work: Path, target: Path) -> bool:
 
 
 def remove_stale_siblings(target: Path, now: float | None = None) -> None:
-    """Delete temporary folders of preparations that began over an hour ago and never finished. `now`: Unix seconds."""
+    """Delete temporary folders of unfinished preparations begun over an hour ago. `now`: Unix seconds."""
     now = time.time() if now is None else now
     for path in target.parent.glob(f"{_prefix(target)}*"):
         with contextlib.suppress(OSError):
@@ -151,9 +151,9 @@ def remove_stale_siblings(target: Path, now: float | None = None) -> None:
 
 
 def explain(error: Exception) -> ErrorInfo:
-    """Any failure of a preparation, in words."""
+    """The ErrorInfo for any failure of a preparation."""
     detail = f"{type(error).__name__}: {error}"
-    if lack_of_memory(error) is not None:  # what came of it is no fault of the file
+    if lack_of_memory(error) is not None:  # errors that follow from it are not the file's fault
         hint = "Close other programs and try again; preparing takes about 2 GB."
         return ErrorInfo(ErrorCode.OUT_OF_MEMORY, "There was not enough memory.", hint, detail)
     if isinstance(error, PlaygroundError):
@@ -192,11 +192,11 @@ def _prefix(target: Path) -> str:
 
 
 def _clear(ruin: Path) -> None:
-    """Take away what stands in the target's place: in one step, so that nobody sees half of it."""
+    """Remove what is in the target's place. A rename takes it away in one step, so that nobody sees half of it."""
     aside = Path(tempfile.mkdtemp(prefix=_prefix(ruin), dir=ruin.parent))
-    with contextlib.suppress(FileNotFoundError):  # another preparer was faster
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
         ruin.rename(aside / "ruin")
-    if is_prepared(aside / "ruin"):  # it was so fast that this is its own
+    if is_prepared(aside / "ruin"):  # the other process published its folder meanwhile
         with contextlib.suppress(OSError):
             (aside / "ruin").rename(ruin)
     shutil.rmtree(aside, ignore_errors=True)
@@ -208,11 +208,11 @@ def _temporary_sibling(target: Path) -> Iterator[Path]:
     try:
         yield work
     finally:
-        shutil.rmtree(work, ignore_errors=True)  # gone already when it was published
+        shutil.rmtree(work, ignore_errors=True)  # already gone if it was published
 
 
 def convert(gguf: Path, work: Path, report: Report) -> None:
-    """Write the model in the GGUF file and its tokenizer into the folder `work`, as transformers keeps them."""
+    """Write the GGUF file's model and tokenizer into the folder `work`, in transformers' format."""
     report("Starting", 0, 0, "")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -223,7 +223,7 @@ def convert(gguf: Path, work: Path, report: Report) -> None:
         report("Reading the tokenizer", 0, 0, "")
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
         _check_tokenizer(tokenizer)
-        tokenizer.model_max_length = CONTEXT_TOKENS  # GGUF keeps it in the config alone
+        tokenizer.model_max_length = CONTEXT_TOKENS  # GGUF stores it only in the config
         tokenizer.init_kwargs.pop("local_files_only", None)  # ours, not the model's
         report("Dequantizing", 0, 0, "")
         model = AutoModelForCausalLM.from_pretrained(
@@ -269,7 +269,7 @@ def _unfaithful(detail: str) -> PlaygroundError:
 
 
 def write_manifest(work: Path) -> None:
-    """Write down what lies in the folder `work` and what made it, without which it counts as not finished."""
+    """Record the files in `work` and what made them. A folder without a manifest counts as unfinished."""
     manifest = Manifest(
         name=HUB_ID,
         source=GGUF_PROVENANCE,
@@ -281,7 +281,7 @@ def write_manifest(work: Path) -> None:
 
 
 def _progress_hook(report: Report) -> Callable[..., Any]:
-    """A hook for transformers' progress bars that also reports their steps, at most about a hundred a bar."""
+    """A hook for transformers' progress bars that also reports their steps, about a hundred per bar at most."""
 
     def hook(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not args or not hasattr(args[0], "__len__"):

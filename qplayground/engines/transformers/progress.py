@@ -1,4 +1,4 @@
-"""How a load says what it is at and how far it has come."""
+"""Callbacks through which a load reports its phase and progress."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,8 @@ from qplayground.core.messages.events import Phase
 
 OnPhase = Callable[[Phase], None]
 OnProgress = Callable[[str, int, int], None]
-"""What is being done, how many bytes of it are, and of how many."""
+"""Called with a label, the bytes done and the total bytes."""
 OnEstimate = Callable[[Estimate], None]
-"""What the model will take, just before its first weight is read."""
+"""Called with the memory estimate just before the first weight is read."""
 OnCounted = Callable[..., None]
-"""The same of what is not always bytes: a fourth argument, `unit`, says of what."""
+"""Like OnProgress for units other than bytes, which the fourth argument, `unit`, names."""

@@ -1,1 +1,1 @@
-"""What the libraries raise, put into words, and bounds on what a model's files can do."""
+"""Turns library errors into messages, and limits what a model's files can make an engine do."""

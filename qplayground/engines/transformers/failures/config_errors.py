@@ -1,4 +1,4 @@
-"""What transformers says of a config.json that it cannot use, put into words that name the field."""
+"""Turns transformers' errors about a config.json into messages that name the field."""
 
 import re
 import traceback
@@ -53,7 +53,7 @@ def _was_raised_in(error: Exception, module: str) -> bool:
 
 
 def _field(text: str) -> tuple[str, str]:
-    """One field has the wrong type. Where several would do, the library lists what it expected of each."""
+    """One field has the wrong type. Where several types are allowed, the library lists each one it expected."""
     found = _FIELD.search(text)
     kinds = dict.fromkeys(_KIND.findall(text))
     if found is None or not kinds:
@@ -65,7 +65,7 @@ def _field(text: str) -> tuple[str, str]:
 
 
 def _hint(kinds: Iterable[str], value: str) -> str:
-    """A number that stands there as text, or without its point, can be told as it should be."""
+    """A number written as text, or without its point, gets an exact correction."""
     for kind in kinds:
         try:
             return f"Write it in config.json as the number {_NUMBERS[kind](value.strip(_QUOTES))}."

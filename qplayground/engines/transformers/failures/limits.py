@@ -1,4 +1,4 @@
-"""Bounds on what a model's files can make an engine do: so many seconds, and on Linux so many bytes."""
+"""Limits on the time, and on Linux the memory, that a model's files can make an engine use."""
 
 import ctypes
 import signal
@@ -11,12 +11,15 @@ import psutil
 
 
 class TookTooLongError(BaseException):
-    """Raised in the middle of what took too long. No Exception, which libraries catch here and there."""
+    """Raised inside code that took too long. Not an Exception, because libraries catch those in places."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt what is inside with a TookTooLongError. A single long operation in C is only interrupted behind it."""
+    """Interrupt the block with TookTooLongError after `seconds`.
+
+    A single long operation in C is interrupted only when it returns.
+    """
     thread = ctypes.c_ulong(threading.get_ident())
     deciding = threading.Lock()
     over = False
@@ -39,9 +42,9 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def processor_limit(seconds: float) -> Iterator[None]:
-    """End this process by SIGPROF when what is inside takes more processor time than that, in whatever language.
+    """End this process by SIGPROF if the block takes more CPU time than `seconds`, in any language.
 
-    Processor time, so that neither other programs nor a suspended machine end it. On Windows no limit.
+    CPU time, so that neither other programs nor a suspended machine end it. No limit on Windows.
     """
     if sys.platform == "win32":
         yield
@@ -55,10 +58,9 @@ def processor_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def memory_limit(num_bytes: int) -> Iterator[None]:
-    """Answer what is inside with MemoryError when the process would grow by more; Rust ends the process instead.
+    """Raise MemoryError in the block if the process would grow by more than `num_bytes`; Rust ends the process instead.
 
-    It is data that counts, not address space, of which each thread's heap reserves a lot. Elsewhere than on Linux no
-    limit.
+    Limits data, not address space, because each thread's heap reserves much of that. No limit outside Linux.
     """
     if sys.platform != "linux":
         yield

@@ -1,4 +1,4 @@
-"""Whether memory ran out, however a library says so. Knows no torch, which takes seconds to import."""
+"""Detects out-of-memory errors of any library. Does not import torch, which takes seconds."""
 
 import errno
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _WORDS = (
 
 
 def lack_of_memory(error: BaseException) -> BaseException | None:
-    """The exception that says so: this one, or what it was raised from."""
+    """The exception that reports it: this one, or one that it was raised from. None if neither does."""
     return next((cause for cause in _causes(error) if _is_lack_of_memory(cause)), None)
 
 

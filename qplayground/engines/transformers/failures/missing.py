@@ -1,4 +1,4 @@
-"""What is said of tensors that a model needs and its files do not hold."""
+"""The error for tensors that a model needs and its files lack."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,10 @@ _LISTED = 50
 
 
 def missing_tensors(model: nn.Module, missing: Sequence[str], unused: Sequence[str]) -> PlaygroundError:
-    """transformers would fill them with random numbers. `unused` are tensors of the files that the model lacks."""
+    """The error for missing tensors, which transformers would fill with random numbers.
+
+    `unused`: tensors of the files that the model lacks.
+    """
     shown = ", ".join(missing[:_SHOWN]) + (" and others" if len(missing) > _SHOWN else "")
     them = "it" if len(missing) == 1 else "them"
     return fail(
@@ -39,7 +42,7 @@ def _hint(model: nn.Module, missing: Sequence[str], unused: Sequence[str]) -> st
 
 
 def _head_weight(model: nn.Module) -> str:
-    """The name of the matrix that makes logits; empty where there is none."""
+    """Name of the output head's weight; empty where there is none."""
     get_head = getattr(model, "get_output_embeddings", None)
     head = get_head() if get_head is not None else None
     return next((f"{name}.weight" for name, module in model.named_modules() if module is head), "")

@@ -1,7 +1,7 @@
-"""Continuing a prompt with transformers' own generate, token by token.
+"""Continues a prompt, token by token, with transformers' own `generate`.
 
-`generate` pushes tokens out (a streamer) and asks whether to stop (a criterion). Using it instead of a loop of our
-own is what makes the tokens and the speed those of a plain script.
+`generate` hands out tokens through a streamer, and asks a criterion whether to stop. It replaces a custom loop, so
+tokens and speed are those of a plain script.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,17 +28,17 @@ from qplayground.engines.transformers.machine.stopwatch import Stopwatch
 WARM_UP_TOKENS = 8
 
 OnToken = Callable[[int, float, Insight | None], None]
-"""A token's id, its time, and what the model thought of it."""
+"""A token's id, its time in seconds since the call of `generate`, and the model's prediction for it."""
 
 
 @dataclass
 class Timeline:
-    """When things happened, in seconds since the call of generate; the figures of a run are computed from it.
+    """Times in seconds since the call of `generate`. A run's figures are computed from them.
 
-    What is read of each token beside generating it is left out, and took `held_s` in all. `prefilled_s` is when the
-    model had read the prompt.
-    `other_cpus` is how many processors other programs kept busy on average, the worse of prefill and decode.
-    `memory` is the process's after the last token, while the KV cache is still there.
+    Times exclude what is read about each token beside generating it, which took `held_s` in all.
+    `prefilled_s`: when the model had read the prompt.
+    `other_cpus`: CPUs that other programs kept busy on average, the worse of prefill and decode.
+    `memory`: the process's memory after the last token, while the KV cache still exists.
     """
 
     prompt_tokens: int
@@ -50,17 +50,17 @@ class Timeline:
 
     @property
     def ttft_s(self) -> float | None:
-        """From the call of generate to the first token."""
+        """Seconds from the call of `generate` to the first token."""
         return self.token_times_s[0] if self.token_times_s else None
 
     @property
     def prefill_tokens_per_s(self) -> float | None:
-        """The prompt's tokens over the time that the model took to read them."""
+        """The prompt's tokens divided by the time that the model took to read them."""
         return self.prompt_tokens / self.prefilled_s if self.prefilled_s else None
 
     @property
     def decode_tokens_per_s(self) -> float | None:
-        """(n-1) / (t_last - t_first): prefill is left out. None under two tokens."""
+        """(n - 1) / (t_last - t_first), so prefill is excluded. None under two tokens."""
         times = self.token_times_s
         if len(times) < 2 or times[-1] <= times[0]:
             return None
@@ -68,7 +68,7 @@ class Timeline:
 
 
 class _TokenSink(BaseStreamer):  # type: ignore[misc]
-    """Stamps each token as it is decided. The first call of generate brings the prompt, which is passed over."""
+    """Stamps each token with its time. The first call of `generate` brings the prompt, which is skipped."""
 
     def __init__(
         self, timeline: Timeline, clock: Stopwatch, on_token: OnToken, look: Callable[[int], Insight] | None
@@ -93,7 +93,7 @@ class _TokenSink(BaseStreamer):  # type: ignore[misc]
         self._on_token(token_id, now, seen)
 
     def end(self) -> None:
-        allocator.release()  # freed blocks of the last tokens are not the text's, and differ from run to run
+        allocator.release()  # freed blocks are no part of the text, and differ from run to run
         self._timeline.memory = read_process_memory(psutil.Process())
 
 
@@ -106,9 +106,9 @@ class _StopWhenAsked(StoppingCriteria):  # type: ignore[misc]
 
 
 def generation_config(loaded: LoadedModel, settings: GenerationSettings, *, whole: bool = False) -> GenerationConfig:
-    """The settings on the screen and nothing else: of the model's own defaults only its special tokens are kept.
+    """Only the settings on the screen. Of the model's own defaults, its special tokens are kept.
 
-    `whole`: the text is as long as asked, since tokens that would end it cannot come.
+    `whole`: the text is exactly as long as requested, because tokens that would end it are excluded.
     """
     own = loaded.model.generation_config
     sampling = (
@@ -138,10 +138,10 @@ def generate(
     *,
     benchmark: bool = False,
 ) -> Timeline:
-    """Run one continuation on a batch of one. `on_token` gets each new token, in order.
+    """Run one continuation with batch size 1. `on_token` gets each new token, in order.
 
-    A benchmark is as long as asked and reads nothing of its tokens. The seed is set before every run, so that a run can
-    be repeated; it does not make precisions comparable.
+    A benchmark generates exactly as many tokens as requested, and reads no predictions. The seed is set before every
+    run, so that a run can be repeated. It does not make precisions comparable.
     """
     timeline = Timeline(len(prompt_ids))
     ids = torch.tensor([prompt_ids], device=loaded.device)
@@ -177,7 +177,7 @@ def generate(
 def warm_up(
     loaded: LoadedModel, prompt_ids: list[int], settings: GenerationSettings, should_stop: Callable[[], bool]
 ) -> None:
-    """A few tokens that nobody sees, and no more than are asked for: the first ones of a process are slower."""
+    """Generate a few tokens and discard them, no more than requested: the first ones of a process are slower."""
     short = GenerationSettings(max_new_tokens=min(WARM_UP_TOKENS, settings.max_new_tokens))
     ids = torch.tensor([prompt_ids], device=loaded.device)
     loaded.model.generate(
@@ -203,12 +203,12 @@ def _look(loaded: LoadedModel, watch: LogitsWatch) -> Callable[[int], Insight]:
 
 @contextmanager
 def _call_when_prefilled(loaded: LoadedModel, on_prefilled: Callable[[], None]) -> Iterator[None]:
-    """Tell once the model's first forward, which reads the prompt, is over."""
+    """Call `on_prefilled` once the model's first forward, which reads the prompt, is over."""
 
     def tell(_module: nn.Module, _inputs: Any, _output: Any) -> None:
         synchronize(loaded.device)
         on_prefilled()
-        handle.remove()  # later forwards are not to pay for it
+        handle.remove()  # so that later forwards do not pay for it
 
     handle = loaded.model.register_forward_hook(tell)
     try:

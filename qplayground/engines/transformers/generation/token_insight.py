@@ -1,4 +1,4 @@
-"""What the model itself thought of each token that it wrote."""
+"""What the model predicted for each token that it generated."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ ALTERNATIVES = 5
 
 
 class Insight(NamedTuple):
-    """A token's probability, its rank (1: the likeliest; ties share the better one), and the likeliest tokens."""
+    """A token's probability, its rank (1 is the likeliest; ties share the better rank), and the likeliest tokens."""
 
     probability: float
     rank: int
@@ -25,9 +25,9 @@ class Insight(NamedTuple):
 
 
 class LogitsWatch:
-    """Keeps the logits of the last position of the model's latest forward, by reference: watching costs nothing.
+    """Keeps a reference to the logits of the last position of the model's latest forward, at no cost.
 
-    They are the model's own, before any temperature, top-p, top-k or penalty.
+    They are the model's own, before temperature, top-p, top-k or penalty.
     """
 
     def __init__(self) -> None:
@@ -49,13 +49,13 @@ class LogitsWatch:
 
     @torch.inference_mode()
     def insight(self, token_id: int, tokenizer: PreTrainedTokenizerBase) -> Insight:
-        """What the latest forward says of that token.
+        """The latest forward's prediction for that token.
 
         Raises RuntimeError before the first forward, and PlaygroundError(NON_FINITE_OUTPUT).
         """
         if self._last is None:
             raise RuntimeError("no forward has been watched yet")
-        # numpy keeps to this thread; torch would wake the others for each step, which takes longer than the steps.
+        # numpy stays in this thread. torch would wake the others for each step, which takes longer than the step.
         scores = self._last.float().cpu().numpy()
         rank = int(np.count_nonzero(scores > scores[token_id])) + 1
         weights = np.exp(scores - scores.max())

@@ -1,4 +1,4 @@
-"""Generated tokens on their way to the window, a few at a time."""
+"""Sends generated tokens to the window, a few at a time."""
 
 import time
 
@@ -10,10 +10,10 @@ SEND_INTERVAL_S = 0.2
 
 
 class TokenStream:
-    """Sends a token at once when the last message is a while ago, else with those that follow it.
+    """Sends a token at once if the last message was long enough ago, otherwise with the tokens that follow.
 
-    The window needs processor time for each message, and takes it from the threads that are timed here: a `silent`
-    stream sends nothing before `flush`.
+    Each message costs the window CPU time, taken from the threads that are timed here. So a `silent` stream sends
+    nothing before `flush`.
     """
 
     def __init__(self, channel: Channel, command_id: int, *, silent: bool = False) -> None:

@@ -1,1 +1,1 @@
-"""Looking inside quantization: one weight matrix read from the checkpoint, and what quantizing makes of it."""
+"""Looks inside quantization: reads one weight matrix from the checkpoint, and shows what quantizing does to it."""

@@ -1,4 +1,4 @@
-"""A large matrix in bands, so that what is computed of it needs little memory at once, on all processors."""
+"""Cuts a large matrix into bands, so that computing on it needs little memory at once and uses all CPUs."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -13,17 +13,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 LARGEST = 1 << 18
-"""Weights of a band. Its temporary tensors, some 20 bytes a weight, then stay in the heap and near the processor."""
+"""Weights per band. Its temporary tensors, some 20 bytes per weight, then stay in the heap and near the CPU."""
 THREADS = torch.get_num_threads()
-"""Of a process that nobody has restricted: all processors."""
+"""All CPUs, in a process that nobody has restricted."""
 _LEAST = 1 << 15
 _BANDS = 16
 
 
 def bands(count: int, unit: int = 1) -> Iterator[tuple[int, int]]:
-    """The first weight of each band and the one behind its last; all but the last band are whole units of weights.
+    """The first weight of each band and the one after its last. All but the last band are whole units.
 
-    A small matrix is in bands too, so that what is needed at once is always a part of the matrix's own size.
+    A small matrix is cut too, so that the memory needed at once is always a part of the matrix's own size.
     """
     unit = math.lcm(unit, 2)  # two weights share a byte of 4-bit codes
     size = min(LARGEST, max(_LEAST, count // _BANDS))
@@ -34,7 +34,7 @@ def bands(count: int, unit: int = 1) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Inside, each of torch's operations here is computed by so many threads."""
+    """Let each torch operation in the block use `count` threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -44,10 +44,10 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def in_parallel(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """The work on each, in their order: as many at once as there are processors, each on a single one.
+    """Results of the work on each item, in order. As many run at once as there are CPUs, each on one thread.
 
-    torch's own threads wait for each other after every operation, which costs more than the operation when a band is
-    small or the processors are busy.
+    torch's own threads wait for each other after every operation. That costs more than the operation when a band is
+    small or the CPUs are busy.
     """
     todo = list(items)
     if THREADS == 1 or len(todo) == 1:
@@ -57,5 +57,5 @@ def in_parallel(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    """Not before it is needed: a process that was forked has no threads of the one before."""
+    """Created on demand, because a forked process has none of its parent's threads."""
     return ThreadPoolExecutor(THREADS, "bands", initializer=torch.set_num_threads, initargs=(1,))

@@ -1,4 +1,4 @@
-"""The matrix that is open: read once, quantized as often as a parameter is turned."""
+"""The open matrix: read once, quantized each time a parameter changes."""
 
 from qplayground.core.errors import ErrorCode, fail
 from qplayground.core.inside import Matrix, ProbedWeight, QuantizationParams, QuantizedMatrix, Tile
@@ -13,9 +13,9 @@ _SHOWN_OF_BLOCK = 4096
 
 
 class OpenedMatrix:
-    """One weight, and what the last parameters made of it. Made of a module of a folder.
+    """One weight, and its quantization with the last parameters. Made from a module of a folder.
 
-    Raises PlaygroundError for a module whose weight cannot be shown, with the reason, and OSError where the files are
+    Raises PlaygroundError, with the reason, for a module whose weight cannot be shown, and OSError where the files are
     gone.
     """
 
@@ -29,9 +29,9 @@ class OpenedMatrix:
             self.matrix = self._open(source, module)
 
     def quantize(self, params: QuantizationParams) -> QuantizedMatrix:
-        """What these parameters make of it; where that fails, what was there before stays.
+        """Quantize the matrix with these parameters. If that fails, the previous result stays.
 
-        Raises PlaygroundError: UNSUPPORTED where parameters rest, else what `quantized.quantize` raises.
+        Raises PlaygroundError: UNSUPPORTED where the parameters are fixed, else what `quantized.quantize` raises.
         """
         if self.matrix.fixed_because:
             raise fail(ErrorCode.UNSUPPORTED, self.matrix.fixed_because, "Choose another layer or another model.")
@@ -45,7 +45,10 @@ class OpenedMatrix:
         return read_tile(asked, self._values, self._quantized)
 
     def probe(self, row: int, column: int) -> ProbedWeight:
-        """One weight's way. Raises PlaygroundError(BAD_SETTINGS) for one outside, or before anything is quantized."""
+        """One weight's value, code and dequantized value.
+
+        Raises PlaygroundError(BAD_SETTINGS) for a weight outside, or before anything is quantized.
+        """
         made = self._quantized
         if made is None or not (0 <= row < made.rows and 0 <= column < made.columns):
             raise fail(ErrorCode.BAD_SETTINGS, "There is no such weight, or it has no code.", "Point at another one.")

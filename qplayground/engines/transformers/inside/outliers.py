@@ -1,4 +1,4 @@
-"""LLM.int8() on the inputs that a prompt gives a layer: which dimensions are outliers, what 16 bits for them bring."""
+"""LLM.int8() on a layer's inputs from a prompt: which dimensions are outliers, and what 16 bits for them bring."""
 
 import statistics
 import time
@@ -28,7 +28,7 @@ from qplayground.engines.transformers.text.prompt import read_prompt
 
 READING = "Reading the prompt"
 MOST_TOKENS = 256
-"""Of a longer prompt the beginning is looked at."""
+"""Of a longer prompt, only the beginning is used."""
 _SPLITTER = next(family for family in BACKENDS if family.splits_outliers)
 _LEAST_REPEATS = 5
 _TIMED_S = 0.3
@@ -36,7 +36,7 @@ _TIMED_S = 0.3
 
 @dataclass(frozen=True)
 class CapturedInputs:
-    """What went into each linear layer that gets quantized, [tokens, dimensions], in the model's type."""
+    """Inputs of each linear layer that gets quantized, [tokens, dimensions], in the model's dtype."""
 
     dtype: Dtype
     tokens: int
@@ -44,16 +44,16 @@ class CapturedInputs:
 
     @property
     def layers(self) -> tuple[LayerInputs, ...]:
-        """The largest magnitude of each dimension."""
+        """The largest magnitude of each dimension, for each layer."""
         return tuple(
             LayerInputs(module=name, magnitudes=floats(inputs.abs().amax(0))) for name, inputs in self.by_module.items()
         )
 
 
 def capture(command: CaptureInputs, source: Source, on_phase: OnPhase, on_progress: OnProgress) -> CapturedInputs:
-    """Load the model on the processor, and have it read the beginning of the prompt. It is gone when this returns.
+    """Load the model on the CPU and run the beginning of the prompt. The model is freed on return.
 
-    `on_progress` is told of the load in bytes, and then, labelled READING, how many layers were reached, of how many.
+    `on_progress` reports the load in bytes, then, labelled READING, the number of layers reached and their total.
     Raises what `load_model` raises, and PlaygroundError(NOT_QUANTIZED) for a model without layers to quantize.
     """
     precision = Precision(name=str(command.dtype), label=str(command.dtype), dtype=command.dtype)
@@ -80,7 +80,7 @@ def capture(command: CaptureInputs, source: Source, on_phase: OnPhase, on_progre
 
 
 class _Keeper:
-    """Copies what goes into layers; those that are fed the same tensor share one copy."""
+    """Copies the inputs of layers. Layers that get the same tensor share one copy."""
 
     def __init__(self, on_reached: Callable[[int], None]) -> None:
         self._on_reached = on_reached
@@ -100,21 +100,21 @@ class _Keeper:
 
 
 class ThresholdBench:
-    """One layer after another as LLM.int8() computes it. The last layer's weight and exact output are kept."""
+    """Computes one layer at a time as LLM.int8() does. Keeps the last layer's weight and exact output."""
 
     def __init__(self, source: Source, captured: CapturedInputs) -> None:
         self._source = source
         self._captured = captured
         self._layer: _Int8Layer | None = None
 
-    @torch.no_grad()  # and not inference mode, which is a thread's own: bands are written by several
+    @torch.no_grad()  # not inference mode, which is per thread: several threads write bands
     def attempt(
         self, module: str, threshold: float, should_stop: Callable[[], bool] = lambda: False
     ) -> ThresholdTrial | None:
-        """Compute that layer with that threshold, and without outliers, in turns. None where it should stop before.
+        """Compute that layer with that threshold, and without outliers, in turns. None if it was stopped.
 
-        Raises PlaygroundError: BAD_SETTINGS for a threshold that is none or a layer that the prompt did not reach, and
-        for its weight what `Source.weight` and `quantized.quantize` raise.
+        Raises PlaygroundError: BAD_SETTINGS for an invalid threshold or a layer that the prompt did not reach. For the
+        weight, raises what `Source.weight` and `quantized.quantize` raise.
         """
         if not 0 <= threshold < 1e6:
             message = f"The outlier threshold must be 0 or more, not {threshold:g}."
@@ -123,7 +123,7 @@ class ThresholdBench:
         if inputs is None:
             raise fail(ErrorCode.BAD_SETTINGS, f"The prompt did not reach {module}.", "Choose another layer.")
         if self._layer is None or self._layer.module != module:
-            self._layer = None  # the one before goes first
+            self._layer = None  # free the previous one first
             self._layer = _Int8Layer.read(self._source, module, inputs, self._captured.dtype)
         layer = self._layer
         if should_stop():
@@ -152,7 +152,7 @@ class ThresholdBench:
 
 @dataclass(frozen=True)
 class _Int8Layer:
-    """`exact` is the output in float32 from the checkpoint's weight, [tokens, out features]."""
+    """One quantized layer. `exact`: the output in float32 from the checkpoint's weight, [tokens, out features]."""
 
     module: str
     codes: torch.Tensor
@@ -176,7 +176,7 @@ class _Int8Layer:
         return cls(module, made.codes.view(made.rows, made.columns), made.scales.used, bias, exact)
 
     def forward(self, inputs: torch.Tensor, threshold: float) -> tuple[torch.Tensor, int]:
-        """The library's own, and how many columns it took for outliers."""
+        """The library's own output, and how many columns it treated as outliers."""
         return BACKENDS[_SPLITTER].split_product(self.codes, self.absmax, inputs, threshold, self.bias)
 
 
@@ -193,7 +193,7 @@ def _exact(weight: SourceWeight, inputs: torch.Tensor, bias: torch.Tensor | None
 def _timed(
     one: Callable[[], object], other: Callable[[], object], should_stop: Callable[[], bool]
 ) -> tuple[list[float], list[float]]:
-    """Seconds of each, in turns, for about 0.3 s and at least five times, if nobody stops it."""
+    """Seconds of each, run in turns, for about 0.3 s and at least five times, unless stopped."""
     found: tuple[list[float], list[float]] = ([], [])
     began = time.perf_counter()
     while len(found[0]) < _LEAST_REPEATS or time.perf_counter() - began < _TIMED_S:

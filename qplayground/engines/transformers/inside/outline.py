@@ -1,4 +1,4 @@
-"""The modules of a model, what they take in each precision, and which of them get quantized."""
+"""Lists a model's modules, what they take in each precision, and which of them get quantized."""
 
 import contextlib
 from collections import Counter
@@ -21,11 +21,10 @@ from qplayground.engines.transformers.quantizers.registry import backend
 
 
 def outline(source: Source, precisions: Iterable[Precision]) -> ModelOutline:
-    """Every module with tensors of its own, without any of their values.
+    """Every module with tensors of its own, without their values.
 
-    Its bytes are those of the stored layout, before some processors repack quantized weights in the first forward. Of a
-    checkpoint that was quantized before there are none, nor reasons. Raises PlaygroundError for a config that cannot be
-    read.
+    Bytes are those of the stored layout, before some CPUs repack quantized weights in the first forward. A checkpoint
+    that was saved quantized has neither bytes nor reasons. Raises PlaygroundError for a config that cannot be read.
     """
     shapes = source.shapes
     usable = tuple(precision for precision in precisions if missing(precision.quantization) is None)
@@ -63,8 +62,9 @@ def outline(source: Source, precisions: Iterable[Precision]) -> ModelOutline:
 
 
 def kept_modules(shapes: Shapes, precision: Precision) -> dict[str, Kept]:
-    """The modules that a quantized precision leaves as they are on the processor, and why; as `conversion`, but it
-    never fails.
+    """The modules that a quantized precision leaves as they are on the CPU, and why.
+
+    Like `conversion`, but it never fails.
     """
     assert precision.quantization is not None
     quantizer = backend(precision.quantization)
@@ -88,7 +88,7 @@ def kept_modules(shapes: Shapes, precision: Precision) -> dict[str, Kept]:
 
 
 def quantized_modules(shapes: Shapes) -> tuple[str, ...]:
-    """The linear layers that a ready precision quantizes, in the order of the forward.
+    """Linear layers that a ready precision quantizes, in the order of the forward.
 
     Raises PlaygroundError(NOT_QUANTIZED) where there are none.
     """
@@ -106,7 +106,7 @@ def _held(shapes: Shapes, precision: Precision, kept: dict[str, Kept]) -> dict[s
 
 
 def _by_module(source: Source) -> dict[str, list[StoredTensor]]:
-    """Each tensor of the checkpoint under the module that it is loaded into."""
+    """The checkpoint's tensors, by the module that they are loaded into."""
     names = {name for name, _ in source.skeleton.named_modules() if name}
     found: dict[str, list[StoredTensor]] = {}
     short = {name.partition(".")[2]: name for name in names if "." in name}

@@ -1,4 +1,4 @@
-"""A matrix as a method stores it: codes, scales, and the way back."""
+"""A matrix as a method stores it: codes and scales, and dequantizing them."""
 
 import math
 
@@ -19,7 +19,7 @@ _SCALE_BINS = 100
 
 
 class QuantizedValues:
-    """Codes and scales of a whole matrix; as Values, what comes back of it.
+    """Codes and scales of a whole matrix. As Values, it gives the dequantized weights.
 
     `codes` are flat and stored as the library stores them.
     """
@@ -38,17 +38,17 @@ class QuantizedValues:
 
     @property
     def count(self) -> int:
-        """How many weights there are."""
+        """Number of weights."""
         return self.rows * self.columns
 
     @property
     def block_size(self) -> int:
-        """Weights of a block; the last one can have fewer."""
+        """Weights per block. The last block can have fewer."""
         return self.columns if self._by_row else self.codec.params.block_size or self.count
 
     @property
     def num_bytes(self) -> int:
-        """All that the library would store of it: packed codes, scales and tables."""
+        """Bytes that the library would store: packed codes, scales and tables."""
         return self.codec.code_bytes(self.count) + self.scales.num_bytes + self.codec.table_bytes
 
     def flat(self, first: int, last: int) -> torch.Tensor:
@@ -69,13 +69,13 @@ class QuantizedValues:
         return self._part(rows, columns, codes=True)
 
     def code(self, index: int) -> int:
-        """The code of the weight with that flat index, as it is displayed."""
+        """The displayed code of the weight with that flat index."""
         begin = index // 2 * 2
         codes = self.codes[self.codec.code_span(begin, index + 1)]
         return int(self.codec.displayed(codes, index + 1 - begin)[-1])
 
     def _part(self, rows: slice, columns: slice, *, codes: bool) -> torch.Tensor:
-        """Where blocks do not run over a row's end, only those are touched that the columns need."""
+        """Where no block spans a row's end, only the blocks that the columns need are read."""
         width = self.columns
         whole = self.scales.used.numel() == 1
         step = (1 if self._by_row else 2) if whole or self._by_row else self.block_size
@@ -111,11 +111,10 @@ class QuantizedValues:
 
 
 def quantize(values: Values, params: QuantizationParams, name: str) -> QuantizedValues:
-    """What the parameters make of a matrix. transformers casts a weight to the recipe's type before the library sees
-    it.
+    """Quantize a matrix. transformers casts a weight to the precision's dtype before the library sees it.
 
-    Raises PlaygroundError: BAD_SETTINGS, or NON_FINITE_WEIGHTS where a weight is too large for the type that it is cast
-    to first.
+    Raises PlaygroundError: BAD_SETTINGS, or NON_FINITE_WEIGHTS where a weight is too large for the dtype that it is
+    cast to first.
     """
     codec = codec_of(params.checked(), values.columns)
     count = values.rows * values.columns
@@ -136,7 +135,7 @@ def quantize(values: Values, params: QuantizationParams, name: str) -> Quantized
 
 
 def figures(values: Values, square_sum: float, quantized: QuantizedValues) -> ErrorFigures:
-    """What it costs, against the weights as the checkpoint has them; `square_sum` is that of their squares."""
+    """The error against the checkpoint's weights. `square_sum`: the sum of their squares."""
     wide = torch.float64 if values.dtype is torch.float64 else torch.float32
 
     def error(band: tuple[int, int]) -> torch.Tensor:
@@ -145,7 +144,7 @@ def figures(values: Values, square_sum: float, quantized: QuantizedValues) -> Er
     def measure(band: tuple[int, int]) -> tuple[float, float]:
         off = error(band)
         largest = max(abs(float(edge)) for edge in torch.aminmax(off))
-        off.div_(largest or 1)  # whose squares neither overflow nor vanish
+        off.div_(largest or 1)  # so that the squares neither overflow nor vanish
         return largest**2 * float(torch.dot(off, off)), largest
 
     cut = list(bands(quantized.count, quantized.codec.unit))
@@ -164,7 +163,7 @@ def figures(values: Values, square_sum: float, quantized: QuantizedValues) -> Er
 
 
 def described(quantized: QuantizedValues, found: ErrorFigures | None) -> QuantizedMatrix:
-    """The same for a person's eyes."""
+    """The quantized matrix, for display."""
     codec = quantized.codec
 
     def count(band: tuple[int, int]) -> torch.Tensor:

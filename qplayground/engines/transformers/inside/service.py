@@ -1,4 +1,4 @@
-"""The engine's part of looking inside: one object that carries out its commands and holds what is open."""
+"""The engine's part of looking inside: carries out the commands, and holds what is open."""
 
 from pathlib import Path
 
@@ -47,11 +47,11 @@ class InsideService:
         self._source: Source | None = None
         self._opened: OpenedMatrix | None = None
         self._bench: ThresholdBench | None = None
-        allocator.enter_loading()  # one arena, since threads that come and go would each leave one
+        allocator.enter_loading()  # one arena, since short-lived threads would each leave one
         allocator.enter_decoding()  # bands of a matrix come and go like the weights of a token
 
     def carry_out(self, command: InsideCommand) -> None:
-        """Send the answers. Raises PlaygroundError for what a person can act on, else what the libraries raise."""
+        """Send the answers. Raises PlaygroundError for what the user can act on, else what the libraries raise."""
         computes = isinstance(command, CaptureInputs | TryThreshold)
         with torch_threads(THREADS if computes else 1):
             self._answer(command)
@@ -76,7 +76,7 @@ class InsideService:
             self._try_threshold(command)
 
     def _open(self, command: OpenMatrix) -> None:
-        self._opened = None  # the one before goes first: never two in memory
+        self._opened = None  # free the previous one first: never two in memory
         allocator.release()
         self._opened = opened = OpenedMatrix(self._read(command.path), command.module)
         self._channel.send(MatrixOpened(command.id, opened.matrix))
@@ -127,7 +127,7 @@ class InsideService:
         return self._opened
 
     def _read(self, path: str) -> Source:
-        """The folder's headers, read anew where its files changed."""
+        """The folder's headers, read again if its files changed."""
         folder = Path(path)
         if self._source is None or self._source.path != folder or not self._source.is_current:
             self._source = None

@@ -1,4 +1,4 @@
-"""A model's folder as far as it is looked into: its modules, its headers, and one weight read from it."""
+"""The folder of a model to look inside: its modules, its headers, and one weight read from it."""
 
 import difflib
 from collections import Counter
@@ -36,23 +36,23 @@ class StoredTensor:
 
     @property
     def dtype(self) -> str:
-        """torch's name of its type, or the format's own where torch has none."""
+        """torch's name of its dtype, or the format's own where torch has none."""
         return TORCH_NAMES.get(self.info.dtype, self.info.dtype.lower())
 
     @property
     def num_bytes(self) -> int:
-        """In the file."""
+        """Bytes in the file."""
         begin, end = self.info.data_offsets
         return end - begin
 
     def read(self) -> torch.Tensor:
-        """Its values, still in the file's pages: copy what is to stay."""
+        """Its values, still in the file's pages. Copy what must stay."""
         with safe_open(self.file, framework="pt") as file:
             return torch.as_tensor(file.get_tensor(self.name))
 
 
 class Source:
-    """What a folder holds. Headers and config are read once; `is_current` says whether the files are still those."""
+    """A folder's contents. Headers and config are read once. `is_current`: whether the files are unchanged."""
 
     def __init__(self, path: Path) -> None:
         """Raises PlaygroundError for a folder without readable weights, OSError for one that is not there."""
@@ -72,7 +72,7 @@ class Source:
         }
         said = read_config(path / "config.json").quantized_by
         self.quantized_by = said or method_of_tensors({name: each.info for name, each in self.tensors.items()}) or ""
-        """The method of a checkpoint that was quantized before, by its config's name for it or by its tensors'."""
+        """How a checkpoint was quantized before it was saved, by its config's or its tensors' names; else empty."""
 
     @property
     def is_current(self) -> bool:
@@ -89,23 +89,23 @@ class Source:
 
     @property
     def skeleton(self) -> nn.Module:
-        """Its modules, on the meta device."""
+        """The model's modules, on the meta device."""
         skeleton: nn.Module = self.shapes.skeleton(Dtype.BFLOAT16)
         return skeleton
 
     @cached_property
     def loaded_as(self) -> dict[str, str]:
-        """The parameter of the model that each tensor is loaded as."""
+        """The model's parameter that each tensor is loaded as."""
         return loaded_as(self.shapes.skeleton(Dtype.BFLOAT16), self.tensors)
 
     @cached_property
     def _alone(self) -> dict[str, str]:
-        """The tensor that a parameter is loaded from, where it is one."""
+        """The tensor of each parameter that is loaded from a single one."""
         count = Counter(self.loaded_as.values())
         return {name: tensor for tensor, name in self.loaded_as.items() if count[name] == 1}
 
     def find(self, tensor: str) -> StoredTensor | None:
-        """By a name of the model's; a checkpoint may leave out the base model's, which all others stand under."""
+        """Find a tensor by the model's name for it. A checkpoint may omit the base model's prefix."""
         for name in (tensor, tensor.partition(".")[2]):
             if name in self.tensors:
                 return self.tensors[name]
@@ -115,12 +115,12 @@ class Source:
         return None
 
     def below(self, module: str) -> dict[str, StoredTensor]:
-        """All tensors that stand under a module's name, by what follows it."""
+        """All tensors under a module's name, by the rest of their names."""
         return self._below.get(module) or self._below.get(module.partition(".")[2]) or {}
 
     @cached_property
     def _below(self) -> dict[str, dict[str, StoredTensor]]:
-        """`below` of each part of a tensor's name that ends at a dot."""
+        """`below` for each part of a tensor's name that ends at a dot."""
         found: dict[str, dict[str, StoredTensor]] = {}
         for name, held in self.tensors.items():
             parts = name.split(".")
@@ -129,7 +129,7 @@ class Source:
         return found
 
     def module(self, name: str) -> nn.Module:
-        """A module by its name. Raises PlaygroundError(UNSUPPORTED) that names those that are spelled alike."""
+        """A module by its name. Raises PlaygroundError(BAD_SETTINGS) that lists names of similar spelling."""
         modules: dict[str, nn.Module] = dict(self.skeleton.named_modules())
         if name in modules and name:
             return modules[name]
@@ -140,7 +140,7 @@ class Source:
     def weight(self, module: str) -> StoredTensor:
         """The tensor of a module's own weight, a matrix.
 
-        Raises PlaygroundError(UNSUPPORTED) that says why there is none that can be shown.
+        Raises PlaygroundError(UNSUPPORTED) with the reason where none can be shown.
         """
         found = self.module(module)
         stored = self.find(f"{module}.weight")
@@ -182,7 +182,7 @@ class Source:
 
 
 class SourceWeight:
-    """A matrix in memory of its own, in the type of the checkpoint and the orientation of the layer."""
+    """A matrix in its own memory, in the checkpoint's dtype and the layer's orientation."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self.rows, self.columns = tensor.shape
@@ -200,9 +200,9 @@ class SourceWeight:
 
 
 def read_weight(source: Source, module: str, stored: StoredTensor) -> SourceWeight:
-    """The weight of a module, a Conv1D's transposed as transformers does before it quantizes it.
+    """A module's weight. A Conv1D's is transposed, as transformers does before it quantizes it.
 
-    Raises PlaygroundError(UNSUPPORTED) for a type that is not quantized.
+    Raises PlaygroundError(UNSUPPORTED) for a dtype that is not quantized.
     """
     if stored.dtype not in FLOATING:
         raise fail(
@@ -217,12 +217,12 @@ def read_weight(source: Source, module: str, stored: StoredTensor) -> SourceWeig
 
 
 def is_transposed(module: nn.Module) -> bool:
-    """Whether it stores its weight as (in, out) features."""
+    """Whether the module stores its weight as (in, out) features."""
     return isinstance(module, Conv1D)
 
 
 def size_text(shape: Sequence[int]) -> str:
-    """`4 × 192 × 64`."""
+    """A shape as text, such as `4 × 192 × 64`."""
     return " × ".join(f"{each:,}" for each in shape)
 
 

@@ -1,4 +1,4 @@
-"""A weight that was quantized before it was saved: its codes and scales as the checkpoint has them."""
+"""Reads a weight that was quantized before it was saved: its codes and scales as the checkpoint has them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -20,7 +20,7 @@ _AGAIN = "Download the model again, or choose another layer."
 
 
 def method_name(source: Source) -> str:
-    """What a checkpoint was quantized by, for a person; empty for an original."""
+    """How a checkpoint was quantized, for display; empty for an original."""
     if source.quantized_by not in _READABLE:
         return source.quantized_by.upper() if source.quantized_by.isalnum() else source.quantized_by
     signs = (family.stored_as(name) for family in _families(source) for name in source.tensors)
@@ -29,7 +29,7 @@ def method_name(source: Source) -> str:
 
 
 def is_stored_quantized(source: Source, module: str) -> bool:
-    """Whether that module's weight is codes; others of a quantized checkpoint are left as they were."""
+    """Whether that module's weight is stored as codes. A quantized checkpoint leaves other weights as they were."""
     if not source.quantized_by:
         return False
     below = source.below(module)
@@ -64,7 +64,7 @@ def read_stored(source: Source, module: str) -> tuple[QuantizedValues, int]:
         made = QuantizedValues(*family.read(parts, _DTYPES.get(source.shapes.config.dtype)))
     except PlaygroundError:
         raise
-    except Exception as error:  # whatever a library meets in parts that are not what it wrote
+    except Exception as error:  # a library can raise anything for parts that it did not write
         raise _broken(module, f"{type(error).__name__}: {error}") from error
     return made, sum(part.num_bytes for part in held.values())
 
@@ -74,7 +74,7 @@ def _families(source: Source) -> list[type[Backend[Any]]]:
 
 
 def _family(source: Source, names: Iterable[str]) -> type[Backend[Any]] | None:
-    """The one whose sign is among these names."""
+    """The family that one of these names is a sign of."""
     return next((family for family in _families(source) if any(map(family.stored_as, names))), None)
 
 

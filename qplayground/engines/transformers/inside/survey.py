@@ -1,4 +1,4 @@
-"""What each choice of parameters costs each layer of a model."""
+"""Measures the error of each set of parameters on each layer of a model."""
 
 from collections.abc import Callable, Iterator
 
@@ -20,11 +20,11 @@ def measure_layers(
     on_done: OnDone,
     should_stop: Callable[[], bool],
 ) -> Iterator[LayerRow | LeftOut]:
-    """Layer after layer, each read once, with each of the parameter sets; of those that mean the same the first.
+    """Measure each layer with each set of parameters, reading it once. Of equivalent sets, only the first is used.
 
-    All layers that get quantized where no module is named. `on_done` is told how many layers are done, of how many.
-    Raises PlaygroundError: BAD_SETTINGS for parameters that are not offered, UNSUPPORTED for a module that the model
-    does not have, ALREADY_QUANTIZED where all that is asked for is, NOT_QUANTIZED where nothing would be quantized.
+    Without `modules`, measures all layers that get quantized. `on_done` gets the number of layers done, and the total.
+    Raises PlaygroundError: BAD_SETTINGS for parameters that are not offered or a module that the model does not have,
+    ALREADY_QUANTIZED where everything requested is, NOT_QUANTIZED where nothing would be quantized.
     """
     chosen = tuple(dict.fromkeys(each.checked() for each in params))
     for name in modules:

@@ -1,4 +1,4 @@
-"""A part of a matrix in as many pixels as there are to show it."""
+"""Reduces a part of a matrix to the pixels that show it."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from qplayground.engines.transformers.inside.quantized import QuantizedValues
 from qplayground.engines.transformers.inside.values import Values, floats
 
 _PIECE = 1 << 19
-"""Weights that are looked at at once."""
+"""Weights that are processed at once."""
 _CODE_BITS = 9
 _CODE_OFFSET = 128
 _CODE_MASK = (1 << _CODE_BITS) - 1
@@ -23,9 +23,9 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def read_tile(asked: ReadTile, values: Values, quantized: QuantizedValues | None) -> Tile:
-    """The part that is asked for, as far as the matrix has it.
+    """The requested part, as far as the matrix has it.
 
-    Raises PlaygroundError(BAD_SETTINGS) for one outside of it, or a picture of codes where there are none.
+    Raises PlaygroundError(BAD_SETTINGS) for a part outside of it, or a picture of codes where there are none.
     """
     rows = slice(max(0, asked.first_row), min(values.rows, asked.first_row + asked.rows))
     columns = slice(max(0, asked.first_column), min(values.columns, asked.first_column + asked.columns))
@@ -57,7 +57,7 @@ def _pixels(
     height: int,
     width: int,
 ) -> torch.Tensor:
-    """Piece by piece; a pixel whose rows are too many for one comes together afterwards."""
+    """Works in pieces. A pixel with too many rows for one piece is merged afterwards."""
     row_edges = _edges(rows.start, rows.stop, height)
     column_edges = _edges(0, columns.stop - columns.start, width)
     reads = list(_reads(row_edges, max(1, _PIECE // (columns.stop - columns.start))))
@@ -84,12 +84,12 @@ def _pixels(
 
 
 def _edges(first: int, last: int, pixels: int) -> list[int]:
-    """Pixel i has what lies from edge i to the one after it."""
+    """Pixel i covers edge i up to edge i + 1."""
     return [first + index * (last - first) // pixels for index in range(pixels + 1)]
 
 
 def _reads(edges: list[int], most: int) -> Iterator[tuple[int, list[int]]]:
-    """What is read at once, at most so many rows of it: the first pixel, and the edges of it and of those after it."""
+    """Pieces of at most `most` rows: the first pixel, and the edges of the pixels."""
     first = 0
     while first < len(edges) - 1:
         last = max(first + 1, bisect_right(edges, edges[first] + most) - 1)
@@ -104,7 +104,7 @@ def _reads(edges: list[int], most: int) -> Iterator[tuple[int, list[int]]]:
 def _numbers(
     picture: Picture, values: Values, quantized: QuantizedValues | None, rows: slice, columns: slice
 ) -> torch.Tensor:
-    """What the picture shows; of codes the weights that they stand for."""
+    """The picture's values. For codes, the weights that they stand for."""
     if picture is Picture.ORIGINAL:
         return values.part(rows, columns)
     assert quantized is not None
@@ -115,7 +115,7 @@ def _numbers(
 
 
 def _code_keys(quantized: QuantizedValues, rows: slice, columns: slice) -> torch.Tensor:
-    """Codes beneath the magnitudes of what they stand for."""
+    """Keys with the weights' magnitudes in the upper bits, and their codes in the lower bits."""
     back = quantized.part(rows, columns).contiguous()
     if back.dtype.itemsize == 2:
         magnitudes = back.view(torch.int16).to(torch.int32).bitwise_and_(0x7FFF)
@@ -125,7 +125,7 @@ def _code_keys(quantized: QuantizedValues, rows: slice, columns: slice) -> torch
 
 
 def _merged(keys: torch.Tensor, edges: list[int]) -> torch.Tensor:
-    """The largest of each pixel's rows: the first of all pixels, beside the second of all, and so on."""
+    """The largest of each pixel's rows. Takes the first row of all pixels, then the second of all, and so on."""
     if len(edges) == len(keys) + 1:
         return keys
     starts, stops = torch.tensor(edges[:-1]), torch.tensor(edges[1:])
@@ -136,7 +136,7 @@ def _merged(keys: torch.Tensor, edges: list[int]) -> torch.Tensor:
 
 
 def _to_keys(numbers: torch.Tensor) -> torch.Tensor:
-    """Integers of the same width in the order of the magnitudes: the sign, a float's first bit, becomes the last."""
+    """Integers of the same width, in order of magnitude: a float's sign moves from the first bit to the last."""
     bits = numbers.contiguous().view(_INTEGERS[numbers.dtype.itemsize])
     limits = torch.iinfo(bits.dtype)
     sign = (bits >> (limits.bits - 1)).bitwise_and_(1)

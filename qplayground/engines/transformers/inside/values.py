@@ -1,4 +1,4 @@
-"""The weights of a matrix as numbers, wherever they come from, and what they look like taken together."""
+"""The weights of a matrix as numbers, whatever their source, and a summary of them."""
 
 import math
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ class Values(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the parts are in."""
+        """The dtype of the parts."""
 
     def flat(self, first: int, last: int) -> torch.Tensor:
-        """Those weights in their order, row by row."""
+        """The weights from `first` up to `last`, row by row."""
 
     def part(self, rows: slice, columns: slice) -> torch.Tensor:
-        """A rectangle of them."""
+        """A rectangle of weights."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Of all weights. `std` is the population's; `square_sum` that of their squares."""
+    """Figures of all weights. `std`: the population's. `square_sum`: the sum of their squares."""
 
     lowest: float
     highest: float
@@ -47,23 +47,26 @@ class Summary:
 
 
 def summarize(values: Values, name: str) -> Summary:
-    """Look at every weight. Raises PlaygroundError(NON_FINITE_WEIGHTS) that names the first place of one."""
+    """Summarize all weights.
+
+    Raises PlaygroundError(NON_FINITE_WEIGHTS) that names the first place of one.
+    """
     return _of_patterns(values, name) if values.dtype.itemsize == 2 else _of_numbers(values, name)
 
 
 def floats(values: torch.Tensor) -> Floats:
-    """Numbers for the wire, row by row."""
+    """Numbers for a message, float32, row by row."""
     return Floats(values.detach().to(torch.float32).contiguous().numpy().astype("<f4", copy=False).tobytes())
 
 
 def histogram(values: NDArray[np.float32], bins: int = BINS) -> Histogram:
-    """Of numbers that are at hand, finite ones."""
+    """The histogram of finite numbers."""
     counts, edges = np.histogram(values, bins)
     return Histogram(float(edges[0]), float(edges[-1]), Counts.of(counts.tolist()))
 
 
 def _non_finite(values: Values, name: str) -> PlaygroundError:
-    """That there is one, and where."""
+    """The error for the first weight that is not finite, with its place."""
     for begin, end in bands(values.rows * values.columns):
         wrong = (~torch.isfinite(values.flat(begin, end))).nonzero()
         if wrong.numel():
@@ -77,7 +80,7 @@ def _non_finite(values: Values, name: str) -> PlaygroundError:
 
 
 def _of_patterns(values: Values, name: str) -> Summary:
-    """16 bits are one of 65,536 patterns: counted once, all else follows from their table in double precision."""
+    """16 bits have 65,536 patterns. Each is counted once; all else follows from that table in float64."""
 
     def count(band: tuple[int, int]) -> torch.Tensor:
         patterns = values.flat(*band).view(torch.int16).to(torch.int32).bitwise_and_(_PATTERNS - 1)
@@ -104,7 +107,7 @@ def _of_patterns(values: Values, name: str) -> Summary:
 
 
 def _of_numbers(values: Values, name: str) -> Summary:
-    """Wider ones: their range first, then what lies where in it."""
+    """Wider weights take two passes: first their range, then the histogram."""
     count = values.rows * values.columns
 
     def range_and_sum(band: tuple[int, int]) -> tuple[float, float, float]:

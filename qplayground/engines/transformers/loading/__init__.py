@@ -1,1 +1,1 @@
-"""From a folder to a model that is really loaded: what is refused before, how it is loaded, what is checked after."""
+"""From a folder to a model that is really loaded: the checks before, the load, and the checks after."""

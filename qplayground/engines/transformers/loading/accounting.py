@@ -1,8 +1,8 @@
 """The bytes of the tensors that a model really holds, by module and kind.
 
-`get_memory_footprint()` counts parameters and buffers only; quantizers keep row scales, block scales and code
-tables elsewhere, and those are counted here too. Tied weights are in one place and count once. Parts of a storage count
-each: transformers splits some fused weights on loading without copying them.
+`get_memory_footprint()` counts only parameters and buffers. Quantizers keep row scales, block scales and codebooks
+elsewhere, and those count here too. Tied weights share memory and count once. Parts of one storage count each, because
+transformers splits some fused weights without copying them.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,10 +20,10 @@ from qplayground.engines.transformers.quantizers.registry import family_of
 
 @dataclass(frozen=True)
 class HeldTensor:
-    """One tensor of a model. `kind` is `weight`, `bias`, `absmax`, `SCB`, …; `num_bytes` what its elements take.
+    """One tensor of a model. `kind`: `weight`, `bias`, `absmax`, `SCB`, … `num_bytes`: the size of its elements.
 
-    `device` is `disk` for what is read again in each forward; its tensor is on the meta device then. `is_code` and
-    `is_scale` say what of a quantized weight it is.
+    `device` is `disk` for a tensor that each forward reads again; `tensor` is then on the meta device.
+    `is_code`, `is_scale`: it holds the codes or scales of a quantized weight.
     """
 
     module: str
@@ -39,9 +39,9 @@ class HeldTensor:
 
 
 def held_tensors(model: nn.Module) -> Iterator[HeldTensor]:
-    """Every distinct tensor that the model holds, what quantizers keep and what accelerate holds for it included.
+    """Every distinct tensor that the model holds, including those kept by quantizers and accelerate.
 
-    Some quantizers repack weights on the first forward on some CPUs, so account after it, not before.
+    Some quantizers repack weights in the first forward on some CPUs, so count bytes after it.
     """
     seen: set[tuple[object, ...]] = set()
     for name, module in model.named_modules():
@@ -65,22 +65,22 @@ def held_tensors(model: nn.Module) -> Iterator[HeldTensor]:
 
 
 def weight_bytes(model: nn.Module) -> int:
-    """Bytes of everything that `held_tensors` gives."""
+    """Total bytes of `held_tensors`."""
     return sum(held.num_bytes for held in held_tensors(model))
 
 
 def kinds_by_module(model: nn.Module) -> dict[str, WeightKinds]:
-    """The same by module and kind. A tied weight is booked on the first module that has it."""
+    """Bytes by module and kind. A tied weight counts for the first module that has it."""
     return _summed(model, lambda held: held.module)
 
 
 def kinds_by_device(model: nn.Module) -> dict[str, WeightKinds]:
-    """The same by device and kind."""
+    """Bytes by device and kind."""
     return _summed(model, lambda held: held.device)
 
 
 def held_map(model: nn.Module) -> dict[str, str]:
-    """Where the model is: accelerate's map where it made one, otherwise one entry a device, `""` for all of it."""
+    """Where the model is: accelerate's map if it made one, else one entry per device, `""` for all of it."""
     mapped = getattr(model, "hf_device_map", None)
     if mapped:
         return {name: str(torch.device(device) if device != "disk" else device) for name, device in mapped.items()}

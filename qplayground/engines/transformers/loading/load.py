@@ -1,4 +1,4 @@
-"""Loading a model so that "loaded" is true: every weight in memory, quantized as asked, finite, and run once."""
+"""Loads a model completely: every weight in memory, quantized as asked and finite, and the model run once."""
 
 import os
 import time
@@ -52,9 +52,12 @@ from qplayground.engines.transformers.quantizers.warmup import warm_libraries
 class LoadedModel:
     """A model ready to generate, with the figures of its load.
 
-    `seconds` runs from opening the checkpoint to the end of the first forward; `other_cpus` is how many processors
-    other programs kept busy meanwhile; `disk_share` is how much of the checkpoint came from the disk and not from the
-    system's page cache. All leave the integrity check out. `estimate` is the prediction from before a weight was read.
+    `seconds`: from opening the checkpoint to the end of the first forward.
+    `other_cpus`: CPUs that other programs kept busy meanwhile.
+    `disk_share`: share of the checkpoint that came from the disk, not from the system's page cache.
+    `estimate`: the prediction from before a weight was read.
+
+    The first three exclude the integrity check.
     """
 
     model: PreTrainedModel
@@ -100,15 +103,15 @@ def load_model(
 ) -> LoadedModel:
     """Carry out a load command.
 
-    Raises PlaygroundError for everything that a person can act on; anything else comes from the libraries as it is
-    and is put into words by `explaining.explain`.
+    Raises PlaygroundError for everything that the user can act on. Other exceptions come unchanged from the libraries;
+    `explaining.explain` puts them into words.
     """
     on_phase(Phase.START)
     precision = command.precision.checked()
     path = Path(command.path)
     preflight = inspect_model(path, command.request)
     placed = device_map(preflight.shapes, precision, command.placement, command.limits)
-    placed = {name: pick_device(asked) for name, asked in placed.items()}  # tried, before anything large is
+    placed = {name: pick_device(asked) for name, asked in placed.items()}  # fails before anything large is done
     device = torch.device(main_device(placed.values()))
     shapes, checkpoint = preflight.shapes, preflight.checkpoint
     converted = converted_layers(shapes, precision, placed)
@@ -117,7 +120,7 @@ def load_model(
     context, unknown = command.context, ""
     if context is None:
         prompt_tokens = len(preflight.prompt_ids)
-        tokens = prompt_tokens + command.request.settings.max_new_tokens - 1  # the last is never read
+        tokens = prompt_tokens + command.request.settings.max_new_tokens - 1  # the last is never fed back
         context, unknown = known_context(ContextSizes(shapes), prompt_tokens, tokens)
     allocator.enter_loading()
     warm_libraries(precision, device)
@@ -149,7 +152,7 @@ def load_model(
     model, info = _from_pretrained(preflight, path, precision, skips, placed, folder, checkpoint, on_progress)
     quantized = verify_loaded(
         model, info, precision, placed, len(converted)
-    )  # the first forward would crash, or read astray
+    )  # or the first forward would crash, or read the wrong memory
     on_phase(Phase.COPY)
     make_resident(model, on_progress)
     use = shapes.layer_use
@@ -157,11 +160,11 @@ def load_model(
     sampled = samples(model, precision.quantization, computing) if precision.quantization else []
     allocator.enter_warm_up()
     on_phase(Phase.WARM_UP)
-    _first_forward(model, preflight.prompt_ids, device)  # which repacks weights on some CPUs: still a part of loading
+    _first_forward(model, preflight.prompt_ids, device)  # repacks weights on some CPUs: still loading
     allocator.enter_decoding()
     synchronize_all(placed.values())
     if device.type == "cuda":
-        torch.cuda.empty_cache()  # transformers sets aside one block of the model's size before it loads
+        torch.cuda.empty_cache()  # transformers allocates one block of the model's size before it loads
     vram = VramMeter(placed.values()).read()
     seconds = time.monotonic() - started
     other_cpus = used_by_others(clocks, read_processor())
@@ -219,7 +222,7 @@ def _from_pretrained(
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
-            generation_config=GenerationConfig(),  # so that the model's own is not read: anything can stand in it
+            generation_config=GenerationConfig(),  # so that the model's own, which can say anything, is not read
             adapter_kwargs={"subfolder": os.devnull},  # nor an adapter, which PEFT would put into the model
             output_loading_info=True,
         )
@@ -240,8 +243,9 @@ def _make_folder(path: Path) -> None:
 
 
 def disk_share(before: int | None, after: int | None, total: int) -> float | None:
-    """How much of `total` bytes came from the disk, from 0 to 1, by the bytes that were read `before` and `after`; None
-    where those are unknown.
+    """Share of `total` bytes that came from the disk, 0 to 1. `before`, `after`: bytes read from the disk by then.
+
+    None where those are unknown.
     """
     if before is None or after is None or total == 0:
         return None
@@ -249,10 +253,10 @@ def disk_share(before: int | None, after: int | None, total: int) -> float | Non
 
 
 def _special_tokens(path: Path, model: PreTrainedModel) -> GenerationConfig:
-    """A model's own generation settings without its habits: `generate` takes whatever a request leaves open from them.
+    """A model's own generation config, reduced to its special tokens.
 
-    Beams, suppressed tokens or a ban on repetition would change a text, or be refused, and no control shows them. What
-    cannot be a token is left out.
+    `generate` fills from it whatever a request leaves open. Beams, suppressed tokens or a ban on repetition would
+    change a text, or be refused, and no control shows them. Values that cannot be tokens are dropped.
     """
     try:
         fields = read_json(path / "generation_config.json")
@@ -265,7 +269,7 @@ def _special_tokens(path: Path, model: PreTrainedModel) -> GenerationConfig:
 
 
 def _tokens(found: object) -> int | list[int] | None:
-    """A token's id, or several, as they stand in a file; None for anything else."""
+    """One or several token ids from a file; None for anything else."""
     if isinstance(found, list):
         ids = [token for token in map(_tokens, found) if isinstance(token, int)]
         return ids or None
@@ -274,5 +278,5 @@ def _tokens(found: object) -> int | list[int] | None:
 
 @torch.inference_mode()
 def _first_forward(model: PreTrainedModel, prompt_ids: list[int], device: torch.device) -> None:
-    """Run the model once on one token: libraries load their kernels here, and some repack their weights."""
+    """Run the model once on one token. Libraries load their kernels here, and some repack their weights."""
     model(input_ids=torch.tensor([prompt_ids[:1]], device=device), use_cache=False)

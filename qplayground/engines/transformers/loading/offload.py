@@ -1,4 +1,4 @@
-"""What is held outside the model's own tensors: weights in RAM beside a GPU, and weights on disk."""
+"""Weights held outside the model's own tensors: in RAM beside a GPU, and on disk."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +9,9 @@ from torch import nn
 
 
 def offloaded(module: nn.Module, kind: str) -> torch.Tensor | str | None:
-    """What stands for a tensor of a module that is on the meta device: one in RAM, or the name of its place on disk.
+    """What a module's tensor on the meta device stands for: a tensor in RAM, or the name of its place on disk.
 
-    None where nothing does. Tied weights have the same place.
+    None where it stands for neither. Tied weights have the same place.
     """
     for in_ram, on_disk, prefix in _weights_of(module):
         name = f"{prefix}{kind}"
@@ -24,7 +24,7 @@ def offloaded(module: nn.Module, kind: str) -> torch.Tensor | str | None:
 
 
 def offloaded_in_ram(model: nn.Module) -> Iterator[torch.Tensor]:
-    """Every tensor that is held in RAM for a model that computes elsewhere, each once."""
+    """Every tensor held in RAM for a model that computes elsewhere, each once."""
     seen: set[int] = set()
     for module in model.modules():
         for in_ram, _, _ in _weights_of(module):
@@ -34,7 +34,7 @@ def offloaded_in_ram(model: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _weights_of(module: nn.Module) -> Iterator[tuple[dict[str, torch.Tensor], dict[str, Any], str]]:
-    """By full name those in RAM and those on disk, and what stands before the module's own names."""
+    """The weights in RAM and those on disk, by full name, and the prefix of the module's own names."""
     hook: Any = getattr(module, "_hf_hook", None)
     for each in getattr(hook, "hooks", [hook]):
         weights = getattr(each, "weights_map", None)

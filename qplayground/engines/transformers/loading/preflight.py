@@ -1,4 +1,4 @@
-"""Everything that can be refused before a single weight is read."""
+"""Refuses whatever can be refused before a single weight is read."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,10 @@ from qplayground.engines.transformers.text.tokenizer import read_tokenizer
 
 @dataclass(frozen=True)
 class Preflight:
-    """What is known before the weights. `note`: what should be known of its files. `context_tokens`: the length of the
-    texts that the model was made for; `position_limit`: the longest that it can take at all.
+    """What is known before the weights are read. `note`: a remark on the model's files.
+
+    `context_tokens`: the text length that the model was made for.
+    `position_limit`: the longest text that it can take at all.
     """
 
     shapes: Shapes
@@ -48,7 +50,7 @@ def inspect_model(path: Path, request: GenerationRequest) -> Preflight:
 
 
 def _check_ids(shapes: Shapes, prompt_ids: list[int]) -> None:
-    """A tokenizer of another model gives tokens that this one has no embedding for."""
+    """Another model's tokenizer gives tokens that this model has no embedding for."""
     embedding = shapes.skeleton(Dtype.BFLOAT16).get_input_embeddings()
     known = getattr(embedding, "num_embeddings", None)
     if isinstance(known, int) and not all(0 <= token < known for token in prompt_ids):

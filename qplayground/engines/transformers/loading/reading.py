@@ -1,4 +1,4 @@
-"""How far reading a checkpoint has come, and how much of it came from the disk."""
+"""How much of a checkpoint has been read, and how much of it came from the disk."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -14,9 +14,9 @@ from qplayground.engines.transformers.progress import OnProgress
 
 
 def bytes_read_from_disk() -> int | None:
-    """What this process has made the disk read so far, mapped files included; the page cache's share is not in it.
+    """Bytes that this process has read from the disk so far, including mapped files, excluding the page cache.
 
-    None where the system does not count it so.
+    None where the system does not count them.
     """
     if sys.platform != "linux":
         return None
@@ -28,9 +28,9 @@ def bytes_read_from_disk() -> int | None:
 
 @contextmanager
 def loading_progress(checkpoint: Checkpoint, on_progress: OnProgress) -> Iterator[None]:
-    """Report transformers' own per-tensor progress in bytes while inside.
+    """Report transformers' own per-tensor progress, in bytes.
 
-    A tensor counts once the library asks for the one after it, that is, when it has been placed.
+    A tensor counts once the library asks for the next one, that is, when it has been placed.
     """
 
     def hook(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

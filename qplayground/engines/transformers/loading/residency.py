@@ -1,8 +1,8 @@
-"""Making weights really resident.
+"""Makes weights really resident.
 
-On Linux a checkpoint loaded in its own dtype is only mapped: "loaded" costs nothing and the first forward pays for
-the disk. Such weights are copied into memory of their own, which is also what a quantized model's weights are in, so
-that precisions can be compared.
+On Linux a checkpoint loaded in its own dtype is only mapped. Its load costs nothing, and the first forward pays for the
+disk. So these weights are copied into anonymous memory, where a quantized model's weights are too. That makes
+precisions comparable.
 """
 
 from itertools import chain
@@ -16,9 +16,9 @@ from qplayground.engines.transformers.progress import OnProgress
 
 
 def make_resident(model: nn.Module, on_progress: OnProgress) -> int:
-    """Copy every file-backed weight into anonymous memory, keeping ties, and return the bytes copied.
+    """Copy every file-backed weight into anonymous memory, keeping ties. Returns the bytes copied.
 
-    The source's pages are let go tensor by tensor, so the transient cost is one tensor and not a second model.
+    The source's pages are released tensor by tensor, so the temporary cost is one tensor and not a second model.
     """
     mapped = mapped_ranges()
     tied: dict[tuple[int, torch.Size], list[torch.Tensor]] = {}

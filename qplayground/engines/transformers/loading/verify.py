@@ -1,4 +1,4 @@
-"""Refusing a load that only looks like one."""
+"""Refuses a load that only looks like one."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -24,11 +24,11 @@ _PIECE = 1 << 22
 def verify_loaded(
     model: nn.Module, info: dict[str, Any], precision: Precision, placed: Mapping[str, str], expected_quantized: int
 ) -> int:
-    """Check what was loaded against what was asked for, and return the number of quantized modules.
+    """Check the loaded model against the request. Returns the number of quantized modules.
 
     Raises PlaygroundError: MISSING_TENSORS (transformers fills them with random numbers), NOT_QUANTIZED, BAD_DEVICE,
-    BROKEN_WEIGHTS. Call it before the first forward: a quantized layer that is incomplete would crash there, and one
-    of the wrong shape would read memory that is not its own.
+    BROKEN_WEIGHTS. Call it before the first forward. There, an incomplete quantized layer would crash, and one of the
+    wrong shape would read memory that is not its own.
     """
     missing = sorted(info.get("missing_keys") or [])
     mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info.get("mismatched_keys") or [])
@@ -57,7 +57,7 @@ def verify_loaded(
 
 
 def _home(model: nn.Module, held: HeldTensor, placed: Mapping[str, str]) -> str | None:
-    """Where that was to be. Buffers of what is kept elsewhere are where the model computes."""
+    """The device that a tensor should be on. Buffers of offloaded modules are where the model computes."""
     device = device_of(held.module, placed)
     is_buffer = held.kind in model.get_submodule(held.module)._buffers
     if is_buffer and device is not None and stays_unquantized(device, placed.values()):
@@ -66,7 +66,7 @@ def _home(model: nn.Module, held: HeldTensor, placed: Mapping[str, str]) -> str 
 
 
 def _check_quantized_shapes(model: nn.Module) -> int:
-    """Count the quantized layers; transformers compares shapes for all the others only."""
+    """Count the quantized layers and check their shapes; transformers checks all the others only."""
     count = 0
     for name, module in model.named_modules():
         family = family_of(module)
@@ -85,20 +85,20 @@ def _check_quantized_shapes(model: nn.Module) -> int:
 
 
 def verify_finite(model: nn.Module, source: Checkpoint | None, on_progress: OnProgress) -> None:
-    """Raise PlaygroundError(NON_FINITE_WEIGHTS) when a weight is NaN or infinite.
+    """Raise PlaygroundError(NON_FINITE_WEIGHTS) if a weight is NaN or infinite.
 
-    With `source`, the checkpoint's own tensors are read too, one at a time: quantizing a NaN hides it.
+    With `source`, the checkpoint's own tensors are checked too, one at a time, because quantizing a NaN hides it.
     """
     for held in held_tensors(model):
         if held.tensor.is_meta:
-            continue  # on disk: it is looked at there
+            continue  # on disk: it is checked there
         _check(f"{held.module}.{held.kind}", held.tensor)
     if source is None:
         return
     done = 0
     for file, names in source.files.items():
         for name in names:
-            with safe_open(file, framework="pt") as opened:  # closed each time, so that its pages are let go
+            with safe_open(file, framework="pt") as opened:  # closed each time, so that its pages are released
                 for piece in _pieces(opened.get_slice(name)):
                     _check(name, piece)
             done += source.tensor_bytes[name]
@@ -106,7 +106,7 @@ def verify_finite(model: nn.Module, source: Checkpoint | None, on_progress: OnPr
 
 
 def _pieces(tensor: Any) -> Iterator[torch.Tensor]:
-    """Some rows at a time: safetensors copies what it gives."""
+    """Some rows at a time, because safetensors copies what it returns."""
     shape = tensor.get_shape()
     if not shape:
         yield tensor[...]
@@ -117,7 +117,7 @@ def _pieces(tensor: Any) -> Iterator[torch.Tensor]:
 
 
 def _check(name: str, tensor: torch.Tensor) -> None:
-    """A piece at a time: torch works on a 16-bit tensor with copies of it."""
+    """Works in pieces, because torch makes copies of a 16-bit tensor."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return
     for piece in torch.split(tensor.detach().reshape(-1), _PIECE):

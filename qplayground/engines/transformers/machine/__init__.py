@@ -1,1 +1,1 @@
-"""The processor, the GPUs and their memory, as torch and the quantizers' libraries use them."""
+"""The CPU, the GPUs and their memory, as torch and the quantizers' libraries use them."""

@@ -1,8 +1,8 @@
-"""glibc's allocator, told what to keep: nothing while loading, its working blocks while decoding.
+"""Tunes glibc's allocator: keep nothing while loading, keep working blocks while decoding.
 
-With glibc's defaults a 4-bit load keeps three times its own size in freed heap. With small thresholds throughout,
-every weight that is dequantized for a token is a fresh mmap, and decoding takes twice as long. So the thresholds
-change from phase to phase.
+With glibc's defaults, a 4-bit load keeps three times its own size in freed heap. With small thresholds throughout,
+every weight dequantized for a token is a fresh mmap, and decoding takes twice as long. So the thresholds change with
+the phase.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _KIB = 1024
 KEPT_BYTES = 32 * _KIB * _KIB
-"""While decoding the heap keeps blocks up to this size (glibc's maximum); larger ones go back at once."""
+"""While decoding, the heap keeps blocks up to this size (glibc's maximum). Larger ones go back at once."""
 
 
 def _libc() -> ctypes.CDLL | None:
@@ -32,7 +32,7 @@ def _set_thresholds(num_bytes: int) -> None:
 
 
 def enter_loading() -> None:
-    """Give every freed block of 128 KiB or more back at once, and keep to one arena."""
+    """Give freed blocks of 128 KiB or more back to the system at once, and use a single arena."""
     libc = _libc()
     if libc is not None:
         libc.mallopt(_M_ARENA_MAX, 1)
@@ -40,7 +40,10 @@ def enter_loading() -> None:
 
 
 def enter_warm_up() -> None:
-    """Drop what loading left behind; blocks of 8 MiB or more, which repacking a large layer takes, go back at once."""
+    """Drop what loading left behind.
+
+    Blocks of 8 MiB or more, which repacking a large layer takes, go back to the system at once.
+    """
     release()
     _set_thresholds(8 * _KIB * _KIB)
 

@@ -1,4 +1,4 @@
-"""Importing bitsandbytes without torch's compiler, which it asks for functions that are seldom used."""
+"""Imports bitsandbytes without torch's compiler, which it requests for functions that are seldom used."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ import torch
 
 @contextmanager
 def compiled_at_first_use() -> Iterator[None]:
-    """While inside, `torch.compile` gives functions that are compiled when they are first called, and not before.
+    """Make `torch.compile` compile a function only when it is first called.
 
-    The call itself imports torch's compiler, a quarter of all that an engine imports: 2 of 9 s and 43 MB of RAM on the
-    machine of the measurements.
+    Otherwise the call itself imports torch's compiler, a quarter of all that an engine imports: 2 of 9 s and 43 MB of
+    RAM on the machine of the measurements.
     """
     real = torch.compile
 

@@ -1,4 +1,4 @@
-"""What this machine is, as far as torch knows it."""
+"""Describes this machine as far as torch knows it, and picks devices."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ _LIBRARIES = (torch, transformers, accelerate, tokenizers, safetensors)
 
 
 def describe_machine() -> Machine:
-    """Versions, processor and accelerators. On a CUDA machine this asks the driver, so never call it before a fork."""
+    """Versions, CPU and accelerators. On a CUDA machine this asks the driver, so never call it before a fork."""
     gpus: tuple[str, ...] = ()
     bfloat16 = True
     if torch.cuda.is_available():
@@ -52,22 +52,22 @@ def describe_machine() -> Machine:
 
 
 def processor_name(device: torch.device) -> str:
-    """What computes, as far as it changes results: the GPU's name, or the processor's with its instruction set."""
+    """What computes, as far as it changes results: the GPU's name, or the CPU's with its instruction set."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    if device.type != CPU:  # Apple's GPU has the name of the processor that it is a part of
+    if device.type != CPU:  # Apple's GPU has the name of the chip that it is part of
         return f"{device.type}, {_cpu_name()}"
     repacks = ", AVX512-BF16" if has_avx512bf16() else ""
     return f"{_cpu_name()}, {torch.backends.cpu.get_cpu_capability()}{repacks}"
 
 
 def named_device(asked: str) -> torch.device:
-    """`auto` is the first GPU where there is one, else the CPU. The device is not touched."""
+    """The device of that name. `auto` is the first GPU if there is one, else the CPU. The device is not touched."""
     return torch.device(("cuda:0" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked)
 
 
 def pick_device(asked: str) -> str:
-    """The device of that name, tried; the disk is always there. The answer always says which of several it is.
+    """Try the device of that name. Returns its name with its number where there may be several. The disk always works.
 
     Raises PlaygroundError(BAD_DEVICE) for a device that this machine does not have.
     """
@@ -88,7 +88,7 @@ def pick_device(asked: str) -> str:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given; a clock read before that is wrong."""
+    """Wait until the device has finished its work. A clock read before that is wrong."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == MPS:
@@ -96,7 +96,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def synchronize_all(devices: Iterable[str]) -> None:
-    """The same for each GPU that is named."""
+    """Synchronize each GPU among the devices."""
     for device in dict.fromkeys(devices):
         if is_gpu(device):
             synchronize(torch.device(device))

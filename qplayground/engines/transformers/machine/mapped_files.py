@@ -1,6 +1,6 @@
-"""The parts of files that are mapped into this process, and letting them go again.
+"""Finds the parts of files that are mapped into this process, and releases their pages.
 
-On Linux a checkpoint is mapped: what is read of it counts as the process's memory until its pages are let go.
+On Linux a checkpoint is mapped. What is read of it counts as the process's memory until its pages are released.
 """
 
 import ctypes
@@ -15,16 +15,17 @@ import torch
 
 _MADV_DONTNEED = 4
 HELD_SOURCE_BYTES = 64 << 20
-"""After so many bytes of the file have been read, a load releases their pages."""
+"""A load releases the file's pages each time it has read this many bytes."""
 Ranges = list[tuple[int, int]]
-"""First address and the one after the last, in order."""
+"""Pairs of the first address and the one after the last, in order."""
 
 
 def release_pages(files: Iterable[Path]) -> None:
-    """Take every mapped page of those files out of this process; what is needed comes back from the system's cache.
+    """Release every mapped page of those files from this process. Pages needed later come back from the page cache.
 
-    Called now and then while loading, so that the peak is the model's and not the file's. A name in a model's folder
-    may be a link to anywhere; other mapped files, libraries above all, must keep what was written to their pages.
+    Called now and then while loading, so that the peak is the model's and not the file's. Other mapped files, libraries
+    above all, must keep what was written to their pages. Links are resolved, because a name in a model's folder may
+    link to anywhere.
     """
     if sys.platform == "linux":
         paths = {os.fsencode(file.resolve()).replace(b"\n", rb"\012") for file in files}
@@ -34,12 +35,12 @@ def release_pages(files: Iterable[Path]) -> None:
 
 
 def mapped_ranges() -> Ranges:
-    """Where files are mapped."""
+    """Address ranges that map files."""
     return sorted(addresses for addresses, _ in _file_mappings())
 
 
 def _file_mappings() -> list[tuple[tuple[int, int], bytes]]:
-    """Address ranges that map files, and those files. Elsewhere than on Linux: everything maps one without a name."""
+    """Address ranges that map files, and those files. Outside Linux: one range of everything, without a file name."""
     if sys.platform != "linux":
         return [((0, sys.maxsize), b"")]
     mappings = []
@@ -52,14 +53,14 @@ def _file_mappings() -> list[tuple[tuple[int, int], bytes]]:
 
 
 def is_mapped(tensor: torch.Tensor, ranges: Ranges) -> bool:
-    """Whether it begins in one of the ranges."""
+    """Whether the tensor begins in one of the ranges."""
     pointer = tensor.data_ptr()
     index = bisect_right(ranges, (pointer, sys.maxsize)) - 1
     return index >= 0 and ranges[index][0] <= pointer < ranges[index][1]
 
 
 def drop_pages(source: torch.Tensor) -> None:
-    """Take the whole pages of one unmodified file-backed tensor out of this process."""
+    """Release the whole pages of one unmodified file-backed tensor from this process."""
     if sys.platform == "linux":
         page = mmap.PAGESIZE
         start = -(-source.data_ptr() // page) * page

@@ -1,4 +1,4 @@
-"""A clock that can be held while something is done that is not to be timed."""
+"""A clock that can be paused during work that must not be timed."""
 
 import time
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Counts seconds since it was made, those left out that were spent in `held`."""
+    """Counts seconds since it was made, except those spent in `held`."""
 
     def __init__(self) -> None:
         self._zero_s = time.monotonic()
@@ -20,7 +20,7 @@ class Stopwatch:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """What is done inside takes no time on this clock."""
+        """Pause the clock."""
         began_s = time.monotonic()
         try:
             yield

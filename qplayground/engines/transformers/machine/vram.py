@@ -1,4 +1,4 @@
-"""A GPU's memory as torch's allocator counts it, for each GPU that holds a part of the model."""
+"""GPU memory as torch's allocator counts it, for each GPU that holds a part of the model."""
 
 from collections.abc import Iterable
 
@@ -9,18 +9,18 @@ from qplayground.core.placement import is_cuda
 
 
 class VramMeter:
-    """Of those GPUs; on the processor alone there is nothing to read."""
+    """Reads the memory of the GPUs among `devices`. On the CPU alone there is nothing to read."""
 
     def __init__(self, devices: Iterable[str]) -> None:
         self._gpus = [device for device in devices if is_cuda(device)]
 
     def forget_peaks(self) -> None:
-        """Let the peaks start again from what is allocated now."""
+        """Reset the peaks to what is allocated now."""
         for gpu in self._gpus:
             torch.cuda.reset_peak_memory_stats(gpu)
 
     def read(self) -> dict[str, VramFigures]:
-        """Bytes by GPU, once each has done what it was given."""
+        """Bytes by GPU, once each has finished its work."""
         found = {}
         for gpu in self._gpus:
             torch.cuda.synchronize(gpu)

@@ -1,1 +1,1 @@
-"""What a model is, by its config and its files' headers: shapes without weights, names, which layers are converted."""
+"""What a model is, from its config and file headers alone: shapes, names, and which layers are converted."""

@@ -1,4 +1,4 @@
-"""The safetensors files of a folder: what their headers say."""
+"""Reads the headers of a folder's safetensors files."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,8 +11,10 @@ from qplayground.catalog.outline import read_outline
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensor name → bytes, tensor name → elements, file → tensor names, the stored types by torch's names, and tensor
-    name → shape, which an outline does not know.
+    """What the headers say. `tensor_bytes`, `elements` and `shapes` go by tensor name, `files` lists each file's
+    tensors.
+
+    `dtypes`: the stored types by torch's names. `shapes` is empty for an outline, which does not know them.
     """
 
     path: Path

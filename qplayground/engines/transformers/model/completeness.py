@@ -1,6 +1,6 @@
-"""Whether a checkpoint's headers have every tensor that the model needs, so that nothing is read in vain.
+"""Checks in a checkpoint's headers that it has every tensor that the model needs, before anything is read.
 
-transformers fills what is missing with random numbers, and says so only after the load.
+transformers fills missing tensors with random numbers, and reports that only after the load.
 """
 
 import re
@@ -16,16 +16,15 @@ from qplayground.engines.transformers.model.tensor_names import targets
 
 
 def check_complete(skeleton: PreTrainedModel, checkpoint: Checkpoint) -> str:
-    """Compare the model's tensors with the checkpoint's by name and shape; what is put together of several tensors, by
-    the number of elements.
+    """Compare the model's tensors with the checkpoint's by name and shape. Merged tensors go by number of elements.
 
-    Returns a sentence on tensors that the model does not use; empty where there are none but those that transformers
-    passes over in silence. Raises PlaygroundError: MISSING_TENSORS, or BROKEN_WEIGHTS where the shapes disagree.
+    Returns a sentence on tensors that the model does not use, except those that transformers ignores silently; else an
+    empty string. Raises PlaygroundError: MISSING_TENSORS, or BROKEN_WEIGHTS where the shapes disagree.
     """
     _check_total(skeleton, checkpoint)
     needed = skeleton.state_dict(keep_vars=True)
     there: set[str] = set()
-    put_together: Counter[tuple[str, ...]] = Counter()  # elements by what they become, such as many experts' tensors
+    put_together: Counter[tuple[str, ...]] = Counter()  # elements by target names, such as of many experts
     unused = []
     for name, target in targets(skeleton, checkpoint.elements).items():
         if target.names[0] not in needed:
@@ -51,7 +50,7 @@ def check_complete(skeleton: PreTrainedModel, checkpoint: Checkpoint) -> str:
 
 
 def _unused_sentence(skeleton: PreTrainedModel, unused: list[str]) -> str:
-    """As `_adjust_missing_and_unexpected_keys` of transformers leaves them."""
+    """Filters names as transformers' `_adjust_missing_and_unexpected_keys` does."""
     patterns = [*(skeleton._keys_to_ignore_on_load_unexpected or ()), r"rotary_emb\.inv_freq", r"(^|\.)position_ids$"]
     left = sorted(name for name in unused if not any(re.search(pattern, name) for pattern in patterns))
     if not left:
@@ -61,7 +60,7 @@ def _unused_sentence(skeleton: PreTrainedModel, unused: list[str]) -> str:
 
 
 def _check_shape(name: str, wanted: torch.Size, checkpoint: Checkpoint) -> None:
-    """Of an outline only the number of elements is known."""
+    """An outline gives only the number of elements."""
     held = checkpoint.shapes.get(name)
     if held == tuple(wanted) or (held is None and checkpoint.elements[name] == wanted.numel()):
         return
@@ -74,7 +73,7 @@ def _check_shape(name: str, wanted: torch.Size, checkpoint: Checkpoint) -> None:
 
 
 def _check_total(skeleton: PreTrainedModel, checkpoint: Checkpoint) -> None:
-    """A config of another, much larger model is said to be that."""
+    """Reports the config of another, much larger model as such."""
     wanted = sum(parameter.numel() for parameter in skeleton.parameters())
     held = sum(checkpoint.elements.values())
     if wanted > 2 * held:
@@ -86,7 +85,7 @@ def _check_total(skeleton: PreTrainedModel, checkpoint: Checkpoint) -> None:
 
 
 def _can_be_left_out(skeleton: PreTrainedModel, name: str, held: set[str]) -> bool:
-    """What is tied to a tensor that is there, either way round, and what the model's class computes itself."""
+    """Whether it is tied, either way, to a tensor that is there, or the model's class computes it itself."""
     ties = skeleton.all_tied_weights_keys
     source = ties.get(name, name)
     tied = {source, *(target for target, other in ties.items() if other == source)}

@@ -1,4 +1,4 @@
-"""A model's configuration: read as transformers reads it, for a class that continues text, and without its requests."""
+"""Reads a model's config as transformers does, for causal language models, and removes its extra requests."""
 
 from pathlib import Path
 
@@ -21,14 +21,14 @@ from qplayground.engines.transformers.failures.config_errors import config_sente
 from qplayground.engines.transformers.failures.limits import TookTooLongError, time_limit
 
 BUILD_LIMIT_S = 30.0
-"""Without weights the largest models are built in a second or two."""
+"""Without weights, even the largest models are built in a second or two."""
 _OWN_ATTENTION = (None, "eager", "sdpa")
 
 
 def read_model_config(path: Path) -> tuple[PretrainedConfig, bool]:
-    """The config, and whether it asked for something that it does not get.
+    """The config, and whether it asked for something that is ignored.
 
-    Raises PlaygroundError for one that cannot be read, or is not a causal language model's.
+    Raises PlaygroundError for a config that cannot be read, or is not a causal language model's.
     """
     try:
         with time_limit(BUILD_LIMIT_S):
@@ -49,7 +49,7 @@ def read_model_config(path: Path) -> tuple[PretrainedConfig, bool]:
 
 
 def check_folder(path: Path) -> ModelEntry:
-    """What is in that folder. Raises PlaygroundError for anything that cannot be loaded."""
+    """Describe the model in that folder. Raises PlaygroundError for anything that cannot be loaded."""
     entry = inspect_folder(path, source=ModelSource.FOLDER, model_types=model_types())
     if entry.problem is not None:
         raise PlaygroundError(entry.problem)
@@ -57,7 +57,7 @@ def check_folder(path: Path) -> ModelEntry:
 
 
 def model_types() -> ModelTypes:
-    """What the installed transformers can load, by its own tables; no class is imported for it."""
+    """The model types that the installed transformers can load, by its own tables. Imports no model class."""
     causal = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
     classes = {**MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, **MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES}
     answering = {name for name, kind in classes.items() if MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(name) != kind}
@@ -72,12 +72,12 @@ def model_types() -> ModelTypes:
 
 
 def wants_code(error: Exception) -> bool:
-    """Whether that is transformers' refusal to run a model's own code."""
+    """Whether the error is transformers' refusal to run a model's own code."""
     return isinstance(error, ValueError) and "trust_remote_code" in str(error)
 
 
 def remote_code(error: Exception) -> PlaygroundError:
-    """The same for a person."""
+    """The error for a model that needs code of its own."""
     return fail(
         ErrorCode.REMOTE_CODE,
         "This model needs Python code of its own, which this program never runs.",
@@ -87,7 +87,7 @@ def remote_code(error: Exception) -> PlaygroundError:
 
 
 def endless() -> PlaygroundError:
-    """The error for a model whose building does not come to an end."""
+    """The error for a model that takes too long to build."""
     return fail(
         ErrorCode.BROKEN_CONFIG,
         f"The model that config.json describes cannot be built in {BUILD_LIMIT_S:g} seconds.",
@@ -96,13 +96,13 @@ def endless() -> PlaygroundError:
 
 
 def broken_config(error: Exception) -> PlaygroundError:
-    """What transformers says of it, for a person."""
+    """The error for a broken config, with transformers' message in plain words."""
     message, hint = config_sentence(error)
     return fail(ErrorCode.BROKEN_CONFIG, message, hint, f"{type(error).__name__}: {error}")
 
 
 def _is_causal(config: PretrainedConfig) -> bool:
-    """Whether transformers has a class that continues text with it, and it is not set up as something else.
+    """Whether transformers has a causal class for the config, and the config is not set up as something else.
 
     `is_decoder` alone says nothing: GPT-NeoX has it false.
     """
@@ -113,8 +113,10 @@ def _is_causal(config: PretrainedConfig) -> bool:
 
 
 def _drop_requests(config: PretrainedConfig) -> None:
-    """Take out what a config asks of the library beyond its model's shape: attention from a package that the library
-    would fetch from the hub, weights from another file, other outputs than the program reads.
+    """Remove what a config requests beyond its model's shape.
+
+    That is attention from a package that the library would fetch from the hub, weights from another file, and outputs
+    that the program does not read.
     """
     if config._attn_implementation not in _OWN_ATTENTION:
         config._attn_implementation = None
@@ -129,7 +131,7 @@ def _drop_requests(config: PretrainedConfig) -> None:
 
 
 def _asks_for_more(config: PretrainedConfig) -> bool:
-    """Whether it asks for something that `_drop_requests` takes out and a plain script would do, or fail at."""
+    """Whether it requests something that `_drop_requests` removes, and that a plain script would do, or fail at."""
     parts = [part for name in config.sub_configs if isinstance(part := getattr(config, name, None), PretrainedConfig)]
     own = (
         config._attn_implementation in _OWN_ATTENTION

@@ -1,4 +1,4 @@
-"""Which of a model's layers a recipe converts on a device, and which that it asks for stay as they are, and why."""
+"""Which layers a precision converts on a device, which requested layers stay as they are, and why."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -19,8 +19,9 @@ _EVERY_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 class Conversion(NamedTuple):
-    """Layers by name. `left` gives the reason of each; `skips` is transformers' list of modules to leave alone, empty
-    where its own does; `cautions` are sentences for the user.
+    """Layers by name. `left`: the layers that stay, each with its reason. `cautions`: sentences for the user.
+
+    `skips`: transformers' list of modules to leave alone; empty where its own list does.
     """
 
     converted: tuple[str, ...] = ()
@@ -30,13 +31,13 @@ class Conversion(NamedTuple):
 
 
 _KNOWN: WeakKeyDictionary[Shapes, dict[object, Conversion]] = WeakKeyDictionary()
-"""What was found out already; each estimate asks several times."""
+"""Results so far, cached because each estimate asks several times."""
 
 
 def conversion(shapes: Shapes, precision: Precision, *, on_cpu: bool) -> Conversion:
-    """What becomes of the layers that the recipe asks for. The kernels of a GPU are not tried here.
+    """Find out which of the requested layers are converted. Kernels of a GPU are not tried here.
 
-    Raises PlaygroundError as `Shapes.converted_layers`, and NOT_QUANTIZED where all of them would stay as they are.
+    Raises PlaygroundError as `Shapes.converted_layers` does, and NOT_QUANTIZED where all layers would stay as they are.
     """
     if precision.quantization is None:
         return Conversion()
@@ -103,7 +104,7 @@ def _cautions(shapes: Shapes, precision: Precision, asked: int, left: dict[str, 
 
 
 def _patterns(left: Collection[str], layers: Collection[str], skips: list[str]) -> list[str]:
-    """Names for transformers' list that leave just these layers alone, one for all layers that are alike."""
+    """Names for transformers' list that leave exactly these layers alone. Similar layers share one pattern."""
     groups: dict[str, list[str]] = {}
     for name in left:
         groups.setdefault(_EVERY_NUMBER.sub("*", name), []).append(name)

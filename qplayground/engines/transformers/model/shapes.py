@@ -1,4 +1,4 @@
-"""A model without its weights: the modules and shapes that its config stands for, on the meta device."""
+"""A model without its weights: its modules and shapes, built from the config on the meta device."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -33,10 +33,10 @@ _RESERVED_POSITIONS = 8
 
 
 class Shapes:
-    """What transformers would build from a config. Takes no memory for weights, and milliseconds.
+    """The model that transformers would build from a config. Takes no memory for weights, and milliseconds.
 
-    `path` is the folder of the checkpoint, which can hold apart what the config says is tied.
-    `asked_for_more`: config.json did, of attention or outputs, and does not get it.
+    `path`: the checkpoint's folder, which can store weights separately that the config says are tied.
+    `asked_for_more`: config.json requested other attention or outputs, which it does not get.
     """
 
     def __init__(self, config: PretrainedConfig, path: Path | None = None, *, asked_for_more: bool = False) -> None:
@@ -50,19 +50,19 @@ class Shapes:
 
     @classmethod
     def read(cls, path: Path) -> "Shapes":
-        """Raises PlaygroundError for a config that cannot be read, or is not a causal language model's."""
+        """Read a folder's config. Raises PlaygroundError if it cannot be read, or is not a causal language model's."""
         config, asked = read_model_config(path)
         shapes = cls(config, path, asked_for_more=asked)
-        shapes.skeleton(Dtype.BFLOAT16)  # what cannot be built is found now
+        shapes.skeleton(Dtype.BFLOAT16)  # a model that cannot be built fails now
         return shapes
 
     def skeleton(self, dtype: Dtype) -> PreTrainedModel:
-        """The model built in a type of that width; buffers can depend on it."""
+        """The model built in a dtype of that width, because buffers can depend on it."""
         if dtype.itemsize not in self._skeletons:
             skeleton = _build(self.config, getattr(torch, dtype))
             self._default_skips = [
                 str(name) for name in get_keys_to_not_convert(skeleton)
-            ]  # as a load does: untied yet
+            ]  # as a load does, before tying
             for name in self._untied(skeleton):
                 del skeleton.all_tied_weights_keys[name]
             skeleton.tie_weights(recompute_mapping=False)
@@ -79,27 +79,28 @@ class Shapes:
 
     @cached_property
     def parameters(self) -> int:
-        """How many numbers the model has; what is tied counts once."""
+        """Number of parameters; tied weights count once."""
         return sum(parameter.numel() for parameter in self.skeleton(Dtype.BFLOAT16).parameters())
 
     @property
     def vocabulary(self) -> int:
-        """How many logits a token gets."""
+        """Number of logits per token."""
         skeleton = self.skeleton(Dtype.BFLOAT16)
         declared = skeleton.config.get_text_config().vocab_size
         return int(getattr(skeleton.get_output_embeddings(), "out_features", declared))
 
     @cached_property
     def default_skips(self) -> list[str]:
-        """The modules that transformers never quantizes: tied ones, the output head, the last, and those that its code
-        keeps in float32.
+        """Modules that transformers never quantizes.
+
+        These are tied ones, the output head, the last one, and those that its code keeps in float32.
         """
         skeleton = self.skeleton(Dtype.BFLOAT16)
         return [*self._default_skips, *sorted(skeleton._keep_in_fp32_modules or ())]
 
     @cached_property
     def linear_layers(self) -> dict[str, tuple[int, int]]:
-        """The layers that a quantizer may convert, with the shape of their weight as (out, in) features."""
+        """Layers that a quantizer may convert, with the shape of their weight as (out, in) features."""
         return {
             name: (module.nf, module.nx) if isinstance(module, Conv1D) else (module.out_features, module.in_features)
             for name, module in self._linear_modules.items()
@@ -107,7 +108,7 @@ class Shapes:
 
     @cached_property
     def linear_names(self) -> tuple[str, ...]:
-        """All linear layers, those too that no quantizer converts."""
+        """All linear layers, including those that no quantizer converts."""
         modules = self.skeleton(Dtype.BFLOAT16).named_modules()
         return tuple(name for name, module in modules if isinstance(module, (nn.Linear, Conv1D)))
 
@@ -117,28 +118,29 @@ class Shapes:
 
     @property
     def first_output(self) -> Mapping[str, Any]:
-        """The output of FEW tokens. Raises CannotRunError."""
+        """Output for FEW tokens. Raises CannotRunError."""
         return self._first_run.output
 
     @property
     def running_skeleton(self) -> PreTrainedModel:
-        """The one whose code runs: built in bfloat16, or in float32 where the code mixes the two types and only runs
-        in that. Raises CannotRunError.
+        """The skeleton whose code runs. Raises CannotRunError.
+
+        Built in bfloat16, or in float32 where the code mixes the two types and runs only in float32.
         """
         return self._first_run.skeleton
 
     @cached_property
     def layer_use(self) -> LayerUse:
-        """What the model's code does with its linear layers; where it cannot be run, calling all of them is assumed."""
+        """How the model's code uses its linear layers. Where it cannot be run, all are assumed to be called."""
         try:
             return self._first_run.use
         except CannotRunError:
             return LayerUse(frozenset(self.linear_layers))
 
     def position_limit(self, made_for: int | None) -> int | None:
-        """The longest text that the model can take, which was made for texts of that length; None for any.
+        """Longest text in tokens that the model can take; None for any length. `made_for`: the length it was made for.
 
-        Positions that are looked up in a table end with it; those that are computed do not.
+        Positions from a table end with it; computed positions do not.
         """
         made_for = made_for or getattr(self.config.get_text_config(), "max_position_embeddings", None)
         if not isinstance(made_for, int) or made_for < 1:  # XLNet's says -1
@@ -160,7 +162,7 @@ class Shapes:
                 raise error from None
 
     def converted_layers(self, precision: Precision) -> tuple[str, ...]:
-        """The linear layers that the recipe asks to be converted, at least one of a quantized precision.
+        """Linear layers that the precision asks to convert; at least one where it is quantized.
 
         Raises PlaygroundError: BAD_PRECISION for a skipped module that this model does not have, NOT_QUANTIZED where
         nothing would be converted.
@@ -204,12 +206,12 @@ class Shapes:
         )
 
     def _example(self) -> str:
-        """A layer that is not skipped anyway."""
+        """A layer that is not skipped by default."""
         return next((name for name in self.linear_layers if should_convert_module(name, self.default_skips)), "…")
 
 
 class _FirstRun(NamedTuple):
-    """What came of running a skeleton on FEW tokens."""
+    """Result of running a skeleton on FEW tokens."""
 
     skeleton: PreTrainedModel
     output: Mapping[str, Any]
@@ -239,9 +241,9 @@ def _build(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def _widen(skeleton: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Give the type to what a load holds in float32 in all narrower models; states that are computed with it have it.
+    """Cast to float32 what a load keeps in float32 in all narrower models, so that states computed from it match.
 
-    What only float16 would harm is left to `prediction`: one skeleton serves both types of that width.
+    What is widened only for float16 is left to `prediction`: one skeleton serves both 16-bit types.
     """
     globs = skeleton._keep_in_fp32_modules_strict if dtype is not torch.float32 else None
     if not globs:

@@ -1,7 +1,7 @@
-"""Which of a model's parameters each tensor of a checkpoint becomes, by transformers' own rules.
+"""Maps each tensor of a checkpoint to the model's parameters, by transformers' own rules.
 
-Older checkpoints have other names, a checkpoint may leave out the base model's name or have one more before it, and
-the tensors of a mixture's experts become one parameter.
+Older checkpoints use other names. A checkpoint may omit the base model's prefix, or have one more. The tensors of a
+mixture's experts become one parameter.
 """
 
 from collections.abc import Iterable
@@ -13,9 +13,9 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 
 
 class Target(NamedTuple):
-    """What a tensor is loaded as: a parameter or buffer, several where it is split, or a name that the model lacks.
+    """What a tensor is loaded as: a parameter or buffer, several if it is split, or a name that the model lacks.
 
-    `converted`: not as it is, but split, merged with others, or turned.
+    `converted`: it is split, merged with others, or transposed.
     """
 
     names: tuple[str, ...]
@@ -23,7 +23,7 @@ class Target(NamedTuple):
 
 
 def targets(model: PreTrainedModel, stored: Iterable[str]) -> dict[str, Target]:
-    """What each stored tensor is loaded as."""
+    """The target of each stored tensor."""
     rules = get_model_conversion_mapping(model)
     renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
     converters = [rule for rule in rules if isinstance(rule, WeightConverter)]

@@ -1,4 +1,4 @@
-"""Weights that a config says are one, and that a checkpoint holds as two.
+"""Weights that a config ties, but that a checkpoint stores twice.
 
 transformers ties them only where both are equal, so what is loaded depends on the values.
 """
@@ -16,13 +16,13 @@ from qplayground.engines.transformers.model.tensor_names import loaded_as
 
 _ROWS = 64
 _PLACES = 16
-"""So many pieces of so many rows are compared, spread over both: a head that was trained differs everywhere."""
+"""Pieces to compare, of _ROWS rows each, spread over both tensors. A trained head differs everywhere."""
 
 
 def differing_ties(folder: Path, skeleton: PreTrainedModel) -> frozenset[str]:
-    """The parameters that the model ties to another one although the checkpoint has both, and they are not equal.
+    """Parameters that the model ties to another, although the checkpoint has both and they differ.
 
-    Of an outline, which has no values, none. Raises what a damaged file raises.
+    Empty for an outline, which has no values. Raises whatever a damaged file raises.
     """
     ties = skeleton.all_tied_weights_keys
     names = [entry.name for entry in folder.iterdir()] if ties else []

@@ -1,7 +1,7 @@
-"""Running a model's shapes: what its own code does with a text, found without a weight.
+"""Runs a model's code without weights, to find out what it does with a text.
 
-A skeleton on the meta device goes through its forward; what asks for a value, which no tensor has there, is answered
-with a guess, and with another one where the first leads nowhere.
+A skeleton on the meta device runs its forward. Meta tensors have no values, so a request for a value gets a guess. If
+the run fails, another guess is tried.
 """
 
 import inspect
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
 FEW = 4
-"""So many tokens show what a model does with its layers."""
+"""Number of tokens that shows how a model uses its layers."""
 _aten = torch.ops.aten
 _PLACES = (_aten.nonzero_numpy.default, _aten.where.default)
 _SCALARS = (_aten._local_scalar_dense.default, _aten.item.default, _aten.is_nonzero.default)
@@ -31,12 +31,12 @@ _ELEMENTWISE = (
     _aten.pow.Tensor_Scalar,
     _aten.neg.default,
 )
-"""Most of a model's operations, and the slow ones without a device: torch finds their outputs' shapes in Python."""
+"""Most of a model's operations, and the slow ones on the meta device: torch infers their shapes in Python."""
 _VIEWS = (torch.Tensor.T, torch.Tensor.mT, torch.Tensor.H, torch.Tensor.mH, torch.Tensor.data)
-"""Attributes that hand the values on; others only describe them."""
+"""Attributes that expose the values; others only describe them."""
 _LOOK_UPS = frozenset({"embedding", "gather", "index_select", "take", "__getitem__", "narrow"})
 _GROWS = "make_weights"
-"""A method of modules that compute a longer table when they need one."""
+"""A method of modules that compute a longer table on demand."""
 _KEPT = ("past_key_values", "cache_params", "state", "mems", "past_buckets_states")
 """Outputs that the next token needs."""
 _DESCRIPTIONS = frozenset(
@@ -45,14 +45,15 @@ _DESCRIPTIONS = frozenset(
 
 
 class CannotRunError(Exception):
-    """The code of that architecture cannot be run without weights; the message is a sentence that says why."""
+    """The architecture's code cannot be run without weights. The message is a sentence that says why."""
 
 
 class LayerUse(NamedTuple):
-    """What the model's code does with its linear layers, by name.
+    """How the model's code uses its linear layers, by name.
 
-    `ran`: text goes through them, as tensors of so many `dimensions`. `past`: their weight is used without calling
-    them, which no quantized layer stands. `rescaled`: their weight is changed in place before the first text.
+    `ran`: text goes through them. `dimensions`: the number of dimensions of their inputs.
+    `past`: their weight is used without calling them, which fails for quantized layers.
+    `rescaled`: their weight is changed in place before the first text.
     """
 
     ran: frozenset[str]
@@ -68,7 +69,7 @@ def run(
     *,
     meter: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> tuple[Any, Any]:
-    """Run a prompt of `tokens` tokens, asking for the logits of the last `logits`; gives the output and the meter.
+    """Run a prompt of `tokens` tokens, with logits for the last `logits`. Returns the output and the meter.
 
     Raises CannotRunError.
     """
@@ -85,7 +86,7 @@ def run(
 
 
 def _output(skeleton: PreTrainedModel, **given: Any) -> Any:
-    """The output of a forward. One that returns nothing to keep is given a cache, as `generate` does."""
+    """The output of a forward. If it returns no state for the next token, it gets a cache, as `generate` does."""
     output = skeleton(**given)
     takes_one = "past_key_values" in inspect.signature(skeleton.forward).parameters
     if not takes_one or any(output.get(name) is not None for name in _KEPT):
@@ -95,11 +96,10 @@ def _output(skeleton: PreTrainedModel, **given: Any) -> Any:
 
 
 class Watch(TorchFunctionMode):
-    """While inside, notes what is done with some layers, and the sizes of the tables that positions are looked up in.
+    """Context that records how some layers are used, and the sizes of position tables.
 
-    A use of a buffer of two dimensions or more counts as a look-up (frequencies have one dimension), and so does one of
-    the look-up functions on a parameter other than the words' embedding. A table that its module lengthens when needed
-    does not count.
+    Counted as look-ups: any use of a buffer of two or more dimensions (frequencies have one), and a look-up function on
+    a parameter other than the word embedding. Tables that their module lengthens on demand do not count.
     """
 
     def __init__(self, skeleton: PreTrainedModel, layers: Mapping[str, nn.Module]) -> None:
@@ -122,7 +122,7 @@ class Watch(TorchFunctionMode):
 
     @property
     def use(self) -> LayerUse:
-        """What was done with the layers."""
+        """The recorded use of the layers."""
         ran = dict(self._dimensions)
         return LayerUse(frozenset(ran), frozenset(self._past), frozenset(self._rescaled), ran)
 
@@ -174,7 +174,7 @@ def _is_in_place(func: Callable[..., Any]) -> bool:
 
 
 class _Guesses(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Answers for what only real tensors know: a comparison, a number, which elements are not zero (all of them)."""
+    """Answers what only real tensors know: a comparison, a number, which elements are nonzero (all of them)."""
 
     def __init__(self, yes: bool, number: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -197,7 +197,7 @@ class _Guesses(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _elementwise_like(values: Sequence[Any]) -> torch.Tensor | None:
-    """The operand that an elementwise result is like; None where torch should say itself what comes of it."""
+    """The operand that the elementwise result is like; None where torch should infer the result itself."""
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
     first = tensors[0]
     alike = all(each.is_meta and each.dtype is first.dtype and each.dim() for each in tensors)
@@ -208,7 +208,7 @@ def _elementwise_like(values: Sequence[Any]) -> torch.Tensor | None:
 
 
 class _FusedAttention(TorchFunctionMode):
-    """On a real device it never holds all scores at once; without a device torch falls back to what does."""
+    """Fused attention. On a device it never holds all scores at once; on the meta device torch's fallback does."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not functional.scaled_dot_product_attention:

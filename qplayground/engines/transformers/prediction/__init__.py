@@ -1,1 +1,1 @@
-"""What a model will take, from its shapes alone, and where its parts will be."""
+"""Predicts what a model will take, from its shapes alone, and where its parts will be."""

@@ -1,4 +1,4 @@
-"""What a text takes in memory while it is read and kept: found by running a model's shapes, without its weights."""
+"""Memory that a text takes while it is read and kept, found by running a model's shapes without its weights."""
 
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,13 +18,14 @@ from qplayground.engines.transformers.model.shapes import Shapes
 from qplayground.engines.transformers.model.tracing import FEW, run
 
 _NOT_KEPT = ("logits", "loss", "hidden_state", "attentions")
-"""What is in the names of outputs that the next token does not need."""
+"""Parts of the names of outputs that the next token does not need."""
 _NO_CACHES = (PreTrainedConfig, PreTrainedModel)
 
 
 class ContextSizes:
-    """What texts of any length take. What grouped heads, sliding windows, hybrid layers and whatever comes next make of
-    it is what the model's own code does.
+    """Memory of texts of any length.
+
+    The model's own code runs, so grouped heads, sliding windows, hybrid layers and later designs are all covered.
     """
 
     def __init__(self, shapes: Shapes) -> None:
@@ -32,8 +33,9 @@ class ContextSizes:
         self._short_runs: dict[int, _Run] = {}
 
     def of(self, prompt_tokens: int | None, tokens: int) -> ContextSize:
-        """What is kept of a text once `tokens` tokens were read, and what reading a prompt takes besides, where one is
-        known. Raises CannotRunError where the architecture cannot be run without weights.
+        """Size of the cache once `tokens` tokens were read, and of reading the prompt, where its length is known.
+
+        Raises CannotRunError where the architecture cannot be run without weights.
         """
         cache = self._cache(tokens)
         if not prompt_tokens:
@@ -50,12 +52,13 @@ class ContextSizes:
 
     @cached_property
     def _scored(self) -> TensorSize:
-        """A window's last token is not shown to the model; the logits of its second half are asked for."""
+        """A window's last token is not shown to the model. Logits of its second half are requested."""
         return self._at(WINDOW - 1, logits=WINDOW // 2).activations
 
     def _at(self, tokens: int, logits: int = 1) -> "_Run":
-        """Some recurrent layers are run token by token, which would take minutes; a model that does so is run on a few
-        tokens, and what grows is taken to grow on.
+        """Some recurrent layers run token by token, which would take minutes.
+
+        Such a model is run on a few tokens, and its growth is extrapolated.
         """
         if self._few.is_attention or tokens <= FEW or not self._is_recurrent:
             return self.run_at(tokens, logits)
@@ -65,7 +68,7 @@ class ContextSizes:
 
     @cached_property
     def _is_recurrent(self) -> bool:
-        """Whether its operations grow with the tokens, and not only from one block of them to the next."""
+        """Whether its operations grow with each token, and not only from one block of tokens to the next."""
         one, two, four = (self._short_run(times * FEW).operations for times in (1, 2, 4))
         return two > one and four - two > two - one
 
@@ -75,7 +78,7 @@ class ContextSizes:
         return self._short_runs[tokens]
 
     def run_at(self, tokens: int, logits: int = 1) -> "_Run":
-        """Run the model's code on so many tokens, without weights. Raises CannotRunError."""
+        """Run the model's code on `tokens` tokens, without weights. Raises CannotRunError."""
         skeleton = self._shapes.running_skeleton
         given = [*skeleton.parameters(), *skeleton.buffers()]
         output, live = run(skeleton, tokens, logits, meter=lambda: _LiveTensors(given))
@@ -84,12 +87,12 @@ class ContextSizes:
 
     @cached_property
     def _few(self) -> "Kept":
-        """For its cache alone, which is what is shown first: following what is allocated takes a third of the time."""
+        """Used for its cache alone, which is shown first. Tracking allocations would take a third of the time."""
         return Kept.of(self._shapes.first_output)
 
 
 class Kept(NamedTuple):
-    """What an output keeps for the next token: tensors, and the layers of a cache that hold some of them."""
+    """What an output keeps for the next token: tensors, and the cache layers that hold some of them."""
 
     tensors: Mapping[int, torch.Tensor]
     layers: Sequence[CacheLayerMixin]
@@ -106,18 +109,18 @@ class Kept(NamedTuple):
 
     @property
     def is_attention(self) -> bool:
-        """Whether all of it are keys and values."""
+        """Whether all of it is keys and values."""
         held = {id(tensor) for layer in self.layers for tensor in (layer.keys, layer.values)}
         return all(isinstance(layer, DynamicLayer) for layer in self.layers) and held >= set(self.tensors)
 
     @property
     def keeps_all_tokens(self) -> bool:
-        """Whether it is keys and values of every token, without a window, and of nothing else; of FEW tokens."""
+        """Whether it is only keys and values of every token, without a window. For an output of FEW tokens."""
         whole = all(type(layer) is DynamicLayer and layer.get_seq_length() == FEW for layer in self.layers)
         return whole and self.is_attention
 
     def continued(self, twice: "Kept", tokens: int) -> TensorSize:
-        """What `tokens` tokens keep, where this is of FEW and `twice` of twice as many."""
+        """Size for `tokens` tokens, extrapolated from this one (FEW tokens) and `twice` (twice as many)."""
         total = _continued(_size(self._outside), _size(twice._outside), tokens)
         for layer, other in zip(self.layers, twice.layers, strict=True):
             size = _size(_tensors_of(layer))
@@ -135,7 +138,7 @@ class Kept(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """One run of the shapes: what it keeps, how much that is, what it needs besides, how many operations it took."""
+    """One run of the shapes: what it keeps, the size of that, what it needs besides, and its operations."""
 
     kept: Kept
     cache: TensorSize
@@ -148,7 +151,7 @@ def _tensors_of(layer: CacheLayerMixin) -> list[torch.Tensor]:
 
 
 def _parts(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
-    """Everything inside: of containers, and of transformers' own objects, which keep tensors as they like."""
+    """All parts of containers, and of transformers' own objects, which keep tensors in any attribute."""
     seen = set() if seen is None else seen
     if id(value) in seen:
         return
@@ -167,7 +170,7 @@ def _parts(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
 
 
 def _continued(few: TensorSize, twice: TensorSize, tokens: int) -> TensorSize:
-    """What grows by the same amount with each token, from FEW and twice as many."""
+    """Linear growth, extrapolated from the sizes at FEW and twice as many tokens."""
     steps = (tokens - FEW) / FEW
     return TensorSize(
         few.elements + round(steps * (twice.elements - few.elements)),
@@ -176,7 +179,7 @@ def _continued(few: TensorSize, twice: TensorSize, tokens: int) -> TensorSize:
 
 
 def _scaled(size: TensorSize, tokens: int, known: int) -> TensorSize:
-    """What is the same for each token, from that of so many."""
+    """A size that is proportional to the tokens, from the size of `known` tokens."""
     return TensorSize(size.elements // known * tokens, size.fixed_bytes // known * tokens)
 
 
@@ -186,14 +189,14 @@ def _size(tensors: Iterable[torch.Tensor]) -> TensorSize:
         if tensor.dtype is torch.bfloat16:
             total += TensorSize(tensor.numel())
         else:
-            total += TensorSize(0, tensor.numel() * tensor.element_size())  # float32 whatever the model is in
+            total += TensorSize(0, tensor.numel() * tensor.element_size())  # float32 in every precision
     return total
 
 
 class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows what every operation allocates, until nothing refers to it any more; `peak` is the most at one moment.
+    """Follows each allocation of every operation until it is freed. `peak`: the most at one moment.
 
-    The `given` tensors are there anyway, and so are views of them.
+    The `given` tensors, and views of them, are not counted.
     """
 
     def __init__(self, given: Iterable[torch.Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""What each precision of a model will take, from config and headers alone."""
+"""Estimates what each precision of a model will take, from config and headers alone."""
 
 from collections.abc import Mapping
 from itertools import accumulate
@@ -20,25 +20,34 @@ from qplayground.engines.transformers.prediction.weights import predicted_weight
 from qplayground.engines.transformers.quantizers.registry import backend
 
 WORKING_BYTES = 14_000_000
-"""What stays beside weights and cache: pages of kernels that the first text touches. Measured on the demo model in all
-ready precisions, at 12 to 16 MB, once freed blocks are given back.
+"""Bytes that stay beside weights and cache: pages of kernels that the first text touches.
+
+Measured on the demo model in all ready precisions, at 12 to 16 MB, once freed blocks are given back.
 """
 _HEAP_FACTOR = 2.0
-"""What glibc's heap (2.36) takes for each byte of tensors that reading a prompt needs at once, until it is trimmed; a
-quantizer has its own. Measured with 300 to 3,000 tokens on models of 0.1 and 1.1 billion parameters, at 1.1 to 2.7.
+"""Bytes that glibc's heap (2.36) takes per byte of tensors that prefill needs at once, until it is trimmed.
+
+A quantizer has its own factor. Measured with 300 to 3,000 tokens on models of 0.1 and 1.1 billion parameters, at 1.1 to
+2.7.
 """
 _UNFUSED_BYTES, _UNFUSED_COPIES = 50_000_000, 4
-"""What the heap takes besides, until it is trimmed, where each token dequantizes one layer after another: so much, and
-so many copies of the largest. Measured at 50 to 90 MB on the demo model, 90 to 210 MB on one of 1.1 billion.
+"""What the heap takes besides, until it is trimmed, where each token dequantizes one layer after another.
+
+A fixed part, and copies of the largest layer. Measured at 50 to 90 MB on the demo model, 90 to 210 MB on one of 1.1
+billion parameters.
 """
 _MEASURING_BYTES = 20
-"""What holding a layer's weight against the checkpoint's needs for a moment, an element: both as float32, their
-difference, and what they are made from.
+"""Temporary bytes per element of comparing a layer's weight with the checkpoint's.
+
+Both as float32, their difference, and what they are made from.
 """
 
 
 def weights_by_module(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> dict[str, WeightKinds]:
-    """The bytes that each module will hold once the model has run, placed so. Raises what `converted_layers` raises."""
+    """Bytes that each module will hold once the model has run with that placement.
+
+    Raises what `converted_layers` raises.
+    """
     on_cpu = set(placed.values()) == {CPU}
     repacks = on_cpu and precision.quantization is not None and backend(precision.quantization).repacks()
     converted = frozenset(converted_layers(shapes, precision, placed))
@@ -46,16 +55,14 @@ def weights_by_module(shapes: Shapes, precision: Precision, placed: Mapping[str,
 
 
 def load_extra_bytes(shapes: Shapes, precision: Precision, checkpoint: Checkpoint, placed: Mapping[str, str]) -> int:
-    """What the worst moment of a load needs in RAM beyond the weights there: pages of the file, and on the processor
-    the layer that is quantized.
-    """
+    """RAM beyond the weights at a load's peak: pages of the file, and on the CPU the layer being quantized."""
     held = min(HELD_SOURCE_BYTES, checkpoint.total_bytes)
     if precision.is_quantized:
         quantizing = quantizing_bytes(shapes, precision, placed) if set(placed.values()) == {CPU} else 0
         return WORKING_BYTES + held + quantizing
     if checkpoint.dtypes != {str(precision.dtype)}:
         return WORKING_BYTES + held
-    # Mapped, and then copied one by one: all that is copied, and the source of the one in work.
+    # Mapped, then copied one by one: all copies so far, and the source of the current one.
     sizes = [
         parameter.numel() * precision.dtype.itemsize
         for name, parameter in shapes.skeleton(precision.dtype).named_parameters()
@@ -68,7 +75,7 @@ def load_extra_bytes(shapes: Shapes, precision: Precision, checkpoint: Checkpoin
 
 
 def quantizing_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> int:
-    """What quantizing the largest layer needs for a moment, on the device where that is done."""
+    """Temporary bytes of quantizing the largest layer, on the device where that is done."""
     if precision.quantization is None:
         return 0
     layers = [shapes.linear_layers[name] for name in converted_layers(shapes, precision, placed)]
@@ -76,7 +83,7 @@ def quantizing_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, 
 
 
 def read_again_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> int:
-    """What a forward needs for a moment to read its largest tensor that is on disk, and pages of it in the file."""
+    """Temporary bytes of a forward that reads its largest tensor on disk: the tensor, and its pages of the file."""
     on_disk = (
         parameter.numel() * precision.dtype.itemsize
         for name, parameter in shapes.skeleton(precision.dtype).named_parameters()
@@ -86,8 +93,9 @@ def read_again_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, 
 
 
 def unfused_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> int:
-    """What a token takes for a moment on a processor without a kernel that computes with quantized weights as they are:
-    a layer is dequantized at a time.
+    """Temporary bytes of a token on a CPU without a kernel that computes with quantized weights directly.
+
+    One layer is dequantized at a time.
     """
     if precision.quantization is None or set(placed.values()) != {CPU}:
         return 0
@@ -101,7 +109,7 @@ def unfused_bytes(shapes: Shapes, precision: Precision, placed: Mapping[str, str
 def working_bytes(
     shapes: Shapes, precision: Precision, context: ContextSize | None, placed: Mapping[str, str]
 ) -> tuple[int, int]:
-    """What stays beside weights and cache while a text is written, and what reading the prompt takes beyond that."""
+    """Bytes beside weights and cache while a text is generated, and the extra bytes of reading the prompt."""
     moment = read_again_bytes(shapes, precision, placed) + unfused_bytes(shapes, precision, placed)
     if context is None:
         return WORKING_BYTES, moment
@@ -110,12 +118,14 @@ def working_bytes(
 
 
 def scoring_bytes(shapes: Shapes, precision: Precision, context: ContextSize | None, placed: Mapping[str, str]) -> int:
-    """What scoring a text needs for a moment beside weights and working memory: a window's activations and logits, and
-    sums over the vocabulary; of a quantized model also its largest layer beside the checkpoint's.
+    """Temporary bytes of scoring a text, beside weights and working memory.
+
+    A window's activations and logits, and sums over the vocabulary. Or, where it is larger, a quantized model's largest
+    layer beside the checkpoint's.
     """
     if context is None or not context.scored.elements:
         return 0
-    # Four tables of the sums, as many of the rounding floor's, and the rows that are kept or compared with.
+    # Four tables of sums, four of the rounding floor's, and the rows that are kept or compared with.
     sums = (5 * ROWS + 4 * ROUNDED_ROWS) * shapes.vocabulary * torch.float32.itemsize
     if main_device(placed.values()) == CPU:
         sums = round(_HEAP_FACTOR * sums)
@@ -127,7 +137,7 @@ def scoring_bytes(shapes: Shapes, precision: Precision, context: ContextSize | N
 
 
 def _heap_bytes(shapes: Shapes, precision: Precision, activations: int, tokens: int, placed: Mapping[str, str]) -> int:
-    """What tensors of so many bytes take, until the heap is trimmed, while so many tokens are read at once."""
+    """Heap bytes of the activations, until it is trimmed, while `tokens` tokens are read at once."""
     factor = _HEAP_FACTOR
     if precision.quantization is not None:
         quantizer = backend(precision.quantization)
@@ -152,8 +162,10 @@ def estimated(
     runtime_bytes: int,
     shared_bytes: int = 0,
 ) -> Estimate:
-    """The whole, put together; what forbids the precision is in it. `runtime_bytes`: the libraries' on the processor;
-    what CUDA's take in RAM has not been measured, so with a GPU they are unknown. `note` becomes part of the caution.
+    """The whole estimate, including what forbids the precision. `note` becomes part of the caution.
+
+    `runtime_bytes`: of the libraries on the CPU. What CUDA's libraries take in RAM has not been measured, so it is
+    unknown with a GPU.
     """
     try:
         placed = device_map(shapes, precision.checked(), placement, limits)
@@ -182,7 +194,7 @@ def estimated(
 
 
 def known_context(sizes: ContextSizes, prompt_tokens: int | None, tokens: int) -> tuple[ContextSize | None, str]:
-    """What a text takes, or None and the reason why that is not known."""
+    """The memory of a text, or None and the reason why it is unknown."""
     try:
         return sizes.of(prompt_tokens, tokens), ""
     except CannotRunError as error:

@@ -1,4 +1,4 @@
-"""Answers about the memory of one model at a time, whose shapes and tokenizer are kept between questions."""
+"""Answers questions about the memory of one model at a time."""
 
 import contextlib
 from collections.abc import Iterator
@@ -34,13 +34,13 @@ from qplayground.engines.transformers.text.tokenizer import read_tokenizer
 
 
 class Estimator:
-    """Answers for one model at a time, whose shapes and tokenizer it keeps."""
+    """Answers for one model at a time, and keeps its shapes and tokenizer between questions."""
 
     def __init__(self) -> None:
-        self._runtime_bytes: dict[str, int] = {}  # with the libraries warm, by the quantizer's
+        self._runtime_bytes: dict[str, int] = {}  # with warm libraries, by the quantizer's library
         self._unusable: dict[str, ErrorInfo] = {}  # libraries that are installed and do not work
         self._shared_bytes = 0
-        self._key: object = None  # the folder, and its files as they were
+        self._key: object = None  # the folder, and the state of its files
         self._shapes: Shapes | None = None
         self._checkpoint: Checkpoint | None = None
         self._refusal: PlaygroundError | None = None  # of the whole model
@@ -48,12 +48,12 @@ class Estimator:
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._tokenizer_problem: ErrorInfo | None = None
         self._contexts: ContextSizes | None = None
-        self._context: tuple[object, ContextSize | None, str] = (None, None, "")  # of the lengths asked for last
+        self._context: tuple[object, ContextSize | None, str] = (None, None, "")  # of the last lengths requested
         self._before_bytes = 0  # of the process, before it read the model
         self._model_bytes = 0  # what that added: shapes, the first context's run, tokenizer, the first encoding
 
     def warm(self) -> None:
-        """Measure what the libraries take by themselves; every engine warms them before it loads."""
+        """Measure what the libraries take by themselves. Every engine warms them before it loads."""
         if not self._runtime_bytes:
             cpu = torch.device("cpu")
             for precision in READY_PRECISIONS:
@@ -68,10 +68,10 @@ class Estimator:
             self._shared_bytes = shared_bytes()
 
     def estimate(self, command: EstimateMemory) -> Iterator[MemoryEstimated]:
-        """Answer at once, and again with the tokenizer's share when it had to be read.
+        """Answer at once, and again with the tokenizer's share if it had to be read.
 
-        Raises PlaygroundError for a model that cannot be loaded at all. What forbids one precision is in its estimate,
-        and what forbids every text is the answer's `tokenizer_problem`.
+        Raises PlaygroundError for a model that cannot be loaded at all. A problem of one precision is in its estimate.
+        A problem of every text is the answer's `tokenizer_problem`.
         """
         self.warm()
         path = Path(command.path)
@@ -83,9 +83,9 @@ class Estimator:
             yield self._answer(command, prompt_tokens, tokens, final=False)
             self._read_tokenizer(command)
         if command.context_tokens is None and self._tokenizer is not None:
-            with contextlib.suppress(PlaygroundError):  # what is wrong with the prompt is said when it is run
+            with contextlib.suppress(PlaygroundError):  # a bad prompt is reported when it is run
                 prompt_tokens = len(encode_prompt(self._tokenizer, command.request).ids)
-                tokens += prompt_tokens - 1  # the last one is never read
+                tokens += prompt_tokens - 1  # the last one is never fed back
         answer = self._answer(command, prompt_tokens, max(tokens, 1), final=True)
         yield replace(answer, tokenizer_problem=self._tokenizer_problem)
 
@@ -99,7 +99,7 @@ class Estimator:
             )
 
     def plan(self, command: PlanPlacement) -> PlacementPlanned:
-        """Where the parts of the model would be. Raises as `estimate` does."""
+        """Where the model's parts would be. Raises as `estimate` does."""
         self._read(Path(command.path))
         shapes = self._known_shapes
         assert self._checkpoint is not None
@@ -125,14 +125,14 @@ class Estimator:
                 self._note = check_complete(shapes.skeleton(Dtype.BFLOAT16), checkpoint)
                 self._shapes, self._checkpoint = shapes, checkpoint
                 self._contexts = ContextSizes(shapes)
-            except PlaygroundError as error:  # said again for each question about these files, and found once
+            except PlaygroundError as error:  # found once, raised for each question about these files
                 self._refusal = error
             self._key = key
         if self._refusal is not None:
             raise self._refusal
 
     def _read_tokenizer(self, command: EstimateMemory) -> None:
-        """What it takes stays in every engine, and what encoding a text for the first time does."""
+        """Every engine also holds what the tokenizer takes, and what its first encoding takes."""
         before, path = _resident_bytes(), Path(command.path)
         try:
             self._tokenizer = read_tokenizer(path)

@@ -1,4 +1,4 @@
-"""From what was asked for to a device for each module, by accelerate's own rules, before a weight is read."""
+"""Turns a requested placement into a device per module, by accelerate's own rules, before a weight is read."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -42,13 +42,13 @@ from qplayground.engines.transformers.quantizers.registry import backend, config
 
 _WORDS = {CPU: "RAM"}
 _QUANTIZERS_SHARE = 0.9
-"""Of a limit, what transformers lets a quantized model take."""
+"""Share of a limit that transformers lets a quantized model take."""
 
 
 def device_map(shapes: Shapes, precision: Precision, placement: Placement, limits: Mapping[str, int]) -> dict[str, str]:
     """A device for each module, `""` for all of them. `limits`: bytes of weights that each device can take.
 
-    Raises PlaygroundError(BAD_DEVICE) for what the quantizer or accelerate would refuse, or do wrong without a word.
+    Raises PlaygroundError(BAD_DEVICE) for what the quantizer or accelerate would refuse, or silently do wrong.
     """
     if placement.is_single:
         return {"": placement.device}
@@ -71,12 +71,12 @@ def device_map(shapes: Shapes, precision: Precision, placement: Placement, limit
 
 
 def conversion_at(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> Conversion:
-    """The recipe's conversion where the model is placed so."""
+    """The precision's conversion for that placement."""
     return conversion(shapes, precision, on_cpu=set(placed.values()) == {CPU})
 
 
 def converted_layers(shapes: Shapes, precision: Precision, placed: Mapping[str, str]) -> tuple[str, ...]:
-    """The layers that the recipe converts and that are where it is quantized."""
+    """The layers that the precision converts, and that are on a device where they get quantized."""
     devices = set(placed.values())
     plain = {device for device in devices if stays_unquantized(device, devices)}
     converted = conversion_at(shapes, precision, placed).converted
@@ -84,7 +84,7 @@ def converted_layers(shapes: Shapes, precision: Precision, placed: Mapping[str, 
 
 
 def by_device(by_module: Mapping[str, WeightKinds], placed: Mapping[str, str]) -> dict[str, WeightKinds]:
-    """What each device holds. Buffers are where the model computes."""
+    """Bytes on each device. Buffers are where the model computes."""
     computes = main_device(placed.values())
     found = {device: WeightKinds() for device in devices_in_order([*placed.values(), computes])}
     for name, kinds in by_module.items():
@@ -97,7 +97,7 @@ def by_device(by_module: Mapping[str, WeightKinds], placed: Mapping[str, str]) -
 
 
 def caution(shapes: Shapes, precision: Precision, placed: Mapping[str, str], limits: Mapping[str, int]) -> str:
-    """What should be said loudly of a placement that works, and of layers that stay as they are."""
+    """Warnings about a placement that works, and about layers that stay as they are."""
     said = [_caution(precision, placed, limits), *conversion_at(shapes, precision, placed).cautions]
     return " ".join(sentence for sentence in said if sentence)
 
@@ -116,14 +116,14 @@ def _caution(precision: Precision, placed: Mapping[str, str], limits: Mapping[st
 
 
 def blocks(shapes: Shapes, by_module: Mapping[str, WeightKinds], plain: Mapping[str, WeightKinds]) -> tuple[Block, ...]:
-    """The parts that accelerate moves as a whole, in the model's order, with the bytes below each."""
+    """The parts that accelerate moves as a whole, in the model's order, each with its bytes."""
     names = tuple(block_names(shapes))
     tied = _tied_blocks(shapes, names)
     return tuple(Block(name, _below(name, by_module), _below(name, plain), tied.get(name, "")) for name in names)
 
 
 def block_names(shapes: Shapes) -> Iterator[str]:
-    """The layers that must not be split, and beside them whatever holds tensors of its own."""
+    """The layers that must not be split, and every other module that holds tensors of its own."""
     skeleton = shapes.skeleton(Dtype.BFLOAT16)
     whole = set(skeleton._no_split_modules or ())
 
@@ -146,10 +146,11 @@ def plan(
     weights: Callable[[Mapping[str, str]], Mapping[str, WeightKinds]],
     tensors: Iterable[str],
 ) -> PlacementPlan:
-    """What is shown before a load, and changed by hand. `weights` gives the bytes by module of a map, `tensors` the
-    names of the checkpoint's.
+    """The placement that is shown before a load, and changed by hand.
+
+    `weights` gives the bytes by module for a map. `tensors`: the names of the checkpoint's tensors.
     """
-    alone = {"": main_device([*limits, *placement.modules.values(), CPU])}  # the processor repacks some weights
+    alone = {"": main_device([*limits, *placement.modules.values(), CPU])}  # the CPU repacks some weights
     try:
         shown = blocks(shapes, weights(alone), _plain(shapes, precision))
     except PlaygroundError as error:  # nothing can be quantized, wherever it is
@@ -174,8 +175,10 @@ def plan(
 
 
 def _rewritten_bytes(skeleton: PreTrainedModel, tensors: Iterable[str], placed: Mapping[str, str]) -> int:
-    """Bytes of the weights on disk that a load writes into the offload folder: those that are not one tensor of the
-    checkpoint as it is, such as a mixture's experts, as `offload_and_maybe_resave_param` of transformers decides it.
+    """Bytes of the weights on disk that a load writes into the offload folder.
+
+    These are weights that are not one tensor of the checkpoint as it is, such as a mixture's experts. transformers
+    decides it in `offload_and_maybe_resave_param`.
     """
     if DISK not in placed.values():
         return 0
@@ -197,7 +200,7 @@ def _below(name: str, by_module: Mapping[str, WeightKinds]) -> int:
 
 
 def _tied_blocks(shapes: Shapes, names: tuple[str, ...]) -> dict[str, str]:
-    """Blocks that have a weight of an earlier block, and that block."""
+    """Blocks that share a weight with an earlier block, and that block."""
     owners: dict[int, str] = {}
     tied: dict[str, str] = {}
     skeleton = shapes.skeleton(Dtype.BFLOAT16)
@@ -210,7 +213,7 @@ def _tied_blocks(shapes: Shapes, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _roomy_gpu(shapes: Shapes, precision: Precision, limits: Mapping[str, int]) -> str | None:
-    """The only GPU, where all of it has room twice over: accelerate's answer is known then, and takes a while."""
+    """The only GPU, if the whole model fits twice. accelerate's answer, which takes a while, is then known."""
     gpus = [device for device in limits if is_gpu(device)]
     skeleton = shapes.skeleton(precision.dtype)
     tensors = [*skeleton.parameters(), *skeleton.buffers()]
@@ -219,7 +222,7 @@ def _roomy_gpu(shapes: Shapes, precision: Precision, limits: Mapping[str, int]) 
 
 
 def _inferred(shapes: Shapes, precision: Precision, device: str, limits: Mapping[str, int]) -> dict[str, str]:
-    """transformers' own answer, with the sizes that its quantizer counts with."""
+    """transformers' own answer, with the sizes that its quantizer counts."""
     dtype = getattr(torch, precision.dtype)
     with torch.device("meta"), no_init_weights():
         model = AutoModelForCausalLM.from_config(shapes.config, dtype=dtype).eval()
@@ -234,19 +237,19 @@ def _inferred(shapes: Shapes, precision: Precision, device: str, limits: Mapping
 
 
 def accelerates_name(device: str) -> int | str:
-    """accelerate knows NVIDIA's GPUs by their numbers, and picks its main device from a set in the numbers' order."""
+    """accelerate numbers NVIDIA's GPUs, and picks its main device from a set in the order of the numbers."""
     return int(device.partition(":")[2]) if is_cuda(device) else device
 
 
 def _with_buffers(shapes: Shapes, modules: Mapping[str, str]) -> dict[str, str]:
-    """Modules that hold buffers alone go where the model computes, unless the map says otherwise."""
+    """Modules that hold only buffers go where the model computes, unless the map says otherwise."""
     computes = main_device(modules.values())
     names = (name.rpartition(".")[0] for name, _ in shapes.skeleton(Dtype.BFLOAT16).named_buffers())
     return {**modules, **{name: computes for name in names if device_of(name, modules) is None}}
 
 
 def _disjoint(skeleton: nn.Module, modules: Mapping[str, str]) -> dict[str, str]:
-    """The same without names above other names, which accelerate would take twice."""
+    """The same map without names above other names, which accelerate would count twice."""
     split = {name for each in modules for name in names_above(each)}
 
     def below(name: str, module: nn.Module) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,6 @@
-"""The bytes that a precision's tensors will take, from the model's shapes alone; the layouts are the quantizers' own.
+"""Predicts the bytes of a precision's tensors, from the model's shapes alone. The quantizers know the layouts.
 
-`tests/engine/test_prediction.py` holds them against loaded models, byte for byte.
+`tests/engine/test_prediction.py` compares the result with loaded models, byte for byte.
 """
 
 import re
@@ -25,9 +25,9 @@ def predicted_weights(
 ) -> dict[str, WeightKinds]:
     """Bytes by module once the model has run.
 
-    `converted` names the layers that get quantized; `repacks` says whether the first forward may repack them.
+    `converted`: the layers that get quantized. `repacks`: the first forward may repack them.
     """
-    use = shapes.layer_use  # first of all: running a model can change its buffers, as its first text will
+    use = shapes.layer_use  # must come first: running a model can change its buffers, as its first text will
     skeleton = shapes.skeleton(precision.dtype)
     seen: set[int] = set()
     found: dict[str, WeightKinds] = {}
@@ -46,7 +46,7 @@ def predicted_weights(
 
 
 class _Conversion(NamedTuple):
-    """How a layer is held that was converted. `repacks`: its first forward repacks it; `runs`: it has a forward."""
+    """How a converted layer is held. `repacks`: its first forward repacks it. `runs`: it has a forward."""
 
     quantizer: Backend[Any]
     repacks: bool
@@ -62,7 +62,7 @@ def _of_module(
     name: str, module: nn.Module, converted: _Conversion | None, float32: re.Pattern[str] | None
 ) -> Iterator[tuple[WeightKinds, torch.Tensor]]:
     def held(kind: str, tensor: torch.Tensor) -> int:
-        """As it comes out of the checkpoint: in the type that the model's code made it in."""
+        """Bytes of a tensor loaded in the dtype that the model's code made it in."""
         stays = tensor.is_floating_point() and float32 is not None and float32.search(f"{name}.{kind}")
         return tensor.numel() * (4 if stays else tensor.element_size())
 
@@ -84,6 +84,6 @@ def _of_module(
 
 
 def _kept_in_float32(skeleton: PreTrainedModel, dtype: torch.dtype) -> re.Pattern[str] | None:
-    """What the names look like of weights that transformers holds in float32 whatever was asked for."""
+    """Pattern for the names of weights that transformers holds in float32 in every precision."""
     globs = skeleton._get_dtype_plan(dtype)
     return re.compile("|".join(glob.replace("*", ".*") for glob in globs)) if globs else None

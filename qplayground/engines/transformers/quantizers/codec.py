@@ -9,7 +9,7 @@ import torch
 from qplayground.core.inside import QuantizationParams
 
 BYTE = 256
-"""Number of codes that fit in a byte."""
+"""Number of distinct codes of one byte."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Log-probabilities of baselines, kept on disk so that candidates, and later comparisons, need not score them again."""
+"""Keeps log-probabilities of baselines on disk, so that candidates and later comparisons need no rescoring."""
 
 import contextlib
 import errno
@@ -24,15 +24,18 @@ LOG_PROBABILITIES = "log-probabilities"
 SCORES = "scores.msgpack"
 _SCRATCH = "baseline"
 SPARE_BYTES = 1 << 30
-"""What is left free on the disk for others."""
+"""Disk space that is left free for others."""
 
 
 SCORING_VERSION = 3
-"""Goes up when the same tokens would get other figures, so that what an older program kept is not found."""
+"""Increased when the same tokens would get other figures, so that results of older versions are not found."""
 
 
 class BaselineKey(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the log-probabilities depend on. `place`: what computed them, and of a split model where."""
+    """Everything that the log-probabilities depend on.
+
+    `place`: what computed them, and for a split model where.
+    """
 
     weights_sha256: str
     config_sha256: str
@@ -47,15 +50,15 @@ class BaselineKey(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """A folder's name."""
+        """The name of its folder."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:40]
 
 
 class KeptScores(msgspec.Struct, frozen=True, kw_only=True):
-    """What was kept beside the log-probabilities, which are stored as `dtype`.
+    """What was kept beside the log-probabilities, which are stored as `dtype`. Divergences are means, in nats.
 
-    `storage_kld` is what storing them so changes by itself, `rounding_klds` what rounding the logits to a type gives;
-    means, in nats.
+    `storage_kld`: from storing the log-probabilities in that dtype.
+    `rounding_klds`: from rounding the logits, by dtype.
     """
 
     dtype: str
@@ -66,7 +69,7 @@ class KeptScores(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptCandidate(msgspec.Struct, frozen=True, kw_only=True):
-    """What a candidate gave against the baseline that it is kept with; the baseline itself is one too."""
+    """A candidate's results against the baseline that it is kept with. The baseline itself is one too."""
 
     quality: Quality
     tokens: ScoredTokens
@@ -74,7 +77,7 @@ class KeptCandidate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptBaseline:
-    """Log-probabilities of one baseline, read as they are needed, and what was compared with them."""
+    """One baseline's log-probabilities, read on demand, and the results compared with them."""
 
     def __init__(self, folder: Path, scores: KeptScores, vocabulary: int) -> None:
         self.scores = scores
@@ -83,14 +86,14 @@ class KeptBaseline:
 
     @property
     def is_whole(self) -> bool:
-        """Whether there are as many log-probabilities as tokens. Raises OSError, TypeError for an unknown type."""
+        """Whether there are as many log-probabilities as tokens. Raises OSError, TypeError for an unknown dtype."""
         size = len(self.scores.tokens.nll) * self._vocabulary * np.dtype(self.scores.dtype).itemsize
         return 0 < size == (self._folder / LOG_PROBABILITIES).stat().st_size
 
     def rows(self, first: int, count: int) -> torch.Tensor:
         """Log-probabilities of scored tokens, [count, vocabulary], float32. Raises OSError.
 
-        They are read and not mapped, so that what is behind does not stay in memory.
+        They are read, not mapped, so that earlier rows do not stay in memory.
         """
         dtype = np.dtype(self.scores.dtype)
         rows = np.fromfile(
@@ -102,14 +105,14 @@ class KeptBaseline:
         return torch.from_numpy(rows.reshape(count, self._vocabulary).astype(np.float32, copy=False))
 
     def candidate(self, precision: Precision, place: str) -> KeptCandidate | None:
-        """What that precision gave before, placed so; None where it has not been scored, or what is kept is damaged."""
+        """That precision's earlier result with that placement; None where there is none, or it is damaged."""
         try:
             return msgspec.msgpack.decode(self._candidate_file(precision, place).read_bytes(), type=KeptCandidate)
         except (OSError, UnicodeDecodeError, RecursionError, msgspec.MsgspecError):
             return None
 
     def keep_candidate(self, precision: Precision, place: str, found: KeptCandidate) -> None:
-        """All or nothing; what cannot be kept is scored again another time."""
+        """Save the result, all or nothing. If that fails, it is scored again another time."""
         with contextlib.suppress(OSError):
             save_file(self._candidate_file(precision, place), msgspec.msgpack.encode(found))
 
@@ -119,7 +122,7 @@ class KeptBaseline:
 
 
 class Baselines:
-    """A folder of kept baselines, of at most `limit_bytes`; the one that was used longest ago leaves first."""
+    """A folder of kept baselines, of at most `limit_bytes`. The least recently used one is deleted first."""
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self._folder = folder
@@ -127,7 +130,7 @@ class Baselines:
 
     @property
     def room_bytes(self) -> int:
-        """How large one can be: within the limit, and with space left on the disk for others."""
+        """The largest possible size of a baseline: within the limit, and with disk space left for others."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self._folder).free + self._used()
@@ -136,7 +139,7 @@ class Baselines:
         return max(0, min(self._limit_bytes, free - SPARE_BYTES))
 
     def find(self, key: BaselineKey) -> KeptBaseline | None:
-        """The one with that key, None where there is none or it is damaged."""
+        """The baseline with that key; None where there is none or it is damaged."""
         folder = self._folder / key.name
         try:
             scores = msgspec.msgpack.decode((folder / SCORES).read_bytes(), type=KeptScores)
@@ -149,7 +152,7 @@ class Baselines:
 
     @contextmanager
     def writing(self, key: BaselineKey, dtype: str) -> Iterator["Writing"]:
-        """Keep a new one: it is there once `finish` was called, whole or not at all. Raises OSError."""
+        """Keep a new baseline. It exists once `finish` was called, whole or not at all. Raises OSError."""
         self._make_room(len(key.starts) * (key.window - key.window // 2) * key.vocabulary * np.dtype(dtype).itemsize)
         scratch = Path(tempfile.mkdtemp(prefix=owned_prefix(_SCRATCH), dir=self._folder))
 
@@ -167,12 +170,12 @@ class Baselines:
         return sum(_size(folder) for folder in self._folders())
 
     def _folders(self) -> list[Path]:
-        """Those that are kept, the one used longest ago first."""
+        """The kept baselines, least recently used first."""
         return sorted((path for path in self._folder.iterdir() if path.is_dir() and not is_owned(path)), key=_last_used)
 
     def _make_room(self, num_bytes: int) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        clear_left(self._folder)  # what an engine was writing when it was ended
+        clear_left(self._folder)  # left by an engine that was ended while writing
         folders = self._folders()
         used = sum(_size(folder) for folder in folders)
         for folder in folders:
@@ -184,17 +187,17 @@ class Baselines:
 
 
 class Writing:
-    """A baseline that is being kept."""
+    """A baseline that is being written."""
 
     def __init__(self, scratch: Path, target: Path, dtype: str, is_kept: Callable[[], bool]) -> None:
         self._scratch = scratch
         self._target = target
         self._is_kept = is_kept
         self._dtype = np.dtype(dtype)
-        self._file = (scratch / LOG_PROBABILITIES).open("wb", buffering=0)  # what cannot be written is not held back
+        self._file = (scratch / LOG_PROBABILITIES).open("wb", buffering=0)  # unbuffered: a failed write shows at once
 
     def write(self, rows: torch.Tensor) -> torch.Tensor:
-        """Append rows, and return them as they will be read. Raises OSError."""
+        """Append rows, and return them as they will be read back. Raises OSError."""
         stored = rows.cpu().numpy().astype(self._dtype, copy=False)
         left = memoryview(np.ascontiguousarray(stored)).cast("B")  # type: ignore[arg-type]
         while left:
@@ -202,7 +205,7 @@ class Writing:
         return torch.from_numpy(stored.astype(np.float32, copy=False))
 
     def finish(self, scores: KeptScores) -> None:
-        """Put it in its place, unless another engine was faster: its own is as good, and may be in use.
+        """Move it to its place, unless another engine was faster: that baseline is as good, and may be in use.
 
         Raises OSError.
         """
@@ -215,7 +218,7 @@ class Writing:
                 shutil.rmtree(self._target)  # a damaged one, or a less exact one
 
     def _has_moved(self) -> bool:
-        """Whether it is in its place now; nothing happened where something lies there."""
+        """Move it to its place. Returns False and changes nothing where something is in the way."""
         try:
             self._scratch.rename(self._target)
         except OSError as error:
@@ -225,13 +228,13 @@ class Writing:
         return True
 
     def discard(self) -> None:
-        """Leave nothing behind, unless it is finished."""
+        """Delete it unless it is finished."""
         self._file.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def _size(folder: Path) -> int:
-    """The bytes of its files; none of one that another engine takes away meanwhile."""
+    """Bytes of its files; 0 if another engine removes it meanwhile."""
     try:
         return sum(path.stat().st_size for path in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Telling whether weights are the same: a hash of their files, read once for as long as a file does not change."""
+"""Identifies weights by a hash of their files. A file is read again only if it changed."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ _PIECE = 1 << 24
 
 
 def weights_sha256(files: Iterable[Path], folder: Path, on_progress: OnProgress) -> str:
-    """Of all files together, by name. What was read is remembered in `folder`. Raises OSError."""
+    """SHA-256 of all files together, by name. Digests are cached in `folder`. Raises OSError."""
     known = _read(folder / _MEMO)
     files = sorted(files)
     total = sum(file.stat().st_size for file in files)
@@ -32,7 +32,7 @@ def weights_sha256(files: Iterable[Path], folder: Path, on_progress: OnProgress)
 
 
 def _identity(file: Path) -> str:
-    """The time of the inode's last change cannot be set by a program, unlike that of the contents."""
+    """Includes the inode's change time, which no program can set, unlike the modification time."""
     found = file.stat()
     return f"{file.resolve()}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
 
@@ -55,7 +55,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, known: dict[str, str]) -> None:
-    """All or nothing; that it is not remembered costs a second reading only."""
+    """All or nothing. A failure only costs a second reading."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(path, msgspec.json.encode(known))

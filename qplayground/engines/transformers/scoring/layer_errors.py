@@ -1,7 +1,7 @@
-"""What quantizing costs each layer: its weights against the checkpoint's, and its outputs on a text.
+"""Quantization error of each layer: its weights against the checkpoint's, and its outputs on a text.
 
-Both are relative errors in the Frobenius norm. Each layer is fed what the quantized model feeds it, so that its own
-error is seen and not what the layers before it did. The checkpoint is read tensor by tensor as its layer's turn comes.
+Both are relative errors in the Frobenius norm. Each layer gets the quantized model's inputs, so that only its own error
+is seen, not that of the layers before it. The checkpoint is read tensor by tensor as each layer runs.
 """
 
 from collections import Counter
@@ -25,11 +25,11 @@ from qplayground.engines.transformers.quantizers.registry import family_of
 
 @contextmanager
 def measured(loaded: LoadedModel, errors: list[LayerError], on_layer: Callable[[int, int], None]) -> Iterator[None]:
-    """While inside, the model's next forward fills `errors`, a row a quantized layer, in the order of their turns.
+    """Let the model's next forward fill `errors`: one row per quantized layer, in the order of execution.
 
-    `on_layer` is told before each how many are done, of how many; what it raises ends the forward.
+    `on_layer` is called before each layer with the number done and the total. An exception from it ends the forward.
 
-    A layer whose weight stands in the checkpoint under another name, or merged with others, is left out.
+    A layer is left out if the checkpoint has its weight under another name, or merged with others.
     """
     checkpoint = Checkpoint.read(loaded.files[0].parent)
     with ExitStack() as hooks:
@@ -80,7 +80,7 @@ def _hook(
 
 
 def _is_transposed(exact: torch.Tensor, held: torch.Tensor) -> bool:
-    """Of a square one the shape does not tell."""
+    """A square matrix's shape does not tell."""
     square = exact.shape[0] == exact.shape[1]
     return square and _relative(held, exact.T) < _relative(held, exact)
 

@@ -1,10 +1,9 @@
-"""Scoring a text: the model's probabilities for the tokens that stand there, and how far they are from a baseline's.
+"""Scores a text: the model's probabilities for its tokens, and their divergence from a baseline's.
 
-Teacher-forced: each window of the text is shown to the model at once, and the second half of it counts. The
-baseline's log-probabilities are kept on disk, and a candidate reads them row by row, so that neither's memory grows
-with the text.
+Teacher-forced: the model gets each window of the text at once, and the window's second half counts. The baseline's
+log-probabilities are kept on disk. A candidate reads them row by row, so that memory does not grow with the text.
 
-Longer than most modules: a baseline's scoring and a candidate's are one course of steps over the same text.
+Longer than most modules, because a baseline and a candidate are scored in the same sequence of steps.
 """
 
 import hashlib
@@ -53,7 +52,7 @@ _NOTE_CHARACTERS = 200
 
 
 class StoppedError(Exception):
-    """Somebody asked for an end."""
+    """Scoring was cancelled."""
 
 
 @torch.inference_mode()
@@ -64,7 +63,7 @@ def score_text(
     should_stop: Callable[[], bool],
     on_progress: OnCounted,
 ) -> Scored:
-    """Carry out a command. `written_ids` are the prompt and the text that came of it, for where that is scored.
+    """Carry out a Score command. `written_ids`: the prompt and its continuation, where these are scored.
 
     Raises StoppedError, and PlaygroundError: BAD_FILE for a text that cannot be scored, NON_FINITE_OUTPUT.
     """
@@ -76,7 +75,7 @@ def score_text(
         key = scoring.key()
         kept = baselines.find(key)
         if is_baseline and kept is not None and kept.scores.dtype != scoring.storage_dtype() == "float32":
-            kept = None  # there was no room then, and there is now
+            kept = None  # there was no room for float32 then, and there is now
     except OSError as error:
         note = _unkept(error)
     started = time.monotonic()
@@ -97,14 +96,14 @@ def score_text(
     if before is None and loaded.precision.is_quantized:
         try:
             layers = scoring.layer_errors()
-        except (RuntimeError, LookupError, OSError, ValueError) as error:  # the figures are there, and stay
+        except (RuntimeError, LookupError, OSError, ValueError) as error:  # the figures stay valid
             on_progress(f"The layers could not be measured: {error}"[:_NOTE_CHARACTERS], 0, 0)
-            kept = None  # another time they may be
+            kept = None  # so that they are measured another time
     if before is None and kept is not None and (is_baseline or quality.reference is not None):
         kept.keep_candidate(loaded.precision, place, KeptCandidate(quality=quality, tokens=tokens, layers=layers))
     return Scored(
         command_id=command.id,
-        # What was kept is of these tokens; the text that has them can be another one now, under another name.
+        # The kept result is for these tokens. By now another text, under another name, can have the same ones.
         quality=replace(quality, text=scoring.text.name, text_sha256=scoring.text.sha256, seconds=seconds),
         tokens=tokens,
         windows=scoring.windows,
@@ -117,14 +116,14 @@ def score_text(
 
 
 def place_of(loaded: LoadedModel) -> str:
-    """What computes, and of a model on several devices where each part is: it decides what is quantized."""
+    """What computes, and where each part of a split model is, because that decides what is quantized."""
     placed = loaded.device_map
     parts = f", {sorted(placed.items())}" if len(placed) > 1 else ""
     return f"{processor_name(loaded.device)}{parts}"
 
 
 class _Scoring:
-    """One text, one loaded model."""
+    """Scores one text with one loaded model."""
 
     def __init__(
         self,
@@ -161,7 +160,7 @@ class _Scoring:
         return written_text(tokenizer, command.name, ids)
 
     def _plan(self) -> Windows:
-        """As many windows as were asked for, and as can be kept; where hardly any can, nothing is kept."""
+        """As many windows as requested, and as can be kept. If hardly any can, nothing is kept."""
         most = self._room_bytes // (2 * self._vocabulary)  # as float16
         plan = partial(
             windows_of,
@@ -175,7 +174,7 @@ class _Scoring:
         return windows
 
     def key(self) -> BaselineKey:
-        """What the baseline's log-probabilities for this are kept under. Raises OSError."""
+        """The key of the baseline's log-probabilities for this text. Raises OSError."""
         command, loaded = self._command, self._loaded
         used = command.baseline.quantization
         libraries = ("torch", "transformers", *([] if used is None else [used.library]))
@@ -196,7 +195,7 @@ class _Scoring:
     def baseline(
         self, baselines: Baselines, key: BaselineKey | None, note: ErrorInfo | None
     ) -> tuple[Quality, ScoredTokens]:
-        """Score, and keep the log-probabilities under the key; without one `note` says why that cannot be."""
+        """Score, and keep the log-probabilities under the key. Without a key, `note` says why they cannot be kept."""
         scores = TokenScores()
         storage_kld = 0.0
         rounding = RoundingFloor(self._vocabulary, self._loaded.device)
@@ -211,7 +210,7 @@ class _Scoring:
                     try:
                         stored = writing.write(rows.log_p)
                     except OSError as error:
-                        writing.discard()  # the disk is full: others want it
+                        writing.discard()  # the disk is full: free the space for others
                         writing, note = None, _unkept(error)
                         continue
                     if dtype != "float32":
@@ -238,7 +237,7 @@ class _Scoring:
         return quality, tokens
 
     def candidate(self, kept: KeptBaseline | None, note: ErrorInfo | None) -> tuple[Quality, ScoredTokens]:
-        """Score, against what was kept of the baseline where there is something."""
+        """Score, and compare with the kept baseline if there is one."""
         scores = TokenScores()
         for rows in self._rows():
             done, count = len(scores), len(rows.nll)
@@ -246,7 +245,7 @@ class _Scoring:
             if kept is not None:
                 try:
                     reference = kept.rows(done, count).to(rows.log_p.device)
-                except (OSError, ValueError) as error:  # another window has made room for itself
+                except (OSError, ValueError) as error:  # another window deleted it to make room
                     kept, note = None, _lost(error)
                     continue
                 klds = self._sums.divergences(reference, rows.log_p)
@@ -254,7 +253,7 @@ class _Scoring:
                 scores.compare(rows, klds, kept.scores.tokens.top_ids[done : done + count])
         tokens = scores.tokens(self._loaded.tokenizer)
         quality = self._quality(self._perplexity(tokens))
-        if kept is None:  # or no more: what was compared before is no whole
+        if kept is None:  # or it was lost: a partial comparison does not count
             tokens = replace(tokens, kld=Floats.of(()), same_top=b"")
             return replace(quality, note=note or _WITHOUT_BASELINE), tokens
         own = str(self._loaded.precision.dtype)
@@ -268,7 +267,7 @@ class _Scoring:
         ), tokens
 
     def layer_errors(self) -> tuple[LayerError, ...]:
-        """Of every quantized layer, on the first window."""
+        """Errors of every quantized layer, on the first window."""
         errors: list[LayerError] = []
         windows = self.windows
         ids = torch.tensor([self.text.window_ids(windows.starts[0], windows.window)], device=self._loaded.device)
@@ -280,26 +279,26 @@ class _Scoring:
         self._say("Measuring each layer", done, total, "layers")
 
     def _say(self, label: str, done: int, total: int, unit: str = "bytes") -> None:
-        """How far it has come. Raises StoppedError."""
+        """Report progress. Raises StoppedError."""
         if self._should_stop():
             raise StoppedError
         self._on_progress(label, done, total, unit)
 
     def _rows(self, see_first: Callable[[torch.Tensor, Rows], None] | None = None) -> Iterator[Rows]:
-        """All scored tokens, some at a time. `see_first` gets the logits too, of the first ones of each window."""
+        """All scored tokens, in chunks. `see_first` also gets the logits of each window's first chunk."""
         windows, loaded, total = self.windows, self._loaded, self.windows.scored_tokens
         keep = windows.window - windows.context
         done = 0
         for start in windows.starts:
             self._say("Scoring", done, total, "tokens")
             ids = torch.tensor([self.text.window_ids(start, windows.window)], device=loaded.device)
-            shown = ids[:, :-1]  # what follows the last token is not asked
+            shown = ids[:, :-1]  # no prediction is needed after the last token
             logits = loaded.model(input_ids=shown, use_cache=False, **_last(loaded, keep)).logits[0, -keep:]
             targets = ids[0, windows.context :]
             for first in range(0, len(targets), ROWS):
                 some = logits[first : first + ROWS]
                 rows = self._sums.of(some, targets[first : first + ROWS])
-                self._check_finite(rows.nll, done + first)  # one logit that is no number makes its whole row so
+                self._check_finite(rows.nll, done + first)  # one NaN logit makes its whole row NaN
                 if first == 0 and see_first is not None:
                     see_first(some, rows)
                 yield rows
@@ -342,7 +341,7 @@ class _Scoring:
         return "Its weights are damaged, or it was not made for such a text: try another model."
 
     def _check_finite(self, values: list[float], first: int) -> None:
-        """Of scored tokens from the `first` on. Raises PlaygroundError."""
+        """Check values of scored tokens, the first of which is number `first`. Raises PlaygroundError."""
         place = next((first + index for index, value in enumerate(values) if not math.isfinite(value)), None)
         if place is None:
             return
@@ -393,5 +392,5 @@ def _lost(error: Exception) -> ErrorInfo:
 
 
 def _last(loaded: LoadedModel, positions: int) -> dict[str, int]:
-    """Have the model compute the last logits only, where it can."""
+    """Options that make the model compute only the last logits, where it can."""
     return {"logits_to_keep": positions} if loaded.model._supports_logits_to_keep() else {}

@@ -16,8 +16,9 @@ from qplayground.engines.transformers.text.tokenizing import encode
 
 @dataclass(frozen=True)
 class ScoredText:
-    """`first_id` takes the place of each window's first token where the tokenizer begins texts with one of its own, as
-    a model that was never shown a text without it expects.
+    """A text as tokens. `first_id` replaces each window's first token if the tokenizer begins texts with it.
+
+    A model that was never shown a text without that token expects it.
     """
 
     name: str
@@ -31,12 +32,12 @@ class ScoredText:
         return hashlib.sha256(array("q", (*self.ids, -1 if self.first_id is None else self.first_id))).hexdigest()
 
     def window_ids(self, start: int, window: int) -> list[int]:
-        """The tokens that the model is shown."""
+        """Token ids of a window, as the model gets them."""
         ids = list(self.ids[start : start + window])
         return ids if self.first_id is None else [self.first_id, *ids[1:]]
 
     def evaluation(self, windows: Windows) -> Evaluation:
-        """What is said of it beside the figures."""
+        """What is reported about the text beside the figures."""
         return Evaluation(
             text=self.name,
             text_sha256=self.sha256,
@@ -49,8 +50,9 @@ class ScoredText:
 
 
 def read_text(tokenizer: PreTrainedTokenizerBase, name: str, text: str) -> ScoredText:
-    """Tokenize a text without special tokens. Raises PlaygroundError(BAD_FILE) for one without any, or
-    BROKEN_TOKENIZER.
+    """Tokenize a text without special tokens.
+
+    Raises PlaygroundError: BAD_FILE for a text without tokens, or BROKEN_TOKENIZER.
     """
     encoded = encode(tokenizer, text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, verbose=False)
     ids = tuple(int(token) for token in encoded["input_ids"])
@@ -66,21 +68,21 @@ def read_text(tokenizer: PreTrainedTokenizerBase, name: str, text: str) -> Score
 
 
 def written_text(tokenizer: PreTrainedTokenizerBase, name: str, ids: tuple[int, ...]) -> ScoredText:
-    """A prompt and its continuation, whose tokens are there already."""
+    """A prompt and its continuation, which are tokens already."""
     pieces = _pieces(tokenizer, ids)
     sha256 = hashlib.sha256("".join(pieces).encode()).hexdigest()
     return ScoredText(name, sha256, ids, pieces, first_id=_first_id(tokenizer))
 
 
 def _first_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The token that texts begin with, where the tokenizer says so."""
+    """The token that the tokenizer begins texts with, if any."""
     begin = encode(tokenizer, "a")["input_ids"]
     own = tokenizer.bos_token_id is not None and begin[:1] == [tokenizer.bos_token_id]
     return tokenizer.bos_token_id if own else None
 
 
 def windows_of(text: ScoredText, *, whole: bool, limit: int, most: int | None, context_tokens: int | None) -> Windows:
-    """The windows to score. `whole`: a text that is shorter than one window is a window by itself.
+    """The windows to score. `whole`: a text shorter than one window is a window by itself.
 
     Raises PlaygroundError(BAD_FILE) for a text that is too short.
     """
@@ -98,10 +100,10 @@ def windows_of(text: ScoredText, *, whole: bool, limit: int, most: int | None, c
 
 
 def _slices(text: str, offsets: list[tuple[int, int]]) -> tuple[str, ...]:
-    """The text of each token; a character of several tokens counts as the first one's."""
+    """The text of each token. A character of several tokens counts as the first one's."""
     pieces, end = [], 0
     for _, after in offsets:
-        pieces.append(sys.intern(text[end:after]))  # words come again and again
+        pieces.append(sys.intern(text[end:after]))  # words repeat
         end = max(end, after)
     return tuple(pieces)
 

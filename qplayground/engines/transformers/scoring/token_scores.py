@@ -1,4 +1,4 @@
-"""What each scored token gets: sums over the vocabulary, and the list of what they gave."""
+"""Scores each token: sums over the vocabulary, and the collected results."""
 
 import math
 from array import array
@@ -18,10 +18,11 @@ _ROUNDED = (Dtype.BFLOAT16, Dtype.FLOAT16)
 
 
 class Rows(NamedTuple):
-    """Some scored tokens in a row, a row each.
+    """Consecutive scored tokens, one per row.
 
-    `log_p`: log-probabilities of the vocabulary, [rows, vocabulary], float32, good until the next are asked for.
-    `nll`: the right tokens' negative ones. `top_ids` and `top_p`: the likeliest tokens and their probabilities.
+    `log_p`: log-probabilities of the vocabulary, [rows, vocabulary], float32. Valid until the next rows are requested.
+    `nll`: negative log-probabilities of the right tokens.
+    `top_ids`, `top_p`: the likeliest tokens and their probabilities.
     """
 
     log_p: torch.Tensor
@@ -33,7 +34,7 @@ class Rows(NamedTuple):
 class VocabularySums:
     """Sums over the vocabulary for up to `rows` tokens at a time.
 
-    Its working memory is taken once: fresh blocks of this size would cost more in page faults than the sums do.
+    Its buffers are allocated once. Fresh buffers would cost more in page faults than the sums do.
     """
 
     def __init__(self, vocabulary: int, device: torch.device, rows: int = ROWS) -> None:
@@ -42,14 +43,14 @@ class VocabularySums:
         )
 
     def of(self, logits: torch.Tensor, right: torch.Tensor) -> Rows:
-        """Of `logits`, [rows, vocabulary], before the tokens `right`, [rows]."""
+        """Scores of `logits`, [rows, vocabulary], which predict the tokens `right`, [rows]."""
         count = len(logits)
         log_p = self._log_p[:count]
         if logits.dtype != torch.float32:
             logits = log_p.copy_(logits)
         top = _likeliest(logits)
         torch.sub(logits, logits.gather(-1, top), out=log_p)
-        # Not log_softmax, which is 1e-6 off here, and the sum in double: small changes of a probability count.
+        # Not log_softmax, which is 1e-6 off here. The sum is in float64, as small changes of a probability count.
         total = torch.exp(log_p, out=self._terms[:count]).sum(-1, keepdim=True, dtype=torch.float64)
         log_p.sub_(total.log().float())
         nll = [-value for value in log_p.gather(-1, right.unsqueeze(-1)).flatten().tolist()]
@@ -58,28 +59,28 @@ class VocabularySums:
     def divergences(self, reference: torch.Tensor, other: torch.Tensor) -> list[float]:
         """Kullback-Leibler divergence of each row of log-probabilities from the reference's, in nats.
 
-        Equal rows give exactly 0. As sum p (e^d - 1 - d), with d the other's log-probability less the reference's: the
-        same where both sum to one, and no small difference of large terms.
+        Equal rows give exactly 0. Computed as sum p (e^d - 1 - d), where d is the other's log-probability minus the
+        reference's. That is the same where both sum to one, and avoids small differences of large terms.
         """
         count = len(reference)
         d = torch.sub(other, reference, out=self._d[:count])
         p = torch.exp(reference, out=self._p[:count])
         terms = torch.expm1(d, out=self._terms[:count]).sub_(d).mul_(p)
         found: list[float] = terms.sum(-1).tolist()
-        if not all(map(math.isfinite, found)):  # what the reference rules out counts only for what the other gives it
+        if not all(map(math.isfinite, found)):  # where the reference has 0, the other's probability counts
             found = terms.where(p > 0, other.exp()).sum(-1).tolist()
         return found
 
 
 def _likeliest(logits: torch.Tensor) -> torch.Tensor:
-    """Each row's largest place, [rows, 1]. On a CPU by NumPy, which takes a third of torch's time."""
+    """Index of each row's largest value, [rows, 1]. On a CPU by NumPy, which takes a third of torch's time."""
     if logits.device.type == "cpu":
         return torch.from_numpy(logits.numpy().argmax(-1, keepdims=True))
     return logits.argmax(-1, keepdim=True)
 
 
 class RoundingFloor:
-    """What rounding the logits to a type with fewer bits gives by itself, so that it is not blamed on quantization."""
+    """Divergence from rounding the logits to a narrower dtype, so that it is not blamed on quantization."""
 
     def __init__(self, vocabulary: int, device: torch.device) -> None:
         self._sums = VocabularySums(vocabulary, device, ROUNDED_ROWS)
@@ -87,7 +88,7 @@ class RoundingFloor:
         self._tokens = 0
 
     def add(self, logits: torch.Tensor, rows: Rows) -> None:
-        """The first of these, [rows, vocabulary]."""
+        """Add the first ROUNDED_ROWS of these logits, [rows, vocabulary]."""
         right = torch.zeros(len(logits[:ROUNDED_ROWS]), dtype=torch.int64, device=logits.device)
         self._tokens += len(right)
         for name in self._totals:
@@ -95,13 +96,13 @@ class RoundingFloor:
             self._totals[name] += sum(self._sums.divergences(rows.log_p[:ROUNDED_ROWS], rounded.log_p))
 
     def klds(self) -> dict[str, float]:
-        """The mean of each type, in nats; none of a type that cannot hold the logits."""
+        """Mean divergence by dtype, in nats. A dtype that cannot hold the logits is left out."""
         means = {name: total / self._tokens for name, total in self._totals.items()}
         return {name: mean for name, mean in means.items() if math.isfinite(mean)}
 
 
 class TokenScores:
-    """Values of the scored tokens so far."""
+    """Collects the values of scored tokens."""
 
     def __init__(self) -> None:
         self._nll = array("f")
@@ -114,18 +115,18 @@ class TokenScores:
         return len(self._nll)
 
     def add(self, rows: Rows) -> None:
-        """The next ones."""
+        """Append the next rows."""
         self._nll.extend(rows.nll)
         self._top.extend(rows.top_ids)
         self._top_p.extend(rows.top_p)
 
     def compare(self, rows: Rows, klds: list[float], baseline_top_ids: tuple[int, ...]) -> None:
-        """What those that were added last are beside the baseline's."""
+        """Append the comparison of the rows added last with the baseline's."""
         self._kld.extend(klds)
         self._same_top += bytes(one == other for one, other in zip(rows.top_ids, baseline_top_ids, strict=True))
 
     def tokens(self, tokenizer: PreTrainedTokenizerBase) -> ScoredTokens:
-        """All of them, the likeliest as text."""
+        """All collected values, with the likeliest tokens as text."""
 
         @cache
         def text(token: int) -> str:

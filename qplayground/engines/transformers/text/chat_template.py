@@ -1,4 +1,4 @@
-"""A model's chat template: a program of its author's, given little to do harm with."""
+"""Renders a model's chat template. It is its author's program, so it gets little to do harm with."""
 
 import json
 from typing import Any, NamedTuple
@@ -18,13 +18,13 @@ TEMPLATE_CHARACTERS = 1_000_000
 ADDED_CHARACTERS = 2_000_000
 _BITS = 4096
 _SLOW_FILTERS = ("urlize", "striptags", "wordwrap", "wordcount", "pprint")
-"""Their time grows with the square of the text, inside of C; no chat needs them."""
+"""Their time grows with the square of the text, inside C code. No chat needs them."""
 _WRITTEN_PARTS = ("'type': 'text'", '"type": "text"')
 _HINT = "Turn the chat template off."
 
 
 class _Sandbox(sandbox.ImmutableSandboxedEnvironment):
-    """Without numbers that take minutes to estimate: an operation in C cannot be interrupted."""
+    """Refuses numbers that take minutes to compute, because an operation in C cannot be interrupted."""
 
     intercepted_binops = frozenset({"*", "**"})
 
@@ -41,22 +41,21 @@ class _Sandbox(sandbox.ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-# transformers makes its environment of the class under this name, and offers no other way to limit it.
+# transformers builds its environment from the class of this name, and offers no other way to limit it.
 chat_template_utils.ImmutableSandboxedEnvironment = _Sandbox
 
 
 class Rendered(NamedTuple):
-    """A prompt as one user turn of a chat; `in_parts`: the template takes a turn's content as a list of parts."""
+    """A prompt as one user turn of a chat. `in_parts`: the template takes a turn's content as a list of parts."""
 
     text: str
     in_parts: bool
 
 
 def render(tokenizer: PreTrainedTokenizerBase, prompt: str) -> Rendered:
-    """The turn as text, with the prompt in it. Raises PlaygroundError(NO_CHAT_TEMPLATE), whatever the template does.
+    """The turn as text, with the prompt in it. Raises PlaygroundError(NO_CHAT_TEMPLATE) for any failure.
 
-    Templates of models that see pictures too may know a turn's content as a list of parts alone; a text that they are
-    given vanishes without a word.
+    Templates of multimodal models may take a turn's content only as a list of parts, and silently drop plain text.
     """
     _check_template(tokenizer)
     refusal: PlaygroundError | None = None
@@ -64,7 +63,7 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: str) -> Rendered:
         try:
             text = _render(tokenizer, prompt, [{"type": "text", "text": prompt}] if in_parts else prompt)
         except _TemplateFailedError as error:
-            if not in_parts:  # which is how templates are given it everywhere else
+            if not in_parts:  # the form that templates get everywhere else
                 refusal = error
             continue
         if _holds(text, prompt) and not (in_parts and _is_written_list(text, prompt)):
@@ -73,7 +72,7 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: str) -> Rendered:
 
 
 class _TemplateFailedError(PlaygroundError):
-    """The template raised an error, which it may not do for a content of another form."""
+    """The template raised an error. It may still accept content in another form."""
 
 
 def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -98,7 +97,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, prompt: str, content: str | list
             text.encode()
     except TookTooLongError:
         raise _refused(f"did not finish in {LIMIT_S:g} seconds") from None
-    except MemoryError:  # from None: it is the template that wants memory, not the machine that lacks it
+    except MemoryError:  # from None: the template wants too much memory; the machine does not lack it
         raise _refused("asks for more memory than any chat needs") from None
     except Exception as error:
         raise _TemplateFailedError(_failure(error).info) from None
@@ -108,7 +107,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, prompt: str, content: str | list
 
 
 def _failure(error: Exception) -> PlaygroundError:
-    """A template's own refusal, which it raises with words of its author's, or whatever else came of it."""
+    """The error for a template's own refusal, in its author's words, or for any other failure."""
     detail = f"{type(error).__name__}: {error}"
     if type(error) is TemplateError:
         return _refused(f"refuses the prompt in its own words: {shortened(str(error))}", detail, ends=True)
@@ -118,12 +117,12 @@ def _failure(error: Exception) -> PlaygroundError:
 
 
 def _is_written_list(text: str, prompt: str) -> bool:
-    """Whether a list of parts was written down as Python or JSON have it."""
+    """Whether a list of parts was printed as Python or JSON."""
     return any(part in text and part not in prompt for part in _WRITTEN_PARTS)
 
 
 def _holds(text: str, prompt: str) -> bool:
-    """Whether the prompt is in a text, as it is, or as JSON or HTML write it; spaces and lines may be set otherwise."""
+    """Whether the text contains the prompt, plain or escaped for JSON or HTML. White space may differ."""
     spaceless = "".join(text.split())
     forms = (prompt, json.dumps(prompt, ensure_ascii=False)[1:-1], json.dumps(prompt)[1:-1], str(escape(prompt)))
     return any("".join(form.split()) in spaceless for form in forms)

@@ -1,4 +1,4 @@
-"""Text from token ids as they come, without ever showing half a character."""
+"""Turns token ids into text as they come, without ever showing half a character."""
 
 from transformers import PreTrainedTokenizerBase
 
@@ -13,13 +13,13 @@ _LONGEST_HOLD = 16
 class Detokenizer:
     """Turns ids into text deltas.
 
-    A token's text can depend on the tokens before it (leading spaces, characters spread over several tokens), so each
-    delta is the difference between decoding a short context with and without the new tokens: the tokens of the delta
-    before it, at first the end of the prompt. A tail that decodes to the replacement character is held back until it
-    is whole, or until it can no longer become so.
+    A token's text can depend on the tokens before it: leading spaces, or characters spread over several tokens. So each
+    delta is the difference between decoding a short context with and without the new tokens. The context is the tokens
+    of the previous delta, at first the end of the prompt. A tail that decodes to the replacement character is held back
+    until it is whole, or can no longer become so.
 
     The context begins with a whole character. Tokenizers with a token for each byte (Llama 2, Mistral, Gemma) decode a
-    run of bytes all or nothing, so that half a character at its beginning would spoil everything up to the next word.
+    run of bytes all or nothing. Half a character at its beginning would spoil everything up to the next word.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int]) -> None:
@@ -29,7 +29,7 @@ class Detokenizer:
         self._shown = len(self._ids)
 
     def push(self, token_id: int) -> str:
-        """The text that became certain with this token, possibly empty."""
+        """Add a token. Returns the text that became certain, possibly empty."""
         self._ids.append(token_id)
         before, text = self._texts()
         unfinished = text.endswith(_REPLACEMENT) and len(self._ids) - self._shown < _LONGEST_HOLD
@@ -39,7 +39,7 @@ class Detokenizer:
         return text[len(before) :]
 
     def finish(self) -> str:
-        """What was still held back, replacement characters and all."""
+        """The text that was still held back, including replacement characters."""
         before, text = self._texts()
         self._accept()
         return text[len(before) :]

@@ -1,4 +1,4 @@
-"""From a prompt to token ids."""
+"""Turns a prompt into token ids."""
 
 from typing import NamedTuple
 
@@ -10,19 +10,19 @@ from qplayground.engines.transformers.text.chat_template import render
 from qplayground.engines.transformers.text.tokenizing import encode
 
 MOST_TOKENS_PER_BYTE = 2
-"""Tokenizers make one at the most, but for a few characters that they spell out."""
+"""Tokenizers make one at most, except for a few characters that they spell out."""
 MOST_SPECIAL_TOKENS = 1000
 
 
 class Prompt(NamedTuple):
-    """What the model is given. `in_parts`: the chat template takes a turn's content as a list of parts."""
+    """The model's input. `in_parts`: the chat template takes a turn's content as a list of parts."""
 
     ids: list[int]
     in_parts: bool = False
 
 
 def read_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest, position_limit: int | None) -> Prompt:
-    """The prompt that the model is given, checked against the longest text that it can take (None: any).
+    """The model's input, checked against the longest text that it can take (None: any length).
 
     Raises PlaygroundError: EMPTY_PROMPT, BAD_SETTINGS, PROMPT_TOO_LONG, NO_CHAT_TEMPLATE, BROKEN_TOKENIZER.
     """
@@ -37,14 +37,13 @@ def read_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest, 
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest) -> Prompt:
-    """What the model is given: the prompt with the tokenizer's special tokens, or as one user turn of a chat.
+    """The model's input: the prompt with the tokenizer's special tokens, or as one user turn of a chat.
 
-    Raises PlaygroundError: NO_CHAT_TEMPLATE when a template is asked for and there is none, or it fails;
-    BROKEN_TOKENIZER.
+    Raises PlaygroundError: NO_CHAT_TEMPLATE when the requested template is missing or fails; BROKEN_TOKENIZER.
     """
     chat = request.settings.chat_template
     text, in_parts = render(tokenizer, request.prompt) if chat else (request.prompt, False)
-    encoded = encode(tokenizer, text, add_special_tokens=not chat)["input_ids"]  # a chat's stand in its template
+    encoded = encode(tokenizer, text, add_special_tokens=not chat)["input_ids"]  # a chat template has its own
     if len(encoded) > MOST_TOKENS_PER_BYTE * len(text.encode()) + MOST_SPECIAL_TOKENS:
         raise fail(
             ErrorCode.BROKEN_TOKENIZER,

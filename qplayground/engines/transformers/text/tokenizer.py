@@ -1,4 +1,4 @@
-"""Reading a model's tokenizer, and what is said where that does not work."""
+"""Reads a model's tokenizer, and explains why it cannot be read."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
 
 def _no_tokenizer(path: Path, error: Exception) -> PlaygroundError:
-    """What kept transformers from reading it. Its own words are about the last thing that it tried."""
+    """Why transformers could not read it. Its own message is about the last thing that it tried."""
     detail = f"{type(error).__name__}: {error}"
     known = newer_tokenizer(path)
     if known is not None:
@@ -63,7 +63,7 @@ def _no_sentencepiece(name: str, detail: str) -> PlaygroundError:
     """Why transformers could not read a sentencepiece file, though the packages are there."""
     try:
         import_protobuf()
-    except Exception as error:  # the two packages can be of versions that do not fit
+    except Exception as error:  # the versions of the two packages may not fit
         return fail(
             ErrorCode.MISSING_PACKAGE,
             f"{name} is read with sentencepiece and protobuf, and the installed versions do not work together: "

@@ -1,7 +1,7 @@
-"""A model's tokenizer at work, with bounds on what its files can make it do.
+"""Runs a model's tokenizer, with limits on what its files can make it do.
 
-It works in Rust, which nothing in this process interrupts: past a bound the system ends the engine, by SIGPROF or for
-want of memory, and `processes.process` knows both by their signs.
+It runs in Rust, which nothing in this process can interrupt. Past a limit the system ends the engine, by SIGPROF or out
+of memory. `processes.process` recognizes both.
 """
 
 import contextlib
@@ -24,25 +24,25 @@ BYTES_PER_CHARACTER = 1_000
 DECODING_S = 5.0
 LONGEST_TEXT = 100_000
 MOST_GROWTH = 10_000
-"""How many times its length a decoder's replacements could give a text; those of models give the same or less."""
+"""Largest factor by which a decoder's replacements may lengthen a text. Those of real models never do."""
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str, **options: Any) -> Any:
-    """What the tokenizer makes of a text. Raises PlaygroundError(BROKEN_TOKENIZER), or ends the process."""
+    """Encode a text. Raises PlaygroundError(BROKEN_TOKENIZER), or ends the process."""
     with contextlib.suppress(OSError):  # the log is on a disk that can be full
         print(READING_TEXT, file=sys.stderr, flush=True)
     seconds = ENCODING_S + len(text) / CHARACTERS_PER_S
     try:
         with processor_limit(seconds), memory_limit(ENCODING_BYTES + BYTES_PER_CHARACTER * len(text)):
             return tokenizer(text, **options)
-    except BaseException as error:  # what a damaged tokenizer raises is whatever it met
+    except BaseException as error:  # a damaged tokenizer can raise anything
         if not _is_failure(error):
             raise
         raise _broken("is damaged: it cannot read this text", error) from error
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
-    """The text of a few tokens. Raises PlaygroundError(BROKEN_TOKENIZER), or ends the process."""
+    """Decode a few tokens. Raises PlaygroundError(BROKEN_TOKENIZER), or ends the process."""
     try:
         with processor_limit(DECODING_S):
             decoded = tokenizer.decode(
@@ -59,7 +59,7 @@ def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], *, skip_speci
 
 
 def check_decoder(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse one whose replacements multiply a text: it decodes with each token, too often to limit its memory.
+    """Refuse a tokenizer whose replacements multiply a text. Each token is decoded, too often to limit memory there.
 
     Raises PlaygroundError(BROKEN_TOKENIZER).
     """
@@ -75,7 +75,7 @@ def check_decoder(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def _replacements(part: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Those of a decoder, or of a sequence of them."""
+    """The replacements of a decoder, or of a sequence of decoders."""
     if part["type"] == "Replace":
         yield part
     for inner in part.get("decoders", ()):
@@ -83,7 +83,7 @@ def _replacements(part: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _is_failure(error: BaseException) -> bool:
-    """A panic in Rust, as of a regular expression that gives up, is no Exception, and its class has no public name."""
+    """A Rust panic, as of a regular expression that gives up, is not an Exception, and its class is not public."""
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
